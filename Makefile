@@ -1,0 +1,24 @@
+# make run   one whole cycle: boot, register, crash, dump, save, release, register again
+# make test  every test; the first time it builds a kernel, about ten minutes on two cores
+
+MACHINE ?= qemu
+VENV ?= .venv
+PYTHON ?= python3
+
+.PHONY: run test clean
+
+run: $(VENV)/ready
+	$(VENV)/bin/fadump run --machine $(MACHINE)
+
+test: $(VENV)/ready
+	$(VENV)/bin/fadump kernel build
+	$(VENV)/bin/pytest
+
+$(VENV)/ready: pyproject.toml
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh tools/install-venv
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) fadump-run

@@ -1,0 +1,1 @@
+"""Linux's Firmware-Assisted Dump, whole: firmware, machine and dump tools."""

@@ -1,0 +1,1 @@
+"""What two parties both speak: layouts and codes only, no behaviour."""

@@ -1,0 +1,183 @@
+"""RTAS calls that FADump needs: names, commands, statuses, the argument block.
+
+Specification: LoPAR, "RTAS Call Definition", "ibm,configure-kernel-dump" and "ibm,os-term". Its caller:
+Linux arch/powerpc/kernel/rtas.c (struct rtas_args in asm/rtas-types.h) and
+arch/powerpc/platforms/pseries/rtas-fadump.c. All fields are big-endian.
+
+    argument block            0x00  u32      token
+                              0x04  u32      nargs
+                              0x08  u32      nret
+                              0x0c  u32[16]  nargs arguments, then nret words of the answer;
+                                             the answer's first word is the status (signed)
+    ...-kernel-dump-sizes     u32 section type, u64 bytes; for each type that the firmware provides
+    ...-kernel-dump-version   u16 minimum, u16 maximum
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from fadump.errors import FormatError
+
+CONFIGURE_KERNEL_DUMP = "ibm,configure-kernel-dump"
+CONFIGURE_KERNEL_DUMP_SIZES = "ibm,configure-kernel-dump-sizes"
+CONFIGURE_KERNEL_DUMP_VERSION = "ibm,configure-kernel-dump-version"
+KERNEL_DUMP = "ibm,kernel-dump"
+"""Property that holds the dump memory structure while a dump is active."""
+OS_TERM = "ibm,os-term"
+EXTENDED_OS_TERM = "ibm,extended-os-term"
+"""Empty property: ibm,os-term returns unless a kernel dump is configured. Without it Linux doesn't call."""
+
+MAX_ARGS = 16
+"""Arguments and answer words together."""
+ARGUMENTS_OFFSET = 12
+BLOCK_BYTES = ARGUMENTS_OFFSET + 4 * MAX_ARGS
+
+_HEAD = struct.Struct(">III")
+_SIZE = struct.Struct(">IQ")
+_VERSIONS = struct.Struct(">HH")
+
+
+class DumpCommand(IntEnum):
+    """First argument of ibm,configure-kernel-dump; the others are the structure's address and length."""
+
+    REGISTER = 1
+    UNREGISTER = 2
+    INVALIDATE = 3
+
+
+class RtasStatus(IntEnum):
+    """First word of an answer.
+
+    LoPAR gives two readings of -8, -9 and -10; these are those of its status table, which Linux keeps to.
+    """
+
+    SUCCESS = 0
+    HARDWARE_ERROR = -1
+    BUSY = -2
+    PARAMETER_ERROR = -3
+    ALREADY_REGISTERED = -9
+    DUMP_ACTIVE = -10
+    EXTENDED_DELAY_MIN = 9900
+    EXTENDED_DELAY_MAX = 9905
+
+
+def retry_delay_ms(status: int) -> int:
+    """How many milliseconds a caller should wait and then call again; 0 if the call is over.
+
+    990x asks for 10 to the power of x. As Linux's rtas_busy_delay_time() has it.
+    """
+    if RtasStatus.EXTENDED_DELAY_MIN <= status <= RtasStatus.EXTENDED_DELAY_MAX:
+        return int(10 ** (status - RtasStatus.EXTENDED_DELAY_MIN))
+    return 1 if status == RtasStatus.BUSY else 0
+
+
+@dataclass(frozen=True, slots=True)
+class RtasArguments:
+    """One call: the function's token, its arguments, and how many words of answer there is room for."""
+
+    token: int
+    args: tuple[int, ...]
+    nret: int
+
+    @property
+    def answer_offset(self) -> int:
+        """Where the answer goes, in bytes from the start of the argument block."""
+        return ARGUMENTS_OFFSET + 4 * len(self.args)
+
+    @classmethod
+    def decode(cls, block: bytes | memoryview) -> "RtasArguments":
+        """The call in an argument block, of which at least the arguments must be there.
+
+        :raises FormatError: it is cut short, or asks for more than 16 words.
+        """
+        if len(block) < _HEAD.size:
+            raise FormatError("RTAS arguments cut short", offset=0, expected=_HEAD.size, found=len(block))
+        token, nargs, nret = _HEAD.unpack_from(block)
+        if nargs + nret > MAX_ARGS:
+            raise FormatError("RTAS call with too many words", offset=4, expected=MAX_ARGS, found=nargs + nret)
+        end = ARGUMENTS_OFFSET + 4 * nargs
+        if len(block) < end:
+            raise FormatError("RTAS arguments cut short", offset=ARGUMENTS_OFFSET, expected=end, found=len(block))
+        return cls(token, struct.unpack_from(f">{nargs}I", block, ARGUMENTS_OFFSET), nret)
+
+    def encode(self) -> bytes:
+        """The argument block with an answer of zeros, as the caller fills it in.
+
+        :raises ValueError: more than 16 words, or one that is not an u32.
+        """
+        if len(self.args) + self.nret > MAX_ARGS:
+            raise ValueError(f"{len(self.args)} arguments and {self.nret} answer words are more than {MAX_ARGS}")
+        try:
+            words = struct.pack(f">{3 + len(self.args)}I", self.token, len(self.args), self.nret, *self.args)
+        except struct.error as error:
+            raise ValueError(f"{self} has a word that is not an u32") from error
+        return words + bytes(4 * self.nret)
+
+
+def encode_answer(status: int, outputs: Sequence[int], nret: int) -> bytes:
+    """The answer's ``nret`` words: status, outputs, then zeros. A caller that left no room gets less.
+
+    :raises ValueError: the status is not an i32, or an output is not an u32.
+    """
+    try:
+        words = struct.pack(f">i{len(outputs)}I", status, *outputs)
+    except struct.error as error:
+        raise ValueError(f"RTAS status {status} or outputs {list(outputs)} don't fit into 32 bits") from error
+    return words[: 4 * nret].ljust(4 * nret, b"\0")
+
+
+def decode_answer(words: bytes | memoryview) -> tuple[int, tuple[int, ...]]:
+    """Status and outputs of an answer of whole words.
+
+    :raises FormatError: there is no status, or half a word.
+    """
+    if len(words) < 4 or len(words) % 4:
+        raise FormatError("RTAS answer cut short", offset=len(words), expected=4, found=len(words) % 4)
+    status, *outputs = struct.unpack(f">i{len(words) // 4 - 1}I", words)
+    return status, tuple(outputs)
+
+
+def encode_sizes(sizes: Mapping[int, int]) -> bytes:
+    """ibm,configure-kernel-dump-sizes: bytes needed for each section type that the firmware provides.
+
+    :raises ValueError: a type is not an u32, or a size not an u64.
+    """
+    try:
+        return b"".join(_SIZE.pack(type_, size_bytes) for type_, size_bytes in sizes.items())
+    except struct.error as error:
+        raise ValueError(f"section sizes {dict(sizes)} don't fit their fields") from error
+
+
+def decode_sizes(value: bytes | memoryview) -> dict[int, int]:
+    """Section type to bytes, of ibm,configure-kernel-dump-sizes.
+
+    :raises FormatError: the property ends within an entry.
+    """
+    rest = len(value) % _SIZE.size
+    if rest:
+        raise FormatError("section sizes cut short", offset=len(value) - rest, expected=_SIZE.size, found=rest)
+    return dict(_SIZE.iter_unpack(value))
+
+
+def encode_version(minimum: int, maximum: int) -> bytes:
+    """ibm,configure-kernel-dump-version: the versions of the dump memory structure that are understood.
+
+    :raises ValueError: a version is not an u16.
+    """
+    try:
+        return _VERSIONS.pack(minimum, maximum)
+    except struct.error as error:
+        raise ValueError(f"versions {minimum} to {maximum} don't fit into 16 bits") from error
+
+
+def decode_version(value: bytes | memoryview) -> tuple[int, int]:
+    """Minimum and maximum, of ibm,configure-kernel-dump-version.
+
+    :raises FormatError: the property has another length.
+    """
+    if len(value) != _VERSIONS.size:
+        raise FormatError("dump versions cut short or too long", offset=0, expected=_VERSIONS.size, found=len(value))
+    minimum, maximum = _VERSIONS.unpack(value)
+    return minimum, maximum

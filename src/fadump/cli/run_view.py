@@ -1,0 +1,87 @@
+"""What a person sees of a run: the timeline as it happens, the memory map, and where the files are."""
+
+from typing import TextIO
+
+from fadump.abi.pseries.dump_structure import SectionType
+from fadump.cycle import CycleResult, Milestone
+from fadump.firmware.core import FirmwareCall, Outcome, PreservedDump, PreservedRegion
+from fadump.machine.core import GuestReport
+from fadump.memory.ranges import Range
+from fadump.run import RunResult
+
+_MIB = 1 << 20
+_TEXTS = {
+    Milestone.POWER_ON: "power on",
+    Milestone.REGISTERED: "the kernel has registered with the firmware",
+    Milestone.CRASH: "crash: the kernel calls the firmware",
+    Milestone.PRESERVED: "the firmware has copied boot memory and CPU state aside",
+    Milestone.CAPTURE_BOOT: "reset, and the capture kernel is entered",
+    Milestone.VMCORE_READY: "/proc/vmcore is there",
+    Milestone.SAVED: "/proc/vmcore is saved",
+    Milestone.RELEASED: "the preserved memory is released",
+    Milestone.PRODUCTION: "registered again: in production",
+}
+
+
+class RunView:
+    """Prints a run to a stream, line by line, on a terminal and elsewhere alike."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def milestone(self, milestone: Milestone, at_seconds: float) -> None:
+        self._print(f"{at_seconds:8.2f} s  {_TEXTS[milestone]}")
+
+    def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
+        """The firmware's log has it."""
+
+    def preserved(self, dump: PreservedDump, at_seconds: float) -> None:
+        self._print("")
+        self._print("            memory map of the dump")
+        for region in sorted(_rows(dump), key=lambda row: row[0].start):
+            extent, text = region
+            self._print(f"            {extent.start:#012x} .. {extent.end:#012x} {_size(extent):>11}  {text}")
+        self._print("")
+
+    def report(self, report: GuestReport) -> None:
+        """Steps show as milestones; what else the guest says is for the logs."""
+
+    def summary(self, result: RunResult) -> None:
+        """The end: what was saved and where, and how to look at it."""
+        cycle: CycleResult = result.cycle
+        self._print("")
+        self._print(
+            f"Linux {cycle.kernel_release} crashed with {cycle.cpus} CPUs, was dumped and is in production again: "
+            f"{cycle.reboots} reset, {cycle.memory_released / _MIB:.0f} MiB released."
+        )
+        self._print(f"{result.vmcore}: {cycle.vmcore_bytes / _MIB:.0f} MiB")
+        if result.vmlinux is not None:
+            self._print(f"look at it:  drgn -c {result.vmcore} -s {result.vmlinux}")
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+
+def _rows(dump: PreservedDump) -> list[tuple[Range, str]]:
+    rows = [(Range.sized(r.destination, r.requested_bytes), _destination(r)) for r in dump.regions if r.requested_bytes]
+    rows += [(extent, "boot memory, used by the capture kernel") for extent in dump.boot_memory]
+    return rows
+
+
+def _destination(region: PreservedRegion) -> str:
+    match region.type:
+        case SectionType.CPU_STATE:
+            return "CPU state"
+        case SectionType.HPTE:
+            return "hash page table"
+        case SectionType.REAL_MODE_REGION:
+            return f"copy of boot memory from {region.source:#x}"
+        case SectionType.PARAMETER_AREA:
+            return "command line for the capture kernel, kept in place"
+        case _:
+            return f"section type {region.type:#x}"
+
+
+def _size(extent: Range) -> str:
+    size_bytes = extent.size_bytes
+    return f"{size_bytes / _MIB:.0f} MiB" if size_bytes >= _MIB else f"{size_bytes / 1024:.0f} KiB"

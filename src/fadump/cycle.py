@@ -1,0 +1,266 @@
+"""One crash, from power-on to production again. Read :func:`run_cycle` first; docs/architecture.md follows it.
+
+The machine runs a kernel, the firmware serves its calls, and this module is the order of events between them.
+It knows neither QEMU nor a model: whatever keeps the contract of :mod:`fadump.machine.core` runs here.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from fadump.errors import MachineError
+from fadump.firmware.core import (
+    Answer,
+    Firmware,
+    FirmwareCall,
+    Outcome,
+    PassThrough,
+    PreservedDump,
+    State,
+    Trigger,
+)
+from fadump.machine.core import (
+    Crash,
+    GuestReport,
+    GuestReset,
+    Handover,
+    Machine,
+    Register,
+    Release,
+    Request,
+    Reregister,
+    Save,
+    Stopped,
+)
+
+
+class Milestone(StrEnum):
+    """The events of a timeline, in their order."""
+
+    POWER_ON = "power_on"
+    REGISTERED = "registered"
+    CRASH = "crash"
+    PRESERVED = "preserved"
+    CAPTURE_BOOT = "capture_boot"
+    VMCORE_READY = "vmcore_ready"
+    SAVED = "saved"
+    RELEASED = "released"
+    PRODUCTION = "production"
+
+
+class Observer(Protocol):
+    """Who watches a cycle. Nothing that an observer does changes it."""
+
+    def milestone(self, milestone: Milestone, at_seconds: float) -> None:
+        """A point of the timeline has been reached, so many seconds after power-on."""
+
+    def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
+        """The firmware has decided about a call."""
+
+    def preserved(self, dump: PreservedDump, at_seconds: float) -> None:
+        """The firmware has copied what the kernel had registered."""
+
+    def report(self, report: GuestReport) -> None:
+        """The guest has said something."""
+
+
+@dataclass(frozen=True, slots=True)
+class CycleRequest:
+    """``crash_cpu`` is a logical CPU number; ``silence_seconds`` is how long nothing may happen."""
+
+    crash_cpu: int = 0
+    silence_seconds: float = 300
+
+
+@dataclass(slots=True)
+class CycleResult:
+    """What one cycle came to. Sizes are bytes; timeline entries are (milestone, seconds after power-on).
+
+    ``reboots`` counts resets from the crash to production: 1, if all went well.
+    """
+
+    timeline: list[tuple[Milestone, float]] = field(default_factory=list)
+    kernel_release: str = ""
+    cpus: int = 0
+    boot_memory_bytes: int = 0
+    reserved_bytes: int = 0
+    vmcore_bytes: int = 0
+    memory_released: int = 0
+    reboots: int = 0
+    dump: PreservedDump | None = None
+
+
+def run_cycle(
+    machine: Machine,
+    firmware: Firmware,
+    request: CycleRequest,
+    observer: Observer,
+    clock: Callable[[], float] = time.monotonic,
+) -> CycleResult:
+    """Boot, register, crash, preserve, boot again, save, release and register again, without a second reset.
+
+    :raises MachineError: the machine stopped or did something else; the sentence says what and when.
+    """
+    cycle = _Cycle(machine, firmware, request, observer, clock)
+
+    cycle.reached(Milestone.POWER_ON)
+    first_boot = cycle.expect("hello")
+    cycle.check_first_boot(first_boot)
+
+    registered = cycle.ask(Register(), "registered")
+    cycle.result.reserved_bytes = _number(registered, "mem_reserved")
+    cycle.reached(Milestone.REGISTERED)
+
+    cycle.ask(Crash(request.crash_cpu), "crashing")
+    capture_boot = cycle.expect("hello")  # on the way: os-term, preserve, reset, handover
+    cycle.check_capture_boot(capture_boot)
+
+    saving = cycle.ask(Save(), "saving")
+    cycle.result.vmcore_bytes = _number(saving, "bytes")
+    cycle.reached(Milestone.VMCORE_READY)
+    cycle.check_saved(cycle.expect("saved"))
+    cycle.reached(Milestone.SAVED)
+
+    released = cycle.ask(Release(), "released")
+    cycle.result.memory_released = _number(released, "bytes")
+    cycle.reached(Milestone.RELEASED)
+
+    cycle.ask(Reregister(), "registered")
+    cycle.check_production()
+    cycle.reached(Milestone.PRODUCTION)
+    return cycle.result
+
+
+class _Cycle:
+    """The state of one cycle, and the one loop that serves the machine between two steps of the story."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        firmware: Firmware,
+        request: CycleRequest,
+        observer: Observer,
+        clock: Callable[[], float],
+    ) -> None:
+        self.result = CycleResult()
+        self._machine = machine
+        self._firmware = firmware
+        self._request = request
+        self._observer = observer
+        self._clock = clock
+        self._power_on = clock()
+
+    def reached(self, milestone: Milestone) -> None:
+        at_seconds = self._now()
+        self.result.timeline.append((milestone, at_seconds))
+        self._observer.milestone(milestone, at_seconds)
+
+    def ask(self, request: Request, step: str) -> GuestReport:
+        """Ask the guest and wait for the step that it reports."""
+        self._machine.ask(request)
+        return self.expect(step)
+
+    def expect(self, step: str) -> GuestReport:
+        """Serve the machine until the guest reports this step."""
+        while True:
+            match self._machine.next_event(self._request.silence_seconds):
+                case Handover() as handover:
+                    self._hand_over(handover)
+                case FirmwareCall() as call:
+                    self._serve(call)
+                case GuestReset():
+                    self.result.reboots += self.result.dump is not None
+                    self._firmware.on_reset()
+                case Stopped(reason=reason, console=console):
+                    last_lines = "".join(f"\n  | {line}" for line in console)
+                    raise MachineError(f"while waiting for the guest to report {step!r}: {reason}{last_lines}")
+                case GuestReport() as report:
+                    self._observer.report(report)
+                    if report.step == step:
+                        return report
+                    self._check_expected(report, step)
+
+    def check_first_boot(self, hello: GuestReport) -> None:
+        """A kernel that can't be dumped is told apart before anything crashes."""
+        self.result.kernel_release = hello.fields.get("release", "")
+        self.result.cpus = _number(hello, "cpus")
+        match hello.fields.get("fadump_enabled"):
+            case "absent":
+                raise MachineError(
+                    f"Linux {self.result.kernel_release} has no FADump: it needs a kernel built with CONFIG_FA_DUMP=y"
+                )
+            case "0":
+                raise MachineError(
+                    "FADump is not enabled: Linux was told fadump=off, or found too little memory; it says: "
+                    + hello.fields.get("reason", "nothing")
+                )
+        if self._request.crash_cpu >= self.result.cpus:
+            raise MachineError(f"there is no CPU {self._request.crash_cpu} to crash on: Linux has {self.result.cpus}")
+
+    def check_capture_boot(self, hello: GuestReport) -> None:
+        if hello.fields.get("mode") != "capture":
+            raise MachineError("the guest has booted again after the crash without a dump")
+
+    def check_saved(self, saved: GuestReport) -> None:
+        if _number(saved, "bytes") != self.result.vmcore_bytes:
+            raise MachineError(
+                f"the guest saved {saved.fields['bytes']} bytes of a /proc/vmcore of {self.result.vmcore_bytes}"
+            )
+
+    def check_production(self) -> None:
+        if self._firmware.state is not State.REGISTERED:
+            raise MachineError(f"the guest says registered, the firmware is {self._firmware.state.name.lower()}")
+
+    def _hand_over(self, handover: Handover) -> None:
+        if self._firmware.state is State.ACTIVE and self.result.dump is not None:
+            self.reached(Milestone.CAPTURE_BOOT)
+        self._firmware.describe(handover.tree)
+        self._machine.enter(handover, self._firmware.tokens)
+
+    def _serve(self, call: FirmwareCall) -> None:
+        was_active = self._firmware.state is State.ACTIVE
+        outcome = self._firmware.call(call, self._machine.memory)
+        self._observer.firmware_call(call, outcome, self._now())
+        match outcome:
+            case Answer() | PassThrough():
+                if was_active and self._firmware.state is not State.ACTIVE:
+                    self._machine.forget_kept()
+                self._machine.answer(call, outcome)
+            case Trigger():
+                self._take_dump(outcome)
+
+    def _take_dump(self, trigger: Trigger) -> None:
+        self.reached(Milestone.CRASH)
+        dump = self._firmware.preserve(trigger, self._machine.memory, self._machine.cpus())
+        self.result.dump = dump
+        self.result.boot_memory_bytes = dump.boot_memory.size_bytes
+        self.result.reboots += 1
+        self.reached(Milestone.PRESERVED)
+        self._observer.preserved(dump, self._now())
+        self._machine.reset(dump.keep)
+
+    def _check_expected(self, report: GuestReport, step: str) -> None:
+        match report.step:
+            case "failed":
+                raise MachineError(f"the guest could not {report.fields.get('step')}: {report.fields.get('reason')}")
+            case "hello":
+                raise MachineError(f"the guest has booted again instead of reporting {step!r}")
+
+    def _now(self) -> float:
+        return self._clock() - self._power_on
+
+
+def _number(report: GuestReport, key: str) -> int:
+    value: str = _field(report.fields, key, report.step)
+    try:
+        return int(value)
+    except ValueError:
+        raise MachineError(f"the guest reported {report.step} with {key}={value!r}, not a number") from None
+
+
+def _field(fields: Mapping[str, str], key: str, step: str) -> str:
+    if key not in fields:
+        raise MachineError(f"the guest reported {step} without {key}")
+    return fields[key]

@@ -1,0 +1,1 @@
+"""The firmware: what it knows at a registration, does at a crash and says in the device tree."""

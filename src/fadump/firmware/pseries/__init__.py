@@ -1,0 +1,5 @@
+"""The pseries firmware: RTAS's ibm,configure-kernel-dump and ibm,os-term, as LoPAR has them."""
+
+from fadump.firmware.pseries.calls import PseriesFirmware
+
+__all__ = ["PseriesFirmware"]

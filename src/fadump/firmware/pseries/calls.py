@@ -1,0 +1,200 @@
+"""The calls of the pseries firmware, and the state that they change.
+
+Steps "register", "crash" and "release" of docs/architecture.md. Specification: LoPAR, the RTAS calls
+ibm,configure-kernel-dump and ibm,os-term. Where its requirements R1-4 and R1-5 (-9 for an active dump, -8 for a
+second registration) contradict its status table, the table is right: Linux and QEMU read it so.
+
+What LoPAR leaves open:
+
+* Unregistering when nothing is registered is a success: what was asked for is the case. QEMU answers the same.
+* Invalidating without a dump is a parameter error.
+* Only registering looks at the work buffer. Linux passes the length 440 to the other two, whatever it registered.
+* ibm,os-term with a dump active is a crash of the capture kernel. The machine is reset with memory kept
+  once more and the first dump presented again: if the call returned, Linux would invalidate that dump at
+  its panic timeout. The crashed capture kernel itself is not dumped.
+* ibm,os-term is taken with any number of arguments: a kernel that is crashing gets its dump.
+* A plain reset drops a registration, as the kernel behind it is gone, and keeps an active dump (R1-3).
+* max_time_auto is kept in the structure; the platform has no timer that would act on it.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from fadump.abi.pseries import register_save_area
+from fadump.abi.pseries.dump_structure import DumpStructure, SectionType
+from fadump.abi.pseries.register_save_area import CpuRegisters
+from fadump.abi.pseries.rtas import DumpCommand, RtasStatus
+from fadump.errors import FadumpError
+from fadump.firmware.core import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, State, Trigger, TriggerKind
+from fadump.firmware.pseries.dump import take_dump
+from fadump.firmware.pseries.sections import RegistrationError, check_structure, read_structure
+from fadump.firmware.pseries.tree import Platform, find_platform, write_properties
+from fadump.memory.devicetree import DeviceTree
+from fadump.memory.guest import GuestMemory
+from fadump.memory.ranges import Range, RangeSet
+
+REGISTERS_PER_CPU = 256
+"""Room for every register that LoPAR's table names, without the transactional checkpoints: 32 GPRs, 32 FPRs,
+128 halves of VRs and VSRs, and about 60 others."""
+
+LONGEST_MESSAGE_BYTES = 1024
+"""How much of ibm,os-term's message is read."""
+
+
+class PseriesFirmware:
+    """RTAS's part in FADump, for one guest from power-on to power-off. See :class:`.core.Firmware`.
+
+    ``registers_per_cpu`` sizes the CPU state section: as many registers as one CPU can ever have in a dump.
+    """
+
+    def __init__(self, registers_per_cpu: int = REGISTERS_PER_CPU) -> None:
+        self._registers_per_cpu = registers_per_cpu
+        self._state = State.IDLE
+        self._platform: Platform | None = None  # known from the first handover on
+        self._registration: DumpStructure | None = None
+        self._dump: PreservedDump | None = None
+        self._forced_statuses: deque[int] = deque()
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+        return self._state
+
+    @property
+    def tokens(self) -> frozenset[int]:
+        """The RTAS tokens of its calls; none before the first :meth:`describe`."""
+        return self._platform.tokens if self._platform else frozenset()
+
+    @property
+    def registration(self) -> DumpStructure | None:
+        """What the kernel has registered, as it was then."""
+        return self._registration
+
+    @property
+    def preserved(self) -> PreservedDump | None:
+        """The dump that is held until the guest invalidates it."""
+        return self._dump
+
+    def answer_next(self, status: int, times: int = 1) -> None:
+        """Answer the next ``times`` calls with ``status`` and do nothing else for them.
+
+        For trying out what a guest does with -2 (busy), 990x (extended delay) or -1 (hardware error).
+        """
+        self._forced_statuses.extend([status] * times)
+
+    def call(self, call: FirmwareCall, memory: GuestMemory) -> Outcome:
+        """Take an RTAS call. Reads guest memory at most once, writes none; never raises."""
+        if self._platform is None or call.token not in self._platform.tokens:
+            return PassThrough()
+        if self._forced_statuses:
+            return Answer(self._forced_statuses.popleft(), reason="this status was asked for")
+        if call.token == self._platform.os_term_token:
+            return self._os_term(call, memory)
+        return self._configure_kernel_dump(call, memory, self._platform)
+
+    def preserve(self, trigger: Trigger, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> PreservedDump:
+        """Take the dump that was registered; with a dump active already, that one is kept and given again.
+
+        :raises FadumpError: nothing is registered.
+        """
+        if self._dump is not None:
+            return self._dump
+        if self._registration is None:
+            raise FadumpError(
+                f"no dump can be taken for this {trigger.kind.value}: the guest has not registered for one"
+            )
+        self._state = State.TRIGGERED
+        self._dump = take_dump(self._registration, memory, cpus)
+        self._registration = None
+        self._state = State.ACTIVE
+        return self._dump
+
+    def describe(self, tree: DeviceTree) -> None:
+        """Write the properties below /rtas. Tokens and sizes stay what they were at the first handover.
+
+        :raises FadumpError: the tree has no RTAS, no ibm,os-term, no memory at 0 or no CPUs; it is unchanged.
+        """
+        found = find_platform(tree)
+        if self._platform is None:
+            self._platform = found
+        active_structure = None if self._dump is None else self._dump.structure
+        write_properties(tree, self._platform, self._offered(self._platform), active_structure)
+
+    def on_reset(self) -> None:
+        """Drop a registration; an active dump stays, and the next :meth:`describe` presents it again."""
+        self._registration = None
+        if self._state is not State.ACTIVE:
+            self._state = State.IDLE
+
+    def _configure_kernel_dump(self, call: FirmwareCall, memory: GuestMemory, platform: Platform) -> Answer:
+        if len(call.args) != 3 or call.returns != 1:
+            return _refused(f"{len(call.args)} arguments and {call.returns} results; it has 3 and 1")
+        command, address, length = call.args
+        match command:
+            case DumpCommand.REGISTER:
+                return self._register(memory, platform, address, length)
+            case DumpCommand.UNREGISTER:
+                return self._unregister()
+            case DumpCommand.INVALIDATE:
+                return self._invalidate()
+        return _refused(f"there is no command {command:#x}")
+
+    def _register(self, memory: GuestMemory, platform: Platform, address: int, length: int) -> Answer:
+        match self._state:
+            case State.REGISTERED:
+                return Answer(RtasStatus.ALREADY_REGISTERED, reason="unregister first")
+            case State.TRIGGERED | State.ACTIVE:
+                return Answer(RtasStatus.DUMP_ACTIVE, reason="invalidate the active dump first")
+        try:
+            structure = read_structure(memory, platform.rma, address, length)
+            check_structure(structure, memory.ram, self._offered(platform))
+        except RegistrationError as refusal:
+            return _refused(str(refusal))
+        self._registration = structure
+        self._state = State.REGISTERED
+        return Answer(RtasStatus.SUCCESS)
+
+    def _unregister(self) -> Answer:
+        match self._state:
+            case State.TRIGGERED | State.ACTIVE:
+                return Answer(RtasStatus.DUMP_ACTIVE, reason="invalidate the active dump first")
+            case State.REGISTERED:
+                self._registration = None
+                self._state = State.IDLE
+        return Answer(RtasStatus.SUCCESS)
+
+    def _invalidate(self) -> Answer:
+        if self._state is not State.ACTIVE:
+            return _refused("there is no dump to invalidate")
+        self._dump = None
+        self._state = State.INVALIDATED
+        return Answer(RtasStatus.SUCCESS)
+
+    def _os_term(self, call: FirmwareCall, memory: GuestMemory) -> Trigger | PassThrough:
+        match self._state:
+            case State.IDLE | State.INVALIDATED:
+                return PassThrough()
+            case State.REGISTERED:
+                self._state = State.TRIGGERED
+        message = _message(memory, call.args[0]) if call.args else ""
+        return Trigger(TriggerKind.OS_TERM, message, call.cpu_id)
+
+    def _offered(self, platform: Platform) -> Mapping[int, int]:
+        """Sizes in bytes. QEMU's hash page table is not in guest memory, and no offer is made for it."""
+        cpu_state_bytes = register_save_area.area_bytes(platform.cpu_count, self._registers_per_cpu)
+        return {SectionType.CPU_STATE: cpu_state_bytes, SectionType.HPTE: 0}
+
+
+def _refused(reason: str) -> Answer:
+    return Answer(RtasStatus.PARAMETER_ERROR, reason=reason)
+
+
+def _message(memory: GuestMemory, address: int) -> str:
+    """The text at a guest-physical address, as far as there is memory; what isn't printable ASCII is escaped."""
+    if address <= 0:
+        return ""
+    readable = memory.ram & RangeSet([Range.sized(address, LONGEST_MESSAGE_BYTES)])
+    if address not in readable:
+        return ""
+    text = memory.read(address, next(iter(readable)).size_bytes).partition(b"\0")[0].rstrip()
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in text)

@@ -1,0 +1,97 @@
+"""Taking the dump: every section of the registered structure is processed and marked.
+
+Step "preserve" of docs/architecture.md. Specification: LoPAR, ibm,configure-kernel-dump, R1-3 and the table
+"Kernel Assisted Dump Memory Structure"; register save area, "Firmware Assisted Dump Data Format". Its reader: Linux
+arch/powerpc/platforms/pseries/rtas-fadump.c, rtas_fadump_process(), which drops the whole dump if a section of
+the firmware's types has an error flag or fewer bytes than requested.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fadump.abi.pseries import register_save_area
+from fadump.abi.pseries.dump_structure import (
+    REQUEST_COPY,
+    DumpStatus,
+    DumpStructure,
+    Section,
+    SectionError,
+    SectionType,
+)
+from fadump.abi.pseries.register_save_area import CpuRegisters
+from fadump.firmware.core import PreservedDump, PreservedRegion
+from fadump.firmware.preserve import CopyFault, copy_aside, kept_ranges
+from fadump.firmware.pseries.sections import destination_range, is_from_memory, is_in_place, source_range
+from fadump.memory.guest import GuestMemory
+from fadump.memory.ranges import RangeSet
+
+_NO_ERROR = SectionError(0)
+_COPY_ERRORS = {
+    None: _NO_ERROR,
+    CopyFault.SOURCE: SectionError.INVALID_SOURCE,
+    CopyFault.DESTINATION: SectionError.INVALID_DESTINATION,
+}
+
+
+def take_dump(structure: DumpStructure, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> PreservedDump:
+    """Process a registered structure's sections in their order; what fails is marked, and the rest still done.
+
+    ``cpus`` are the CPUs online at the crash. A CPU state section is filled with zeros up to its length, which
+    counts as written.
+    """
+    sections = tuple(_processed(section, memory, cpus) for section in structure.sections)
+    status = DumpStatus.PERFORMED | DumpStatus.TRIGGERED
+    if any(section.error_flags for section in sections):
+        status |= DumpStatus.ERROR
+    preserved = [section for section in sections if section.copied_bytes]
+    boot_memory = RangeSet(
+        source
+        for section in preserved
+        if section.type == SectionType.REAL_MODE_REGION and not is_in_place(section)
+        if (source := source_range(section)) is not None
+    )
+    return PreservedDump(
+        regions=tuple(_region(section) for section in sections),
+        structure=replace(structure, status=status, sections=sections).encode(),
+        boot_memory=boot_memory,
+        keep=kept_ranges(memory.ram, boot_memory, map(destination_range, preserved)),
+    )
+
+
+def _processed(section: Section, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> Section:
+    if not section.request_flags & REQUEST_COPY:
+        return replace(section, error_flags=_NO_ERROR, copied_bytes=0)
+    error = _fill(section, memory, cpus)
+    return replace(section, error_flags=error, copied_bytes=0 if error else section.requested_bytes)
+
+
+def _fill(section: Section, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> SectionError:
+    if not section.requested_bytes:
+        return _NO_ERROR
+    if section.type == SectionType.CPU_STATE:
+        return _write_cpu_state(section, memory, cpus)
+    if is_from_memory(section.type):
+        return _COPY_ERRORS[copy_aside(memory, section.source, section.destination, section.requested_bytes)]
+    return SectionError.INVALID_TYPE  # a firmware section that was never offered
+
+
+def _write_cpu_state(section: Section, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> SectionError:
+    if not memory.ram.contains(destination_range(section)):
+        return SectionError.INVALID_DESTINATION
+    try:
+        area = register_save_area.encode(cpus, section.requested_bytes)
+    except ValueError:  # more CPUs or registers than were offered room for
+        return SectionError.DESTINATION_TOO_SMALL
+    memory.write(section.destination, area)
+    return _NO_ERROR
+
+
+def _region(section: Section) -> PreservedRegion:
+    return PreservedRegion(
+        type=section.type,
+        source=section.source,
+        requested_bytes=section.requested_bytes,
+        copied_bytes=section.copied_bytes,
+        destination=section.destination,
+        error_flags=section.error_flags,
+    )

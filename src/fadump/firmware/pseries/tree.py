@@ -1,0 +1,135 @@
+"""The device tree at a handover: what the firmware learns from it, and what it tells the kernel in it.
+
+Step "handover" of docs/architecture.md. Specification: LoPAR, "RTAS" properties of the Open Firmware binding:
+ibm,configure-kernel-dump, -sizes, -version, and ibm,kernel-dump; ibm,lrdr-capacity for the CPUs that can be
+plugged. Its reader: Linux arch/powerpc/platforms/pseries/rtas-fadump.c, rtas_fadump_dt_scan().
+
+Linux computes the end of the dump area from the sizes in its own tree, in the capture boot again. So
+they count the CPUs that the machine can ever have, not those that it has now.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fadump.abi.pseries import rtas
+from fadump.abi.pseries.dump_structure import VERSION
+from fadump.errors import FadumpError
+from fadump.memory.devicetree import DeviceTree, Node, encode_cells
+from fadump.memory.ranges import Range
+
+_CELL_BYTES = 4
+_HIGHEST_TOKEN = 0xFFFF_FFFE  # all ones is Linux's RTAS_UNKNOWN_SERVICE
+_NOT_TOKENS = frozenset(
+    ("phandle", "rtas-error-log-max", "rtas-event-scan-rate", "rtas-size", "rtas-version", rtas.CONFIGURE_KERNEL_DUMP)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What the firmware has to know of its machine; the same on every boot.
+
+    ``rma`` is the real mode area, the memory that RTAS can reach. ``cpu_count`` counts the CPUs as Linux
+    does, threads, that the machine can ever have.
+    """
+
+    configure_token: int
+    os_term_token: int
+    rma: Range
+    cpu_count: int
+
+    @property
+    def tokens(self) -> frozenset[int]:
+        """The calls that are the firmware's."""
+        return frozenset((self.configure_token, self.os_term_token))
+
+
+def find_platform(tree: DeviceTree) -> Platform:
+    """What a tree that the platform's boot firmware made says about the machine.
+
+    :raises FadumpError: no RTAS, no ibm,os-term, no memory at 0 or no CPUs in it.
+    """
+    node = _rtas(tree)
+    if rtas.OS_TERM not in node.properties:
+        raise FadumpError(f"/rtas in the device tree has no {rtas.OS_TERM}: without it no kernel can report its crash")
+    os_term_token = _cells(node, rtas.OS_TERM, 1)[0]
+    highest = max(os_term_token, *_tokens(node))
+    if highest >= _HIGHEST_TOKEN:
+        raise FadumpError(f"no RTAS token is left above {highest:#x} for {rtas.CONFIGURE_KERNEL_DUMP}")
+    return Platform(
+        configure_token=highest + 1,
+        os_term_token=os_term_token,
+        rma=_real_mode_area(tree),
+        cpu_count=_cpu_count(tree, node),
+    )
+
+
+def write_properties(tree: DeviceTree, platform: Platform, offered: Mapping[int, int], dump: bytes | None) -> None:
+    """Offer the calls and, if there is a ``dump``, present its structure; a stale one is taken out.
+
+    ``offered`` has the sizes in bytes of the sections that the firmware fills, by type.
+
+    :raises FadumpError: no RTAS in the tree.
+    """
+    properties = _rtas(tree).properties
+    properties[rtas.CONFIGURE_KERNEL_DUMP] = encode_cells(platform.configure_token)
+    properties[rtas.CONFIGURE_KERNEL_DUMP_SIZES] = rtas.encode_sizes(offered)
+    properties[rtas.CONFIGURE_KERNEL_DUMP_VERSION] = rtas.encode_version(VERSION, VERSION)
+    if dump is None:
+        properties.pop(rtas.KERNEL_DUMP, None)
+    else:
+        properties[rtas.KERNEL_DUMP] = dump
+
+
+def _rtas(tree: DeviceTree) -> Node:
+    return _node(tree, "/rtas", "FADump on pseries is a service of RTAS")
+
+
+def _node(tree: DeviceTree, path: str, why: str) -> Node:
+    node = tree.find(path)
+    if node is None:
+        raise FadumpError(f"the device tree has no {path}: {why}")
+    return node
+
+
+def _tokens(node: Node) -> list[int]:
+    """Every property of /rtas that can be a token: those of one cell, but for a few of other meaning."""
+    return [
+        node.cells(name)[0]
+        for name, value in node.properties.items()
+        if len(value) == _CELL_BYTES and name not in _NOT_TOKENS and not name.startswith(("linux,", "qemu,"))
+    ]
+
+
+def _real_mode_area(tree: DeviceTree) -> Range:
+    """The first memory node's first range: LoPAR puts the RMA there, from address 0."""
+    node = _node(tree, "/memory@0", "its first range is the real mode area")
+    address_cells = _cells(tree.root, "#address-cells", 1)[0]
+    size_cells = _cells(tree.root, "#size-cells", 1)[0]
+    cells = _cells(node, "reg", address_cells + size_cells)
+    return Range.sized(_number(cells[:address_cells]), _number(cells[address_cells : address_cells + size_cells]))
+
+
+def _cpu_count(tree: DeviceTree, node: Node) -> int:
+    cpus = _node(tree, "/cpus", "their number sizes the register save area")
+    threads = [len(_cells(cpu, "ibm,ppc-interrupt-server#s", 1)) for cpu in cpus.children if _is_cpu(cpu)]
+    if not threads:
+        raise FadumpError("the device tree has no CPU under /cpus: their number sizes the register save area")
+    if "ibm,lrdr-capacity" not in node.properties:
+        return sum(threads)
+    # Its last cell counts cores on QEMU (hw/ppc/spapr.c), which LoPAR calls processors.
+    return max(sum(threads), _cells(node, "ibm,lrdr-capacity", 1)[-1] * max(threads))
+
+
+def _is_cpu(node: Node) -> bool:
+    return node.properties.get("device_type") == b"cpu\0"
+
+
+def _cells(node: Node, name: str, at_least: int) -> tuple[int, ...]:
+    cells = node.cells(name)
+    if len(cells) < at_least:
+        raise FadumpError(f"property {name} of {node.name or '/'} has {len(cells)} cells, it needs {at_least}")
+    return cells
+
+
+def _number(cells: tuple[int, ...]) -> int:
+    return sum(cell << 32 * index for index, cell in enumerate(reversed(cells)))

@@ -1,0 +1,157 @@
+"""The cache: what takes long to make or to fetch, kept outside the project's tree and shared by every run.
+
+    <cache>/                0700, $FADUMP_CACHE, else $XDG_CACHE_HOME/fadump, else ~/.cache/fadump
+        locks/NAME          one lock for each thing that must not be made twice at once
+        KIND/KEY/           finished entries; they appear by rename, whole or not at all
+        KIND/.new-*/        entries in the making, each locked by its maker; without a maker they are removed
+
+Locks are flock(2) locks: they end with the process that holds them, however it ends.
+"""
+
+import fcntl
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fadump.errors import SetupError
+
+
+def cache_directory() -> Path:
+    """The cache's root; made, readable by its owner only, if it isn't there.
+
+    :raises SetupError: it can't be made.
+    """
+    if chosen := os.environ.get("FADUMP_CACHE"):
+        root = Path(chosen)
+    elif base := os.environ.get("XDG_CACHE_HOME"):
+        root = Path(base) / "fadump"
+    else:
+        root = Path.home() / ".cache" / "fadump"
+    return private_directory(root.absolute())
+
+
+def private_directory(path: Path) -> Path:
+    """``path``, made with mode 0700 (its parents with the usual one) if it isn't there.
+
+    :raises SetupError: it can't be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise SetupError(
+            f"the directory {path} can't be made ({error.strerror}): set FADUMP_CACHE to one that can"
+        ) from error
+    return path
+
+
+@contextmanager
+def lock(name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold the cache's lock ``name``; if another process has it, call ``waiting`` once and wait.
+
+    :raises SetupError: the lock's file can't be opened.
+    """
+    path = private_directory(cache_directory() / "locks") / name
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SetupError(f"the lock {path} can't be opened: {error.strerror}") from error
+    try:
+        if not _locked_at_once(descriptor):
+            (waiting or _say_nothing)()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def say_waiting(what: str) -> Callable[[], None]:
+    """For :func:`lock`: tells on stderr that another process is at ``what``."""
+    return lambda: print(f"Waiting for another fadump, which is {what}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def new_entry(path: Path) -> Iterator[Path]:
+    """A directory to fill, which becomes ``path`` by rename at the end; on any error it is removed instead.
+
+    An entry that is at ``path`` already is replaced. Every file is on the disk before the rename.
+    """
+    with scratch_directory(private_directory(path.parent), ".new-") as scratch:
+        yield scratch
+        for file in scratch.rglob("*"):
+            _write_back(file)
+        _write_back(scratch)
+        if path.exists():
+            old = Path(tempfile.mkdtemp(prefix=".new-", dir=path.parent))
+            path.rename(old)  # an empty directory may be replaced; without a maker, it goes at next use
+            shutil.rmtree(old)
+        scratch.rename(path)
+        _write_back(path.parent)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A file to write, which becomes ``path`` by rename at the end; on any error it is removed instead."""
+    with scratch_directory(private_directory(path.parent), ".new-") as scratch:
+        file = scratch / path.name
+        yield file
+        file.chmod(0o600)
+        _write_back(file)
+        file.replace(path)
+        _write_back(path.parent)
+
+
+@contextmanager
+def scratch_directory(parent: Path, prefix: str) -> Iterator[Path]:
+    """A private directory under ``parent`` for as long as the block runs.
+
+    One that a killed process has left there under the same prefix is removed first.
+    """
+    with lock("scratch"):  # between making and locking it, it would look abandoned
+        _remove_abandoned(parent, prefix)
+        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        descriptor = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)  # it may have been renamed; what is left now goes at next use
+        os.close(descriptor)
+
+
+def _remove_abandoned(parent: Path, prefix: str) -> None:
+    for path in parent.glob(f"{prefix}*"):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:  # not a directory, not ours, or gone by now
+            continue
+        try:
+            if os.fstat(descriptor).st_uid == os.geteuid() and _locked_at_once(descriptor):
+                shutil.rmtree(path, ignore_errors=True)
+        finally:
+            os.close(descriptor)
+
+
+def _locked_at_once(descriptor: int) -> bool:
+    with suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _write_back(path: Path) -> None:
+    if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _say_nothing() -> None:
+    return

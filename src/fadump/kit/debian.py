@@ -1,0 +1,224 @@
+"""Packages from Debian, of any release and architecture, without touching this machine's own apt.
+
+Every suite and architecture gets an apt of its own in the cache: sources, state and downloads (apt.conf(5),
+``Dir``). The mirror, its keyring and the way to it (proxies, certificates) are the machine's own; signatures
+are always checked.
+
+    <cache>/apt/SUITE-ARCHITECTURE/         sources, configuration, package lists
+    <cache>/packages/SUITE-ARCHITECTURE/    what was fetched: NAME/*.deb, one file each
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from fadump.errors import SetupError
+from fadump.kit.apt_sources import SUITES, DebianSource, find_debian_source
+from fadump.kit.cache import cache_directory, lock, private_directory, say_waiting
+from fadump.kit.packages import require
+from fadump.kit.process import log_path, run, running, telling_lines
+from fadump.progress import Progress
+
+ARCHITECTURE = "ppc64el"
+
+_TOOLS = {"apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg"}
+_POLL_SECONDS = 0.3
+_KEPT_SETTINGS = re.compile(
+    r"Acquire::(?:https?|ftp|socks5h?|tor|gpgv|Retries|ForceIPv[46]|Queue-Mode|Check-Valid-Until|Check-Date)\b"
+)
+
+
+class PackageMissingError(SetupError):
+    """No suite that was asked has the package."""
+
+
+@dataclass(frozen=True, slots=True)
+class DebianPackage:
+    """A package that has been fetched; ``path`` is the .deb file."""
+
+    name: str
+    version: str
+    suite: str
+    architecture: str
+    path: Path
+
+
+def fetch(name: str, architecture: str = ARCHITECTURE, suites: Sequence[str] = SUITES) -> DebianPackage:
+    """The package from the first of ``suites`` that has it; the cache's copy, without any network, if there is one.
+
+    A package for all architectures is found under any of them.
+
+    :raises PackageMissingError: no suite has it.
+    :raises SetupError: there is no apt or no mirror, the mirror can't be reached, or a signature is wrong.
+    """
+    if cached := _cached(name, architecture, suites):
+        return cached
+    require(f"fetching {name} from Debian", _TOOLS)
+    source = find_debian_source()
+    with lock("apt", say_waiting("fetching packages")):
+        if cached := _cached(name, architecture, suites):
+            return cached
+        unreadable: list[SetupError] = []
+        for suite in suites:
+            apt = _PrivateApt(source, suite, architecture)
+            try:
+                apt.update()
+            except SetupError as error:  # not every mirror has every suite
+                unreadable.append(error)
+                continue
+            if size_bytes := apt.size_bytes_of(name):
+                return apt.download(name, size_bytes)
+    if len(unreadable) == len(suites):
+        raise unreadable[0]
+    raise PackageMissingError(
+        f"{source.uri} has no {name} for {architecture} in the main part of {' or '.join(suites)}"
+        + (f", and not all of them could be read ({unreadable[0]})" if unreadable else "")
+    )
+
+
+def unpack(package: DebianPackage, directory: Path) -> None:
+    """Put the package's files under ``directory``, as they are; nothing in it is run.
+
+    :raises SetupError: the file is no package, or the disk is full.
+    """
+    command = ["dpkg-deb", "--extract", str(package.path), str(directory)]
+    run(command, what=f"unpacking {package.path.name}", log=log_path("unpack"))
+
+
+def _cached(name: str, architecture: str, suites: Sequence[str]) -> DebianPackage | None:
+    for suite in suites:
+        for path in (_packages_directory(suite, architecture) / name).glob("*.deb"):
+            return DebianPackage(name, _version_in(path), suite, architecture, path)
+    return None
+
+
+def _version_in(path: Path) -> str:
+    return unquote(path.stem.split("_")[1])  # NAME_VERSION_ARCHITECTURE.deb, a colon as %3a
+
+
+def _packages_directory(suite: str, architecture: str) -> Path:
+    return cache_directory() / "packages" / f"{suite}-{architecture}"
+
+
+class _PrivateApt:
+    """One apt for one suite and architecture; the lock "apt" is held around all of it."""
+
+    def __init__(self, source: DebianSource, suite: str, architecture: str) -> None:
+        self._suite = suite
+        self._architecture = architecture
+        self._uri = source.uri
+        self._root = private_directory(private_directory(cache_directory() / "apt") / f"{suite}-{architecture}")
+        for part in ("state/lists/partial", "cache/archives/partial"):
+            (self._root / part).mkdir(parents=True, exist_ok=True)
+        self._write("debian.sources", _sources(source, suite, architecture))
+        self._write("apt.conf", _configuration(self._root, architecture))
+
+    def update(self) -> None:
+        with Progress.step(f"Reading the package list of Debian {self._suite}"):
+            run(
+                ["apt-get", "update", "-o", "APT::Update::Error-Mode=any"],
+                what=f"reading Debian {self._suite}'s package list for {self._architecture} from {self._uri}",
+                log=self._new_log(),
+                environment=self._environment(),
+            )
+
+    def size_bytes_of(self, name: str) -> int:
+        """Of the newest version's file; 0 if the suite has no such package."""
+        shown = subprocess.run(
+            ["apt-cache", "show", "--no-all-versions", name],
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        size = re.search(r"^Size: (\d+)$", shown.stdout, re.MULTILINE)
+        return int(size[1]) if size else 0
+
+    def download(self, name: str, size_bytes: int) -> DebianPackage:
+        directory = private_directory(private_directory(_packages_directory(self._suite, self._architecture)) / name)
+        partial = private_directory(directory / "partial")  # what a killed apt-get left there, the next one resumes
+        what = f"fetching {name} from {self._uri}"
+        output = []
+        with (
+            Progress.step(f"Fetching {name} from Debian {self._suite}", size_bytes, "bytes") as step,
+            running(
+                ["apt-get", "download", "--quiet=2", name],
+                what=what,
+                cwd=partial,
+                environment=self._environment(),
+            ) as process,
+        ):
+            status = None
+            while status is None:
+                try:
+                    said, _ = process.communicate(timeout=_POLL_SECONDS)
+                    output = said.splitlines()
+                    status = process.returncode
+                except subprocess.TimeoutExpired:
+                    pass
+                step.update(max((path.stat().st_size for path in partial.iterdir()), default=0))
+        files = list(partial.glob(f"{name}_*.deb"))
+        if status != 0 or len(files) != 1:
+            raise SetupError(f"{what} failed: {telling_lines(output)}; try again, it goes on where it stopped")
+        path = directory / files[0].name
+        files[0].replace(path)
+        partial.rmdir()
+        return DebianPackage(name, _version_in(path), self._suite, self._architecture, path)
+
+    def _environment(self) -> Mapping[str, str]:
+        return {**os.environ, "APT_CONFIG": str(self._root / "apt.conf"), "LC_ALL": "C.UTF-8"}
+
+    def _new_log(self) -> Path:
+        path = log_path(f"apt-{self._suite}-{self._architecture}")
+        path.unlink(missing_ok=True)
+        return path
+
+    def _write(self, name: str, text: str) -> None:
+        (self._root / name).write_text(text, encoding="utf-8")
+
+
+def _sources(source: DebianSource, suite: str, architecture: str) -> str:
+    lines = [
+        "Types: deb",
+        f"URIs: {source.uri}",
+        f"Suites: {suite}",
+        "Components: main",
+        f"Architectures: {architecture}",
+    ]
+    if source.signed_by:
+        lines.append(f"Signed-By: {source.signed_by}")
+    return "\n".join(lines) + "\n"
+
+
+def _configuration(root: Path, architecture: str) -> str:
+    settings = {
+        "Dir::Etc::sourcelist": f"{root}/debian.sources",
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::main": "/dev/null",
+        "Dir::Etc::parts": "/dev/null",
+        "Dir::Etc::preferences": "/dev/null",
+        "Dir::Etc::preferencesparts": "/dev/null",
+        "Dir::State": f"{root}/state",
+        "Dir::State::status": "/dev/null",
+        "Dir::Cache": f"{root}/cache",
+        "Dir::Cache::pkgcache": "",
+        "Dir::Cache::srcpkgcache": "",
+        "APT::Architecture": architecture,
+        "APT::Architectures": architecture,
+        "Acquire::GzipIndexes": "true",
+        "Acquire::Languages": "none",
+    }
+    if os.geteuid() == 0:
+        settings["APT::Sandbox::User"] = "root"  # apt's own user can't enter the cache
+    own = [f'{name} "{value}";' for name, value in settings.items()]
+    return "\n".join([*_kept_settings(), *own]) + "\n"
+
+
+def _kept_settings() -> list[str]:
+    """How this machine reaches its mirror. What would weaken signature checks is not among it."""
+    shown = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False)
+    return [line for line in shown.stdout.splitlines() if _KEPT_SETTINGS.match(line)]

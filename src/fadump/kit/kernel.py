@@ -1,0 +1,143 @@
+"""Linux kernels with FADump, built here because not every distribution's own has it: found, listed, built once.
+
+A built kernel is an entry of the cache that is named by what it was made from, so it is found again without
+any network, and made anew when the configuration fragment (``data/kernel.config``) changes:
+
+    <cache>/kernels/linux-SERIES-PAGESIZE-KEY/
+        vmlinux             as linked, with debug information (DWARF 4), for debuggers
+        vmlinux.stripped    the same without it, to boot
+        config              its whole configuration
+        kernel.json         what it is, see Kernel
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fadump.errors import SetupError
+from fadump.kit.cache import cache_directory, lock, new_entry, say_waiting
+from fadump.kit.debian import fetch
+from fadump.kit.kernel_build import (
+    BUILD_RECIPE,
+    BUILD_TOOLS,
+    BuildFacts,
+    build_into,
+    configuration_fragment,
+)
+from fadump.kit.packages import require
+
+DEFAULT_SERIES = "6.12"
+DEFAULT_PAGE_SIZE = "64K"
+PAGE_SIZES = ("64K", "4K")
+
+_FACTS = "kernel.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel in the cache.
+
+    ``release`` is what ``uname -r`` says in it, ``series`` the Linux version that was asked for,
+    ``bootable`` the file for QEMU's -kernel, ``vmlinux`` the same kernel with debug information.
+    """
+
+    release: str
+    series: str
+    page_size: str
+    bootable: Path
+    vmlinux: Path
+    config: Path
+    debian_version: str
+    compiler: str
+    fragment_sha256: str
+    build_seconds: float
+
+    @property
+    def title(self) -> str:
+        """For people: "Linux 6.12.107-fadump, 64K pages"."""
+        return f"Linux {self.release}, {self.page_size} pages"
+
+    def as_json(self) -> dict[str, str | float]:
+        """All of it, paths as text, for ``--json``."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+
+
+def find_kernel(series: str = DEFAULT_SERIES, page_size: str = DEFAULT_PAGE_SIZE) -> Kernel | None:
+    """The kernel that was built from today's configuration, or None; nothing is fetched or made.
+
+    :raises SetupError: ``series`` or ``page_size`` is none, or the cache's entry is damaged.
+    """
+    directory = _entry(series, page_size)
+    return _load(directory) if directory.exists() else None
+
+
+def list_kernels() -> list[Kernel]:
+    """Every kernel in the cache, those from older configurations too, by series and page size.
+
+    :raises SetupError: an entry of the cache is damaged.
+    """
+    kernels = [_load(path) for path in (cache_directory() / "kernels").glob("linux-*") if path.is_dir()]
+    return sorted(kernels, key=lambda kernel: (_version(kernel.series), kernel.page_size, str(kernel.bootable)))
+
+
+def build_kernel(series: str = DEFAULT_SERIES, page_size: str = DEFAULT_PAGE_SIZE) -> Kernel:
+    """The kernel from the cache, else built now from Debian's source package: about 10 minutes on 2 processors.
+
+    A process that finds another one building the same kernel waits for it. As root, missing tools are
+    installed first.
+
+    :raises SetupError: ``series`` or ``page_size`` is none, something is missing, or the build fails.
+    """
+    if kernel := find_kernel(series, page_size):
+        return kernel
+    require(f"building Linux {series}", BUILD_TOOLS)
+    directory = _entry(series, page_size)
+    with lock(directory.name, say_waiting(f"building Linux {series} with {page_size} pages")):
+        if kernel := find_kernel(series, page_size):
+            return kernel
+        source = fetch(f"linux-source-{series}")
+        with new_entry(directory) as entry:
+            facts = build_into(entry, source, series, page_size)
+            _write_facts(entry, facts, series, page_size)
+    return _load(directory)
+
+
+def _entry(series: str, page_size: str) -> Path:
+    if not re.fullmatch(r"\d+\.\d+", series):
+        raise SetupError(f"{series!r} is no Linux series: give two numbers, as in {DEFAULT_SERIES}")
+    if page_size not in PAGE_SIZES:
+        raise SetupError(f"{page_size!r} is no page size of a Linux on Power: give {' or '.join(PAGE_SIZES)}")
+    digest = hashlib.sha256(f"{BUILD_RECIPE}\n{series}\n{configuration_fragment(page_size)}".encode())
+    return cache_directory() / "kernels" / f"linux-{series}-{page_size}-{digest.hexdigest()[:12]}"
+
+
+def _write_facts(entry: Path, facts: BuildFacts, series: str, page_size: str) -> None:
+    fragment = configuration_fragment(page_size).encode()
+    about = {
+        "release": facts.release,
+        "series": series,
+        "page_size": page_size,
+        "debian_version": facts.debian_version,
+        "compiler": facts.compiler,
+        "fragment_sha256": hashlib.sha256(fragment).hexdigest(),
+        "build_seconds": facts.build_seconds,
+    }
+    (entry / _FACTS).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def _load(directory: Path) -> Kernel:
+    bootable, vmlinux, config = (directory / name for name in ("vmlinux.stripped", "vmlinux", "config"))
+    try:
+        about = json.loads((directory / _FACTS).read_text(encoding="utf-8"))
+        kernel = Kernel(bootable=bootable, vmlinux=vmlinux, config=config, **about)
+    except (OSError, ValueError, TypeError) as error:
+        raise SetupError(f"the kernel in {directory} is damaged ({error}): remove that directory") from error
+    if missing := [str(path) for path in (bootable, vmlinux, config) if not path.is_file()]:
+        raise SetupError(f"the kernel in {directory} is damaged ({', '.join(missing)} missing): remove that directory")
+    return kernel
+
+
+def _version(series: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in series.split("."))

@@ -1,0 +1,105 @@
+"""What a machine is to a cycle: events come out of it, answers and requests go into it.
+
+The same contract fits a machine that runs real Linux and one that runs a model; ``fadump.cycle`` knows no other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fadump.abi.pseries.register_save_area import CpuRegisters
+from fadump.firmware.core import Answer, FirmwareCall, PassThrough
+from fadump.memory.devicetree import DeviceTree
+from fadump.memory.guest import GuestMemory
+from fadump.memory.ranges import RangeSet
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """Boot firmware is about to enter a kernel with this device tree. Boots count from 1."""
+
+    boot: int
+    tree: DeviceTree
+
+
+@dataclass(frozen=True, slots=True)
+class GuestReport:
+    """The guest's init reports a step; docs/guest-channel.md lists steps and fields."""
+
+    step: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class GuestReset:
+    """The guest reset itself; its memory is kept as any reset keeps it, the firmware's registration is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The machine won't go on: why, in words, and the last lines of its console."""
+
+    reason: str
+    console: Sequence[str]
+
+
+Event = Handover | FirmwareCall | GuestReport | GuestReset | Stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Have the guest register for FADump; it reports ``registered``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """Crash the guest's kernel on this CPU; it reports ``crashing`` and is gone."""
+
+    cpu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Have the capture boot copy ``/proc/vmcore`` out; it reports ``saving``, ``progress`` and ``saved``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give the preserved memory back to the running kernel; it reports ``released``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reregister:
+    """Register once more, in the same boot; it reports ``registered``."""
+
+
+Request = Register | Crash | Save | Release | Reregister
+
+
+class Machine(Protocol):
+    """A machine with guest memory, CPUs, a way to reset it, and someone in the guest to ask."""
+
+    @property
+    def memory(self) -> GuestMemory:
+        """Guest physical memory, shared with the guest."""
+
+    def next_event(self, seconds: float) -> Event:
+        """Let the guest run until something happens. Silence for ``seconds`` is a :class:`Stopped` too."""
+
+    def enter(self, handover: Handover, tokens: frozenset[int]) -> None:
+        """Give the kernel its device tree, as edited, and let it start; calls with these tokens become events."""
+
+    def answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
+        """Return from a firmware call, or let the machine's own firmware serve it."""
+
+    def cpus(self) -> Sequence[CpuRegisters]:
+        """Every CPU's registers while the guest stands still in a firmware call."""
+
+    def reset(self, keep: RangeSet) -> None:
+        """Reset everything but RAM. At every later handover ``keep`` holds every byte it holds now."""
+
+    def forget_kept(self) -> None:
+        """The kept memory is the guest's again: nothing is put back any more."""
+
+    def ask(self, request: Request) -> None:
+        """Ask the guest to do something; its reports come as events."""

@@ -1,0 +1,57 @@
+"""The entry page: a few instructions in the guest that let only our firmware calls stop it.
+
+Linux enters RTAS through the address in ``linux,rtas-entry``. We name our code there: it compares the call's
+token with ours, falls on a ``nop`` that has a breakpoint if it is one, and branches to the real RTAS otherwise.
+Convention (LoPAR, "RTAS Environment"; Linux arch/powerpc/kernel/rtas_entry.S): real mode, 32-bit, big-endian,
+r3 holds the physical address of the arguments, LR the return; r0, r5 to r12 and cr0 may be clobbered.
+"""
+
+import struct
+from collections.abc import Collection
+from dataclasses import dataclass
+
+_NOP = 0x6000_0000
+_LWZ_R5_0_R3 = 0x80A3_0000
+_LIS_R6 = 0x3CC0_0000
+_ORI_R6_R6 = 0x60C6_0000
+_CMPLW_R5_R6 = 0x7C05_3040
+_BEQ = 0x4182_0000
+_B = 0x4800_0000
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPage:
+    """Machine code for ``address`` (big-endian words); at ``stop_address`` one of our calls has been made."""
+
+    address: int
+    code: bytes
+    stop_address: int
+
+    @property
+    def pass_address(self) -> int:
+        """Where to go on if the machine's own RTAS shall serve the call after all."""
+        return self.stop_address + 4
+
+
+def rtas_entry_page(address: int, tokens: Collection[int], real_entry: int) -> EntryPage:
+    """Code that stops for ``tokens`` and leaves every other call to ``real_entry``.
+
+    :raises ValueError: ``real_entry`` is out of a relative branch's reach, 32 MiB.
+    """
+    words: list[int] = [_LWZ_R5_0_R3]
+    body_words = 1 + 4 * len(tokens) + 1  # load, compare each, branch away
+    for token in sorted(tokens):
+        words += [_LIS_R6 | token >> 16, _ORI_R6_R6 | token & 0xFFFF, _CMPLW_R5_R6]
+        words.append(_BEQ | 4 * (body_words - len(words)))
+    words.append(_branch(address + 4 * len(words), real_entry))
+    stop_address = address + 4 * len(words)
+    words.append(_NOP)
+    words.append(_branch(address + 4 * len(words), real_entry))
+    return EntryPage(address, struct.pack(f">{len(words)}I", *words), stop_address)
+
+
+def _branch(source: int, target: int) -> int:
+    distance = target - source
+    if not -(1 << 25) <= distance < 1 << 25:
+        raise ValueError(f"no branch reaches from {source:#x} to {target:#x}")
+    return _B | distance & 0x03FF_FFFC

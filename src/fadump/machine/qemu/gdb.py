@@ -1,0 +1,184 @@
+"""A client of QEMU's gdb stub: stop, look at registers, set breakpoints, go on.
+
+The protocol is gdb's remote serial protocol (gdb manual, appendix E). Three habits of QEMU matter here:
+its target description has to be asked for before the first ``g``, or QEMU 7.2 aborts; a register's bytes come
+in the order of that CPU's own MSR[LE] at that moment; and software breakpoints are compared with virtual
+addresses, nothing is written to the guest.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fadump.errors import MachineError
+
+_REPLY_SECONDS = 60
+"""A stopped guest is asked; only a host in deep trouble needs a second for an answer."""
+_INTERRUPT = b"\x03"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The guest stands still; ``thread`` is the stub's name of the CPU that stopped it, such as ``p01.02``."""
+
+    thread: str
+
+
+class GdbClient:
+    """One connection to a gdb stub. While the guest runs, the stub says nothing but the stop it ends with."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_stop: Callable[[Stop], None]
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._on_stop = on_stop
+        self._replies: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._running = False
+        self._thread = ""
+        self._pump = asyncio.create_task(self._receive())
+
+    @property
+    def running(self) -> bool:
+        """True from :meth:`resume` to the stop that ends it."""
+        return self._running
+
+    async def start(self) -> str:
+        """Agree on the protocol and return the target description's file name list root, ``target.xml``.
+
+        :raises MachineError: the stub doesn't answer.
+        """
+        await self.command("qSupported:multiprocess+;swbreak+;vContSupported+")
+        await self.command("vCont?")
+        return await self.description("target.xml")
+
+    async def description(self, annex: str) -> str:
+        """The text of one file of the target description."""
+        text = b""
+        while True:
+            reply = await self.command(f"qXfer:features:read:{annex}:{len(text):x},ffb")
+            if reply[:1] not in (b"l", b"m"):
+                raise MachineError(f"QEMU's gdb stub has no target description {annex}: {reply!r}")
+            text += reply[1:]
+            if reply[:1] == b"l":
+                return text.decode()
+
+    async def threads(self) -> list[str]:
+        """The CPUs by the stub's names, in the stub's order."""
+        names: list[str] = []
+        reply = await self.command("qfThreadInfo")
+        while reply[:1] == b"m":
+            names += reply[1:].decode().split(",")
+            reply = await self.command("qsThreadInfo")
+        return names
+
+    async def select(self, thread: str) -> None:
+        """Let register and memory commands speak of this CPU."""
+        if thread != self._thread:
+            await self._checked(f"Hg{thread}")
+            self._thread = thread
+
+    async def read_register(self, number: int) -> bytes | None:
+        """A register's bytes in the selected CPU's byte order; None where the stub can't show it."""
+        reply = await self.command(f"p{number:x}")
+        if not reply or reply[:1] == b"E":
+            return None
+        return bytes.fromhex(reply.decode())
+
+    async def write_register(self, number: int, value: bytes) -> None:
+        """Set a register, the bytes in the selected CPU's byte order."""
+        await self._checked(f"P{number:x}={value.hex()}")
+
+    async def write_code(self, address: int, code: bytes) -> None:
+        """Write instructions where a real-mode CPU is selected: QEMU drops what it had translated there."""
+        await self._checked(f"M{address:x},{len(code):x}:{code.hex()}")
+
+    async def insert_breakpoint(self, address: int) -> None:
+        await self._checked(f"Z0,{address:x},4")
+
+    async def remove_breakpoint(self, address: int) -> None:
+        await self._checked(f"z0,{address:x},4")
+
+    async def step(self, thread: str) -> None:
+        """Run one instruction on one CPU, the others held."""
+        self._send(f"vCont;s:{thread}")
+        await self._reply()
+
+    def resume(self) -> None:
+        """Let every CPU run; the next stop is handed to ``on_stop``."""
+        self._running = True
+        self._send("vCont;c")
+
+    def interrupt(self) -> None:
+        """Ask a running guest to stop."""
+        self._writer.write(_INTERRUPT)
+
+    async def command(self, text: str) -> bytes:
+        """Send a packet and return its answer, unescaped.
+
+        :raises MachineError: no answer in time, or the connection is gone.
+        """
+        if self._running:
+            raise MachineError(f"the guest runs, so its gdb stub can't be asked {text!r}")
+        self._send(text)
+        return await self._reply()
+
+    async def close(self) -> None:
+        self._pump.cancel()
+        await asyncio.gather(self._pump, return_exceptions=True)
+        self._writer.close()
+
+    async def _checked(self, text: str) -> None:
+        reply = await self.command(text)
+        if reply != b"OK":
+            raise MachineError(f"QEMU's gdb stub answered {reply!r} to {text[:40]!r}")
+
+    def _send(self, text: str) -> None:
+        payload = text.encode()
+        self._writer.write(b"$%s#%02x" % (payload, sum(payload) & 0xFF))
+
+    async def _reply(self) -> bytes:
+        try:
+            reply = await asyncio.wait_for(self._replies.get(), _REPLY_SECONDS)
+        except TimeoutError:
+            raise MachineError(f"QEMU's gdb stub has not answered for {_REPLY_SECONDS} seconds") from None
+        if reply is None:
+            raise MachineError("QEMU has closed its gdb stub")
+        return reply
+
+    async def _receive(self) -> None:
+        try:
+            while True:
+                await self._reader.readuntil(b"$")
+                packet = (await self._reader.readuntil(b"#"))[:-1]
+                await self._reader.readexactly(2)  # the checksum: a socket pair loses nothing
+                self._writer.write(b"+")
+                self._dispatch(_unescape(packet))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self._replies.put_nowait(None)
+
+    def _dispatch(self, packet: bytes) -> None:
+        if self._running and packet[:1] in (b"T", b"S"):
+            self._running = False
+            self._thread = ""
+            self._on_stop(Stop(_stop_thread(packet)))
+        else:
+            self._replies.put_nowait(packet)
+
+
+def _stop_thread(packet: bytes) -> str:
+    for field in packet[3:].split(b";"):
+        name, _, value = field.partition(b":")
+        if name == b"thread":
+            return value.decode()
+    raise MachineError(f"QEMU's gdb stub named no CPU in its stop {packet!r}")
+
+
+def _unescape(packet: bytes) -> bytes:
+    if b"}" not in packet:
+        return packet
+    plain = bytearray()
+    escaped = iter(packet)
+    for byte in escaped:
+        plain.append(next(escaped) ^ 0x20 if byte == ord("}") else byte)
+    return bytes(plain)

@@ -1,0 +1,152 @@
+"""Everything that QEMU says, as one stream: stops, guest reports, console lines, QMP events, its end."""
+
+import asyncio
+import collections
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, BinaryIO
+
+from qemu.qmp import ConnectError, EventListener, ExecInterruptedError, ExecuteError, QMPClient
+
+from fadump.errors import MachineError
+from fadump.machine.core import GuestReport
+from fadump.machine.qemu.gdb import GdbClient, Stop
+from fadump.machine.qemu.guest import LONGEST_LINE_BYTES, decode_report
+from fadump.machine.qemu.process import QemuConfig, QemuProcess
+from fadump.machine.qemu.registers import RegisterFile
+
+_CONSOLE_LINES = 12
+_READ_BYTES = 0x10000
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Reset:
+    """QEMU has reset the machine; ``by_guest`` tells whether the guest asked for it."""
+
+    def __init__(self, *, by_guest: bool) -> None:
+        self.by_guest = by_guest
+
+
+class Failed:
+    """The machine can't go on."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+Message = Stop | Reset | Failed | GuestReport
+
+
+class QemuLink:
+    """A started QEMU with its connections served; ``inbox`` holds what it said, in order."""
+
+    def __init__(self, process: QemuProcess, console_log: BinaryIO, failure: Callable[[str], bool]) -> None:
+        self.console: collections.deque[str] = collections.deque(maxlen=_CONSOLE_LINES)
+        self.inbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._process = process
+        self._console_log = console_log
+        self._failure = failure
+        self._qmp = QMPClient("fadump")
+        self._events = EventListener(("RESET", "SHUTDOWN"))
+        self._tasks: list[asyncio.Task[None]] = []
+        self._unfinished_line = ""
+
+    @classmethod
+    async def start(
+        cls, config: QemuConfig, ram_fd: int, disk_fd: int, console_log: BinaryIO, failure: Callable[[str], bool]
+    ) -> "QemuLink":
+        """Start QEMU, its guest held before the first instruction.
+
+        ``failure`` is asked about every console line; a line it says yes to ends the run at once.
+
+        :raises MachineError: QEMU ended instead; the sentence has its last words.
+        :raises SetupError: there is no QEMU.
+        """
+        link = cls(await QemuProcess.start(config, ram_fd, disk_fd), console_log, failure)
+        try:
+            await link._connect()
+        except BaseException:
+            await link.close()
+            raise
+        return link
+
+    async def _connect(self) -> None:
+        sockets = self._process.connections
+        self._qmp.register_listener(self._events)
+        try:
+            await self._qmp.connect(sockets["qmp"])
+        except (ConnectError, EOFError, OSError):
+            raise MachineError(await self._process.wait()) from None
+        reader, writer = await asyncio.open_connection(sock=sockets["gdb"])
+        self.gdb = GdbClient(reader, writer, self.inbox.put_nowait)
+        self.registers = await RegisterFile.describe(self.gdb)
+        console_reader, self._console_writer = await asyncio.open_connection(sock=sockets["console"])
+        guest_reader, self._guest_writer = await asyncio.open_connection(
+            sock=sockets["guest"], limit=LONGEST_LINE_BYTES
+        )
+        self._spawn(self._read_console(console_reader))
+        self._spawn(self._read_guest(guest_reader))
+        self._spawn(self._read_events())
+        self._spawn(self._await_end())
+
+    async def execute(self, command: str) -> Any:  # noqa: ANN401 - JSON
+        """Run a QMP command without arguments."""
+        try:
+            return await self._qmp.execute(command)
+        except (ExecuteError, ExecInterruptedError, OSError) as error:
+            raise MachineError(f"QEMU refused {command}: {error}") from error
+
+    async def send_to_guest(self, line: bytes) -> None:
+        """Write to the guest's port; the guest reads when it gets there."""
+        self._guest_writer.write(line)
+        await self._guest_writer.drain()
+
+    async def close(self) -> None:
+        """End QEMU and everything that listens to it."""
+        await self._process.kill()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if hasattr(self, "gdb"):
+            await self.gdb.close()
+        await _quietly(self._qmp.disconnect())
+        for connection in self._process.connections.values():
+            connection.close()
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        self._tasks.append(asyncio.ensure_future(work))
+
+    async def _read_console(self, reader: asyncio.StreamReader) -> None:
+        while data := await reader.read(_READ_BYTES):
+            self._console_log.write(data)
+            self._console_log.flush()
+            *lines, self._unfinished_line = (self._unfinished_line + data.decode(errors="replace")).split("\n")
+            for line in lines:
+                text = _ANSI.sub("", line).strip()
+                if text:
+                    self.console.append(text)
+                if self._failure(text):
+                    self.inbox.put_nowait(Failed(f"the guest's console says {text!r}"))
+
+    async def _read_guest(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while line := await reader.readline():
+                self.inbox.put_nowait(decode_report(line))
+        except ValueError as error:  # a FormatError, or a line without an end
+            self.inbox.put_nowait(Failed(f"the guest channel carries nonsense: {error}"))
+
+    async def _read_events(self) -> None:
+        async for event in self._events:
+            data: Mapping[str, Any] = event["data"]  # type: ignore[assignment]  # qemu.qmp types values as object
+            if event["event"] == "RESET":
+                self.inbox.put_nowait(Reset(by_guest=data["guest"]))
+            else:
+                self.inbox.put_nowait(Failed(f"the guest has shut down ({data.get('reason', 'unknown reason')})"))
+
+    async def _await_end(self) -> None:
+        self.inbox.put_nowait(Failed(await self._process.wait()))
+
+
+async def _quietly(work: Awaitable[object]) -> None:
+    # A killed QEMU ends its QMP session in one of several ways, none of which matters any more.
+    await asyncio.gather(work, return_exceptions=True)

@@ -1,0 +1,273 @@
+"""A stock QEMU pseries machine that a firmware outside QEMU serves.
+
+The guest runs until it reaches the kernel's entry (a handover) or makes one of our firmware calls; it stands
+still while either is handled. QEMU knows nothing of FADump: the device tree leads the kernel to the entry page
+(:mod:`.entry_page`), guest RAM is a file that we map too, and ``system_reset`` leaves it as it is.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import Coroutine, Sequence
+from types import TracebackType
+from typing import Any, BinaryIO, Self, TypeVar
+
+from fadump.abi.pseries.register_save_area import CpuRegisters
+from fadump.abi.pseries.rtas import BLOCK_BYTES, RtasArguments, encode_answer
+from fadump.errors import FadumpError, MachineError
+from fadump.firmware.core import Answer, FirmwareCall, PassThrough
+from fadump.machine.core import Crash, Event, GuestReport, GuestReset, Handover, Request, Stopped
+from fadump.machine.qemu import handover as trees
+from fadump.machine.qemu.entry_page import EntryPage
+from fadump.machine.qemu.gdb import Stop
+from fadump.machine.qemu.guest import encode_request
+from fadump.machine.qemu.keep import KeptMemory
+from fadump.machine.qemu.link import Failed, Message, QemuLink, Reset
+from fadump.machine.qemu.process import KERNEL_ADDRESS, QemuConfig, guest_ram_file
+from fadump.machine.qemu.registers import MSR_DR_IR, MSR_PR, logical_cpu_ids
+from fadump.memory.devicetree import DeviceTree
+from fadump.memory.guest import GuestMemory, Segment
+from fadump.memory.ranges import Range, RangeSet
+
+_WORD = 0xFFFF_FFFF
+"""A 32-bit caller's pointer: the upper half of its register means nothing."""
+_FAILURE = re.compile(r"Kernel panic - not syncing|Oops: |fadump-guest: (no virtio-serial port|\S+ can't be opened)")
+_T = TypeVar("_T")
+
+
+class QemuMachine:
+    """A pseries machine in a QEMU of its own. Use as a context manager: leaving it ends QEMU.
+
+    ``disk_fd`` is a file as large as the largest dump, which the guest sees as its only disk. ``console_log``
+    gets the console as it comes. A kernel that panics unasked stops the machine at once.
+
+    :raises MachineError: QEMU doesn't start.
+    :raises SetupError: there is no QEMU, or no memory for the guest.
+    """
+
+    def __init__(self, config: QemuConfig, disk_fd: int, console_log: BinaryIO) -> None:
+        self._config = config
+        self._disk_fd = disk_fd
+        self._console_log = console_log
+        self._runner = asyncio.Runner()
+        self._ram_fd = guest_ram_file(config.memory_bytes)
+        self._memory = GuestMemory([Segment(Range(0, config.memory_bytes), self._ram_fd, 0)])
+        self._kept: KeptMemory | None = None
+        self._threads: dict[str, int] = {}  # the stub's name -> Linux's CPU number
+        self._entry_page: EntryPage | None = None
+        self._breakpoint: int | None = None
+        self._boot = 0
+        self._tree_place: trees.TreePlace | None = None
+        self._stopped_thread = ""
+        self._crash_expected = False
+        self.foreign_stops = 0
+        """How often a breakpoint matched an address that wasn't ours, in translated or user code."""
+        self.put_back_bytes = 0
+        """How much memory the last handover restored, in whole chunks."""
+
+    def __enter__(self) -> Self:
+        try:
+            self._link = self._run(
+                QemuLink.start(self._config, self._ram_fd, self._disk_fd, self._console_log, self._is_failure)
+            )
+            self._run(self._break_at(KERNEL_ADDRESS))
+            self._link.gdb.resume()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End QEMU and give its memory back to the host."""
+        try:
+            if hasattr(self, "_link"):
+                self._run(self._link.close())
+        finally:
+            self._runner.close()
+            self.forget_kept()
+            self._memory.close()
+            os.close(self._ram_fd)
+
+    @property
+    def memory(self) -> GuestMemory:
+        return self._memory
+
+    def next_event(self, seconds: float) -> Event:
+        """See :class:`fadump.machine.core.Machine`. A guest that stands still in an event is let go by
+        :meth:`enter`, :meth:`answer` or :meth:`reset`, one of which has to come before the next event."""
+        try:
+            return self._run(asyncio.wait_for(self._next_event(), seconds))
+        except TimeoutError:
+            return self._stopped(f"nothing has happened for {seconds:g} seconds")
+        except FadumpError as error:
+            return self._stopped(str(error))
+
+    def enter(self, handover: Handover, tokens: frozenset[int]) -> None:
+        """Write the edited tree and the entry page, put back what was kept, and let the kernel start."""
+        assert self._tree_place is not None  # noqa: S101 - set by the handover that is answered here
+        self._run(self._enter(handover.tree, tokens, self._tree_place))
+
+    def answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
+        """Return to the caller with status and outputs, or go on into QEMU's own RTAS."""
+        self._run(self._answer(call, outcome))
+
+    def cpus(self) -> Sequence[CpuRegisters]:
+        return self._run(self._read_cpus())
+
+    def reset(self, keep: RangeSet) -> None:
+        self.forget_kept()
+        self._kept = KeptMemory(self._memory, keep)
+        self._run(self._reset())
+
+    def forget_kept(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    def ask(self, request: Request) -> None:
+        self._crash_expected = isinstance(request, Crash)
+        self._run(self._link.send_to_guest(encode_request(request)))
+
+    def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        return self._runner.run(work)
+
+    def _is_failure(self, console_line: str) -> bool:
+        return not self._crash_expected and _FAILURE.search(console_line) is not None
+
+    def _stopped(self, reason: str) -> Stopped:
+        return Stopped(reason, tuple(self._link.console))
+
+    async def _next_event(self) -> Event:
+        while True:
+            message: Message = await self._link.inbox.get()
+            match message:
+                case GuestReport():
+                    return message
+                case Failed(reason=reason):
+                    return self._stopped(reason)
+                case Reset(by_guest=True):
+                    await self._await_next_handover()
+                    return GuestReset()
+                case Reset():
+                    pass  # our own: _reset() has already prepared the next boot
+                case Stop(thread=thread):
+                    event = await self._stop_event(thread)
+                    if event is not None:
+                        return event
+
+    async def _stop_event(self, thread: str) -> Event | None:
+        """What a stop means; None if it meant nothing to us and the guest runs again."""
+        pc, msr = await self._link.registers.read(thread, "pc", "msr")
+        if not msr & (MSR_DR_IR | MSR_PR):
+            self._stopped_thread = thread
+            if self._entry_page is not None and pc == self._entry_page.stop_address:
+                return await self._firmware_call(thread, self._entry_page)
+            if self._entry_page is None and pc == KERNEL_ADDRESS:
+                (open_firmware_client,) = await self._link.registers.read(thread, "r5")
+                if not open_firmware_client:
+                    return await self._handover(thread)
+                await self._step_over_breakpoint(thread)
+                return None
+        self.foreign_stops += 1
+        await self._step_over_breakpoint(thread)
+        return None
+
+    async def _handover(self, thread: str) -> Handover:
+        (tree_address,) = await self._link.registers.read(thread, "r3")
+        tree, self._tree_place = trees.read_tree(self._memory, tree_address)
+        await self._number_cpus(logical_cpu_ids(tree))
+        self._boot += 1
+        self._crash_expected = False
+        return Handover(self._boot, tree)
+
+    async def _number_cpus(self, logical: dict[int, int]) -> None:
+        """Match the stub's threads, which count QEMU's CPU indices from 1, with Linux's CPU numbers."""
+        cores = [cpu["props"]["core-id"] for cpu in await self._link.execute("query-cpus-fast")]
+        servers = [core + cores[:index].count(core) for index, core in enumerate(cores)]
+        self._threads = {
+            thread: logical[server]
+            for thread, server in zip(await self._link.gdb.threads(), servers, strict=True)
+            if server in logical
+        }
+
+    async def _enter(self, tree: DeviceTree, tokens: frozenset[int], place: trees.TreePlace) -> None:
+        page, rtas_pages = trees.place_entry_page(tree, tokens)
+        trees.reserve_in_tree(tree, rtas_pages)
+        if self._kept is not None:
+            live = RangeSet([place.range, rtas_pages]) | trees.loaded_images(tree)
+            self.put_back_bytes = self._kept.put_back(live)
+        trees.write_tree(self._memory, tree, place)
+        await self._link.gdb.select(self._stopped_thread)
+        await self._link.gdb.write_code(page.address, page.code)
+        await self._break_at(page.stop_address)
+        self._entry_page = page
+        self._link.gdb.resume()
+
+    async def _firmware_call(self, thread: str, page: EntryPage) -> FirmwareCall | None:
+        address = (await self._link.registers.read(thread, "r3"))[0] & _WORD
+        try:
+            arguments = RtasArguments.decode(self._memory.read(address, BLOCK_BYTES))
+        except FadumpError:  # nowhere to answer: QEMU's own RTAS shall refuse the call
+            await self._go_on(thread, page.pass_address)
+            return None
+        return FirmwareCall(
+            self._threads[thread], arguments.token, arguments.args, arguments.nret, address + arguments.answer_offset
+        )
+
+    async def _answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
+        assert self._entry_page is not None  # noqa: S101 - the call came through it
+        thread = self._stopped_thread
+        match outcome:
+            case Answer(status=status, outputs=outputs):
+                self._memory.write(call.answer_address, encode_answer(status, outputs, call.returns))
+                (continue_at,) = await self._link.registers.read(thread, "lr")
+            case PassThrough():
+                continue_at = self._entry_page.pass_address
+        await self._go_on(thread, continue_at)
+
+    async def _go_on(self, thread: str, address: int) -> None:
+        await self._link.registers.write(thread, "pc", address)
+        self._link.gdb.resume()
+
+    async def _read_cpus(self) -> Sequence[CpuRegisters]:
+        registers = self._link.registers
+        return [await registers.read_all(thread, cpu_id) for thread, cpu_id in self._threads.items()]
+
+    async def _reset(self) -> None:
+        self._entry_page = None
+        await self._break_at(KERNEL_ADDRESS)
+        await self._link.execute("system_reset")
+        while not isinstance(message := await self._link.inbox.get(), Reset):
+            if isinstance(message, Failed):
+                raise MachineError(message.reason)
+        self._link.gdb.resume()
+
+    async def _await_next_handover(self) -> None:
+        """The guest has reset itself and runs on: catch it before its boot firmware has found the kernel."""
+        if self._link.gdb.running:
+            self._link.gdb.interrupt()
+            while not isinstance(message := await self._link.inbox.get(), Stop):
+                if isinstance(message, Failed):
+                    raise MachineError(message.reason)
+        self._entry_page = None
+        await self._break_at(KERNEL_ADDRESS)
+        self._link.gdb.resume()
+
+    async def _break_at(self, address: int) -> None:
+        """Move the one breakpoint that the machine needs at a time."""
+        if self._breakpoint is not None:
+            await self._link.gdb.remove_breakpoint(self._breakpoint)
+        await self._link.gdb.insert_breakpoint(address)
+        self._breakpoint = address
+
+    async def _step_over_breakpoint(self, thread: str) -> None:
+        assert self._breakpoint is not None  # noqa: S101 - it stopped the guest
+        await self._link.gdb.remove_breakpoint(self._breakpoint)
+        await self._link.gdb.step(thread)
+        await self._link.gdb.insert_breakpoint(self._breakpoint)
+        self._link.gdb.resume()

@@ -1,0 +1,288 @@
+"""A machine's memory: pieces of files, mapped where the guest has them, holes and all.
+
+Every step of docs/architecture.md that touches memory does so through here. The files belong to the
+machine (QEMU's memory back ends, or the embedded machine's memfd); they are mapped shared, so that
+both sides see every write at once. Memory that nothing has touched yet is a hole in its file: it
+reads as zeros and takes no space, and nothing here but a write or a view fills it. Holes are found
+with SEEK_DATA and SEEK_HOLE (lseek(2)) and made with MADV_REMOVE (madvise(2)). Addresses are guest
+physical, sizes in bytes; byte order is the business of whoever reads.
+"""
+
+import errno
+import mmap
+import os
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from types import TracebackType
+from typing import Self
+
+from fadump.errors import AddressError
+from fadump.memory.ranges import Range, RangeSet
+
+_COPY_BYTES = 8 << 20
+"""How much is copied in one call: other threads run in between, and it fits most last-level caches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Bytes of a file that are guest memory: those from ``offset`` of ``fd`` stand at ``range``.
+
+    The file may be a memfd or any regular file that is open for reading and writing.
+    """
+
+    range: Range
+    fd: int
+    offset: int
+
+
+class GuestMemory:
+    """All RAM of one guest.
+
+    Segments may adjoin (NUMA nodes, DIMMs): reading, writing and copying cross from one to the next.
+    The descriptors are duplicated, so the caller may close its own. Also a context manager.
+
+    :raises ValueError: segments are empty or overlap, or a file is shorter than its segment.
+    """
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        ordered = sorted(segments, key=lambda segment: segment.range)
+        for lower, higher in pairwise(ordered):
+            if lower.range.end > higher.range.start:
+                raise ValueError(f"segments {lower.range} and {higher.range} overlap")
+        self._mappings: list[_Mapping] = []
+        try:
+            for segment in ordered:
+                self._mappings.append(_Mapping(segment))
+        except BaseException:
+            self.close()
+            raise
+        self._starts = [mapping.range.start for mapping in self._mappings]
+        self._ram = RangeSet(mapping.range for mapping in self._mappings)
+
+    @property
+    def ram(self) -> RangeSet:
+        """Where there is memory; adjoining segments are one range."""
+        return self._ram
+
+    def read(self, address: int, length: int) -> bytes:
+        """``length`` bytes from ``address``; holes read as zeros and stay holes.
+
+        :raises AddressError: not all of it is RAM.
+        """
+        return b"".join(mapping.read(part) for mapping, part in self._parts(address, length))
+
+    def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        """Put ``data`` at ``address``.
+
+        :raises AddressError: not all of it is RAM; then nothing has been written.
+        """
+        view = memoryview(data).cast("B")
+        for mapping, part in self._parts(address, len(view)):
+            mapping.write(part, view[part.start - address : part.end - address])
+
+    def view(self, wanted: Range) -> memoryview:
+        """The memory itself, writable, without a copy; reading it through a view fills holes.
+
+        A view stays valid after :meth:`close`; the memory is unmapped when the last view has gone.
+
+        :raises AddressError: it is empty, or doesn't lie within one segment.
+        """
+        parts = list(self._parts(wanted.start, wanted.size_bytes))
+        if len(parts) != 1:
+            raise AddressError(wanted.start, wanted.size_bytes)
+        mapping, part = parts[0]
+        return mapping.view(part)
+
+    def populated(self, wanted: Range) -> RangeSet:
+        """Where ``wanted`` has been touched: everything outside reads as zero.
+
+        A file system that can't tell reports all of it.
+
+        :raises AddressError: not all of ``wanted`` is RAM.
+        """
+        parts = self._parts(wanted.start, wanted.size_bytes)
+        return RangeSet(extent for mapping, part in parts for extent in mapping.extents(part))
+
+    def copy(self, source: Range, destination: int) -> int:
+        """Make the memory at ``destination`` the same as ``source``, and say how many bytes that were.
+
+        Holes stay holes: where the source has one, whole pages at the destination are given back to
+        the host and the rest is zeroed. Nothing is copied before the arguments have been checked.
+
+        :raises AddressError: source or destination is not all RAM.
+        :raises ValueError: they overlap.
+        """
+        self._check(source.start, source.size_bytes)
+        self._check(destination, source.size_bytes)
+        target = Range.sized(destination, source.size_bytes)
+        if source.overlaps(target):
+            raise ValueError(f"can't copy {source} onto {target}: they overlap")
+        data = self.populated(source)
+        for hole in RangeSet([source]) - data:
+            self.discard(Range.sized(target.start + hole.start - source.start, hole.size_bytes))
+        for extent in data:
+            self._move(extent, target.start + extent.start - source.start)
+        return source.size_bytes
+
+    def discard(self, unwanted: Range) -> None:
+        """Make ``unwanted`` zeros, and give its whole pages back to the host.
+
+        :raises AddressError: not all of it is RAM.
+        """
+        for mapping, part in self._parts(unwanted.start, unwanted.size_bytes):
+            for extent in mapping.extents(part):
+                mapping.discard(extent)
+
+    def close(self) -> None:
+        """Unmap everything but what a view still shows; from then on there is no RAM. May be called twice."""
+        for mapping in self._mappings:
+            mapping.close()
+        self._mappings = []
+        self._starts = []
+        self._ram = RangeSet()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check(self, address: int, length: int) -> None:
+        if address < 0 or length < 0 or not self._ram.contains(Range.sized(address, length)):
+            raise AddressError(address, length)
+
+    def _parts(self, address: int, length: int) -> "Iterator[tuple[_Mapping, Range]]":
+        """``length`` bytes from ``address``, cut at the borders of segments; checked before the first."""
+        self._check(address, length)
+        end = address + length
+        index = bisect_right(self._starts, address) - 1
+        while address < end:
+            mapping = self._mappings[index]
+            part = Range(address, min(end, mapping.range.end))
+            yield mapping, part
+            address, index = part.end, index + 1
+
+    def _move(self, source: Range, destination: int) -> None:
+        for from_mapping, part in self._parts(source.start, source.size_bytes):
+            shift = destination - source.start
+            for to_mapping, target in self._parts(part.start + shift, part.size_bytes):
+                for at in range(target.start, target.end, _COPY_BYTES):
+                    chunk = Range(at, min(at + _COPY_BYTES, target.end))
+                    with from_mapping.view(Range(chunk.start - shift, chunk.end - shift)) as data:
+                        to_mapping.write_fresh(chunk, data)
+
+
+class _Mapping:
+    """One segment, mapped. Its ranges are guest addresses within the segment."""
+
+    __slots__ = ("_fd", "_file_offset", "_map", "_map_offset", "_view", "range")
+
+    def __init__(self, segment: Segment) -> None:
+        self.range = segment.range
+        self._file_offset = segment.offset
+        size_bytes, file_bytes = segment.range.size_bytes, os.fstat(segment.fd).st_size
+        if not size_bytes or segment.offset < 0:
+            raise ValueError(f"segment {segment.range} at file offset {segment.offset:#x} can't be mapped")
+        if segment.offset + size_bytes > file_bytes:
+            raise ValueError(
+                f"segment {segment.range} needs {segment.offset + size_bytes:#x} bytes of its file, "
+                f"which has {file_bytes:#x}"
+            )
+        self._map_offset = segment.offset - segment.offset % mmap.ALLOCATIONGRANULARITY
+        self._map = mmap.mmap(
+            segment.fd, segment.offset + size_bytes - self._map_offset, mmap.MAP_SHARED, offset=self._map_offset
+        )
+        self._view = memoryview(self._map)[segment.offset - self._map_offset :]
+        self._fd = os.dup(segment.fd)
+
+    def read(self, part: Range) -> bytes:
+        # Reading a file's hole through a mapping would fill it with pages of zeros; pread leaves it.
+        chunks = []
+        at, end = self._in_file(part.start), self._in_file(part.end)
+        while at < end:
+            chunk = os.pread(self._fd, end - at, at)
+            if not chunk:  # somebody has shortened the file
+                raise AddressError(part.start, part.size_bytes)
+            chunks.append(chunk)
+            at += len(chunk)
+        return b"".join(chunks)
+
+    def write(self, part: Range, data: memoryview) -> None:
+        self.view(part)[:] = data
+
+    def write_fresh(self, part: Range, data: memoryview) -> None:
+        """Like write, and two to three times as fast where ``part`` is a hole: the host needn't zero
+        new pages before they are written, nor take a fault for each."""
+        written = 0
+        try:
+            while written < len(data):
+                written += os.pwrite(self._fd, data[written:], self._in_file(part.start) + written)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # hugetlbfs has no write(2)
+                raise
+            self.write(part, data)
+
+    def view(self, part: Range) -> memoryview:
+        return self._view[part.start - self.range.start : part.end - self.range.start]
+
+    def extents(self, part: Range) -> Iterator[Range]:
+        """Where the file has data, the pieces clipped to ``part``."""
+        at = part.start
+        while at < part.end:
+            start = self._seek(at, os.SEEK_DATA)
+            if start is None or start >= part.end:
+                return
+            hole = self._seek(start, os.SEEK_HOLE)
+            at = part.end if hole is None else min(hole, part.end)
+            yield Range(start, at)
+
+    def discard(self, part: Range) -> None:
+        start, end = self._in_map(part.start), self._in_map(part.end)
+        first_page = start + -start % mmap.PAGESIZE
+        pages_end = end - end % mmap.PAGESIZE
+        if first_page < pages_end and self._punch(first_page, pages_end):
+            self._zero(start, first_page)
+            self._zero(pages_end, end)
+        else:
+            self._zero(start, end)
+
+    def close(self) -> None:
+        self._view.release()
+        os.close(self._fd)
+        with suppress(BufferError):  # somebody holds a view: the mapping goes when the view goes
+            self._map.close()
+
+    def _in_file(self, address: int) -> int:
+        return address - self.range.start + self._file_offset
+
+    def _in_map(self, address: int) -> int:
+        return self._in_file(address) - self._map_offset
+
+    def _seek(self, address: int, whence: int) -> int | None:
+        """The address of the next data or hole; None if the file has no more."""
+        try:
+            found = os.lseek(self._fd, self._in_file(address), whence)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return None
+            if error.errno in {errno.EINVAL, errno.EOPNOTSUPP}:  # a file system that knows no holes
+                return address if whence == os.SEEK_DATA else None
+            raise
+        return found - self._file_offset + self.range.start
+
+    def _punch(self, start: int, end: int) -> bool:
+        try:
+            self._map.madvise(mmap.MADV_REMOVE, start, end - start)
+        except OSError:  # huge pages, or a file system that can't make holes
+            return False
+        return True
+
+    def _zero(self, start: int, end: int) -> None:
+        for at in range(start, end, _COPY_BYTES):
+            size_bytes = min(_COPY_BYTES, end - at)
+            self._map[at : at + size_bytes] = bytes(size_bytes)

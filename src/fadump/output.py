@@ -1,0 +1,150 @@
+"""The files of a run: ``vmcore``, ``console.log``, ``firmware.log``, ``timeline.json``.
+
+A dump holds secrets, so every file is created 0600. A dump is called ``vmcore.incomplete`` until all of it is
+on the disk; only then does it get its name.
+"""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from fadump.cycle import Milestone, Observer
+from fadump.errors import SetupError
+from fadump.firmware.core import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger
+from fadump.machine.core import GuestReport
+
+_PRIVATE = 0o600
+
+
+class OutputDirectory:
+    """A directory for one run at a time; files of an earlier run are replaced.
+
+    :raises SetupError: it can't be used, or another run is using it.
+    """
+
+    def __init__(self, path: Path, vmcore_room_bytes: int) -> None:
+        self._path = path
+        self._vmcore_room_bytes = vmcore_room_bytes
+        self._incomplete = path / "vmcore.incomplete"
+        self._timeline: list[dict[str, object]] = []
+        self._vmcore_bytes: int | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+            self.vmcore_fd = os.open(self._incomplete, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
+        except OSError as error:
+            raise SetupError(f"can't write to {self._path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self.vmcore_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self.vmcore_fd)
+            raise SetupError(f"another run is writing to {self._path}: wait for it, or name another --out") from None
+        os.ftruncate(self.vmcore_fd, 0)
+        os.ftruncate(self.vmcore_fd, self._vmcore_room_bytes)
+        self.console_log: BinaryIO = self._create("console.log")
+        self._firmware_log = self._create("firmware.log")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.console_log.close()
+        self._firmware_log.close()
+        if self._incomplete.exists() and not os.fstat(self.vmcore_fd).st_blocks:
+            self._incomplete.unlink()  # not a byte of the dump has come
+        os.close(self.vmcore_fd)
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    def watch(self, observer: Observer) -> Observer:
+        """An observer that writes the logs and tells this one too."""
+        return _Recorder(self, observer)
+
+    def note_milestone(self, milestone: Milestone, at_seconds: float) -> None:
+        """Add to the timeline, which is complete on the disk after each milestone."""
+        self._timeline.append({"event": milestone, "at_seconds": round(at_seconds, 3)})
+        with self._create("timeline.json") as file:
+            file.write(json.dumps(self._timeline, indent=1).encode() + b"\n")
+
+    def note_firmware(self, line: str, at_seconds: float) -> None:
+        """Add a line to the firmware's log."""
+        self._firmware_log.write(f"{at_seconds:9.3f} {line}\n".encode())
+        self._firmware_log.flush()
+
+    def note_vmcore_bytes(self, size_bytes: int) -> None:
+        """So many bytes of the disk are the dump."""
+        self._vmcore_bytes = size_bytes
+
+    def publish_saved(self) -> Path | None:
+        """Cut the disk to the dump, make it durable, and give it its name; None if no dump was saved.
+
+        The guest must be gone: it could still write.
+
+        :raises OSError: the file system failed; the dump keeps its incomplete name.
+        """
+        if self._vmcore_bytes is None:
+            return None
+        os.ftruncate(self.vmcore_fd, self._vmcore_bytes)
+        os.fsync(self.vmcore_fd)
+        vmcore = self._path / "vmcore"
+        self._incomplete.rename(vmcore)
+        directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        return vmcore
+
+    def _create(self, name: str) -> BinaryIO:
+        return os.fdopen(os.open(self._path / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE), "wb")
+
+
+class _Recorder:
+    """Writes what happens to the output directory, then passes it on."""
+
+    def __init__(self, output: OutputDirectory, observer: Observer) -> None:
+        self._output = output
+        self._observer = observer
+
+    def milestone(self, milestone: Milestone, at_seconds: float) -> None:
+        self._output.note_milestone(milestone, at_seconds)
+        self._observer.milestone(milestone, at_seconds)
+
+    def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
+        self._output.note_firmware(f"{_call_text(call)} -> {_outcome_text(outcome)}", at_seconds)
+        self._observer.firmware_call(call, outcome, at_seconds)
+
+    def preserved(self, dump: PreservedDump, at_seconds: float) -> None:
+        for region in dump.regions:
+            self._output.note_firmware(
+                f"preserved type {region.type:#x}: {region.copied_bytes:#x} of {region.requested_bytes:#x} bytes "
+                f"from {region.source:#x} to {region.destination:#x}, error flags {region.error_flags:#x}",
+                at_seconds,
+            )
+        self._observer.preserved(dump, at_seconds)
+
+    def report(self, report: GuestReport) -> None:
+        if report.step == "saved":
+            self._output.note_vmcore_bytes(int(report.fields["bytes"]))
+        self._observer.report(report)
+
+
+def _call_text(call: FirmwareCall) -> str:
+    arguments = " ".join(f"{argument:#x}" for argument in call.args)
+    return f"CPU {call.cpu_id} token {call.token:#x} ({arguments})"
+
+
+def _outcome_text(outcome: Outcome) -> str:
+    match outcome:
+        case Answer(status=status):
+            return f"status {status}"
+        case PassThrough():
+            return "passed through"
+        case Trigger(kind=kind, message=message):
+            return f"dump triggered by {kind.value}: {message}"

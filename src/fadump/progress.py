@@ -1,0 +1,161 @@
+"""The one way to show work that takes long: a moving line on a terminal, plain lines now and then elsewhere.
+
+    with Progress.step("Building Linux 6.12", total=1600, unit="files") as step:
+        for _ in work:
+            step.advance()
+
+Everything goes to stderr; stdout belongs to a command's result.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.progress import Progress as TerminalProgress
+from rich.text import Text
+
+PLAIN_INTERVAL_SECONDS = 10.0
+"""How often a step that isn't on a terminal says how far it is."""
+
+_BINARY_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+class Step:
+    """How far one piece of work is: ``done`` of ``total`` (None: not known), counted in ``unit``."""
+
+    def __init__(self, label: str, total: float | None, unit: str, clock: Callable[[], float]) -> None:
+        self.label = label
+        self.total = total
+        self.unit = unit
+        self.done = 0.0
+        self._clock = clock
+        self._started = clock()
+        self.changed: Callable[[], None] | None = None
+        """Called after every change; the display's."""
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Since the step began."""
+        return self._clock() - self._started
+
+    def advance(self, amount: float = 1) -> None:
+        """``amount`` more units are done."""
+        self.update(self.done + amount)
+
+    def update(self, done: float, *, total: float | None = None) -> None:
+        """``done`` units are done by now; ``total`` may become known late, or be corrected."""
+        self.done = done
+        if total is not None:
+            self.total = total
+        if self.changed is not None:
+            self.changed()
+
+    def status(self) -> str:
+        """What can be told by now: amount, rate and remaining time, else the time it has taken."""
+        elapsed = self.elapsed_seconds
+        if not self.done or elapsed <= 0:
+            return duration(elapsed)
+        rate = self.done / elapsed
+        if self.unit == "bytes":
+            amount = binary_size(self.done) + (f" of {binary_size(self.total)}" if self.total else "")
+            told = [amount, f"{binary_size(rate)}/s"]
+        else:
+            amount = f"{self.done:.0f}" + (f" of {self.total:.0f}" if self.total else "")
+            told = [f"{amount} {self.unit}", f"{rate:.1f}/s"]
+        if self.total and self.done < self.total:
+            told.append(f"about {duration((self.total - self.done) / rate)} left")
+        return ", ".join(told)
+
+
+class Progress:
+    """Shows steps, one at a time."""
+
+    @staticmethod
+    @contextmanager
+    def step(
+        label: str,
+        total: float | None = None,
+        unit: str = "steps",
+        *,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Iterator[Step]:
+        """Show ``label`` while the block runs; the unit "bytes" is shown as KiB, MiB and so on.
+
+        The last line says how long it took, or that it was not finished if the block raises.
+        ``stream`` is stderr and ``clock`` (seconds) the monotonic clock unless a test says otherwise.
+        """
+        out = sys.stderr if stream is None else stream
+        step = Step(label, total, unit, clock)
+        outcome = "not finished after"
+        try:
+            with _on_terminal(step, out) if out.isatty() else _in_lines(step, out):
+                yield step
+            outcome = "done in"
+        finally:
+            print(f"{label}: {outcome} {duration(step.elapsed_seconds)}", file=out, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: "0.3 s", "42 s", "8 min 5 s", "1 h 2 min"."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def binary_size(size_bytes: float) -> str:
+    """Bytes as a person says them: "512 bytes", "1.5 GiB"."""
+    size = float(size_bytes)
+    for unit in _BINARY_UNITS[:-1]:
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} {_BINARY_UNITS[-1]}"
+
+
+@contextmanager
+def _in_lines(step: Step, out: TextIO) -> Iterator[None]:
+    print(f"{step.label} ...", file=out, flush=True)
+    due = PLAIN_INTERVAL_SECONDS
+
+    def show() -> None:
+        nonlocal due
+        if step.elapsed_seconds >= due:
+            due = step.elapsed_seconds + PLAIN_INTERVAL_SECONDS
+            print(f"{step.label}: {step.status()}", file=out, flush=True)
+
+    step.changed = show
+    yield
+
+
+class _StatusColumn(ProgressColumn):
+    def __init__(self, step: Step) -> None:
+        super().__init__()
+        self._step = step
+
+    def render(self, task: Task) -> Text:
+        return Text(self._step.status())
+
+
+def _on_terminal(step: Step, out: TextIO) -> AbstractContextManager[object]:
+    display = TerminalProgress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        _StatusColumn(step),
+        console=Console(file=out),
+        transient=True,
+        redirect_stdout=False,  # a command's result must not end on stderr
+    )
+    bar = display.add_task(step.label, total=step.total)
+    step.changed = lambda: display.update(bar, completed=step.done, total=step.total)
+    return display

@@ -1,0 +1,28 @@
+"""Real kernels in QEMU. Tests share boots: one whole cycle serves all that look at its files."""
+
+import pytest
+from fadump.kit.kernel import find_kernel
+
+from tests.linux.fadump_command import fadump_run
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "/tests/linux/" in item.path.as_posix():
+            item.add_marker(pytest.mark.linux)
+
+
+@pytest.fixture(scope="session")
+def kernel():
+    """The default kernel; `make test` has built it."""
+    kernel = find_kernel()
+    assert kernel is not None, "no default kernel in the cache: run fadump kernel build"
+    return kernel
+
+
+@pytest.fixture(scope="session")
+def cycle(tmp_path_factory, kernel):
+    """One whole cycle with the defaults."""
+    done = fadump_run(tmp_path_factory.mktemp("cycle"))
+    assert done.status == 0, f"{done.stderr}\nfiles are in {done.out}"
+    return done

@@ -1,0 +1,174 @@
+"""The order of a cycle, and what it says when a guest or machine leaves it. Real kernels: tests/linux."""
+
+import itertools
+
+import pytest
+
+from fadump.cycle import CycleRequest, Milestone, run_cycle
+from fadump.errors import MachineError
+from fadump.firmware.core import Answer, FirmwareCall, PreservedDump, State, Trigger, TriggerKind
+from fadump.machine.core import (
+    Crash,
+    GuestReport,
+    GuestReset,
+    Handover,
+    Register,
+    Release,
+    Reregister,
+    Save,
+    Stopped,
+)
+from fadump.memory.devicetree import DeviceTree, Node
+from fadump.memory.ranges import Range, RangeSet
+
+REGISTER, OS_TERM, INVALIDATE = 1, 2, 3
+KEEP = RangeSet([Range(0x1000, 0x9000)])
+DUMP = PreservedDump((), b"", RangeSet([Range(0, 0x1000)]), KEEP)
+
+
+def call(token):
+    return FirmwareCall(0, token, (), 1, 0x100)
+
+
+def report(reported, **fields):
+    return GuestReport(reported, {key: str(value) for key, value in fields.items()})
+
+
+def handover(boot):
+    return Handover(boot, DeviceTree(Node("", {}, []), [], 0))
+
+
+def hello(mode="first", **fields):
+    return report("hello", **{"mode": mode, "release": "6.12", "cpus": 2, "fadump_enabled": 1} | fields)
+
+
+FIRST_BOOT = [handover(1), call(REGISTER), hello()]
+REGISTERED = [report("registered", mem_reserved=0x8000)]
+CRASH = [report("crashing", cpu=0), call(OS_TERM), handover(2), hello("capture")]
+SAVE = [report("saving", bytes=500), report("progress", bytes=250), report("saved", bytes=500)]
+RELEASE = [call(INVALIDATE), report("released", bytes=4096)]
+PRODUCTION = [call(REGISTER), report("registered", mem_reserved=0x8000)]
+WHOLE = FIRST_BOOT + REGISTERED + CRASH + SAVE + RELEASE + PRODUCTION
+
+
+class ScriptedMachine:
+    """Plays events from a list and notes what is done to it."""
+
+    memory = None
+
+    def __init__(self, events):
+        self.events = iter([*events, Stopped("end of script", ["last line"])])
+        self.done = []
+
+    def next_event(self, seconds):
+        return next(self.events)
+
+    def enter(self, handover, tokens):
+        self.done.append(("enter", handover.boot))
+
+    def answer(self, call, outcome):
+        self.done.append(("answer", outcome.status))
+
+    def cpus(self):
+        return []
+
+    def reset(self, keep):
+        self.done.append(("reset", keep))
+
+    def forget_kept(self):
+        self.done.append("forget_kept")
+
+    def ask(self, request):
+        self.done.append(request)
+
+
+class ScriptedFirmware:
+    """As much of a firmware as the cycle's order needs."""
+
+    tokens = frozenset({REGISTER, OS_TERM, INVALIDATE})
+
+    def __init__(self):
+        self.state = State.IDLE
+        self.preserved = None
+
+    def call(self, call, memory):
+        match call.token:
+            case 1:
+                self.state = State.REGISTERED
+            case 2:
+                return Trigger(TriggerKind.OS_TERM, "crash", 0)
+            case _:
+                self.state = State.INVALIDATED
+        return Answer(0)
+
+    def preserve(self, trigger, memory, cpus):
+        self.state = State.ACTIVE
+        return DUMP
+
+    def describe(self, tree):
+        pass
+
+    def on_reset(self):
+        self.state = State.IDLE
+
+
+class Witness:
+    def __init__(self):
+        self.calls = []
+
+    def milestone(self, milestone, at_seconds): ...
+    def preserved(self, dump, at_seconds): ...
+    def report(self, report): ...
+
+    def firmware_call(self, call, outcome, at_seconds):
+        self.calls.append(call.token)
+
+
+def run(events, **request):
+    machine = ScriptedMachine(events)
+    seconds = itertools.count().__next__
+    return machine, run_cycle(machine, ScriptedFirmware(), CycleRequest(**request), Witness(), seconds)
+
+
+def test_a_whole_cycle():
+    machine, result = run(WHOLE, crash_cpu=1)
+    assert [milestone for milestone, _at in result.timeline] == list(Milestone)
+    assert [at for _milestone, at in result.timeline] == sorted(at for _milestone, at in result.timeline)
+    assert machine.done == [
+        ("enter", 1), ("answer", 0), Register(), Crash(1), ("reset", KEEP), ("enter", 2),
+        Save(), Release(), "forget_kept", ("answer", 0), Reregister(), ("answer", 0),
+    ]  # fmt: skip
+    assert (result.kernel_release, result.cpus, result.reboots) == ("6.12", 2, 1)
+    assert (result.vmcore_bytes, result.memory_released) == (500, 4096)
+    assert (result.boot_memory_bytes, result.reserved_bytes) == (0x1000, 0x8000)
+
+
+@pytest.mark.parametrize(
+    ("events", "sentence"),
+    [
+        ([handover(1), hello(fadump_enabled="absent")], "Linux 6.12 has no FADump: .* CONFIG_FA_DUMP=y"),
+        ([handover(1), hello(fadump_enabled=0, reason="no chunk")], "FADump is not enabled: .* no chunk"),
+        ([*FIRST_BOOT, report("failed", step="register", reason="EIO")], "the guest could not register: EIO"),
+        ([*FIRST_BOOT, *REGISTERED, report("crashing", cpu=0), GuestReset(), handover(2), hello()], "without a dump"),
+        ([*FIRST_BOOT, hello()], "booted again instead of reporting 'registered'"),
+        (FIRST_BOOT, "while waiting for the guest to report 'registered': end of script\n  | last line"),
+        ([*FIRST_BOOT, report("registered", mem_reserved="lots")], "mem_reserved='lots', not a number"),
+        ([*FIRST_BOOT, report("registered")], "reported registered without mem_reserved"),
+        (FIRST_BOOT + REGISTERED + CRASH + [*SAVE[:1], report("saved", bytes=499)], "saved 499 bytes of .* 500"),
+        (WHOLE[:-2] + PRODUCTION[1:], "the guest says registered, the firmware is invalidated"),
+    ],
+)
+def test_a_cycle_that_goes_wrong_says_where(events, sentence):
+    with pytest.raises(MachineError, match=sentence):
+        run(events)
+
+
+def test_a_crash_on_a_cpu_that_linux_does_not_have_is_refused_before_it():
+    with pytest.raises(MachineError, match="no CPU 2 to crash on: Linux has 2"):
+        run(FIRST_BOOT, crash_cpu=2)
+
+
+def test_resets_count_from_the_crash_on():
+    assert run([handover(1), GuestReset(), *WHOLE])[1].reboots == 1
+    capture_reboots = [*FIRST_BOOT, *REGISTERED, *CRASH[:-1], GuestReset(), *CRASH[-2:], *SAVE, *RELEASE, *PRODUCTION]
+    assert run(capture_reboots)[1].reboots == 2

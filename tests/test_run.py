@@ -1,0 +1,68 @@
+"""What ``fadump run`` refuses before anything is started, and how it says so."""
+
+import json
+
+import pytest
+
+from fadump.cli import main
+from fadump.errors import SetupError
+from fadump.run import MIB, RunOptions, check_options, kernel_command_line
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"memory_bytes": 512 * MIB}, "--memory must be a multiple of 256 MiB from 1 to 8 GiB, 512 MiB is not"),
+        ({"memory_bytes": 16384 * MIB}, "16384 MiB is not"),
+        ({"memory_bytes": 2048 * MIB + 1}, "is not"),
+        ({"cpus": 0}, "--cpus must be from 1 to 8, 0 is not"),
+        ({"cpus": 9}, "--cpus must be from 1 to 8, 9 is not"),
+        ({"crash_cpu": 2}, "--crash-cpu must be a CPU of the guest, 0 to 1, 2 is not"),
+        ({"memory_bytes": 1024 * MIB, "cmdline": "quiet crashkernel=320M"}, "needs at least 1280 MiB"),
+        ({"kernel": "/nowhere/vmlinux"}, "/nowhere/vmlinux is not a file"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_its_reason(tmp_path, options, sentence):
+    from pathlib import Path
+
+    options = {key: Path(value) if key == "kernel" else value for key, value in options.items()}
+    with pytest.raises(SetupError, match=sentence):
+        check_options(RunOptions(out=tmp_path, **options))
+
+
+def test_crashkernel_is_ours_only_where_linux_allows_enough_of_it(tmp_path):
+    assert "crashkernel=512M" in kernel_command_line(RunOptions(tmp_path, memory_bytes=1280 * MIB))
+    assert "crashkernel" not in kernel_command_line(RunOptions(tmp_path, memory_bytes=1024 * MIB))
+
+
+def test_the_users_words_come_last(tmp_path):
+    assert kernel_command_line(RunOptions(tmp_path, cmdline="fadump=nocma quiet")).endswith(" fadump=nocma quiet")
+
+
+def test_a_refusal_is_one_sentence_and_exit_1(tmp_path, capsys):
+    assert main(["run", "--cpus", "9", "--out", str(tmp_path / "out")]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == "fadump: --cpus must be from 1 to 8, 9 is not\n"
+    assert captured.out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_with_json_a_refusal_is_an_object_too(tmp_path, capsys):
+    assert main(["run", "--json", "--cpus", "9", "--out", str(tmp_path / "out")]) == 1
+    assert json.loads(capsys.readouterr().out)["result"] == "failed"
+
+
+@pytest.mark.parametrize("arguments", [["run", "--memory", "much"], ["run", "--machine", "toaster"], [], ["nonsense"]])
+def test_wrong_usage_is_exit_2(arguments, capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(arguments)
+    assert raised.value.code == 2
+    assert "usage: fadump" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["run"], ["kernel", "build"], ["kernel", "list"]])
+def test_help_has_an_example(command, capsys):
+    with pytest.raises(SystemExit) as raised:
+        main([*command, "--help"])
+    assert raised.value.code == 0
+    assert "example" in capsys.readouterr().out
