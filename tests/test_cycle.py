@@ -55,6 +55,7 @@ class ScriptedMachine:
     """Plays events from a list and notes what is done to it."""
 
     memory = None
+    segments = ()
 
     def __init__(self, events):
         self.events = iter([*events, Stopped("end of script", ["last line"])])
@@ -127,7 +128,7 @@ class Witness:
 def run(events, **request):
     machine = ScriptedMachine(events)
     seconds = itertools.count().__next__
-    return machine, run_cycle(machine, ScriptedFirmware(), CycleRequest(**request), Witness(), seconds)
+    return machine, run_cycle(machine, ScriptedFirmware(), CycleRequest(**request), Witness(), clock=seconds)
 
 
 def test_a_whole_cycle():
@@ -147,7 +148,10 @@ def test_a_whole_cycle():
     ("events", "sentence"),
     [
         ([handover(1), hello(fadump_enabled="absent")], "Linux 6.12 has no FADump: .* CONFIG_FA_DUMP=y"),
-        ([handover(1), hello(fadump_enabled=0, reason="no chunk")], "FADump is not enabled: .* no chunk"),
+        (
+            [handover(1), hello(fadump_enabled=0), report("failed", step="register", reason="no chunk")],
+            "FADump is not enabled .* could not register: no chunk",
+        ),
         ([*FIRST_BOOT, report("failed", step="register", reason="EIO")], "the guest could not register: EIO"),
         ([*FIRST_BOOT, *REGISTERED, report("crashing", cpu=0), GuestReset(), handover(2), hello()], "without a dump"),
         ([*FIRST_BOOT, hello()], "booted again instead of reporting 'registered'"),

@@ -11,7 +11,21 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src" / "fadump").rglob("*.py"))
 
 # docs/architecture.md, "Who imports whom": a part imports only parts that stand before it.
-ORDER = ["errors", "progress", "memory", "abi", "firmware", "kit", "machine", "cycle", "output", "run", "cli"]
+ORDER = [
+    "errors",
+    "progress",
+    "memory",
+    "abi",
+    "vmcore",
+    "firmware",
+    "kit",
+    "machine",
+    "cycle",
+    "output",
+    "verify",
+    "run",
+    "cli",
+]
 NOT_EACH_OTHER = [{"firmware", "kit"}, {"machine", "kit"}]
 
 

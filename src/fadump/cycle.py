@@ -5,11 +5,12 @@ It knows neither QEMU nor a model: whatever keeps the contract of :mod:`fadump.m
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from fadump.abi.pseries.register_save_area import CpuRegisters
 from fadump.errors import MachineError
 from fadump.firmware.core import (
     Answer,
@@ -34,6 +35,7 @@ from fadump.machine.core import (
     Save,
     Stopped,
 )
+from fadump.memory.guest import Segment
 
 
 class Milestone(StrEnum):
@@ -66,6 +68,13 @@ class Observer(Protocol):
         """The guest has said something."""
 
 
+class Inspector(Protocol):
+    """Who looks at the machine at its crash, before the firmware touches anything."""
+
+    def crashed(self, segments: Sequence[Segment], cpus: Sequence[CpuRegisters], crashing_cpu: int | None) -> None:
+        """The machine stands still; ``segments`` are its memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class CycleRequest:
     """``crash_cpu`` is a logical CPU number; ``silence_seconds`` is how long nothing may happen."""
@@ -78,7 +87,8 @@ class CycleRequest:
 class CycleResult:
     """What one cycle came to. Sizes are bytes; timeline entries are (milestone, seconds after power-on).
 
-    ``reboots`` counts resets from the crash to production: 1, if all went well.
+    ``reboots`` counts resets from the crash to production: 1, if all went well. ``power_on`` is the clock's
+    reading then.
     """
 
     timeline: list[tuple[Milestone, float]] = field(default_factory=list)
@@ -90,6 +100,7 @@ class CycleResult:
     memory_released: int = 0
     reboots: int = 0
     dump: PreservedDump | None = None
+    power_on: float = 0.0
 
 
 def run_cycle(
@@ -97,34 +108,36 @@ def run_cycle(
     firmware: Firmware,
     request: CycleRequest,
     observer: Observer,
+    inspector: Inspector | None = None,
+    before: CycleResult | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> CycleResult:
     """Boot, register, crash, preserve, boot again, save, release and register again, without a second reset.
 
+    ``before`` is the cycle that left this machine in production: then it is not powered on again, and the
+    timeline goes on from there.
+
     :raises MachineError: the machine stopped or did something else; the sentence says what and when.
     """
-    cycle = _Cycle(machine, firmware, request, observer, clock)
+    cycle = _Cycle(machine, firmware, request, observer, inspector, clock)
 
-    cycle.reached(Milestone.POWER_ON)
-    first_boot = cycle.expect("hello")
-    cycle.check_first_boot(first_boot)
-
-    registered = cycle.ask(Register(), "registered")
-    cycle.result.reserved_bytes = _number(registered, "mem_reserved")
-    cycle.reached(Milestone.REGISTERED)
+    if before is None:
+        cycle.reached(Milestone.POWER_ON)
+        cycle.check_first_boot(cycle.expect("hello"))
+        cycle.note_registered(cycle.ask(Register(), "registered"))
+        cycle.reached(Milestone.REGISTERED)
+    else:
+        cycle.go_on_from(before)
 
     cycle.ask(Crash(request.crash_cpu), "crashing")
-    capture_boot = cycle.expect("hello")  # on the way: os-term, preserve, reset, handover
-    cycle.check_capture_boot(capture_boot)
+    cycle.check_capture_boot(cycle.expect("hello"))  # on the way: os-term, preserve, reset, handover
 
-    saving = cycle.ask(Save(), "saving")
-    cycle.result.vmcore_bytes = _number(saving, "bytes")
+    cycle.note_vmcore(cycle.ask(Save(), "saving"))
     cycle.reached(Milestone.VMCORE_READY)
     cycle.check_saved(cycle.expect("saved"))
     cycle.reached(Milestone.SAVED)
 
-    released = cycle.ask(Release(), "released")
-    cycle.result.memory_released = _number(released, "bytes")
+    cycle.note_released(cycle.ask(Release(), "released"))
     cycle.reached(Milestone.RELEASED)
 
     cycle.ask(Reregister(), "registered")
@@ -142,6 +155,7 @@ class _Cycle:
         firmware: Firmware,
         request: CycleRequest,
         observer: Observer,
+        inspector: Inspector | None,
         clock: Callable[[], float],
     ) -> None:
         self.result = CycleResult()
@@ -149,8 +163,10 @@ class _Cycle:
         self._firmware = firmware
         self._request = request
         self._observer = observer
+        self._inspector = inspector
         self._clock = clock
-        self._power_on = clock()
+        self.result.power_on = clock()
+        self._enabled = True
 
     def reached(self, milestone: Milestone) -> None:
         at_seconds = self._now()
@@ -182,20 +198,32 @@ class _Cycle:
                         return report
                     self._check_expected(report, step)
 
+    def go_on_from(self, before: CycleResult) -> None:
+        """Take over what an earlier cycle of the same machine has found out."""
+        self.result.kernel_release = before.kernel_release
+        self.result.cpus = before.cpus
+        self.result.reserved_bytes = before.reserved_bytes
+        self.result.power_on = before.power_on
+        self.result.timeline = [before.timeline[0], (Milestone.REGISTERED, before.timeline[-1][1])]
+
+    def note_registered(self, registered: GuestReport) -> None:
+        self.result.reserved_bytes = _number(registered, "mem_reserved")
+
+    def note_vmcore(self, saving: GuestReport) -> None:
+        self.result.vmcore_bytes = _number(saving, "bytes")
+
+    def note_released(self, released: GuestReport) -> None:
+        self.result.memory_released = _number(released, "bytes")
+
     def check_first_boot(self, hello: GuestReport) -> None:
         """A kernel that can't be dumped is told apart before anything crashes."""
         self.result.kernel_release = hello.fields.get("release", "")
         self.result.cpus = _number(hello, "cpus")
-        match hello.fields.get("fadump_enabled"):
-            case "absent":
-                raise MachineError(
-                    f"Linux {self.result.kernel_release} has no FADump: it needs a kernel built with CONFIG_FA_DUMP=y"
-                )
-            case "0":
-                raise MachineError(
-                    "FADump is not enabled: Linux was told fadump=off, or found too little memory; it says: "
-                    + hello.fields.get("reason", "nothing")
-                )
+        if hello.fields.get("fadump_enabled") == "absent":
+            raise MachineError(
+                f"Linux {self.result.kernel_release} has no FADump: it needs a kernel built with CONFIG_FA_DUMP=y"
+            )
+        self._enabled = hello.fields.get("fadump_enabled") == "1"
         if self._request.crash_cpu >= self.result.cpus:
             raise MachineError(f"there is no CPU {self._request.crash_cpu} to crash on: Linux has {self.result.cpus}")
 
@@ -233,7 +261,10 @@ class _Cycle:
 
     def _take_dump(self, trigger: Trigger) -> None:
         self.reached(Milestone.CRASH)
-        dump = self._firmware.preserve(trigger, self._machine.memory, self._machine.cpus())
+        cpus = self._machine.cpus()
+        if self._inspector is not None and self._firmware.preserved is None:
+            self._inspector.crashed(self._machine.segments, cpus, trigger.crashing_cpu)
+        dump = self._firmware.preserve(trigger, self._machine.memory, cpus)
         self.result.dump = dump
         self.result.boot_memory_bytes = dump.boot_memory.size_bytes
         self.result.reboots += 1
@@ -244,12 +275,15 @@ class _Cycle:
     def _check_expected(self, report: GuestReport, step: str) -> None:
         match report.step:
             case "failed":
-                raise MachineError(f"the guest could not {report.fields.get('step')}: {report.fields.get('reason')}")
+                why = "" if self._enabled else "FADump is not enabled (fadump=off, or no room for its memory): "
+                raise MachineError(
+                    f"{why}the guest could not {report.fields.get('step')}: {report.fields.get('reason')}"
+                )
             case "hello":
                 raise MachineError(f"the guest has booted again instead of reporting {step!r}")
 
     def _now(self) -> float:
-        return self._clock() - self._power_on
+        return self._clock() - self.result.power_on
 
 
 def _number(report: GuestReport, key: str) -> int:

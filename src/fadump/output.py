@@ -59,8 +59,9 @@ class OutputDirectory:
         os.close(self.vmcore_fd)
 
     @property
-    def path(self) -> Path:
-        return self._path
+    def vmcore_on_disk(self) -> Path:
+        """The guest's disk, which begins with the dump once it is saved."""
+        return self._incomplete
 
     def watch(self, observer: Observer) -> Observer:
         """An observer that writes the logs and tells this one too."""
@@ -142,8 +143,8 @@ def _call_text(call: FirmwareCall) -> str:
 
 def _outcome_text(outcome: Outcome) -> str:
     match outcome:
-        case Answer(status=status):
-            return f"status {status}"
+        case Answer(status=status, reason=reason):
+            return f"status {int(status)}" + (f": {reason}" if reason else "")
         case PassThrough():
             return "passed through"
         case Trigger(kind=kind, message=message):

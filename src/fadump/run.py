@@ -3,6 +3,7 @@
 The story of the crash itself is in :mod:`fadump.cycle`; this is what surrounds it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +12,18 @@ from fadump.errors import SetupError
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.kit import initramfs, kernel, packages
 from fadump.kit.initramfs import INIT_PATH
+from fadump.machine.core import Machine
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import DEFAULT_QEMU, QemuConfig
+from fadump.machine.qemu.process import DEFAULT_QEMU, Fault, QemuConfig
 from fadump.output import OutputDirectory
+from fadump.verify import Verdict, Verifier
 
 MIB = 1 << 20
 _LEAST_MEMORY = 1024 * MIB
 _MOST_MEMORY = 8192 * MIB
 _MEMORY_STEP = 256 * MIB
 _MOST_CPUS = 8
+_MOST_CYCLES = 1000
 _LEAST_CRASHKERNEL_MEMORY = 1280 * MIB
 """Linux caps ``crashkernel=`` to a quarter of RAM, and FADump on pseries needs 320 MiB."""
 _CRASHKERNEL = "crashkernel=512M"
@@ -40,24 +44,45 @@ class RunOptions:
     initrd: Path | None = None
     qemu: str = DEFAULT_QEMU
     crash_cpu: int = 0
+    cycles: int = 1
+    verify: bool = False
+    faults: frozenset[Fault] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedCycle:
+    """A finished cycle and, if it was asked for, the verdict about its dump."""
+
+    cycle: CycleResult
+    verdict: Verdict | None
+
+    @property
+    def good(self) -> bool:
+        """The dump is saved, and nothing in it is known to be wrong."""
+        return self.verdict is None or self.verdict.same
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """A finished cycle and where its files are; ``vmlinux`` is the kernel with debug information, if known."""
+    """The cycles of a run; ``vmcore`` is the last one's. ``vmlinux`` is the kernel with debug information, if known."""
 
-    cycle: CycleResult
+    cycles: Sequence[JudgedCycle]
     vmcore: Path | None
     vmlinux: Path | None
 
+    @property
+    def good(self) -> bool:
+        """Every cycle is."""
+        return all(judged.good for judged in self.cycles)
+
 
 def run(options: RunOptions, observer: Observer) -> RunResult:
-    """Run one cycle on the QEMU machine.
+    """Run one cycle, or several on the same machine, which is not reset between them.
 
     ``observer`` sees what happens as it happens; the output directory keeps it.
 
     :raises SetupError: something is missing, or asked for more than the machine can be; the sentence says what.
-    :raises MachineError: the cycle did not come to its end.
+    :raises MachineError: a cycle did not come to its end.
     """
     check_options(options)
     if options.qemu == DEFAULT_QEMU:
@@ -71,14 +96,32 @@ def run(options: RunOptions, observer: Observer) -> RunResult:
         memory_bytes=options.memory_bytes,
         cpu_model=options.cpu_model,
         qemu=options.qemu,
+        faults=options.faults,
     )
     with OutputDirectory(options.out, options.memory_bytes + _DISK_SLACK_BYTES) as output:
         try:
             with QemuMachine(config, output.vmcore_fd, output.console_log) as machine:
-                result = run_cycle(machine, PseriesFirmware(), CycleRequest(options.crash_cpu), output.watch(observer))
+                cycles = _run_cycles(machine, options, output, output.watch(observer))
         finally:  # a dump that was saved is kept, whatever failed after it
             vmcore = output.publish_saved()
-        return RunResult(result, vmcore, vmlinux)
+        return RunResult(cycles, vmcore, vmlinux)
+
+
+def _run_cycles(
+    machine: Machine, options: RunOptions, output: OutputDirectory, observer: Observer
+) -> Sequence[JudgedCycle]:
+    firmware = PseriesFirmware()
+    request = CycleRequest(options.crash_cpu)
+    done: list[JudgedCycle] = []
+    for _cycle in range(options.cycles):
+        before = done[-1].cycle if done else None
+        if options.verify:
+            with Verifier() as verifier:
+                result = run_cycle(machine, firmware, request, observer, verifier, before)
+                done.append(JudgedCycle(result, verifier.judge(output.vmcore_on_disk)))
+        else:
+            done.append(JudgedCycle(run_cycle(machine, firmware, request, observer, before=before), None))
+    return done
 
 
 def check_options(options: RunOptions) -> None:
@@ -92,6 +135,8 @@ def check_options(options: RunOptions) -> None:
         )
     if not 1 <= options.cpus <= _MOST_CPUS:
         raise SetupError(f"--cpus must be from 1 to {_MOST_CPUS}, {options.cpus} is not")
+    if not 1 <= options.cycles <= _MOST_CYCLES:
+        raise SetupError(f"--cycles must be from 1 to {_MOST_CYCLES}, {options.cycles} is not")
     if not 0 <= options.crash_cpu < options.cpus:
         raise SetupError(f"--crash-cpu must be a CPU of the guest, 0 to {options.cpus - 1}, {options.crash_cpu} is not")
     if options.memory_bytes < _LEAST_CRASHKERNEL_MEMORY and _words(options.cmdline, "crashkernel="):

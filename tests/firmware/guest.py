@@ -173,8 +173,8 @@ def presented(firmware: PseriesFirmware) -> bytes | None:
 
 def filled(memory: GuestMemory, seed: int = 0x5A) -> None:
     """Put recognizable bytes into boot memory (with holes) and the parameter area."""
-    for page in range(BOOT_MEMORY.start, BOOT_MEMORY.end, 0x4_0000):
-        memory.write(page + 0x123, bytes((seed + page // 0x4_0000 + i) % 256 for i in range(0x1000)))
+    for number, address in enumerate(range(BOOT_MEMORY.start, BOOT_MEMORY.end, 0x4_0000)):
+        memory.write(address + 0x123, bytes([seed, number]) * 0x800)
     memory.write(PARAMETERS.source, b"rd.break nr_cpus=1".ljust(PARAMETERS.requested_bytes, b"\0"))
 
 

@@ -1,6 +1,6 @@
 """A hostile guest: whatever it passes, in whatever order, the firmware answers and touches nothing that it shouldn't.
 
-The usual run tries about 2,000 argument sets in single calls, and 2,000 steps of the state machine. The long run,
+The usual run tries about 1,000 argument sets in single calls, and 1,000 steps of the state machine. The long run,
 
     FADUMP_LONG=1 pytest tests/firmware/test_pseries_hostile.py
 
@@ -40,7 +40,7 @@ from tests.firmware.guest import (
 from tests.firmware.hostile import WatchedMemory, arguments, registrations, results, u32
 
 LONG = bool(os.environ.get("FADUMP_LONG"))
-SETS = 100_000 if LONG else 2_000
+SETS = 100_000 if LONG else 1_000
 SETS_PER_EXAMPLE = 20
 STEPS_PER_EXAMPLE = 50
 

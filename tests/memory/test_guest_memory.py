@@ -163,6 +163,13 @@ def test_a_hole_that_ends_within_a_page_spares_the_rest_of_it(memory):
     assert memory.read(FAR.start + 2 * PAGE + 0xF, 2) == b"\0\xee"
 
 
+def test_whole_pages_between_the_ends_of_a_discarded_range_are_given_back(memory, fds):
+    fill(memory, FAR, 0xEE)
+    memory.discard(Range(FAR.start + 1, FAR.end - 1))
+    assert allocated_bytes(fds[2]) == 2 * PAGE
+    assert memory.read(FAR.start, FAR.size_bytes) == b"\xee" + bytes(FAR.size_bytes - 2) + b"\xee"
+
+
 def test_a_copy_onto_itself_or_partly_so_is_refused(memory):
     for destination in (LOW.start, LOW.start + 1, LOW.start + PAGE - 1):
         with pytest.raises(ValueError, match="overlap"):

@@ -99,6 +99,12 @@ def test_ranges_that_touch_become_one():
     assert list(RangeSet([Range(1, 2), Range(3, 4), Range(2, 3)])) == [Range(1, 4)]
 
 
+def test_an_overlap_is_seen_though_another_range_starts_where_the_wanted_one_ends():
+    set_ = RangeSet([Range(0, 5), Range(10, 12)])
+    assert set_.overlaps(Range(3, 10))
+    assert not set_.overlaps(Range(5, 10))
+
+
 def test_a_set_is_not_equal_to_something_else():
     assert RangeSet([Range(1, 2)]) != [Range(1, 2)]
 

@@ -9,10 +9,12 @@ from typing import Any
 
 from fadump.cli.run_view import RunView
 from fadump.errors import FadumpError
-from fadump.machine.qemu.process import DEFAULT_QEMU
-from fadump.run import RunOptions, RunResult, run
+from fadump.machine.qemu.process import DEFAULT_QEMU, FAULT_TEXTS, Fault
+from fadump.run import JudgedCycle, RunOptions, RunResult, run
+from fadump.verify import Verdict
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+FAULT_LIST = "list"
 _EXAMPLE = """example:
   fadump run --memory 4G --cpus 4 --out crash-1
       boots Linux, crashes it, and leaves crash-1/vmcore"""
@@ -39,6 +41,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--initrd", type=Path, help="an initramfs that ours is added to, for a kernel with modules")
     parser.add_argument("--qemu", default=DEFAULT_QEMU, help="the QEMU to run (default: %(default)s)")
     parser.add_argument("--crash-cpu", type=int, default=0, help="the CPU to crash on (default: %(default)s)")
+    parser.add_argument("--cycles", type=int, default=1, help="cycles in a row on one machine (default: %(default)s)")
+    parser.add_argument(
+        "--verify", action="store_true", help="compare every byte of the dump with the machine at its crash"
+    )
+    parser.add_argument(
+        "--fault", type=_fault, action="append", default=[], help="do something wrong on purpose; --fault list"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("fadump-run"), help="directory for files (default: %(default)s)"
     )
@@ -47,6 +56,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _run(options: argparse.Namespace) -> int:
+    if FAULT_LIST in options.fault:
+        print("\n".join(f"{fault:20} {text}" for fault, text in FAULT_TEXTS.items()))
+        return 0
     view = RunView(sys.stderr if options.json else sys.stdout)
     try:
         result = run(
@@ -60,6 +72,9 @@ def _run(options: argparse.Namespace) -> int:
                 initrd=options.initrd,
                 qemu=options.qemu,
                 crash_cpu=options.crash_cpu,
+                cycles=options.cycles,
+                verify=options.verify,
+                faults=frozenset(options.fault),
             ),
             view,
         )
@@ -70,19 +85,24 @@ def _run(options: argparse.Namespace) -> int:
     view.summary(result)
     if options.json:
         print(json.dumps(_as_json(options, result)))
-    return 0
+    return 0 if result.good else 1
 
 
 def _as_json(options: argparse.Namespace, result: RunResult) -> dict[str, Any]:
-    cycle = result.cycle
-    return {
-        "result": "saved",
-        "machine": options.machine,
-        "platform": options.platform,
+    common = {"machine": options.machine, "platform": options.platform, "vmlinux": _text(result.vmlinux)}
+    cycles = [_cycle_as_json(judged) | common for judged in result.cycles]
+    last = cycles[-1] | {"vmcore": _text(result.vmcore)}
+    if len(cycles) > 1:
+        last |= {"cycles": cycles, "result": "saved" if result.good else "different"}
+    return last
+
+
+def _cycle_as_json(judged: JudgedCycle) -> dict[str, Any]:
+    cycle = judged.cycle
+    shown = {
+        "result": "saved" if judged.good else "different",
         "kernel_release": cycle.kernel_release,
-        "vmcore": str(result.vmcore),
         "vmcore_bytes": cycle.vmcore_bytes,
-        "vmlinux": str(result.vmlinux) if result.vmlinux else None,
         "cpus": cycle.cpus,
         "boot_memory_bytes": cycle.boot_memory_bytes,
         "reserved_bytes": cycle.reserved_bytes,
@@ -92,6 +112,29 @@ def _as_json(options: argparse.Namespace, result: RunResult) -> dict[str, Any]:
             {"event": milestone, "at_seconds": round(at_seconds, 3)} for milestone, at_seconds in cycle.timeline
         ],
     }
+    return shown if judged.verdict is None else shown | {"verified": _verdict_as_json(judged.verdict)}
+
+
+def _verdict_as_json(verdict: Verdict) -> dict[str, Any]:
+    memory = verdict.memory
+    return {
+        "bytes_compared": memory.bytes_compared,
+        "bytes_different": memory.bytes_different,
+        "bytes_excluded": memory.bytes_excluded,
+        "excluded": [{"range": str(left_out.range), "reason": left_out.reason} for left_out in memory.excluded],
+        "differences": [str(difference) for difference in memory.differences],
+        "registers_different": list(verdict.registers),
+    }
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _fault(text: str) -> str:
+    if text != FAULT_LIST and text not in list(Fault):
+        raise argparse.ArgumentTypeError(f"{text!r} is no fault; --fault list names them")
+    return text if text == FAULT_LIST else Fault(text)
 
 
 def _size(text: str) -> int:

@@ -3,11 +3,12 @@
 from typing import TextIO
 
 from fadump.abi.pseries.dump_structure import SectionType
-from fadump.cycle import CycleResult, Milestone
+from fadump.cycle import Milestone
 from fadump.firmware.core import FirmwareCall, Outcome, PreservedDump, PreservedRegion
 from fadump.machine.core import GuestReport
 from fadump.memory.ranges import Range
 from fadump.run import RunResult
+from fadump.verify import Verdict
 
 _MIB = 1 << 20
 _TEXTS = {
@@ -47,16 +48,32 @@ class RunView:
         """Steps show as milestones; what else the guest says is for the logs."""
 
     def summary(self, result: RunResult) -> None:
-        """The end: what was saved and where, and how to look at it."""
-        cycle: CycleResult = result.cycle
+        """The end: what was saved and where, whether it is right, and how to look at it."""
+        cycle = result.cycles[-1].cycle
         self._print("")
         self._print(
             f"Linux {cycle.kernel_release} crashed with {cycle.cpus} CPUs, was dumped and is in production again: "
             f"{cycle.reboots} reset, {cycle.memory_released / _MIB:.0f} MiB released."
         )
+        for judged in result.cycles:
+            if judged.verdict is not None:
+                self._verdict(judged.verdict)
         self._print(f"{result.vmcore}: {cycle.vmcore_bytes / _MIB:.0f} MiB")
         if result.vmlinux is not None:
             self._print(f"look at it:  drgn -c {result.vmcore} -s {result.vmlinux}")
+
+    def _verdict(self, verdict: Verdict) -> None:
+        memory = verdict.memory
+        self._print(
+            f"verified: {memory.bytes_compared:,} bytes compared with the machine at its crash, "
+            f"{memory.bytes_different:,} different, {memory.bytes_excluded:,} excluded"
+        )
+        for difference in memory.differences:
+            self._print(f"  different: {difference}")
+        if memory.difference_count > len(memory.differences):
+            self._print(f"  and {memory.difference_count - len(memory.differences)} more ranges")
+        for sentence in verdict.registers:
+            self._print(f"  {sentence}")
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)

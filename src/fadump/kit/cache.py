@@ -78,11 +78,12 @@ def say_waiting(what: str) -> Callable[[], None]:
 def new_entry(path: Path) -> Iterator[Path]:
     """A directory to fill, which becomes ``path`` by rename at the end; on any error it is removed instead.
 
-    An entry that is at ``path`` already is replaced. Every file is on the disk before the rename.
+    An entry that is at ``path`` already is replaced. Before the rename every file is its owner's only, and on the disk.
     """
     with scratch_directory(private_directory(path.parent), ".new-") as scratch:
         yield scratch
         for file in scratch.rglob("*"):
+            file.chmod(0o700 if file.is_dir() else 0o600)
             _write_back(file)
         _write_back(scratch)
         if path.exists():
@@ -144,8 +145,6 @@ def _locked_at_once(descriptor: int) -> bool:
 
 
 def _write_back(path: Path) -> None:
-    if path.is_symlink() or not (path.is_file() or path.is_dir()):
-        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

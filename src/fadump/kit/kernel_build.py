@@ -177,7 +177,6 @@ class KernelBuild:
             if not stat.S_ISREG(path.lstat().st_mode):
                 raise SetupError(f"building {self._name} left no plain file {path}; the log is {self._log}")
             shutil.copyfile(path, entry / target, follow_symlinks=False)
-            (entry / target).chmod(0o600)
 
     def release(self) -> str:
         """What ``uname -r`` will say."""

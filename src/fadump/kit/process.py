@@ -38,7 +38,7 @@ def run(
     lines: list[str] = []
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     with (
-        open(descriptor, "w", encoding="utf-8") as sink,  # noqa: PTH123  (a descriptor has no path)
+        open(descriptor, "w", encoding="utf-8", buffering=1) as sink,  # noqa: PTH123  (a descriptor has no path)
         running(command, what=what, cwd=cwd, environment=environment) as process,
     ):
         assert process.stdout is not None  # noqa: S101  (a pipe, see running)

@@ -10,7 +10,7 @@ from typing import Protocol
 from fadump.abi.pseries.register_save_area import CpuRegisters
 from fadump.firmware.core import Answer, FirmwareCall, PassThrough
 from fadump.memory.devicetree import DeviceTree
-from fadump.memory.guest import GuestMemory
+from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import RangeSet
 
 
@@ -82,6 +82,10 @@ class Machine(Protocol):
     @property
     def memory(self) -> GuestMemory:
         """Guest physical memory, shared with the guest."""
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """The files behind guest memory, for whoever wants a copy made by other means."""
 
     def next_event(self, seconds: float) -> Event:
         """Let the guest run until something happens. Silence for ``seconds`` is a :class:`Stopped` too."""

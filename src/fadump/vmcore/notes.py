@@ -15,7 +15,7 @@ arch/powerpc/include/uapi/asm/ptrace.h, in elf_gregset_t of arch/powerpc/include
 
     0x00c  s16       pr_cursig
     0x020  s32       pr_pid
-    0x070  48 × u64  pr_reg: gpr0..gpr31, then as REGISTER_NAMES has it; the last four are kernel-internal
+    0x070  u64[48]   pr_reg: gpr0..gpr31, then as REGISTER_NAMES has it; the last four are kernel-internal
     0x1f0  s32       pr_fpvalid, padded to 0x1f8
 """
 
@@ -28,6 +28,8 @@ from typing import Literal
 from fadump.errors import FormatError
 
 ByteOrder = Literal["little", "big"]
+STRUCT_ORDER: Mapping[ByteOrder, str] = MappingProxyType({"little": "<", "big": ">"})
+"""What struct calls a byte order."""
 
 CORE_NAME = "CORE"
 """Who owns NT_PRSTATUS."""
@@ -44,7 +46,6 @@ _HEADER_FIELDS = "III"
 _HEADER_BYTES = 12
 _ALIGNMENT_BYTES = 4
 _PRSTATUS_FIELDS = f"12x h 18x i 76x {len(REGISTER_NAMES)}Q 32x"
-_STRUCT_ORDER: Mapping[ByteOrder, str] = {"little": "<", "big": ">"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def iter_notes(data: bytes, byte_order: ByteOrder, offset: int = 0) -> Iterator[
 
     :raises FormatError: a note doesn't fit into the segment.
     """
-    header = struct.Struct(_STRUCT_ORDER[byte_order] + _HEADER_FIELDS)
+    header = struct.Struct(STRUCT_ORDER[byte_order] + _HEADER_FIELDS)
     at = 0
     while at < len(data):
         _check_room(data, at, _HEADER_BYTES, offset, "note header")
@@ -112,7 +113,7 @@ def decode_prstatus(note: Note, byte_order: ByteOrder) -> Prstatus:
 
     :raises FormatError: the note ends before its last register.
     """
-    layout = struct.Struct(_STRUCT_ORDER[byte_order] + _PRSTATUS_FIELDS)
+    layout = struct.Struct(STRUCT_ORDER[byte_order] + _PRSTATUS_FIELDS)
     if len(note.desc) < layout.size:
         raise FormatError("NT_PRSTATUS cut short", offset=note.offset, expected=layout.size, found=len(note.desc))
     signal, pid, *registers = layout.unpack_from(note.desc)
@@ -124,8 +125,8 @@ def find_vmcoreinfo(notes: Sequence[Note]) -> VmcoreInfo | None:
     for note in notes:
         if note.name == VMCOREINFO_NAME:
             text = note.desc.rstrip(b"\0").decode("utf-8", "backslashreplace")
-            pairs = (line.split("=", 1) for line in text.split("\n") if "=" in line)
-            return VmcoreInfo(text, MappingProxyType({key: value for key, value in pairs}))
+            pairs = (line.partition("=")[::2] for line in text.split("\n") if "=" in line)
+            return VmcoreInfo(text, MappingProxyType(dict(pairs)))
     return None
 
 

@@ -23,7 +23,7 @@ from fadump.machine.qemu.gdb import Stop
 from fadump.machine.qemu.guest import encode_request
 from fadump.machine.qemu.keep import KeptMemory
 from fadump.machine.qemu.link import Failed, Message, QemuLink, Reset
-from fadump.machine.qemu.process import KERNEL_ADDRESS, QemuConfig, guest_ram_file
+from fadump.machine.qemu.process import KERNEL_ADDRESS, Fault, QemuConfig, guest_ram_file
 from fadump.machine.qemu.registers import MSR_DR_IR, MSR_PR, logical_cpu_ids
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
@@ -51,7 +51,8 @@ class QemuMachine:
         self._console_log = console_log
         self._runner = asyncio.Runner()
         self._ram_fd = guest_ram_file(config.memory_bytes)
-        self._memory = GuestMemory([Segment(Range(0, config.memory_bytes), self._ram_fd, 0)])
+        self._segments = [Segment(Range(0, config.memory_bytes), self._ram_fd, 0)]
+        self._memory = GuestMemory(self._segments)
         self._kept: KeptMemory | None = None
         self._threads: dict[str, int] = {}  # the stub's name -> Linux's CPU number
         self._entry_page: EntryPage | None = None
@@ -96,6 +97,10 @@ class QemuMachine:
     @property
     def memory(self) -> GuestMemory:
         return self._memory
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        return self._segments
 
     def next_event(self, seconds: float) -> Event:
         """See :class:`fadump.machine.core.Machine`. A guest that stands still in an event is let go by
@@ -197,10 +202,12 @@ class QemuMachine:
 
     async def _enter(self, tree: DeviceTree, tokens: frozenset[int], place: trees.TreePlace) -> None:
         page, rtas_pages = trees.place_entry_page(tree, tokens)
-        trees.reserve_in_tree(tree, rtas_pages)
+        if Fault.NO_RESERVED_RANGES not in self._config.faults:
+            trees.reserve_in_tree(tree, rtas_pages)
         if self._kept is not None:
             live = RangeSet([place.range, rtas_pages]) | trees.loaded_images(tree)
-            self.put_back_bytes = self._kept.put_back(live)
+            if Fault.NO_PUT_BACK not in self._config.faults:
+                self.put_back_bytes = self._kept.put_back(live)
         trees.write_tree(self._memory, tree, place)
         await self._link.gdb.select(self._stopped_thread)
         await self._link.gdb.write_code(page.address, page.code)
@@ -235,6 +242,9 @@ class QemuMachine:
         self._link.gdb.resume()
 
     async def _read_cpus(self) -> Sequence[CpuRegisters]:
+        # QEMU answers once it has let what its devices had in flight come to its end.
+        if (await self._link.execute("query-status"))["running"]:
+            raise MachineError("the guest runs, its CPUs can't be read")
         registers = self._link.registers
         return [await registers.read_all(thread, cpu_id) for thread, cpu_id in self._threads.items()]
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from fadump.errors import SetupError
@@ -24,6 +25,19 @@ _STDERR_LINES = 20
 _EXIT_SECONDS = 20
 
 
+class Fault(StrEnum):
+    """What the machine can be told to do wrong, to see that it is noticed."""
+
+    NO_PUT_BACK = "no-put-back"
+    NO_RESERVED_RANGES = "no-reserved-ranges"
+
+
+FAULT_TEXTS = {
+    Fault.NO_PUT_BACK: "memory that boot firmware overwrites on the way to the capture kernel is not put back",
+    Fault.NO_RESERVED_RANGES: "Linux is not told where RTAS lies, and puts its dump area over it",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class QemuConfig:
     """A pseries machine. ``memory_bytes`` is a multiple of 256 MiB; the command line goes to the kernel whole."""
@@ -35,6 +49,7 @@ class QemuConfig:
     memory_bytes: int = 2 << 30
     cpu_model: str = "POWER9"
     qemu: str = DEFAULT_QEMU
+    faults: frozenset[Fault] = frozenset()
 
 
 @dataclass(slots=True)

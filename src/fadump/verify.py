@@ -1,0 +1,69 @@
+"""Proof of a cycle's dump: what the machine was at its crash, against what came out at the far end.
+
+The machine's memory and CPUs are copied before the firmware touches anything, by other code than the firmware's
+(:mod:`fadump.vmcore.crash_image`); the saved vmcore is compared with that copy, byte for byte.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from fadump.abi.pseries.register_save_area import CpuRegisters
+from fadump.errors import MachineError
+from fadump.memory.guest import Segment
+from fadump.progress import Progress
+from fadump.vmcore.compare import Comparison, compare, compare_cpus
+from fadump.vmcore.crash_image import CrashImage
+from fadump.vmcore.elfcore import ElfCore
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``memory`` counts every byte; ``registers`` is a sentence for each register that is not what the CPU had."""
+
+    memory: Comparison
+    registers: Sequence[str]
+
+    @property
+    def same(self) -> bool:
+        return not self.memory.bytes_different and not self.registers
+
+
+class Verifier:
+    """Watches one cycle for its crash and then judges its dump. Use as a context manager: it holds a copy of RAM."""
+
+    def __init__(self) -> None:
+        self._image: CrashImage | None = None
+        self._crashing_cpu: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def crashed(self, segments: Sequence[Segment], cpus: Sequence[CpuRegisters], crashing_cpu: int | None) -> None:
+        """Copy the machine, which stands still and has not been touched by the firmware yet."""
+        self.close()
+        self._image = CrashImage.take(segments, cpus)
+        self._crashing_cpu = crashing_cpu
+
+    def judge(self, vmcore: Path) -> Verdict:
+        """Compare all of a dump with the machine at its crash.
+
+        :raises FormatError: the file is no dump.
+        :raises MachineError: nothing has crashed yet.
+        """
+        if self._image is None:
+            raise MachineError("there was no crash to compare the dump with")
+        with ElfCore.open(vmcore) as core:
+            total_bytes = sum(segment.in_file.size_bytes for segment in core.segments)
+            with Progress.step("Comparing the dump with the machine at its crash", total_bytes, "bytes") as step:
+                memory = compare(core, self._image, advance=step.advance)
+            return Verdict(memory, compare_cpus(core, self._image, self._crashing_cpu))
+
+    def close(self) -> None:
+        if self._image is not None:
+            self._image.close()
+            self._image = None

@@ -1,0 +1,199 @@
+"""The private apt, with a signed archive made here; apt itself does the work, so its own checks are tested."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fadump.errors import SetupError
+from fadump.kit import debian
+from fadump.kit.apt_sources import DebianSource
+from fadump.kit.debian import PackageMissingError, fetch, unpack
+from fadump.kit.packages import require
+from tests.kit.conftest import make_deb
+
+
+@pytest.fixture(scope="session")
+def gpg(tmp_path_factory):
+    """Runs gpg with a key ring that has one signing key."""
+    require("the tests of fetching packages", {"gpg": "gpg", "gpg-agent": "gpg-agent", "gpgconf": "gpgconf"})
+    home = tmp_path_factory.mktemp("g")
+    home.chmod(0o700)
+
+    def run(*options, text=None):
+        command = ["gpg", "--homedir", str(home), "--batch", "--quiet", *options]
+        return subprocess.run(command, input=text, check=True, capture_output=True).stdout
+
+    run("--passphrase", "", "--quick-generate-key", "Test <test@example.org>", "rsa2048", "sign", "never")
+    yield run
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
+
+
+class Archive:
+    """A Debian archive in a directory: suites of packages, signed."""
+
+    def __init__(self, root: Path, gpg) -> None:
+        self.root = root
+        self.gpg = gpg
+        self.keyring = root / "keyring.gpg"
+        root.mkdir()
+        self.keyring.write_bytes(gpg("--export"))
+
+    @property
+    def source(self):
+        return DebianSource(f"file:{self.root}", str(self.keyring))
+
+    def publish(self, suite, *debs, signed=True):
+        index = "".join(self._stanza(deb) for deb in debs).encode()
+        directory = self.root / "dists" / suite
+        (directory / "main/binary-ppc64el").mkdir(parents=True)
+        (directory / "main/binary-ppc64el/Packages").write_bytes(index)
+        release = (
+            f"Suite: {suite}\nCodename: {suite}\nArchitectures: ppc64el\nComponents: main\n"
+            "Date: Thu, 01 Jan 2026 00:00:00 UTC\n"
+            f"SHA256:\n {hashlib.sha256(index).hexdigest()} {len(index)} main/binary-ppc64el/Packages\n"
+        )
+        if signed:
+            (directory / "InRelease").write_bytes(self.gpg("--clearsign", text=release.encode()))
+        else:
+            (directory / "Release").write_text(release)
+
+    def _stanza(self, deb):
+        fields = subprocess.run(["dpkg-deb", "-f", deb], check=True, capture_output=True, text=True).stdout
+        (self.root / "pool").mkdir(exist_ok=True)
+        (self.root / "pool" / deb.name).write_bytes(deb.read_bytes())
+        size, digest = deb.stat().st_size, hashlib.sha256(deb.read_bytes()).hexdigest()
+        return f"{fields}Filename: pool/{deb.name}\nSize: {size}\nSHA256: {digest}\n\n"
+
+
+@pytest.fixture
+def archive(tmp_path, gpg, monkeypatch):
+    """An empty archive, which this machine's sources name."""
+    archive = Archive(tmp_path / "archive", gpg)
+    monkeypatch.setattr(debian, "find_debian_source", lambda: archive.source)
+    return archive
+
+
+@pytest.fixture
+def busybox(tmp_path):
+    """A package."""
+    return make_deb(tmp_path, "busybox-static", "1:1.37-1", "ppc64el", {"usr/bin/busybox": b"ELF"})
+
+
+def untouched():
+    """The times of what belongs to the machine's own apt."""
+    paths = ("/var/lib/apt/lists", "/var/cache/apt", "/var/cache/apt/archives", "/var/lib/dpkg/status", "/etc/apt")
+    return {path: Path(path).stat().st_mtime_ns for path in paths if Path(path).exists()}
+
+
+def test_a_package_is_fetched_and_unpacked_and_the_machines_apt_stays_as_it_was(archive, busybox, cache, tmp_path):
+    archive.publish("trixie", busybox)
+    before = untouched()
+    package = fetch("busybox-static", suites=["trixie"])
+    assert untouched() == before
+    assert package.path.read_bytes() == busybox.read_bytes()
+    assert package.path.is_relative_to(cache)
+    assert (package.version, package.suite, package.architecture) == ("1:1.37-1", "trixie", "ppc64el")
+    (tmp_path / "files").mkdir()
+    unpack(package, tmp_path / "files")
+    assert (tmp_path / "files/usr/bin/busybox").read_bytes() == b"ELF"
+
+
+def test_the_second_time_no_archive_is_needed(archive, busybox, monkeypatch):
+    archive.publish("trixie", busybox)
+    first = fetch("busybox-static", suites=["trixie"])
+    monkeypatch.setattr(debian, "find_debian_source", lambda: pytest.fail("asked the archive"))
+    assert fetch("busybox-static", suites=["trixie"]) == first
+
+
+def test_the_first_suite_that_has_it_is_taken(archive, busybox, tmp_path):
+    archive.publish("trixie", make_deb(tmp_path, "other", "1", "all", {}))
+    archive.publish("bookworm", busybox)
+    assert fetch("busybox-static", suites=["trixie", "no-such-suite", "bookworm"]).suite == "bookworm"
+
+
+def test_of_two_versions_the_newer_is_taken(archive, busybox, tmp_path):
+    older = make_deb(tmp_path, "busybox-static", "1:1.36-9", "ppc64el", {"usr/bin/busybox": b"old"})
+    archive.publish("trixie", busybox, older)
+    assert fetch("busybox-static", suites=["trixie"]).version == "1:1.37-1"
+
+
+def test_a_package_that_is_nowhere_is_told(archive, busybox):
+    archive.publish("trixie", busybox)
+    archive.publish("bookworm", busybox)
+    with pytest.raises(PackageMissingError) as caught:
+        fetch("linux-source-9.9", suites=["trixie", "bookworm"])
+    assert str(caught.value) == (
+        f"file:{archive.root} has no linux-source-9.9 for ppc64el in the main part of trixie or bookworm"
+    )
+
+
+def test_a_suite_that_could_not_be_read_is_told_when_the_package_is_missing(archive, busybox):
+    archive.publish("trixie", busybox)
+    with pytest.raises(
+        PackageMissingError, match=r"not all of them could be read \(reading Debian forky's package list"
+    ):
+        fetch("linux-source-9.9", suites=["trixie", "forky"])
+
+
+def test_an_archive_that_is_not_there_is_told(archive):
+    with pytest.raises(SetupError, match=r"reading Debian trixie's package list for ppc64el from file:.* failed"):
+        fetch("busybox-static", suites=["trixie"])
+
+
+def test_an_unsigned_archive_is_refused(archive, busybox, cache):
+    archive.publish("trixie", busybox, signed=False)
+    with pytest.raises(SetupError, match=r"is not signed"):
+        fetch("busybox-static", suites=["trixie"])
+    assert list(cache.rglob("*.deb")) == []
+
+
+def test_an_archive_that_someone_else_signed_is_refused(archive, busybox, cache):
+    archive.publish("trixie", busybox)
+    archive.keyring.write_bytes(b"")
+    with pytest.raises(SetupError, match=r"is not signed|not available|NO_PUBKEY"):
+        fetch("busybox-static", suites=["trixie"])
+    assert list(cache.rglob("*.deb")) == []
+
+
+def test_a_package_that_was_changed_is_refused(archive, busybox, cache):
+    archive.publish("trixie", busybox)
+    with (archive.root / "pool" / busybox.name).open("r+b") as deb:
+        deb.write(b"changed!")
+    with pytest.raises(SetupError, match=r"fetching busybox-static from file:.* failed: E: .*; try again"):
+        fetch("busybox-static", suites=["trixie"])
+    assert list((cache / "packages").glob("*/*/*.deb")) == []
+
+
+def test_what_a_killed_download_left_is_finished(archive, busybox, cache):
+    archive.publish("trixie", busybox)
+    partial = cache / "packages/trixie-ppc64el/busybox-static/partial"
+    partial.mkdir(parents=True)
+    (partial / busybox.name.replace(":", "%3a")).write_bytes(busybox.read_bytes()[:100])
+    assert fetch("busybox-static", suites=["trixie"]).path.read_bytes() == busybox.read_bytes()
+    assert [path.suffix for path in partial.parent.iterdir()] == [".deb"]
+
+
+def test_the_way_to_the_mirror_is_kept_and_what_weakens_signatures_is_not(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    tool = tmp_path / "bin" / "apt-config"
+    tool.write_text(
+        "#!/bin/sh\ncat <<'E'\n"
+        'Acquire::http::Proxy "http://proxy.example:3128";\n'
+        'Acquire::https::CaInfo "/etc/ca.pem";\n'
+        'Acquire::Retries "5";\n'
+        'Acquire::AllowInsecureRepositories "1";\n'
+        'APT::Get::AllowUnauthenticated "1";\n'
+        'APT::Update::Post-Invoke:: "rm -rf /";\n'
+        'Dir::State "/elsewhere";\nE\n'
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
+    configuration = debian._configuration(tmp_path, "ppc64el")
+    assert configuration.splitlines()[:3] == [
+        'Acquire::http::Proxy "http://proxy.example:3128";',
+        'Acquire::https::CaInfo "/etc/ca.pem";',
+        'Acquire::Retries "5";',
+    ]
+    assert not any(word in configuration for word in ("Insecure", "Unauthenticated", "Invoke", "elsewhere"))

@@ -1,0 +1,268 @@
+"""``fadump kernel`` from the command to the cache, with a "Linux" that is only a Makefile, and all else real."""
+
+import json
+import os
+import pwd
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from fadump.errors import SetupError
+from fadump.kit import kernel as kernel_module
+from fadump.kit import kernel_build
+from fadump.kit.kernel import build_kernel, find_kernel, list_kernels
+from fadump.kit.kernel_build import NEEDED_OPTIONS, configuration_fragment
+from tests.kit.conftest import into_cache, is_alive, make_source_deb, out_of_cache, wait_until
+
+COMMAND = [sys.executable, "-m", "fadump", "kernel"]
+
+# What make does in a kernel's tree, as far as a build can see: options that nobody knows are dropped, steps are
+# printed, vmlinux is an object file of the target.
+MAKEFILE = """\
+allnoconfig:
+\tgrep -v -x -e CONFIG_UNKNOWN=y $(KCONFIG_ALLCONFIG) >.config
+\techo 'CONFIG_CC_VERSION_TEXT="$(ARCH) gcc 12"' >>.config
+vmlinux:
+\t@echo "  CC      init/main.o"
+\t@echo "builder $$(id -u) in $$PWD with [$$MAKEFLAGS$$ENVIRONMENT]"
+\t@mkdir -p include/config; echo 9.9.1-fadump >include/config/kernel.release
+\t{during}
+\t$(CROSS_COMPILE)ld -r -b binary -o $@ Makefile
+"""
+
+
+@pytest.fixture
+def linux(cache, tmp_path):
+    """Puts the source of a Linux 9.9 into the cache, whose build does ``during`` in the middle."""
+
+    def put(during="true", makefile=MAKEFILE):
+        directory = Path(tempfile.mkdtemp(dir=tmp_path))
+        into_cache(cache, make_source_deb(directory, "9.9", makefile.format(during=during)))
+
+    return put
+
+
+@pytest.fixture
+def log(cache):
+    """The build's log."""
+    return cache / "logs" / "kernel-9.9-64K.log"
+
+
+def start(*options):
+    return subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def command(*options):
+    return subprocess.run([*COMMAND, *options], capture_output=True, text=True, check=False)
+
+
+def build_directory(log):
+    return Path(re.search(r"builder \d+ in (\S+)", log.read_text())[1])
+
+
+def entries(cache):
+    directory = cache / "kernels"
+    return list(directory.iterdir()) if directory.exists() else []
+
+
+def test_a_kernel_is_built_listed_and_found_again(linux, log, monkeypatch):
+    assert command("list").stdout == ""
+    assert json.loads(command("list", "--json").stdout) == {"kernels": []}
+    linux()
+    monkeypatch.setenv("MAKEFLAGS", "k")
+    monkeypatch.setenv("ENVIRONMENT", "outside")
+    built = command("build", "--version", "9.9", "--json")
+    assert built.returncode == 0, built.stderr
+    about = json.loads(built.stdout)
+    assert (about["release"], about["series"], about["page_size"]) == ("9.9.1-fadump", "9.9", "64K")
+    assert (about["debian_version"], about["compiler"]) == ("9.9.1-1", "powerpc gcc 12")
+    assert "Building Linux 9.9 with 64K pages: done in " in built.stderr
+    elf = [Path(about[name]).read_bytes()[:6] for name in ("vmlinux", "bootable")]
+    assert elf == [b"\x7fELF\x02\x01"] * 2
+    assert "CONFIG_FA_DUMP=y" in Path(about["config"]).read_text().splitlines()
+    assert "outside" not in log.read_text()
+    assert not build_directory(log).exists()
+
+    listed = command("list").stdout
+    assert listed == f"9.9.1-fadump  64K  {about['bootable']}\n"
+    assert json.loads(command("list", "--json").stdout) == {"kernels": [about]}
+    again = command("build", "--version", "9.9")
+    assert (again.returncode, again.stdout, again.stderr) == (0, listed, "")
+
+
+def test_the_files_are_private_and_the_build_is_not_roots(linux, log, cache):
+    linux()
+    kernel = build_kernel("9.9")
+    assert {path.stat().st_mode & 0o777 for path in kernel.bootable.parent.iterdir()} == {0o600}
+    assert kernel.bootable.parent.stat().st_mode & 0o777 == 0o700
+    builder = int(re.search(r"builder (\d+)", log.read_text())[1])
+    assert builder == (os.getuid() or pwd.getpwnam("nobody").pw_uid)
+
+
+def test_both_page_sizes_stand_side_by_side(linux):
+    linux()
+    small, large = build_kernel("9.9", "4K"), build_kernel("9.9", "64K")
+    assert "CONFIG_PPC_4K_PAGES=y" in small.config.read_text()
+    assert "CONFIG_PPC_64K_PAGES=y" in large.config.read_text()
+    assert list_kernels() == [small, large]
+    assert find_kernel("9.9", "4K") == small
+
+
+def test_another_fragment_is_another_kernel_and_the_old_one_stays(linux, monkeypatch):
+    linux()
+    old = build_kernel("9.9")
+    monkeypatch.setattr(kernel_module, "configuration_fragment", "CONFIG_{}=y".format)
+    assert find_kernel("9.9") is None
+    assert list_kernels() == [old]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_build_leaves_nothing(linux, log, cache, number):
+    linux("@echo sleeper $$$$; exec sleep 1000")
+    with start("build", "--version", "9.9") as building:
+        wait_until(lambda: log.exists() and "sleeper" in log.read_text())
+        building.send_signal(number)
+        _stdout, stderr = building.communicate()
+    assert building.returncode == 128 + number
+    assert "Building Linux 9.9 with 64K pages: not finished after" in stderr
+    assert "Traceback" not in stderr
+    sleeper = int(re.search(r"sleeper (\d+)", log.read_text())[1])
+    assert not is_alive(sleeper)
+    assert not build_directory(log).exists()
+    assert entries(cache) == []
+    assert command("list").stdout == ""
+
+
+def test_a_build_that_was_killed_ends_and_is_cleaned_up_by_the_next(linux, log, cache):
+    linux("@echo sleeper $$$$; exec sleep 1000")
+    with start("build", "--version", "9.9") as building:
+        wait_until(lambda: log.exists() and "sleeper" in log.read_text())
+        building.kill()
+    sleeper = int(re.search(r"sleeper (\d+)", log.read_text())[1])
+    abandoned = build_directory(log)
+    wait_until(lambda: not is_alive(sleeper))
+    out_of_cache(cache, "linux-source-9.9")
+    linux()
+    build_kernel("9.9")
+    assert not abandoned.exists()
+    assert len(entries(cache)) == 1
+
+
+def test_a_failed_build_is_one_sentence_and_its_log_is_kept(linux, log, cache):
+    linux("@echo 'init/main.c:1: error: no such luck'; false")
+    failed = command("build", "--version", "9.9")
+    assert failed.returncode == 1
+    sentence = failed.stderr.splitlines()[-1]
+    assert sentence.startswith(
+        "fadump: building Linux 9.9 failed with exit status 2: init/main.c:1: error: no such luck"
+    )
+    assert sentence.endswith(f"the log is {log}")
+    assert "no such luck" in log.read_text()
+    assert entries(cache) == []
+    assert not build_directory(log).exists()
+
+
+def test_a_second_build_waits_and_takes_the_firsts_result(linux, log):
+    linux("@until [ -e go ]; do sleep 0.05; done")
+    with start("build", "--version", "9.9") as first:
+        wait_until(lambda: log.exists() and "builder" in log.read_text())
+        with start("build", "--version", "9.9") as second:
+            said = second.stderr.readline()
+            (build_directory(log) / "go").touch()
+            results = [process.communicate()[0] for process in (first, second)]
+    assert said == "Waiting for another fadump, which is building Linux 9.9 with 64K pages\n"
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert results[0] == results[1] != ""
+    assert log.read_text().count("builder") == 1
+
+
+def test_options_that_a_linux_does_not_have_stop_the_build(linux, cache):
+    linux(makefile=MAKEFILE.replace("CONFIG_UNKNOWN=y", "CONFIG_FA_DUMP=y -e CONFIG_CMA=y"))
+    with pytest.raises(SetupError, match=r"^Linux 9\.9 can't be configured with FA_DUMP, CMA: build another version$"):
+        build_kernel("9.9")
+    assert entries(cache) == []
+
+
+def test_every_needed_option_is_in_the_fragment():
+    fragment = configuration_fragment("64K").splitlines()
+    assert [option for option in NEEDED_OPTIONS if f"CONFIG_{option}=y" not in fragment] == []
+    assert len({line.partition("=")[0] for line in fragment if line.startswith("CONFIG_")}) == sum(
+        line.startswith("CONFIG_") for line in fragment
+    )
+
+
+def test_a_tree_that_offers_a_link_as_its_kernel_is_refused(linux, cache):
+    linux(makefile=MAKEFILE + "\tmv vmlinux real; ln -s real vmlinux\n")
+    with pytest.raises(SetupError, match="left no plain file"):
+        build_kernel("9.9")
+    assert entries(cache) == []
+
+
+def test_a_source_package_without_its_source_is_told(cache, tmp_path):
+    deb = make_source_deb(tmp_path, "8.8", "")
+    into_cache(cache, deb)
+    (path,) = (cache / "packages").rglob("*.deb")
+    (path.parent.parent / "linux-source-9.9").mkdir()
+    path.rename(path.parent.parent / "linux-source-9.9" / "linux-source-9.9_1_all.deb")
+    with pytest.raises(SetupError, match=r"has no usr/src/linux-source-9\.9\.tar\.xz"):
+        build_kernel("9.9")
+
+
+def test_a_full_disk_is_told_before_the_build(linux, monkeypatch):
+    linux()
+    monkeypatch.setattr(kernel_build, "_NEEDED_FREE_BYTES", 1 << 60)
+    with pytest.raises(SetupError, match=r"needs 1048576\.0 TiB in /.*, which has .* free: make room"):
+        build_kernel("9.9")
+
+
+@pytest.mark.parametrize(
+    ("series", "page_size", "sentence"),
+    [
+        ("6.12.5", "64K", "'6.12.5' is no Linux series: give two numbers, as in 6.12"),
+        ("6.12", "16K", "'16K' is no page size of a Linux on Power: give 64K or 4K"),
+    ],
+)
+def test_what_is_no_version_or_page_size_is_told(series, page_size, sentence):
+    with pytest.raises(SetupError) as caught:
+        find_kernel(series, page_size)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("damage", ["kernel.json", "vmlinux.stripped"])
+def test_a_damaged_entry_is_named(linux, damage):
+    linux()
+    directory = build_kernel("9.9").bootable.parent
+    (directory / damage).unlink()
+    with pytest.raises(
+        SetupError, match=rf"the kernel in {directory} is damaged \(.*{damage}.*\): remove that directory"
+    ):
+        list_kernels()
+
+
+def test_kernels_are_listed_by_version_not_by_letters(cache):
+    for series in ("6.12", "6.1", "6.9"):
+        directory = cache / "kernels" / f"linux-{series}-64K-0"
+        directory.mkdir(parents=True)
+        for name in ("vmlinux", "vmlinux.stripped", "config"):
+            (directory / name).touch()
+        about = {"release": f"{series}.1", "series": series, "page_size": "64K", "debian_version": "1"}
+        about |= {"compiler": "gcc", "fragment_sha256": "0", "build_seconds": 1.0}
+        (directory / "kernel.json").write_text(json.dumps(about))
+    assert [kernel.series for kernel in list_kernels()] == ["6.1", "6.9", "6.12"]
+
+
+@pytest.mark.parametrize("options", [["--help"], ["build", "--help"], ["list", "--help"]])
+def test_help_has_an_example(options):
+    done = command(*options)
+    assert done.returncode == 0
+    assert "example:\n  fadump kernel" in done.stdout
+
+
+def test_wrong_usage_is_2():
+    assert command().returncode == 2
+    assert command("build", "--page-size", "16K").returncode == 2
