@@ -54,14 +54,15 @@ def test_work_that_fails_is_not_called_done(clock):
 
 def test_on_a_terminal_the_line_moves_and_the_last_one_stays(clock, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "80")
     out = Terminal()
-    with Progress.step("Copying", total=4 << 20, unit="bytes", stream=out, clock=clock) as step:
+    label = "Copying a file whose name leaves too little room for all the rest"
+    with Progress.step(label, total=4 << 20, unit="bytes", stream=out, clock=clock) as step:
         clock.now += 1
         step.advance(1 << 20)
     shown = out.getvalue()
     assert "1.0 MiB of 4.0 MiB, 1.0 MiB/s, about 3.0 s left" in shown
-    assert shown.endswith("Copying: done in 1.0 s\n")
+    assert shown.endswith(f"{label}: done in 1.0 s\n")
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task
 from rich.progress import Progress as TerminalProgress
+from rich.table import Column
 from rich.text import Text
 
 PLAIN_INTERVAL_SECONDS = 10.0
@@ -137,21 +138,23 @@ def _in_lines(step: Step, out: TextIO) -> Iterator[None]:
     yield
 
 
-class _StatusColumn(ProgressColumn):
-    def __init__(self, step: Step) -> None:
-        super().__init__()
-        self._step = step
+class _TextColumn(ProgressColumn):
+    """Text of the step itself, which knows more than rich's task."""
+
+    def __init__(self, text: Callable[[], str], *, may_shrink: bool) -> None:
+        super().__init__(Column(no_wrap=not may_shrink))
+        self._text = text
 
     def render(self, task: Task) -> Text:
-        return Text(self._step.status())
+        return Text(self._text(), no_wrap=True, overflow="ellipsis")
 
 
 def _on_terminal(step: Step, out: TextIO) -> AbstractContextManager[object]:
     display = TerminalProgress(
         SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        _StatusColumn(step),
+        _TextColumn(lambda: step.label, may_shrink=True),
+        BarColumn(bar_width=12),
+        _TextColumn(step.status, may_shrink=False),
         console=Console(file=out),
         transient=True,
         redirect_stdout=False,  # a command's result must not end on stderr

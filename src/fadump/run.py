@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fadump.abi.pseries.dump_structure import SectionType
 from fadump.cycle import CycleRequest, CycleResult, Observer, run_cycle
 from fadump.errors import SetupError
 from fadump.firmware.pseries import PseriesFirmware
@@ -118,10 +119,17 @@ def _run_cycles(
         if options.verify:
             with Verifier() as verifier:
                 result = run_cycle(machine, firmware, request, observer, verifier, before)
-                done.append(JudgedCycle(result, verifier.judge(output.vmcore_on_disk)))
+                done.append(JudgedCycle(result, verifier.judge(output.vmcore_on_disk, _crash_info_address(result))))
         else:
             done.append(JudgedCycle(run_cycle(machine, firmware, request, observer, before=before), None))
     return done
+
+
+def _crash_info_address(result: CycleResult) -> int:
+    """Linux puts its crash-info header behind the copies of boot memory (rtas_fadump_update_config())."""
+    assert result.dump is not None  # noqa: S101 - the cycle has come to its end
+    regions = [region for region in result.dump.regions if region.type == SectionType.REAL_MODE_REGION]
+    return min(region.destination for region in regions) + sum(region.requested_bytes for region in regions)
 
 
 def check_options(options: RunOptions) -> None:

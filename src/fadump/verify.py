@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from fadump.abi.linux import crash_info
 from fadump.abi.pseries.register_save_area import CpuRegisters
 from fadump.errors import MachineError
 from fadump.memory.guest import Segment
@@ -16,6 +17,7 @@ from fadump.progress import Progress
 from fadump.vmcore.compare import Comparison, compare, compare_cpus
 from fadump.vmcore.crash_image import CrashImage
 from fadump.vmcore.elfcore import ElfCore
+from fadump.vmcore.notes import decode_prstatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,10 @@ class Verifier:
         self._image = CrashImage.take(segments, cpus)
         self._crashing_cpu = crashing_cpu
 
-    def judge(self, vmcore: Path) -> Verdict:
+    def judge(self, vmcore: Path, crash_info_address: int) -> Verdict:
         """Compare all of a dump with the machine at its crash.
+
+        ``crash_info_address`` is where the crashed kernel left its crash-info header.
 
         :raises FormatError: the file is no dump.
         :raises MachineError: nothing has crashed yet.
@@ -61,9 +65,26 @@ class Verifier:
             total_bytes = sum(segment.in_file.size_bytes for segment in core.segments)
             with Progress.step("Comparing the dump with the machine at its crash", total_bytes, "bytes") as step:
                 memory = compare(core, self._image, advance=step.advance)
-            return Verdict(memory, compare_cpus(core, self._image, self._crashing_cpu))
+            registers = compare_cpus(core, self._image, self._crashing_cpu)
+            registers += _compare_crashing_cpu(core, self._image, crash_info_address)
+            return Verdict(memory, registers)
 
     def close(self) -> None:
         if self._image is not None:
             self._image.close()
             self._image = None
+
+
+def _compare_crashing_cpu(core: ElfCore, image: CrashImage, crash_info_address: int) -> list[str]:
+    """Sentences about registers in the crashing CPU's note that its kernel did not save."""
+    info = crash_info.decode(image.read(crash_info_address, crash_info.HEADER_BYTES))
+    notes = [decode_prstatus(note, core.byte_order) for note in core.notes if note.is_prstatus()]
+    by_cpu = {cpu.cpu_id: note for cpu, note in zip(image.cpus, notes, strict=False)}
+    if info.crashing_cpu not in by_cpu:
+        return [f"the dump has no registers of CPU {info.crashing_cpu}, which crashed"]
+    found = by_cpu[info.crashing_cpu].registers
+    return [
+        f"CPU {info.crashing_cpu}, which crashed: {name} is {found[name]:#x}, its kernel saved {saved:#x}"
+        for name, saved in info.registers.items()
+        if found[name] != saved
+    ]

@@ -220,6 +220,13 @@ OVERLAPS = [
         "sources overlap", OK, _sections(section(0x11, 0, 0x2000, _FREE), section(0x11, 0x1000, 0x2000, _FREE + 0x2000))
     ),
     _register(
+        "destinations overlap around an empty section",
+        BAD,
+        _sections(
+            section(0x11, 0, 0x3000, _FREE), section(0x11, 0, 0, _FREE + 1), section(0x11, 0, 0x1000, _FREE + 0x2000)
+        ),
+    ),
+    _register(
         "empty section inside another's destination",
         OK,
         with_section(replace(_OS_DEFINED, requested_bytes=0, destination=BOOT_COPY.destination + 0x1000)),

@@ -250,7 +250,9 @@ def check_registration(data):
             source = Range.sized(other.source, other.requested_bytes)
             if other.type == 1:
                 assert source.start == 0
-            elif destination.overlaps(source):
+                continue
+            assert RAM.contains(source)
+            if destination.overlaps(source):
                 assert section.source == section.destination
 
 

@@ -170,6 +170,27 @@ def test_whole_pages_between_the_ends_of_a_discarded_range_are_given_back(memory
     assert memory.read(FAR.start, FAR.size_bytes) == b"\xee" + bytes(FAR.size_bytes - 2) + b"\xee"
 
 
+def test_discarding_does_not_look_for_the_end_of_what_was_populated(memory, monkeypatch):
+    # That would take time in all memory behind, for each of many small holes.
+    seek = os.lseek
+
+    def no_end(fd, position, whence):
+        assert whence == os.SEEK_DATA
+        return seek(fd, position, whence)
+
+    fill(memory, RAM, 1)
+    monkeypatch.setattr(guest.os, "lseek", no_end)
+    memory.discard(Range(LOW.start + 1, LOW.start + 2 * PAGE + 1))
+    assert memory.read(LOW.start, 2 * PAGE + 2) == b"\1" + bytes(2 * PAGE) + b"\1"
+
+
+def test_a_copy_in_many_chunks_misses_no_byte(memory, monkeypatch):
+    monkeypatch.setattr(guest, "_COPY_BYTES", 1000)
+    fill(memory, Range.sized(RAM.start, 5 * PAGE), 6)
+    memory.copy(Range(RAM.start + 1, RAM.start + 5 * PAGE), RAM.start + 5 * PAGE + 17)  # across the segments' border
+    assert memory.read(RAM.start + 5 * PAGE + 16, 5 * PAGE + 1) == b"\0" + b"\6" * (5 * PAGE - 1) + b"\0"
+
+
 def test_a_copy_onto_itself_or_partly_so_is_refused(memory):
     for destination in (LOW.start, LOW.start + 1, LOW.start + PAGE - 1):
         with pytest.raises(ValueError, match="overlap"):
@@ -256,6 +277,7 @@ def test_files_that_cannot_be_written_or_punched_are_copied_and_discarded_throug
     monkeypatch.setattr(guest.mmap, "mmap", HugePages)
     memory.copy(LOW, HIGH.start)
     assert memory.read(HIGH.start, HIGH.size_bytes) == b"\4" * HIGH.size_bytes
+    monkeypatch.setattr(guest, "_COPY_BYTES", 1000)
     fd = sparse_memfd(4 * PAGE)
     with GuestMemory([Segment(Range(0, 4 * PAGE), fd, 0)]) as huge:
         os.close(fd)

@@ -135,6 +135,8 @@ class _PrivateApt:
             text=True,
             check=False,
         )
+        if f"Package: {name}" not in shown.stdout.splitlines():  # apt takes a name it doesn't have for a pattern
+            return 0
         size = re.search(r"^Size: (\d+)$", shown.stdout, re.MULTILINE)
         return int(size[1]) if size else 0
 

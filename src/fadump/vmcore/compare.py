@@ -90,11 +90,13 @@ def compare(
     left_out = RangeSet(exclusion.range for exclusion in excluded)
     in_dump = RangeSet(segment.in_file for segment in core.segments)
     tally = _Tally()
+    reader = _Reader(core, image)
     bytes_compared = 0
     for segment in core.segments:
         for piece, is_ram in _pieces(segment, left_out, image.ram):
             if is_ram:
-                _compare_piece(core, segment, piece, image, tally)
+                for where, bytes_different in reader.differences(segment, piece):
+                    tally.add(where, bytes_different)
             else:
                 tally.add(piece, piece.size_bytes)
             bytes_compared += piece.size_bytes
@@ -168,15 +170,26 @@ def _pieces(segment: LoadSegment, left_out: RangeSet, ram: RangeSet) -> Iterator
             yield Range(start, min(start + _PIECE_BYTES, part.end)), is_ram
 
 
-def _compare_piece(core: ElfCore, segment: LoadSegment, piece: Range, image: CrashImage, tally: _Tally) -> None:
-    dumped = core.read_file(segment.file_offset + piece.start - segment.physical.start, piece.size_bytes)
-    original = image.read(piece.start, piece.size_bytes)
-    if dumped != original:
-        for where, bytes_different in _differing_blocks(dumped, original, piece.start):
-            tally.add(where, bytes_different)
+class _Reader:
+    """Reads dump and image into two buffers that are used again and again: new memory costs more than reading."""
+
+    def __init__(self, core: ElfCore, image: CrashImage) -> None:
+        self._core = core
+        self._image = image
+        self._dumped = bytearray()
+        self._original = bytearray()
+
+    def differences(self, segment: LoadSegment, piece: Range) -> Iterator[tuple[Range, int]]:
+        if len(self._dumped) != piece.size_bytes:
+            self._dumped, self._original = bytearray(piece.size_bytes), bytearray(piece.size_bytes)
+        offset = segment.file_offset + piece.start - segment.physical.start
+        self._core.read_file_into(offset, memoryview(self._dumped))
+        self._image.read_into(piece.start, memoryview(self._original))
+        if self._dumped != self._original:
+            yield from _differing_blocks(self._dumped, self._original, piece.start)
 
 
-def _differing_blocks(left: bytes, right: bytes, address: int) -> Iterator[tuple[Range, int]]:
+def _differing_blocks(left: bytearray, right: bytearray, address: int) -> Iterator[tuple[Range, int]]:
     """Of each block that differs: from the first to the last differing byte, and how many differ."""
     for at in range(0, len(left), _BLOCK_BYTES):
         left_block, right_block = left[at : at + _BLOCK_BYTES], right[at : at + _BLOCK_BYTES]

@@ -46,7 +46,7 @@ class CrashImage:
         :raises ValueError: segments overlap, or a file is shorter than its segment.
         :raises SetupError: the host has no room for the copy.
         """
-        _check(segments)
+        _check_segments(segments)
         fd = os.memfd_create("fadump-crash-image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(fd, max((segment.range.end for segment in segments), default=0))
@@ -78,12 +78,20 @@ class CrashImage:
 
         :raises AddressError: not all of it was RAM.
         """
-        if address < 0 or length < 0 or not self._ram.contains(Range.sized(address, length)):
-            raise AddressError(address, length)
-        data = os.pread(self._fd, length, address)
-        if len(data) == length:  # one call gives at most 2 GiB
-            return data
-        return data + self.read(address + len(data), length - len(data))
+        self._check(address, length)
+        data = bytearray(length)
+        self.read_into(address, memoryview(data))
+        return bytes(data)
+
+    def read_into(self, address: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` with the memory from guest physical ``address``.
+
+        :raises AddressError: not all of it was RAM.
+        """
+        self._check(address, len(buffer))
+        done = 0
+        while done < len(buffer):  # one call gives at most 2 GiB
+            done += os.preadv(self._fd, [buffer[done:]], address + done)
 
     def close(self) -> None:
         """Give the host's memory back; nothing can be read any more. May be called twice."""
@@ -100,8 +108,12 @@ class CrashImage:
     ) -> None:
         self.close()
 
+    def _check(self, address: int, length: int) -> None:
+        if address < 0 or length < 0 or not self._ram.contains(Range.sized(address, length)):
+            raise AddressError(address, length)
 
-def _check(segments: Sequence[Segment]) -> None:
+
+def _check_segments(segments: Sequence[Segment]) -> None:
     for segment in segments:
         needed, there = segment.offset + segment.range.size_bytes, os.fstat(segment.fd).st_size
         if segment.offset < 0 or needed > there:

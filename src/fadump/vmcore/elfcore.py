@@ -187,6 +187,14 @@ class ElfCore:
         """
         return self._file.read(offset, length, "file")
 
+    def read_file_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` with the bytes of the file from ``offset``; several times faster than new bytes each time.
+
+        :raises FormatError: as :meth:`read_file`.
+        :raises OSError: the file can't be read.
+        """
+        self._file.read_into(offset, buffer, "file")
+
     def close(self) -> None:
         """Close the file; nothing but headers and notes can be read any more. May be called twice."""
         self._file.close()
@@ -214,15 +222,18 @@ class _File:
 
     def read(self, offset: int, length: int, what: str) -> bytes:
         self.check_has(offset, length, what)
-        parts = []
-        at, end = offset, offset + length
-        while at < end:
-            data = os.pread(self._fd, end - at, at)
-            if not data:
-                raise FormatError(f"{what} has gone: the file was made shorter meanwhile", offset=at)
-            parts.append(data)
-            at += len(data)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        data = bytearray(length)
+        self.read_into(offset, memoryview(data), what)
+        return bytes(data)
+
+    def read_into(self, offset: int, buffer: memoryview, what: str) -> None:
+        self.check_has(offset, len(buffer), what)
+        done = 0
+        while done < len(buffer):
+            count = os.preadv(self._fd, [buffer[done:]], offset + done)
+            if not count:
+                raise FormatError(f"{what} has gone: the file was made shorter meanwhile", offset=offset + done)
+            done += count
 
     def check_has(self, offset: int, length: int, what: str) -> None:
         if offset < 0 or length < 0 or offset + length > self.size_bytes:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.errors import FormatError
 
 ByteOrder = Literal["little", "big"]
@@ -35,12 +36,6 @@ CORE_NAME = "CORE"
 """Who owns NT_PRSTATUS."""
 NT_PRSTATUS = 1
 VMCOREINFO_NAME = "VMCOREINFO"
-
-REGISTER_NAMES = (
-    *(f"gpr{number}" for number in range(32)),
-    *("nip", "msr", "orig_gpr3", "ctr", "link", "xer", "ccr", "softe", "trap", "dar", "dsisr", "result"),
-)
-"""pt_regs of ppc64, in its order."""
 
 _HEADER_FIELDS = "III"
 _HEADER_BYTES = 12

@@ -1,0 +1,1 @@
+"""What Linux's first kernel leaves in memory for its capture kernel."""
