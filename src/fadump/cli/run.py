@@ -9,10 +9,12 @@ from typing import Any
 
 from fadump.cli.run_view import RunView
 from fadump.errors import FadumpError
-from fadump.machine.qemu.process import DEFAULT_QEMU, FAULT_TEXTS, Fault
-from fadump.run import JudgedCycle, RunOptions, RunResult, run
+from fadump.machine.qemu.process import DEFAULT_QEMU, FAULT_TEXTS, Dimm, Fault
+from fadump.options import RunOptions
+from fadump.run import JudgedCycle, RunResult, run
 from fadump.verify import Verdict
 
+_DEFAULT_MEMORY = 2 << 30
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 FAULT_LIST = "list"
 _EXAMPLE = """example:
@@ -33,8 +35,16 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--machine", choices=["qemu"], default="qemu", help="what to run on: qemu, real Linux (default)"
     )
     parser.add_argument("--platform", choices=["pseries"], default="pseries", help="default: %(default)s")
-    parser.add_argument("--memory", type=_size, default="2G", help="guest memory, 1G to 8G (default: 2G)")
+    parser.add_argument("--memory", type=_size, help="guest memory, 1G to 16G (default: 2G)")
+    parser.add_argument(
+        "--node", type=_size, action="append", default=[], metavar="SIZE", help="memory of a NUMA node, once for each"
+    )
+    parser.add_argument(
+        "--dimm", type=_dimm, action="append", default=[], metavar="SIZE@ADDR", help="a DIMM above the other memory"
+    )
     parser.add_argument("--cpus", type=int, default=2, help="CPUs that Linux sees, 1 to 8 (default: %(default)s)")
+    parser.add_argument("--smt", type=int, default=1, help="threads per core (default: %(default)s)")
+    parser.add_argument("--max-cpus", type=int, help="CPUs that can be plugged (default: no more than --cpus)")
     parser.add_argument("--cpu-model", default="POWER9", help="QEMU's name of the CPU (default: %(default)s)")
     parser.add_argument("--cmdline", default="", help="words added to the kernel's command line")
     parser.add_argument("--kernel", type=Path, help="a vmlinux with CONFIG_FA_DUMP (default: fadump kernel build)")
@@ -64,8 +74,12 @@ def _run(options: argparse.Namespace) -> int:
         result = run(
             RunOptions(
                 out=options.out,
-                memory_bytes=options.memory,
+                memory_bytes=options.memory or sum(options.node) or _DEFAULT_MEMORY,
+                nodes=tuple(options.node),
+                dimms=tuple(options.dimm),
                 cpus=options.cpus,
+                smt=options.smt,
+                max_cpus=options.max_cpus,
                 cpu_model=options.cpu_model,
                 cmdline=options.cmdline,
                 kernel=options.kernel,
@@ -129,6 +143,14 @@ def _verdict_as_json(verdict: Verdict) -> dict[str, Any]:
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
+
+
+def _dimm(text: str) -> Dimm:
+    size, _separator, address = text.partition("@")
+    try:
+        return Dimm(_size(size), int(address, 0) if address.startswith("0x") else _size(address))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no DIMM; write it as 1G@4G or 1G@0x100000000") from None
 
 
 def _fault(text: str) -> str:

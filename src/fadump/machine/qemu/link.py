@@ -3,7 +3,7 @@
 import asyncio
 import collections
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from qemu.qmp import ConnectError, EventListener, ExecInterruptedError, ExecuteError, QMPClient
@@ -53,7 +53,12 @@ class QemuLink:
 
     @classmethod
     async def start(
-        cls, config: QemuConfig, ram_fd: int, disk_fd: int, console_log: BinaryIO, failure: Callable[[str], bool]
+        cls,
+        config: QemuConfig,
+        ram_fds: Sequence[int],
+        disk_fd: int,
+        console_log: BinaryIO,
+        failure: Callable[[str], bool],
     ) -> "QemuLink":
         """Start QEMU, its guest held before the first instruction.
 
@@ -62,7 +67,7 @@ class QemuLink:
         :raises MachineError: QEMU ended instead; the sentence has its last words.
         :raises SetupError: there is no QEMU.
         """
-        link = cls(await QemuProcess.start(config, ram_fd, disk_fd), console_log, failure)
+        link = cls(await QemuProcess.start(config, ram_fds, disk_fd), console_log, failure)
         try:
             await link._connect()
         except BaseException:

@@ -27,7 +27,7 @@ from fadump.machine.qemu.process import KERNEL_ADDRESS, Fault, QemuConfig, guest
 from fadump.machine.qemu.registers import MSR_DR_IR, MSR_PR, logical_cpu_ids
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
-from fadump.memory.ranges import Range, RangeSet
+from fadump.memory.ranges import RangeSet
 
 _WORD = 0xFFFF_FFFF
 """A 32-bit caller's pointer: the upper half of its register means nothing."""
@@ -50,8 +50,7 @@ class QemuMachine:
         self._disk_fd = disk_fd
         self._console_log = console_log
         self._runner = asyncio.Runner()
-        self._ram_fd = guest_ram_file(config.memory_bytes)
-        self._segments = [Segment(Range(0, config.memory_bytes), self._ram_fd, 0)]
+        self._segments = [Segment(piece, guest_ram_file(piece.size_bytes), 0) for piece in config.memory]
         self._memory = GuestMemory(self._segments)
         self._kept: KeptMemory | None = None
         self._threads: dict[str, int] = {}  # the stub's name -> Linux's CPU number
@@ -69,7 +68,13 @@ class QemuMachine:
     def __enter__(self) -> Self:
         try:
             self._link = self._run(
-                QemuLink.start(self._config, self._ram_fd, self._disk_fd, self._console_log, self._is_failure)
+                QemuLink.start(
+                    self._config,
+                    [segment.fd for segment in self._segments],
+                    self._disk_fd,
+                    self._console_log,
+                    self._is_failure,
+                )
             )
             self._run(self._break_at(KERNEL_ADDRESS))
             self._link.gdb.resume()
@@ -92,7 +97,8 @@ class QemuMachine:
             self._runner.close()
             self.forget_kept()
             self._memory.close()
-            os.close(self._ram_fd)
+            for segment in self._segments:
+                os.close(segment.fd)
 
     @property
     def memory(self) -> GuestMemory:
@@ -246,7 +252,11 @@ class QemuMachine:
         if (await self._link.execute("query-status"))["running"]:
             raise MachineError("the guest runs, its CPUs can't be read")
         registers = self._link.registers
-        return [await registers.read_all(thread, cpu_id) for thread, cpu_id in self._threads.items()]
+        return [
+            await registers.read_all(thread, cpu_id)
+            for thread, cpu_id in sorted(self._threads.items(), key=lambda numbered: numbered[1])
+            if await registers.is_online(thread)
+        ]
 
     async def _reset(self) -> None:
         self._entry_page = None

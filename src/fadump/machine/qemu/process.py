@@ -6,14 +6,17 @@ whatever kills us or QEMU leaves no socket and no file behind; the process itsel
 
 import asyncio
 import collections
+import itertools
 import os
 import shutil
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from fadump.errors import SetupError
+from fadump.memory.ranges import Range
 
 KERNEL_ADDRESS = 0x400000
 """Where QEMU's pseries machine loads a ``-kernel`` image, and where it is entered."""
@@ -39,17 +42,44 @@ FAULT_TEXTS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Dimm:
+    """A memory module; ``address`` is where it starts, above the machine's other memory, maybe with a hole."""
+
+    size_bytes: int
+    address: int
+
+    @property
+    def range(self) -> Range:
+        return Range.sized(self.address, self.size_bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class QemuConfig:
-    """A pseries machine. ``memory_bytes`` is a multiple of 256 MiB; the command line goes to the kernel whole."""
+    """A pseries machine; the command line goes to the kernel whole.
+
+    ``cpus`` are those that Linux sees, threads, ``smt`` of which make a core; up to ``max_cpus`` can be plugged.
+    ``nodes`` are the sizes of the NUMA nodes' memory, which lies end to end from 0; all sizes are multiples of
+    256 MiB.
+    """
 
     kernel: Path
     initrd: Path
     cmdline: str
     cpus: int = 2
-    memory_bytes: int = 2 << 30
+    smt: int = 1
+    max_cpus: int | None = None
+    nodes: tuple[int, ...] = (2 << 30,)
+    dimms: tuple[Dimm, ...] = ()
     cpu_model: str = "POWER9"
     qemu: str = DEFAULT_QEMU
     faults: frozenset[Fault] = frozenset()
+
+    @property
+    def memory(self) -> list[Range]:
+        """Where each NUMA node's memory and each DIMM lies."""
+        ends = list(itertools.accumulate(self.nodes))
+        nodes = [Range(end - size_bytes, end) for end, size_bytes in zip(ends, self.nodes, strict=True)]
+        return nodes + [dimm.range for dimm in self.dimms]
 
 
 @dataclass(slots=True)
@@ -62,8 +92,8 @@ class QemuProcess:
     _drain: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, config: QemuConfig, ram_fd: int, disk_fd: int) -> "QemuProcess":
-        """Start QEMU with guest RAM in ``ram_fd`` and a disk for the dump in ``disk_fd``.
+    async def start(cls, config: QemuConfig, ram_fds: Sequence[int], disk_fd: int) -> "QemuProcess":
+        """Start QEMU with the pieces of ``config.memory`` in ``ram_fds`` and a disk for the dump in ``disk_fd``.
 
         :raises SetupError: there is no such QEMU.
         """
@@ -76,8 +106,8 @@ class QemuProcess:
             process = await asyncio.create_subprocess_exec(
                 *_dies_with_us(),
                 binary,
-                *_arguments(config, {name: end.fileno() for name, end in theirs.items()}, ram_fd, disk_fd),
-                pass_fds=[ram_fd, disk_fd, *(end.fileno() for end in theirs.values())],
+                *_arguments(config, {name: end.fileno() for name, end in theirs.items()}, ram_fds, disk_fd),
+                pass_fds=[*ram_fds, disk_fd, *(end.fileno() for end in theirs.values())],
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
@@ -120,16 +150,15 @@ def _dies_with_us() -> list[str]:
     return [setpriv, "--pdeathsig", "KILL", "--"]
 
 
-def _arguments(config: QemuConfig, sockets: dict[str, int], ram_fd: int, disk_fd: int) -> list[str]:
-    ram, disk = (f"/proc/self/fd/{fd}" for fd in (ram_fd, disk_fd))
+def _arguments(config: QemuConfig, sockets: dict[str, int], ram_fds: Sequence[int], disk_fd: int) -> list[str]:
+    disk = f"/proc/self/fd/{disk_fd}"
     arguments = [
         # TCG emulates no mitigation that these capabilities would ask for.
-        "-machine", ("pseries,memory-backend=ram,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off"
-                    f",kernel-addr={KERNEL_ADDRESS:#x}"),
+        "-machine", "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off",
+        "-machine", f"kernel-addr={KERNEL_ADDRESS:#x}",
         "-cpu", config.cpu_model,
-        "-smp", str(config.cpus),
-        "-m", f"{config.memory_bytes >> 20}M",
-        "-object", f"memory-backend-file,id=ram,size={config.memory_bytes},share=on,mem-path={ram}",
+        "-smp", f"{config.cpus},threads={config.smt},maxcpus={config.max_cpus or config.cpus}",
+        *_memory_arguments(config, ram_fds),
         "-nodefaults", "-display", "none", "-S", "-action", "panic=none",
         "-gdb", "chardev:gdb",
         "-mon", "chardev=qmp,mode=control",
@@ -145,6 +174,24 @@ def _arguments(config: QemuConfig, sockets: dict[str, int], ram_fd: int, disk_fd
     ]  # fmt: skip
     for name, fd in sockets.items():
         arguments += ["-chardev", f"socket,id={name},fd={fd}"]
+    return arguments
+
+
+def _memory_arguments(config: QemuConfig, ram_fds: Sequence[int]) -> list[str]:
+    top = max(piece.end for piece in config.memory)
+    arguments = ["-m", f"{sum(config.nodes) >> 20}M,slots={len(config.dimms)},maxmem={top >> 20}M"]
+    if not config.dimms:
+        arguments[1] = f"{top >> 20}M"
+    for index, (fd, piece) in enumerate(zip(ram_fds, config.memory, strict=True)):
+        backend = f"memory-backend-file,id=ram{index},share=on,size={piece.size_bytes},mem-path=/proc/self/fd/{fd}"
+        arguments += ["-object", backend]
+    if len(config.nodes) == 1:
+        arguments += ["-machine", "memory-backend=ram0"]
+    else:
+        for index in range(len(config.nodes)):
+            arguments += ["-numa", f"node,nodeid={index},memdev=ram{index}"]
+    for index, dimm in enumerate(config.dimms, len(config.nodes)):
+        arguments += ["-device", f"pc-dimm,id=dimm{index},memdev=ram{index},addr={dimm.address:#x}"]
     return arguments
 
 

@@ -18,6 +18,8 @@ from fadump.memory.devicetree import DeviceTree, Node
 MSR_LE = 1 << 0
 MSR_DR_IR = 1 << 4 | 1 << 5
 MSR_PR = 1 << 14
+_LPCR_EXIT_CAUSES = 0x1F << 12
+"""PECE0 to PECE4 of POWER8; PDEE, HDEE, EEE, DEE and OEE of POWER9 and later."""
 
 _SAME_NAMES = """
     msr cr lr ctr xer fpscr vscr vrsave
@@ -69,6 +71,15 @@ class RegisterFile:
         """Set a 64-bit register of one CPU."""
         order = await self._byte_order(thread)
         await self._gdb.write_register(self._numbers[name], value.to_bytes(8, order))
+
+    async def is_online(self, thread: str) -> bool:
+        """Whether a CPU has been started and not stopped again, by RTAS start-cpu and stop-self.
+
+        A CPU that is offline can't be woken: QEMU (hw/ppc/spapr_rtas.c, spapr_cpu_core.c) clears every exit
+        cause of power saving in its LPCR. An online CPU that idles has them.
+        """
+        (lpcr,) = await self.read(thread, "lpcr")
+        return bool(lpcr & _LPCR_EXIT_CAUSES)
 
     async def read_all(self, thread: str, cpu_id: int) -> CpuRegisters:
         """Every register of one CPU that PAPR names and the stub can show."""

@@ -6,15 +6,21 @@ import pytest
 
 from fadump.cli import main
 from fadump.errors import SetupError
-from fadump.run import MIB, RunOptions, check_options, kernel_command_line
+from fadump.machine.qemu.process import Dimm
+from fadump.options import MIB, RunOptions, check_options, kernel_command_line
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"memory_bytes": 512 * MIB}, "--memory must be a multiple of 256 MiB from 1 to 8 GiB, 512 MiB is not"),
-        ({"memory_bytes": 16384 * MIB}, "16384 MiB is not"),
-        ({"memory_bytes": 2048 * MIB + 1}, "is not"),
+        ({"memory_bytes": 512 * MIB}, "--memory must be from 1 to 16 GiB, 512 MiB is not"),
+        ({"memory_bytes": 32768 * MIB}, "32768 MiB is not"),
+        ({"memory_bytes": 2048 * MIB + 1}, "multiples of 256 MiB"),
+        ({"nodes": (1024 * MIB, 512 * MIB)}, "the --node sizes add up to 1536 MiB, --memory is 2048 MiB"),
+        ({"dimms": (Dimm(1024 * MIB, 1024 * MIB),)}, "--dimm at 0x40000000 lies in the 2048 MiB of --memory"),
+        ({"cpus": 4, "smt": 3}, "--smt must be 1, 2, 4 or 8 and divide --cpus, 3 is not"),
+        ({"cpus": 2, "max_cpus": 1}, "--max-cpus must be at least --cpus and whole cores, 1 is not"),
+        ({"cycles": 0}, "--cycles must be from 1 to 1000, 0 is not"),
         ({"cpus": 0}, "--cpus must be from 1 to 8, 0 is not"),
         ({"cpus": 9}, "--cpus must be from 1 to 8, 9 is not"),
         ({"crash_cpu": 2}, "--crash-cpu must be a CPU of the guest, 0 to 1, 2 is not"),

@@ -1,0 +1,123 @@
+"""What a user can ask of a run, what is refused and why, and the kernel's command line.
+
+Everything here is decided before anything is built or started.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fadump.errors import SetupError
+from fadump.kit.initramfs import INIT_PATH
+from fadump.machine.qemu.process import DEFAULT_QEMU, Dimm, Fault
+
+MIB = 1 << 20
+_LEAST_MEMORY = 1024 * MIB
+_MOST_MEMORY = 16384 * MIB
+_MEMORY_STEP = 256 * MIB
+_MOST_CPUS = 8
+_MOST_CYCLES = 1000
+_LEAST_CRASHKERNEL_MEMORY = 1280 * MIB
+"""Linux caps ``crashkernel=`` to a quarter of RAM, and FADump on pseries needs 320 MiB."""
+_CRASHKERNEL = "crashkernel=512M"
+_KEPT_BYTES = 512 * MIB
+"""About what a small Linux has written by the time it crashes, which is kept for the capture boot."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a user chooses. ``kernel`` and ``initrd`` None mean the default kernel and our own initramfs."""
+
+    out: Path
+    memory_bytes: int = 2048 * MIB
+    nodes: tuple[int, ...] = ()
+    dimms: tuple[Dimm, ...] = ()
+    cpus: int = 2
+    smt: int = 1
+    max_cpus: int | None = None
+    cpu_model: str = "POWER9"
+    cmdline: str = ""
+    kernel: Path | None = None
+    initrd: Path | None = None
+    qemu: str = DEFAULT_QEMU
+    crash_cpu: int = 0
+    cycles: int = 1
+    verify: bool = False
+    faults: frozenset[Fault] = frozenset()
+
+    @property
+    def all_memory_bytes(self) -> int:
+        """All RAM of the guest, DIMMs too."""
+        return self.memory_bytes + sum(dimm.size_bytes for dimm in self.dimms)
+
+
+def check_options(options: RunOptions) -> None:
+    """Refuse what can't work on any host.
+
+    :raises SetupError: with the reason.
+    """
+    for refusal in _refusals(options):
+        raise SetupError(refusal)
+
+
+def _refusals(options: RunOptions) -> Iterator[str]:
+    yield from _memory_refusals(options)
+    yield from _cpu_refusals(options)
+    if not 1 <= options.cycles <= _MOST_CYCLES:
+        yield f"--cycles must be from 1 to {_MOST_CYCLES}, {options.cycles} is not"
+    for path in (options.kernel, options.initrd):
+        if path is not None and not path.is_file():
+            yield f"{path} is not a file"
+
+
+def _memory_refusals(options: RunOptions) -> Iterator[str]:
+    base, nodes = f"{options.memory_bytes / MIB:g} MiB", f"{sum(options.nodes) / MIB:g} MiB"
+    sizes = [options.memory_bytes, *options.nodes]
+    sizes += [size for dimm in options.dimms for size in (dimm.size_bytes, dimm.address)]
+    if any(size % _MEMORY_STEP for size in sizes):
+        yield "--memory, --node and --dimm take multiples of 256 MiB, the least that pseries can plug"
+    if not _LEAST_MEMORY <= options.all_memory_bytes <= _MOST_MEMORY:
+        yield f"--memory must be from 1 to 16 GiB, {options.all_memory_bytes / MIB:g} MiB is not"
+    if options.nodes and sum(options.nodes) != options.memory_bytes:
+        yield f"the --node sizes add up to {nodes}, --memory is {base}"
+    for dimm in options.dimms:
+        if dimm.address < options.memory_bytes:
+            yield f"--dimm at {dimm.address:#x} lies in the {base} of --memory"
+    if options.all_memory_bytes < _LEAST_CRASHKERNEL_MEMORY and "crashkernel=" in options.cmdline:
+        yield (
+            "crashkernel= needs at least 1280 MiB of guest memory: Linux caps it to a quarter of RAM and FADump "
+            "takes no less than 320 MiB; leave it out, or give more --memory"
+        )
+
+
+def _cpu_refusals(options: RunOptions) -> Iterator[str]:
+    if not 1 <= options.cpus <= _MOST_CPUS:
+        yield f"--cpus must be from 1 to {_MOST_CPUS}, {options.cpus} is not"
+    if options.smt not in (1, 2, 4, 8) or options.cpus % options.smt:
+        yield f"--smt must be 1, 2, 4 or 8 and divide --cpus, {options.smt} is not"
+    elif options.max_cpus is not None and (options.max_cpus < options.cpus or options.max_cpus % options.smt):
+        yield f"--max-cpus must be at least --cpus and whole cores, {options.max_cpus} is not"
+    if not 0 <= options.crash_cpu < options.cpus:
+        yield f"--crash-cpu must be a CPU of the guest, 0 to {options.cpus - 1}, {options.crash_cpu} is not"
+
+
+def check_host(options: RunOptions) -> None:
+    """The capture boot reads all of RAM, so all of it comes to be; a copy of what had been written is kept.
+
+    :raises SetupError: the host has less than that.
+    """
+    meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    available_bytes = int(meminfo["MemAvailable"].split()[0]) * 1024
+    if available_bytes < options.all_memory_bytes + _KEPT_BYTES:
+        raise SetupError(
+            f"a guest with {options.all_memory_bytes / MIB:g} MiB needs about that and {_KEPT_BYTES / MIB:g} MiB more "
+            f"of this machine, which has {available_bytes / MIB:.0f} MiB available: give less --memory"
+        )
+
+
+def kernel_command_line(options: RunOptions) -> str:
+    """What the machine needs, then what the user adds: of two, Linux takes the later."""
+    words = ["console=hvc0", f"rdinit={INIT_PATH}", "panic=5", "fadump=on"]
+    if options.all_memory_bytes >= _LEAST_CRASHKERNEL_MEMORY:
+        words.append(_CRASHKERNEL)
+    return " ".join([*words, options.cmdline]).strip()
