@@ -94,10 +94,14 @@ class QemuLink:
         self._spawn(self._read_events())
         self._spawn(self._await_end())
 
-    async def execute(self, command: str) -> Any:  # noqa: ANN401 - JSON
-        """Run a QMP command without arguments."""
+    async def monitor(self, command: str) -> str:
+        """What QEMU's human monitor prints for a command."""
+        return str(await self.execute("human-monitor-command", {"command-line": command}))
+
+    async def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401 - JSON
+        """Run a QMP command."""
         try:
-            return await self._qmp.execute(command)
+            return await self._qmp.execute(command, arguments)
         except (ExecuteError, ExecInterruptedError, OSError) as error:
             raise MachineError(f"QEMU refused {command}: {error}") from error
 

@@ -24,7 +24,7 @@ from fadump.machine.qemu.guest import encode_request
 from fadump.machine.qemu.keep import KeptMemory
 from fadump.machine.qemu.link import Failed, Message, QemuLink, Reset
 from fadump.machine.qemu.process import KERNEL_ADDRESS, Fault, QemuConfig, guest_ram_file
-from fadump.machine.qemu.registers import MSR_DR_IR, MSR_PR, logical_cpu_ids
+from fadump.machine.qemu.registers import MSR_DR_IR, MSR_PR, is_online, logical_cpu_ids, parse_info_registers
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import RangeSet
@@ -251,11 +251,12 @@ class QemuMachine:
         # QEMU answers once it has let what its devices had in flight come to its end.
         if (await self._link.execute("query-status"))["running"]:
             raise MachineError("the guest runs, its CPUs can't be read")
-        registers = self._link.registers
+        monitor = parse_info_registers(await self._link.monitor("info registers -a"))
+        shown = dict(zip(await self._link.gdb.threads(), monitor, strict=True))
         return [
-            await registers.read_all(thread, cpu_id)
+            await self._link.registers.read_all(thread, cpu_id, shown[thread])
             for thread, cpu_id in sorted(self._threads.items(), key=lambda numbered: numbered[1])
-            if await registers.is_online(thread)
+            if is_online(shown[thread])
         ]
 
     async def _reset(self) -> None:

@@ -20,6 +20,9 @@ MSR_DR_IR = 1 << 4 | 1 << 5
 MSR_PR = 1 << 14
 _LPCR_EXIT_CAUSES = 0x1F << 12
 """PECE0 to PECE4 of POWER8; PDEE, HDEE, EEE, DEE and OEE of POWER9 and later."""
+_FROM_MONITOR = frozenset({"CFAR", "DAR", "DSISR", "PVR", "SPRG0", "SPRG1", "SPRG2", "SPRG3", "SRR0", "SRR1", "VRSAVE"})
+"""Better asked of the monitor: the stub of QEMU 7.2 shows the special purpose registers of its first CPU only, and a
+CFAR that isn't kept up to date."""
 
 _SAME_NAMES = """
     msr cr lr ctr xer fpscr vscr vrsave
@@ -72,24 +75,15 @@ class RegisterFile:
         order = await self._byte_order(thread)
         await self._gdb.write_register(self._numbers[name], value.to_bytes(8, order))
 
-    async def is_online(self, thread: str) -> bool:
-        """Whether a CPU has been started and not stopped again, by RTAS start-cpu and stop-self.
-
-        A CPU that is offline can't be woken: QEMU (hw/ppc/spapr_rtas.c, spapr_cpu_core.c) clears every exit
-        cause of power saving in its LPCR. An online CPU that idles has them.
-        """
-        (lpcr,) = await self.read(thread, "lpcr")
-        return bool(lpcr & _LPCR_EXIT_CAUSES)
-
-    async def read_all(self, thread: str, cpu_id: int) -> CpuRegisters:
-        """Every register of one CPU that PAPR names and the stub can show."""
+    async def read_all(self, thread: str, cpu_id: int, monitor: Mapping[str, int]) -> CpuRegisters:
+        """Every register of one CPU that PAPR names and that the stub or the monitor can show."""
         order = await self._byte_order(thread)
         values = {}
         for papr, number in self._papr:
             raw = await self._gdb.read_register(number)
             if raw is not None:
                 values[papr] = int.from_bytes(raw, order)
-        return CpuRegisters(cpu_id, values)
+        return CpuRegisters(cpu_id, values | {name: value for name, value in monitor.items() if name in _FROM_MONITOR})
 
     async def _byte_order(self, thread: str) -> Literal["little", "big"]:
         await self._gdb.select(thread)
@@ -102,6 +96,23 @@ class RegisterFile:
         if raw is None:
             raise MachineError(f"QEMU's gdb stub can't show register {name}")
         return raw
+
+
+def parse_info_registers(text: str) -> list[dict[str, int]]:
+    """What the monitor's ``info registers -a`` shows, CPU by CPU in the order of their indices."""
+    return [
+        {name: int(value, 16) for name, value in re.findall(r"(\w+) +([0-9a-f]{8,16})\b", one_cpu)}
+        for one_cpu in re.split(r"^CPU#\d+\r?$", text, flags=re.MULTILINE)[1:]
+    ]
+
+
+def is_online(monitor: Mapping[str, int]) -> bool:
+    """Whether a CPU has been started and not stopped again, by RTAS start-cpu and stop-self.
+
+    A CPU that is offline can't be woken: QEMU (hw/ppc/spapr_rtas.c, spapr_cpu_core.c) clears every exit cause of
+    power saving in its LPCR. An online CPU that idles has them.
+    """
+    return bool(monitor["LPCR"] & _LPCR_EXIT_CAUSES)
 
 
 def logical_cpu_ids(tree: DeviceTree) -> dict[int, int]:
