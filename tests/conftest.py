@@ -1,9 +1,13 @@
 """What all tests share: the tools that they need, and the strict rule of CI."""
 
+import hypothesis
 import pytest
 
 from fadump.errors import SetupError
 from fadump.kit import packages
+
+hypothesis.settings.register_profile("fadump", deadline=None)  # a busy host is no failure
+hypothesis.settings.load_profile("fadump")
 
 pytest_plugins = ["pytester", "tests.strict"]
 

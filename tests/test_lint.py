@@ -12,19 +12,8 @@ SOURCES = sorted((ROOT / "src" / "fadump").rglob("*.py"))
 
 # docs/architecture.md, "Who imports whom": a part imports only parts that stand before it.
 ORDER = [
-    "errors",
-    "progress",
-    "memory",
-    "abi",
-    "vmcore",
-    "firmware",
-    "kit",
-    "machine",
-    "cycle",
-    "output",
-    "verify",
-    "run",
-    "cli",
+    *("errors", "progress", "memory", "abi", "vmcore", "firmware", "kit", "machine"),
+    *("options", "cycle", "output", "verify", "run", "cli"),
 ]
 NOT_EACH_OTHER = [{"firmware", "kit"}, {"machine", "kit"}]
 

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -132,6 +134,22 @@ def test_a_directory_of_someone_else_stays(tmp_path):
         pass
     assert (tmp_path / "work-file").exists()
     assert (tmp_path / "target").exists()
+
+
+def test_a_directory_that_another_process_took_for_abandoned_is_made_again(tmp_path, monkeypatch):
+    made = []
+    make = tempfile.mkdtemp
+
+    def make_and_lose_the_first(**options):
+        made.append(Path(make(**options)))
+        if len(made) == 1:
+            made[0].rmdir()
+        return str(made[-1])
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_and_lose_the_first)
+    with scratch_directory(tmp_path, "work-") as scratch:
+        assert made[1:] == [scratch]
+        assert scratch.is_dir()
 
 
 def test_the_second_waits_for_the_lock_and_says_so():

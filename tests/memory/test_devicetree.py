@@ -238,6 +238,13 @@ def test_a_header_that_points_astray_is_refused_with_its_reason(field, value, re
         DeviceTree.parse(bytes(blob))
 
 
+def test_what_lies_behind_the_total_size_is_no_part_of_the_tree():
+    blob = bytearray(blob_of(BEGIN, ROOT_NAME, PROPERTY, 0, 0, END_NODE, END, strings=b"p\0"))
+    struct.pack_into(">I", blob, 4, len(blob) - 2)
+    with pytest.raises(FormatError, match="strings block misaligned or outside"):
+        DeviceTree.parse(bytes(blob))
+
+
 def test_reservations_without_an_end_or_beyond_64_bits_are_refused():
     root = (BEGIN, ROOT_NAME, END_NODE, END)
     with pytest.raises(FormatError, match="beyond 64 bits"):

@@ -184,6 +184,20 @@ def test_discarding_does_not_look_for_the_end_of_what_was_populated(memory, monk
     assert memory.read(LOW.start, 2 * PAGE + 2) == b"\1" + bytes(2 * PAGE) + b"\1"
 
 
+def test_discarding_part_of_a_hole_leaves_it_a_hole(memory, fds):
+    fill(memory, Range.sized(LOW.start + 4 * PAGE, PAGE), 1)
+    memory.discard(Range(LOW.start + 1, LOW.start + 3 * PAGE - 1))
+    assert allocated_bytes(fds[0]) == PAGE
+
+
+def test_a_copy_goes_on_where_the_host_wrote_only_a_part(memory, monkeypatch):
+    whole = os.pwrite
+    monkeypatch.setattr(guest.os, "pwrite", lambda fd, data, offset: whole(fd, data[:1000], offset))
+    memory.write(LOW.start, bytes(range(256)) * 16)
+    memory.copy(Range.sized(LOW.start, 0x1000), HIGH.start + 1)
+    assert memory.read(HIGH.start + 1, 0x1000) == bytes(range(256)) * 16
+
+
 def test_a_copy_in_many_chunks_misses_no_byte(memory, monkeypatch):
     monkeypatch.setattr(guest, "_COPY_BYTES", 1000)
     fill(memory, Range.sized(RAM.start, 5 * PAGE), 6)

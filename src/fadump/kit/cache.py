@@ -112,16 +112,24 @@ def scratch_directory(parent: Path, prefix: str) -> Iterator[Path]:
 
     One that a killed process has left there under the same prefix is removed first.
     """
-    with lock("scratch"):  # between making and locking it, it would look abandoned
-        _remove_abandoned(parent, prefix)
-        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        descriptor = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    _remove_abandoned(parent, prefix)
+    scratch, descriptor = _new_locked_directory(parent, prefix)
     try:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)  # it may have been renamed; what is left now goes at next use
         os.close(descriptor)
+
+
+def _new_locked_directory(parent: Path, prefix: str) -> tuple[Path, int]:
+    while True:
+        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        with suppress(FileNotFoundError):
+            descriptor = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if scratch.exists():
+                return scratch, descriptor
+            os.close(descriptor)  # before it was locked it looked abandoned to another process
 
 
 def _remove_abandoned(parent: Path, prefix: str) -> None:
