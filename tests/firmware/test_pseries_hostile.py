@@ -4,7 +4,7 @@ The usual run tries about 1,000 argument sets in single calls, and 1,000 steps o
 
     FADUMP_LONG=1 pytest tests/firmware/test_pseries_hostile.py
 
-tries 100,000 of each, and takes some minutes.
+tries 100,000 of each; it takes about 7 minutes of processor time.
 """
 
 import os

@@ -11,6 +11,7 @@ Locks are flock(2) locks: they end with the process that holds them, however it 
 import fcntl
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -78,12 +79,13 @@ def say_waiting(what: str) -> Callable[[], None]:
 def new_entry(path: Path) -> Iterator[Path]:
     """A directory to fill, which becomes ``path`` by rename at the end; on any error it is removed instead.
 
-    An entry that is at ``path`` already is replaced. Before the rename every file is its owner's only, and on the disk.
+    An entry that is at ``path`` already is replaced. Before the rename every file is its owner's only, and on the disk;
+    what its owner can run stays so.
     """
     with scratch_directory(private_directory(path.parent), ".new-") as scratch:
         yield scratch
         for file in scratch.rglob("*"):
-            file.chmod(0o700 if file.is_dir() else 0o600)
+            file.chmod(0o700 if file.is_dir() or file.stat().st_mode & stat.S_IXUSR else 0o600)
             _write_back(file)
         _write_back(scratch)
         if path.exists():

@@ -27,7 +27,7 @@ from fadump.machine.qemu.process import KERNEL_ADDRESS, Fault, QemuConfig, guest
 from fadump.machine.qemu.registers import MSR_DR_IR, MSR_PR, is_online, logical_cpu_ids, parse_info_registers
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
-from fadump.memory.ranges import RangeSet
+from fadump.memory.ranges import Range, RangeSet
 
 _WORD = 0xFFFF_FFFF
 """A 32-bit caller's pointer: the upper half of its register means nothing."""
@@ -55,6 +55,7 @@ class QemuMachine:
         self._kept: KeptMemory | None = None
         self._threads: dict[str, int] = {}  # the stub's name -> Linux's CPU number
         self._entry_page: EntryPage | None = None
+        self._rtas_pages: Range | None = None  # of the last boot
         self._breakpoint: int | None = None
         self._boot = 0
         self._tree_place: trees.TreePlace | None = None
@@ -131,8 +132,8 @@ class QemuMachine:
         return self._run(self._read_cpus())
 
     def reset(self, keep: RangeSet) -> None:
-        self.forget_kept()
-        self._kept = KeptMemory(self._memory, keep)
+        if self._kept is None:  # else the capture kernel has crashed, and may have written where it must not
+            self._kept = KeptMemory(self._memory, keep)
         self._run(self._reset())
 
     def forget_kept(self) -> None:
@@ -143,6 +144,16 @@ class QemuMachine:
     def ask(self, request: Request) -> None:
         self._crash_expected = isinstance(request, Crash)
         self._run(self._link.send_to_guest(encode_request(request)))
+
+    def inject_nmi(self) -> None:
+        self._crash_expected = True
+        self._run(self._link.execute("inject-nmi"))
+
+    def halt(self) -> None:
+        self._run(self._interrupt())
+
+    def press_reset(self) -> None:
+        self._run(self._link.execute("system_reset"))
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         return self._runner.run(work)
@@ -161,11 +172,9 @@ class QemuMachine:
                     return message
                 case Failed(reason=reason):
                     return self._stopped(reason)
-                case Reset(by_guest=True):
+                case Reset():  # not our own: _reset() waits for that
                     await self._await_next_handover()
                     return GuestReset()
-                case Reset():
-                    pass  # our own: _reset() has already prepared the next boot
                 case Stop(thread=thread):
                     event = await self._stop_event(thread)
                     if event is not None:
@@ -208,12 +217,17 @@ class QemuMachine:
 
     async def _enter(self, tree: DeviceTree, tokens: frozenset[int], place: trees.TreePlace) -> None:
         page, rtas_pages = trees.place_entry_page(tree, tokens)
-        if Fault.NO_RESERVED_RANGES not in self._config.faults:
+        reserved = Fault.NO_RESERVED_RANGES not in self._config.faults
+        if reserved:
             trees.reserve_in_tree(tree, rtas_pages)
         if self._kept is not None:
-            live = RangeSet([place.range, rtas_pages]) | trees.loaded_images(tree)
+            # RTAS's own pages are put back too: its code is the same on every boot, QEMU's FWNMI log in them is not.
+            live = RangeSet([place.range]) | trees.loaded_images(tree)
+            if rtas_pages != self._rtas_pages or not reserved:
+                live |= RangeSet([rtas_pages])
             if Fault.NO_PUT_BACK not in self._config.faults:
                 self.put_back_bytes = self._kept.put_back(live)
+        self._rtas_pages = rtas_pages
         trees.write_tree(self._memory, tree, place)
         await self._link.gdb.select(self._stopped_thread)
         await self._link.gdb.write_code(page.address, page.code)
@@ -268,13 +282,17 @@ class QemuMachine:
                 raise MachineError(message.reason)
         self._link.gdb.resume()
 
-    async def _await_next_handover(self) -> None:
-        """The guest has reset itself and runs on: catch it before its boot firmware has found the kernel."""
+    async def _interrupt(self) -> None:
+        """Stop the guest, if it runs; what it reports meanwhile is dropped."""
         if self._link.gdb.running:
             self._link.gdb.interrupt()
-            while not isinstance(message := await self._link.inbox.get(), Stop):
-                if isinstance(message, Failed):
-                    raise MachineError(message.reason)
+        while not isinstance(message := await self._link.inbox.get(), Stop):  # that of a call just made, perhaps
+            if isinstance(message, Failed):
+                raise MachineError(message.reason)
+
+    async def _await_next_handover(self) -> None:
+        """The guest was reset and runs on: catch it before its boot firmware has found the kernel."""
+        await self._interrupt()
         self._entry_page = None
         await self._break_at(KERNEL_ADDRESS)
         self._link.gdb.resume()
