@@ -1,6 +1,7 @@
 """The main job: a real Linux kernel takes a firmware-assisted dump with our firmware."""
 
 import json
+import re
 import subprocess
 
 from tests.linux.fadump_command import fadump_run
@@ -49,6 +50,14 @@ def test_linux_says_so_too(cycle):
     console = cycle.file("console.log")
     assert console.count("rtas fadump: Registration is successful!") == 2
     assert console.count("rtas fadump: Firmware-assisted dump is active.") == 1
+
+
+def test_linux_releases_no_memory_of_rtas(cycle):
+    console = cycle.file("console.log")
+    rtas = int(re.search(r"instantiating rtas at (0x[0-9a-f]+)", console)[1], 16)
+    freed = re.findall(r"freeing reserved memory \((0x[0-9a-f]+) - (0x[0-9a-f]+)\)", console)
+    assert freed
+    assert not [extent for extent in freed if int(extent[0], 16) <= rtas < int(extent[1], 16)]
 
 
 def test_only_our_calls_stopped_the_guest(cycle):

@@ -60,7 +60,15 @@ def test_the_entry_page_follows_rtas_in_its_last_page_and_linux_is_led_there():
     assert rtas.cells("linux,rtas-entry") == (page.address,)
     assert rtas.cells("linux,rtas-base") == (BASE,)
     assert rtas.cells("rtas-size") == (page.address + len(page.code) - BASE,)
-    assert pages == Range(BASE, BASE + 0x1000)
+    assert pages == Range(BASE, BASE + 0x10000)
+
+
+def test_whole_pages_are_reserved_whatever_their_size():
+    # A kernel with 4K pages has RTAS in the last 4 KiB below 768 MiB; one with 64K pages would free a part page.
+    edited = tree()
+    edited.find("/rtas").properties["linux,rtas-base"] = encode_cells(BASE + 0xF000)
+    edited.find("/rtas").properties["linux,rtas-entry"] = encode_cells(BASE + 0xF000)
+    assert place_entry_page(edited, {1})[1] == Range(BASE, BASE + 0x10000)
 
 
 def test_a_full_last_page_is_an_error_not_an_overlap():

@@ -19,7 +19,10 @@ from fadump.memory.devicetree import DeviceTree, Node, header_total_size
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
 
-PAGE_BYTES = 0x1000
+_PAGE_BYTES = 0x1000
+_LARGEST_PAGE_BYTES = 0x10000
+"""Linux rounds a reserved range to its own pages, and not always outwards: releasing the memory behind a range that
+ends within a 64 KiB page frees that page (fadump_release_reserved_area())."""
 _HEADER_BYTES = 0x28
 _MOST_TREE_BYTES = 16 << 20
 _RESERVED_RANGES = "reserved-ranges"
@@ -64,7 +67,8 @@ def write_tree(memory: GuestMemory, tree: DeviceTree, place: TreePlace) -> None:
 
 
 def place_entry_page(tree: DeviceTree, tokens: Collection[int]) -> tuple[EntryPage, Range]:
-    """Append the entry page to RTAS's last page and lead the kernel there; returns it and the pages to reserve.
+    """Append the entry page to RTAS's last page and lead the kernel there; returns it and the pages
+    to reserve, whole ones whatever the kernel's page size.
 
     ``linux,rtas-base`` stays: QEMU finds its FWNMI log through it. ``rtas-size`` grows so that kexec-tools
     spares the code too.
@@ -76,14 +80,15 @@ def place_entry_page(tree: DeviceTree, tokens: Collection[int]) -> tuple[EntryPa
         raise MachineError("the device tree at handover has no instantiated RTAS")
     base, real_entry, size_bytes = (_cell(rtas, name) for name in ("linux,rtas-base", "linux,rtas-entry", "rtas-size"))
     address = _align_up(base + size_bytes, 0x20)
-    page_end = _align_up(base + size_bytes, PAGE_BYTES)
+    page_end = _align_up(base + size_bytes, _PAGE_BYTES)
     page = rtas_entry_page(address, tokens, real_entry)
     code_end = address + len(page.code)
     if code_end > page_end:
         raise MachineError(f"no room for the entry page between RTAS's end {base + size_bytes:#x} and {page_end:#x}")
     rtas.properties["linux,rtas-entry"] = struct.pack(">I", page.address)
     rtas.properties["rtas-size"] = struct.pack(">I", code_end - base)
-    return page, Range(base // PAGE_BYTES * PAGE_BYTES, page_end)
+    start = base // _LARGEST_PAGE_BYTES * _LARGEST_PAGE_BYTES
+    return page, Range(start, _align_up(page_end, _LARGEST_PAGE_BYTES))
 
 
 def reserve_in_tree(tree: DeviceTree, pages: Range) -> None:
