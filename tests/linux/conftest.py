@@ -1,8 +1,8 @@
 """Real kernels in QEMU. Tests share boots: one whole cycle serves all that look at its files."""
 
 import pytest
-from fadump.kit.kernel import find_kernel
 
+from fadump.kit.kernel import find_kernel
 from tests.linux.fadump_command import fadump_run
 
 
