@@ -1,11 +1,12 @@
-# make run   one whole cycle: boot, register, crash, dump, save, release, register again
-# make test  every test; the first time it builds a kernel, about ten minutes on two cores
+# make run            one whole cycle: boot, register, crash, dump, save, release, register again
+# make test           every test; the first time it builds a kernel, about ten minutes on two cores
+# make test-kernels   more kernels, both page sizes, and a newer QEMU; the first time it builds six kernels
 
 MACHINE ?= qemu
 VENV ?= .venv
 PYTHON ?= python3
 
-.PHONY: run test clean
+.PHONY: run test test-kernels clean
 
 run: $(VENV)/ready
 	$(VENV)/bin/fadump run --machine $(MACHINE)
@@ -13,6 +14,9 @@ run: $(VENV)/ready
 test: $(VENV)/ready
 	$(VENV)/bin/fadump kernel build
 	$(VENV)/bin/pytest
+
+test-kernels: $(VENV)/ready
+	$(VENV)/bin/pytest tests/kernels
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh tools/install-venv

@@ -31,13 +31,16 @@ def wait_until(condition):
     return value
 
 
-def make_deb(directory: Path, name: str, version: str, architecture: str, files: dict[str, bytes]) -> Path:
+def make_deb(
+    directory: Path, name: str, version: str, architecture: str, files: dict[str, bytes], depends: str = ""
+) -> Path:
     """A .deb with these files."""
     root = directory / f"{name}_{version}.root"
     (root / "DEBIAN").mkdir(parents=True)
     (root / "DEBIAN" / "control").write_text(
         f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n"
         "Maintainer: Nobody <nobody@example.org>\nDescription: a test's package\n"
+        + (f"Depends: {depends}\n" if depends else "")
     )
     for path, content in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)

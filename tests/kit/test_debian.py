@@ -197,3 +197,28 @@ def test_the_way_to_the_mirror_is_kept_and_what_weakens_signatures_is_not(tmp_pa
         'Acquire::Retries "5";',
     ]
     assert not any(word in configuration for word in ("Insecure", "Unauthenticated", "Invoke", "elsewhere"))
+
+
+def test_a_package_comes_with_all_that_it_depends_on(archive, tmp_path, cache):
+    library = make_deb(tmp_path, "libthing", "2:1-1", "ppc64el", {"usr/lib/libthing.so": b"library"})
+    program = make_deb(tmp_path, "thing", "1-1", "ppc64el", {"usr/bin/thing": b"ELF"}, depends="libthing")
+    archive.publish("forky", program, library, make_deb(tmp_path, "other", "1", "all", {}))
+    before = untouched()
+    for _again in range(2):  # what was left of the first time makes no difference
+        found = debian.fetch_with_dependencies("thing", "ppc64el", ["forky"])
+        assert {(package.name, package.version) for package in found} == {("thing", "1-1"), ("libthing", "2:1-1")}
+        assert all(package.path.is_relative_to(cache) and package.path.exists() for package in found)
+    assert untouched() == before
+
+
+def test_a_dependency_that_is_nowhere_is_told(archive, tmp_path):
+    archive.publish("forky", make_deb(tmp_path, "thing", "1-1", "ppc64el", {}, depends="libthing"))
+    with pytest.raises(SetupError, match="finding what thing of Debian forky depends on failed"):
+        debian.fetch_with_dependencies("thing", "ppc64el", ["forky"])
+
+
+def test_package_names_are_those_of_real_packages(archive, tmp_path):
+    archive.publish(
+        "sid", *(make_deb(tmp_path, f"linux-source-{series}", "1", "all", {}) for series in ("6.12", "9.9"))
+    )
+    assert debian.package_names("linux-source-", "sid") == ["linux-source-6.12", "linux-source-9.9"]

@@ -15,7 +15,7 @@ import pytest
 from fadump.errors import SetupError
 from fadump.kit import kernel as kernel_module
 from fadump.kit import kernel_build
-from fadump.kit.kernel import build_kernel, find_kernel, list_kernels
+from fadump.kit.kernel import build_kernel, find_kernel, list_kernels, newest_series
 from fadump.kit.kernel_build import NEEDED_OPTIONS, configuration_fragment
 from tests.kit.conftest import into_cache, is_alive, make_source_deb, out_of_cache, wait_until
 
@@ -266,3 +266,12 @@ def test_help_has_an_example(options):
 def test_wrong_usage_is_2():
     assert command().returncode == 2
     assert command("build", "--page-size", "16K").returncode == 2
+
+
+def test_the_newest_series_counts_numbers_not_letters(monkeypatch):
+    names = ["linux-source-6.9", "linux-source-6.12", "linux-source-6.12-rt", "linux-source-x"]
+    monkeypatch.setattr(kernel_module, "package_names", lambda *_: names)
+    assert newest_series() == "6.12"
+    monkeypatch.setattr(kernel_module, "package_names", lambda *_: ["linux-source-x"])
+    with pytest.raises(SetupError, match=r"has no package linux-source-X\.Y"):
+        newest_series()

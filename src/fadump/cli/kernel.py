@@ -4,7 +4,16 @@ import argparse
 import json
 import sys
 
-from fadump.kit.kernel import DEFAULT_PAGE_SIZE, DEFAULT_SERIES, PAGE_SIZES, Kernel, build_kernel, list_kernels
+from fadump.kit.kernel import (
+    DEFAULT_PAGE_SIZE,
+    DEFAULT_SERIES,
+    NEWEST_SERIES,
+    PAGE_SIZES,
+    Kernel,
+    build_kernel,
+    list_kernels,
+    newest_series,
+)
 
 _EPILOG = """example:
   fadump kernel build                     Linux 6.12 with 64K pages, the one that 'fadump run' takes
@@ -37,7 +46,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="SERIES",
         default=DEFAULT_SERIES,
         dest="series",
-        help="the Linux version, as Debian's package linux-source-SERIES has it (default: %(default)s)",
+        help="the Linux version, as Debian's package linux-source-SERIES has it, or newest (default: %(default)s)",
     )
     build.add_argument(
         "--page-size",
@@ -60,7 +69,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    kernel = build_kernel(arguments.series, arguments.page_size)
+    series = newest_series() if arguments.series == NEWEST_SERIES else arguments.series
+    kernel = build_kernel(series, arguments.page_size)
     if arguments.json:
         print(f"{kernel.title}: {kernel.bootable}", file=sys.stderr)
         print(json.dumps(kernel.as_json()))

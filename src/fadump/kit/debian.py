@@ -6,12 +6,14 @@ are always checked.
 
     <cache>/apt/SUITE-ARCHITECTURE/         sources, configuration, package lists
     <cache>/packages/SUITE-ARCHITECTURE/    what was fetched: NAME/*.deb, one file each
+    <cache>/apt/…/cache/archives/           packages that were fetched together, until their user removes them
 """
 
 import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -58,20 +60,52 @@ def fetch(name: str, architecture: str = ARCHITECTURE, suites: Sequence[str] = S
     if cached := _cached(name, architecture, suites):
         return cached
     require(f"fetching {name} from Debian", _TOOLS)
-    source = find_debian_source()
     with lock("apt", say_waiting("fetching packages")):
         if cached := _cached(name, architecture, suites):
             return cached
-        unreadable: list[SetupError] = []
-        for suite in suites:
-            apt = _PrivateApt(source, suite, architecture)
-            try:
-                apt.update()
-            except SetupError as error:  # not every mirror has every suite
-                unreadable.append(error)
-                continue
-            if size_bytes := apt.size_bytes_of(name):
-                return apt.download(name, size_bytes)
+        apt, size_bytes = _first_with(name, architecture, suites)
+        return apt.download(name, size_bytes)
+
+
+def fetch_with_dependencies(name: str, architecture: str, suites: Sequence[str]) -> list[DebianPackage]:
+    """The package and all that it depends on, down to the C library, from the first of ``suites`` that has it.
+
+    They fit together, so the mirror is asked every time. The files are the caller's to remove.
+
+    :raises PackageMissingError: no suite has it.
+    :raises SetupError: as for :func:`fetch`, or the suite lacks something that the package depends on.
+    """
+    require(f"fetching {name} from Debian", _TOOLS)
+    with lock("apt", say_waiting("fetching packages")):
+        apt, _size_bytes = _first_with(name, architecture, suites)
+        return apt.download_with_dependencies(name)
+
+
+def package_names(prefix: str, suite: str, architecture: str = ARCHITECTURE) -> list[str]:
+    """Every package of a suite whose name begins so; the mirror is asked every time.
+
+    :raises SetupError: there is no apt or no mirror, the mirror can't be reached, or a signature is wrong.
+    """
+    require(f"reading Debian {suite}'s package list", _TOOLS)
+    with lock("apt", say_waiting("fetching packages")):
+        apt = _PrivateApt(find_debian_source(), suite, architecture)
+        apt.update()
+        return apt.names(prefix)
+
+
+def _first_with(name: str, architecture: str, suites: Sequence[str]) -> tuple["_PrivateApt", int]:
+    """The apt of the first suite that has the package, and its size in bytes."""
+    source = find_debian_source()
+    unreadable: list[SetupError] = []
+    for suite in suites:
+        apt = _PrivateApt(source, suite, architecture)
+        try:
+            apt.update()
+        except SetupError as error:  # not every mirror has every suite
+            unreadable.append(error)
+            continue
+        if size_bytes := apt.size_bytes_of(name):
+            return apt, size_bytes
     if len(unreadable) == len(suites):
         raise unreadable[0]
     raise PackageMissingError(
@@ -128,31 +162,62 @@ class _PrivateApt:
 
     def size_bytes_of(self, name: str) -> int:
         """Of the newest version's file; 0 if the suite has no such package."""
-        shown = subprocess.run(
-            ["apt-cache", "show", "--no-all-versions", name],
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            check=False,
+        return self._sizes([name]).get(name, 0)
+
+    def names(self, prefix: str) -> list[str]:
+        """Those of real packages; apt knows names of provided ones too."""
+        listed = subprocess.run(
+            ["apt-cache", "pkgnames", prefix], env=self._environment(), capture_output=True, text=True, check=False
         )
-        if f"Package: {name}" not in shown.stdout.splitlines():  # apt takes a name it doesn't have for a pattern
-            return 0
-        size = re.search(r"^Size: (\d+)$", shown.stdout, re.MULTILINE)
-        return int(size[1]) if size else 0
+        return sorted(self._sizes(listed.stdout.split()))
 
     def download(self, name: str, size_bytes: int) -> DebianPackage:
         directory = private_directory(private_directory(_packages_directory(self._suite, self._architecture)) / name)
         partial = private_directory(directory / "partial")  # what a killed apt-get left there, the next one resumes
-        what = f"fetching {name} from {self._uri}"
+        self._fetch(name, ["apt-get", "download", name], partial, size_bytes)
+        files = list(partial.glob(f"{name}_*.deb"))
+        if len(files) != 1:
+            raise SetupError(f"fetching {name} from {self._uri} brought {len(files)} files: remove {directory}")
+        path = directory / files[0].name
+        files[0].replace(path)
+        partial.rmdir()
+        return self._package(path)
+
+    def download_with_dependencies(self, name: str) -> list[DebianPackage]:
+        planned: list[str] = []
+        run(
+            ["apt-get", "install", "--simulate", "--no-install-recommends", name],
+            what=f"finding what {name} of Debian {self._suite} depends on",
+            log=self._new_log(),
+            environment=self._environment(),
+            on_line=planned.append,
+        )
+        names = [line.split()[1] for line in planned if line.startswith("Inst ")]
+        archives = self._root / "cache" / "archives"
+        for older in archives.glob("*.deb"):
+            older.unlink()
+        title = f"{name} and {len(names) - 1} more"
+        self._fetch(title, ["apt-get", "download", *names], archives, sum(self._sizes(names).values()))
+        return [self._package(path) for path in sorted(archives.glob("*.deb"))]
+
+    def _sizes(self, names: Sequence[str]) -> dict[str, int]:
+        """Sizes in bytes of the newest versions' files; what the suite doesn't have is left out."""
+        command = ["apt-cache", "show", "--no-all-versions", *names]
+        shown = subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=False)
+        sizes = {}
+        for stanza in shown.stdout.split("\n\n"):
+            found, size = (re.search(rf"^{field}: (\S+)$", stanza, re.MULTILINE) for field in ("Package", "Size"))
+            if found and size and found[1] in names:  # apt takes a name it doesn't have for a pattern
+                sizes[found[1]] = int(size[1])
+        return sizes
+
+    def _fetch(self, title: str, command: list[str], directory: Path, size_bytes: int) -> None:
+        """Run an apt-get that downloads into ``directory``, and show how far it is."""
+        what = f"fetching {title} from {self._uri}"
         output = []
         with (
-            Progress.step(f"Fetching {name} from Debian {self._suite}", size_bytes, "bytes") as step,
-            running(
-                ["apt-get", "download", "--quiet=2", name],
-                what=what,
-                cwd=partial,
-                environment=self._environment(),
-            ) as process,
+            Progress.step(f"Fetching {title} from Debian {self._suite}", size_bytes, "bytes") as step,
+            running([*command, "--quiet=2"], what=what, cwd=directory, environment=self._environment()) as process,
         ):
             status = None
             while status is None:
@@ -162,14 +227,12 @@ class _PrivateApt:
                     status = process.returncode
                 except subprocess.TimeoutExpired:
                     pass
-                step.update(max((path.stat().st_size for path in partial.iterdir()), default=0))
-        files = list(partial.glob(f"{name}_*.deb"))
-        if status != 0 or len(files) != 1:
+                step.update(_bytes_in(directory))
+        if status != 0:
             raise SetupError(f"{what} failed: {telling_lines(output)}; try again, it goes on where it stopped")
-        path = directory / files[0].name
-        files[0].replace(path)
-        partial.rmdir()
-        return DebianPackage(name, _version_in(path), self._suite, self._architecture, path)
+
+    def _package(self, path: Path) -> DebianPackage:
+        return DebianPackage(path.name.split("_")[0], _version_in(path), self._suite, self._architecture, path)
 
     def _environment(self) -> Mapping[str, str]:
         return {**os.environ, "APT_CONFIG": str(self._root / "apt.conf"), "LC_ALL": "C.UTF-8"}
@@ -181,6 +244,14 @@ class _PrivateApt:
 
     def _write(self, name: str, text: str) -> None:
         (self._root / name).write_text(text, encoding="utf-8")
+
+
+def _bytes_in(directory: Path) -> int:
+    total_bytes = 0
+    for path in directory.rglob("*"):
+        with suppress(FileNotFoundError):  # apt renames what is complete
+            total_bytes += path.stat().st_size if path.is_file() else 0
+    return total_bytes
 
 
 def _sources(source: DebianSource, suite: str, architecture: str) -> str:

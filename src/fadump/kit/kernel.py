@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fadump.errors import SetupError
 from fadump.kit.cache import cache_directory, lock, new_entry, say_waiting
-from fadump.kit.debian import fetch
+from fadump.kit.debian import fetch, package_names
 from fadump.kit.kernel_build import (
     BUILD_RECIPE,
     BUILD_TOOLS,
@@ -31,8 +31,12 @@ from fadump.kit.packages import require
 DEFAULT_SERIES = "6.12"
 DEFAULT_PAGE_SIZE = "64K"
 PAGE_SIZES = ("64K", "4K")
+NEWEST_SERIES = "newest"
+"""Instead of a series: the newest that Debian has, see newest_series()."""
 
 _FACTS = "kernel.json"
+_NEWEST_SUITE = "sid"
+_SOURCE_PACKAGE = re.compile(r"linux-source-(\d+\.\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,18 @@ def list_kernels() -> list[Kernel]:
     """
     kernels = [_load(path) for path in (cache_directory() / "kernels").glob("linux-*") if path.is_dir()]
     return sorted(kernels, key=lambda kernel: (_version(kernel.series), kernel.page_size, str(kernel.bootable)))
+
+
+def newest_series() -> str:
+    """The newest Linux that Debian has the source of.
+
+    :raises SetupError: there is no apt or no mirror, or it has none.
+    """
+    names = package_names("linux-source-", _NEWEST_SUITE)
+    series = [match[1] for name in names if (match := _SOURCE_PACKAGE.fullmatch(name))]
+    if not series:
+        raise SetupError(f"Debian {_NEWEST_SUITE} has no package linux-source-X.Y: give --version {DEFAULT_SERIES}")
+    return max(series, key=_version)
 
 
 def build_kernel(series: str = DEFAULT_SERIES, page_size: str = DEFAULT_PAGE_SIZE) -> Kernel:
