@@ -122,11 +122,21 @@ class GuestMemory:
         if source.overlaps(target):
             raise ValueError(f"can't copy {source} onto {target}: they overlap")
         data = self.populated(source)
-        for hole in RangeSet([source]) - data:
-            self.discard(Range.sized(target.start + hole.start - source.start, hole.size_bytes))
+        shift = target.start - source.start
+        for stale in self.populated(target) - RangeSet(Range(at.start + shift, at.end + shift) for at in data):
+            self.discard(stale)
         for extent in data:
-            self._move(extent, target.start + extent.start - source.start)
+            self._move(extent, self, shift)
         return source.size_bytes
+
+    def copy_populated(self, source: Range, other: "GuestMemory") -> None:
+        """Write what is populated of ``source`` to the same addresses in ``other``.
+
+        :raises AddressError: one of the two has no RAM there.
+        """
+        other._check(source.start, source.size_bytes)  # noqa: SLF001 - of the same class
+        for extent in self.populated(source):
+            self._move(extent, other, 0)
 
     def discard(self, unwanted: Range) -> None:
         """Make ``unwanted`` zeros, and give its whole pages back to the host.
@@ -167,10 +177,9 @@ class GuestMemory:
             yield mapping, part
             address, index = part.end, index + 1
 
-    def _move(self, source: Range, destination: int) -> None:
+    def _move(self, source: Range, other: "GuestMemory", shift: int) -> None:
         for from_mapping, part in self._parts(source.start, source.size_bytes):
-            shift = destination - source.start
-            for to_mapping, target in self._parts(part.start + shift, part.size_bytes):
+            for to_mapping, target in other._parts(part.start + shift, part.size_bytes):  # noqa: SLF001
                 for at in range(target.start, target.end, _COPY_BYTES):
                     chunk = Range(at, min(at + _COPY_BYTES, target.end))
                     with from_mapping.view(Range(chunk.start - shift, chunk.end - shift)) as data:

@@ -11,6 +11,7 @@ from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
 
 _CHUNK_BYTES = 0x10000
+"""What is compared and put back at once; much more would be slower, as malloc(3) would ask the host for each piece."""
 
 
 class KeptMemory:
@@ -28,9 +29,7 @@ class KeptMemory:
             os.close(self._fd)
             raise
         for piece in keep:
-            for populated in memory.populated(piece):
-                for chunk in _chunks(populated):
-                    self._copy.write(chunk.start, memory.read(chunk.start, chunk.size_bytes))
+            memory.copy_populated(piece, self._copy)
 
     def put_back(self, live: RangeSet) -> int:
         """Make guest memory what it was, except ``live``; returns how many bytes lay in changed chunks."""

@@ -1,0 +1,88 @@
+"""How often one cycle stops the guest, against what it has to: our calls, and twice per boot.
+
+The twice: both breaks are at the kernel's entry point, which SLOF enters as an Open Firmware client (prom_init), and
+prom_init again with the finished tree. A stop that was neither, where a breakpoint matched somebody else's address, is
+counted by the machine. Calls are counted in ``firmware.log``; boots are 1 and the reset after the crash.
+With ``--log``, only the calls of a run that there was are counted.
+"""
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+from benchmarks.report import parser, show
+from fadump.cycle import CycleRequest, Observer, run_cycle
+from fadump.errors import SetupError
+from fadump.firmware.pseries import PseriesFirmware
+from fadump.kit.initramfs import build_initramfs
+from fadump.kit.kernel import find_kernel
+from fadump.machine.core import Event
+from fadump.machine.qemu.machine import QemuMachine
+from fadump.machine.qemu.process import QemuConfig
+from fadump.options import RunOptions, kernel_command_line
+from fadump.output import OutputDirectory
+
+STOPS_PER_BOOT = 2
+_CALL = re.compile(r"^ *[0-9.]+ CPU \d+ token 0x", re.MULTILINE)
+_DISK_BYTES = 3 << 30
+
+
+class CountingMachine(QemuMachine):
+    """Counts every stop that the gdb stub reports."""
+
+    stops = 0
+
+    async def _stop_event(self, thread: str) -> Event | None:
+        self.stops += 1
+        return await super()._stop_event(thread)
+
+
+class _Nobody:
+    """An observer that does nothing, whatever it is told."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a method of any name
+        return lambda *_told: None
+
+
+def main() -> None:
+    arguments = parser(__doc__.partition("\n")[0])
+    arguments.add_argument("--log", type=Path, help="a firmware.log to count calls in, instead of running a cycle")
+    options = arguments.parse_args()
+    if options.log is not None:
+        row: dict[str, object] = {"our calls": calls_in(options.log.read_text())}
+    else:
+        with tempfile.TemporaryDirectory() as directory:
+            row = one_cycle(Path(directory) / "out")
+    show("stops", [row], as_json=options.json)
+
+
+def calls_in(firmware_log: str) -> int:
+    """How many of our calls a log has."""
+    return len(_CALL.findall(firmware_log))
+
+
+def one_cycle(out: Path) -> dict[str, object]:
+    """The line for one cycle with the default kernel."""
+    kernel = find_kernel()
+    if kernel is None:
+        raise SetupError("no default kernel in the cache: run fadump kernel build")
+    config = QemuConfig(kernel.bootable, build_initramfs(), kernel_command_line(RunOptions(out=out)))
+    with (
+        OutputDirectory(out, _DISK_BYTES) as output,
+        CountingMachine(config, output.vmcore_fd, output.console_log) as machine,
+    ):
+        result = run_cycle(machine, PseriesFirmware(), CycleRequest(), output.watch(cast("Observer", _Nobody())))
+        calls = calls_in((out / "firmware.log").read_text())
+        boots = 1 + result.reboots
+        return {
+            "stops": machine.stops,
+            "our calls": calls,
+            "boots": boots,
+            "foreign stops": machine.foreign_stops,
+            "beyond calls and 2 per boot": machine.stops - calls - STOPS_PER_BOOT * boots,
+        }
+
+
+if __name__ == "__main__":
+    main()
