@@ -27,6 +27,8 @@ MAGIC = int.from_bytes(b"FADMPSIG", "big")
 OLD_MAGIC = int.from_bytes(b"FADMPINF", "big")
 HEADER_BYTES = 0x400
 """Enough of the memory at a header to decode it."""
+CPU_UNKNOWN = 0xFFFF_FFFF
+"""FADUMP_CPU_UNKNOWN: what registering puts there, until crash_fadump() knows better."""
 
 _NEW = struct.Struct("QIIQQII")
 _OLD = struct.Struct("QQI4x")
@@ -34,9 +36,12 @@ _OLD = struct.Struct("QQI4x")
 
 @dataclass(frozen=True, slots=True)
 class CrashInfo:
-    """``crashing_cpu`` is a logical CPU number; ``registers`` are that CPU's, by their names in pt_regs."""
+    """``crashing_cpu`` is a logical CPU number; ``registers`` are that CPU's, by their names in pt_regs.
 
-    crashing_cpu: int
+    None if the kernel had no part in its end: then there are no registers either, all are 0.
+    """
+
+    crashing_cpu: int | None
     registers: Mapping[str, int]
 
 
@@ -49,11 +54,15 @@ def decode(header: bytes) -> CrashInfo:
         (magic,) = _unpack(order + "Q", header, 0)
         if magic == MAGIC:
             crashing_cpu = _unpack(order + _NEW.format, header, 0)[2]
-            return CrashInfo(crashing_cpu, _registers(order, header, _NEW.size))
+            return CrashInfo(_known(crashing_cpu), _registers(order, header, _NEW.size))
         if magic == OLD_MAGIC:
             crashing_cpu = _unpack(order + _OLD.format, header, 0)[2]
-            return CrashInfo(crashing_cpu, _registers(order, header, _OLD.size))
+            return CrashInfo(_known(crashing_cpu), _registers(order, header, _OLD.size))
     raise FormatError("no crash-info header", offset=0, expected=b"FADMPSIG", found=header[:8])
+
+
+def _known(crashing_cpu: int) -> int | None:
+    return None if crashing_cpu == CPU_UNKNOWN else crashing_cpu
 
 
 def _registers(order: str, header: bytes, offset: int) -> Mapping[str, int]:

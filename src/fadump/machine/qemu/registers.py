@@ -1,18 +1,20 @@
-"""The CPUs' registers as the gdb stub shows them, under the names that PAPR gives them.
+"""The CPUs' registers as QEMU shows them, under the names that PAPR gives them.
 
 Step "preserve" of docs/architecture.md. The stub's target description numbers the registers; LoPAR's register
-save area names them. Bytes come in the order of each CPU's own MSR[LE]: at a firmware call the calling CPU
-is big-endian, an idle one usually is not.
+save area names them; :mod:`.register_sources` has where each comes from. Bytes come in the order of each CPU's own
+MSR[LE]: at a firmware call the calling CPU is big-endian, an idle one usually is not. That holds for a vector register
+as a whole: little-endian, its low doubleword comes first.
 """
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
 from fadump.abi.pseries.register_save_area import CpuRegisters
 from fadump.errors import MachineError
 from fadump.machine.qemu.gdb import GdbClient
+from fadump.machine.qemu.register_sources import SOURCES, Missing, Printed, Shown, Source, Special, Stub
 from fadump.memory.devicetree import DeviceTree, Node
 
 MSR_LE = 1 << 0
@@ -20,26 +22,10 @@ MSR_DR_IR = 1 << 4 | 1 << 5
 MSR_PR = 1 << 14
 _LPCR_EXIT_CAUSES = 0x1F << 12
 """PECE0 to PECE4 of POWER8; PDEE, HDEE, EEE, DEE and OEE of POWER9 and later."""
-_FROM_MONITOR = frozenset({"CFAR", "DAR", "DSISR", "PVR", "SPRG0", "SPRG1", "SPRG2", "SPRG3", "SRR0", "SRR1", "VRSAVE"})
-"""Better asked of the monitor: the stub of QEMU 7.2 shows the special purpose registers of its first CPU only, and a
-CFAR that isn't kept up to date."""
+_DOUBLEWORD = (1 << 64) - 1
 
-_SAME_NAMES = """
-    msr cr lr ctr xer fpscr vscr vrsave
-    acop amr bescr ciabr dar dawr0 dawrx0 dpdes dsisr ebbhr ebbrr fscr iamr ic
-    mmcr0 mmcr1 mmcr2 mmcra pid pir pmc1 pmc2 pmc3 pmc4 pmc5 pmc6 pspb purr pvr rpr siar sdar sier spurr
-    sprg0 sprg1 sprg2 sprg3 srr0 srr1 tar texasr tfhar tfiar tir uamor vtb wort
-"""
-_GDB_TO_PAPR = {
-    **{f"r{number}": f"GPR{number:02}" for number in range(32)},
-    **{name: name.upper() for name in _SAME_NAMES.split()},
-    "pc": "NIA",
-    "spr_dscr": "DSCR",
-    "spr_cfar": "CFAR",
-    "spr_ctrl": "CTRL",
-    "decr": "DEC",
-}
-"""What both sides have a name for. A register of QEMU's that is missing here is one that LoPAR doesn't name."""
+Ask = Callable[[str], Awaitable[str]]
+"""Asks the monitor about one CPU."""
 
 
 class RegisterFile:
@@ -48,7 +34,6 @@ class RegisterFile:
     def __init__(self, gdb: GdbClient, numbers: Mapping[str, int]) -> None:
         self._gdb = gdb
         self._numbers = numbers
-        self._papr = [(papr, numbers[name]) for name, papr in _GDB_TO_PAPR.items() if name in numbers]
 
     @classmethod
     async def describe(cls, gdb: GdbClient) -> "RegisterFile":
@@ -75,15 +60,15 @@ class RegisterFile:
         order = await self._byte_order(thread)
         await self._gdb.write_register(self._numbers[name], value.to_bytes(8, order))
 
-    async def read_all(self, thread: str, cpu_id: int, monitor: Mapping[str, int]) -> CpuRegisters:
-        """Every register of one CPU that PAPR names and that the stub or the monitor can show."""
+    async def read_all(self, thread: str, cpu_id: int, shown: Mapping[str, int], ask: Ask) -> CpuRegisters:
+        """Every register of one CPU that PAPR names and that QEMU can show, in PAPR's order.
+
+        ``shown`` is what the monitor's ``info registers`` shows of this CPU, ``ask`` asks it for more.
+        """
         order = await self._byte_order(thread)
-        values = {}
-        for papr, number in self._papr:
-            raw = await self._gdb.read_register(number)
-            if raw is not None:
-                values[papr] = int.from_bytes(raw, order)
-        return CpuRegisters(cpu_id, values | {name: value for name, value in monitor.items() if name in _FROM_MONITOR})
+        cpu = _OneCpu(self._gdb, self._numbers, order, shown, ask)
+        values = {papr: await cpu.value(source) for papr, source in SOURCES.items()}
+        return CpuRegisters(cpu_id, {papr: value for papr, value in values.items() if value is not None})
 
     async def _byte_order(self, thread: str) -> Literal["little", "big"]:
         await self._gdb.select(thread)
@@ -98,12 +83,69 @@ class RegisterFile:
         return raw
 
 
+class _OneCpu:
+    """The CPU that the stub has selected; each of the stub's registers is asked for once."""
+
+    def __init__(
+        self,
+        gdb: GdbClient,
+        numbers: Mapping[str, int],
+        order: Literal["little", "big"],
+        shown: Mapping[str, int],
+        ask: Ask,
+    ) -> None:
+        self._gdb = gdb
+        self._numbers = numbers
+        self._order = order
+        self._shown = shown
+        self._ask = ask
+        self._stubs: dict[str, int | None] = {}
+
+    async def value(self, source: Source) -> int | None:
+        """A register's value; None if it can't be read."""
+        match source:
+            case Stub(name=name, shift=shift):
+                value = await self._stub(name)
+                return None if value is None else value >> shift & _DOUBLEWORD
+            case Special(name=name):
+                value = await self._stub(name)
+                return await self._printed(name) if value is None and name in self._numbers else value
+            case Shown(name=name):
+                return self._shown.get(name)
+            case Printed(names=names, bits=bits):
+                return _joined([await self._printed(name) for name in names], bits)
+            case Missing():
+                return None
+
+    async def _stub(self, name: str) -> int | None:
+        if name not in self._stubs:
+            raw = await self._gdb.read_register(self._numbers[name]) if name in self._numbers else None
+            self._stubs[name] = None if raw is None else int.from_bytes(raw, self._order)
+        return self._stubs[name]
+
+    async def _printed(self, name: str) -> int | None:
+        return parse_printed(await self._ask(f"print/x ${name}"))
+
+
 def parse_info_registers(text: str) -> list[dict[str, int]]:
     """What the monitor's ``info registers -a`` shows, CPU by CPU in the order of their indices."""
     return [
         {name: int(value, 16) for name, value in re.findall(r"(\w+) +([0-9a-f]{8,16})\b", one_cpu)}
         for one_cpu in re.split(r"^CPU#\d+\r?$", text, flags=re.MULTILINE)[1:]
     ]
+
+
+def parse_printed(text: str) -> int | None:
+    """What the monitor's ``print/x`` printed: a number, or words if there is no such register."""
+    try:
+        return int(text, 16)
+    except ValueError:
+        return None
+
+
+def cpu_index(thread: str) -> int:
+    """QEMU's index of a CPU that the stub calls p01.02, in hex and from 1."""
+    return int(thread.partition(".")[2], 16) - 1
 
 
 def is_online(monitor: Mapping[str, int]) -> bool:
@@ -127,6 +169,15 @@ def logical_cpu_ids(tree: DeviceTree) -> dict[int, int]:
         raise MachineError("the device tree at handover has no /cpus")
     servers = [server for cpu in cpus.children if _is_cpu(cpu) for server in cpu.cells("ibm,ppc-interrupt-server#s")]
     return {server: logical for logical, server in enumerate(servers)}
+
+
+def _joined(values: Sequence[int | None], bits: int) -> int | None:
+    joined = 0
+    for value in values:
+        if value is None:
+            return None
+        joined = joined << bits | value & (1 << bits) - 1
+    return joined
 
 
 def _is_cpu(node: Node) -> bool:

@@ -1,0 +1,95 @@
+"""Tables in the documents are what the code says. ``python -m tests.test_docs`` writes them anew."""
+
+import re
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from fadump.abi.pseries.rtas import RtasStatus
+from fadump.machine.qemu.register_sources import SOURCES, Missing, Printed, Shown, Special, Stub
+from tests.firmware.status_table import CONFIGURE_TOKEN, OS_TERM_TOKEN, ROWS
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "firmware.md"
+CALLS = {CONFIGURE_TOKEN: "ibm,configure-kernel-dump", OS_TERM_TOKEN: "ibm,os-term"}
+
+
+def status_table():
+    """A line for each row that tests/firmware runs."""
+    lines = ["| call | state | what is passed | answer | state after |", "|---|---|---|---|---|"]
+    for row in ROWS:
+        answer = row.expected
+        if isinstance(answer, RtasStatus):
+            answer = f"{int(answer)}, {answer.name.lower().replace('_', ' ')}"
+        call = CALLS.get(row.token, "another")
+        lines.append(f"| {call} | {row.state.value} | {row.description} | {answer} | {row.after.value} |")
+    return "\n".join(lines)
+
+
+def register_table():
+    """A line for each register, but one for all of a numbered group that come from the same place."""
+    lines = ["| register | in the area | read from, or why it isn't there |", "|---|---|---|"]
+    for _group, members in groupby(SOURCES, _group_of):
+        names = list(members)
+        text = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        there = "no" if isinstance(SOURCES[names[0]], Missing) else "yes"
+        lines.append(f"| {text} | {there} | {_origin([SOURCES[name] for name in names])} |")
+    return "\n".join(lines)
+
+
+def _group_of(name):
+    """GPRs, FPRs, VRs and their checkpoints, each in one; of VSRs, those that are FPRs and those that are VRs."""
+    numbered = re.fullmatch(r"(X-)?(GPR|FPR|VR|VSR|VS)(\d\d)(_?(HI|LO))?", name)
+    if numbered is None:
+        return name
+    return numbered[1], numbered[2], numbered[1] is None and int(numbered[3]) >= 32
+
+
+def _origin(sources):
+    match sources[0]:
+        case Stub():
+            return "gdb stub, " + " and ".join(_spans([source.name for source in sources]))
+        case Special(name=name):
+            return f"gdb stub, `{name}`, or the monitor's `print/x ${name}`"
+        case Shown(name=name):
+            return f"monitor, `{name}` of `info registers`"
+        case Printed(names=names):
+            return "monitor, " + " and ".join(f"`print/x ${name}`" for name in names)
+        case Missing(reason=reason):
+            return reason
+
+
+def _spans(names):
+    """The stub's names, those that differ in a number as a span."""
+    kinds = {}
+    for name in names:
+        kinds.setdefault(re.sub(r"\d+", "", name), []).append(name)
+    return [f"`{kind[0]}`" if kind[0] == kind[-1] else f"`{kind[0]}` to `{kind[-1]}`" for kind in kinds.values()]
+
+
+TABLES = {"status table": status_table, "register table": register_table}
+
+
+def with_table(text, name, table):
+    """A document's text with what stands between a table's two markers replaced."""
+    begin, end = f"<!-- {name}: written by tests/test_docs.py -->\n", f"\n<!-- end of {name} -->"
+    before, found, rest = text.partition(begin)
+    assert found and end in rest, f"no markers for the {name}"
+    return before + begin + "\n" + table + "\n" + end + rest.partition(end)[2]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_what_the_code_says(name):
+    text = DOCUMENT.read_text()
+    assert with_table(text, name, TABLES[name]()) == text, "run python -m tests.test_docs"
+
+
+def main():
+    text = DOCUMENT.read_text()
+    for name, table in TABLES.items():
+        text = with_table(text, name, table())
+    DOCUMENT.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
