@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from fadump.cycle import CycleRequest, Milestone, run_cycle
+from fadump.cycle import CrashBy, CycleRequest, Milestone, run_cycle
 from fadump.errors import MachineError
-from fadump.firmware.core import Answer, FirmwareCall, PreservedDump, State, Trigger, TriggerKind
+from fadump.firmware.core import Answer, FirmwareCall, PassThrough, PreservedDump, State, Trigger, TriggerKind, Watched
 from fadump.machine.core import (
     Crash,
     GuestReport,
@@ -21,7 +21,7 @@ from fadump.machine.core import (
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.memory.ranges import Range, RangeSet
 
-REGISTER, OS_TERM, INVALIDATE = 1, 2, 3
+REGISTER, OS_TERM, INVALIDATE, UNREGISTER = 1, 2, 3, 4
 KEEP = RangeSet([Range(0x1000, 0x9000)])
 DUMP = PreservedDump((), b"", RangeSet([Range(0, 0x1000)]), KEEP)
 
@@ -68,7 +68,7 @@ class ScriptedMachine:
         self.done.append(("enter", handover.boot))
 
     def answer(self, call, outcome):
-        self.done.append(("answer", outcome.status))
+        self.done.append("passed through" if outcome == PassThrough() else ("answer", outcome.status))
 
     def cpus(self):
         return []
@@ -82,11 +82,17 @@ class ScriptedMachine:
     def ask(self, request):
         self.done.append(request)
 
+    def inject_nmi(self):
+        self.done.append("inject_nmi")
+
+    def halt(self):
+        self.done.append("halt")
+
 
 class ScriptedFirmware:
     """As much of a firmware as the cycle's order needs."""
 
-    tokens = frozenset({REGISTER, OS_TERM, INVALIDATE})
+    tokens = frozenset({REGISTER, OS_TERM, INVALIDATE, UNREGISTER})
 
     def __init__(self):
         self.state = State.IDLE
@@ -98,6 +104,8 @@ class ScriptedFirmware:
                 self.state = State.REGISTERED
             case 2:
                 return Trigger(TriggerKind.OS_TERM, "crash", 0)
+            case 4:
+                self.state = State.IDLE
             case _:
                 self.state = State.INVALIDATED
         return Answer(0)
@@ -116,6 +124,7 @@ class ScriptedFirmware:
 class Witness:
     def __init__(self):
         self.calls = []
+        self.triggers = []
 
     def milestone(self, milestone, at_seconds): ...
     def preserved(self, dump, at_seconds): ...
@@ -124,11 +133,15 @@ class Witness:
     def firmware_call(self, call, outcome, at_seconds):
         self.calls.append(call.token)
 
+    def terminated(self, trigger, at_seconds):
+        self.triggers.append(trigger)
 
-def run(events, **request):
+
+def run(events, witness=None, **request):
     machine = ScriptedMachine(events)
     seconds = itertools.count().__next__
-    return machine, run_cycle(machine, ScriptedFirmware(), CycleRequest(**request), Witness(), clock=seconds)
+    result = run_cycle(machine, ScriptedFirmware(), CycleRequest(**request), witness or Witness(), clock=seconds)
+    return machine, result
 
 
 def test_a_whole_cycle():
@@ -154,6 +167,10 @@ def test_a_whole_cycle():
         ),
         ([*FIRST_BOOT, report("failed", step="register", reason="EIO")], "the guest could not register: EIO"),
         ([*FIRST_BOOT, *REGISTERED, report("crashing", cpu=0), GuestReset(), handover(2), hello()], "without a dump"),
+        (
+            [*FIRST_BOOT, *REGISTERED, report("crashing", cpu=0), call(UNREGISTER), GuestReset(), handover(2), hello()],
+            "crashed without a registration, so there is no dump; Linux has rebooted itself",
+        ),
         ([*FIRST_BOOT, hello()], "booted again instead of reporting 'registered'"),
         (FIRST_BOOT, "while waiting for the guest to report 'registered': end of script\n  | last line"),
         ([*FIRST_BOOT, report("registered", mem_reserved="lots")], "mem_reserved='lots', not a number"),
@@ -176,3 +193,59 @@ def test_resets_count_from_the_crash_on():
     assert run([handover(1), GuestReset(), *WHOLE])[1].reboots == 1
     capture_reboots = [*FIRST_BOOT, *REGISTERED, *CRASH[:-1], GuestReset(), *CRASH[-2:], *SAVE, *RELEASE, *PRODUCTION]
     assert run(capture_reboots)[1].reboots == 2
+
+
+def test_an_nmi_comes_from_the_machine_and_the_call_from_the_kernel():
+    machine, result = run(FIRST_BOOT + REGISTERED + CRASH[1:] + SAVE + RELEASE + PRODUCTION, crash_by=CrashBy.NMI)
+    assert machine.done[3:5] == ["inject_nmi", ("reset", KEEP)]
+    assert [milestone for milestone, _at in result.timeline] == list(Milestone)
+
+
+def test_the_platform_ends_a_guest_that_makes_no_call():
+    witness = Witness()
+    events = FIRST_BOOT + REGISTERED + CRASH[2:] + SAVE + RELEASE + PRODUCTION
+    machine, result = run(events, witness, crash_by=CrashBy.PLATFORM)
+    assert machine.done[3:5] == ["halt", ("reset", KEEP)]
+    assert witness.triggers == [Trigger(TriggerKind.PLATFORM, "", None)]
+    assert witness.calls == [REGISTER, INVALIDATE, REGISTER]
+    assert [milestone for milestone, _at in result.timeline] == list(Milestone)
+
+
+class OtherFirmware(ScriptedFirmware):
+    """The platform's own takes the dump, which the next handover tells."""
+
+    def call(self, call, memory):
+        if call.token == OS_TERM:
+            self.state = State.TRIGGERED
+            return Watched(Trigger(TriggerKind.OS_TERM, "", 0))
+        if call.token == INVALIDATE:
+            self.preserved = None
+        super().call(call, memory)
+        return PassThrough()
+
+    def describe(self, tree):
+        if self.state is State.TRIGGERED:
+            self.state, self.preserved = State.ACTIVE, DUMP
+
+    def on_reset(self):
+        pass
+
+
+class Onlooker:
+    """An inspector."""
+
+    crashes = 0
+
+    def crashed(self, segments, cpus, crashing_cpu):
+        self.crashes += 1
+
+
+def test_a_dump_that_another_firmware_takes_is_looked_at_and_left_to_it():
+    crash = [*CRASH[:2], GuestReset(), *CRASH[2:]]
+    machine, onlooker = ScriptedMachine(FIRST_BOOT + REGISTERED + crash + SAVE + RELEASE + PRODUCTION), Onlooker()
+    seconds = itertools.count().__next__
+    result = run_cycle(machine, OtherFirmware(), CycleRequest(), Witness(), onlooker, clock=seconds)
+    assert [milestone for milestone, _at in result.timeline] == list(Milestone)
+    assert (result.reboots, result.dump, onlooker.crashes) == (1, DUMP, 1)
+    assert machine.done.count("passed through") == 4
+    assert not any(isinstance(done, tuple) and done[0] == "reset" for done in machine.done)

@@ -13,7 +13,7 @@ SOURCES = sorted((ROOT / "src" / "fadump").rglob("*.py"))
 # docs/architecture.md, "Who imports whom": a part imports only parts that stand before it.
 ORDER = [
     *("errors", "progress", "memory", "abi", "vmcore", "firmware", "kit", "machine"),
-    *("options", "cycle", "output", "verify", "run", "cli"),
+    *("cycle", "options", "output", "verify", "run", "cli"),
 ]
 NOT_EACH_OTHER = [{"firmware", "kit"}, {"machine", "kit"}]
 

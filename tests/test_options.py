@@ -5,9 +5,10 @@ import json
 import pytest
 
 from fadump.cli import main
+from fadump.cycle import CrashBy
 from fadump.errors import SetupError
-from fadump.machine.qemu.process import Dimm
-from fadump.options import MIB, RunOptions, check_options, kernel_command_line
+from fadump.machine.qemu.process import Dimm, Fault
+from fadump.options import MIB, RunOptions, WhoseFirmware, check_options, kernel_command_line
 
 
 @pytest.mark.parametrize(
@@ -23,8 +24,17 @@ from fadump.options import MIB, RunOptions, check_options, kernel_command_line
         ({"cycles": 0}, "--cycles must be from 1 to 1000, 0 is not"),
         ({"cpus": 0}, "--cpus must be from 1 to 8, 0 is not"),
         ({"cpus": 9}, "--cpus must be from 1 to 8, 9 is not"),
+        ({"crash_by": CrashBy.NMI, "crash_cpu": 1}, "--crash-cpu goes with --crash-by sysrq: nmi stops all CPUs"),
         ({"crash_cpu": 2}, "--crash-cpu must be a CPU of the guest, 0 to 1, 2 is not"),
         ({"memory_bytes": 1024 * MIB, "cmdline": "quiet crashkernel=320M"}, "needs at least 1280 MiB"),
+        (
+            {"firmware": WhoseFirmware.QEMU, "crash_by": CrashBy.PLATFORM},
+            "--firmware qemu dumps when Linux asks for it, not --crash-by platform",
+        ),
+        (
+            {"firmware": WhoseFirmware.QEMU, "faults": frozenset({Fault.NO_PUT_BACK})},
+            "--fault no-put-back is one of our firmware's, which --firmware qemu puts aside",
+        ),
         ({"kernel": "/nowhere/vmlinux"}, "/nowhere/vmlinux is not a file"),
     ],
 )

@@ -1,6 +1,7 @@
 """One crash, from power-on to production again. Read :func:`run_cycle` first; docs/architecture.md follows it.
 
 The machine runs a kernel, the firmware serves its calls, and this module is the order of events between them.
+:class:`Session` is the one loop that serves a machine; other stories than a cycle's can be told with it.
 It knows neither QEMU nor a model: whatever keeps the contract of :mod:`fadump.machine.core` runs here.
 """
 
@@ -21,6 +22,8 @@ from fadump.firmware.core import (
     PreservedDump,
     State,
     Trigger,
+    TriggerKind,
+    Watched,
 )
 from fadump.machine.core import (
     Crash,
@@ -37,6 +40,8 @@ from fadump.machine.core import (
 )
 from fadump.memory.guest import Segment
 
+SILENCE_SECONDS = 300.0
+
 
 class Milestone(StrEnum):
     """The events of a timeline, in their order."""
@@ -52,6 +57,17 @@ class Milestone(StrEnum):
     PRODUCTION = "production"
 
 
+class CrashBy(StrEnum):
+    """What makes the machine dump."""
+
+    SYSRQ = "sysrq"
+    """The guest crashes its own kernel, which calls the firmware."""
+    NMI = "nmi"
+    """A system reset interrupt from outside: the kernel takes it and calls the firmware."""
+    PLATFORM = "platform"
+    """The platform ends the guest wherever it is; the kernel has no part in it."""
+
+
 class Observer(Protocol):
     """Who watches a cycle. Nothing that an observer does changes it."""
 
@@ -60,6 +76,9 @@ class Observer(Protocol):
 
     def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
         """The firmware has decided about a call."""
+
+    def terminated(self, trigger: Trigger, at_seconds: float) -> None:
+        """The platform has ended the guest, which made no call."""
 
     def preserved(self, dump: PreservedDump, at_seconds: float) -> None:
         """The firmware has copied what the kernel had registered."""
@@ -77,10 +96,11 @@ class Inspector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CycleRequest:
-    """``crash_cpu`` is a logical CPU number; ``silence_seconds`` is how long nothing may happen."""
+    """``crash_cpu`` is a logical CPU number, for ``SYSRQ``; ``silence_seconds`` is how long nothing may happen."""
 
+    crash_by: CrashBy = CrashBy.SYSRQ
     crash_cpu: int = 0
-    silence_seconds: float = 300
+    silence_seconds: float = SILENCE_SECONDS
 
 
 @dataclass(slots=True)
@@ -129,7 +149,7 @@ def run_cycle(
     else:
         cycle.go_on_from(before)
 
-    cycle.ask(Crash(request.crash_cpu), "crashing")
+    cycle.crash(request.crash_by, request.crash_cpu)
     cycle.check_capture_boot(cycle.expect("hello"))  # on the way: os-term, preserve, reset, handover
 
     cycle.note_vmcore(cycle.ask(Save(), "saving"))
@@ -146,24 +166,29 @@ def run_cycle(
     return cycle.result
 
 
-class _Cycle:
-    """The state of one cycle, and the one loop that serves the machine between two steps of the story."""
+class Session:
+    """A machine served by a firmware: ask the guest for a step, and everything on the way to it is seen to.
+
+    ``result`` gathers what is found out on the way.
+    """
 
     def __init__(
         self,
         machine: Machine,
         firmware: Firmware,
-        request: CycleRequest,
         observer: Observer,
-        inspector: Inspector | None,
-        clock: Callable[[], float],
+        inspector: Inspector | None = None,
+        silence_seconds: float = SILENCE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.result = CycleResult()
+        self.state_at_reset: State | None = None
+        """Where the firmware stood when the guest was last reset other than for a dump."""
         self._machine = machine
         self._firmware = firmware
-        self._request = request
         self._observer = observer
         self._inspector = inspector
+        self._silence_seconds = silence_seconds
         self._clock = clock
         self.result.power_on = clock()
         self._enabled = True
@@ -178,16 +203,30 @@ class _Cycle:
         self._machine.ask(request)
         return self.expect(step)
 
+    def crash(self, by: CrashBy, cpu: int = 0) -> None:
+        """Let the machine crash. What then happens, dump, reset and all, is on the way to the next ``hello``."""
+        match by:
+            case CrashBy.SYSRQ:
+                self.ask(Crash(cpu), "crashing")
+            case CrashBy.NMI:
+                self._machine.inject_nmi()
+            case CrashBy.PLATFORM:
+                self._machine.halt()
+                trigger = Trigger(TriggerKind.PLATFORM, "", None)
+                self._observer.terminated(trigger, self._now())
+                self._take_dump(trigger)
+
     def expect(self, step: str) -> GuestReport:
         """Serve the machine until the guest reports this step."""
         while True:
-            match self._machine.next_event(self._request.silence_seconds):
+            match self._machine.next_event(self._silence_seconds):
                 case Handover() as handover:
                     self._hand_over(handover)
                 case FirmwareCall() as call:
                     self._serve(call)
                 case GuestReset():
                     self.result.reboots += self.result.dump is not None
+                    self.state_at_reset = self._firmware.state
                     self._firmware.on_reset()
                 case Stopped(reason=reason, console=console):
                     last_lines = "".join(f"\n  | {line}" for line in console)
@@ -197,6 +236,79 @@ class _Cycle:
                     if report.step == step:
                         return report
                     self._check_expected(report, step)
+
+    def _hand_over(self, handover: Handover) -> None:
+        self._firmware.describe(handover.tree)
+        if self.result.dump is None and self._firmware.preserved is not None:  # told by another firmware, in the tree
+            self._note_dump(self._firmware.preserved)
+        if self._firmware.state is State.ACTIVE and self.result.dump is not None:
+            self.reached(Milestone.CAPTURE_BOOT)
+        self._machine.enter(handover, self._firmware.tokens)
+
+    def _serve(self, call: FirmwareCall) -> None:
+        was_active = self._firmware.state is State.ACTIVE
+        outcome = self._firmware.call(call, self._machine.memory)
+        self._observer.firmware_call(call, outcome, self._now())
+        match outcome:
+            case Answer() | PassThrough():
+                if was_active and self._firmware.state is not State.ACTIVE:
+                    self._machine.forget_kept()
+                self._machine.answer(call, outcome)
+            case Trigger():
+                self._take_dump(outcome)
+            case Watched(trigger=trigger):
+                self._look_at_crash(trigger)
+                self._machine.answer(call, PassThrough())
+
+    def _take_dump(self, trigger: Trigger) -> None:
+        cpus = self._look_at_crash(trigger)
+        # With a dump active the capture kernel has crashed: then this is the first dump once more.
+        dump = self._firmware.preserve(trigger, self._machine.memory, cpus)
+        self._note_dump(dump)
+        self._machine.reset(dump.keep)
+
+    def _look_at_crash(self, trigger: Trigger) -> Sequence[CpuRegisters]:
+        self.reached(Milestone.CRASH)
+        cpus = self._machine.cpus()
+        if self._inspector is not None and self._firmware.preserved is None:
+            self._inspector.crashed(self._machine.segments, cpus, trigger.crashing_cpu)
+        return cpus
+
+    def _note_dump(self, dump: PreservedDump) -> None:
+        self.result.dump = dump
+        self.result.boot_memory_bytes = dump.boot_memory.size_bytes
+        self.result.reboots += 1
+        self.reached(Milestone.PRESERVED)
+        self._observer.preserved(dump, self._now())
+
+    def _check_expected(self, report: GuestReport, step: str) -> None:
+        match report.step:
+            case "failed":
+                why = "" if self._enabled else "FADump is not enabled (fadump=off, or no room for its memory): "
+                raise MachineError(
+                    f"{why}the guest could not {report.fields.get('step')}: {report.fields.get('reason')}"
+                )
+            case "hello":
+                raise MachineError(f"the guest has booted again instead of reporting {step!r}")
+
+    def _now(self) -> float:
+        return self._clock() - self.result.power_on
+
+
+class _Cycle(Session):
+    """What a cycle learns and checks at the steps of its story."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        firmware: Firmware,
+        request: CycleRequest,
+        observer: Observer,
+        inspector: Inspector | None,
+        clock: Callable[[], float],
+    ) -> None:
+        super().__init__(machine, firmware, observer, inspector, request.silence_seconds, clock)
+        self._request = request
 
     def go_on_from(self, before: CycleResult) -> None:
         """Take over what an earlier cycle of the same machine has found out."""
@@ -228,8 +340,13 @@ class _Cycle:
             raise MachineError(f"there is no CPU {self._request.crash_cpu} to crash on: Linux has {self.result.cpus}")
 
     def check_capture_boot(self, hello: GuestReport) -> None:
-        if hello.fields.get("mode") != "capture":
-            raise MachineError("the guest has booted again after the crash without a dump")
+        if hello.fields.get("mode") == "capture":
+            return
+        if self.state_at_reset in (State.IDLE, State.INVALIDATED):
+            raise MachineError(
+                "the guest crashed without a registration, so there is no dump; Linux has rebooted itself"
+            )
+        raise MachineError("the guest has booted again after the crash without a dump")
 
     def check_saved(self, saved: GuestReport) -> None:
         if _number(saved, "bytes") != self.result.vmcore_bytes:
@@ -240,50 +357,6 @@ class _Cycle:
     def check_production(self) -> None:
         if self._firmware.state is not State.REGISTERED:
             raise MachineError(f"the guest says registered, the firmware is {self._firmware.state.name.lower()}")
-
-    def _hand_over(self, handover: Handover) -> None:
-        if self._firmware.state is State.ACTIVE and self.result.dump is not None:
-            self.reached(Milestone.CAPTURE_BOOT)
-        self._firmware.describe(handover.tree)
-        self._machine.enter(handover, self._firmware.tokens)
-
-    def _serve(self, call: FirmwareCall) -> None:
-        was_active = self._firmware.state is State.ACTIVE
-        outcome = self._firmware.call(call, self._machine.memory)
-        self._observer.firmware_call(call, outcome, self._now())
-        match outcome:
-            case Answer() | PassThrough():
-                if was_active and self._firmware.state is not State.ACTIVE:
-                    self._machine.forget_kept()
-                self._machine.answer(call, outcome)
-            case Trigger():
-                self._take_dump(outcome)
-
-    def _take_dump(self, trigger: Trigger) -> None:
-        self.reached(Milestone.CRASH)
-        cpus = self._machine.cpus()
-        if self._inspector is not None and self._firmware.preserved is None:
-            self._inspector.crashed(self._machine.segments, cpus, trigger.crashing_cpu)
-        dump = self._firmware.preserve(trigger, self._machine.memory, cpus)
-        self.result.dump = dump
-        self.result.boot_memory_bytes = dump.boot_memory.size_bytes
-        self.result.reboots += 1
-        self.reached(Milestone.PRESERVED)
-        self._observer.preserved(dump, self._now())
-        self._machine.reset(dump.keep)
-
-    def _check_expected(self, report: GuestReport, step: str) -> None:
-        match report.step:
-            case "failed":
-                why = "" if self._enabled else "FADump is not enabled (fadump=off, or no room for its memory): "
-                raise MachineError(
-                    f"{why}the guest could not {report.fields.get('step')}: {report.fields.get('reason')}"
-                )
-            case "hello":
-                raise MachineError(f"the guest has booted again instead of reporting {step!r}")
-
-    def _now(self) -> float:
-        return self._clock() - self.result.power_on
 
 
 def _number(report: GuestReport, key: str) -> int:

@@ -5,9 +5,12 @@ Everything here is decided before anything is built or started.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
+from fadump.cycle import CrashBy
 from fadump.errors import SetupError
+from fadump.firmware.pseries.faults import FirmwareFault
 from fadump.kit.initramfs import INIT_PATH
 from fadump.machine.qemu.process import DEFAULT_QEMU, Dimm, Fault
 
@@ -23,10 +26,24 @@ _CRASHKERNEL = "crashkernel=512M"
 _KEPT_BYTES = 512 * MIB
 """About what a small Linux has written by the time it crashes, which is kept for the capture boot."""
 
+NEWEST_QEMU = "newest"
+"""Instead of a QEMU's name: the one that is fetched from a later Debian suite."""
+
+
+class WhoseFirmware(StrEnum):
+    """Who takes the dump."""
+
+    OURS = "ours"
+    QEMU = "qemu"
+    """QEMU's own FADump, which ours only watches."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What a user chooses. ``kernel`` and ``initrd`` None mean the default kernel and our own initramfs."""
+    """What a user chooses. ``kernel`` and ``initrd`` None mean the default kernel and our own initramfs.
+
+    ``qemu`` is a program's name or path, or "newest".
+    """
 
     out: Path
     memory_bytes: int = 2048 * MIB
@@ -40,10 +57,12 @@ class RunOptions:
     kernel: Path | None = None
     initrd: Path | None = None
     qemu: str = DEFAULT_QEMU
+    firmware: WhoseFirmware = WhoseFirmware.OURS
+    crash_by: CrashBy = CrashBy.SYSRQ
     crash_cpu: int = 0
     cycles: int = 1
     verify: bool = False
-    faults: frozenset[Fault] = frozenset()
+    faults: frozenset[Fault | FirmwareFault] = frozenset()
 
     @property
     def all_memory_bytes(self) -> int:
@@ -63,6 +82,7 @@ def check_options(options: RunOptions) -> None:
 def _refusals(options: RunOptions) -> Iterator[str]:
     yield from _memory_refusals(options)
     yield from _cpu_refusals(options)
+    yield from _firmware_refusals(options)
     if not 1 <= options.cycles <= _MOST_CYCLES:
         yield f"--cycles must be from 1 to {_MOST_CYCLES}, {options.cycles} is not"
     for path in (options.kernel, options.initrd):
@@ -97,8 +117,19 @@ def _cpu_refusals(options: RunOptions) -> Iterator[str]:
         yield f"--smt must be 1, 2, 4 or 8 and divide --cpus, {options.smt} is not"
     elif options.max_cpus is not None and (options.max_cpus < options.cpus or options.max_cpus % options.smt):
         yield f"--max-cpus must be at least --cpus and whole cores, {options.max_cpus} is not"
+    if options.crash_by is not CrashBy.SYSRQ and options.crash_cpu:
+        yield f"--crash-cpu goes with --crash-by sysrq: {options.crash_by} stops all CPUs alike"
     if not 0 <= options.crash_cpu < options.cpus:
         yield f"--crash-cpu must be a CPU of the guest, 0 to {options.cpus - 1}, {options.crash_cpu} is not"
+
+
+def _firmware_refusals(options: RunOptions) -> Iterator[str]:
+    if options.firmware is WhoseFirmware.OURS:
+        return
+    if options.crash_by is CrashBy.PLATFORM:
+        yield "--firmware qemu dumps when Linux asks for it, not --crash-by platform"
+    if ours := sorted(options.faults - {Fault.NO_RESERVED_RANGES}):
+        yield f"--fault {ours[0]} is one of our firmware's, which --firmware qemu puts aside"
 
 
 def check_host(options: RunOptions) -> None:

@@ -13,7 +13,7 @@ from typing import BinaryIO, Self
 
 from fadump.cycle import Milestone, Observer
 from fadump.errors import SetupError
-from fadump.firmware.core import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger
+from fadump.firmware.core import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger, Watched
 from fadump.machine.core import GuestReport
 
 _PRIVATE = 0o600
@@ -121,6 +121,10 @@ class _Recorder:
         self._output.note_firmware(f"{_call_text(call)} -> {_outcome_text(outcome)}", at_seconds)
         self._observer.firmware_call(call, outcome, at_seconds)
 
+    def terminated(self, trigger: Trigger, at_seconds: float) -> None:
+        self._output.note_firmware(_outcome_text(trigger), at_seconds)
+        self._observer.terminated(trigger, at_seconds)
+
     def preserved(self, dump: PreservedDump, at_seconds: float) -> None:
         for region in dump.regions:
             self._output.note_firmware(
@@ -148,4 +152,6 @@ def _outcome_text(outcome: Outcome) -> str:
         case PassThrough():
             return "passed through"
         case Trigger(kind=kind, message=message):
-            return f"dump triggered by {kind.value}: {message}"
+            return f"dump triggered by {kind.value}" + (f": {message}" if message else "")
+        case Watched(trigger=trigger):
+            return f"passed through: {_outcome_text(trigger)}"

@@ -7,14 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fadump.abi.pseries.dump_structure import SectionType
 from fadump.cycle import CycleRequest, CycleResult, Observer, run_cycle
-from fadump.firmware.pseries import PseriesFirmware
+from fadump.firmware.core import Firmware, PreservedDump
+from fadump.firmware.pseries import PseriesFirmware, WatchedFirmware
+from fadump.firmware.pseries.faults import FORCED_STATUSES, FirmwareFault
 from fadump.kit import initramfs, kernel, packages
+from fadump.kit.qemu import fetch_qemu
 from fadump.machine.core import Machine
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import DEFAULT_QEMU, QemuConfig
-from fadump.options import RunOptions, check_host, check_options, kernel_command_line
+from fadump.machine.qemu.process import DEFAULT_QEMU, Fault, QemuConfig
+from fadump.options import (
+    NEWEST_QEMU,
+    RunOptions,
+    WhoseFirmware,
+    check_host,
+    check_options,
+    kernel_command_line,
+)
 from fadump.output import OutputDirectory
 from fadump.verify import Verdict, Verifier
 
@@ -58,8 +67,7 @@ def run(options: RunOptions, observer: Observer) -> RunResult:
     :raises MachineError: a cycle did not come to its end.
     """
     check_options(options)
-    if options.qemu == DEFAULT_QEMU:
-        packages.require("running a guest", {DEFAULT_QEMU: "qemu-system-ppc"})
+    qemu = _qemu(options)
     vmlinux, bootable = _kernel(options)
     config = QemuConfig(
         kernel=bootable,
@@ -71,8 +79,8 @@ def run(options: RunOptions, observer: Observer) -> RunResult:
         nodes=options.nodes or (options.memory_bytes,),
         dimms=options.dimms,
         cpu_model=options.cpu_model,
-        qemu=options.qemu,
-        faults=options.faults,
+        qemu=qemu,
+        faults=frozenset(fault for fault in options.faults if isinstance(fault, Fault)),
     )
     check_host(options)
     with OutputDirectory(options.out, options.all_memory_bytes + _DISK_SLACK_BYTES) as output:
@@ -87,25 +95,42 @@ def run(options: RunOptions, observer: Observer) -> RunResult:
 def _run_cycles(
     machine: Machine, options: RunOptions, output: OutputDirectory, observer: Observer
 ) -> Sequence[JudgedCycle]:
-    firmware = PseriesFirmware()
-    request = CycleRequest(options.crash_cpu)
+    firmware = _firmware(options)
+    request = CycleRequest(options.crash_by, options.crash_cpu)
     done: list[JudgedCycle] = []
     for _cycle in range(options.cycles):
         before = done[-1].cycle if done else None
         if options.verify:
             with Verifier() as verifier:
                 result = run_cycle(machine, firmware, request, observer, verifier, before)
-                done.append(JudgedCycle(result, verifier.judge(output.vmcore_on_disk, _crash_info_address(result))))
+                done.append(JudgedCycle(result, verifier.judge(output.vmcore_on_disk, _dump(result))))
         else:
             done.append(JudgedCycle(run_cycle(machine, firmware, request, observer, before=before), None))
     return done
 
 
-def _crash_info_address(result: CycleResult) -> int:
-    """Linux puts its crash-info header behind the copies of boot memory (rtas_fadump_update_config())."""
+def _firmware(options: RunOptions) -> Firmware:
+    if options.firmware is WhoseFirmware.QEMU:
+        return WatchedFirmware()
+    firmware = PseriesFirmware()
+    for fault in sorted(options.faults):
+        if isinstance(fault, FirmwareFault):
+            firmware.answer_next(*FORCED_STATUSES[fault])
+    return firmware
+
+
+def _dump(result: CycleResult) -> PreservedDump:
     assert result.dump is not None  # noqa: S101 - the cycle has come to its end
-    regions = [region for region in result.dump.regions if region.type == SectionType.REAL_MODE_REGION]
-    return min(region.destination for region in regions) + sum(region.requested_bytes for region in regions)
+    return result.dump
+
+
+def _qemu(options: RunOptions) -> str:
+    """The QEMU to run; the distribution's own is installed and the newest one fetched, if they can be."""
+    if options.qemu == NEWEST_QEMU:
+        return str(fetch_qemu().path)
+    if options.qemu == DEFAULT_QEMU:
+        packages.require("running a guest", {DEFAULT_QEMU: "qemu-system-ppc"})
+    return options.qemu
 
 
 def _kernel(options: RunOptions) -> tuple[Path | None, Path]:

@@ -12,6 +12,8 @@ from typing import Self
 from fadump.abi.linux import crash_info
 from fadump.abi.pseries.register_save_area import CpuRegisters
 from fadump.errors import MachineError
+from fadump.firmware.core import PreservedDump
+from fadump.firmware.pseries.tree import copies_end
 from fadump.memory.guest import Segment
 from fadump.progress import Progress
 from fadump.vmcore.compare import Comparison, compare, compare_cpus
@@ -51,10 +53,10 @@ class Verifier:
         self._image = CrashImage.take(segments, cpus)
         self._crashing_cpu = crashing_cpu
 
-    def judge(self, vmcore: Path, crash_info_address: int) -> Verdict:
+    def judge(self, vmcore: Path, dump: PreservedDump) -> Verdict:
         """Compare all of a dump with the machine at its crash.
 
-        ``crash_info_address`` is where the crashed kernel left its crash-info header.
+        ``dump`` is what the firmware preserved: it tells where the crashed kernel left its crash-info header.
 
         :raises FormatError: the file is no dump.
         :raises MachineError: nothing has crashed yet.
@@ -65,8 +67,9 @@ class Verifier:
             total_bytes = sum(segment.in_file.size_bytes for segment in core.segments)
             with Progress.step("Comparing the dump with the machine at its crash", total_bytes, "bytes") as step:
                 memory = compare(core, self._image, advance=step.advance)
-            registers = compare_cpus(core, self._image, self._crashing_cpu)
-            registers += _compare_crashing_cpu(core, self._image, crash_info_address)
+            info = _crash_info(self._image, dump)
+            registers = compare_cpus(core, self._image, info.crashing_cpu)
+            registers += _compare_crashing_cpu(core, self._image, info, self._crashing_cpu)
             return Verdict(memory, registers)
 
     def close(self) -> None:
@@ -75,9 +78,24 @@ class Verifier:
             self._image = None
 
 
-def _compare_crashing_cpu(core: ElfCore, image: CrashImage, crash_info_address: int) -> list[str]:
-    """Sentences about registers in the crashing CPU's note that its kernel did not save."""
-    info = crash_info.decode(image.read(crash_info_address, crash_info.HEADER_BYTES))
+def _crash_info(image: CrashImage, dump: PreservedDump) -> crash_info.CrashInfo:
+    address = copies_end(dump)
+    if address is None:
+        raise MachineError("the dump has no copy of boot memory, behind which the crash-info header would be")
+    return crash_info.decode(image.read(address, crash_info.HEADER_BYTES))
+
+
+def _compare_crashing_cpu(
+    core: ElfCore, image: CrashImage, info: crash_info.CrashInfo, triggered_by: int | None
+) -> list[str]:
+    """Sentences about registers in the crashing CPU's note that its kernel did not save.
+
+    If the platform has ended the guest, the header names no CPU, and every CPU's note is the firmware's.
+    """
+    if triggered_by is not None and info.crashing_cpu != triggered_by:
+        return [f"CPU {triggered_by} called the firmware, the crash-info header names {_cpu(info.crashing_cpu)}"]
+    if info.crashing_cpu is None:
+        return []
     notes = [decode_prstatus(note, core.byte_order) for note in core.notes if note.is_prstatus()]
     by_cpu = {cpu.cpu_id: note for cpu, note in zip(image.cpus, notes, strict=False)}
     if info.crashing_cpu not in by_cpu:
@@ -88,3 +106,7 @@ def _compare_crashing_cpu(core: ElfCore, image: CrashImage, crash_info_address: 
         for name, saved in info.registers.items()
         if found[name] != saved
     ]
+
+
+def _cpu(number: int | None) -> str:
+    return "no CPU" if number is None else f"CPU {number}"

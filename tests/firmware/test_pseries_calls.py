@@ -157,7 +157,7 @@ def test_three_crashes_in_one_run(memory):
 
 def test_a_status_can_be_forced_for_the_next_calls(memory):
     firmware = described_firmware()
-    firmware.answer_next(RtasStatus.BUSY, times=2)
+    firmware.answer_next(RtasStatus.BUSY, RtasStatus.BUSY)
     firmware.answer_next(9901)
     statuses = [register(firmware, memory) for _ in range(4)]
     assert statuses == [Answer(-2), Answer(-2), Answer(9901), Answer(0)]

@@ -9,6 +9,7 @@ from fadump.firmware.core import State
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.memory.devicetree import DeviceTree, encode_cells
 from tests.firmware.guest import (
+    BOOT_COPY,
     CONFIGURE_TOKEN,
     CPU_STATE_BYTES,
     OS_TERM_TOKEN,
@@ -92,6 +93,19 @@ def test_an_active_dump_is_presented_at_every_handover():
     for _boot in range(2):
         assert described(device_tree(), firmware).properties["ibm,kernel-dump"] == dump.structure
         firmware.on_reset()
+
+
+def test_the_page_that_linux_would_free_with_its_next_header_is_reserved_while_a_dump_is_active():
+    tree = device_tree()
+    tree.root.properties["reserved-ranges"] = encode_cells(0, 0x1000, 0, 0x1000)
+    with guest_memory() as memory:
+        firmware = firmware_in(State.REGISTERED, memory)
+        described(tree, firmware)
+        assert tree.root.cells("reserved-ranges") == (0, 0x1000, 0, 0x1000)
+        crash(firmware, memory)
+    described(tree, firmware)
+    page = (BOOT_COPY.destination + BOOT_COPY.requested_bytes) // 0x10000 * 0x10000
+    assert tree.root.cells("reserved-ranges") == (0, 0x1000, 0, 0x1000, 0, page, 0, 0x10000)
 
 
 def test_a_stale_dump_is_taken_out():

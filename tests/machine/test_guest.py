@@ -1,7 +1,7 @@
 import pytest
 
 from fadump.errors import FormatError
-from fadump.machine.core import Crash, GuestReport, Register, Release, Reregister, Save
+from fadump.machine.core import Crash, GuestReport, Register, Release, Reregister, RunScript, Save, Unregister
 from fadump.machine.qemu.guest import decode_report, encode_request
 
 
@@ -13,6 +13,8 @@ from fadump.machine.qemu.guest import decode_report, encode_request
         (Save(), b"save\n"),
         (Release(), b"release\n"),
         (Reregister(), b"reregister\n"),
+        (Unregister(), b"unregister\n"),
+        (RunScript("nproc\n"), b"run b64=bnByb2MK\n"),
     ],
 )
 def test_a_request_is_one_line(request_, line):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from fadump.cli import kernel, run
+from fadump.cli import kernel, qemu, run
 from fadump.errors import FadumpError
 
 EXIT_FAILED = 1
@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     run.add_parser(commands)
     kernel.add_parser(commands)
+    qemu.add_parser(commands)
     return parser
 
 

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from fadump.cli.run_view import RunView
+from fadump.cycle import CrashBy
 from fadump.errors import FadumpError
+from fadump.firmware.pseries.faults import FIRMWARE_FAULT_TEXTS, FirmwareFault
 from fadump.machine.qemu.process import DEFAULT_QEMU, FAULT_TEXTS, Dimm, Fault
-from fadump.options import RunOptions
+from fadump.options import RunOptions, WhoseFirmware
 from fadump.run import JudgedCycle, RunResult, run
 from fadump.verify import Verdict
 
 _DEFAULT_MEMORY = 2 << 30
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 FAULT_LIST = "list"
+_FAULTS: list[tuple[Fault | FirmwareFault, str]] = [*FAULT_TEXTS.items(), *FIRMWARE_FAULT_TEXTS.items()]
 _EXAMPLE = """example:
   fadump run --memory 4G --cpus 4 --out crash-1
       boots Linux, crashes it, and leaves crash-1/vmcore"""
@@ -49,7 +52,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--cmdline", default="", help="words added to the kernel's command line")
     parser.add_argument("--kernel", type=Path, help="a vmlinux with CONFIG_FA_DUMP (default: fadump kernel build)")
     parser.add_argument("--initrd", type=Path, help="an initramfs that ours is added to, for a kernel with modules")
-    parser.add_argument("--qemu", default=DEFAULT_QEMU, help="the QEMU to run (default: %(default)s)")
+    parser.add_argument("--qemu", default=DEFAULT_QEMU, help="the QEMU to run, or newest (default: %(default)s)")
+    parser.add_argument(
+        "--firmware", choices=list(WhoseFirmware), type=WhoseFirmware, default=WhoseFirmware.OURS, metavar="WHOSE",
+        help="who takes the dump: ours (default), or qemu, QEMU's own FADump, which 10.2 and later have",
+    )  # fmt: skip
+    parser.add_argument(
+        "--crash-by", choices=list(CrashBy), type=CrashBy, default=CrashBy.SYSRQ, metavar="HOW",
+        help="sysrq: Linux crashes itself (default); nmi: a system reset interrupt; platform: without Linux's help",
+    )  # fmt: skip
     parser.add_argument("--crash-cpu", type=int, default=0, help="the CPU to crash on (default: %(default)s)")
     parser.add_argument("--cycles", type=int, default=1, help="cycles in a row on one machine (default: %(default)s)")
     parser.add_argument(
@@ -67,7 +78,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _run(options: argparse.Namespace) -> int:
     if FAULT_LIST in options.fault:
-        print("\n".join(f"{fault:20} {text}" for fault, text in FAULT_TEXTS.items()))
+        print("\n".join(f"{fault:20} {text}" for fault, text in _FAULTS))
         return 0
     view = RunView(sys.stderr if options.json else sys.stdout)
     try:
@@ -85,6 +96,8 @@ def _run(options: argparse.Namespace) -> int:
                 kernel=options.kernel,
                 initrd=options.initrd,
                 qemu=options.qemu,
+                firmware=options.firmware,
+                crash_by=options.crash_by,
                 crash_cpu=options.crash_cpu,
                 cycles=options.cycles,
                 verify=options.verify,
@@ -154,9 +167,12 @@ def _dimm(text: str) -> Dimm:
 
 
 def _fault(text: str) -> str:
-    if text != FAULT_LIST and text not in list(Fault):
-        raise argparse.ArgumentTypeError(f"{text!r} is no fault; --fault list names them")
-    return text if text == FAULT_LIST else Fault(text)
+    if text == FAULT_LIST:
+        return text
+    for fault, _text_of_it in _FAULTS:
+        if text == fault:
+            return fault
+    raise argparse.ArgumentTypeError(f"{text!r} is no fault; --fault list names them")
 
 
 def _size(text: str) -> int:

@@ -4,7 +4,7 @@ from typing import TextIO
 
 from fadump.abi.pseries.dump_structure import SectionType
 from fadump.cycle import Milestone
-from fadump.firmware.core import FirmwareCall, Outcome, PreservedDump, PreservedRegion
+from fadump.firmware.core import FirmwareCall, Outcome, PreservedDump, PreservedRegion, Trigger
 from fadump.machine.core import GuestReport
 from fadump.memory.ranges import Range
 from fadump.run import RunResult
@@ -14,7 +14,7 @@ _MIB = 1 << 20
 _TEXTS = {
     Milestone.POWER_ON: "power on",
     Milestone.REGISTERED: "the kernel has registered with the firmware",
-    Milestone.CRASH: "crash: the kernel calls the firmware",
+    Milestone.CRASH: "crash: the firmware takes over",
     Milestone.PRESERVED: "the firmware has copied boot memory and CPU state aside",
     Milestone.CAPTURE_BOOT: "reset, and the capture kernel is entered",
     Milestone.VMCORE_READY: "/proc/vmcore is there",
@@ -35,6 +35,9 @@ class RunView:
 
     def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
         """The firmware's log has it."""
+
+    def terminated(self, trigger: Trigger, at_seconds: float) -> None:
+        """The milestone tells it."""
 
     def preserved(self, dump: PreservedDump, at_seconds: float) -> None:
         self._print("")

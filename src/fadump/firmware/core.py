@@ -94,7 +94,17 @@ class Trigger:
     crashing_cpu: int | None
 
 
-Outcome = Answer | PassThrough | Trigger
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The guest has crashed, and the platform's own firmware takes the dump: look, then let the call go on.
+
+    The platform resets the guest by itself, and tells of the dump at the next handover.
+    """
+
+    trigger: Trigger
+
+
+Outcome = Answer | PassThrough | Trigger | Watched
 
 
 @dataclass(frozen=True, slots=True)

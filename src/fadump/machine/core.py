@@ -32,7 +32,8 @@ class GuestReport:
 
 @dataclass(frozen=True, slots=True)
 class GuestReset:
-    """The guest reset itself; its memory is kept as any reset keeps it, the firmware's registration is not."""
+    """The guest was reset, by itself or by an operator; its memory is kept as any reset keeps it, the firmware's
+    registration is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,19 @@ class Reregister:
     """Register once more, in the same boot; it reports ``registered``."""
 
 
-Request = Register | Crash | Save | Release | Reregister
+@dataclass(frozen=True, slots=True)
+class Unregister:
+    """Withdraw the registration; it reports ``unregistered``."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunScript:
+    """Run a shell script in the guest; it reports ``ran``, with the output in base64."""
+
+    script: str
+
+
+Request = Register | Crash | Save | Release | Reregister | Unregister | RunScript
 
 
 class Machine(Protocol):
@@ -97,13 +110,25 @@ class Machine(Protocol):
         """Return from a firmware call, or let the machine's own firmware serve it."""
 
     def cpus(self) -> Sequence[CpuRegisters]:
-        """Every CPU's registers while the guest stands still in a firmware call."""
+        """Every CPU's registers while the guest stands still."""
 
     def reset(self, keep: RangeSet) -> None:
-        """Reset everything but RAM. At every later handover ``keep`` holds every byte it holds now."""
+        """Reset everything but RAM. At every later handover ``keep`` holds every byte it holds now.
+
+        Memory that is kept already stays what it was at the first of these resets.
+        """
 
     def forget_kept(self) -> None:
         """The kept memory is the guest's again: nothing is put back any more."""
 
     def ask(self, request: Request) -> None:
         """Ask the guest to do something; its reports come as events."""
+
+    def inject_nmi(self) -> None:
+        """Interrupt every CPU with a system reset, which a kernel takes as the order to dump itself."""
+
+    def halt(self) -> None:
+        """Stop the running guest wherever it is; nothing but :meth:`cpus` and :meth:`reset` may follow."""
+
+    def press_reset(self) -> None:
+        """Reset the running guest as an operator does, unasked; it comes as a :class:`GuestReset`."""

@@ -38,3 +38,8 @@ def test_a_header_cut_short_is_refused(header):
 def test_memory_without_a_header_is_refused():
     with pytest.raises(FormatError, match="no crash-info header"):
         decode(bytes(HEADER_BYTES))
+
+
+@pytest.mark.parametrize("header", [new_header(cpu=0xFFFFFFFF), old_header(cpu=0xFFFFFFFF)])
+def test_a_kernel_that_had_no_part_in_its_end_names_no_cpu(header):
+    assert decode(header).crashing_cpu is None

@@ -1,5 +1,6 @@
 """The pseries firmware: RTAS's ibm,configure-kernel-dump and ibm,os-term, as LoPAR has them."""
 
 from fadump.firmware.pseries.calls import PseriesFirmware
+from fadump.firmware.pseries.watched import WatchedFirmware
 
-__all__ = ["PseriesFirmware"]
+__all__ = ["PseriesFirmware", "WatchedFirmware"]

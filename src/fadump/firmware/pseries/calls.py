@@ -20,7 +20,7 @@ What LoPAR leaves open:
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from fadump.abi.pseries import register_save_area
+from fadump.abi.pseries import register_names, register_save_area
 from fadump.abi.pseries.dump_structure import DumpStructure, SectionType
 from fadump.abi.pseries.register_save_area import CpuRegisters
 from fadump.abi.pseries.rtas import DumpCommand, RtasStatus
@@ -33,9 +33,8 @@ from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
 
-REGISTERS_PER_CPU = 256
-"""Room for every register that LoPAR's table names, without the transactional checkpoints: 32 GPRs, 32 FPRs,
-128 halves of VRs and VSRs, and about 60 others."""
+REGISTERS_PER_CPU = len(register_names.REGISTERS)
+"""Room for every register that LoPAR's table names, without the transactional checkpoints."""
 
 LONGEST_MESSAGE_BYTES = 1024
 """How much of ibm,os-term's message is read."""
@@ -75,12 +74,12 @@ class PseriesFirmware:
         """The dump that is held until the guest invalidates it."""
         return self._dump
 
-    def answer_next(self, status: int, times: int = 1) -> None:
-        """Answer the next ``times`` calls with ``status`` and do nothing else for them.
+    def answer_next(self, *statuses: int) -> None:
+        """Answer the next calls with ``statuses``, one each, and do nothing else for them.
 
         For trying out what a guest does with -2 (busy), 990x (extended delay) or -1 (hardware error).
         """
-        self._forced_statuses.extend([status] * times)
+        self._forced_statuses.extend(statuses)
 
     def call(self, call: FirmwareCall, memory: GuestMemory) -> Outcome:
         """Take an RTAS call. Reads guest memory at most once, writes none; never raises."""
@@ -112,13 +111,14 @@ class PseriesFirmware:
     def describe(self, tree: DeviceTree) -> None:
         """Write the properties below /rtas. Tokens and sizes stay what they were at the first handover.
 
+        With a dump active the root's reserved-ranges gets the page that Linux would lose when it releases memory.
+
         :raises FadumpError: the tree has no RTAS, no ibm,os-term, no memory at 0 or no CPUs; it is unchanged.
         """
         found = find_platform(tree)
         if self._platform is None:
             self._platform = found
-        active_structure = None if self._dump is None else self._dump.structure
-        write_properties(tree, self._platform, self._offered(self._platform), active_structure)
+        write_properties(tree, self._platform, self._offered(self._platform), self._dump)
 
     def on_reset(self) -> None:
         """Drop a registration; an active dump stays, and the next :meth:`describe` presents it again."""

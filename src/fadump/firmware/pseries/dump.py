@@ -43,7 +43,12 @@ def take_dump(structure: DumpStructure, memory: GuestMemory, cpus: Sequence[CpuR
     status = DumpStatus.PERFORMED | DumpStatus.TRIGGERED
     if any(section.error_flags for section in sections):
         status |= DumpStatus.ERROR
-    preserved = [section for section in sections if section.copied_bytes]
+    return describe_dump(replace(structure, status=status, sections=sections), memory.ram)
+
+
+def describe_dump(structure: DumpStructure, ram: RangeSet) -> PreservedDump:
+    """The dump that a structure describes whose sections have been processed; what is to be kept is all in ``ram``."""
+    preserved = [section for section in structure.sections if section.copied_bytes]
     boot_memory = RangeSet(
         source
         for section in preserved
@@ -51,10 +56,10 @@ def take_dump(structure: DumpStructure, memory: GuestMemory, cpus: Sequence[CpuR
         if (source := source_range(section)) is not None
     )
     return PreservedDump(
-        regions=tuple(_region(section) for section in sections),
-        structure=replace(structure, status=status, sections=sections).encode(),
+        regions=tuple(_region(section) for section in structure.sections),
+        structure=structure.encode(),
         boot_memory=boot_memory,
-        keep=kept_ranges(memory.ram, boot_memory, map(destination_range, preserved)),
+        keep=kept_ranges(ram, boot_memory, map(destination_range, preserved)),
     )
 
 

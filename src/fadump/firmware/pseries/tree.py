@@ -8,16 +8,20 @@ Linux computes the end of the dump area from the sizes in its own tree, in the c
 they count the CPUs that the machine can ever have, not those that it has now.
 """
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fadump.abi.pseries import rtas
-from fadump.abi.pseries.dump_structure import VERSION
+from fadump.abi.pseries.dump_structure import VERSION, SectionType
 from fadump.errors import FadumpError
+from fadump.firmware.core import PreservedDump
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells
 from fadump.memory.ranges import Range
 
 _CELL_BYTES = 4
+_RESERVED_RANGES = "reserved-ranges"
+_LINUX_PAGE_BYTES = 0x10000  # the largest that Linux has
 _HIGHEST_TOKEN = 0xFFFF_FFFE  # all ones is Linux's RTAS_UNKNOWN_SERVICE
 _NOT_TOKENS = frozenset(
     ("phandle", "rtas-error-log-max", "rtas-event-scan-rate", "rtas-size", "rtas-version", rtas.CONFIGURE_KERNEL_DUMP)
@@ -63,8 +67,25 @@ def find_platform(tree: DeviceTree) -> Platform:
     )
 
 
-def write_properties(tree: DeviceTree, platform: Platform, offered: Mapping[int, int], dump: bytes | None) -> None:
+def copies_end(dump: PreservedDump) -> int | None:
+    """Behind the copies of boot memory, where Linux has its crash-info header; None if no boot memory was asked for.
+
+    See rtas_fadump_update_config(). The copies lie end to end, in the order of their sources.
+    """
+    copies = [region for region in dump.regions if region.type == SectionType.REAL_MODE_REGION]
+    if not copies:
+        return None
+    return min(copy.destination for copy in copies) + sum(copy.requested_bytes for copy in copies)
+
+
+def write_properties(
+    tree: DeviceTree, platform: Platform, offered: Mapping[int, int], dump: PreservedDump | None
+) -> None:
     """Offer the calls and, if there is a ``dump``, present its structure; a stale one is taken out.
+
+    The page with the crash-info header is named in the root's ``reserved-ranges``: when Linux gives preserved memory
+    back it frees that page too, as its reserved area ends within it (arch/powerpc/kernel/fadump.c,
+    fadump_release_reserved_area()), and the header of the next dump would lie in memory that is used.
 
     ``offered`` has the sizes in bytes of the sections that the firmware fills, by type.
 
@@ -76,8 +97,13 @@ def write_properties(tree: DeviceTree, platform: Platform, offered: Mapping[int,
     properties[rtas.CONFIGURE_KERNEL_DUMP_VERSION] = rtas.encode_version(VERSION, VERSION)
     if dump is None:
         properties.pop(rtas.KERNEL_DUMP, None)
-    else:
-        properties[rtas.KERNEL_DUMP] = dump
+        return
+    properties[rtas.KERNEL_DUMP] = dump.structure
+    header = copies_end(dump)
+    if header is not None:
+        known = tree.root.properties.get(_RESERVED_RANGES, b"")
+        page = struct.pack(">QQ", header // _LINUX_PAGE_BYTES * _LINUX_PAGE_BYTES, _LINUX_PAGE_BYTES)
+        tree.root.properties[_RESERVED_RANGES] = known + page
 
 
 def _rtas(tree: DeviceTree) -> Node:

@@ -127,6 +127,7 @@ class GdbClient:
         self._pump.cancel()
         await asyncio.gather(self._pump, return_exceptions=True)
         self._writer.close()
+        await asyncio.gather(self._writer.wait_closed(), return_exceptions=True)
 
     async def _checked(self, text: str) -> None:
         reply = await self.command(text)

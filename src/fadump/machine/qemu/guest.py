@@ -1,7 +1,19 @@
 """The guest channel: requests to the guest's init and its reports, one line each (docs/guest-channel.md)."""
 
+import base64
+
 from fadump.errors import FormatError
-from fadump.machine.core import Crash, GuestReport, Register, Release, Request, Reregister, Save
+from fadump.machine.core import (
+    Crash,
+    GuestReport,
+    Register,
+    Release,
+    Request,
+    Reregister,
+    RunScript,
+    Save,
+    Unregister,
+)
 
 LONGEST_LINE_BYTES = 1 << 20
 
@@ -19,6 +31,10 @@ def encode_request(request: Request) -> bytes:
             line = "release"
         case Reregister():
             line = "reregister"
+        case Unregister():
+            line = "unregister"
+        case RunScript(script):
+            line = f"run b64={base64.b64encode(script.encode()).decode()}"
     return f"{line}\n".encode()
 
 

@@ -21,10 +21,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Reset:
-    """QEMU has reset the machine; ``by_guest`` tells whether the guest asked for it."""
-
-    def __init__(self, *, by_guest: bool) -> None:
-        self.by_guest = by_guest
+    """QEMU has reset the machine, whoever asked for it."""
 
 
 class Failed:
@@ -50,6 +47,7 @@ class QemuLink:
         self._events = EventListener(("RESET", "SHUTDOWN"))
         self._tasks: list[asyncio.Task[None]] = []
         self._unfinished_line = ""
+        self._writers: list[asyncio.StreamWriter] = []
 
     @classmethod
     async def start(
@@ -85,18 +83,20 @@ class QemuLink:
         reader, writer = await asyncio.open_connection(sock=sockets["gdb"])
         self.gdb = GdbClient(reader, writer, self.inbox.put_nowait)
         self.registers = await RegisterFile.describe(self.gdb)
-        console_reader, self._console_writer = await asyncio.open_connection(sock=sockets["console"])
+        console_reader, console_writer = await asyncio.open_connection(sock=sockets["console"])
         guest_reader, self._guest_writer = await asyncio.open_connection(
             sock=sockets["guest"], limit=LONGEST_LINE_BYTES
         )
+        self._writers = [console_writer, self._guest_writer]
         self._spawn(self._read_console(console_reader))
         self._spawn(self._read_guest(guest_reader))
         self._spawn(self._read_events())
         self._spawn(self._await_end())
 
-    async def monitor(self, command: str) -> str:
-        """What QEMU's human monitor prints for a command."""
-        return str(await self.execute("human-monitor-command", {"command-line": command}))
+    async def monitor(self, command: str, cpu_index: int = 0) -> str:
+        """What QEMU's human monitor prints for a command; ``cpu_index`` is the CPU that it is about."""
+        arguments = {"command-line": command, "cpu-index": cpu_index}
+        return str(await self.execute("human-monitor-command", arguments))
 
     async def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401 - JSON
         """Run a QMP command."""
@@ -118,6 +118,9 @@ class QemuLink:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if hasattr(self, "gdb"):
             await self.gdb.close()
+        for writer in self._writers:
+            writer.close()
+            await _quietly(writer.wait_closed())
         await _quietly(self._qmp.disconnect())
         for connection in self._process.connections.values():
             connection.close()
@@ -148,7 +151,7 @@ class QemuLink:
         async for event in self._events:
             data: Mapping[str, Any] = event["data"]  # type: ignore[assignment]  # qemu.qmp types values as object
             if event["event"] == "RESET":
-                self.inbox.put_nowait(Reset(by_guest=data["guest"]))
+                self.inbox.put_nowait(Reset())
             else:
                 self.inbox.put_nowait(Failed(f"the guest has shut down ({data.get('reason', 'unknown reason')})"))
 

@@ -9,6 +9,7 @@ import asyncio
 import os
 import re
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
@@ -24,7 +25,15 @@ from fadump.machine.qemu.guest import encode_request
 from fadump.machine.qemu.keep import KeptMemory
 from fadump.machine.qemu.link import Failed, Message, QemuLink, Reset
 from fadump.machine.qemu.process import KERNEL_ADDRESS, Fault, QemuConfig, guest_ram_file
-from fadump.machine.qemu.registers import MSR_DR_IR, MSR_PR, is_online, logical_cpu_ids, parse_info_registers
+from fadump.machine.qemu.registers import (
+    MSR_DR_IR,
+    MSR_PR,
+    Ask,
+    cpu_index,
+    is_online,
+    logical_cpu_ids,
+    parse_info_registers,
+)
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
@@ -268,10 +277,13 @@ class QemuMachine:
         monitor = parse_info_registers(await self._link.monitor("info registers -a"))
         shown = dict(zip(await self._link.gdb.threads(), monitor, strict=True))
         return [
-            await self._link.registers.read_all(thread, cpu_id, shown[thread])
+            await self._link.registers.read_all(thread, cpu_id, shown[thread], self._asker(thread))
             for thread, cpu_id in sorted(self._threads.items(), key=lambda numbered: numbered[1])
             if is_online(shown[thread])
         ]
+
+    def _asker(self, thread: str) -> Ask:
+        return partial(self._link.monitor, cpu_index=cpu_index(thread))
 
     async def _reset(self) -> None:
         self._entry_page = None

@@ -26,6 +26,8 @@ GUEST_PORT = "org.fadump.guest"
 _CONNECTIONS = ("gdb", "qmp", "console", "guest")
 _STDERR_LINES = 20
 _EXIT_SECONDS = 20
+_NO_SMT = "cannot support more than 1 thread/core"
+"""What QEMU before about 8.1 says of SMT under TCG (hw/ppc/spapr.c)."""
 
 
 class Fault(StrEnum):
@@ -128,6 +130,8 @@ class QemuProcess:
         code = await self.process.wait()
         if self._drain is not None:
             await self._drain
+        if any(_NO_SMT in line for line in self.stderr):
+            return "this QEMU can't emulate more than one thread per core: give --qemu newest, or leave out --smt"
         last_words = f": {self.stderr[-1]}" if self.stderr else ""
         return f"QEMU ended with status {code}{last_words}"
 

@@ -1,0 +1,142 @@
+"""A machine with our firmware, taken through a story step by step: what ``fadump run`` has no option for."""
+
+import base64
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from fadump.cycle import CrashBy, Session
+from fadump.firmware.pseries import PseriesFirmware
+from fadump.kit.initramfs import build_initramfs
+from fadump.machine.core import Register, Release, Reregister, RunScript, Save, Unregister
+from fadump.machine.qemu.machine import QemuMachine
+from fadump.machine.qemu.process import QemuConfig
+from fadump.memory.ranges import Range, RangeSet
+from fadump.options import RunOptions, kernel_command_line
+from fadump.output import OutputDirectory
+from fadump.verify import Verdict, Verifier
+from fadump.vmcore.crash_image import CrashImage
+from fadump.vmcore.elfcore import ElfCore
+
+MIB = 1 << 20
+MEMORY_BYTES = 1024 * MIB
+PAGE_BYTES = 0x10000
+PATTERN = b"fadump-pressure\n"
+FILL = """
+mkdir -p /mnt && mount -t tmpfs -o size=90% tmpfs /mnt && cd /mnt || exit 1
+yes fadump-pressure | head -c 1048576 >block
+filled=0
+while [ $filled -lt {mib} ]; do cat block; filled=$((filled + 1)); done >all
+stat -c %s all
+"""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A saved dump; ``cpu_count`` CPUs have registers in it."""
+
+    verdict: Verdict
+    cpu_count: int
+
+
+class Scenario:
+    """A guest with 1 GiB and two CPUs for as long as the block runs; its files stay in ``directory``."""
+
+    def __init__(self, directory, kernel, cmdline=""):
+        self.directory = directory
+        self._config = QemuConfig(
+            kernel=kernel.bootable,
+            initrd=build_initramfs(),
+            cmdline=kernel_command_line(RunOptions(directory, MEMORY_BYTES, cmdline=cmdline)),
+            nodes=(MEMORY_BYTES,),
+        )
+        self.firmware = PseriesFirmware()
+        self.patterned = RangeSet()
+        """Where the pattern lay at the last crash."""
+        self._ends = ExitStack()
+
+    def __enter__(self):
+        self._ends.__enter__()
+        self._output = self._ends.enter_context(OutputDirectory(self.directory, MEMORY_BYTES + 64 * MIB))
+        self._verifier = self._ends.enter_context(Verifier())
+        self.machine = self._ends.enter_context(
+            QemuMachine(self._config, self._output.vmcore_fd, self._output.console_log)
+        )
+        self.session = Session(self.machine, self.firmware, self._output.watch(_Nobody()), self)
+        return self
+
+    def __exit__(self, *error):
+        return self._ends.__exit__(*error)
+
+    def crashed(self, segments, cpus, crashing_cpu):
+        """The session's inspector: keep what the verifier wants, and see where the pattern is."""
+        self._verifier.crashed(segments, cpus, crashing_cpu)
+        with CrashImage.take(segments, cpus) as image:
+            whole = PATTERN * (PAGE_BYTES // len(PATTERN))
+            pages = (Range.sized(at, PAGE_BYTES) for at in range(0, MEMORY_BYTES, PAGE_BYTES))
+            self.patterned = RangeSet(page for page in pages if image.read(page.start, PAGE_BYTES) == whole)
+
+    def hello(self):
+        """Wait for the next boot."""
+        return self.session.expect("hello").fields
+
+    def register(self):
+        return self.session.ask(Register(), "registered").fields
+
+    def unregister(self):
+        return self.session.ask(Unregister(), "unregistered").fields
+
+    def crash(self, by=CrashBy.SYSRQ, cpu=0):
+        """Crash, and wait for the boot after it."""
+        self.session.crash(by, cpu)
+        return self.hello()
+
+    def run(self, script):
+        """Run a script in the guest; returns its output."""
+        ran = self.session.ask(RunScript(script), "ran").fields
+        output = base64.b64decode(ran["base64"]).decode()
+        assert ran["status"] == "0", output
+        return output
+
+    def reboot(self):
+        """The guest's own reboot, and the boot after it."""
+        return self.session.ask(RunScript("reboot -f"), "hello").fields
+
+    def press_reset(self):
+        """A reset that the guest knows nothing of, and the boot after it."""
+        self.machine.press_reset()
+        return self.hello()
+
+    def fill(self, mib):
+        """Write the pattern into so much of the guest's memory."""
+        assert self.run(FILL.format(mib=mib)) == f"{mib * MIB}\n"
+
+    def save(self):
+        """Save /proc/vmcore and compare it with the machine at its (first) crash."""
+        self.session.ask(Save(), "saving")
+        self.session.expect("saved")
+        vmcore = self._output.vmcore_on_disk
+        with ElfCore.open(vmcore) as core:
+            cpu_count = sum(note.is_prstatus() for note in core.notes)
+        return Saved(self._verifier.judge(vmcore, self.session.result.dump), cpu_count)
+
+    def back_to_production(self):
+        self.session.ask(Release(), "released")
+        return self.session.ask(Reregister(), "registered").fields
+
+    def calls(self):
+        """The firmware's log, without the times."""
+        lines = (self.directory / "firmware.log").read_text().splitlines()
+        return [line.split(maxsplit=1)[1] for line in lines]
+
+    def console(self):
+        return (self.directory / "console.log").read_text(errors="replace")
+
+
+class _Nobody:
+    """An observer that looks away."""
+
+    def milestone(self, milestone, at_seconds): ...
+    def firmware_call(self, call, outcome, at_seconds): ...
+    def terminated(self, trigger, at_seconds): ...
+    def preserved(self, dump, at_seconds): ...
+    def report(self, report): ...
