@@ -8,11 +8,15 @@ import pytest
 from fadump.cycle import CrashBy
 from fadump.firmware.core import State
 from fadump.memory.ranges import RangeSet
+from fadump.vmcore.elfcore import ElfCore
+from fadump.vmcore.notes import decode_prstatus
 from tests.linux.fadump_command import fadump_run
 from tests.linux.scenario import MIB, Saved, Scenario
 
 FILLED_MIB = 384
 BUSY = -2
+SYSTEM_RESET = 0x100
+"""The interrupt that an NMI is on Power, as pt_regs.trap names it."""
 ONE_CPU_OFFLINE = "echo 0 >/sys/devices/system/cpu/cpu1/online && nproc"
 CPU_THERE_AGAIN = f"{ONE_CPU_OFFLINE} && echo 1 >/sys/devices/system/cpu/cpu1/online && nproc"
 
@@ -145,7 +149,9 @@ def test_linux_takes_an_nmi_and_calls_the_firmware(three_nmis):
     assert three_nmis.status == 0, three_nmis.stderr
     triggers = [line for line in three_nmis.file("firmware.log").splitlines() if "dump triggered by os-term" in line]
     assert len(triggers) == 3
-    assert "System Reset" in three_nmis.file("console.log")
+    with ElfCore.open(three_nmis.out / "vmcore") as core:
+        traps = [decode_prstatus(n, core.byte_order).registers["trap"] for n in core.notes if n.is_prstatus()]
+    assert SYSTEM_RESET in traps  # Linux took it: it saved that interrupt's registers before it called
 
 
 def test_three_cycles_in_a_row_are_all_proven(three_nmis):
