@@ -23,7 +23,6 @@ _PAGE_BYTES = 0x1000
 _LARGEST_PAGE_BYTES = 0x10000
 """Linux rounds a reserved range to its own pages, and not always outwards: releasing the memory behind a range that
 ends within a 64 KiB page frees that page (fadump_release_reserved_area())."""
-_LINUX_PAGE_BYTES = 0x10000
 _HEADER_BYTES = 0x28
 _MOST_TREE_BYTES = 16 << 20
 _RESERVED_RANGES = "reserved-ranges"
@@ -93,15 +92,9 @@ def place_entry_page(tree: DeviceTree, tokens: Collection[int]) -> tuple[EntryPa
 
 
 def reserve_in_tree(tree: DeviceTree, pages: Range) -> None:
-    """Name a range in the root's ``reserved-ranges`` (pairs of 64-bit address and size).
-
-    It is grown to pages of 64 KiB, the largest that Linux has: when Linux gives preserved memory back it frees
-    a page of which only a part is named (arch/powerpc/kernel/fadump.c, fadump_release_reserved_area()), and RTAS
-    with it.
-    """
-    start, end = pages.start // _LINUX_PAGE_BYTES * _LINUX_PAGE_BYTES, _align_up(pages.end, _LINUX_PAGE_BYTES)
+    """Name a range in the root's ``reserved-ranges`` (pairs of 64-bit address and size)."""
     known = tree.root.properties.get(_RESERVED_RANGES, b"")
-    tree.root.properties[_RESERVED_RANGES] = known + struct.pack(">QQ", start, end - start)
+    tree.root.properties[_RESERVED_RANGES] = known + struct.pack(">QQ", pages.start, pages.size_bytes)
 
 
 def loaded_images(tree: DeviceTree) -> RangeSet:
