@@ -1,5 +1,5 @@
 # make run            one whole cycle: boot, register, crash, dump, save, release, register again
-# make test           every test; the first time it builds a kernel, about ten minutes on two cores
+# make test           every test, about 15 minutes; the first time it builds a kernel, ten minutes more
 # make test-kernels   more kernels, both page sizes, and a newer QEMU; the first time it builds six kernels
 
 MACHINE ?= qemu
