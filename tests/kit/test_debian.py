@@ -137,6 +137,13 @@ def test_a_suite_that_could_not_be_read_is_told_when_the_package_is_missing(arch
         fetch("linux-source-9.9", suites=["trixie", "forky"])
 
 
+def test_a_package_for_all_architectures_is_found_under_any_that_can_be_read(archive, tmp_path):
+    archive.publish("trixie", make_deb(tmp_path, "linux-source-9.9", "9.9.1-1", "all", {}))
+    package = fetch("linux-source-9.9", ["no-such-architecture", "ppc64el"], ["trixie"])
+    assert (package.suite, package.architecture) == ("trixie", "ppc64el")
+    assert fetch("linux-source-9.9", ["no-such-architecture", "ppc64el"], ["trixie"]) == package
+
+
 def test_an_archive_that_is_not_there_is_told(archive):
     with pytest.raises(SetupError, match=r"reading Debian trixie's package list for ppc64el from file:.* failed"):
         fetch("busybox-static", suites=["trixie"])
@@ -221,4 +228,4 @@ def test_package_names_are_those_of_real_packages(archive, tmp_path):
     archive.publish(
         "sid", *(make_deb(tmp_path, f"linux-source-{series}", "1", "all", {}) for series in ("6.12", "9.9"))
     )
-    assert debian.package_names("linux-source-", "sid") == ["linux-source-6.12", "linux-source-9.9"]
+    assert debian.package_names("linux-source-", "sid", "ppc64el") == ["linux-source-6.12", "linux-source-9.9"]

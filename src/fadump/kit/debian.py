@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -49,21 +50,32 @@ class DebianPackage:
     path: Path
 
 
-def fetch(name: str, architecture: str = ARCHITECTURE, suites: Sequence[str] = SUITES) -> DebianPackage:
+def native_architecture() -> str:
+    """Debian's name for this machine's own, such as "amd64".
+
+    :raises SetupError: this machine has no dpkg.
+    """
+    require("fetching from Debian", {"dpkg": "dpkg"})
+    shown = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=False)
+    return shown.stdout.strip()
+
+
+def fetch(name: str, architectures: Sequence[str] = (ARCHITECTURE,), suites: Sequence[str] = SUITES) -> DebianPackage:
     """The package from the first of ``suites`` that has it; the cache's copy, without any network, if there is one.
 
-    A package for all architectures is found under any of them.
+    A package for all architectures is found under any of them: ask for several, as a mirror's list for one may be
+    out of step when its list for another isn't.
 
     :raises PackageMissingError: no suite has it.
     :raises SetupError: there is no apt or no mirror, the mirror can't be reached, or a signature is wrong.
     """
-    if cached := _cached(name, architecture, suites):
+    if cached := _cached(name, architectures, suites):
         return cached
     require(f"fetching {name} from Debian", _TOOLS)
     with lock("apt", say_waiting("fetching packages")):
-        if cached := _cached(name, architecture, suites):
+        if cached := _cached(name, architectures, suites):
             return cached
-        apt, size_bytes = _first_with(name, architecture, suites)
+        apt, size_bytes = _first_with(name, architectures, suites)
         return apt.download(name, size_bytes)
 
 
@@ -77,11 +89,11 @@ def fetch_with_dependencies(name: str, architecture: str, suites: Sequence[str])
     """
     require(f"fetching {name} from Debian", _TOOLS)
     with lock("apt", say_waiting("fetching packages")):
-        apt, _size_bytes = _first_with(name, architecture, suites)
+        apt, _size_bytes = _first_with(name, [architecture], suites)
         return apt.download_with_dependencies(name)
 
 
-def package_names(prefix: str, suite: str, architecture: str = ARCHITECTURE) -> list[str]:
+def package_names(prefix: str, suite: str, architecture: str) -> list[str]:
     """Every package of a suite whose name begins so; the mirror is asked every time.
 
     :raises SetupError: there is no apt or no mirror, the mirror can't be reached, or a signature is wrong.
@@ -93,11 +105,11 @@ def package_names(prefix: str, suite: str, architecture: str = ARCHITECTURE) -> 
         return apt.names(prefix)
 
 
-def _first_with(name: str, architecture: str, suites: Sequence[str]) -> tuple["_PrivateApt", int]:
+def _first_with(name: str, architectures: Sequence[str], suites: Sequence[str]) -> tuple["_PrivateApt", int]:
     """The apt of the first suite that has the package, and its size in bytes."""
     source = find_debian_source()
     unreadable: list[SetupError] = []
-    for suite in suites:
+    for suite, architecture in product(suites, architectures):
         apt = _PrivateApt(source, suite, architecture)
         try:
             apt.update()
@@ -106,10 +118,10 @@ def _first_with(name: str, architecture: str, suites: Sequence[str]) -> tuple["_
             continue
         if size_bytes := apt.size_bytes_of(name):
             return apt, size_bytes
-    if len(unreadable) == len(suites):
+    if len(unreadable) == len(suites) * len(architectures):
         raise unreadable[0]
     raise PackageMissingError(
-        f"{source.uri} has no {name} for {architecture} in the main part of {' or '.join(suites)}"
+        f"{source.uri} has no {name} for {' or '.join(architectures)} in the main part of {' or '.join(suites)}"
         + (f", and not all of them could be read ({unreadable[0]})" if unreadable else "")
     )
 
@@ -123,8 +135,8 @@ def unpack(package: DebianPackage, directory: Path) -> None:
     run(command, what=f"unpacking {package.path.name}", log=log_path("unpack"))
 
 
-def _cached(name: str, architecture: str, suites: Sequence[str]) -> DebianPackage | None:
-    for suite in suites:
+def _cached(name: str, architectures: Sequence[str], suites: Sequence[str]) -> DebianPackage | None:
+    for suite, architecture in product(suites, architectures):
         for path in (_packages_directory(suite, architecture) / name).glob("*.deb"):
             return DebianPackage(name, _version_in(path), suite, architecture, path)
     return None

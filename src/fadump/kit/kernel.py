@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fadump.errors import SetupError
 from fadump.kit.cache import cache_directory, lock, new_entry, say_waiting
-from fadump.kit.debian import fetch, package_names
+from fadump.kit.debian import ARCHITECTURE, fetch, native_architecture, package_names
 from fadump.kit.kernel_build import (
     BUILD_RECIPE,
     BUILD_TOOLS,
@@ -91,7 +91,7 @@ def newest_series() -> str:
 
     :raises SetupError: there is no apt or no mirror, or it has none.
     """
-    names = package_names("linux-source-", _NEWEST_SUITE)
+    names = package_names("linux-source-", _NEWEST_SUITE, native_architecture())
     series = [match[1] for name in names if (match := _SOURCE_PACKAGE.fullmatch(name))]
     if not series:
         raise SetupError(f"Debian {_NEWEST_SUITE} has no package linux-source-X.Y: give --version {DEFAULT_SERIES}")
@@ -113,7 +113,7 @@ def build_kernel(series: str = DEFAULT_SERIES, page_size: str = DEFAULT_PAGE_SIZ
     with lock(directory.name, say_waiting(f"building Linux {series} with {page_size} pages")):
         if kernel := find_kernel(series, page_size):
             return kernel
-        source = fetch(f"linux-source-{series}")
+        source = fetch(f"linux-source-{series}", [native_architecture(), ARCHITECTURE])
         with new_entry(directory) as entry:
             facts = build_into(entry, source, series, page_size)
             _write_facts(entry, facts, series, page_size)

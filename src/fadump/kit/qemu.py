@@ -22,8 +22,7 @@ from pathlib import Path
 
 from fadump.errors import SetupError
 from fadump.kit.cache import cache_directory, lock, new_entry, say_waiting, scratch_directory
-from fadump.kit.debian import DebianPackage, fetch_with_dependencies, unpack
-from fadump.kit.packages import require
+from fadump.kit.debian import DebianPackage, fetch_with_dependencies, native_architecture, unpack
 from fadump.progress import Progress
 
 SUITES = ("forky", "sid")
@@ -76,7 +75,7 @@ def find_qemu(suites: Sequence[str] = SUITES) -> Qemu | None:
 
     :raises SetupError: the cache's entry is damaged, or this machine has no dpkg.
     """
-    architecture = _architecture()
+    architecture = native_architecture()
     directories = [_entry(suite, architecture) for suite in suites]
     return next((_load(directory) for directory in directories if directory.exists()), None)
 
@@ -86,13 +85,12 @@ def fetch_qemu(suites: Sequence[str] = SUITES) -> Qemu:
 
     :raises SetupError: there is no apt or no mirror, it can't be reached, no suite has a QEMU, or it doesn't run here.
     """
-    require("fetching a newer QEMU", {"dpkg": "dpkg"})
     if qemu := find_qemu(suites):
         return qemu
     with lock("qemu", say_waiting("fetching a newer QEMU")):
         if qemu := find_qemu(suites):
             return qemu
-        packages = fetch_with_dependencies(_PACKAGE, _architecture(), suites)
+        packages = fetch_with_dependencies(_PACKAGE, native_architecture(), suites)
         directory = _entry(packages[0].suite, packages[0].architecture)
         with (
             new_entry(directory) as entry,
@@ -191,8 +189,3 @@ def _load(directory: Path) -> Qemu:
 
 def _entry(suite: str, architecture: str) -> Path:
     return cache_directory() / "qemu" / f"qemu-{suite}-{architecture}-{_RECIPE}"
-
-
-def _architecture() -> str:
-    shown = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=False)
-    return shown.stdout.strip()
