@@ -15,7 +15,7 @@ from benchmarks.guest import guest_memory, populate
 from benchmarks.report import MIB, RUNS, median, parser, show, timed
 from fadump.abi.pseries import rtas
 from fadump.abi.pseries.dump_structure import REQUEST_COPY, DumpStructure, Section, SectionError, SectionType
-from fadump.abi.pseries.register_save_area import CpuRegisters
+from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError
 from fadump.firmware.core import FirmwareCall, Trigger, TriggerKind
 from fadump.firmware.pseries import PseriesFirmware

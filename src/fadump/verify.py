@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from fadump.abi.linux import crash_info
-from fadump.abi.pseries.register_save_area import CpuRegisters
+from fadump.abi.registers import CpuRegisters
 from fadump.errors import MachineError
 from fadump.firmware.core import PreservedDump
 from fadump.firmware.pseries.tree import copies_end

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from fadump.abi.pseries.dump_structure import REQUEST_COPY, DumpStructure, Section, SectionError, SectionType
-from fadump.abi.pseries.register_save_area import CpuRegisters, area_bytes
+from fadump.abi.pseries.register_save_area import area_bytes
 from fadump.abi.pseries.rtas import DumpCommand
+from fadump.abi.registers import CpuRegisters
 from fadump.firmware.core import FirmwareCall, Outcome, State, Trigger, TriggerKind
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_strings

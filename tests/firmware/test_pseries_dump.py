@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from fadump.abi.pseries.dump_structure import DumpStatus, DumpStructure, SectionError, SectionType
-from fadump.abi.pseries.register_save_area import CpuRegisters, decode
+from fadump.abi.pseries.register_save_area import decode
+from fadump.abi.registers import CpuRegisters
 from fadump.firmware.core import PreservedRegion, State
 from fadump.firmware.pseries.dump import take_dump
 from fadump.memory.ranges import Range, RangeSet

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.abi.pseries.register_save_area import CpuRegisters
+from fadump.abi.registers import CpuRegisters
 from fadump.errors import FormatError
 from fadump.memory.guest import Segment
 from fadump.memory.ranges import Range, RangeSet

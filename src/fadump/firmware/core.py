@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from fadump.abi.pseries.register_save_area import CpuRegisters
+from fadump.abi.registers import CpuRegisters
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import RangeSet
@@ -51,9 +51,9 @@ class TriggerKind(Enum):
 class FirmwareCall:
     """One call as the guest made it; nothing in it is trusted.
 
-    ``cpu_id`` is Linux's logical CPU number, ``args`` are unsigned (32 bits each on pseries, 64 on
-    powernv), ``returns`` counts the results that the guest has room for (pseries' nret, status
-    included), ``answer_address`` is the guest-physical address of the first of them (0 on powernv,
+    ``cpu_id`` is the platform's name of the CPU, as in :class:`.CpuRegisters`; ``args`` are unsigned (32 bits
+    each on pseries, 64 on powernv), ``returns`` counts the results that the guest has room for (pseries' nret,
+    status included), ``answer_address`` is the guest-physical address of the first of them (0 on powernv,
     where the answer is in a register).
     """
 
@@ -68,11 +68,14 @@ class FirmwareCall:
 class Answer:
     """The guest gets ``status`` (signed) and ``outputs``, and runs on.
 
+    ``writes`` are (guest-physical address, bytes): what the machine puts where a pointer among the arguments
+    says. The firmware has checked that all of it is RAM.
     ``reason`` is for people who read a log: why a call was refused, in words, empty if it wasn't.
     """
 
     status: int
     outputs: tuple[int, ...] = ()
+    writes: tuple[tuple[int, bytes], ...] = ()
     reason: str = field(default="", compare=False)
 
 
@@ -86,7 +89,7 @@ class Trigger:
     """The guest has crashed: stop it, preserve, reset with memory kept.
 
     ``message`` is the guest's own text, shortened and made printable, empty if it gave none;
-    ``crashing_cpu`` is Linux's logical CPU number, None where no CPU is known to have crashed.
+    ``crashing_cpu`` is the platform's name of the CPU, None where no CPU is known to have crashed.
     """
 
     kind: TriggerKind

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fadump.abi.pseries.register_save_area import CpuRegisters
+from fadump.abi.registers import CpuRegisters
 from fadump.firmware.core import Answer, FirmwareCall, PassThrough
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from fadump.abi.pseries.register_save_area import CpuRegisters
+from fadump.abi.registers import CpuRegisters
 from fadump.errors import FormatError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.crash_image import CrashImage

@@ -15,7 +15,7 @@ from itertools import pairwise
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-from fadump.abi.pseries.register_save_area import CpuRegisters
+from fadump.abi.registers import CpuRegisters
 from fadump.errors import AddressError, SetupError
 from fadump.memory.guest import Segment
 from fadump.memory.ranges import Range, RangeSet

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.abi.pseries.register_save_area import CpuRegisters, area_bytes, decode, encode
+from fadump.abi.pseries.register_save_area import area_bytes, decode, encode
+from fadump.abi.registers import CpuRegisters
 from fadump.errors import FormatError
 
 names = st.from_regex(r"[A-Z][A-Z0-9]{0,6}", fullmatch=True).filter(lambda n: n not in ("CPUSTRT", "CPUEND"))

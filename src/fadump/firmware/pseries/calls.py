@@ -22,8 +22,8 @@ from collections.abc import Mapping, Sequence
 
 from fadump.abi.pseries import register_names, register_save_area
 from fadump.abi.pseries.dump_structure import DumpStructure, SectionType
-from fadump.abi.pseries.register_save_area import CpuRegisters
 from fadump.abi.pseries.rtas import DumpCommand, RtasStatus
+from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError
 from fadump.firmware.core import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, State, Trigger, TriggerKind
 from fadump.firmware.pseries.dump import take_dump

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from fadump.abi.pseries import rtas
 from fadump.abi.pseries.dump_structure import DumpStructure
-from fadump.abi.pseries.register_save_area import CpuRegisters
 from fadump.abi.pseries.rtas import DumpCommand
+from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError
 from fadump.firmware.core import FirmwareCall, PassThrough, PreservedDump, State, Trigger, TriggerKind, Watched
 from fadump.firmware.pseries.dump import describe_dump

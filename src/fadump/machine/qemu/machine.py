@@ -13,8 +13,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
-from fadump.abi.pseries.register_save_area import CpuRegisters
 from fadump.abi.pseries.rtas import BLOCK_BYTES, RtasArguments, encode_answer
+from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError, MachineError
 from fadump.firmware.core import Answer, FirmwareCall, PassThrough
 from fadump.machine.core import Crash, Event, GuestReport, GuestReset, Handover, Request, Stopped

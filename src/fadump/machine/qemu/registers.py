@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
-from fadump.abi.pseries.register_save_area import CpuRegisters
+from fadump.abi.registers import CpuRegisters
 from fadump.errors import MachineError
 from fadump.machine.qemu.gdb import GdbClient
 from fadump.machine.qemu.register_sources import SOURCES, Missing, Printed, Shown, Source, Special, Stub
