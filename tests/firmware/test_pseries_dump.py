@@ -60,6 +60,7 @@ def test_linux_finds_every_section_whole(memory):
         copied_bytes=BOOT_MEMORY.size_bytes,
         destination=BOOT_COPY.destination,
         error_flags=0,
+        name="copy of boot memory",
     )
 
 

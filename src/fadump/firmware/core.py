@@ -114,8 +114,9 @@ Outcome = Answer | PassThrough | Trigger | Watched
 class PreservedRegion:
     """One section or range as the firmware left it: guest-physical addresses, lengths in bytes.
 
-    ``type`` and ``error_flags`` are the platform's own numbers. ``copied_bytes`` equals
-    ``requested_bytes`` unless ``error_flags`` says why not, or the region wasn't asked for.
+    ``type`` and ``error_flags`` are the platform's own numbers, ``name`` says for people what is at the
+    destination. ``copied_bytes`` equals ``requested_bytes`` unless ``error_flags`` says why not, or the region
+    wasn't asked for.
     """
 
     type: int
@@ -124,6 +125,7 @@ class PreservedRegion:
     copied_bytes: int
     destination: int
     error_flags: int
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +135,15 @@ class PreservedDump:
     ``structure`` is what the platform hands to the capture kernel, byte for byte. ``boot_memory`` are
     the sources that were copied aside; the capture kernel may use that memory, and no other.
     ``keep`` is RAM above boot memory top, and every destination: the machine keeps every byte of it
-    over every reset until the dump is invalidated.
+    over every reset until the dump is invalidated. ``crash_info`` is where the crashed kernel has its
+    crash-info header, None if it has not said so.
     """
 
     regions: tuple[PreservedRegion, ...]
     structure: bytes
     boot_memory: RangeSet
     keep: RangeSet
+    crash_info: int | None = None
 
 
 class Firmware(Protocol):

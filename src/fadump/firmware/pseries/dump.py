@@ -26,6 +26,12 @@ from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import RangeSet
 
 _NO_ERROR = SectionError(0)
+_NAMES: dict[int, str] = {
+    SectionType.CPU_STATE: "CPU state",
+    SectionType.HPTE: "hash page table",
+    SectionType.REAL_MODE_REGION: "copy of boot memory",
+    SectionType.PARAMETER_AREA: "command line for the capture kernel, kept in place",
+}
 _COPY_ERRORS = {
     None: _NO_ERROR,
     CopyFault.SOURCE: SectionError.INVALID_SOURCE,
@@ -60,7 +66,19 @@ def describe_dump(structure: DumpStructure, ram: RangeSet) -> PreservedDump:
         structure=structure.encode(),
         boot_memory=boot_memory,
         keep=kept_ranges(ram, boot_memory, map(destination_range, preserved)),
+        crash_info=_copies_end(structure),
     )
+
+
+def _copies_end(structure: DumpStructure) -> int | None:
+    """Behind the copies of boot memory, where Linux has its crash-info header; None if none were asked for.
+
+    See Linux's rtas_fadump_update_config(). The copies lie end to end, in the order of their sources.
+    """
+    copies = [section for section in structure.sections if section.type == SectionType.REAL_MODE_REGION]
+    if not copies:
+        return None
+    return min(copy.destination for copy in copies) + sum(copy.requested_bytes for copy in copies)
 
 
 def _processed(section: Section, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> Section:
@@ -99,4 +117,5 @@ def _region(section: Section) -> PreservedRegion:
         copied_bytes=section.copied_bytes,
         destination=section.destination,
         error_flags=section.error_flags,
+        name=_NAMES.get(section.type, f"section type {section.type:#x}"),
     )

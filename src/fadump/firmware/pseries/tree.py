@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fadump.abi.pseries import rtas
-from fadump.abi.pseries.dump_structure import VERSION, SectionType
+from fadump.abi.pseries.dump_structure import VERSION
 from fadump.errors import FadumpError
 from fadump.firmware.core import PreservedDump
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells
@@ -67,17 +67,6 @@ def find_platform(tree: DeviceTree) -> Platform:
     )
 
 
-def copies_end(dump: PreservedDump) -> int | None:
-    """Behind the copies of boot memory, where Linux has its crash-info header; None if no boot memory was asked for.
-
-    See rtas_fadump_update_config(). The copies lie end to end, in the order of their sources.
-    """
-    copies = [region for region in dump.regions if region.type == SectionType.REAL_MODE_REGION]
-    if not copies:
-        return None
-    return min(copy.destination for copy in copies) + sum(copy.requested_bytes for copy in copies)
-
-
 def write_properties(
     tree: DeviceTree, platform: Platform, offered: Mapping[int, int], dump: PreservedDump | None
 ) -> None:
@@ -99,10 +88,9 @@ def write_properties(
         properties.pop(rtas.KERNEL_DUMP, None)
         return
     properties[rtas.KERNEL_DUMP] = dump.structure
-    header = copies_end(dump)
-    if header is not None:
+    if dump.crash_info is not None:
         known = tree.root.properties.get(_RESERVED_RANGES, b"")
-        page = struct.pack(">QQ", header // _LINUX_PAGE_BYTES * _LINUX_PAGE_BYTES, _LINUX_PAGE_BYTES)
+        page = struct.pack(">QQ", dump.crash_info // _LINUX_PAGE_BYTES * _LINUX_PAGE_BYTES, _LINUX_PAGE_BYTES)
         tree.root.properties[_RESERVED_RANGES] = known + page
 
 

@@ -1,0 +1,165 @@
+"""The device tree at a handover: what the firmware learns from it, and what it tells the kernel in it.
+
+Step "handover" of docs/architecture.md. Specification: skiboot, doc/device-tree/ibm,opal/dump.rst, and
+core/opal-dump.c, opal_mpipl_reserve_mem(), for what is reserved. Its readers: Linux
+arch/powerpc/platforms/powernv/opal-fadump.c, opal_fadump_dt_scan(), and arch/powerpc/kernel/prom.c,
+early_reserve_mem_dt().
+
+The firmware needs memory of its own for what it leaves the capture kernel: metadata, CPU data, a copy of OPAL's memory.
+skiboot takes it right behind itself. Here skiboot knows nothing of it, so it lies as high as there is room
+in the RAM that OPAL is in, and the root's ``reserved-ranges`` name it at every handover, from the first on: a
+kernel that has used that memory would lose it when it crashes.
+
+Linux's page with the crash-info header needs no such care, unlike on pseries: the kernel's metadata follow it within
+the reserved area, whose last, partial page is all that Linux frees too much.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from fadump.abi.powernv import cpu_data, hdat
+from fadump.errors import FadumpError
+from fadump.firmware.core import PreservedDump
+from fadump.memory.devicetree import DeviceTree, Node, encode_strings
+from fadump.memory.ranges import Range, RangeSet
+
+_RESERVED_RANGES = "reserved-ranges"
+_LINUX_PAGE_BYTES = 0x10000  # the largest that Linux has
+_PAIR = struct.Struct(">QQ")
+_LOAD_AREAS = (
+    (hdat.KERNEL_LOAD_BASE, hdat.KERNEL_LOAD_BYTES),
+    (hdat.INITRAMFS_LOAD_BASE, hdat.INITRAMFS_LOAD_BYTES),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What the firmware has to know of its machine; the same on every boot.
+
+    ``opal`` is OPAL's memory. ``metadata``, ``cpu_data`` and ``opal_copy`` are the firmware's own areas: whole
+    pages, one behind the other. ``pirs`` names every thread of the machine, ascending.
+    """
+
+    opal: Range
+    metadata: Range
+    cpu_data: Range
+    opal_copy: Range
+    pirs: tuple[int, ...]
+
+    @property
+    def areas(self) -> Range:
+        """All of the firmware's own areas."""
+        return Range(self.metadata.start, self.opal_copy.end)
+
+
+def find_platform(tree: DeviceTree) -> Platform:
+    """What a tree that the platform's boot firmware made says about the machine, and the place for our areas.
+
+    :raises FadumpError: no OPAL or no CPUs in it, or no memory that has room.
+    """
+    pirs = _pirs(tree)
+    opal = _opal_memory(_opal(tree), pirs[-1])
+    metadata_bytes = _LINUX_PAGE_BYTES
+    cpu_data_bytes = _whole_pages(len(pirs) * cpu_data.THREAD_BYTES)
+    opal_bytes = _whole_pages(opal.size_bytes)
+    start = _highest_place(tree, opal, metadata_bytes + cpu_data_bytes + opal_bytes)
+    metadata = Range.sized(start, metadata_bytes)
+    registers = Range.sized(metadata.end, cpu_data_bytes)
+    return Platform(opal, metadata, registers, Range.sized(registers.end, opal_bytes), pirs)
+
+
+def write_properties(tree: DeviceTree, platform: Platform, dump: PreservedDump | None) -> None:
+    """Say that MPIPL is there and, if there is a ``dump``, that this is the boot after it; reserve our areas.
+
+    :raises FadumpError: no OPAL in the tree.
+    """
+    opal = _opal(tree)
+    node = opal.child("dump")
+    if node is None:
+        node = Node("dump")
+        opal.children.append(node)
+    node.properties["compatible"] = encode_strings("ibm,opal-dump")
+    node.properties["fw-load-area"] = b"".join(_PAIR.pack(*area) for area in _LOAD_AREAS)
+    node.properties.pop("mpipl-boot", None)
+    if dump is not None:
+        node.properties["mpipl-boot"] = b""
+    known = tree.root.properties.get(_RESERVED_RANGES, b"")
+    tree.root.properties[_RESERVED_RANGES] = known + _PAIR.pack(platform.areas.start, platform.areas.size_bytes)
+
+
+def _opal(tree: DeviceTree) -> Node:
+    node = tree.find("/ibm,opal")
+    if node is None:
+        raise FadumpError("the device tree has no /ibm,opal: FADump on powernv is a service of OPAL")
+    return node
+
+
+def _opal_memory(opal: Node, highest_pir: int) -> Range:
+    """From skiboot's base to the end of its CPUs' stacks."""
+    base, size_bytes = _number(opal, "opal-base-address"), _number(opal, "opal-runtime-size")
+    if base is None:
+        base = hdat.SKIBOOT_BASE
+    if size_bytes is None:
+        size_bytes = hdat.SKIBOOT_BYTES + (highest_pir + 1) * hdat.STACK_BYTES
+    return Range.sized(base, size_bytes)
+
+
+def _highest_place(tree: DeviceTree, opal: Range, size_bytes: int) -> int:
+    """Where whole pages of ``size_bytes`` fit, behind OPAL in the RAM that it is in, as high as can be."""
+    ram = next((extent for extent in _ram(tree) if extent.contains(opal)), None)
+    if ram is None:
+        raise FadumpError(f"OPAL's memory {opal} is in no memory node of the device tree")
+    free = RangeSet([Range(opal.end, ram.end)]) - _reserved(tree)
+    for extent in reversed(list(free)):
+        start = (extent.end - size_bytes) // _LINUX_PAGE_BYTES * _LINUX_PAGE_BYTES
+        if start >= extent.start:
+            return start
+    raise FadumpError(f"no {size_bytes:#x} bytes are free above OPAL's memory {opal}: give the machine more memory")
+
+
+def _ram(tree: DeviceTree) -> RangeSet:
+    nodes = [node for node in tree.root.children if node.properties.get("device_type") == b"memory\0"]
+    return RangeSet(extent for node in nodes for extent in _pairs(node, "reg"))
+
+
+def _reserved(tree: DeviceTree) -> RangeSet:
+    """Memory that somebody uses, or has said to use: this boot's initrd too."""
+    ranges = [*tree.reservations, *_pairs(tree.root, _RESERVED_RANGES)]
+    for node in _children(tree, "/reserved-memory"):
+        ranges += _pairs(node, "reg")
+    chosen = tree.find("/chosen")
+    if chosen is not None:
+        start, end = _number(chosen, "linux,initrd-start"), _number(chosen, "linux,initrd-end")
+        if start is not None and end is not None and start < end:
+            ranges.append(Range(start, end))
+    return RangeSet(ranges)
+
+
+def _pirs(tree: DeviceTree) -> tuple[int, ...]:
+    """skiboot names threads by their PIR."""
+    cpus = [node for node in _children(tree, "/cpus") if node.properties.get("device_type") == b"cpu\0"]
+    pirs = sorted({pir for cpu in cpus for pir in cpu.cells("ibm,ppc-interrupt-server#s")})
+    if not pirs:
+        raise FadumpError("the device tree has no CPU under /cpus: their number sizes the firmware's CPU data")
+    return tuple(pirs)
+
+
+def _children(tree: DeviceTree, path: str) -> list[Node]:
+    node = tree.find(path)
+    return [] if node is None else node.children
+
+
+def _pairs(node: Node, name: str) -> list[Range]:
+    """A property of 64-bit addresses and sizes, which is what skiboot has everywhere; half a pair is left out."""
+    value = node.properties.get(name, b"")
+    whole = len(value) // _PAIR.size * _PAIR.size
+    return [Range.sized(*pair) for pair in _PAIR.iter_unpack(value[:whole])]
+
+
+def _number(node: Node, name: str) -> int | None:
+    value = node.properties.get(name)
+    return None if value is None else int.from_bytes(value, "big")
+
+
+def _whole_pages(size_bytes: int) -> int:
+    return -(-size_bytes // _LINUX_PAGE_BYTES) * _LINUX_PAGE_BYTES
