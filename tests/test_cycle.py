@@ -236,7 +236,7 @@ class Onlooker:
 
     crashes = 0
 
-    def crashed(self, segments, cpus, crashing_cpu):
+    def crashed(self, machine, cpus, crashing_cpu):
         self.crashes += 1
 
 

@@ -1,14 +1,17 @@
 """What ``fadump run`` refuses before anything is started, and how it says so."""
 
 import json
+import shutil
 
 import pytest
 
 from fadump.cli import main
 from fadump.cycle import CrashBy
 from fadump.errors import SetupError
-from fadump.machine.qemu.process import Dimm, Fault
-from fadump.options import MIB, RunOptions, WhoseFirmware, check_options, kernel_command_line
+from fadump.machine.qemu.process import Dimm, Fault, Platform
+from fadump.options import MIB, RunOptions, WhoseFirmware, check_host, check_options, kernel_command_line
+
+POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
 
 
 @pytest.mark.parametrize(
@@ -35,6 +38,12 @@ from fadump.options import MIB, RunOptions, WhoseFirmware, check_options, kernel
             {"firmware": WhoseFirmware.QEMU, "faults": frozenset({Fault.NO_PUT_BACK})},
             "--fault no-put-back is one of our firmware's, which --firmware qemu puts aside",
         ),
+        ({"platform": Platform.POWERNV}, "--platform powernv needs 4 GiB of --memory or more, 2048 MiB is not"),
+        (POWERNV | {"nodes": (2048 * MIB,) * 2}, "--node and --dimm go with --platform pseries"),
+        (POWERNV | {"max_cpus": 4}, "--max-cpus goes with --platform pseries"),
+        (POWERNV | {"cpus": 5}, "--platform powernv has 1 to 4 cores, 5 are asked for"),
+        (POWERNV | {"cpu_model": "POWER8"}, "has --cpu-model POWER9 and POWER10, POWER8 is not one"),
+        (POWERNV | {"firmware": WhoseFirmware.QEMU}, "--firmware qemu goes with --platform pseries"),
         ({"kernel": "/nowhere/vmlinux"}, "/nowhere/vmlinux is not a file"),
     ],
 )
@@ -46,9 +55,25 @@ def test_what_cannot_work_is_refused_with_its_reason(tmp_path, options, sentence
         check_options(RunOptions(out=tmp_path, **options))
 
 
+def test_a_host_without_the_memory_is_told(tmp_path):
+    with pytest.raises(SetupError, match="a guest with 1048576 MiB needs about that and 512 MiB more of"):
+        check_host(RunOptions(tmp_path, memory_bytes=1 << 40))
+
+
+def test_a_disk_without_the_room_is_told_and_nothing_is_made(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=2047 * MIB)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage if path == tmp_path else pytest.fail(f"asked {path}"))
+    with pytest.raises(SetupError, match="and .* has 2047 MiB free: make room there, name another --out"):
+        check_host(RunOptions(tmp_path / "not" / "there", memory_bytes=2048 * MIB))
+    assert not (tmp_path / "not").exists()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=2048 * MIB))
+    check_host(RunOptions(tmp_path, memory_bytes=2048 * MIB))
+
+
 def test_crashkernel_is_ours_only_where_linux_allows_enough_of_it(tmp_path):
     assert "crashkernel=512M" in kernel_command_line(RunOptions(tmp_path, memory_bytes=1280 * MIB))
     assert "crashkernel" not in kernel_command_line(RunOptions(tmp_path, memory_bytes=1024 * MIB))
+    assert "crashkernel" not in kernel_command_line(RunOptions(tmp_path, **POWERNV))
 
 
 def test_the_users_words_come_last(tmp_path):

@@ -6,7 +6,7 @@ It knows neither QEMU nor a model: whatever keeps the contract of :mod:`fadump.m
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -36,9 +36,9 @@ from fadump.machine.core import (
     Request,
     Reregister,
     Save,
+    SaveOpalCore,
     Stopped,
 )
-from fadump.memory.guest import Segment
 
 SILENCE_SECONDS = 300.0
 
@@ -90,8 +90,8 @@ class Observer(Protocol):
 class Inspector(Protocol):
     """Who looks at the machine at its crash, before the firmware touches anything."""
 
-    def crashed(self, segments: Sequence[Segment], cpus: Sequence[CpuRegisters], crashing_cpu: int | None) -> None:
-        """The machine stands still; ``segments`` are its memory."""
+    def crashed(self, machine: Machine, cpus: Sequence[CpuRegisters], crashing_cpu: int | None) -> None:
+        """The machine stands still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +150,11 @@ def run_cycle(
         cycle.go_on_from(before)
 
     cycle.crash(request.crash_by, request.crash_cpu)
-    cycle.check_capture_boot(cycle.expect("hello"))  # on the way: os-term, preserve, reset, handover
+    hello = cycle.expect("hello")  # on the way: the firmware's call, preserve, reset, handover
+    cycle.check_capture_boot(hello)
 
+    if hello.fields.get("opalcore", "absent") != "absent":
+        cycle.ask(SaveOpalCore(), "saved_opalcore")
     cycle.note_vmcore(cycle.ask(Save(), "saving"))
     cycle.reached(Milestone.VMCORE_READY)
     cycle.check_saved(cycle.expect("saved"))
@@ -271,7 +274,7 @@ class Session:
         self.reached(Milestone.CRASH)
         cpus = self._machine.cpus()
         if self._inspector is not None and self._firmware.preserved is None:
-            self._inspector.crashed(self._machine.segments, cpus, trigger.crashing_cpu)
+            self._inspector.crashed(self._machine, cpus, trigger.crashing_cpu)
         return cpus
 
     def _note_dump(self, dump: PreservedDump) -> None:
@@ -319,18 +322,18 @@ class _Cycle(Session):
         self.result.timeline = [before.timeline[0], (Milestone.REGISTERED, before.timeline[-1][1])]
 
     def note_registered(self, registered: GuestReport) -> None:
-        self.result.reserved_bytes = _number(registered, "mem_reserved")
+        self.result.reserved_bytes = registered.number("mem_reserved")
 
     def note_vmcore(self, saving: GuestReport) -> None:
-        self.result.vmcore_bytes = _number(saving, "bytes")
+        self.result.vmcore_bytes = saving.number("bytes")
 
     def note_released(self, released: GuestReport) -> None:
-        self.result.memory_released = _number(released, "bytes")
+        self.result.memory_released = released.number("bytes")
 
     def check_first_boot(self, hello: GuestReport) -> None:
         """A kernel that can't be dumped is told apart before anything crashes."""
         self.result.kernel_release = hello.fields.get("release", "")
-        self.result.cpus = _number(hello, "cpus")
+        self.result.cpus = hello.number("cpus")
         if hello.fields.get("fadump_enabled") == "absent":
             raise MachineError(
                 f"Linux {self.result.kernel_release} has no FADump: it needs a kernel built with CONFIG_FA_DUMP=y"
@@ -349,7 +352,7 @@ class _Cycle(Session):
         raise MachineError("the guest has booted again after the crash without a dump")
 
     def check_saved(self, saved: GuestReport) -> None:
-        if _number(saved, "bytes") != self.result.vmcore_bytes:
+        if saved.number("bytes") != self.result.vmcore_bytes:
             raise MachineError(
                 f"the guest saved {saved.fields['bytes']} bytes of a /proc/vmcore of {self.result.vmcore_bytes}"
             )
@@ -357,17 +360,3 @@ class _Cycle(Session):
     def check_production(self) -> None:
         if self._firmware.state is not State.REGISTERED:
             raise MachineError(f"the guest says registered, the firmware is {self._firmware.state.name.lower()}")
-
-
-def _number(report: GuestReport, key: str) -> int:
-    value: str = _field(report.fields, key, report.step)
-    try:
-        return int(value)
-    except ValueError:
-        raise MachineError(f"the guest reported {report.step} with {key}={value!r}, not a number") from None
-
-
-def _field(fields: Mapping[str, str], key: str, step: str) -> str:
-    if key not in fields:
-        raise MachineError(f"the guest reported {step} without {key}")
-    return fields[key]

@@ -3,6 +3,7 @@
 Everything here is decided before anything is built or started.
 """
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,11 +13,13 @@ from fadump.cycle import CrashBy
 from fadump.errors import SetupError
 from fadump.firmware.pseries.faults import FirmwareFault
 from fadump.kit.initramfs import INIT_PATH
-from fadump.machine.qemu.process import DEFAULT_QEMU, Dimm, Fault
+from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Dimm, Fault, Platform
 
 MIB = 1 << 20
 _LEAST_MEMORY = 1024 * MIB
 _MOST_MEMORY = 16384 * MIB
+_LEAST_POWERNV_MEMORY = 4096 * MIB
+_MOST_POWERNV_CPUS = 4
 _MEMORY_STEP = 256 * MIB
 _MOST_CPUS = 8
 _MOST_CYCLES = 1000
@@ -46,6 +49,7 @@ class RunOptions:
     """
 
     out: Path
+    platform: Platform = Platform.PSERIES
     memory_bytes: int = 2048 * MIB
     nodes: tuple[int, ...] = ()
     dimms: tuple[Dimm, ...] = ()
@@ -83,6 +87,8 @@ def _refusals(options: RunOptions) -> Iterator[str]:
     yield from _memory_refusals(options)
     yield from _cpu_refusals(options)
     yield from _firmware_refusals(options)
+    if options.platform is Platform.POWERNV:
+        yield from _powernv_refusals(options)
     if not 1 <= options.cycles <= _MOST_CYCLES:
         yield f"--cycles must be from 1 to {_MOST_CYCLES}, {options.cycles} is not"
     for path in (options.kernel, options.initrd):
@@ -123,6 +129,21 @@ def _cpu_refusals(options: RunOptions) -> Iterator[str]:
         yield f"--crash-cpu must be a CPU of the guest, 0 to {options.cpus - 1}, {options.crash_cpu} is not"
 
 
+def _powernv_refusals(options: RunOptions) -> Iterator[str]:
+    if not options.memory_bytes >= _LEAST_POWERNV_MEMORY:
+        yield f"--platform powernv needs 4 GiB of --memory or more, {options.memory_bytes / MIB:g} MiB is not"
+    if options.nodes or options.dimms:
+        yield "--node and --dimm go with --platform pseries: powernv's memory is one piece"
+    if options.max_cpus is not None:
+        yield "--max-cpus goes with --platform pseries: powernv has no CPU hotplug"
+    if options.cpus > _MOST_POWERNV_CPUS * options.smt:
+        yield f"--platform powernv has 1 to {_MOST_POWERNV_CPUS} cores, {options.cpus // options.smt} are asked for"
+    if options.cpu_model not in POWERNV_MACHINES:
+        yield f"--platform powernv has --cpu-model {' and '.join(POWERNV_MACHINES)}, {options.cpu_model} is not one"
+    if options.firmware is WhoseFirmware.QEMU:
+        yield "--firmware qemu goes with --platform pseries: QEMU's own MPIPL does not come to its end"
+
+
 def _firmware_refusals(options: RunOptions) -> Iterator[str]:
     if options.firmware is WhoseFirmware.OURS:
         return
@@ -133,22 +154,31 @@ def _firmware_refusals(options: RunOptions) -> Iterator[str]:
 
 
 def check_host(options: RunOptions) -> None:
-    """The capture boot reads all of RAM, so all of it comes to be; a copy of what had been written is kept.
+    """The capture boot reads all of RAM, so all of it comes to be; a copy of what had been written is kept; and a
+    dump is about as large.
 
-    :raises SetupError: the host has less than that.
+    :raises SetupError: the host has less memory or disk than that.
     """
+    guest = f"a guest with {options.all_memory_bytes / MIB:.0f} MiB"
     meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     available_bytes = int(meminfo["MemAvailable"].split()[0]) * 1024
     if available_bytes < options.all_memory_bytes + _KEPT_BYTES:
         raise SetupError(
-            f"a guest with {options.all_memory_bytes / MIB:g} MiB needs about that and {_KEPT_BYTES / MIB:g} MiB more "
+            f"{guest} needs about that and {_KEPT_BYTES / MIB:g} MiB more "
             f"of this machine, which has {available_bytes / MIB:.0f} MiB available: give less --memory"
+        )
+    directory = next(path for path in (options.out, *options.out.absolute().parents) if path.is_dir())
+    free_bytes = shutil.disk_usage(directory).free
+    if free_bytes < options.all_memory_bytes:
+        raise SetupError(
+            f"the dump of {guest} may be as large, and {directory} has {free_bytes / MIB:.0f} MiB free: make room "
+            "there, name another --out, or give less --memory"
         )
 
 
 def kernel_command_line(options: RunOptions) -> str:
     """What the machine needs, then what the user adds: of two, Linux takes the later."""
     words = ["console=hvc0", f"rdinit={INIT_PATH}", "panic=5", "fadump=on"]
-    if options.all_memory_bytes >= _LEAST_CRASHKERNEL_MEMORY:
+    if options.platform is Platform.PSERIES and options.all_memory_bytes >= _LEAST_CRASHKERNEL_MEMORY:
         words.append(_CRASHKERNEL)
     return " ".join([*words, options.cmdline]).strip()

@@ -1,4 +1,4 @@
-"""The files of a run: ``vmcore``, ``console.log``, ``firmware.log``, ``timeline.json``.
+"""The files of a run: ``vmcore``, ``console.log``, ``firmware.log``, ``timeline.json``, on powernv ``opalcore``.
 
 A dump holds secrets, so every file is created 0600. A dump is called ``vmcore.incomplete`` until all of it is
 on the disk; only then does it get its name.
@@ -12,11 +12,12 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from fadump.cycle import Milestone, Observer
-from fadump.errors import SetupError
+from fadump.errors import MachineError, SetupError
 from fadump.firmware.core import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger, Watched
 from fadump.machine.core import GuestReport
 
 _PRIVATE = 0o600
+_OPALCORE = "opalcore"
 
 
 class OutputDirectory:
@@ -43,6 +44,7 @@ class OutputDirectory:
         except BlockingIOError:
             os.close(self.vmcore_fd)
             raise SetupError(f"another run is writing to {self._path}: wait for it, or name another --out") from None
+        (self._path / _OPALCORE).unlink(missing_ok=True)  # an earlier run's
         os.ftruncate(self.vmcore_fd, 0)
         os.ftruncate(self.vmcore_fd, self._vmcore_room_bytes)
         self.console_log: BinaryIO = self._create("console.log")
@@ -63,6 +65,12 @@ class OutputDirectory:
         """The guest's disk, which begins with the dump once it is saved."""
         return self._incomplete
 
+    @property
+    def opalcore(self) -> Path | None:
+        """OPAL's core, once it is saved."""
+        path = self._path / _OPALCORE
+        return path if path.exists() else None
+
     def watch(self, observer: Observer) -> Observer:
         """An observer that writes the logs and tells this one too."""
         return _Recorder(self, observer)
@@ -81,6 +89,16 @@ class OutputDirectory:
     def note_vmcore_bytes(self, size_bytes: int) -> None:
         """So many bytes of the disk are the dump."""
         self._vmcore_bytes = size_bytes
+
+    def take_opalcore(self, offset: int, size_bytes: int) -> None:
+        """Copy OPAL's core, which the guest has put there on the disk, to a file of its own."""
+        with self._create(_OPALCORE) as file:
+            while size_bytes and (copied_bytes := os.sendfile(file.fileno(), self.vmcore_fd, offset, size_bytes)):
+                offset += copied_bytes
+                size_bytes -= copied_bytes
+            os.fsync(file.fileno())
+        if size_bytes:
+            raise MachineError(f"the guest says that OPAL's core ends {size_bytes:#x} bytes behind its disk's end")
 
     def publish_saved(self) -> Path | None:
         """Cut the disk to the dump, make it durable, and give it its name; None if no dump was saved.
@@ -136,7 +154,9 @@ class _Recorder:
 
     def report(self, report: GuestReport) -> None:
         if report.step == "saved":
-            self._output.note_vmcore_bytes(int(report.fields["bytes"]))
+            self._output.note_vmcore_bytes(report.number("bytes"))
+        elif report.step == "saved_opalcore":
+            self._output.take_opalcore(report.number("offset"), report.number("bytes"))
         self._observer.report(report)
 
 

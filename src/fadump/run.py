@@ -9,13 +9,14 @@ from pathlib import Path
 
 from fadump.cycle import CycleRequest, CycleResult, Observer, run_cycle
 from fadump.firmware.core import Firmware, PreservedDump
+from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware, WatchedFirmware
 from fadump.firmware.pseries.faults import FORCED_STATUSES, FirmwareFault
 from fadump.kit import initramfs, kernel, packages
 from fadump.kit.qemu import fetch_qemu
 from fadump.machine.core import Machine
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import DEFAULT_QEMU, Fault, QemuConfig
+from fadump.machine.qemu.process import DEFAULT_QEMU, Fault, Platform, QemuConfig
 from fadump.options import (
     NEWEST_QEMU,
     RunOptions,
@@ -27,8 +28,8 @@ from fadump.options import (
 from fadump.output import OutputDirectory
 from fadump.verify import Verdict, Verifier
 
-_DISK_SLACK_BYTES = 64 << 20
-"""ELF headers and notes of /proc/vmcore, which is otherwise no larger than RAM."""
+_DISK_SLACK_BYTES = 128 << 20
+"""ELF headers and notes of /proc/vmcore, which is otherwise no larger than RAM; and OPAL's core at the disk's end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ def run(options: RunOptions, observer: Observer) -> RunResult:
         kernel=bootable,
         initrd=initramfs.build_initramfs(options.initrd),
         cmdline=kernel_command_line(options),
+        platform=options.platform,
         cpus=options.cpus,
         smt=options.smt,
         max_cpus=options.max_cpus,
@@ -103,7 +105,7 @@ def _run_cycles(
         if options.verify:
             with Verifier() as verifier:
                 result = run_cycle(machine, firmware, request, observer, verifier, before)
-                done.append(JudgedCycle(result, verifier.judge(output.vmcore_on_disk, _dump(result))))
+                done.append(JudgedCycle(result, verifier.judge(output.vmcore_on_disk, _dump(result), output.opalcore)))
         else:
             done.append(JudgedCycle(run_cycle(machine, firmware, request, observer, before=before), None))
     return done
@@ -112,6 +114,8 @@ def _run_cycles(
 def _firmware(options: RunOptions) -> Firmware:
     if options.firmware is WhoseFirmware.QEMU:
         return WatchedFirmware()
+    if options.platform is Platform.POWERNV:
+        return PowernvFirmware()
     firmware = PseriesFirmware()
     for fault in sorted(options.faults):
         if isinstance(fault, FirmwareFault):

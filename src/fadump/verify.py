@@ -13,10 +13,10 @@ from fadump.abi.linux import crash_info
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import MachineError
 from fadump.firmware.core import PreservedDump
-from fadump.firmware.pseries.tree import copies_end
-from fadump.memory.guest import Segment
+from fadump.machine.core import FirmwareMemory, Machine
+from fadump.memory.ranges import RangeSet
 from fadump.progress import Progress
-from fadump.vmcore.compare import Comparison, compare, compare_cpus
+from fadump.vmcore.compare import Comparison, Exclusion, OpalComparison, compare, compare_cpus, compare_opalcore
 from fadump.vmcore.crash_image import CrashImage
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.notes import decode_prstatus
@@ -24,14 +24,19 @@ from fadump.vmcore.notes import decode_prstatus
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``memory`` counts every byte; ``registers`` is a sentence for each register that is not what the CPU had."""
+    """``memory`` counts every byte; ``registers`` is a sentence for each register that is not what the CPU had.
+
+    ``opal`` is about OPAL's own core, where there is one.
+    """
 
     memory: Comparison
     registers: Sequence[str]
+    opal: OpalComparison | None = None
 
     @property
     def same(self) -> bool:
-        return not self.memory.bytes_different and not self.registers
+        opal_differs = self.opal is not None and self.opal.bytes_different
+        return not (self.memory.bytes_different or self.registers or opal_differs)
 
 
 class Verifier:
@@ -40,6 +45,7 @@ class Verifier:
     def __init__(self) -> None:
         self._image: CrashImage | None = None
         self._crashing_cpu: int | None = None
+        self._unshown: Sequence[FirmwareMemory] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -47,16 +53,18 @@ class Verifier:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def crashed(self, segments: Sequence[Segment], cpus: Sequence[CpuRegisters], crashing_cpu: int | None) -> None:
+    def crashed(self, machine: Machine, cpus: Sequence[CpuRegisters], crashing_cpu: int | None) -> None:
         """Copy the machine, which stands still and has not been touched by the firmware yet."""
         self.close()
-        self._image = CrashImage.take(segments, cpus)
+        self._image = CrashImage.take(machine.segments, cpus)
         self._crashing_cpu = crashing_cpu
+        self._unshown = machine.unshown
 
-    def judge(self, vmcore: Path, dump: PreservedDump) -> Verdict:
-        """Compare all of a dump with the machine at its crash.
+    def judge(self, vmcore: Path, dump: PreservedDump, opalcore: Path | None = None) -> Verdict:
+        """Compare all of a dump, and of OPAL's core if there is one, with the machine at its crash.
 
-        ``dump`` is what the firmware preserved: it tells where the crashed kernel left its crash-info header.
+        ``dump`` is what the firmware preserved: it tells where the crashed kernel left its crash-info header,
+        and which memory was copied aside. What firmware was using is left out, unless it was copied.
 
         :raises FormatError: the file is no dump.
         :raises MachineError: nothing has crashed yet.
@@ -66,23 +74,29 @@ class Verifier:
         with ElfCore.open(vmcore) as core:
             total_bytes = sum(segment.in_file.size_bytes for segment in core.segments)
             with Progress.step("Comparing the dump with the machine at its crash", total_bytes, "bytes") as step:
-                memory = compare(core, self._image, advance=step.advance)
-            info = _crash_info(self._image, dump)
+                memory = compare(core, self._image, self._exclusions(dump), advance=step.advance)
+            if dump.crash_info is None:
+                raise MachineError("the firmware doesn't know where the kernel has its crash-info header")
+            info = crash_info.decode(self._image.read(dump.crash_info, crash_info.HEADER_BYTES))
             registers = compare_cpus(core, self._image, info.crashing_cpu)
             registers += _compare_crashing_cpu(core, self._image, info, self._crashing_cpu)
-            return Verdict(memory, registers)
+        return Verdict(memory, registers, None if opalcore is None else self._judge_opalcore(opalcore, self._image))
+
+    def _judge_opalcore(self, opalcore: Path, image: CrashImage) -> OpalComparison:
+        with ElfCore.open(opalcore) as core:
+            return compare_opalcore(core, image)
+
+    def _exclusions(self, dump: PreservedDump) -> list[Exclusion]:
+        return [
+            Exclusion(piece, f"reserved for firmware in the crashed kernel's device tree ({memory.name})")
+            for memory in self._unshown
+            for piece in RangeSet([memory.range]) - dump.boot_memory
+        ]
 
     def close(self) -> None:
         if self._image is not None:
             self._image.close()
             self._image = None
-
-
-def _crash_info(image: CrashImage, dump: PreservedDump) -> crash_info.CrashInfo:
-    address = copies_end(dump)
-    if address is None:
-        raise MachineError("the dump has no copy of boot memory, behind which the crash-info header would be")
-    return crash_info.decode(image.read(address, crash_info.HEADER_BYTES))
 
 
 def _compare_crashing_cpu(

@@ -5,11 +5,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from fadump.cycle import CrashBy, Session
+from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.kit.initramfs import build_initramfs
 from fadump.machine.core import Register, Release, Reregister, RunScript, Save, Unregister
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import QemuConfig
+from fadump.machine.qemu.process import Platform, QemuConfig
 from fadump.memory.ranges import Range, RangeSet
 from fadump.options import RunOptions, kernel_command_line
 from fadump.output import OutputDirectory
@@ -18,7 +19,8 @@ from fadump.vmcore.crash_image import CrashImage
 from fadump.vmcore.elfcore import ElfCore
 
 MIB = 1 << 20
-MEMORY_BYTES = 1024 * MIB
+MEMORY_BYTES = {Platform.PSERIES: 1024 * MIB, Platform.POWERNV: 4096 * MIB}
+FIRMWARE = {Platform.PSERIES: PseriesFirmware, Platform.POWERNV: PowernvFirmware}
 PAGE_BYTES = 0x10000
 PATTERN = b"fadump-pressure\n"
 FILL = """
@@ -39,24 +41,28 @@ class Saved:
 
 
 class Scenario:
-    """A guest with 1 GiB and two CPUs for as long as the block runs; its files stay in ``directory``."""
+    """A guest with two CPUs and little memory for as long as the block runs; its files stay in ``directory``."""
 
-    def __init__(self, directory, kernel, cmdline=""):
+    def __init__(self, directory, kernel, cmdline="", platform=Platform.PSERIES):
         self.directory = directory
+        self._memory_bytes = MEMORY_BYTES[platform]
+        options = RunOptions(directory, platform, self._memory_bytes, cmdline=cmdline)
         self._config = QemuConfig(
             kernel=kernel.bootable,
             initrd=build_initramfs(),
-            cmdline=kernel_command_line(RunOptions(directory, MEMORY_BYTES, cmdline=cmdline)),
-            nodes=(MEMORY_BYTES,),
+            cmdline=kernel_command_line(options),
+            platform=platform,
+            nodes=(self._memory_bytes,),
         )
-        self.firmware = PseriesFirmware()
+        self.firmware = FIRMWARE[platform]()
         self.patterned = RangeSet()
         """Where the pattern lay at the last crash."""
+        self._filled = False
         self._ends = ExitStack()
 
     def __enter__(self):
         self._ends.__enter__()
-        self._output = self._ends.enter_context(OutputDirectory(self.directory, MEMORY_BYTES + 64 * MIB))
+        self._output = self._ends.enter_context(OutputDirectory(self.directory, self._memory_bytes + 128 * MIB))
         self._verifier = self._ends.enter_context(Verifier())
         self.machine = self._ends.enter_context(
             QemuMachine(self._config, self._output.vmcore_fd, self._output.console_log)
@@ -67,12 +73,14 @@ class Scenario:
     def __exit__(self, *error):
         return self._ends.__exit__(*error)
 
-    def crashed(self, segments, cpus, crashing_cpu):
+    def crashed(self, machine, cpus, crashing_cpu):
         """The session's inspector: keep what the verifier wants, and see where the pattern is."""
-        self._verifier.crashed(segments, cpus, crashing_cpu)
-        with CrashImage.take(segments, cpus) as image:
+        self._verifier.crashed(machine, cpus, crashing_cpu)
+        if not self._filled:
+            return
+        with CrashImage.take(machine.segments, cpus) as image:
             whole = PATTERN * (PAGE_BYTES // len(PATTERN))
-            pages = (Range.sized(at, PAGE_BYTES) for at in range(0, MEMORY_BYTES, PAGE_BYTES))
+            pages = (Range.sized(at, PAGE_BYTES) for at in range(0, self._memory_bytes, PAGE_BYTES))
             self.patterned = RangeSet(page for page in pages if image.read(page.start, PAGE_BYTES) == whole)
 
     def hello(self):
@@ -108,6 +116,7 @@ class Scenario:
 
     def fill(self, mib):
         """Write the pattern into so much of the guest's memory."""
+        self._filled = True
         assert self.run(FILL.format(mib=mib)) == f"{mib * MIB}\n"
 
     def save(self):

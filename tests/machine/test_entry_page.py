@@ -1,4 +1,4 @@
-"""Read by a disassembler that we did not write, and run by an interpreter of just these instructions."""
+"""Read by a disassembler that we did not write; RTAS's run by an interpreter of just these instructions too."""
 
 import struct
 import subprocess
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.machine.qemu.entry_page import rtas_entry_page
+from fadump.machine.qemu.entry_page import opal_entry_page, rtas_entry_page
 
 BASE = 0x2FFF_08A0
 REAL_ENTRY = 0x2FFF_0000
@@ -52,14 +52,18 @@ def test_each_of_our_tokens_stops(ours):
     assert {run(page, token) for token in ours} == {page.stop_address}
 
 
+def disassembled(directory, page):
+    (directory / "code").write_bytes(page.code)
+    objdump = ["powerpc64le-linux-gnu-objdump", "-D", "-b", "binary", "-m", "powerpc:common64", "-EB"]
+    text = subprocess.run(
+        [*objdump, f"--adjust-vma={page.address:#x}", directory / "code"], capture_output=True, text=True, check=True
+    ).stdout
+    return [" ".join(line.split()[5:]) for line in text.splitlines() if line.count("\t") >= 2]
+
+
 def test_a_disassembler_reads_what_was_meant(tmp_path):
     page = rtas_entry_page(BASE, [0x202D, 0x201F], REAL_ENTRY)
-    (tmp_path / "code").write_bytes(page.code)
-    objdump = ["powerpc64le-linux-gnu-objdump", "-D", "-b", "binary", "-m", "powerpc", "-EB"]
-    text = subprocess.run(
-        [*objdump, f"--adjust-vma={BASE:#x}", tmp_path / "code"], capture_output=True, text=True, check=True
-    ).stdout
-    instructions = [" ".join(line.split()[5:]) for line in text.splitlines() if line.count("\t") >= 2]
+    instructions = disassembled(tmp_path, page)
     assert instructions == [
         "lwz r5,0(r3)",
         "lis r6,0",
@@ -80,3 +84,26 @@ def test_a_disassembler_reads_what_was_meant(tmp_path):
 def test_an_entry_out_of_reach_is_refused():
     with pytest.raises(ValueError, match="no branch reaches"):
         rtas_entry_page(0, [1], 0x1000_0000)
+
+
+def test_a_disassembler_reads_what_was_meant_for_opal(tmp_path):
+    page = opal_entry_page(0x32C3_0000, [174, 116], 0x1234_5678_9ABC_DEF0)
+    instructions = disassembled(tmp_path, page)
+    go_on = page.address + 16
+    assert instructions == [
+        "cmpldi r0,116",
+        f"beq {page.stop_address:#x}",
+        "cmpldi r0,174",
+        f"beq {page.stop_address:#x}",
+        "lis r12,4660",
+        "ori r12,r12,22136",
+        "sldi r12,r12,32",
+        "oris r12,r12,39612",
+        "ori r12,r12,57072",
+        "mtctr r12",
+        "bctr",
+        "nop",
+        f"b {go_on:#x}",
+    ]
+    assert page.stop_address == page.address + 11 * 4
+    assert page.pass_address == page.stop_address + 4

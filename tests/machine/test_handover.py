@@ -6,14 +6,8 @@ import struct
 import pytest
 
 from fadump.errors import FormatError, MachineError
-from fadump.machine.qemu.handover import (
-    loaded_images,
-    place_entry_page,
-    read_tree,
-    reserve_in_tree,
-    write_tree,
-)
-from fadump.machine.qemu.registers import logical_cpu_ids
+from fadump.machine.qemu.handover import read_tree, reserve_in_tree, write_tree
+from fadump.machine.qemu.pseries import PseriesBoard, loaded_images, place_entry_page
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells
 from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
@@ -93,7 +87,7 @@ def test_kernel_and_initrd_are_live():
 
 
 def test_linux_numbers_threads_in_the_order_of_the_tree():
-    assert logical_cpu_ids(tree()) == {0: 0, 1: 1, 8: 2, 9: 3}
+    assert PseriesBoard().cpu_ids(tree(), [8, 8, 0, 0, 16]) == [2, 3, 0, 1, None]
 
 
 def test_a_tree_is_written_back_into_its_own_room(memory):

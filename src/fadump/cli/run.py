@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from fadump.cli.run_view import RunView
 from fadump.cycle import CrashBy
 from fadump.errors import FadumpError
 from fadump.firmware.pseries.faults import FIRMWARE_FAULT_TEXTS, FirmwareFault
-from fadump.machine.qemu.process import DEFAULT_QEMU, FAULT_TEXTS, Dimm, Fault
+from fadump.machine.qemu.process import DEFAULT_QEMU, FAULT_TEXTS, Dimm, Fault, Platform
 from fadump.options import RunOptions, WhoseFirmware
 from fadump.run import JudgedCycle, RunResult, run
 from fadump.verify import Verdict
 
-_DEFAULT_MEMORY = 2 << 30
+_DEFAULT_MEMORY = {Platform.PSERIES: 2 << 30, Platform.POWERNV: 4 << 30}
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 FAULT_LIST = "list"
 _FAULTS: list[tuple[Fault | FirmwareFault, str]] = [*FAULT_TEXTS.items(), *FIRMWARE_FAULT_TEXTS.items()]
@@ -37,8 +38,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--machine", choices=["qemu"], default="qemu", help="what to run on: qemu, real Linux (default)"
     )
-    parser.add_argument("--platform", choices=["pseries"], default="pseries", help="default: %(default)s")
-    parser.add_argument("--memory", type=_size, help="guest memory, 1G to 16G (default: 2G)")
+    parser.add_argument(
+        "--platform", choices=list(Platform), type=Platform, default=Platform.PSERIES, metavar="PLATFORM",
+        help="pseries: RTAS (default); powernv: OPAL, MPIPL",
+    )  # fmt: skip
+    parser.add_argument("--memory", type=_size, help="guest memory, up to 16G (default: 2G; powernv: 4G, its least)")
     parser.add_argument(
         "--node", type=_size, action="append", default=[], metavar="SIZE", help="memory of a NUMA node, once for each"
     )
@@ -85,7 +89,8 @@ def _run(options: argparse.Namespace) -> int:
         result = run(
             RunOptions(
                 out=options.out,
-                memory_bytes=options.memory or sum(options.node) or _DEFAULT_MEMORY,
+                platform=options.platform,
+                memory_bytes=options.memory or sum(options.node) or _DEFAULT_MEMORY[options.platform],
                 nodes=tuple(options.node),
                 dimms=tuple(options.dimm),
                 cpus=options.cpus,
@@ -144,7 +149,8 @@ def _cycle_as_json(judged: JudgedCycle) -> dict[str, Any]:
 
 def _verdict_as_json(verdict: Verdict) -> dict[str, Any]:
     memory = verdict.memory
-    return {
+    opal = {} if verdict.opal is None else {"opalcore": asdict(verdict.opal)}
+    return opal | {
         "bytes_compared": memory.bytes_compared,
         "bytes_different": memory.bytes_different,
         "bytes_excluded": memory.bytes_excluded,

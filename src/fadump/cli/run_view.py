@@ -2,7 +2,6 @@
 
 from typing import TextIO
 
-from fadump.abi.pseries.dump_structure import SectionType
 from fadump.cycle import Milestone
 from fadump.firmware.core import FirmwareCall, Outcome, PreservedDump, PreservedRegion, Trigger
 from fadump.machine.core import GuestReport
@@ -71,6 +70,10 @@ class RunView:
             f"verified: {memory.bytes_compared:,} bytes compared with the machine at its crash, "
             f"{memory.bytes_different:,} different, {memory.bytes_excluded:,} excluded"
         )
+        for left_out in memory.excluded:
+            self._print(f"  excluded: {left_out.range}, {left_out.reason}")
+        if (opal := verdict.opal) is not None:
+            self._print(f"OPAL's core: {opal.bytes_compared:,} bytes compared, {opal.bytes_different:,} different")
         for difference in memory.differences:
             self._print(f"  different: {difference}")
         if memory.difference_count > len(memory.differences):
@@ -83,23 +86,13 @@ class RunView:
 
 
 def _rows(dump: PreservedDump) -> list[tuple[Range, str]]:
-    rows = [(Range.sized(r.destination, r.requested_bytes), _destination(r)) for r in dump.regions if r.requested_bytes]
+    rows = [(Range.sized(r.destination, r.requested_bytes), _text(r)) for r in dump.regions if r.requested_bytes]
     rows += [(extent, "boot memory, used by the capture kernel") for extent in dump.boot_memory]
     return rows
 
 
-def _destination(region: PreservedRegion) -> str:
-    match region.type:
-        case SectionType.CPU_STATE:
-            return "CPU state"
-        case SectionType.HPTE:
-            return "hash page table"
-        case SectionType.REAL_MODE_REGION:
-            return f"copy of boot memory from {region.source:#x}"
-        case SectionType.PARAMETER_AREA:
-            return "command line for the capture kernel, kept in place"
-        case _:
-            return f"section type {region.type:#x}"
+def _text(region: PreservedRegion) -> str:
+    return region.name if region.source in (0, region.destination) else f"{region.name} from {region.source:#x}"
 
 
 def _size(extent: Range) -> str:

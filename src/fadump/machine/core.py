@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fadump.abi.registers import CpuRegisters
+from fadump.errors import MachineError
 from fadump.firmware.core import Answer, FirmwareCall, PassThrough
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
-from fadump.memory.ranges import RangeSet
+from fadump.memory.ranges import Range, RangeSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,31 @@ class Handover:
 
 
 @dataclass(frozen=True, slots=True)
+class FirmwareMemory:
+    """Memory that the machine's firmware goes on using while a kernel runs, and what a device tree calls it."""
+
+    range: Range
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class GuestReport:
     """The guest's init reports a step; docs/guest-channel.md lists steps and fields."""
 
     step: str
     fields: Mapping[str, str]
+
+    def number(self, key: str) -> int:
+        """A field's number, which is never negative.
+
+        :raises MachineError: the guest has left it out, or it is none.
+        """
+        value = self.fields.get(key)
+        if value is None:
+            raise MachineError(f"the guest reported {self.step} without {key}")
+        if not value.isdecimal():
+            raise MachineError(f"the guest reported {self.step} with {key}={value!r}, not a number")
+        return int(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +86,11 @@ class Save:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveOpalCore:
+    """Have the capture boot copy OPAL's own core out, which powernv has; it reports ``saved_opalcore``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """Give the preserved memory back to the running kernel; it reports ``released``."""
 
@@ -86,7 +112,7 @@ class RunScript:
     script: str
 
 
-Request = Register | Crash | Save | Release | Reregister | Unregister | RunScript
+Request = Register | Crash | Save | SaveOpalCore | Release | Reregister | Unregister | RunScript
 
 
 class Machine(Protocol):
@@ -99,6 +125,10 @@ class Machine(Protocol):
     @property
     def segments(self) -> Sequence[Segment]:
         """The files behind guest memory, for whoever wants a copy made by other means."""
+
+    @property
+    def unshown(self) -> Sequence[FirmwareMemory]:
+        """What no dump of the running kernel can show as it was, where nobody copies it aside."""
 
     def next_event(self, seconds: float) -> Event:
         """Let the guest run until something happens. Silence for ``seconds`` is a :class:`Stopped` too."""

@@ -113,6 +113,34 @@ def compare(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class OpalComparison:
+    """OPAL's memory in its core, compared with the machine's. Sizes are bytes."""
+
+    bytes_compared: int
+    bytes_different: int
+
+
+def compare_opalcore(core: ElfCore, image: CrashImage) -> OpalComparison:
+    """Compare what Linux offers as /sys/firmware/opal/mpipl/core.
+
+    Its virtual addresses are where OPAL's memory was at the crash, its physical ones count from 0 (Linux
+    arch/powerpc/platforms/powernv/opal-core.c, create_opalcore()).
+
+    :raises FormatError: the core has become shorter since it was opened.
+    :raises AddressError: it has memory that the machine hadn't.
+    """
+    compared = different = 0
+    for segment in core.segments:
+        for at in range(0, segment.file_bytes, _PIECE_BYTES):
+            size_bytes = min(_PIECE_BYTES, segment.file_bytes - at)
+            saved = bytearray(core.read_file(segment.file_offset + at, size_bytes))
+            original = bytearray(image.read(segment.virtual_address + at, size_bytes))
+            compared += size_bytes
+            different += sum(count for _where, count in _differing_blocks(saved, original, 0))
+    return OpalComparison(compared, different)
+
+
 def compare_cpus(core: ElfCore, image: CrashImage, crashing_cpu: int | None) -> list[str]:
     """Sentences about every register in NT_PRSTATUS that isn't what the CPU had; none if all are right.
 

@@ -1,9 +1,13 @@
 """The entry page: a few instructions in the guest that let only our firmware calls stop it.
 
-Linux enters RTAS through the address in ``linux,rtas-entry``. We name our code there: it compares the call's
-token with ours, falls on a ``nop`` that has a breakpoint if it is one, and branches to the real RTAS otherwise.
-Convention (LoPAR, "RTAS Environment"; Linux arch/powerpc/kernel/rtas_entry.S): real mode, 32-bit, big-endian,
-r3 holds the physical address of the arguments, LR the return; r0, r5 to r12 and cr0 may be clobbered.
+The device tree tells Linux where its firmware is entered. We name our code there: it compares the call's token
+with ours, falls on a ``nop`` that has a breakpoint if it is one, and branches to the real firmware otherwise.
+
+RTAS, ``linux,rtas-entry`` (LoPAR, "RTAS Environment"; Linux arch/powerpc/kernel/rtas_entry.S): real mode, 32-bit,
+big-endian, r3 holds the physical address of the arguments, LR the return; r0, r5 to r12 and cr0 may be clobbered.
+OPAL, ``opal-entry-address`` (skiboot, asm/head.S, opal_entry; Linux arch/powerpc/platforms/powernv/opal-wrappers.S):
+real mode, 64-bit, big-endian, r0 holds the token, r3 to r10 the arguments, r2 OPAL's base; r11, r12, ctr and cr0 are
+free.
 """
 
 import struct
@@ -17,6 +21,13 @@ _ORI_R6_R6 = 0x60C6_0000
 _CMPLW_R5_R6 = 0x7C05_3040
 _BEQ = 0x4182_0000
 _B = 0x4800_0000
+_CMPLDI_R0 = 0x2820_0000
+_LIS_R12 = 0x3D80_0000
+_ORI_R12_R12 = 0x618C_0000
+_ORIS_R12_R12 = 0x658C_0000
+_SLDI_R12_R12_32 = 0x798C_07C6
+_MTCTR_R12 = 0x7D89_03A6
+_BCTR = 0x4E80_0420
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +40,7 @@ class EntryPage:
 
     @property
     def pass_address(self) -> int:
-        """Where to go on if the machine's own RTAS shall serve the call after all."""
+        """Where to go on if the machine's own firmware shall serve the call after all."""
         return self.stop_address + 4
 
 
@@ -48,6 +59,28 @@ def rtas_entry_page(address: int, tokens: Collection[int], real_entry: int) -> E
     words.append(_NOP)
     words.append(_branch(address + 4 * len(words), real_entry))
     return EntryPage(address, struct.pack(f">{len(words)}I", *words), stop_address)
+
+
+def opal_entry_page(address: int, tokens: Collection[int], real_entry: int) -> EntryPage:
+    """Code that stops for ``tokens``, of 16 bits, and leaves every other call to ``real_entry``."""
+    go_on = [
+        _LIS_R12 | real_entry >> 48,
+        _ORI_R12_R12 | real_entry >> 32 & 0xFFFF,
+        _SLDI_R12_R12_32,
+        _ORIS_R12_R12 | real_entry >> 16 & 0xFFFF,
+        _ORI_R12_R12 | real_entry & 0xFFFF,
+        _MTCTR_R12,
+        _BCTR,
+    ]
+    words: list[int] = []
+    stop_index = 2 * len(tokens) + len(go_on)  # compare each, go on
+    for token in sorted(tokens):
+        words.append(_CMPLDI_R0 | token)
+        words.append(_BEQ | 4 * (stop_index - len(words)))
+    words += go_on
+    words.append(_NOP)
+    words.append(_branch(4 * len(words), 4 * (stop_index - len(go_on))))
+    return EntryPage(address, struct.pack(f">{len(words)}I", *words), address + 4 * stop_index)
 
 
 def _branch(source: int, target: int) -> int:

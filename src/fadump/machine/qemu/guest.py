@@ -12,6 +12,7 @@ from fadump.machine.core import (
     Reregister,
     RunScript,
     Save,
+    SaveOpalCore,
     Unregister,
 )
 
@@ -27,6 +28,8 @@ def encode_request(request: Request) -> bytes:
             line = f"crash cpu={cpu}"
         case Save():
             line = "save"
+        case SaveOpalCore():
+            line = "save_opalcore"
         case Release():
             line = "release"
         case Reregister():

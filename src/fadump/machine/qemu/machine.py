@@ -1,4 +1,4 @@
-"""A stock QEMU pseries machine that a firmware outside QEMU serves.
+"""A stock QEMU machine that a firmware outside QEMU serves.
 
 The guest runs until it reaches the kernel's entry (a handover) or makes one of our firmware calls; it stands
 still while either is handled. QEMU knows nothing of FADump: the device tree leads the kernel to the entry page
@@ -13,39 +13,47 @@ from functools import partial
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
-from fadump.abi.pseries.rtas import BLOCK_BYTES, RtasArguments, encode_answer
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError, MachineError
 from fadump.firmware.core import Answer, FirmwareCall, PassThrough
-from fadump.machine.core import Crash, Event, GuestReport, GuestReset, Handover, Request, Stopped
+from fadump.machine.core import Crash, Event, FirmwareMemory, GuestReport, GuestReset, Handover, Request, Stopped
 from fadump.machine.qemu import handover as trees
+from fadump.machine.qemu.board import Board
 from fadump.machine.qemu.entry_page import EntryPage
 from fadump.machine.qemu.gdb import Stop
 from fadump.machine.qemu.guest import encode_request
 from fadump.machine.qemu.keep import KeptMemory
 from fadump.machine.qemu.link import Failed, Message, QemuLink, Reset
-from fadump.machine.qemu.process import KERNEL_ADDRESS, Fault, QemuConfig, guest_ram_file
+from fadump.machine.qemu.powernv import PowernvBoard
+from fadump.machine.qemu.process import Fault, Platform, QemuConfig, guest_ram_file
+from fadump.machine.qemu.pseries import PseriesBoard
 from fadump.machine.qemu.registers import (
     MSR_DR_IR,
     MSR_PR,
     Ask,
     cpu_index,
-    is_online,
-    logical_cpu_ids,
     parse_info_registers,
 )
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
-from fadump.memory.ranges import Range, RangeSet
+from fadump.memory.ranges import RangeSet
 
-_WORD = 0xFFFF_FFFF
-"""A 32-bit caller's pointer: the upper half of its register means nothing."""
 _FAILURE = re.compile(r"Kernel panic - not syncing|Oops: |fadump-guest: (no virtio-serial port|\S+ can't be opened)")
+_SKIBOOT_WITH_SMT = 8
+"""The major version of the first QEMU that is not known to hang: 7.2 does, 11.1 doesn't."""
 _T = TypeVar("_T")
 
 
+def _board(config: QemuConfig) -> Board:
+    match config.platform:
+        case Platform.PSERIES:
+            return PseriesBoard()
+        case Platform.POWERNV:
+            return PowernvBoard(config.kernel)
+
+
 class QemuMachine:
-    """A pseries machine in a QEMU of its own. Use as a context manager: leaving it ends QEMU.
+    """A machine in a QEMU of its own. Use as a context manager: leaving it ends QEMU.
 
     ``disk_fd`` is a file as large as the largest dump, which the guest sees as its only disk. ``console_log``
     gets the console as it comes. A kernel that panics unasked stops the machine at once.
@@ -56,15 +64,16 @@ class QemuMachine:
 
     def __init__(self, config: QemuConfig, disk_fd: int, console_log: BinaryIO) -> None:
         self._config = config
+        self._board = _board(config)
         self._disk_fd = disk_fd
         self._console_log = console_log
         self._runner = asyncio.Runner()
         self._segments = [Segment(piece, guest_ram_file(piece.size_bytes), 0) for piece in config.memory]
         self._memory = GuestMemory(self._segments)
         self._kept: KeptMemory | None = None
-        self._threads: dict[str, int] = {}  # the stub's name -> Linux's CPU number
+        self._threads: dict[str, int] = {}  # the stub's name -> the platform's
         self._entry_page: EntryPage | None = None
-        self._rtas_pages: Range | None = None  # of the last boot
+        self._unshown: Sequence[FirmwareMemory] = ()
         self._breakpoint: int | None = None
         self._boot = 0
         self._tree_place: trees.TreePlace | None = None
@@ -86,8 +95,7 @@ class QemuMachine:
                     self._is_failure,
                 )
             )
-            self._run(self._break_at(KERNEL_ADDRESS))
-            self._link.gdb.resume()
+            self._run(self._start())
         except BaseException:
             self.close()
             raise
@@ -118,6 +126,10 @@ class QemuMachine:
     def segments(self) -> Sequence[Segment]:
         return self._segments
 
+    @property
+    def unshown(self) -> Sequence[FirmwareMemory]:
+        return self._unshown
+
     def next_event(self, seconds: float) -> Event:
         """See :class:`fadump.machine.core.Machine`. A guest that stands still in an event is let go by
         :meth:`enter`, :meth:`answer` or :meth:`reset`, one of which has to come before the next event."""
@@ -134,7 +146,7 @@ class QemuMachine:
         self._run(self._enter(handover.tree, tokens, self._tree_place))
 
     def answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
-        """Return to the caller with status and outputs, or go on into QEMU's own RTAS."""
+        """Return to the caller with status and results, or go on into the machine's own RTAS or OPAL."""
         self._run(self._answer(call, outcome))
 
     def cpus(self) -> Sequence[CpuRegisters]:
@@ -189,6 +201,17 @@ class QemuMachine:
                     if event is not None:
                         return event
 
+    async def _start(self) -> None:
+        if self._config.platform is Platform.POWERNV and self._config.smt > 1:
+            version = (await self._link.execute("query-version"))["qemu"]
+            if version["major"] < _SKIBOOT_WITH_SMT:
+                raise MachineError(
+                    f"the skiboot of QEMU {version['major']}.{version['minor']} hangs with more than one thread per "
+                    "core: give --qemu newest, or leave out --smt"
+                )
+        await self._break_at(self._board.kernel_entry)
+        self._link.gdb.resume()
+
     async def _stop_event(self, thread: str) -> Event | None:
         """What a stop means; None if it meant nothing to us and the guest runs again."""
         pc, msr = await self._link.registers.read(thread, "pc", "msr")
@@ -196,9 +219,8 @@ class QemuMachine:
             self._stopped_thread = thread
             if self._entry_page is not None and pc == self._entry_page.stop_address:
                 return await self._firmware_call(thread, self._entry_page)
-            if self._entry_page is None and pc == KERNEL_ADDRESS:
-                (open_firmware_client,) = await self._link.registers.read(thread, "r5")
-                if not open_firmware_client:
+            if self._entry_page is None and pc == self._board.kernel_entry:
+                if await self._board.is_handover(self._link.registers, thread):
                     return await self._handover(thread)
                 await self._step_over_breakpoint(thread)
                 return None
@@ -209,58 +231,47 @@ class QemuMachine:
     async def _handover(self, thread: str) -> Handover:
         (tree_address,) = await self._link.registers.read(thread, "r3")
         tree, self._tree_place = trees.read_tree(self._memory, tree_address)
-        await self._number_cpus(logical_cpu_ids(tree))
+        await self._name_cpus(tree)
         self._boot += 1
         self._crash_expected = False
         return Handover(self._boot, tree)
 
-    async def _number_cpus(self, logical: dict[int, int]) -> None:
-        """Match the stub's threads, which count QEMU's CPU indices from 1, with Linux's CPU numbers."""
-        cores = [cpu["props"]["core-id"] for cpu in await self._link.execute("query-cpus-fast")]
-        servers = [core + cores[:index].count(core) for index, core in enumerate(cores)]
+    async def _name_cpus(self, tree: DeviceTree) -> None:
+        """Match the stub's threads, which count QEMU's CPU indices from 1, with the platform's names."""
+        core_ids = [cpu.get("props", {}).get("core-id") for cpu in await self._link.execute("query-cpus-fast")]
+        names = self._board.cpu_ids(tree, core_ids)
         self._threads = {
-            thread: logical[server]
-            for thread, server in zip(await self._link.gdb.threads(), servers, strict=True)
-            if server in logical
+            thread: name for thread, name in zip(await self._link.gdb.threads(), names, strict=True) if name is not None
         }
 
-    async def _enter(self, tree: DeviceTree, tokens: frozenset[int], place: trees.TreePlace) -> None:
-        page, rtas_pages = trees.place_entry_page(tree, tokens)
-        reserved = Fault.NO_RESERVED_RANGES not in self._config.faults
-        if reserved:
-            trees.reserve_in_tree(tree, rtas_pages)
-        if self._kept is not None:
-            # RTAS's own pages are put back too: its code is the same on every boot, QEMU's FWNMI log in them is not.
-            live = RangeSet([place.range]) | trees.loaded_images(tree)
-            if rtas_pages != self._rtas_pages or not reserved:
-                live |= RangeSet([rtas_pages])
-            if Fault.NO_PUT_BACK not in self._config.faults:
-                self.put_back_bytes = self._kept.put_back(live)
-        self._rtas_pages = rtas_pages
-        trees.write_tree(self._memory, tree, place)
+    async def _enter(self, tree: DeviceTree, tokens: frozenset[int], found: trees.TreePlace) -> None:
+        reserve = Fault.NO_RESERVED_RANGES not in self._config.faults
+        prepared = self._board.prepare(tree, found, self._memory.ram, tokens, reserve=reserve)
+        self._unshown = prepared.unshown
+        if self._kept is not None and Fault.NO_PUT_BACK not in self._config.faults:
+            self.put_back_bytes = self._kept.put_back(prepared.live)
+        page = prepared.page
+        trees.write_tree(self._memory, tree, prepared.tree_place)
         await self._link.gdb.select(self._stopped_thread)
         await self._link.gdb.write_code(page.address, page.code)
+        if prepared.tree_place != found:
+            await self._link.registers.write(self._stopped_thread, "r3", prepared.tree_place.address)
         await self._break_at(page.stop_address)
         self._entry_page = page
         self._link.gdb.resume()
 
     async def _firmware_call(self, thread: str, page: EntryPage) -> FirmwareCall | None:
-        address = (await self._link.registers.read(thread, "r3"))[0] & _WORD
-        try:
-            arguments = RtasArguments.decode(self._memory.read(address, BLOCK_BYTES))
-        except FadumpError:  # nowhere to answer: QEMU's own RTAS shall refuse the call
+        call = await self._board.read_call(self._link.registers, self._memory, thread, self._threads[thread])
+        if call is None:
             await self._go_on(thread, page.pass_address)
-            return None
-        return FirmwareCall(
-            self._threads[thread], arguments.token, arguments.args, arguments.nret, address + arguments.answer_offset
-        )
+        return call
 
     async def _answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
         assert self._entry_page is not None  # noqa: S101 - the call came through it
         thread = self._stopped_thread
         match outcome:
-            case Answer(status=status, outputs=outputs):
-                self._memory.write(call.answer_address, encode_answer(status, outputs, call.returns))
+            case Answer():
+                await self._board.write_answer(self._link.registers, self._memory, thread, call, outcome)
                 (continue_at,) = await self._link.registers.read(thread, "lr")
             case PassThrough():
                 continue_at = self._entry_page.pass_address
@@ -279,7 +290,7 @@ class QemuMachine:
         return [
             await self._link.registers.read_all(thread, cpu_id, shown[thread], self._asker(thread))
             for thread, cpu_id in sorted(self._threads.items(), key=lambda numbered: numbered[1])
-            if is_online(shown[thread])
+            if self._board.is_online(shown[thread])
         ]
 
     def _asker(self, thread: str) -> Ask:
@@ -287,7 +298,7 @@ class QemuMachine:
 
     async def _reset(self) -> None:
         self._entry_page = None
-        await self._break_at(KERNEL_ADDRESS)
+        await self._break_at(self._board.kernel_entry)
         await self._link.execute("system_reset")
         while not isinstance(message := await self._link.inbox.get(), Reset):
             if isinstance(message, Failed):
@@ -306,7 +317,7 @@ class QemuMachine:
         """The guest was reset and runs on: catch it before its boot firmware has found the kernel."""
         await self._interrupt()
         self._entry_page = None
-        await self._break_at(KERNEL_ADDRESS)
+        await self._break_at(self._board.kernel_entry)
         self._link.gdb.resume()
 
     async def _break_at(self, address: int) -> None:

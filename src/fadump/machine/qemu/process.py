@@ -21,6 +21,9 @@ from fadump.memory.ranges import Range
 KERNEL_ADDRESS = 0x400000
 """Where QEMU's pseries machine loads a ``-kernel`` image, and where it is entered."""
 
+POWERNV_MACHINES = {"POWER9": "powernv9", "POWER10": "powernv10"}
+"""QEMU's machine for each CPU model."""
+
 DEFAULT_QEMU = "qemu-system-ppc64"
 GUEST_PORT = "org.fadump.guest"
 _CONNECTIONS = ("gdb", "qmp", "console", "guest")
@@ -28,6 +31,15 @@ _STDERR_LINES = 20
 _EXIT_SECONDS = 20
 _NO_SMT = "cannot support more than 1 thread/core"
 """What QEMU before about 8.1 says of SMT under TCG (hw/ppc/spapr.c)."""
+
+
+class Platform(StrEnum):
+    """Whose machine it is."""
+
+    PSERIES = "pseries"
+    """A guest of PowerVM, or here of QEMU in its place: RTAS."""
+    POWERNV = "powernv"
+    """A machine without a hypervisor: OPAL."""
 
 
 class Fault(StrEnum):
@@ -57,7 +69,7 @@ class Dimm:
 
 @dataclass(frozen=True, slots=True)
 class QemuConfig:
-    """A pseries machine; the command line goes to the kernel whole.
+    """A machine; the command line goes to the kernel whole.
 
     ``cpus`` are those that Linux sees, threads, ``smt`` of which make a core; up to ``max_cpus`` can be plugged.
     ``nodes`` are the sizes of the NUMA nodes' memory, which lies end to end from 0; all sizes are multiples of
@@ -67,6 +79,7 @@ class QemuConfig:
     kernel: Path
     initrd: Path
     cmdline: str
+    platform: Platform = Platform.PSERIES
     cpus: int = 2
     smt: int = 1
     max_cpus: int | None = None
@@ -156,22 +169,19 @@ def _dies_with_us() -> list[str]:
 
 def _arguments(config: QemuConfig, sockets: dict[str, int], ram_fds: Sequence[int], disk_fd: int) -> list[str]:
     disk = f"/proc/self/fd/{disk_fd}"
+    virtio = _VIRTIO_PLACES[config.platform]
     arguments = [
-        # TCG emulates no mitigation that these capabilities would ask for.
-        "-machine", "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off",
-        "-machine", f"kernel-addr={KERNEL_ADDRESS:#x}",
-        "-cpu", config.cpu_model,
+        *_machine_arguments(config),
         "-smp", f"{config.cpus},threads={config.smt},maxcpus={config.max_cpus or config.cpus}",
         *_memory_arguments(config, ram_fds),
-        "-nodefaults", "-display", "none", "-S", "-action", "panic=none",
+        "-display", "none", "-S", "-action", "panic=none",
         "-gdb", "chardev:gdb",
         "-mon", "chardev=qmp,mode=control",
-        "-device", "spapr-vty,chardev=console",
-        "-device", "virtio-serial-pci",
+        "-device", f"virtio-serial-pci{virtio[0]}",
         "-device", f"virtserialport,chardev=guest,name={GUEST_PORT}",
         # A full host disk is the guest's write error, not a silent pause; zeros stay holes.
         "-drive", f"if=none,id=dump,file={disk},format=raw,werror=report,detect-zeroes=unmap,discard=unmap",
-        "-device", "virtio-blk-pci,drive=dump",
+        "-device", f"virtio-blk-pci,drive=dump{virtio[1]}",
         "-kernel", str(config.kernel),
         "-initrd", str(config.initrd),
         "-append", config.cmdline,
@@ -179,6 +189,32 @@ def _arguments(config: QemuConfig, sockets: dict[str, int], ram_fds: Sequence[in
     for name, fd in sockets.items():
         arguments += ["-chardev", f"socket,id={name},fd={fd}"]
     return arguments
+
+
+_VIRTIO_PLACES = {
+    Platform.PSERIES: ("", ""),
+    Platform.POWERNV: (",bus=pcie.0,addr=0x0", ",bus=pcie.1,addr=0x0"),  # each root port takes one device
+}
+
+
+def _machine_arguments(config: QemuConfig) -> list[str]:
+    match config.platform:
+        case Platform.PSERIES:
+            return [
+                # TCG emulates no mitigation that these capabilities would ask for.
+                "-machine", "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off",
+                "-machine", f"kernel-addr={KERNEL_ADDRESS:#x}",
+                "-cpu", config.cpu_model,
+                "-nodefaults",
+                "-device", "spapr-vty,chardev=console",
+            ]  # fmt: skip
+        case Platform.POWERNV:
+            # Without the defaults there would be no PCI Express root ports; so each default device is turned off.
+            return [
+                "-machine", POWERNV_MACHINES[config.cpu_model],
+                "-serial", "chardev:console",
+                "-monitor", "none", "-vga", "none", "-net", "none",
+            ]  # fmt: skip
 
 
 def _memory_arguments(config: QemuConfig, ram_fds: Sequence[int]) -> list[str]:

@@ -20,8 +20,6 @@ from fadump.memory.devicetree import DeviceTree, Node
 MSR_LE = 1 << 0
 MSR_DR_IR = 1 << 4 | 1 << 5
 MSR_PR = 1 << 14
-_LPCR_EXIT_CAUSES = 0x1F << 12
-"""PECE0 to PECE4 of POWER8; PDEE, HDEE, EEE, DEE and OEE of POWER9 and later."""
 _DOUBLEWORD = (1 << 64) - 1
 
 Ask = Callable[[str], Awaitable[str]]
@@ -148,27 +146,17 @@ def cpu_index(thread: str) -> int:
     return int(thread.partition(".")[2], 16) - 1
 
 
-def is_online(monitor: Mapping[str, int]) -> bool:
-    """Whether a CPU has been started and not stopped again, by RTAS start-cpu and stop-self.
+def interrupt_servers(tree: DeviceTree) -> list[int]:
+    """The interrupt server of each thread, in the order of /cpus, in which Linux numbers them.
 
-    A CPU that is offline can't be woken: QEMU (hw/ppc/spapr_rtas.c, spapr_cpu_core.c) clears every exit cause of
-    power saving in its LPCR. An online CPU that idles has them.
-    """
-    return bool(monitor["LPCR"] & _LPCR_EXIT_CAUSES)
-
-
-def logical_cpu_ids(tree: DeviceTree) -> dict[int, int]:
-    """Linux's logical CPU number of each interrupt server, which is QEMU's core-id plus thread.
-
-    Linux numbers threads in the order of /cpus (arch/powerpc/kernel/setup-common.c, smp_setup_cpu_maps()).
+    See Linux arch/powerpc/kernel/setup-common.c, smp_setup_cpu_maps().
 
     :raises FadumpError: no /cpus in the tree.
     """
     cpus = tree.find("/cpus")
     if cpus is None:
         raise MachineError("the device tree at handover has no /cpus")
-    servers = [server for cpu in cpus.children if _is_cpu(cpu) for server in cpu.cells("ibm,ppc-interrupt-server#s")]
-    return {server: logical for logical, server in enumerate(servers)}
+    return [server for cpu in cpus.children if _is_cpu(cpu) for server in cpu.cells("ibm,ppc-interrupt-server#s")]
 
 
 def _joined(values: Sequence[int | None], bits: int) -> int | None:

@@ -1,0 +1,70 @@
+"""What differs between QEMU's machines: how a kernel is entered, how it calls firmware, what its device tree needs.
+
+The steps "handover" and "register" of docs/architecture.md meet the platform here. :mod:`.pseries` and
+:mod:`.powernv` are the boards; :class:`.machine.QemuMachine` does with either what both have in common.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fadump.firmware.core import Answer, FirmwareCall
+from fadump.machine.core import FirmwareMemory
+from fadump.machine.qemu.entry_page import EntryPage
+from fadump.machine.qemu.handover import TreePlace
+from fadump.machine.qemu.registers import RegisterFile
+from fadump.memory.devicetree import DeviceTree
+from fadump.memory.guest import GuestMemory
+from fadump.memory.ranges import RangeSet
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """A kernel's tree made ready: ``tree_place`` is where to write it, ``page`` what firmware calls go through.
+
+    ``live`` is memory that this boot uses, which is not put back. ``unshown`` is memory that firmware goes on
+    using, so that no dump of this kernel can show it.
+    """
+
+    page: EntryPage
+    tree_place: TreePlace
+    live: RangeSet
+    unshown: Sequence[FirmwareMemory] = ()
+
+
+class Board(Protocol):
+    """One of QEMU's machines, as a firmware outside QEMU meets it."""
+
+    @property
+    def kernel_entry(self) -> int:
+        """Where a kernel's first instruction is."""
+
+    async def is_handover(self, registers: RegisterFile, thread: str) -> bool:
+        """Whether a stop at the kernel's entry is the handover: r3 is then at a flattened device tree."""
+
+    def cpu_ids(self, tree: DeviceTree, core_ids: Sequence[int | None]) -> Sequence[int | None]:
+        """The platform's name of each CPU (see :class:`fadump.abi.registers.CpuRegisters`), in QEMU's order.
+
+        ``core_ids`` are what QEMU calls the core of each, where it says; None: the CPU is not in the tree.
+        """
+
+    def is_online(self, shown: Mapping[str, int]) -> bool:
+        """Whether a CPU belongs in a dump; ``shown`` is what the monitor's ``info registers`` shows of it."""
+
+    def prepare(
+        self, tree: DeviceTree, found: TreePlace, ram: RangeSet, tokens: Collection[int], *, reserve: bool
+    ) -> Preparation:
+        """Edit a tree so that its kernel calls firmware through our page; where it was ``found`` may be too small.
+
+        ``reserve`` False leaves out naming that page, and what belongs to it, as reserved.
+        """
+
+    async def read_call(
+        self, registers: RegisterFile, memory: GuestMemory, thread: str, cpu_id: int
+    ) -> FirmwareCall | None:
+        """The call that this CPU makes; None if there is nowhere to answer it."""
+
+    async def write_answer(
+        self, registers: RegisterFile, memory: GuestMemory, thread: str, call: FirmwareCall, answer: Answer
+    ) -> None:
+        """Put status and results where the caller looks for them."""

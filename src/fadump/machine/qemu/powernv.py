@@ -1,0 +1,149 @@
+"""QEMU's powernv machines: skiboot and OPAL.
+
+QEMU puts kernel and initrd into RAM and starts skiboot, which enters the kernel in its place with r3 at a flattened
+device tree (skiboot, core/init.c, load_and_boot_kernel()). That tree has no room to grow, and our entry page no
+firmware's memory to lie in: both get a place of their own behind skiboot's memory, the same on every boot, which the
+root's ``reserved-ranges`` name. skiboot lists what memory it uses itself in ``/reserved-memory``.
+"""
+
+import struct
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from fadump.errors import MachineError, SetupError
+from fadump.firmware.core import Answer, FirmwareCall
+from fadump.machine.core import FirmwareMemory
+from fadump.machine.qemu.board import Preparation
+from fadump.machine.qemu.entry_page import opal_entry_page
+from fadump.machine.qemu.handover import (
+    LARGEST_PAGE_BYTES,
+    TreePlace,
+    align_up,
+    initrd,
+    reserve_in_tree,
+    reserved_ranges,
+)
+from fadump.machine.qemu.registers import RegisterFile, interrupt_servers
+from fadump.memory.devicetree import DeviceTree, Node
+from fadump.memory.guest import GuestMemory
+from fadump.memory.ranges import Range, RangeSet
+
+KERNEL_LOAD_ADDRESS = 0x2000_0000
+"""Where QEMU's powernv machines put a ``-kernel`` file, as it is (hw/ppc/pnv.c, KERNEL_LOAD_ADDR)."""
+
+_TREE_SLACK_BYTES = 0x10000
+"""For what firmware adds to the tree."""
+_ARGUMENTS = tuple(f"r{number}" for number in range(3, 11))
+_DOUBLEWORD = (1 << 64) - 1
+_ELF_MAGIC = b"\x7fELF\x02"
+_PT_LOAD = 1
+
+
+class PowernvBoard:
+    """See :class:`.board.Board`. CPUs are named by their PIR."""
+
+    def __init__(self, kernel: Path) -> None:
+        """:raises SetupError: ``kernel`` is no 64-bit ELF file."""
+        self.kernel_entry = KERNEL_LOAD_ADDRESS + _entry_offset(kernel)
+        self._kernel = Range.sized(KERNEL_LOAD_ADDRESS, kernel.stat().st_size)
+        self._own: Range | None = None  # entry page and tree, from the first handover on
+
+    async def is_handover(self, registers: RegisterFile, thread: str) -> bool:
+        return True
+
+    def cpu_ids(self, tree: DeviceTree, core_ids: Sequence[int | None]) -> Sequence[int | None]:
+        """QEMU makes CPUs in the order of their PIRs, which are the interrupt servers too."""
+        servers = sorted(interrupt_servers(tree))
+        if len(servers) != len(core_ids):
+            raise MachineError(f"skiboot has found {len(servers)} CPUs, QEMU has {len(core_ids)}")
+        return servers
+
+    def is_online(self, shown: Mapping[str, int]) -> bool:
+        """All are: OPAL reports every thread of an active core, whatever Linux does with it."""
+        return True
+
+    def prepare(
+        self, tree: DeviceTree, found: TreePlace, ram: RangeSet, tokens: Collection[int], *, reserve: bool
+    ) -> Preparation:
+        opal = _opal(tree)
+        if self._own is None:
+            size_bytes = LARGEST_PAGE_BYTES + align_up(found.room_bytes + _TREE_SLACK_BYTES, LARGEST_PAGE_BYTES)
+            self._own = _place_behind_opal(opal, size_bytes, ram - reserved_ranges(tree))
+        page = opal_entry_page(self._own.start, tokens, _number(opal, "opal-entry-address"))
+        opal.properties["opal-entry-address"] = struct.pack(">Q", page.address)
+        if reserve:
+            reserve_in_tree(tree, self._own)
+        place = TreePlace(self._own.start + LARGEST_PAGE_BYTES, self._own.size_bytes - LARGEST_PAGE_BYTES)
+        skiboots = RangeSet(piece.range for piece in _skiboot_memory(tree))
+        live = skiboots | RangeSet([self._kernel, found.range, self._own]) | initrd(tree)
+        return Preparation(page, place, live, _unshown(tree))
+
+    async def read_call(
+        self, registers: RegisterFile, memory: GuestMemory, thread: str, cpu_id: int
+    ) -> FirmwareCall | None:
+        token, *arguments = await registers.read(thread, "r0", *_ARGUMENTS)
+        return FirmwareCall(cpu_id, token, tuple(arguments), returns=1, answer_address=0)
+
+    async def write_answer(
+        self, registers: RegisterFile, memory: GuestMemory, thread: str, call: FirmwareCall, answer: Answer
+    ) -> None:
+        for address, data in answer.writes:
+            memory.write(address, data)
+        await registers.write(thread, "r3", answer.status & _DOUBLEWORD)
+
+
+def _opal(tree: DeviceTree) -> Node:
+    opal = tree.find("/ibm,opal")
+    if opal is None:
+        raise MachineError("the device tree at handover has no OPAL")
+    return opal
+
+
+def _place_behind_opal(opal: Node, size_bytes: int, free: RangeSet) -> Range:
+    opal_end = _number(opal, "opal-base-address") + _number(opal, "opal-runtime-size")
+    for piece in free:
+        start = align_up(max(piece.start, opal_end), LARGEST_PAGE_BYTES)
+        if start + size_bytes <= piece.end:
+            return Range.sized(start, size_bytes)
+    raise MachineError(f"no memory above skiboot's end {opal_end:#x} for the entry page and the device tree")
+
+
+def _skiboot_memory(tree: DeviceTree) -> list[FirmwareMemory]:
+    """What skiboot uses in this boot."""
+    nodes = tree.find("/reserved-memory")
+    if nodes is None:
+        return []
+    return [
+        FirmwareMemory(Range.sized(*struct.unpack(">QQ", node.value("reg"))), node.name)
+        for node in nodes.children
+        if len(node.properties.get("reg", b"")) == 16
+    ]
+
+
+def _unshown(tree: DeviceTree) -> list[FirmwareMemory]:
+    """All that the tree reserves for firmware: skiboot's own, our firmware's, and the entry page."""
+    skiboots = _skiboot_memory(tree)
+    others = reserved_ranges(tree) - RangeSet(piece.range for piece in skiboots)
+    return skiboots + [FirmwareMemory(piece, "reserved-ranges") for piece in others]
+
+
+def _number(node: Node, name: str) -> int:
+    return int.from_bytes(node.value(name), "big")
+
+
+def _entry_offset(kernel: Path) -> int:
+    """How far into the file the first instruction is; skiboot does not move a kernel's segments."""
+    with kernel.open("rb") as file:
+        header = file.read(64)
+        if len(header) < 64 or not header.startswith(_ELF_MAGIC):
+            raise SetupError(f"{kernel} is no 64-bit ELF file: powernv needs a vmlinux")
+        order = "<" if header[5] == 1 else ">"
+        entry, table_offset = struct.unpack_from(f"{order}QQ", header, 0x18)
+        entry_bytes, count = struct.unpack_from(f"{order}HH", header, 0x36)
+        file.seek(table_offset)
+        table = file.read(entry_bytes * count)
+    for at in range(0, len(table) - 0x37, max(entry_bytes, 0x38)):
+        kind, _flags, offset, address, _physical, file_bytes = struct.unpack_from(f"{order}IIQQQQ", table, at)
+        if kind == _PT_LOAD and address <= entry < address + file_bytes:
+            return int(offset + entry - address)
+    raise SetupError(f"{kernel} has no segment with its entry {entry:#x}: powernv needs a vmlinux")
