@@ -8,6 +8,7 @@ import pytest
 from fadump.cli import main
 from fadump.cycle import CrashBy
 from fadump.errors import SetupError
+from fadump.firmware.pseries.faults import FirmwareFault
 from fadump.machine.qemu.process import Dimm, Fault, Platform
 from fadump.options import MIB, RunOptions, WhoseFirmware, check_host, check_options, kernel_command_line
 
@@ -44,6 +45,10 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
         (POWERNV | {"cpus": 5}, "--platform powernv has 1 to 4 cores, 5 are asked for"),
         (POWERNV | {"cpu_model": "POWER8"}, "has --cpu-model POWER9 and POWER10, POWER8 is not one"),
         (POWERNV | {"firmware": WhoseFirmware.QEMU}, "--firmware qemu goes with --platform pseries"),
+        (
+            POWERNV | {"faults": frozenset({FirmwareFault.BUSY})},
+            "is an answer of RTAS: it goes with --platform pseries",
+        ),
         ({"kernel": "/nowhere/vmlinux"}, "/nowhere/vmlinux is not a file"),
     ],
 )

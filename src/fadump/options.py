@@ -142,6 +142,8 @@ def _powernv_refusals(options: RunOptions) -> Iterator[str]:
         yield f"--platform powernv has --cpu-model {' and '.join(POWERNV_MACHINES)}, {options.cpu_model} is not one"
     if options.firmware is WhoseFirmware.QEMU:
         yield "--firmware qemu goes with --platform pseries: QEMU's own MPIPL does not come to its end"
+    if rtas := sorted(fault for fault in options.faults if isinstance(fault, FirmwareFault)):
+        yield f"--fault {rtas[0]} is an answer of RTAS: it goes with --platform pseries"
 
 
 def _firmware_refusals(options: RunOptions) -> Iterator[str]:

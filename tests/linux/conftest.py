@@ -3,6 +3,7 @@
 import pytest
 
 from fadump.kit.kernel import find_kernel
+from fadump.machine.qemu.process import Platform
 from tests.linux.fadump_command import fadump_run
 
 
@@ -22,7 +23,23 @@ def kernel():
 
 @pytest.fixture(scope="session")
 def cycle(tmp_path_factory, kernel):
-    """One whole cycle with the defaults."""
-    done = fadump_run(tmp_path_factory.mktemp("cycle"))
+    """One whole cycle with the defaults, on pseries."""
+    return good_run(tmp_path_factory.mktemp("cycle"))
+
+
+@pytest.fixture(scope="session")
+def powernv_cycle(tmp_path_factory, kernel):
+    """One whole cycle on powernv, proven; the second CPU crashes."""
+    return good_run(tmp_path_factory.mktemp("powernv"), "--platform", "powernv", "--crash-cpu", "1", "--verify")
+
+
+@pytest.fixture(scope="session", params=list(Platform))
+def any_cycle(request):
+    """A whole cycle, on each platform."""
+    return request.getfixturevalue({Platform.PSERIES: "cycle", Platform.POWERNV: "powernv_cycle"}[request.param])
+
+
+def good_run(out, *options):
+    done = fadump_run(out, *options)
     assert done.status == 0, f"{done.stderr}\nfiles are in {done.out}"
     return done
