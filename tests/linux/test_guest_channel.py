@@ -74,7 +74,7 @@ def test_what_a_first_boot_without_our_firmware_answers(tmp_path, bootable, two_
     with Guest(tmp_path, bootable, two_archives) as guest:
         assert re.fullmatch(
             rf"hello protocol=1 mode=first release={re.escape(kernel.release)} cpus=2 "
-            r"memory_kb=10\d{5} page_size=65536 fadump_enabled=absent fadump_registered=absent",
+            r"memory_kb=10\d{5} page_size=65536 fadump_enabled=absent fadump_registered=absent opalcore=absent",
             guest.line(),
         )
         for step in ("register", "unregister", "reregister"):
@@ -82,6 +82,7 @@ def test_what_a_first_boot_without_our_firmware_answers(tmp_path, bootable, two_
             assert answer.startswith(f"failed step={step} reason=this kernel has no /sys/kernel/fadump/registered")
         assert guest.ask("release").startswith("failed step=release reason=there is no /sys/kernel/fadump/release_mem")
         assert guest.ask("save").startswith("failed step=save reason=this boot has no /proc/vmcore")
+        assert guest.ask("save_opalcore").startswith("failed step=save_opalcore reason=this boot has no /sys/firmware/")
         assert guest.ask("crash cpu=9").startswith("failed step=crash reason=CPU 9 can't be used: ")
         assert guest.ask("sing loud=1") == "failed step=sing reason=unknown command"
 
