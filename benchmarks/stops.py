@@ -1,9 +1,12 @@
-"""How often one cycle stops the guest, against what it has to: our calls, and twice per boot.
+"""How often one cycle stops the guest, against our calls and twice per boot; and what a handover takes.
 
 The twice: both breaks are at the kernel's entry point, which SLOF enters as an Open Firmware client (prom_init), and
 prom_init again with the finished tree. A stop that was neither, where a breakpoint matched somebody else's address, is
 counted by the machine. Calls are counted in ``firmware.log``; boots are 1 and the reset after the crash.
 With ``--log``, only the calls of a run that there was are counted.
+
+The handover is the capture kernel's: kept memory is compared and put back, the tree edited and written, the entry page
+set up. Its seconds are shown per GiB that the guest has populated.
 """
 
 import re
@@ -11,15 +14,16 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
-from benchmarks.report import parser, show
+from benchmarks.report import GIB, parser, show, timed
 from fadump.cycle import CycleRequest, Observer, run_cycle
 from fadump.errors import SetupError
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.kit.initramfs import build_initramfs
 from fadump.kit.kernel import find_kernel
-from fadump.machine.core import Event
+from fadump.machine.core import Event, Handover
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
+from fadump.memory.ranges import Range
 from fadump.options import RunOptions, kernel_command_line
 from fadump.output import OutputDirectory
 
@@ -29,13 +33,23 @@ _DISK_BYTES = 3 << 30
 
 
 class CountingMachine(QemuMachine):
-    """Counts every stop that the gdb stub reports."""
+    """Counts every stop that the gdb stub reports, and times the last handover with memory to put back."""
 
     stops = 0
+    handover_seconds = 0.0
+    populated_bytes = 0
 
     async def _stop_event(self, thread: str) -> Event | None:
         self.stops += 1
         return await super()._stop_event(thread)
+
+    def enter(self, handover: Handover, tokens: frozenset[int]) -> None:
+        if self._kept is None:
+            super().enter(handover, tokens)
+        else:
+            ram = Range(0, max(piece.end for piece in self.memory.ram))
+            self.populated_bytes = self.memory.populated(ram).size_bytes
+            self.handover_seconds = timed(lambda: super(CountingMachine, self).enter(handover, tokens))
 
 
 class _Nobody:
@@ -81,6 +95,8 @@ def one_cycle(out: Path) -> dict[str, object]:
             "boots": boots,
             "foreign stops": machine.foreign_stops,
             "beyond calls and 2 per boot": machine.stops - calls - STOPS_PER_BOOT * boots,
+            "populated GiB": machine.populated_bytes / GIB,
+            "handover s/GiB": machine.handover_seconds / (machine.populated_bytes / GIB),
         }
 
 

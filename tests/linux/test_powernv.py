@@ -113,9 +113,3 @@ def test_resets_drop_a_registration_and_linux_takes_an_nmi(tmp_path, kernel):
         dump = scenario.save()
     assert [(boot["mode"], boot["fadump_registered"]) for boot in boots] == [*[("first", "1")] * 4, ("capture", "0")]
     assert dump.verdict.same
-
-
-def test_threads_are_refused_where_skiboot_hangs_with_them(tmp_path, kernel):
-    done = fadump_run(tmp_path / "out", "--platform", "powernv", "--cpus", "4", "--smt", "2")
-    assert done.status == 1
-    assert "hangs with more than one thread per core: give --qemu newest, or leave out --smt" in done.json["error"]

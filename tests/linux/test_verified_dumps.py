@@ -1,5 +1,8 @@
 """Not one wrong byte: dumps of other machines, and the two controls that must find differences."""
 
+import re
+import subprocess
+
 import pytest
 
 from tests.linux.fadump_command import fadump_run
@@ -35,3 +38,25 @@ def test_the_comparison_can_fail(tmp_path, kernel, fault):
     assert done.status == 1
     assert done.json["result"] == "different"
     assert done.json["verified"]["bytes_different"] > 0
+
+
+@pytest.mark.parametrize(
+    ("platform", "sentence"),
+    [
+        ("pseries", "this QEMU can't emulate more than one thread per core: give --qemu newest, or leave out --smt"),
+        ("powernv", "hangs with more than one thread per core: give --qemu newest, or leave out --smt"),
+    ],
+)
+def test_threads_are_refused_where_qemu_does_not_run_them(tmp_path, kernel, platform, sentence):
+    """Debian 12's QEMU, 7.2, doesn't."""
+    done = fadump_run(tmp_path / "out", "--platform", platform, "--cpus", "4", "--smt", "2")
+    if qemu_major_version() < 8:
+        assert done.status == 1
+        assert sentence in done.json["error"]
+    else:
+        assert (done.status, done.json["cpus"]) == (0, 4)
+
+
+def qemu_major_version():
+    told = subprocess.run(["qemu-system-ppc64", "--version"], capture_output=True, text=True, check=True).stdout
+    return int(re.search(r"version (\d+)", told)[1])
