@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from fadump.abi.powernv.opal import OpalStatus, OpalToken
 from fadump.abi.pseries.rtas import RtasStatus
 from fadump.machine.qemu.register_sources import SOURCES, Missing, Printed, Shown, Special, Stub
+from tests.firmware.powernv_status_table import ROWS as POWERNV_ROWS
 from tests.firmware.status_table import CONFIGURE_TOKEN, OS_TERM_TOKEN, ROWS
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "firmware.md"
@@ -15,13 +17,22 @@ CALLS = {CONFIGURE_TOKEN: "ibm,configure-kernel-dump", OS_TERM_TOKEN: "ibm,os-te
 
 
 def status_table():
-    """A line for each row that tests/firmware runs."""
+    """A line for each of pseries' rows that tests/firmware runs."""
+    return _statuses(ROWS, CALLS)
+
+
+def opal_status_table():
+    """The same for powernv."""
+    return _statuses(POWERNV_ROWS, {token: f"OPAL_{token.name}" for token in OpalToken})
+
+
+def _statuses(rows, calls):
     lines = ["| call | state | what is passed | answer | state after |", "|---|---|---|---|---|"]
-    for row in ROWS:
+    for row in rows:
         answer = row.expected
-        if isinstance(answer, RtasStatus):
+        if isinstance(answer, RtasStatus | OpalStatus):
             answer = f"{int(answer)}, {answer.name.lower().replace('_', ' ')}"
-        call = CALLS.get(row.token, "another")
+        call = calls.get(row.token, "another")
         lines.append(f"| {call} | {row.state.value} | {row.description} | {answer} | {row.after.value} |")
     return "\n".join(lines)
 
@@ -67,7 +78,7 @@ def _spans(names):
     return [f"`{kind[0]}`" if kind[0] == kind[-1] else f"`{kind[0]}` to `{kind[-1]}`" for kind in kinds.values()]
 
 
-TABLES = {"status table": status_table, "register table": register_table}
+TABLES = {"status table": status_table, "OPAL status table": opal_status_table, "register table": register_table}
 
 
 def with_table(text, name, table):

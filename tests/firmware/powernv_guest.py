@@ -41,9 +41,11 @@ PIRS = (0, 1, 4, 5)
 CRASHING_PIR = 4
 CRASHED = (
     CpuRegisters(0, {"NIA": 0xC000_0000_0000_1234, "GPR01": 0xC000_0000_0123_0000, "MSR": 0x9000_0000_0280_9033}),
-    CpuRegisters(4, {"NIA": 0xC000_0000_0000_5678, "GPR31": 0x31, "LR": 8, "CTR": 9, "XER": 0x2000_0000, "CR": 0x2400_0000}),
+    CpuRegisters(
+        4, {"NIA": 0xC000_0000_0000_5678, "GPR31": 0x31, "LR": 8, "CTR": 9, "XER": 0x2000_0000, "CR": 0x2400_0000}
+    ),
     CpuRegisters(5, {"DAR": 0x13, "DSISR": 0x4000_0000, "FPR00": 0x55}),
-)  # fmt: skip
+)
 LINEAR_MAPPING = 0xC000_0000_0000_0000
 
 BOOT_RANGE = (BOOT_MEMORY.start, COPY, BOOT_MEMORY.size_bytes)

@@ -172,6 +172,15 @@ def test_a_range_that_stays_in_place_is_kept_and_not_the_capture_kernels(memory)
     assert memory.read(0x10_0000, 0x10_0000) == before
 
 
+def test_the_firmwares_areas_are_kept_below_boot_memory_top_too(memory):
+    high = Range.sized(DIMM.start, 0x1000)
+    firmware = described_firmware()
+    register(firmware, memory, [(0, COPY, 0x1000), (high.start, FREE, high.size_bytes)])
+    dump = crash(firmware, memory)
+    copies = RangeSet([Range.sized(COPY, 0x1000), Range.sized(FREE, 0x1000)])
+    assert dump.keep == copies | RangeSet([AREAS, Range(high.end, DIMM.end)])
+
+
 def test_several_ranges_are_copied(memory):
     ranges = [(0x1000 * index, FREE + 0x1000 * index, 0x1000) for index in range(63)]
     firmware = described_firmware()

@@ -105,7 +105,6 @@ class PowernvFirmware:
             raise FadumpError(f"no dump can be taken for this {trigger.kind.value}: no kernel has been started yet")
         if self._dump is None or not self._dump.has_kernel:
             self._dump = take_dump(self._platform, self._registration, trigger.crashing_cpu, memory, cpus)
-        self._resting = State.IDLE
         self._boot()
         return self._dump.preserved
 

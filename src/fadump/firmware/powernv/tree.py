@@ -96,11 +96,9 @@ def _opal(tree: DeviceTree) -> Node:
 
 def _opal_memory(opal: Node, highest_pir: int) -> Range:
     """From skiboot's base to the end of its CPUs' stacks."""
-    base, size_bytes = _number(opal, "opal-base-address"), _number(opal, "opal-runtime-size")
-    if base is None:
-        base = hdat.SKIBOOT_BASE
-    if size_bytes is None:
-        size_bytes = hdat.SKIBOOT_BYTES + (highest_pir + 1) * hdat.STACK_BYTES
+    base = _number(opal, "opal-base-address") or hdat.SKIBOOT_BASE
+    stacks_bytes = (highest_pir + 1) * hdat.STACK_BYTES
+    size_bytes = _number(opal, "opal-runtime-size") or hdat.SKIBOOT_BYTES + stacks_bytes
     return Range.sized(base, size_bytes)
 
 
