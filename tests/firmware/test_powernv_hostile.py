@@ -56,7 +56,8 @@ _NEAR = {
 
 u64 = st.sampled_from(sorted(_NEAR)) | st.integers(0, (1 << 64) - 1)
 pages = st.integers(0, LOWER.end // 0x1_0000 - 1).map(lambda number: number * 0x1_0000)
-addresses = st.one_of(pages, pages, pages, pages.map(lambda address: address | LINEAR_MAPPING), u64)
+places = st.sampled_from((0, 0x1_0000, COPY, COPY + 0x1_0000, FREE, OPAL.start, AREAS.start, AREAS.end - 0x1000))
+addresses = st.one_of(places, places, pages, pages, pages.map(lambda address: address | LINEAR_MAPPING), u64)
 lengths = st.sampled_from((1, 0x1000, 0x1000, 0x1_0000, 0x1_0001, 0x8_0000, (1 << 32) + 0x1000)) | u64
 ranges = st.tuples(addresses, addresses, lengths)
 tags = st.sampled_from(MpiplTag).map(int) | st.integers(0, (1 << 33))
