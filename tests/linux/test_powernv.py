@@ -41,6 +41,10 @@ def test_linux_takes_the_registers_of_every_cpu(powernv_cycle):
     assert "appending only crashing CPU" not in powernv_cycle.file("console.log")
 
 
+def test_linux_can_lend_its_dump_area_to_user_space(powernv_cycle):
+    assert "Failed to init cma area" not in powernv_cycle.file("console.log")
+
+
 def test_the_firmware_has_served_every_call(powernv_cycle):
     calls = [line.split(maxsplit=1)[1] for line in powernv_cycle.file("firmware.log").splitlines() if " token " in line]
     triggers = [call for call in calls if "dump triggered" in call]

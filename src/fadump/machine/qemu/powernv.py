@@ -33,6 +33,9 @@ KERNEL_LOAD_ADDRESS = 0x2000_0000
 
 _TREE_SLACK_BYTES = 0x10000
 """For what firmware adds to the tree."""
+_CMA_ALIGNMENT = 16 << 20
+"""Linux puts its dump area right behind, and lends it to user space only if it begins at such a multiple (hash; radix
+takes less): see fadump_cma_init() and cma_init_reserved_mem()."""
 _ARGUMENTS = tuple(f"r{number}" for number in range(3, 11))
 _DOUBLEWORD = (1 << 64) - 1
 _ELF_MAGIC = b"\x7fELF\x02"
@@ -102,9 +105,9 @@ def _opal(tree: DeviceTree) -> Node:
 def _place_behind_opal(opal: Node, size_bytes: int, free: RangeSet) -> Range:
     opal_end = _number(opal, "opal-base-address") + _number(opal, "opal-runtime-size")
     for piece in free:
-        start = align_up(max(piece.start, opal_end), LARGEST_PAGE_BYTES)
-        if start + size_bytes <= piece.end:
-            return Range.sized(start, size_bytes)
+        end = align_up(max(piece.start, opal_end) + size_bytes, _CMA_ALIGNMENT)
+        if end <= piece.end:
+            return Range(end - size_bytes, end)
     raise MachineError(f"no memory above skiboot's end {opal_end:#x} for the entry page and the device tree")
 
 
