@@ -44,6 +44,17 @@ def test_untouched_memory_costs_nothing(memory):
     kept.close()
 
 
+def test_zeros_that_take_memory_in_the_guest_take_none_here(memory):
+    memory.write(0x40000, bytes(0x40000))
+    memory.write(0x7FFFF, b"x")
+    kept = keep(memory)
+    assert kept.stored_bytes <= 0x10000
+    memory.write(0x40000, b"SLOF")
+    kept.put_back(RangeSet())
+    assert memory.read(0x40000, 0x40000).strip(b"\0") == b"x"
+    kept.close()
+
+
 def test_what_was_a_hole_reads_as_zeros_again(memory):
     kept = keep(memory)
     memory.write(0xF0000, b"SLOF's stack")

@@ -16,6 +16,7 @@ from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.crash_image import CrashImage
 
 PAGE = mmap.PAGESIZE
+MIB = 1 << 20
 GIB = 1 << 30
 
 
@@ -49,6 +50,15 @@ def test_memory_is_copied_and_holes_stay_holes(new_file):
         assert image.read(GIB - 4, 4) == b"\0end"
         assert image.read(PAGE * 1000, PAGE) == bytes(PAGE)
         assert 8 * PAGE <= image.stored_bytes <= os.fstat(fd).st_blocks * 512 + PAGE
+
+
+def test_zeros_that_take_memory_in_the_guest_take_none_here(new_file):
+    fd = new_file(4 * MIB)
+    os.pwrite(fd, bytes(4 * MIB), 0)
+    os.pwrite(fd, b"x", 3 * MIB - 1)
+    with CrashImage.take([Segment(Range.sized(0, 4 * MIB), fd, 0)], []) as image:
+        assert image.stored_bytes <= 0x10000
+        assert image.read(0, 4 * MIB).strip(b"\0") == b"x"
 
 
 def test_segments_of_several_files_stand_at_their_addresses(new_file):
@@ -139,6 +149,6 @@ def test_a_host_without_room_is_told_apart(new_file, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "sendfile", full)
+    monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(SetupError, match="no room for a copy of guest memory 0x0"):
         CrashImage.take([Segment(Range.sized(0, PAGE), fd, 0)], [])

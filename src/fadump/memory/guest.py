@@ -19,11 +19,15 @@ from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from fadump.errors import AddressError
 from fadump.memory.ranges import Range, RangeSet
 
 _COPY_BYTES = 8 << 20
 """How much is copied in one call: other threads run in between, and it fits most last-level caches."""
+_ZERO_CHUNK_BYTES = 0x10000
+"""Zeros are looked for in pieces of this size, a page of the largest kind that Linux has on Power."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +133,26 @@ class GuestMemory:
             self._move(extent, self, shift)
         return source.size_bytes
 
-    def copy_populated(self, source: Range, other: "GuestMemory") -> None:
-        """Write what is populated of ``source`` to the same addresses in ``other``.
+    def copy_to_empty(self, source: Range, other: "GuestMemory") -> None:
+        """Write ``source`` to the same addresses in ``other``, which has holes there.
+
+        Pages of zeros become holes too: Linux populates all of RAM when it frees it, and leaves most of it zero.
 
         :raises AddressError: one of the two has no RAM there.
         """
         other._check(source.start, source.size_bytes)  # noqa: SLF001 - of the same class
         for extent in self.populated(source):
-            self._move(extent, other, 0)
+            for piece in self._without_zeros(extent):
+                self._move(piece, other, 0)
+
+    def _without_zeros(self, extent: Range) -> RangeSet:
+        """``extent`` less its chunks that are all zeros."""
+        return RangeSet(
+            chunk
+            for mapping, part in self._parts(extent.start, extent.size_bytes)
+            for start in range(part.start, part.end, _ZERO_CHUNK_BYTES)
+            if mapping.has_data(chunk := Range(start, min(start + _ZERO_CHUNK_BYTES, part.end)))
+        )
 
     def discard(self, unwanted: Range) -> None:
         """Make ``unwanted`` zeros, and give its whole pages back to the host.
@@ -223,6 +239,10 @@ class _Mapping:
 
     def write(self, part: Range, data: memoryview) -> None:
         self.view(part)[:] = data
+
+    def has_data(self, part: Range) -> bool:
+        with self.view(part) as data:
+            return bool(np.frombuffer(data, np.uint8).any())
 
     def write_fresh(self, part: Range, data: memoryview) -> None:
         """Like write, and two to three times as fast where ``part`` is a hole: the host needn't zero

@@ -21,7 +21,8 @@ from fadump.memory.guest import Segment
 from fadump.memory.ranges import Range, RangeSet
 
 _ALL_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-_MOST_BYTES_PER_CALL = 1 << 30
+_CHUNK_BYTES = 0x10000
+_ZEROS = bytes(_CHUNK_BYTES)
 
 
 class CrashImage:
@@ -154,10 +155,11 @@ def _data_extents(segment: Segment) -> Iterator[Range]:
 
 
 def _send(source_fd: int, source: Range, image_fd: int, address: int) -> None:
-    at = source.start
-    os.lseek(image_fd, address, os.SEEK_SET)
-    while at < source.end:
-        sent = os.sendfile(image_fd, source_fd, at, min(source.end - at, _MOST_BYTES_PER_CALL))
-        if not sent:
-            raise OSError(errno.EIO, f"guest memory's file ended at {at:#x} while it was copied")
-        at += sent
+    """Copy a part of guest memory's file; chunks of zeros become holes."""
+    for at in range(source.start, source.end, _CHUNK_BYTES):
+        size_bytes = min(_CHUNK_BYTES, source.end - at)
+        data = os.pread(source_fd, size_bytes, at)
+        if len(data) != size_bytes:
+            raise OSError(errno.EIO, f"guest memory's file ended at {at + len(data):#x} while it was copied")
+        if data != _ZEROS[:size_bytes]:
+            os.pwrite(image_fd, data, address + at - source.start)

@@ -29,7 +29,12 @@ class KeptMemory:
             os.close(self._fd)
             raise
         for piece in keep:
-            memory.copy_populated(piece, self._copy)
+            memory.copy_to_empty(piece, self._copy)
+
+    @property
+    def stored_bytes(self) -> int:
+        """How much host memory the copy takes."""
+        return os.fstat(self._fd).st_blocks * 512
 
     def put_back(self, live: RangeSet) -> int:
         """Make guest memory what it was, except ``live``; returns how many bytes lay in changed chunks."""

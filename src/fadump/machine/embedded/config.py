@@ -1,0 +1,41 @@
+"""What an embedded machine is made of."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from fadump.kernel.model import KernelConfig
+from fadump.kernel.traits import Platform
+from fadump.memory.ranges import Range, RangeSet
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class EmbeddedConfig:
+    """A machine; the command line goes to the kernel whole.
+
+    ``memory`` are NUMA nodes and DIMMs, which begin at 0 and may have holes between them; ``cpus`` are threads, ``smt``
+    of which make a core, and up to ``max_cpus`` can be plugged. ``seed`` decides registers and content of memory.
+    """
+
+    cmdline: str
+    platform: Platform = Platform.PSERIES
+    memory: tuple[Range, ...] = (Range(0, 2048 * _MIB),)
+    cpus: int = 2
+    smt: int = 1
+    max_cpus: int | None = None
+    radix: bool = True
+    seed: str = "0"
+    kernel: KernelConfig = KernelConfig()
+
+    @cached_property
+    def ram(self) -> RangeSet:
+        """Where there is memory."""
+        return RangeSet(self.memory)
+
+    @property
+    def cpu_ids(self) -> tuple[int, ...]:
+        """The platform's names of the CPUs: logical numbers, with OPAL the PIRs, four to a core."""
+        if self.platform is Platform.PSERIES:
+            return tuple(range(self.cpus))
+        return tuple(index // self.smt * max(4, self.smt) + index % self.smt for index in range(self.cpus))

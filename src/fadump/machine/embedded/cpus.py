@@ -1,0 +1,42 @@
+"""The embedded machine's CPUs: registers from a seed, other ones at each crash.
+
+Step "crash" of docs/architecture.md. Names are PAPR's (:mod:`fadump.abi.registers`). Addresses look like a kernel's, so
+that a reader of a dump finds them in the linear map.
+"""
+
+import random
+from collections.abc import Mapping
+
+from fadump.abi.linux.page_table import PAGE_OFFSET
+from fadump.abi.registers import CpuRegisters
+from fadump.kernel.state import TEXT
+
+_MSR = 0x8000_0000_0000_9033
+_PVR_POWER9 = 0x004E_1202
+_SPECIAL = ("LR", "CTR", "CFAR", "SRR0", "SPRG1", "SPRG3", "TB", "PURR", "SPURR", "DSCR", "VTB", "IC")
+
+
+def cpu_registers(cpu_id: int, seed: str) -> CpuRegisters:
+    """One CPU's registers."""
+    source = random.Random(f"{seed} CPU {cpu_id}")  # noqa: S311 - content, no secret
+    values = {f"GPR{number:02}": source.getrandbits(64) for number in range(32)}
+    values |= {name: source.getrandbits(64) for name in _SPECIAL}
+    values |= {
+        "GPR01": PAGE_OFFSET | source.randrange(TEXT.start, TEXT.end) & -16,
+        "NIA": PAGE_OFFSET | source.randrange(TEXT.start, TEXT.end) & -4,
+        "MSR": _MSR,
+        "CR": source.getrandbits(32),
+        "XER": source.getrandbits(3) << 29,
+        "DAR": PAGE_OFFSET | source.getrandbits(32),
+        "DSISR": source.getrandbits(32),
+        "PVR": _PVR_POWER9,
+        "PIR": cpu_id,
+        "FPSCR": source.getrandbits(32),
+    }
+    values |= {f"FPR{number:02}": source.getrandbits(64) for number in range(32)}
+    return CpuRegisters(cpu_id, values)
+
+
+def saved_registers(values: Mapping[str, int], names: Mapping[str, str]) -> dict[str, int]:
+    """What a kernel on that CPU saves in its pt_regs; ``names`` leads from PAPR's names to those."""
+    return {names[name]: value for name, value in values.items() if name in names}

@@ -1,0 +1,189 @@
+"""The embedded guest's first process: does what it is asked, by the kernel's files, and reports.
+
+docs/guest-channel.md says what is asked and reported; ``kit/data/init`` does the same on real Linux. As there, one
+request is answered before the next is taken.
+"""
+
+import base64
+import errno
+import os
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+from fadump.abi.registers import CpuRegisters
+from fadump.kernel.calls import Call, Errno, Steps
+from fadump.kernel.model import KernelModel
+from fadump.kernel.rtas_fadump import PT_REGS_NAMES
+from fadump.machine.core import (
+    Crash,
+    GuestReport,
+    Register,
+    Release,
+    Request,
+    Reregister,
+    RunScript,
+    Save,
+    SaveOpalCore,
+    Unregister,
+)
+from fadump.machine.embedded.cpus import saved_registers
+from fadump.machine.embedded.save import save_vmcore
+from fadump.memory.devicetree import DeviceTree
+from fadump.memory.guest import GuestMemory
+
+_KIB = 1024
+_DIRECTORY = "/sys/kernel/fadump"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The guest has nothing to do until it is asked for something."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemReset:
+    """Sent instead of a request: every CPU gets a system reset interrupt, and this one takes it first."""
+
+    cpu: int
+
+
+GuestStep = Call | GuestReport | Waiting
+Guest = Generator[GuestStep, int | Request | SystemReset | None, None]
+"""Is sent a status for a call, nothing for a report, and a request when it waits."""
+
+
+class GuestSystem:
+    """A kernel and its first process, for one boot.
+
+    ``cpus`` reads the CPUs' registers as they are; ``disk_fd`` is the guest's disk.
+    """
+
+    def __init__(
+        self, kernel: KernelModel, memory: GuestMemory, cpus: Callable[[], list[CpuRegisters]], disk_fd: int
+    ) -> None:
+        self._kernel = kernel
+        self._memory = memory
+        self._cpus = cpus
+        self._disk_fd = disk_fd
+
+    def run(self, tree: DeviceTree) -> Guest:
+        """From the kernel's start on; ends when the kernel reboots.
+
+        :raises KernelPanicError: the kernel can't run.
+        """
+        kernel = self._kernel
+        yield from _calls(kernel.boot(tree, self._memory))
+        yield self._hello(tree)
+        while True:
+            request = yield Waiting()
+            match request:
+                case SystemReset(cpu=cpu):
+                    yield from _calls(kernel.system_reset(cpu, self._registers(cpu)))
+                    return
+                case Crash(cpu=cpu) if cpu < kernel.cpu_count:
+                    yield GuestReport("crashing", {"cpu": str(cpu)})
+                    yield from _calls(kernel.trigger_crash(cpu, self._registers(cpu)))
+                    return
+                case Crash(cpu=cpu):
+                    yield _failed("crash", f"CPU {cpu} can't be used: Invalid argument")
+                case Register() | Reregister():
+                    yield from self._set_registered(type(request).__name__.lower(), "1")
+                case Unregister():
+                    yield from self._set_registered("unregister", "0")
+                case Save():
+                    yield from self._save()
+                case SaveOpalCore():
+                    yield _failed("save_opalcore", "this boot has no /sys/firmware/opal/mpipl/core")
+                case Release():
+                    yield from self._release()
+                case RunScript():
+                    yield _failed("run", "this guest has no shell")
+
+    def _hello(self, tree: DeviceTree) -> GuestReport:
+        kernel = self._kernel
+        dump, mpipl = tree.find("/rtas"), tree.find("/ibm,opal/dump")
+        capture = (dump is not None and "ibm,kernel-dump" in dump.properties) or (
+            mpipl is not None and "mpipl-boot" in mpipl.properties
+        )
+        fields = {
+            "protocol": "1",
+            "mode": "capture" if capture else "first",
+            "release": kernel.release,
+            "cpus": str(kernel.cpu_count),
+            "memory_kb": str(kernel.total_bytes // _KIB),
+            "page_size": str(kernel.page_bytes),
+            "fadump_enabled": str(int(kernel.enabled)),
+            "fadump_registered": str(int(kernel.registered)),
+            "opalcore": "absent",
+        }
+        return GuestReport("hello", fields)
+
+    def _set_registered(self, step: str, wanted: str) -> Guest:
+        kernel = self._kernel
+        if str(int(kernel.registered)) != wanted:
+            status = yield from _calls(kernel.write_registered(wanted))
+            if str(int(kernel.registered)) != wanted:
+                yield self._refused(step, f"{_DIRECTORY}/registered", status)
+                return
+        if wanted == "0":
+            yield GuestReport("unregistered", {"registered": "0"})
+            return
+        regions = base64.b64encode(kernel.region_show().encode("latin-1")).decode()
+        yield GuestReport(
+            "registered", {"mem_reserved": str(kernel.mem_reserved), "registered": "1", "regions": regions}
+        )
+
+    def _save(self) -> Guest:
+        vmcore = self._kernel.vmcore
+        if vmcore is None:
+            yield _failed("save", self._with_log("this boot has no /proc/vmcore"))
+            return
+        disk_bytes = os.fstat(self._disk_fd).st_size
+        if vmcore.size_bytes > disk_bytes:
+            yield _failed("save", f"/proc/vmcore has {vmcore.size_bytes} bytes, the disk only {disk_bytes}")
+            return
+        yield GuestReport("saving", {"bytes": str(vmcore.size_bytes)})
+        try:
+            save_vmcore(vmcore, self._memory, self._disk_fd)
+        except OSError as error:
+            yield _failed("save", f"writing to the disk: {error.strerror}")
+            return
+        yield GuestReport("saved", {"bytes": str(vmcore.size_bytes)})
+
+    def _release(self) -> Guest:
+        kernel, path = self._kernel, f"{_DIRECTORY}/release_mem"
+        if not kernel.active:
+            yield _failed("release", self._with_log(f"there is no {path}, so there is no dump to be released"))
+            return
+        before = kernel.total_bytes
+        status = yield from _calls(kernel.write_release_mem("1"))
+        if status:
+            yield self._refused("release", path, status)
+        else:
+            yield GuestReport("released", {"bytes": str((kernel.total_bytes - before) // _KIB * _KIB)})
+
+    def _refused(self, step: str, path: str, status: Errno) -> GuestReport:
+        return _failed(step, self._with_log(f"writing to {path}: {os.strerror(-status or errno.EIO)}"))
+
+    def _with_log(self, text: str) -> str:
+        said = self._kernel.last_lines
+        return f"{text}; the kernel said: {' '.join(said)}" if said else text
+
+    def _registers(self, cpu: int) -> dict[str, int]:
+        return saved_registers(self._cpus()[cpu].values, PT_REGS_NAMES)
+
+
+def _calls(steps: Steps[Errno] | Steps[None]) -> Generator[GuestStep, int | Request | SystemReset | None, Errno]:
+    """Run a part of the kernel: its calls are the guest's."""
+    try:
+        call = next(steps)
+        while True:
+            status = yield call
+            assert isinstance(status, int)  # noqa: S101 - what is sent for a call
+            call = steps.send(status)
+    except StopIteration as end:
+        return Errno.OK if end.value is None else end.value
+
+
+def _failed(step: str, reason: str) -> GuestReport:
+    return GuestReport("failed", {"step": step, "reason": reason})

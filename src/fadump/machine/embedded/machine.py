@@ -1,0 +1,241 @@
+"""A machine in memory: sparse RAM, CPUs, a device tree, a reset that keeps RAM, and the model of Linux to run on it.
+
+Every step of docs/architecture.md, without an emulator. It keeps the contract of :mod:`fadump.machine.core`, so the
+cycle, the firmware and the proof are those of the QEMU machine. Between two events nothing happens: the guest runs as
+far as its next firmware call, its next report, or to where it waits to be asked.
+
+Nothing but the guest's kernel and the firmware writes to memory, apart from the device tree, RTAS or OPAL, which the
+boot firmware puts where a capture kernel may not have anything kept. So :meth:`EmbeddedMachine.reset` has nothing to
+copy and nothing to put back.
+"""
+
+import os
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from fadump.abi.pseries import rtas
+from fadump.abi.registers import CpuRegisters
+from fadump.errors import MachineError, SetupError
+from fadump.firmware.core import Answer, FirmwareCall, PassThrough
+from fadump.kernel.calls import Call, KernelPanicError
+from fadump.kernel.model import KernelModel
+from fadump.kernel.traits import Platform
+from fadump.machine.core import Event, FirmwareMemory, GuestReport, GuestReset, Handover, Request, Stopped
+from fadump.machine.embedded.config import EmbeddedConfig
+from fadump.machine.embedded.cpus import cpu_registers
+from fadump.machine.embedded.guest import Guest, GuestSystem, SystemReset, Waiting
+from fadump.machine.embedded.trees import TREE_ADDRESS, TREE_BYTES, build_tree, firmware_memory
+from fadump.memory.devicetree import DeviceTree
+from fadump.memory.guest import GuestMemory, Segment
+from fadump.memory.ranges import Range, RangeSet
+
+_CONSOLE_LINES = 20
+_NO_SUCH_CALL = -1
+"""What RTAS and OPAL themselves answer to a call that is FADump's: hardware error, parameter."""
+
+
+class EmbeddedMachine:
+    """See :class:`fadump.machine.core.Machine`. Use as a context manager: leaving it gives the memory back.
+
+    ``disk_fd`` is a file as large as the largest dump, ``console_log`` gets what the kernel prints.
+
+    :raises SetupError: the host can't hold the guest's memory.
+    """
+
+    def __init__(self, config: EmbeddedConfig, disk_fd: int, console_log: BinaryIO) -> None:
+        self._config = config
+        self._disk_fd = disk_fd
+        self._console_log = console_log
+        self._console: deque[str] = deque(maxlen=_CONSOLE_LINES)
+        self._segments: list[Segment] = []
+        try:
+            for piece in config.memory:
+                self._segments.append(Segment(piece, _ram_file(piece.size_bytes), 0))
+            self._memory = GuestMemory(self._segments)
+        except BaseException as error:
+            self._close_files()
+            if isinstance(error, OSError):
+                raise SetupError(f"the host can't map the guest's memory: {error.strerror}; give less") from error
+            raise
+        self._pending: deque[Event] = deque()
+        self._guest: Guest | None = None
+        self._send: int | Request | SystemReset | None = None
+        self._asked: deque[Request | SystemReset] = deque()
+        self._tokens: frozenset[int] = frozenset()
+        self._unshown: Sequence[FirmwareMemory] = ()
+        self._boot = 0
+        self._crashes = 0
+        self._hand_over()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the memory back to the host. May be called twice."""
+        self._stop_guest()
+        self._memory.close()
+        self._close_files()
+
+    @property
+    def memory(self) -> GuestMemory:
+        return self._memory
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        return self._segments
+
+    @property
+    def unshown(self) -> Sequence[FirmwareMemory]:
+        return self._unshown
+
+    def next_event(self, seconds: float) -> Event:
+        """See :class:`fadump.machine.core.Machine`. A guest that waits and is asked nothing is silent for ever."""
+        if self._pending:
+            return self._pending.popleft()
+        try:
+            return self._run()
+        except KernelPanicError as error:
+            self._print(f"Kernel panic - not syncing: {error}\n")
+            self._stop_guest()
+            return self._stopped(f"the guest's kernel has panicked: {error}")
+
+    def enter(self, handover: Handover, tokens: frozenset[int]) -> None:
+        """Put the edited tree into memory, and start the kernel with it.
+
+        :raises MachineError: the tree is too large.
+        """
+        blob = handover.tree.encode()
+        if len(blob) > TREE_BYTES:
+            raise MachineError(f"a device tree of {len(blob):#x} bytes does not fit into {TREE_BYTES:#x}")
+        self._memory.write(TREE_ADDRESS, blob)
+        tree = DeviceTree.parse(blob)
+        self._tokens = tokens
+        self._unshown = self._not_shown(tree)
+        config = replace(self._config.kernel, seed=f"{self._config.seed} boot {handover.boot}")
+        system = GuestSystem(KernelModel(config, self._print), self._memory, self._read_cpus, self._disk_fd)
+        self._guest, self._send = system.run(tree), None
+
+    def answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
+        self._answer(call.answer_address, call.returns, outcome)
+
+    def cpus(self) -> Sequence[CpuRegisters]:
+        """Every CPU's registers; all are online."""
+        return self._read_cpus()
+
+    def reset(self, keep: RangeSet) -> None:
+        self._stop_guest()
+        self._crashes += 1
+        self._hand_over()
+
+    def forget_kept(self) -> None:
+        """Nothing is put back on this machine."""
+
+    def ask(self, request: Request) -> None:
+        self._asked.append(request)
+
+    def inject_nmi(self) -> None:
+        """One CPU comes first; which one is up to the seed."""
+        source = random.Random(f"{self._config.seed} NMI {self._crashes}")  # noqa: S311 - no secret
+        self._asked.append(SystemReset(source.randrange(self._config.cpus)))
+
+    def halt(self) -> None:
+        self._stop_guest()
+
+    def press_reset(self) -> None:
+        self._stop_guest()
+        self._pending.clear()
+        self._pending.append(GuestReset())
+        self._hand_over()
+
+    def _run(self) -> Event:
+        while self._guest is not None:
+            try:
+                step = self._guest.send(self._send)  # type: ignore[arg-type]
+            except StopIteration:  # the kernel has rebooted
+                self.press_reset()
+                return self._pending.popleft()
+            self._send = None
+            match step:
+                case GuestReport():
+                    return step
+                case Call() if step.token in self._tokens:
+                    return FirmwareCall(step.cpu, step.token, step.args, step.returns, step.answer_address)
+                case Call():
+                    self._answer(step.answer_address, step.returns, PassThrough())
+                case Waiting() if self._asked:
+                    self._send = self._asked.popleft()
+                case Waiting():
+                    self._send = None
+                    return self._stopped("the guest waits to be asked for something")
+        return self._stopped("the machine is halted")
+
+    def _answer(self, answer_address: int, returns: int, outcome: Answer | PassThrough) -> None:
+        answer = outcome if isinstance(outcome, Answer) else Answer(_NO_SUCH_CALL)
+        for address, data in answer.writes:
+            self._memory.write(address, data)
+        if answer_address:
+            self._memory.write(answer_address, rtas.encode_answer(answer.status, answer.outputs, returns))
+        self._send = answer.status
+
+    def _hand_over(self) -> None:
+        """What boot firmware does: it puts itself into memory, and makes a device tree."""
+        self._boot += 1
+        for mine in firmware_memory(self._config.platform):
+            self._write_firmware(mine)
+        self._pending.append(Handover(self._boot, build_tree(self._config)))
+
+    def _write_firmware(self, mine: FirmwareMemory) -> None:
+        """RTAS is the same at every boot; OPAL has a console and a heap, which are not."""
+        boot = self._boot if self._config.platform is Platform.POWERNV else 0
+        source = random.Random(f"{self._config.seed} {mine.name} {boot}")  # noqa: S311 - content
+        for piece in self._memory.ram & RangeSet([Range.sized(mine.range.start, 0x1_0000)]):
+            self._memory.write(piece.start, source.randbytes(piece.size_bytes))
+
+    def _not_shown(self, tree: DeviceTree) -> Sequence[FirmwareMemory]:
+        """On powernv all that is reserved for firmware, which goes on using it after the crash."""
+        if self._config.platform is Platform.PSERIES:
+            return ()
+        cells = tree.root.cells("reserved-ranges")
+        pairs = [(cells[at] << 32 | cells[at + 1], cells[at + 2] << 32 | cells[at + 3]) for at in range(0, len(cells), 4)]
+        return [FirmwareMemory(Range.sized(*pair), "reserved-ranges") for pair in pairs]
+
+    def _read_cpus(self) -> list[CpuRegisters]:
+        return [cpu_registers(cpu_id, f"{self._config.seed} {self._crashes}") for cpu_id in self._config.cpu_ids]
+
+    def _stop_guest(self) -> None:
+        if self._guest is not None:
+            self._guest.close()
+        self._guest, self._send = None, None
+        self._asked.clear()
+
+    def _stopped(self, reason: str) -> Stopped:
+        return Stopped(reason, tuple(self._console))
+
+    def _print(self, line: str) -> None:
+        self._console.append(line.rstrip("\n"))
+        self._console_log.write(line.encode())
+        self._console_log.flush()
+
+    def _close_files(self) -> None:
+        for segment in self._segments:
+            os.close(segment.fd)
+        self._segments = []
+
+
+def _ram_file(size_bytes: int) -> int:
+    fd = os.memfd_create("fadump-embedded-ram", os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(fd, size_bytes)
+    except OSError as error:
+        os.close(fd)
+        raise SetupError(f"the host can't hold {size_bytes >> 20} MiB for the guest: {error.strerror}") from error
+    return fd
