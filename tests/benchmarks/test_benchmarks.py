@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import keep, preserve, report, stops
+from benchmarks import keep, plan, preserve, report, stops
 
 
 @pytest.mark.parametrize(("source_percent", "destination_percent"), preserve.CASES)
@@ -16,6 +16,11 @@ def test_preserving_is_measured_on_both_sides(source_percent, destination_percen
 def test_keeping_is_measured_per_gib():
     row = keep.row(1, 100, 1)
     assert row["keep s/GiB"] > 0 and row["put back s/GiB"] > 0
+
+
+def test_a_plan_is_measured():
+    row = plan.row(3, 1)
+    assert row["plan ms"] > 0 and row["text ms"] > 0
 
 
 def test_calls_are_counted_and_other_lines_are_not():

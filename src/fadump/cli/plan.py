@@ -1,0 +1,250 @@
+"""``fadump plan``: where a kernel would reserve what, and why."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fadump.abi.pseries.register_names import REGISTERS
+from fadump.abi.pseries.register_save_area import area_bytes
+from fadump.kernel.drawing import figures, length, svg, text_figure
+from fadump.kernel.map_text import parse_range, parse_size
+from fadump.kernel.memory_map import MemoryBlock, MemoryMap
+from fadump.kernel.plan import Plan, make_plan
+from fadump.kernel.reserve import Reservation, System
+from fadump.kernel.sources import read_memory
+from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, KernelTraits, Mmu, Platform, Reason
+from fadump.memory.ranges import Range, RangeSet
+
+_T = TypeVar("_T")
+_KERNELS = {"6.1": LINUX_6_1, "6.12": LINUX_6_12}
+_PAGE_BYTES = {"4K": 0x1000, "64K": 0x10000}
+_DEFAULT_BYTES = {Platform.PSERIES: 2 * GIB, Platform.POWERNV: 4 * GIB}
+_MOST_CPUS = 1 << 16
+_NONE = "none"
+_FIRMWARE = {
+    Platform.PSERIES: RangeSet([Range(0x2FFF_0000, 0x3000_0000)]),
+    Platform.POWERNV: RangeSet([Range(0x3000_0000, 0x3300_0000)]),
+}
+"""What ``fadump run`` has low in ``reserved-ranges``: RTAS; skiboot, entry page and device tree."""
+_EXAMPLE = """example:
+  fadump plan --memory 64G --cmdline 'fadump=on crashkernel=4G'
+  fadump plan --memory-map /proc/device-tree --svg plan.svg      this machine, with its command line"""
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the main parser."""
+    parser = commands.add_parser(
+        "plan",
+        help="where a kernel would reserve memory for FADump, and why",
+        description="Say what a kernel would reserve for FADump on a machine: how much, where, and why.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    memory = parser.add_mutually_exclusive_group()
+    memory.add_argument("--memory", type=_ram, metavar="SIZE", help="RAM in one piece (default: 2G; powernv: 4G)")
+    memory.add_argument(
+        "--memory-map", type=Path, metavar="FILE",
+        help="memory as a text of ranges, a device tree blob, or a directory such as /proc/device-tree",
+    )  # fmt: skip
+    parser.add_argument(
+        "--reserved", type=_reserved, action="append", metavar="START..END",
+        help="firmware's memory, that the device tree's reserved-ranges name; none for none "
+        "(default with --memory: what 'fadump run' has there)",
+    )  # fmt: skip
+    parser.add_argument("--cmdline", help="the kernel's command line (default: the tree's, or fadump=on)")
+    parser.add_argument(
+        "--platform", choices=list(Platform), type=Platform, metavar="PLATFORM",
+        help="pseries: RTAS (default); powernv: OPAL, MPIPL",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mmu", choices=list(Mmu), type=Mmu, metavar="MMU", help="radix (default), or hash, as POWER8 has it"
+    )
+    parser.add_argument(
+        "--page-size", choices=list(_PAGE_BYTES), default="64K", help="the kernel's page size (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--cpus", type=_count, help="CPUs that the machine can ever have, 2 by default: the firmware saves each"
+    )
+    parser.add_argument(
+        "--nr-cpus", type=_count, default=LINUX_6_12.nr_cpus, metavar="COUNT",
+        help="the kernel's CONFIG_NR_CPUS; distributions have 2048 (default: %(default)s, as 'fadump kernel build')",
+    )  # fmt: skip
+    parser.add_argument(
+        "--kernel-version", choices=list(_KERNELS), default="6.12", help="which Linux it is (default: %(default)s)"
+    )
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="also write the map as an SVG picture")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, text on stderr")
+    parser.set_defaults(func=_plan)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    plan = make_plan(*_described(options))
+    out = sys.stderr if options.json else sys.stdout
+    for line in _lines(options, plan):
+        print(line, file=out)
+    if options.svg is not None:
+        options.svg.write_text(svg(plan))
+    if options.json:
+        print(json.dumps(_as_json(options, plan)))
+    return 0
+
+
+def _described(options: argparse.Namespace) -> tuple[System, KernelTraits, str]:
+    """The system, the kernel and the command line that the options speak of."""
+    kernel = replace(
+        _KERNELS[options.kernel_version], page_bytes=_PAGE_BYTES[options.page_size], nr_cpus=options.nr_cpus
+    )
+    cmdline = options.cmdline
+    if options.memory_map is None:
+        platform = options.platform or Platform.PSERIES
+        blocks = [MemoryBlock(Range(0, options.memory or _DEFAULT_BYTES[platform]))]
+        system = System(platform, MemoryMap.of(blocks, _FIRMWARE[platform], RangeSet()))
+    else:
+        found = read_memory(options.memory_map)
+        if isinstance(found, MemoryMap):
+            system = System(options.platform or Platform.PSERIES, found)
+        else:
+            system, cmdline = found.system, found.cmdline if cmdline is None else cmdline
+    return _changed(options, system), kernel, "fadump=on" if cmdline is None else cmdline
+
+
+def _changed(options: argparse.Namespace, system: System) -> System:
+    if options.platform is not None:
+        system = replace(system, platform=options.platform)
+    if options.mmu is not None:
+        system = replace(system, mmu=options.mmu)
+    if options.reserved is not None:
+        firmware = RangeSet(range_ for range_ in options.reserved if range_ is not None)
+        system = replace(system, memory=replace(system.memory, firmware=firmware))
+    if options.cpus is not None or not system.cpu_state_bytes:
+        system = replace(system, cpu_state_bytes=area_bytes(options.cpus or 2, len(REGISTERS)))
+    return system if system.platform is Platform.PSERIES else replace(system, cpu_state_bytes=0, hpte_bytes=0)
+
+
+def _lines(options: argparse.Namespace, plan: Plan) -> Iterator[str]:
+    system = plan.system
+    yield (
+        f"Linux {options.kernel_version}, {options.page_size} pages, {system.platform}, {system.mmu}, "
+        f"{length(system.memory.ram_bytes)} of RAM: {plan.cmdline}"
+    )
+    yield ""
+    if plan.refusal is not None:
+        yield f"no FADump: {plan.refusal.sentence}  [{plan.refusal.source}]"
+        yield ""
+    for figure in figures(plan):
+        yield from text_figure(figure)
+        yield ""
+    for reason in plan.reasons:
+        yield f"{reason.name:24} {_number(reason)}"
+        yield f"{'':24} {reason.sentence}  [{reason.source}]"
+    for warning in plan.warnings:
+        yield f"warning: {warning}"
+    yield ""
+    yield "what distributions recommend as crashkernel= for this much RAM:"
+    for recommended in plan.recommended:
+        size = "no row" if recommended.size_bytes is None else length(recommended.size_bytes)
+        yield f"  {size:>9}  {recommended.distribution}: {recommended.table}"
+
+
+def _number(reason: Reason) -> str:
+    if reason.name.endswith("bytes") or reason.name == "system_ram":
+        return f"{reason.number:#x} ({length(reason.number)})"
+    return f"{reason.number:#x}"
+
+
+def _as_json(options: argparse.Namespace, plan: Plan) -> dict[str, Any]:
+    system, reservation, capture = plan.system, plan.reservation, plan.capture
+    boot = None if reservation is None else reservation.boot_memory
+    kdump = None if plan.kdump is None else plan.kdump.area
+    return {
+        "result": "refused" if reservation is None else "reserved",
+        "platform": system.platform,
+        "mmu": system.mmu,
+        "kernel_version": options.kernel_version,
+        "page_bytes": plan.kernel.page_bytes,
+        "cmdline": plan.cmdline,
+        "ram_bytes": system.memory.ram_bytes,
+        "memory": _ranges(system.memory.regions),
+        "firmware": _ranges(system.memory.firmware),
+        "boot_memory_bytes": None if boot is None else boot.size_bytes,
+        "boot_memory_top": None if boot is None else boot.top,
+        "reserved_base": None if reservation is None else reservation.area.start,
+        "reserved_bytes": None if reservation is None else reservation.area.size_bytes,
+        "sections": [] if reservation is None else _sections(reservation, system.platform),
+        "cma": None if reservation is None or reservation.cma is None else _range(reservation.cma),
+        "capture": None
+        if capture is None
+        else {
+            "boot_memory_top": capture.boot_memory_top,
+            "reserved": _ranges(capture.ranges),
+            "reserved_bytes": capture.reserved_bytes,
+            "usable_bytes": capture.usable_bytes,
+        },
+        "refusal": None if plan.refusal is None else plan.refusal.sentence,
+        "kdump": None if kdump is None else _range(kdump),
+        "warnings": list(plan.warnings),
+        "reasons": [
+            {"name": reason.name, "number": reason.number, "reason": reason.sentence, "source": reason.source}
+            for reason in plan.reasons
+        ],
+        "recommended": [
+            {"distribution": each.distribution, "table": each.table, "crashkernel_bytes": each.size_bytes}
+            for each in plan.recommended
+        ],
+    }
+
+
+def _sections(reservation: Reservation, platform: Platform) -> list[dict[str, Any]]:
+    registered = reservation.registered(platform)
+    return [
+        {
+            "name": section.part,
+            "offset": section.destination - reservation.area.start if section.destination in reservation.area else None,
+            "source": section.source,
+            "bytes": section.size_bytes,
+            "destination": section.destination,
+            "registered": section in registered,
+        }
+        for section in reservation.sections
+    ]
+
+
+def _ranges(ranges: RangeSet | tuple[Range, ...]) -> list[dict[str, int]]:
+    return [_range(range_) for range_ in ranges]
+
+
+def _range(range_: Range) -> dict[str, int]:
+    return {"start": range_.start, "end": range_.end}
+
+
+def _ram(text: str) -> int:
+    size_bytes = _type(parse_size)(text)
+    if not size_bytes:
+        raise argparse.ArgumentTypeError("a machine needs memory")
+    return size_bytes
+
+
+def _reserved(text: str) -> Range | None:
+    return None if text == _NONE else _type(parse_range)(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST_CPUS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of CPUs from 1 to {_MOST_CPUS}")
+    return int(text)
+
+
+def _type(parse: Callable[[str], _T]) -> Callable[[str], _T]:
+    """``parse`` with its ValueError as a usage error that keeps the sentence."""
+
+    def parsed(text: str) -> _T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed

@@ -1,0 +1,216 @@
+"""The kernel's command line, as far as FADump is concerned, read as Linux reads it.
+
+Two readers with different rules. Early parameters (``fadump=``, ``fadump_reserve_mem=``, ``mem=``,
+``disable_radix``) are words: lib/cmdline.c next_arg(), quotes and all, up to ``--``; the last one counts.
+``crashkernel=`` is looked for as text, also inside other words: kernel/crash_reserve.c parse_crashkernel()
+(kernel/crash_core.c in 6.1). On powerpc its offset means nothing to FADump, and ``,high`` and ``,low`` are skipped.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fadump.kernel.traits import MIB, U64, KernelTraits, align_up
+
+COMMAND_LINE_BYTES = 2048
+"""COMMAND_LINE_SIZE with its final zero; what is beyond is lost."""
+_NAME = "crashkernel="
+_SKIPPED_SUFFIXES = (",high", ",low")
+_SPACES = " \t\n\v\f\r\xa0"
+_SUFFIXES = "KMGTPE"
+_RAM_ROUNDING_BYTES = 128 * MIB
+_EXPECTED_SIZE = "a size is expected"
+
+
+@dataclass(frozen=True, slots=True)
+class CrashKernel:
+    """What ``crashkernel=`` came to. ``problem`` says why it doesn't count; None if it does.
+
+    ``base`` is the offset after ``@``, which kdump honours and FADump doesn't.
+    """
+
+    size_bytes: int
+    base: int
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The early parameters. ``fadump_reserve_mem`` and ``memory_limit`` are bytes, 0 if not given."""
+
+    fadump: bool = False
+    nocma: bool = False
+    fadump_reserve_mem: int = 0
+    memory_limit: int = 0
+    disable_radix: bool = False
+
+
+class _BadCrashKernelError(Exception):
+    pass
+
+
+def memparse(text: str, at: int = 0) -> tuple[int, int]:
+    """The size that stands in ``text`` at ``at``, and where it ends; lib/cmdline.c memparse().
+
+    Decimal, octal after 0, hex after 0x, then K, M, G, T, P or E. Nothing at all is 0 and ends where it began.
+    """
+    base, digits = 10, "0123456789"
+    if text[at : at + 1] == "0":
+        base, digits = 8, "01234567"
+        if text[at + 1 : at + 2] in ("x", "X") and text[at + 2 : at + 3] in tuple("0123456789abcdefABCDEF"):
+            base, digits, at = 16, "0123456789abcdefABCDEF", at + 2
+    end = at
+    while text[end : end + 1] and text[end] in digits:
+        end += 1
+    value = _number(text[at:end], base)
+    suffix = text[end : end + 1].upper()
+    if suffix and suffix in _SUFFIXES:
+        value, end = value << 10 * (_SUFFIXES.index(suffix) + 1), end + 1
+    return value & U64, end
+
+
+def parse_crashkernel(cmdline: str, ram_bytes: int, kernel: KernelTraits) -> CrashKernel:
+    """``crashkernel=`` on a machine with so much RAM."""
+    cmdline = cmdline[: COMMAND_LINE_BYTES - 1]
+    at = _last_crashkernel(cmdline)
+    if at is None:
+        return CrashKernel(0, 0, "there is no crashkernel=")
+    value = cmdline[at + len(_NAME) :]
+    try:
+        read = _ranges if ":" in value.split(" ", 1)[0] else _simple
+        size_bytes, base = read(value, ram_bytes)
+    except _BadCrashKernelError as error:
+        return CrashKernel(0, 0, f"crashkernel= is not valid, {error}")
+    if not size_bytes:
+        return CrashKernel(0, base, "crashkernel= comes to 0 bytes")
+    if size_bytes >= ram_bytes and kernel.refuses_crashkernel_of_all_ram:
+        return CrashKernel(size_bytes, base, "crashkernel= is not smaller than RAM")
+    return CrashKernel(size_bytes, base, None)
+
+
+def parse_parameters(cmdline: str, kernel: KernelTraits) -> Parameters:
+    """The early parameters, in their order: a later one overrides, but nothing takes ``nocma`` back."""
+    fadump = nocma = disable_radix = False
+    reserve_mem = memory_limit = 0
+    for name, value in _words(cmdline[: COMMAND_LINE_BYTES - 1]):
+        match name.replace("-", "_"), value:
+            case "fadump", str(text):
+                fadump, nocma = _fadump(text, fadump), nocma or _is_nocma(text)
+            case "fadump_reserve_mem", str(text):
+                reserve_mem = memparse(text)[0]
+            case "mem", str(text):
+                memory_limit = align_up(memparse(text)[0], kernel.page_bytes)
+            case "disable_radix", text:
+                disable_radix = _flag(text, disable_radix)
+    return Parameters(fadump, nocma, reserve_mem, memory_limit, disable_radix)
+
+
+def _fadump(value: str, before: bool) -> bool:
+    # By prefix: "only" enables too; any other word changes nothing.
+    if value.startswith("on") or _is_nocma(value):
+        return True
+    return False if value.startswith("off") else before
+
+
+def _is_nocma(value: str) -> bool:
+    return value.startswith("nocma")
+
+
+def _flag(value: str | None, before: bool) -> bool:
+    """lib/kstrtox.c kstrtobool(); a name alone means yes, nonsense changes nothing."""
+    text = "1" if value is None else value.lower()
+    if text.startswith(("y", "t", "1", "on")):
+        return True
+    return False if text.startswith(("n", "f", "0", "of")) else before
+
+
+def _words(cmdline: str) -> Iterator[tuple[str, str | None]]:
+    rest = cmdline.lstrip(_SPACES)
+    while rest:
+        word, rest = _first_word(rest)
+        quoted = word.startswith('"')
+        if quoted:
+            word = word[1:].removesuffix('"')
+        name, equals, value = word.partition("=")
+        if not equals and name == "--":
+            return
+        if value.startswith('"'):
+            value = value[1:].removesuffix('"')
+        yield name, value if equals else None
+
+
+def _first_word(text: str) -> tuple[str, str]:
+    in_quotes = False
+    for index, character in enumerate(text):
+        if character in _SPACES and not in_quotes:
+            return text[:index], text[index:].lstrip(_SPACES)
+        in_quotes ^= character == '"'
+    return text, ""
+
+
+def _last_crashkernel(cmdline: str) -> int | None:
+    found = None
+    at = cmdline.find(_NAME)
+    while at >= 0:
+        if not cmdline[at:].split(" ", 1)[0].endswith(_SKIPPED_SUFFIXES):
+            found = at
+        at = cmdline.find(_NAME, at + 1)
+    return found
+
+
+def _simple(value: str, _ram_bytes: int) -> tuple[int, int]:
+    """``size[@offset]``."""
+    size_bytes, end = _size(value, 0)
+    if value[end : end + 1] == "@":
+        return size_bytes, memparse(value, end + 1)[0]
+    if value[end : end + 1] not in ("", " "):
+        raise _BadCrashKernelError(f"{value[end]!r} is not expected")
+    return size_bytes, 0
+
+
+def _ranges(value: str, ram_bytes: int) -> tuple[int, int]:
+    """``start-[end]:size[,...][@offset]``; what stands behind the range that fits is not looked at."""
+    ram_bytes = -(-ram_bytes // _RAM_ROUNDING_BYTES) * _RAM_ROUNDING_BYTES
+    at = 0
+    while True:
+        start, at = _size(value, at)
+        at = _expect(value, at, "-")
+        end = U64
+        if value[at : at + 1] != ":":
+            end, at = _size(value, at)
+            if end <= start:
+                raise _BadCrashKernelError("a range ends before it starts")
+        size_bytes, at = _size(value, _expect(value, at, ":"))
+        if size_bytes >= ram_bytes:
+            raise _BadCrashKernelError("a size is not smaller than RAM")
+        if start <= ram_bytes < end:
+            return size_bytes, _offset(value, at) if size_bytes else 0
+        if value[at : at + 1] != ",":
+            return 0, 0
+        at += 1
+
+
+def _offset(value: str, at: int) -> int:
+    before, marker, _digits = value[at:].split(" ", 1)[0].partition("@")
+    if not marker:
+        return 0
+    return _size(value, at + len(before) + 1)[0]
+
+
+def _expect(value: str, at: int, wanted: str) -> int:
+    if value[at : at + 1] != wanted:
+        raise _BadCrashKernelError(f"{wanted!r} is expected")
+    return at + 1
+
+
+def _size(text: str, at: int) -> tuple[int, int]:
+    size_bytes, end = memparse(text, at)
+    if end == at:
+        raise _BadCrashKernelError(_EXPECTED_SIZE)
+    return size_bytes, end
+
+
+def _number(digits: str, base: int) -> int:
+    value = 0
+    for digit in digits:
+        value = value * base + int(digit, base) & U64
+    return value

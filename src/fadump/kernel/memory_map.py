@@ -1,0 +1,137 @@
+"""The memory that a kernel finds when it starts, and memblock's searches in it.
+
+The kernel knows two lists then: memory, and what is reserved (Linux mm/memblock.c). Neighbours are one region of
+memory, unless only one of them may be removed while running; a free range never crosses the border of a region.
+What is reserved when FADump looks for its place is little, because arch/powerpc/kernel/prom.c early_init_devtree()
+reserves most of it afterwards: the kernel itself, and the first 64 KiB. All else that FADump avoids is in the root's
+``reserved-ranges``.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from fadump.kernel.traits import MIB, align_down
+from fadump.memory.ranges import Range, RangeSet
+
+_LIMIT_ALIGNMENT_BYTES = 16 * MIB
+KERNEL = Range(0, 32 * MIB)
+"""Where a kernel's image is, where that isn't known: larger than a distribution's."""
+_NOTHING = RangeSet()
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryBlock:
+    """Memory as the device tree has it; ``hot_removable``: flag 0x100 of a block that can be unplugged."""
+
+    range: Range
+    hot_removable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryMap:
+    """``regions`` are memory as memblock has it; :func:`regions_of` makes them.
+
+    ``firmware`` is the root's ``reserved-ranges``. ``reserved_later`` is what the kernel reserves after FADump: the
+    device tree, the initrd and ``/reserved-memory``. ``first_block_bytes`` is the size of the first memory block, a
+    hash guest's real mode area; ``kernel`` is where the kernel's image is.
+    """
+
+    regions: tuple[Range, ...]
+    first_block_bytes: int
+    firmware: RangeSet = _NOTHING
+    reserved_later: RangeSet = _NOTHING
+    kernel: Range = KERNEL
+
+    @classmethod
+    def of(cls, blocks: Sequence[MemoryBlock], firmware: RangeSet, reserved_later: RangeSet) -> "MemoryMap":
+        """The map of these blocks.
+
+        :raises ValueError: there is no memory at 0, where a kernel begins, or some beyond 64 bits.
+        """
+        first = min((block.range for block in blocks if block.range), default=None)
+        if first is None or first.start:
+            raise ValueError("there is no memory at address 0, where a kernel starts")
+        if any(block.range.end > 1 << 64 for block in blocks):
+            raise ValueError("there is memory beyond 64 bits")
+        return cls(regions_of(blocks), first.size_bytes, firmware, reserved_later)
+
+    @property
+    def ram_bytes(self) -> int:
+        """memblock_phys_mem_size()."""
+        return sum(region.size_bytes for region in self.regions)
+
+    @property
+    def end(self) -> int:
+        """memblock_end_of_DRAM()."""
+        return self.regions[-1].end
+
+    @property
+    def reserved_early(self) -> RangeSet:
+        """What is reserved when FADump looks for its place."""
+        return RangeSet([self.kernel, Range(0, 0x10000)])
+
+
+def regions_of(blocks: Iterable[MemoryBlock]) -> tuple[Range, ...]:
+    """Memory as memblock keeps it: sorted; what is given twice counts once, as the first of the two."""
+    regions: list[Range] = []
+    last_removable = False
+    for block in sorted(blocks, key=lambda block: block.range):
+        start = max(block.range.start, regions[-1].end) if regions else block.range.start
+        if start >= block.range.end:
+            continue
+        if regions and regions[-1].end == start and block.hot_removable == last_removable:
+            regions[-1] = Range(regions[-1].start, block.range.end)
+        else:
+            regions.append(Range(start, block.range.end))
+        last_removable = block.hot_removable
+    return tuple(regions)
+
+
+def free_ranges(regions: Iterable[Range], reserved: RangeSet) -> Iterator[Range]:
+    """What is free, from below; each range lies in one region. Linear in both."""
+    holes = tuple(reserved)
+    index = 0
+    for region in regions:
+        while index < len(holes) and holes[index].end <= region.start:
+            index += 1
+        at, probe = region.start, index
+        while probe < len(holes) and holes[probe].start < region.end:
+            if at < holes[probe].start:
+                yield Range(at, holes[probe].start)
+            at = max(at, holes[probe].end)
+            probe += 1
+        if at < region.end:
+            yield Range(at, region.end)
+
+
+def find_from_top(free: Iterable[Range], within: Range, size_bytes: int) -> Range | None:
+    """The highest free place in ``within``, aligned to its own size: memblock_phys_alloc_range()."""
+    best: Range | None = None
+    for piece in free:
+        usable = piece.intersection(within)
+        if usable is None or usable.end < size_bytes:
+            continue
+        start = align_down(usable.end - size_bytes, size_bytes)
+        if start >= usable.start:
+            best = Range.sized(start, size_bytes)
+    return best
+
+
+def limited(regions: Sequence[Range], limit_bytes: int) -> tuple[Range, ...]:
+    """The memory that is left after ``mem=``, 0 if it isn't given: whole 16 MiB of it, from below.
+
+    early_init_devtree(), memblock_enforce_memory_limit(): it happens after FADump has reserved its memory.
+    """
+    ram_bytes = sum(region.size_bytes for region in regions)
+    if limit_bytes > ram_bytes:
+        limit_bytes = 0
+    left = align_down(limit_bytes or ram_bytes, _LIMIT_ALIGNMENT_BYTES)
+    if not left:
+        return tuple(regions)
+    kept: list[Range] = []
+    for region in regions:
+        if left <= 0:
+            break
+        kept.append(Range.sized(region.start, min(region.size_bytes, left)))
+        left -= region.size_bytes
+    return tuple(kept)

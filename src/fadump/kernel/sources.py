@@ -1,0 +1,49 @@
+"""Where a plan's memory description comes from: the only module here that reads files.
+
+A file is a flattened device tree, if it begins with one's magic, or a text (:mod:`.map_text`); a directory is a tree
+as Linux shows it under /proc/device-tree: a file for each property, a directory for each node.
+"""
+
+from pathlib import Path
+
+from fadump.errors import FormatError
+from fadump.kernel.map_text import parse_map
+from fadump.kernel.memory_map import MemoryMap
+from fadump.kernel.tree import FoundSystem, system_of
+from fadump.memory.devicetree import MAGIC, MAX_DEPTH, MAX_TOTAL_BYTES, DeviceTree, Node
+
+
+def read_memory(path: Path) -> FoundSystem | MemoryMap:
+    """What a file or a directory describes: a whole system, if it is a tree.
+
+    :raises OSError: it can't be read.
+    :raises FormatError: it is none of the three.
+    """
+    if path.is_dir():
+        return system_of(DeviceTree(_node(path, "", 0)))
+    with path.open("rb") as file:
+        content = file.read(MAX_TOTAL_BYTES + 1)
+    if content.startswith(MAGIC.to_bytes(4, "big")):
+        return system_of(DeviceTree.parse(content))
+    try:
+        return parse_map(content.decode())
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path} is neither a device tree nor a text", offset=error.start) from error
+
+
+def _node(directory: Path, name: str, depth: int) -> Node:
+    if depth > MAX_DEPTH:
+        raise FormatError(f"{directory} is nested too deep for a device tree", offset=depth)
+    node = Node(name)
+    for entry in sorted(directory.iterdir()):
+        if entry.is_symlink():
+            continue
+        if entry.is_dir():
+            node.children.append(_node(entry, entry.name, depth + 1))
+        elif entry.is_file():
+            try:
+                with entry.open("rb") as file:
+                    node.properties[entry.name] = file.read(MAX_TOTAL_BYTES)
+            except PermissionError:  # some are root's alone; none of them is about memory
+                continue
+    return node

@@ -1,0 +1,146 @@
+"""What the model has to know of a platform and of a kernel, and how a number is given with its reason.
+
+Step "register" of docs/architecture.md, before it: the kernel reserves memory. Linux's files are those of 6.12, and
+of 6.1 where that differs: arch/powerpc/kernel/fadump.c, arch/powerpc/platforms/pseries/rtas-fadump.[ch],
+arch/powerpc/platforms/powernv/opal-fadump.[ch], arch/powerpc/include/asm/fadump-internal.h.
+
+A kernel is described by what it has, not by its version: distributions carry changes to older kernels.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+U64 = (1 << 64) - 1
+"""Linux computes with 64 bits; whatever is larger has lost its upper bits."""
+
+MAX_MEMORY_REGIONS = 128
+"""FADUMP_MAX_MEM_REGS."""
+_PT_REGS_BYTES = 384
+_NEW_HEADER_BYTES, _OLD_HEADER_BYTES = 0x28, 0x18
+_LARGEST_ALLOCATION_BYTES = 16 * MIB
+"""ARCH_FORCE_MAX_ORDER: 8 with 64 KiB pages, 12 with 4 KiB pages."""
+_RADIX_HUGE_PAGE_BYTES = 2 * MIB
+
+
+class Platform(StrEnum):
+    """Whose firmware takes the dump."""
+
+    PSERIES = "pseries"
+    """A guest of a hypervisor, PowerVM or QEMU: RTAS."""
+    POWERNV = "powernv"
+    """A machine without a hypervisor: OPAL."""
+
+    @property
+    def least_boot_memory_bytes(self) -> int:
+        """RTAS_FADUMP_MIN_BOOT_MEM, OPAL_FADUMP_MIN_BOOT_MEM."""
+        return 320 * MIB if self is Platform.PSERIES else 768 * MIB
+
+    @property
+    def file(self) -> str:
+        """Where Linux has what it does for this platform only."""
+        return "rtas-fadump.c" if self is Platform.PSERIES else "opal-fadump.c"
+
+
+class Mmu(StrEnum):
+    """How addresses are translated."""
+
+    RADIX = "radix"
+    HASH = "hash"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTraits:
+    """A kernel. ``nr_cpus`` is CONFIG_NR_CPUS: the crash-info header has a bit for each.
+
+    ``parameter_area``: it has a place for words that the capture kernel adds to its command line (3416c9daa6b1).
+    ``region_per_range``: on pseries every range of boot memory has a section; without it one section starts at 0.
+    ``first_kernel_writes_elfcorehdr``: so that there is room for it behind the crash-info header (until c6c5b14dac0d).
+    ``extends_memory_limit``: ``mem=`` grows by the size of the reserved area.
+    ``refuses_crashkernel_of_all_ram``: then the default applies; without it the size is cut to a quarter of RAM.
+    ``huge_pages``: CONFIG_HUGETLB_PAGE; with it the alignment for CMA is not known yet when the size is rounded.
+    """
+
+    page_bytes: int = 64 * KIB
+    nr_cpus: int = 64
+    parameter_area: bool = True
+    region_per_range: bool = True
+    first_kernel_writes_elfcorehdr: bool = False
+    extends_memory_limit: bool = False
+    refuses_crashkernel_of_all_ram: bool = True
+    huge_pages: bool = True
+
+    @property
+    def header_bytes(self) -> int:
+        """Size of struct fadump_crash_info_header; its last member is a cpumask, in words of 8 bytes."""
+        fixed = _OLD_HEADER_BYTES if self.first_kernel_writes_elfcorehdr else _NEW_HEADER_BYTES
+        return fixed + _PT_REGS_BYTES + align_up(self.nr_cpus, 64) // 8
+
+    @property
+    def size_alignment_bytes(self) -> int:
+        """CMA_MIN_ALIGNMENT_BYTES when the size of boot memory is rounded.
+
+        A page, with huge pages: pageblock_order is a variable then, and still 0.
+        """
+        return self.page_bytes if self.huge_pages else _LARGEST_ALLOCATION_BYTES
+
+    def cma_alignment_bytes(self, mmu: Mmu) -> int:
+        """CMA_MIN_ALIGNMENT_BYTES when the reserved area is lent to user space, later in the boot."""
+        return _RADIX_HUGE_PAGE_BYTES if self.huge_pages and mmu is Mmu.RADIX else _LARGEST_ALLOCATION_BYTES
+
+    def max_regions(self, platform: Platform) -> int:
+        """How many ranges boot memory may be in."""
+        return 7 if platform is Platform.PSERIES and self.region_per_range else MAX_MEMORY_REGIONS
+
+    def max_region_bytes(self, platform: Platform) -> int:
+        """How large one of them may be: the firmware's field for the size, in whole pages."""
+        return align_down(U64 if platform is Platform.PSERIES else 0xFFFF_FFFF, self.page_bytes)
+
+
+LINUX_6_12 = KernelTraits()
+LINUX_6_1 = KernelTraits(
+    parameter_area=False,
+    region_per_range=False,
+    first_kernel_writes_elfcorehdr=True,
+    extends_memory_limit=True,
+    refuses_crashkernel_of_all_ram=False,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A number of a plan, and why it is so: ``source`` is Linux's file and function.
+
+    Numbers are bytes or physical addresses.
+    """
+
+    name: str
+    number: int
+    sentence: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a kernel does without FADump."""
+
+    sentence: str
+    source: str
+
+
+def align_down(value: int, alignment: int) -> int:
+    """The multiple of ``alignment``, a power of two, that is not above ``value``."""
+    return value & -alignment
+
+
+def align_up(value: int, alignment: int) -> int:
+    """The multiple of ``alignment``, a power of two, that is not below ``value``, in 64 bits as Linux has them."""
+    return align_down(value + alignment - 1, alignment) & U64
+
+
+def size_text(size_bytes: int) -> str:
+    """A size as people write it: in the largest unit that it is a multiple of, else in hex."""
+    for shift, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size_bytes and size_bytes % (1 << shift) == 0 and size_bytes >> shift < 1 << 16:
+            return f"{size_bytes >> shift} {unit}"
+    return f"{size_bytes:#x} bytes"

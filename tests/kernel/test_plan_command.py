@@ -1,0 +1,152 @@
+import argparse
+import json
+
+import pytest
+
+from fadump.cli import plan as plan_command
+from fadump.errors import FormatError
+from tests.kernel.trees import guest_tree, opal_tree
+
+MIB = 1 << 20
+
+
+def run(*arguments):
+    parser = argparse.ArgumentParser(prog="fadump")
+    plan_command.add_parser(parser.add_subparsers(required=True))
+    options = parser.parse_args(["plan", *map(str, arguments)])
+    return options.func(options)
+
+
+@pytest.fixture
+def planned(capsys):
+    def planned(*arguments):
+        assert run("--json", *arguments) == 0
+        out, err = capsys.readouterr()
+        assert err.startswith("Linux ")
+        return json.loads(out)
+
+    return planned
+
+
+def test_the_defaults(planned):
+    found = planned()
+    assert (found["result"], found["platform"], found["mmu"], found["cmdline"]) == (
+        *("reserved", "pseries", "radix", "fadump=on"),
+    )
+    assert (found["ram_bytes"], found["boot_memory_bytes"], found["boot_memory_top"]) == (2 << 30, 320 * MIB, 320 * MIB)
+    assert (found["reserved_base"], found["reserved_bytes"]) == (320 * MIB, 0x140101B0)
+    assert [section["name"] for section in found["sections"]] == [
+        *("cpu_state", "hpte", "boot_memory", "parameter_area", "crash_info_header")
+    ]
+    assert [section["registered"] for section in found["sections"]] == [True] * 4 + [False]
+    assert [section["offset"] for section in found["sections"]] == [0, 0x2980, 0x10000, None, 0x14010000]
+    assert {"name", "number", "reason", "source"} == set(found["reasons"][0])
+    assert found["capture"]["usable_bytes"] == 320 * MIB
+    assert (found["refusal"], found["kdump"], found["warnings"]) == (None, None, [])
+    assert found["recommended"][1]["crashkernel_bytes"] == 320 * MIB
+
+
+def test_what_fadump_run_reserves_by_default(planned):
+    found = planned("--memory", "2G", "--cmdline", "fadump=on crashkernel=512M")
+    assert found["reserved_base"] == 0x30000000
+    bare = planned("--memory", "2G", "--cmdline", "fadump=on crashkernel=512M", "--reserved", "none")
+    assert bare["reserved_base"] == 0x20000000
+    moved = ["--reserved", "0x20000000..0x20010000", "--reserved", "1G..0x40100000"]
+    assert planned("--memory", "4G", "--cmdline", "fadump=on crashkernel=512M", *moved)["reserved_base"] == 0x40100000
+
+
+def test_kernels_pages_and_cpus(planned):
+    older = planned("--kernel-version", "6.1", "--page-size", "4K")
+    assert older["sections"][-1]["name"] == "elf_core_header"
+    assert older["reserved_bytes"] % 0x1000 == 0
+    assert planned("--nr-cpus", "2048")["reserved_bytes"] == 0x140102A8
+    more = planned("--cpus", "64")
+    assert more["sections"][0]["bytes"] == 32 + 64 * 331 * 16
+
+
+def test_hash_and_powernv(planned):
+    assert planned("--mmu", "hash", "--cmdline", "fadump=on crashkernel=512M")["sections"][3]["source"] == 0x2DFFF800
+    opal = planned("--platform", "powernv")
+    assert (opal["boot_memory_bytes"], opal["ram_bytes"]) == (768 * MIB, 4 << 30)
+    assert [section["name"] for section in opal["sections"]] == ["boot_memory", "crash_info_header", "metadata"]
+
+
+def test_a_refusal_is_told_with_kdump(planned, capsys):
+    arguments = ("--memory", "1G", "--cmdline", "fadump=on crashkernel=256M")
+    found = planned(*arguments)
+    assert (found["result"], found["reserved_base"], found["sections"]) == ("refused", None, [])
+    assert "less than 320 MiB" in found["refusal"]
+    assert found["kdump"] == {"start": 512 * MIB, "end": 768 * MIB}
+    assert run(*arguments) == 0
+    assert "no FADump: 256 MiB of boot memory is less than" in capsys.readouterr().out
+
+
+def test_the_text_has_map_numbers_reasons_and_table(capsys):
+    run("--cmdline", "fadump=on crashkernel=402M", "--mmu", "hash")
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("Linux 6.12, 64K pages, pseries, hash, 2048 MiB of RAM: fadump=on crashkernel=402M\n")
+    assert "capture kernel: 0 to 0x80000000" in out
+    assert "\nboot_memory_bytes        0x19200000 (402 MiB)\n" in out
+    assert "[arch/powerpc/kernel/fadump.c:fadump_calculate_reserve_size]" in out
+    assert "\nwarning: the area at 0x30000000 or boot memory's size" in out
+    assert "no row  Fedora, RHEL (kdump-utils, FADump): 4G-16G:768M," in out
+
+
+def test_a_tree_brings_memory_firmware_sizes_and_command_line(tmp_path, planned):
+    path = tmp_path / "tree.dtb"
+    path.write_bytes(guest_tree(cpu_state_bytes=0x4000, cmdline="fadump=nocma crashkernel=384M").encode())
+    found = planned("--memory-map", path)
+    assert (found["boot_memory_bytes"], found["cmdline"]) == (384 * MIB, "fadump=nocma crashkernel=384M")
+    assert found["sections"][0]["bytes"] == 0x4000
+    assert found["firmware"] == [{"start": 0x2FFF0000, "end": 0x30000000}]
+    assert found["sections"][3]["source"] == 0x7FEFF800  # below the initrd
+    other = planned("--memory-map", path, "--cmdline", "fadump=on", "--cpus", "2", "--reserved", "none")
+    assert (other["boot_memory_bytes"], other["sections"][0]["bytes"], other["firmware"]) == (320 * MIB, 0x2980, [])
+
+
+def test_a_powernv_tree_is_known_as_one(tmp_path, planned):
+    path = tmp_path / "tree.dtb"
+    path.write_bytes(opal_tree().encode())
+    found = planned("--memory-map", path, "--cmdline", "fadump=on")
+    assert (found["platform"], found["reserved_base"]) == ("powernv", 0x32000000)
+
+
+def test_a_text_map(tmp_path, planned):
+    path = tmp_path / "map"
+    path.write_text("0..1G\n4G..8G\n")
+    assert planned("--memory-map", path, "--cmdline", "fadump=on crashkernel=1G")["reserved_base"] == 4 << 30
+
+
+def test_the_picture_is_written(tmp_path):
+    path = tmp_path / "plan.svg"
+    assert run("--svg", path) == 0
+    assert path.read_text().startswith("<svg ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--memory", "2Gb"], "'2Gb' is no size; write it as 2G or 0x80000000"),
+        (["--memory", "0"], "a machine needs memory"),
+        (["--memory", "-1"], "'-1' is no size"),
+        (["--reserved", "1G"], "'1G' is no range; write it as 0x0..2G"),
+        (["--reserved", "2G..1G"], "is not a range"),
+        (["--cpus", "0"], "'0' is no number of CPUs from 1 to 65536"),
+        (["--cpus", "two"], "'two' is no number of CPUs"),
+        (["--memory", "1G", "--memory-map", "x"], "not allowed with argument"),
+        (["--kernel-version", "5.10"], "invalid choice"),
+    ],
+)
+def test_wrong_usage(arguments, message, capsys):
+    with pytest.raises(SystemExit) as error:
+        run(*arguments)
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_bad_map_is_an_error_of_ours(tmp_path):
+    path = tmp_path / "map"
+    path.write_text("nonsense")
+    with pytest.raises(FormatError):
+        run("--memory-map", path)
