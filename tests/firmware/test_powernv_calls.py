@@ -5,8 +5,8 @@ import pytest
 from fadump.abi.powernv.mpipl import MpiplOperation, MpiplTag
 from fadump.abi.powernv.opal import OpalToken, RebootType
 from fadump.firmware.core import Answer, FirmwareCall, PassThrough, State, Trigger, TriggerKind
+from fadump.firmware.message import LONGEST_MESSAGE_BYTES
 from fadump.firmware.powernv import PowernvFirmware
-from fadump.firmware.powernv.calls import LONGEST_MESSAGE_BYTES
 from fadump.firmware.powernv.ranges import CopyRange
 from tests.firmware.guest import guest_memory
 from tests.firmware.powernv_guest import (

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from fadump.errors import FormatError, MachineError
-from fadump.machine.qemu.handover import read_tree, reserve_in_tree, write_tree
+from fadump.machine.qemu.handover import read_tree, write_tree
 from fadump.machine.qemu.pseries import PseriesBoard, loaded_images, place_entry_page
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells
 from fadump.memory.guest import GuestMemory, Segment
@@ -73,13 +73,6 @@ def test_a_full_last_page_is_an_error_not_an_overlap():
 def test_a_tree_without_rtas_is_an_error():
     with pytest.raises(MachineError, match="no instantiated RTAS"):
         place_entry_page(DeviceTree(Node(""), [], 0), {1})
-
-
-def test_reserved_ranges_are_added_to_those_that_are_there():
-    edited = tree()
-    reserve_in_tree(edited, Range(0x10000, 0x30000))
-    reserve_in_tree(edited, Range(BASE, BASE + 0x1000))
-    assert edited.root.cells("reserved-ranges") == (0, 0x10000, 0, 0x20000, 0, BASE, 0, 0x1000)
 
 
 def test_kernel_and_initrd_are_live():

@@ -6,10 +6,11 @@ import pytest
 
 from fadump.errors import MachineError, SetupError
 from fadump.machine.core import FirmwareMemory
-from fadump.machine.qemu.handover import TreePlace, reserve_in_tree
+from fadump.machine.qemu.handover import TreePlace
 from fadump.machine.qemu.powernv import PowernvBoard
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells
 from fadump.memory.ranges import Range, RangeSet
+from fadump.memory.reserved import reserve
 
 RAM = RangeSet([Range(0, 1 << 32)])
 CODE = Range(0x3000_0000, 0x3060_0000)
@@ -92,14 +93,14 @@ def test_on_every_boot_they_lie_at_the_same_place(kernel):
     board = PowernvBoard(kernel)
     first = prepare(board, tree())
     later = tree()
-    reserve_in_tree(later, first.tree_place.range)  # a firmware that has found the place free meanwhile
+    reserve(later, first.tree_place.range)  # a firmware that has found the place free meanwhile
     assert prepare(board, later).page == first.page
 
 
 def test_what_is_live_and_what_no_dump_can_show(kernel):
     edited = tree()
     ours = Range(0xF000_0000, 0xF100_0000)
-    reserve_in_tree(edited, ours)
+    reserve(edited, ours)
     prepared = prepare(PowernvBoard(kernel), edited)
     own = Range(prepared.page.address, prepared.tree_place.range.end)
     assert prepared.live == RangeSet(

@@ -30,15 +30,13 @@ from fadump.abi.powernv.opal import OpalStatus, OpalToken, RebootType, real_addr
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError
 from fadump.firmware.core import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, State, Trigger, TriggerKind
+from fadump.firmware.message import read_message
 from fadump.firmware.powernv.dump import TakenDump, opal_range, take_dump
 from fadump.firmware.powernv.ranges import RangeError, Registration, add_range, checked_range, remove_range
 from fadump.firmware.powernv.tree import Platform, find_platform, write_properties
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
-from fadump.memory.ranges import Range, RangeSet
-
-LONGEST_MESSAGE_BYTES = 1024
-"""How much of OPAL_CEC_REBOOT2's message is read."""
+from fadump.memory.ranges import Range
 
 _TOKENS = frozenset(int(token) for token in OpalToken)
 _MOST_ARGUMENTS = 4
@@ -138,7 +136,8 @@ class PowernvFirmware:
         if reboot_type != RebootType.MPIPL:
             return PassThrough()
         self._triggered = True
-        return Trigger(TriggerKind.OS_TERM, _message(memory, pointer), cpu_id)
+        address = real_address(pointer)
+        return Trigger(TriggerKind.OS_TERM, read_message(memory, address) if address else "", cpu_id)
 
     def _update(
         self, platform: Platform, operation: int, addresses_and_size: tuple[int, int, int], memory: GuestMemory
@@ -198,13 +197,3 @@ def _low_word(argument: int) -> int:
 
 def _refused(reason: str) -> Answer:
     return Answer(OpalStatus.PARAMETER, reason=reason)
-
-
-def _message(memory: GuestMemory, pointer: int) -> str:
-    """The text behind a pointer, as far as there is memory; what isn't printable ASCII is escaped."""
-    address = real_address(pointer)
-    if not address or address not in memory.ram:
-        return ""
-    readable = memory.ram & RangeSet([Range.sized(address, LONGEST_MESSAGE_BYTES)])
-    text = memory.read(address, next(iter(readable)).size_bytes).partition(b"\0")[0].rstrip()
-    return "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in text)

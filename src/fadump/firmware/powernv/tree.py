@@ -22,8 +22,8 @@ from fadump.errors import FadumpError
 from fadump.firmware.core import PreservedDump
 from fadump.memory.devicetree import DeviceTree, Node, encode_strings
 from fadump.memory.ranges import Range, RangeSet
+from fadump.memory.reserved import pairs, reserve, reserved
 
-_RESERVED_RANGES = "reserved-ranges"
 _LINUX_PAGE_BYTES = 0x10000  # the largest that Linux has
 _PAIR = struct.Struct(">QQ")
 _LOAD_AREAS = (
@@ -83,8 +83,7 @@ def write_properties(tree: DeviceTree, platform: Platform, dump: PreservedDump |
     node.properties.pop("mpipl-boot", None)
     if dump is not None:
         node.properties["mpipl-boot"] = b""
-    known = tree.root.properties.get(_RESERVED_RANGES, b"")
-    tree.root.properties[_RESERVED_RANGES] = known + _PAIR.pack(platform.areas.start, platform.areas.size_bytes)
+    reserve(tree, platform.areas)
 
 
 def _opal(tree: DeviceTree) -> Node:
@@ -107,7 +106,7 @@ def _highest_place(tree: DeviceTree, opal: Range, size_bytes: int) -> int:
     ram = next((extent for extent in _ram(tree) if extent.contains(opal)), None)
     if ram is None:
         raise FadumpError(f"OPAL's memory {opal} is in no memory node of the device tree")
-    free = RangeSet([Range(opal.end, ram.end)]) - _reserved(tree)
+    free = RangeSet([Range(opal.end, ram.end)]) - _in_use(tree)
     for extent in reversed(list(free)):
         start = (extent.end - size_bytes) // _LINUX_PAGE_BYTES * _LINUX_PAGE_BYTES
         if start >= extent.start:
@@ -117,20 +116,16 @@ def _highest_place(tree: DeviceTree, opal: Range, size_bytes: int) -> int:
 
 def _ram(tree: DeviceTree) -> RangeSet:
     nodes = [node for node in tree.root.children if node.properties.get("device_type") == b"memory\0"]
-    return RangeSet(extent for node in nodes for extent in _pairs(node, "reg"))
+    return RangeSet(extent for node in nodes for extent in pairs(node, "reg"))
 
 
-def _reserved(tree: DeviceTree) -> RangeSet:
+def _in_use(tree: DeviceTree) -> RangeSet:
     """Memory that somebody uses, or has said to use: this boot's initrd too."""
-    ranges = [*tree.reservations, *_pairs(tree.root, _RESERVED_RANGES)]
-    for node in _children(tree, "/reserved-memory"):
-        ranges += _pairs(node, "reg")
-    chosen = tree.find("/chosen")
-    if chosen is not None:
-        start, end = _number(chosen, "linux,initrd-start"), _number(chosen, "linux,initrd-end")
-        if start is not None and end is not None and start < end:
-            ranges.append(Range(start, end))
-    return RangeSet(ranges)
+    chosen = tree.find("/chosen") or Node("chosen")
+    start, end = _number(chosen, "linux,initrd-start"), _number(chosen, "linux,initrd-end")
+    if start is None or end is None or start >= end:
+        return reserved(tree)
+    return reserved(tree) | RangeSet([Range(start, end)])
 
 
 def _pirs(tree: DeviceTree) -> tuple[int, ...]:
@@ -145,13 +140,6 @@ def _pirs(tree: DeviceTree) -> tuple[int, ...]:
 def _children(tree: DeviceTree, path: str) -> list[Node]:
     node = tree.find(path)
     return [] if node is None else node.children
-
-
-def _pairs(node: Node, name: str) -> list[Range]:
-    """A property of 64-bit addresses and sizes, which is what skiboot has everywhere; half a pair is left out."""
-    value = node.properties.get(name, b"")
-    whole = len(value) // _PAIR.size * _PAIR.size
-    return [Range.sized(*pair) for pair in _PAIR.iter_unpack(value[:whole])]
 
 
 def _number(node: Node, name: str) -> int | None:

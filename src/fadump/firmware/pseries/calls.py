@@ -26,18 +26,15 @@ from fadump.abi.pseries.rtas import DumpCommand, RtasStatus
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError
 from fadump.firmware.core import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, State, Trigger, TriggerKind
+from fadump.firmware.message import read_message
 from fadump.firmware.pseries.dump import take_dump
 from fadump.firmware.pseries.sections import RegistrationError, check_structure, read_structure
 from fadump.firmware.pseries.tree import Platform, find_platform, write_properties
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
-from fadump.memory.ranges import Range, RangeSet
 
 REGISTERS_PER_CPU = len(register_names.REGISTERS)
 """Room for every register that LoPAR's table names, without the transactional checkpoints."""
-
-LONGEST_MESSAGE_BYTES = 1024
-"""How much of ibm,os-term's message is read."""
 
 
 class PseriesFirmware:
@@ -176,7 +173,7 @@ class PseriesFirmware:
                 return PassThrough()
             case State.REGISTERED:
                 self._state = State.TRIGGERED
-        message = _message(memory, call.args[0]) if call.args else ""
+        message = read_message(memory, call.args[0]) if call.args and call.args[0] else ""
         return Trigger(TriggerKind.OS_TERM, message, call.cpu_id)
 
     def _offered(self, platform: Platform) -> Mapping[int, int]:
@@ -187,14 +184,3 @@ class PseriesFirmware:
 
 def _refused(reason: str) -> Answer:
     return Answer(RtasStatus.PARAMETER_ERROR, reason=reason)
-
-
-def _message(memory: GuestMemory, address: int) -> str:
-    """The text at a guest-physical address, as far as there is memory; what isn't printable ASCII is escaped."""
-    if address <= 0:
-        return ""
-    readable = memory.ram & RangeSet([Range.sized(address, LONGEST_MESSAGE_BYTES)])
-    if address not in readable:
-        return ""
-    text = memory.read(address, next(iter(readable)).size_bytes).partition(b"\0")[0].rstrip()
-    return "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in text)

@@ -8,7 +8,6 @@ Linux computes the end of the dump area from the sizes in its own tree, in the c
 they count the CPUs that the machine can ever have, not those that it has now.
 """
 
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,9 +17,9 @@ from fadump.errors import FadumpError
 from fadump.firmware.core import PreservedDump
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells
 from fadump.memory.ranges import Range
+from fadump.memory.reserved import reserve
 
 _CELL_BYTES = 4
-_RESERVED_RANGES = "reserved-ranges"
 _LINUX_PAGE_BYTES = 0x10000  # the largest that Linux has
 _HIGHEST_TOKEN = 0xFFFF_FFFE  # all ones is Linux's RTAS_UNKNOWN_SERVICE
 _NOT_TOKENS = frozenset(
@@ -89,9 +88,8 @@ def write_properties(
         return
     properties[rtas.KERNEL_DUMP] = dump.structure
     if dump.crash_info is not None:
-        known = tree.root.properties.get(_RESERVED_RANGES, b"")
-        page = struct.pack(">QQ", dump.crash_info // _LINUX_PAGE_BYTES * _LINUX_PAGE_BYTES, _LINUX_PAGE_BYTES)
-        tree.root.properties[_RESERVED_RANGES] = known + page
+        page = dump.crash_info // _LINUX_PAGE_BYTES * _LINUX_PAGE_BYTES
+        reserve(tree, Range.sized(page, _LINUX_PAGE_BYTES))
 
 
 def _rtas(tree: DeviceTree) -> Node:

@@ -3,7 +3,6 @@
 What each machine adds to it is in :mod:`.pseries` and :mod:`.powernv`.
 """
 
-import struct
 from dataclasses import dataclass
 
 from fadump.errors import MachineError
@@ -16,7 +15,6 @@ LARGEST_PAGE_BYTES = 0x10000
 ends within a 64 KiB page frees that page (fadump_release_reserved_area())."""
 _HEADER_BYTES = 0x28
 _MOST_TREE_BYTES = 16 << 20
-_RESERVED_RANGES = "reserved-ranges"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +53,6 @@ def write_tree(memory: GuestMemory, tree: DeviceTree, place: TreePlace) -> None:
             f"has {place.room_bytes:#x}"
         )
     memory.write(place.address, blob)
-
-
-def reserve_in_tree(tree: DeviceTree, pages: Range) -> None:
-    """Name a range in the root's ``reserved-ranges`` (pairs of 64-bit address and size)."""
-    known = tree.root.properties.get(_RESERVED_RANGES, b"")
-    tree.root.properties[_RESERVED_RANGES] = known + struct.pack(">QQ", pages.start, pages.size_bytes)
-
-
-def reserved_ranges(tree: DeviceTree) -> RangeSet:
-    """What the tree says is not free: ``reserved-ranges``, ``/reserved-memory`` and its memory reservations."""
-    listed = tree.root.properties.get(_RESERVED_RANGES, b"")
-    ranges = [Range.sized(*pair) for pair in struct.iter_unpack(">QQ", listed)]
-    nodes = tree.find("/reserved-memory")
-    for node in nodes.children if nodes is not None else ():
-        ranges += [Range.sized(*pair) for pair in struct.iter_unpack(">QQ", node.properties.get("reg", b""))]
-    return RangeSet([*ranges, *tree.reservations])
 
 
 def initrd(tree: DeviceTree) -> RangeSet:

@@ -20,13 +20,13 @@ from fadump.machine.qemu.handover import (
     TreePlace,
     align_up,
     initrd,
-    reserve_in_tree,
-    reserved_ranges,
 )
 from fadump.machine.qemu.registers import RegisterFile, interrupt_servers
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
+from fadump.memory.reserved import pairs, reserved
+from fadump.memory.reserved import reserve as name_reserved
 
 KERNEL_LOAD_ADDRESS = 0x2000_0000
 """Where QEMU's powernv machines put a ``-kernel`` file, as it is (hw/ppc/pnv.c, KERNEL_LOAD_ADDR)."""
@@ -71,11 +71,11 @@ class PowernvBoard:
         opal = _opal(tree)
         if self._own is None:
             size_bytes = LARGEST_PAGE_BYTES + align_up(found.room_bytes + _TREE_SLACK_BYTES, LARGEST_PAGE_BYTES)
-            self._own = _place_behind_opal(opal, size_bytes, ram - reserved_ranges(tree))
+            self._own = _place_behind_opal(opal, size_bytes, ram - reserved(tree))
         page = opal_entry_page(self._own.start, tokens, _number(opal, "opal-entry-address"))
         opal.properties["opal-entry-address"] = struct.pack(">Q", page.address)
         if reserve:
-            reserve_in_tree(tree, self._own)
+            name_reserved(tree, self._own)
         place = TreePlace(self._own.start + LARGEST_PAGE_BYTES, self._own.size_bytes - LARGEST_PAGE_BYTES)
         skiboots = RangeSet(piece.range for piece in _skiboot_memory(tree))
         live = skiboots | RangeSet([self._kernel, found.range, self._own]) | initrd(tree)
@@ -116,17 +116,13 @@ def _skiboot_memory(tree: DeviceTree) -> list[FirmwareMemory]:
     nodes = tree.find("/reserved-memory")
     if nodes is None:
         return []
-    return [
-        FirmwareMemory(Range.sized(*struct.unpack(">QQ", node.value("reg"))), node.name)
-        for node in nodes.children
-        if len(node.properties.get("reg", b"")) == 16
-    ]
+    return [FirmwareMemory(piece, node.name) for node in nodes.children for piece in pairs(node, "reg")]
 
 
 def _unshown(tree: DeviceTree) -> list[FirmwareMemory]:
     """All that the tree reserves for firmware: skiboot's own, our firmware's, and the entry page."""
     skiboots = _skiboot_memory(tree)
-    others = reserved_ranges(tree) - RangeSet(piece.range for piece in skiboots)
+    others = reserved(tree) - RangeSet(piece.range for piece in skiboots)
     return skiboots + [FirmwareMemory(piece, "reserved-ranges") for piece in others]
 
 

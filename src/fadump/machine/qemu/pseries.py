@@ -17,12 +17,13 @@ from fadump.errors import FadumpError, MachineError
 from fadump.firmware.core import Answer, FirmwareCall
 from fadump.machine.qemu.board import Preparation
 from fadump.machine.qemu.entry_page import EntryPage, rtas_entry_page
-from fadump.machine.qemu.handover import LARGEST_PAGE_BYTES, TreePlace, align_up, initrd, reserve_in_tree
+from fadump.machine.qemu.handover import LARGEST_PAGE_BYTES, TreePlace, align_up, initrd
 from fadump.machine.qemu.process import KERNEL_ADDRESS
 from fadump.machine.qemu.registers import RegisterFile, interrupt_servers
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
+from fadump.memory.reserved import reserve as name_reserved
 
 _PAGE_BYTES = 0x1000
 _LPCR_EXIT_CAUSES = 0x1F << 12
@@ -62,7 +63,7 @@ class PseriesBoard:
     ) -> Preparation:
         page, rtas_pages = place_entry_page(tree, tokens)
         if reserve:
-            reserve_in_tree(tree, rtas_pages)
+            name_reserved(tree, rtas_pages)
         # RTAS's own pages are put back too: its code is the same on every boot, QEMU's FWNMI log in them is not.
         live = RangeSet([found.range]) | loaded_images(tree)
         if rtas_pages != self._rtas_pages or not reserve:

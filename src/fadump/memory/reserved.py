@@ -1,0 +1,36 @@
+"""Memory that a device tree says is not free: the root's ``reserved-ranges``, ``/reserved-memory``, its reservations.
+
+Step "handover" of docs/architecture.md. Its reader: Linux arch/powerpc/kernel/prom.c, early_reserve_mem_dt(); FADump's
+reserved area avoids only ``reserved-ranges`` (arch/powerpc/kernel/fadump.c, fadump_locate_reserve_mem()).
+Addresses and sizes are pairs of 64 bits, as every boot firmware on Power writes them.
+"""
+
+import struct
+
+from fadump.memory.devicetree import DeviceTree, Node
+from fadump.memory.ranges import Range, RangeSet
+
+_PROPERTY = "reserved-ranges"
+_PAIR = struct.Struct(">QQ")
+
+
+def reserve(tree: DeviceTree, piece: Range) -> None:
+    """Name a range in the root's ``reserved-ranges``, after those that are there."""
+    known = tree.root.properties.get(_PROPERTY, b"")
+    tree.root.properties[_PROPERTY] = known + _PAIR.pack(piece.start, piece.size_bytes)
+
+
+def reserved(tree: DeviceTree) -> RangeSet:
+    """All that a tree says is not free."""
+    nodes = tree.find("/reserved-memory")
+    ranges = [*tree.reservations, *pairs(tree.root, _PROPERTY)]
+    for node in nodes.children if nodes is not None else ():
+        ranges += pairs(node, "reg")
+    return RangeSet(ranges)
+
+
+def pairs(node: Node, name: str) -> list[Range]:
+    """A property of 64-bit addresses and sizes; half a pair is left out."""
+    value = node.properties.get(name, b"")
+    whole = len(value) // _PAIR.size * _PAIR.size
+    return [Range.sized(*pair) for pair in _PAIR.iter_unpack(value[:whole])]
