@@ -1,5 +1,7 @@
 """What all tests share: the tools that they need, and the strict rule of CI."""
 
+import sysconfig
+
 import hypothesis
 import pytest
 
@@ -17,6 +19,9 @@ TOOLS = {
     "cpio": "cpio",
     "powerpc64le-linux-gnu-objdump": "binutils-powerpc64le-linux-gnu",
     "qemu-system-ppc64": "qemu-system-ppc",
+    "qemu-ppc64le": "qemu-user",
+    "gdb-multiarch": "gdb-multiarch",
+    f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/liblzo2.so.2": "liblzo2-2",
 }
 
 

@@ -43,7 +43,7 @@ class Saved:
 class Scenario:
     """A guest with two CPUs and little memory for as long as the block runs; its files stay in ``directory``."""
 
-    def __init__(self, directory, kernel, cmdline="", platform=Platform.PSERIES):
+    def __init__(self, directory, kernel, cmdline="", platform=Platform.PSERIES, cpu_model="POWER9"):
         self.directory = directory
         self._memory_bytes = MEMORY_BYTES[platform]
         options = RunOptions(directory, platform, self._memory_bytes, cmdline=cmdline)
@@ -52,6 +52,7 @@ class Scenario:
             initrd=build_initramfs(),
             cmdline=kernel_command_line(options),
             platform=platform,
+            cpu_model=cpu_model,
             nodes=(self._memory_bytes,),
         )
         self.firmware = FIRMWARE[platform]()

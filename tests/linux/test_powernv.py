@@ -2,10 +2,7 @@
 
 import subprocess
 
-import pytest
-
 from fadump.cycle import CrashBy
-from fadump.kit import packages
 from fadump.machine.qemu.process import Platform
 from fadump.vmcore.elfcore import ElfCore
 from tests.linux.fadump_command import fadump_run
@@ -15,12 +12,6 @@ POWERNV = ("--platform", "powernv", "--verify")
 CRASH_PIR = 4
 """QEMU's powernv machines give each core four PIRs, or eight."""
 SKIBOOT = 0x3000_0000
-
-
-@pytest.fixture(scope="module")
-def gdb():
-    packages.require("reading OPAL's core", {"gdb-multiarch": "gdb-multiarch"})
-    return "gdb-multiarch"
 
 
 def test_no_byte_and_no_register_differs(powernv_cycle):
@@ -61,10 +52,10 @@ def test_opals_core_is_saved_whole_and_is_its_memory_at_the_crash(powernv_cycle)
         assert core.segments[0].virtual_address == SKIBOOT
 
 
-def test_gdb_reads_opals_core_with_each_threads_registers(powernv_cycle, gdb):
+def test_gdb_reads_opals_core_with_each_threads_registers(powernv_cycle):
     script = ["-ex", "info threads", "-ex", "thread apply all info registers r1 pc", "-ex", f"x/2xw {SKIBOOT:#x}"]
     done = subprocess.run(
-        [gdb, "--batch", "-nx", "-ex", "set architecture powerpc:common64", "-ex", "set endian big",
+        ["gdb-multiarch", "--batch", "-nx", "-ex", "set architecture powerpc:common64", "-ex", "set endian big",
          "-ex", f"core-file {powernv_cycle.out / 'opalcore'}", *script],
         capture_output=True, text=True, check=True,
     )  # fmt: skip

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from fadump.cli import kernel, plan, qemu, run
+from fadump.cli import check, kernel, plan, qemu, run
 from fadump.errors import FadumpError
 
 EXIT_FAILED = 1
@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     run.add_parser(commands)
+    check.add_parser(commands)
     plan.add_parser(commands)
     kernel.add_parser(commands)
     qemu.add_parser(commands)

@@ -7,7 +7,8 @@ the number is sh_info of section header 0). Linux's writer: fs/proc/vmcore.c.
 
 Nothing but headers and notes is kept in memory. Nothing in the file is trusted: every offset and
 size is checked against the file before it is used, and there is a limit to the number of headers and
-to the size of notes.
+to the size of notes. A file that is cut short or contradicts itself is refused, or read as far as it goes: whoever
+opens it chooses.
 """
 
 import heapq
@@ -15,7 +16,7 @@ import os
 import struct
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import TracebackType
@@ -24,10 +25,12 @@ from typing import NamedTuple, Self
 from fadump.errors import AddressError, FormatError
 from fadump.memory.ranges import Range
 from fadump.vmcore.notes import STRUCT_ORDER, ByteOrder, Note, iter_notes
+from fadump.vmcore.source import FileSource, Source
 
 EM_PPC64 = 21
+MAGIC = b"\x7fELF"
+"""How an ELF file begins."""
 
-_MAGIC = b"\x7fELF"
 _CLASS_64 = 2
 _VERSION = 1
 _BYTE_ORDERS: dict[int, ByteOrder] = {1: "little", 2: "big"}
@@ -99,22 +102,26 @@ class ElfCore:
     text so on some machines.
     """
 
-    def __init__(self, fd: int) -> None:
-        """Read the headers and notes of the file ``fd``; from then on the descriptor is this object's.
+    def __init__(self, file: int | Source, *, faults: list[FormatError] | None = None) -> None:
+        """Read the headers and notes of ``file``; from then on it (a descriptor, or bytes) is this object's.
 
-        If this fails, the descriptor is still the caller's.
+        If this fails, it is still the caller's. With ``faults``, what is missing or contradicts the rest is
+        added there instead of being raised, and what is left is read: a segment may then lie beyond the end of
+        the file, and a segment of which nothing can be said is not among ``segments``.
 
         :raises FormatError: it isn't a 64-bit ELF core, or some of it is missing or contradicts the rest.
         :raises OSError: the file can't be read.
         """
-        self._file = _File(fd)
+        self._file = FileSource(file) if isinstance(file, int) else file
+        fault = _refuse if faults is None else faults.append
         header = _read_header(self._file)
-        entries = _read_program_headers(self._file, header)
+        entries = list(_read_program_headers(self._file, header, fault))
         self._machine = header.machine
+        self._flags = header.flags
         self._byte_order = header.byte_order
-        self._segments = tuple(_load_segment(entry) for entry in entries if entry.type == _PT_LOAD)
-        self._notes = tuple(_read_notes(self._file, header.byte_order, entries))
-        self._extents = list(_first_wins([extent for load in self._segments for extent in _extents(load)]))
+        self._segments = tuple(_load_segments(entries, fault))
+        self._notes = tuple(_read_notes(self._file, header.byte_order, entries, fault))
+        self._extents = list(first_wins([extent for load in self._segments for extent in _extents(load)]))
         self._starts = [extent.physical.start for extent in self._extents]
 
     @classmethod
@@ -137,6 +144,11 @@ class ElfCore:
         return self._machine
 
     @property
+    def flags(self) -> int:
+        """e_flags: on Power the ABI, 1 or 2; makedumpfile adds 1 to say that the file is incomplete."""
+        return self._flags
+
+    @property
     def byte_order(self) -> ByteOrder:
         """The byte order of headers and notes; it is the kernel's."""
         return self._byte_order
@@ -156,17 +168,25 @@ class ElfCore:
 
         :raises AddressError: some of it is in no PT_LOAD.
         """
-        found = []
+        found = list(self.extents_within(wanted))
         at = wanted.start
-        index = bisect_right(self._starts, at) - 1
-        while at < wanted.end:
-            if not 0 <= index < len(self._extents) or at not in self._extents[index].physical:
-                raise AddressError(wanted.start, wanted.size_bytes)
-            extent = self._extents[index]
-            part = extent.part(Range(at, min(wanted.end, extent.physical.end)))
-            found.append(part)
-            at, index = part.physical.end, index + 1
+        for extent in found:
+            if extent.physical.start != at:
+                break
+            at = extent.physical.end
+        if at != wanted.end:
+            raise AddressError(wanted.start, wanted.size_bytes)
         return found
+
+    def extents_within(self, wanted: Range) -> Iterator[Extent]:
+        """Where the bytes of ``wanted`` are, in the order of addresses; what is in no PT_LOAD is left out."""
+        for index in range(max(0, bisect_right(self._starts, wanted.start) - 1), len(self._extents)):
+            extent = self._extents[index]
+            if extent.physical.start >= wanted.end:
+                return
+            common = extent.physical.intersection(wanted)
+            if common is not None:
+                yield extent.part(common)
 
     def read_physical(self, address: int, length: int) -> bytes:
         """``length`` bytes of the crashed system's memory from physical ``address``.
@@ -213,37 +233,12 @@ class ElfCore:
         return self.read_file(extent.file_offset, extent.physical.size_bytes)
 
 
-class _File:
-    """A file of which every read is whole or an error. A mapping would kill the process where this raises."""
+_Fault = Callable[[FormatError], None]
+"""What is done about something that is wrong: it is raised, or noted."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self.size_bytes = os.lseek(fd, 0, os.SEEK_END)
 
-    def read(self, offset: int, length: int, what: str) -> bytes:
-        self.check_has(offset, length, what)
-        data = bytearray(length)
-        self.read_into(offset, memoryview(data), what)
-        return bytes(data)
-
-    def read_into(self, offset: int, buffer: memoryview, what: str) -> None:
-        self.check_has(offset, len(buffer), what)
-        done = 0
-        while done < len(buffer):
-            count = os.preadv(self._fd, [buffer[done:]], offset + done)
-            if not count:
-                raise FormatError(f"{what} has gone: the file was made shorter meanwhile", offset=offset + done)
-            done += count
-
-    def check_has(self, offset: int, length: int, what: str) -> None:
-        if offset < 0 or length < 0 or offset + length > self.size_bytes:
-            there = max(0, self.size_bytes - offset)
-            raise FormatError(f"{what} cut short", offset=offset, expected=length, found=there)
-
-    def close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+def _refuse(error: FormatError) -> None:
+    raise error
 
 
 class _Header(NamedTuple):
@@ -251,6 +246,7 @@ class _Header(NamedTuple):
 
     byte_order: ByteOrder
     machine: int
+    flags: int
     program_headers_offset: int
     program_headers: int
 
@@ -269,9 +265,9 @@ class _ProgramHeader(NamedTuple):
     align: int
 
 
-def _read_header(file: _File) -> _Header:
+def _read_header(file: Source) -> _Header:
     ident = file.read(0, _IDENT_BYTES, "ELF header")
-    _expect(_MAGIC, ident[:4], "not an ELF file", 0)
+    _expect(MAGIC, ident[:4], "not an ELF file", 0)
     _expect(_CLASS_64, ident[4], "not a 64-bit ELF file", 4)
     byte_order = _BYTE_ORDERS.get(ident[5])
     if byte_order is None:
@@ -280,7 +276,7 @@ def _read_header(file: _File) -> _Header:
 
     layout = struct.Struct(STRUCT_ORDER[byte_order] + _HEADER_FIELDS)
     raw = file.read(_IDENT_BYTES, layout.size, "ELF header")
-    type_, machine, version, _entry, phoff, shoff, _flags, _ehsize, phentsize, phnum, *_sections = layout.unpack(raw)
+    type_, machine, version, _entry, phoff, shoff, flags, _ehsize, phentsize, phnum, *_sections = layout.unpack(raw)
     _expect(_ET_CORE, type_, "not an ELF core", _TYPE_OFFSET)
     _expect(_VERSION, version, "ELF version unknown", _VERSION_OFFSET)
     _expect(_PROGRAM_HEADER_BYTES, phentsize, "program headers of unknown size", _PHENTSIZE_OFFSET)
@@ -289,47 +285,65 @@ def _read_header(file: _File) -> _Header:
             raise FormatError("PN_XNUM without a section header that has the number", offset=_SHOFF_OFFSET)
         at = shoff + _SH_INFO_OFFSET
         phnum = int.from_bytes(file.read(at, 4, "section header 0"), byte_order)
-    return _Header(byte_order, machine, phoff, phnum)
+    return _Header(byte_order, machine, flags, phoff, phnum)
 
 
-def _read_program_headers(file: _File, header: _Header) -> list[_ProgramHeader]:
+def _read_program_headers(file: Source, header: _Header, fault: _Fault) -> Iterator[_ProgramHeader]:
     offset, count = header.program_headers_offset, header.program_headers
     if not 0 < count <= _MOST_PROGRAM_HEADERS:
         wanted = f"1 to {_MOST_PROGRAM_HEADERS}"
         raise FormatError("number of program headers", offset=_PHNUM_OFFSET, expected=wanted, found=count)
     layout = struct.Struct(STRUCT_ORDER[header.byte_order] + _PROGRAM_HEADER_FIELDS)
-    raw = file.read(offset, count * layout.size, "program headers")
-    entries = [
-        _ProgramHeader(offset + index * layout.size, *fields) for index, fields in enumerate(layout.iter_unpack(raw))
-    ]
-    for entry in entries:
+    try:
+        file.check_has(offset, count * layout.size, "program headers")
+    except FormatError as error:
+        fault(error)
+        count = max(0, file.size_bytes - offset) // layout.size
+    raw = file.read(offset, count * layout.size, "program headers") if count else b""
+    for index, fields in enumerate(layout.iter_unpack(raw)):
+        entry = _ProgramHeader(offset + index * layout.size, *fields)
         if entry.type in (_PT_LOAD, _PT_NOTE):
-            file.check_has(entry.offset, entry.filesz, f"segment of the program header at {entry.at:#x}")
-    return entries
+            try:
+                file.check_has(entry.offset, entry.filesz, f"segment of the program header at {entry.at:#x}")
+            except FormatError as error:
+                fault(error)
+        yield entry
 
 
-def _load_segment(entry: _ProgramHeader) -> LoadSegment:
-    if entry.filesz > entry.memsz:
-        raise FormatError("PT_LOAD larger in the file than in memory", offset=entry.at)
-    if entry.paddr + entry.memsz > _ADDRESS_LIMIT:
-        raise FormatError("PT_LOAD whose physical addresses wrap, or aren't known", offset=entry.at)
-    return LoadSegment(Range.sized(entry.paddr, entry.memsz), entry.vaddr, entry.offset, entry.filesz)
+def _load_segments(entries: Sequence[_ProgramHeader], fault: _Fault) -> Iterator[LoadSegment]:
+    for entry in entries:
+        if entry.type != _PT_LOAD:
+            continue
+        if entry.filesz > entry.memsz:
+            fault(FormatError("PT_LOAD larger in the file than in memory", offset=entry.at))
+        elif entry.paddr + entry.memsz > _ADDRESS_LIMIT:
+            fault(FormatError("PT_LOAD whose physical addresses wrap, or aren't known", offset=entry.at))
+        else:
+            yield LoadSegment(Range.sized(entry.paddr, entry.memsz), entry.vaddr, entry.offset, entry.filesz)
 
 
-def _read_notes(file: _File, byte_order: ByteOrder, entries: Sequence[_ProgramHeader]) -> Iterator[Note]:
+def _read_notes(
+    file: Source, byte_order: ByteOrder, entries: Sequence[_ProgramHeader], fault: _Fault
+) -> Iterator[Note]:
     note_bytes = note_count = 0
     for entry in entries:
         if entry.type != _PT_NOTE:
             continue
-        note_bytes += entry.filesz
+        there = min(entry.filesz, max(0, file.size_bytes - entry.offset))  # less than filesz was a fault already
+        note_bytes += there
         if note_bytes > _MOST_NOTE_BYTES:
             wanted = f"at most {_MOST_NOTE_BYTES:#x}"
-            raise FormatError("size of all PT_NOTEs", offset=entry.at, expected=wanted, found=note_bytes)
-        for note in iter_notes(file.read(entry.offset, entry.filesz, "PT_NOTE"), byte_order, entry.offset):
-            note_count += 1
-            if note_count > _MOST_NOTES:
-                raise FormatError(f"more than {_MOST_NOTES} notes", offset=note.offset)
-            yield note
+            fault(FormatError("size of all PT_NOTEs", offset=entry.at, expected=wanted, found=note_bytes))
+            return
+        try:
+            for note in iter_notes(file.read(entry.offset, there, "PT_NOTE"), byte_order, entry.offset):
+                note_count += 1
+                if note_count > _MOST_NOTES:
+                    fault(FormatError(f"more than {_MOST_NOTES} notes", offset=note.offset))
+                    return
+                yield note
+        except FormatError as error:
+            fault(error)
 
 
 def _extents(segment: LoadSegment) -> Iterator[Extent]:
@@ -340,7 +354,7 @@ def _extents(segment: LoadSegment) -> Iterator[Extent]:
         yield Extent(zeros, None)
 
 
-def _first_wins(extents: Sequence[Extent]) -> Iterator[Extent]:
+def first_wins(extents: Sequence[Extent]) -> Iterator[Extent]:
     """The same extents cut so that none overlap, sorted by address. Where several do, the first one has it."""
     rising = deque(sorted(enumerate(extents), key=lambda numbered: numbered[1].physical.start))
     borders = sorted({border for extent in extents for border in (extent.physical.start, extent.physical.end)})

@@ -119,10 +119,15 @@ def find_vmcoreinfo(notes: Sequence[Note]) -> VmcoreInfo | None:
     """The first VMCOREINFO note; None if there is none. Bytes that are not UTF-8 are shown as escapes."""
     for note in notes:
         if note.name == VMCOREINFO_NAME:
-            text = note.desc.rstrip(b"\0").decode("utf-8", "backslashreplace")
-            pairs = (line.partition("=")[::2] for line in text.split("\n") if "=" in line)
-            return VmcoreInfo(text, MappingProxyType(dict(pairs)))
+            return decode_vmcoreinfo(note.desc)
     return None
+
+
+def decode_vmcoreinfo(desc: bytes) -> VmcoreInfo:
+    """VMCOREINFO from its bytes, in a note or wherever a format keeps it; bytes that are not UTF-8 become escapes."""
+    text = desc.rstrip(b"\0").decode("utf-8", "backslashreplace")
+    pairs = (line.partition("=")[::2] for line in text.split("\n") if "=" in line)
+    return VmcoreInfo(text, MappingProxyType(dict(pairs)))
 
 
 def _padded(size_bytes: int) -> int:

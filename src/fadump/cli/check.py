@@ -1,0 +1,86 @@
+"""``fadump check``: whether a dump is whole, and what is wrong with it."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from fadump.errors import FadumpError
+from fadump.progress import Progress, binary_size
+from fadump.vmcore.check import CheckReport, check_dump, sizes
+from fadump.vmcore.core import READABLE, Dump, Kind, State
+from fadump.vmcore.dump import open_dump
+
+_EPILOG = """example:
+  fadump check vmcore                   every byte of it can be read, and nothing contradicts the rest
+  fadump check part-1 part-2 part-3     the files of a dump that makedumpfile --split wrote
+"""
+_KINDS = {Kind.ELF: "ELF core", Kind.KDUMP: "kdump-compressed"}
+_SHOWN = {
+    State.STORED: "in the file",
+    State.ZEROS: "zeros or left out",
+    State.EXCLUDED: "excluded",
+    State.MISSING: "missing",
+}
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the main parser."""
+    parser = commands.add_parser(
+        "check",
+        help="is a dump whole, is it consistent, can every page be read",
+        description="Look at all of a dump, ELF or kdump-compressed, flattened or split: headers, notes, "
+        "VMCOREINFO and every page. Exit status 0: it is whole; 1: it isn't, and what is wrong has been said.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", type=Path, nargs="+", metavar="FILE", help="the dump; of a split one, all its files")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, text on stderr")
+    parser.set_defaults(func=_check)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    try:
+        with open_dump(arguments.file) as dump:
+            in_states = sizes(dump)
+            with Progress.step(f"Checking {arguments.file[0]}", in_states[State.STORED], "bytes") as step:
+                report = check_dump(dump, advance=step.advance)
+            print(_text(dump, report), file=sys.stderr if arguments.json else sys.stdout)
+            if arguments.json:
+                print(json.dumps(_as_json(arguments.file, dump, report)))
+            return 0 if report.whole else 1
+    except FadumpError as error:
+        if arguments.json:
+            print(json.dumps({"result": "failed", "error": str(error)}))
+        raise
+
+
+def _text(dump: Dump, report: CheckReport) -> str:
+    flattened = ", flattened" if dump.flattened else ""
+    lines = [f"{_KINDS[dump.kind]}{flattened}, {dump.machine}, registers of {report.cpus} CPUs"]
+    lines += [f"  {_SHOWN[state]:18} {binary_size(size)}" for state, size in report.sizes.items() if size]
+    lines += [f"{finding.weight}: {finding.text}" for finding in report.findings]
+    if report.whole:
+        lines.append("whole")
+    elif any(report.sizes[state] for state in READABLE):
+        usable = sum(report.sizes[state] for state in READABLE)
+        lines.append(f"not whole; {binary_size(usable)} of {binary_size(dump.memory.size_bytes)} can be looked at")
+    else:
+        lines.append("not whole, and no memory in it can be read")
+    return "\n".join(lines)
+
+
+def _as_json(files: list[Path], dump: Dump, report: CheckReport) -> dict[str, Any]:
+    return {
+        "result": "whole" if report.whole else "damaged",
+        "files": [str(file) for file in files],
+        "kind": dump.kind,
+        "flattened": dump.flattened,
+        "machine": dump.machine,
+        "byte_order": dump.byte_order,
+        "cpus": report.cpus,
+        "memory_bytes": dump.memory.size_bytes,
+        **{f"{state}_bytes": size for state, size in report.sizes.items()},
+        "findings": [{"weight": finding.weight, "text": finding.text} for finding in report.findings],
+    }

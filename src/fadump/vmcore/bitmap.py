@@ -1,0 +1,83 @@
+"""The bitmaps of a kdump-compressed file: one bit a page, the lowest bit of a byte first.
+
+Which descriptor is a page's is a question of rank: how many pages before it have their bit set. A count for
+every 4096 pages makes that a matter of one look-up and one count over at most 512 bytes, for 1.6 % more memory.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from fadump.vmcore.source import Source
+
+_BLOCK_BYTES = 512
+_BLOCK_PAGES = 8 * _BLOCK_BYTES
+_CHUNK_BYTES = 1 << 20
+"""How much is looked at in one go; whole blocks."""
+
+
+class PageBitmap:
+    """Bits of pages 0 up to ``pages``; only ``pages_known`` of them are in the file, the others count as not set."""
+
+    def __init__(self, source: Source, offset: int, pages: int) -> None:
+        """Read the bitmap at ``offset``, as far as the file has it. It takes ``pages`` / 8 bytes of memory.
+
+        :raises OSError: the file can't be read.
+        """
+        there = max(0, min(-(-pages // 8), source.size_bytes - offset))
+        self.pages = pages
+        self.pages_known = min(pages, there * 8)
+        self._data = bytearray(there)
+        if there:
+            source.read_into(offset, memoryview(self._data), "page bitmap")
+        if self.pages_known % 8:
+            self._data[-1] &= (1 << self.pages_known % 8) - 1
+        self._before = np.concatenate([[0], np.cumsum(self._block_counts(), dtype=np.int64)])
+
+    def __contains__(self, page: int) -> bool:
+        return 0 <= page < self.pages_known and bool(self._data[page >> 3] >> (page & 7) & 1)
+
+    @property
+    def count(self) -> int:
+        """How many bits are set."""
+        return int(self._before[-1])
+
+    def rank(self, page: int) -> int:
+        """How many pages before ``page`` have their bit set."""
+        page = min(page, self.pages_known)
+        block, rest = divmod(page, _BLOCK_PAGES)
+        bits = int.from_bytes(self._data[block * _BLOCK_BYTES : (page + 7) >> 3], "little")
+        return int(self._before[block]) + (bits & ((1 << rest) - 1)).bit_count()
+
+    def count_between(self, start: int, end: int) -> int:
+        """How many pages from ``start`` up to ``end`` have their bit set."""
+        return self.rank(end) - self.rank(start)
+
+    def flags(self, start: int, end: int) -> npt.NDArray[np.bool_]:
+        """Whether each page from ``start`` up to ``end`` has its bit set; the array is as long as the range."""
+        flags = np.zeros(end - start, dtype=np.bool_)
+        known = min(end, self.pages_known)
+        if start < known:
+            first = start >> 3
+            raw = np.frombuffer(self._data, np.uint8, ((known + 7) >> 3) - first, first)
+            bits = np.unpackbits(raw, bitorder="little")
+            flags[: known - start] = bits[start - 8 * first : known - 8 * first]
+        return flags
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """Where bits are set: first page and page after the last, rising. What touches may come in two."""
+        for start in range(0, self.pages_known, 8 * _CHUNK_BYTES):
+            end = min(start + 8 * _CHUNK_BYTES, self.pages_known)
+            padded = np.zeros(end - start + 2, dtype=np.int8)
+            padded[1:-1] = self.flags(start, end)
+            edges = np.flatnonzero(np.diff(padded)) + start
+            yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+
+    def _block_counts(self) -> npt.NDArray[np.int64]:
+        counts = []
+        for at in range(0, len(self._data), _CHUNK_BYTES):
+            chunk = np.frombuffer(self._data, np.uint8, min(_CHUNK_BYTES, len(self._data) - at), at)
+            starts = np.arange(0, len(chunk), _BLOCK_BYTES)
+            counts.append(np.add.reduceat(np.bitwise_count(chunk), starts, dtype=np.int64))
+        return np.concatenate(counts) if counts else np.zeros(0, dtype=np.int64)

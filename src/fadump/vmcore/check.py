@@ -1,0 +1,242 @@
+"""Whether a dump is whole: structure, notes, VMCOREINFO, and every byte that it says it has.
+
+After the last step of "follow one crash" in docs/architecture.md. A check goes on after what is wrong and says
+what is still usable; it raises only what keeps it from looking at all.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+import numpy as np
+
+from fadump.errors import FormatError
+from fadump.memory.ranges import Range, RangeSet
+from fadump.progress import binary_size
+from fadump.vmcore.core import MOST_RANGES, Dump, State, limited_set
+from fadump.vmcore.elf_dump import ElfDump
+from fadump.vmcore.elfcore import ElfCore
+from fadump.vmcore.kdump import KdumpDump
+from fadump.vmcore.kdump_file import Descriptor, KdumpFile, Pages
+from fadump.vmcore.notes import decode_prstatus, decode_vmcoreinfo
+
+MOST_LISTED = 8
+"""How many findings of one sort are listed; the rest are counted."""
+
+_PIECE_BYTES = 1 << 20
+_WINDOW_PAGES = 1 << 16
+_WANTED_FACTS = ("OSRELEASE", "PAGESIZE")
+"""Without these, drgn and makedumpfile refuse a dump."""
+
+
+class Weight(StrEnum):
+    """What a finding means."""
+
+    DAMAGE = "damage"
+    """Something is missing, contradictory or unreadable: the dump isn't whole."""
+    REMARK = "remark"
+    """Worth knowing; the dump can be whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing about a dump, in a sentence."""
+
+    weight: Weight
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a check came to. ``sizes`` has the bytes of memory in each state, and adds up to all memory."""
+
+    sizes: Mapping[State, int]
+    cpus: int
+    """How many CPUs' registers the notes have."""
+    findings: Sequence[Finding]
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is damaged."""
+        return all(finding.weight is not Weight.DAMAGE for finding in self.findings)
+
+
+def check_dump(dump: Dump, *, advance: Callable[[int], None] | None = None) -> CheckReport:
+    """Look at all of an open dump; ``advance`` is told how many bytes of memory were read since it was told last.
+
+    Its calls add up to the stored bytes of :attr:`CheckReport.sizes` for a dump that is whole; see :func:`sizes`.
+
+    :raises SetupError: pages are packed with LZO, which the host lacks.
+    :raises OSError: a header can't be read.
+    """
+    tell = advance or _nobody
+    findings = [_damage(str(fault)) for fault in dump.faults]
+    in_states = sizes(dump)
+    if not dump.memory:
+        findings.append(_damage("it has no memory at all"))
+    findings += _missing_memory(dump)
+    if in_states[State.ZEROS]:
+        amount = binary_size(in_states[State.ZEROS])
+        findings.append(_remark(f"{amount} of memory are not in the file: zeros, or pages that were left out"))
+    findings += _check_notes(dump)
+    if isinstance(dump, ElfDump):
+        findings += _check_program_headers(dump.core)
+        findings += _check_bytes(dump, tell)
+    if isinstance(dump, KdumpDump):
+        findings += _check_set(dump)
+        findings += _check_bitmaps(dump)
+        for file in dump.files:
+            findings += _check_pages(file, tell)
+    cpus = sum(note.is_prstatus() for note in dump.notes)
+    return CheckReport(MappingProxyType(in_states), cpus, tuple(findings))
+
+
+def sizes(dump: Dump) -> dict[State, int]:
+    """How many bytes of a dump's memory are in each state.
+
+    :raises OSError: the file can't be read.
+    """
+    counts: dict[State, int] = dict.fromkeys((state for state in State if state is not State.HOLE), 0)
+    for memory in dump.memory:
+        for piece in dump.mapping(memory):
+            counts[piece.state] += piece.range.size_bytes
+    return counts
+
+
+def _missing_memory(dump: Dump) -> Iterator[Finding]:
+    missing = (piece.range for memory in dump.memory for piece in dump.mapping(memory) if piece.state is State.MISSING)
+    yield from _listed(f"memory {where} should be in the file and isn't" for where in missing)
+
+
+def _check_notes(dump: Dump) -> Iterator[Finding]:
+    if not any(note.is_prstatus() for note in dump.notes):
+        yield _remark("it has no CPU's registers (NT_PRSTATUS)")
+    if dump.machine.startswith("ppc64"):
+        for note in dump.notes:
+            if note.is_prstatus():
+                try:
+                    decode_prstatus(note, dump.byte_order)
+                except FormatError as error:
+                    yield _damage(str(error))
+    if dump.vmcoreinfo is None:
+        yield _remark("it has no VMCOREINFO: little can be said about the Linux in it")
+        return
+    facts = decode_vmcoreinfo(dump.vmcoreinfo).values
+    for fact in _WANTED_FACTS:
+        if fact not in facts:
+            yield _damage(f"its VMCOREINFO doesn't say {fact}")
+    page_size = facts.get("PAGESIZE")
+    if isinstance(dump, KdumpDump) and page_size not in (None, str(dump.page_bytes)):
+        yield _damage(f"its pages are {dump.page_bytes} bytes, VMCOREINFO says {page_size}")
+
+
+def _check_program_headers(core: ElfCore) -> Iterator[Finding]:
+    by_address = sorted(segment.physical for segment in core.segments if segment.physical)
+    overlaps = (f"PT_LOADs {lower} and {higher} overlap" for lower, higher in _overlapping(by_address))
+    yield from _listed((f"{overlap}, the first in the file counts" for overlap in overlaps), Weight.REMARK)
+    in_file = sorted(Range.sized(load.file_offset, load.file_bytes) for load in core.segments if load.file_bytes)
+    yield from _listed(
+        f"two PT_LOADs share bytes of the file: {lower} and {higher}" for lower, higher in _overlapping(in_file)
+    )
+
+
+def _check_bytes(dump: ElfDump, advance: Callable[[int], None]) -> Iterator[Finding]:
+    """Read all of the file that is memory, once."""
+    in_file = RangeSet(
+        Range.sized(piece.file_offset, piece.range.size_bytes)
+        for memory in dump.memory
+        for piece in dump.mapping(memory)
+        if piece.file_offset is not None
+    )
+    buffer = memoryview(bytearray(_PIECE_BYTES))
+
+    def unreadable() -> Iterator[str]:
+        for part in in_file:
+            for offset in range(part.start, part.end, _PIECE_BYTES):
+                size_bytes = min(_PIECE_BYTES, part.end - offset)
+                try:
+                    dump.core.read_file_into(offset, buffer[:size_bytes])
+                except (OSError, FormatError) as error:
+                    yield f"{size_bytes:#x} bytes of the file at offset {offset:#x} can't be read: {error}"
+                advance(size_bytes)
+
+    yield from _listed(unreadable())
+
+
+def _check_set(dump: KdumpDump) -> Iterator[Finding]:
+    absent = RangeSet([Range(0, dump.header.pages)]) - RangeSet(file.pages for file in dump.files)
+    yield from _listed(f"the file of this split dump that has pages {pages} isn't here" for pages in absent)
+
+
+def _check_bitmaps(dump: KdumpDump) -> Iterator[Finding]:
+    page_bytes = dump.page_bytes
+    for file in dump.files:
+        runs = (Range(start * page_bytes, end * page_bytes) for start, end in file.bitmap.runs())
+        try:
+            odd = limited_set(runs, MOST_RANGES) - dump.memory
+        except FormatError as error:
+            yield _damage(str(error))
+        else:
+            yield from _listed(f"pages {pages} are in the file, and were no memory" for pages in odd)
+
+
+def _check_pages(file: KdumpFile, advance: Callable[[int], None]) -> Iterator[Finding]:
+    """Unpack every page, those that share bytes once."""
+    end = min(file.pages.end, file.bitmap.pages_known)
+    windows = ((at, min(at + _WINDOW_PAGES, end)) for at in range(file.pages.start, end, _WINDOW_PAGES))
+    looks = (file.look(*window) for window in windows if file.bitmap.count_between(*window))
+    yield from _listed(text for pages in looks for text in _unreadable_pages(file, pages, advance))
+
+
+def _unreadable_pages(file: KdumpFile, pages: Pages, advance: Callable[[int], None]) -> Iterator[str]:
+    page_bytes = file.header.page_bytes
+    places = np.flatnonzero(pages.stored)
+    rows = np.column_stack([pages.offsets[places], pages.sizes[places], pages.flags[places]])
+    unique, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
+    last_end = 0
+    found = zip(unique.tolist(), places[first].tolist(), counts.tolist(), strict=True)
+    for (offset, size, flags), place, count in found:
+        address = (pages.start + place) * page_bytes
+        if offset < last_end:
+            yield f"page {address:#x} shares bytes of the file with another, before offset {last_end:#x}"
+        last_end = max(last_end, offset + size)
+        try:
+            file.unpack(Descriptor(offset, size, flags))
+        except (OSError, FormatError) as error:
+            yield f"page {address:#x} can't be read: {error}"
+        advance(page_bytes * count)
+
+
+def _overlapping(rising: Sequence[Range]) -> Iterator[tuple[Range, Range]]:
+    """Of ranges that rise, each that begins before an earlier one has ended, with that one."""
+    widest: Range | None = None
+    for range_ in rising:
+        if widest is not None and range_.start < widest.end:
+            yield widest, range_
+        if widest is None or range_.end > widest.end:
+            widest = range_
+
+
+def _listed(texts: Iterator[str], weight: Weight = Weight.DAMAGE) -> Iterator[Finding]:
+    """A finding for each of the first texts, and one that counts the others."""
+    more = 0
+    for number, text in enumerate(texts):
+        if number < MOST_LISTED:
+            yield Finding(weight, text)
+        else:
+            more += 1
+    if more:
+        yield Finding(weight, f"and {more} more like that")
+
+
+def _damage(text: str) -> Finding:
+    return Finding(Weight.DAMAGE, text)
+
+
+def _remark(text: str) -> Finding:
+    return Finding(Weight.REMARK, text)
+
+
+def _nobody(_amount: int) -> None:
+    pass

@@ -1,0 +1,125 @@
+"""How a kdump-compressed page is packed, and unpacking it.
+
+Which library packed a page is in its descriptor's flags (makedumpfile, diskdump_mod.h, DUMP_DH_COMPRESSED_*).
+A page unpacks to exactly one page or is an error; none takes more memory than that, whatever its bytes claim.
+"""
+
+import ctypes
+import zlib
+from collections.abc import Callable
+from enum import IntFlag
+from functools import cache
+
+import cramjam
+import zstandard
+
+from fadump.errors import FormatError, SetupError
+
+
+class PageFlag(IntFlag):
+    """How a page is packed; no flag: as it is."""
+
+    ZLIB = 0x01
+    LZO = 0x02
+    SNAPPY = 0x04
+    ZSTD = 0x20
+
+
+PACKED = PageFlag.ZLIB | PageFlag.LZO | PageFlag.SNAPPY | PageFlag.ZSTD
+
+_LZO_LIBRARY = "liblzo2.so.2"
+_LZO_PACKAGE = "liblzo2-2"
+
+
+class _NotAPageError(Exception):
+    """Bytes that don't unpack to one page; the message says what is wrong."""
+
+
+def unpack_page(data: bytes, flags: int, page_bytes: int, offset: int) -> bytes:
+    """One page of ``page_bytes`` bytes from ``data``, which stands at ``offset`` in its file.
+
+    :raises FormatError: it doesn't unpack to one page, or it is packed in an unknown way.
+    :raises SetupError: it is packed with LZO and the host doesn't have that library.
+    """
+    packed = flags & PACKED
+    unpack = _UNPACK.get(packed)
+    if unpack is None:
+        raise FormatError("page packed in an unknown way", offset=offset, expected=[*map(int, _UNPACK)], found=packed)
+    try:
+        page = unpack(data, page_bytes)
+    except _NotAPageError as error:
+        name = PageFlag(packed).name
+        raise FormatError(f"page doesn't unpack with {name}: {error}", offset=offset) from error
+    if len(page) != page_bytes:
+        raise FormatError("page of wrong size", offset=offset, expected=page_bytes, found=len(page))
+    return page
+
+
+def _unpack_nothing(data: bytes, _page_bytes: int) -> bytes:
+    return data
+
+
+def _unpack_zlib(data: bytes, page_bytes: int) -> bytes:
+    stream = zlib.decompressobj()
+    try:
+        page = stream.decompress(data, page_bytes + 1)
+    except zlib.error as error:
+        raise _NotAPageError(error) from error
+    if len(page) <= page_bytes and not stream.eof:
+        raise _NotAPageError("its end is missing")
+    return page
+
+
+def _unpack_lzo(data: bytes, page_bytes: int) -> bytes:
+    page = ctypes.create_string_buffer(page_bytes)
+    length = ctypes.c_size_t(page_bytes)
+    status = _lzo1x_decompress_safe()(data, len(data), page, ctypes.byref(length), None)
+    if status:
+        raise _NotAPageError(f"error {status}")
+    return page.raw[: length.value]
+
+
+@cache
+def _lzo1x_decompress_safe() -> Callable[..., int]:
+    try:
+        function = ctypes.CDLL(_LZO_LIBRARY).lzo1x_decompress_safe
+    except OSError as error:
+        raise SetupError(
+            f"this dump's pages are packed with LZO, and {_LZO_LIBRARY} isn't here: apt-get install {_LZO_PACKAGE}"
+        ) from error
+    function.argtypes = [
+        *(ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p),
+        *(ctypes.POINTER(ctypes.c_size_t), ctypes.c_void_p),
+    ]
+    function.restype = ctypes.c_int
+    return function
+
+
+def _unpack_snappy(data: bytes, page_bytes: int) -> bytes:
+    try:
+        # The bytes say first how many they become, up to 4 GiB: that is looked at before they get any memory.
+        claimed = cramjam.snappy.decompress_raw_len(data)
+        if claimed != page_bytes:
+            raise _NotAPageError(f"they would be {claimed:#x} bytes")
+        return bytes(cramjam.snappy.decompress_raw(data))
+    except cramjam.DecompressionError as error:
+        raise _NotAPageError(error) from error
+
+
+def _unpack_zstd(data: bytes, page_bytes: int) -> bytes:
+    try:
+        claimed = zstandard.frame_content_size(data)  # -1: it isn't said
+        if claimed not in (-1, page_bytes):
+            raise _NotAPageError(f"they would be {claimed:#x} bytes")
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=page_bytes)
+    except zstandard.ZstdError as error:
+        raise _NotAPageError(error) from error
+
+
+_UNPACK: dict[int, Callable[[bytes, int], bytes]] = {
+    0: _unpack_nothing,
+    PageFlag.ZLIB: _unpack_zlib,
+    PageFlag.LZO: _unpack_lzo,
+    PageFlag.SNAPPY: _unpack_snappy,
+    PageFlag.ZSTD: _unpack_zstd,
+}

@@ -1,0 +1,76 @@
+"""Opening a dump file of any kind, told apart by its first bytes, never by its name.
+
+Whoever reads dumps needs only this module and the contract, :class:`~fadump.vmcore.core.Dump`:
+
+    with open_dump("vmcore") as dump:
+        dump.read_physical(0x1000, 4096)
+"""
+
+import os
+from collections.abc import Sequence
+
+from fadump.errors import FormatError
+from fadump.vmcore.core import Dump, Kind, NotInDumpError, Piece, State
+from fadump.vmcore.elf_dump import ElfDump
+from fadump.vmcore.elfcore import MAGIC as ELF_MAGIC
+from fadump.vmcore.flattened import SIGNATURE as FLATTENED_SIGNATURE
+from fadump.vmcore.flattened import FlattenedSource
+from fadump.vmcore.kdump import KdumpDump
+from fadump.vmcore.kdump_header import SIGNATURE as KDUMP_SIGNATURE
+from fadump.vmcore.source import FileSource, Source
+
+__all__ = ["Dump", "Kind", "NotInDumpError", "Piece", "State", "open_dump", "open_source"]
+
+StrPath = str | os.PathLike[str]
+
+
+def open_dump(paths: StrPath | Sequence[StrPath]) -> Dump:
+    """Open a dump: an ELF core or a kdump-compressed file, flattened or not, or the files of a split one in any order.
+
+    A file that is cut short or damaged opens if its headers can be read; :attr:`Dump.faults` says what is wrong.
+
+    :raises FormatError: it is no dump, or its headers make no sense; the files of a set don't belong together.
+    :raises OSError: a file can't be opened or read.
+    """
+    names = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    sources: list[Source] = []
+    try:
+        for name in names:
+            sources.append(_open_file(name))  # noqa: PERF401 - those that are open get closed if one can't be
+        return open_source(sources)
+    except BaseException:
+        for source in sources:
+            source.close()
+        raise
+
+
+def open_source(sources: Sequence[Source]) -> Dump:
+    """The same for bytes that are open; they are the dump's from then on, unless this fails."""
+    if not sources:
+        raise ValueError("no file to open")
+    unflattened = [FlattenedSource(source) if _magic(source) == FLATTENED_SIGNATURE else source for source in sources]
+    streams = [source for source in unflattened if isinstance(source, FlattenedSource)]
+    magic = _magic(unflattened[0])
+    dump: Dump
+    if magic.startswith(KDUMP_SIGNATURE):
+        dump = KdumpDump(unflattened)
+    elif magic.startswith(ELF_MAGIC) and len(sources) == 1:
+        dump = ElfDump(unflattened[0])
+    else:
+        raise FormatError("not a dump file: neither ELF nor kdump-compressed nor flattened", offset=0)
+    dump.flattened = bool(streams)
+    dump.faults = [fault for stream in streams for fault in stream.faults] + [*dump.faults]
+    return dump
+
+
+def _magic(source: Source) -> bytes:
+    return source.read(0, min(len(FLATTENED_SIGNATURE), source.size_bytes), "file")
+
+
+def _open_file(path: StrPath) -> Source:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return FileSource(fd)
+    except BaseException:
+        os.close(fd)
+        raise

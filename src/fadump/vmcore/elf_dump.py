@@ -1,0 +1,130 @@
+"""An ELF core as a :class:`~fadump.vmcore.core.Dump`: whole, cut short or unflattened.
+
+The format is read by :mod:`fadump.vmcore.elfcore`, tolerantly: what is wrong is noted, not refused.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from types import MappingProxyType
+
+from fadump.errors import AddressError, FormatError
+from fadump.memory.ranges import Range, RangeSet
+from fadump.vmcore.core import READABLE, Bytes, Dump, Kind, NotInDumpError, Piece, State, merged, vmcoreinfo_of
+from fadump.vmcore.elfcore import ElfCore, Extent
+from fadump.vmcore.notes import ByteOrder
+from fadump.vmcore.source import Source
+
+MACHINES: Mapping[tuple[int, ByteOrder], str] = MappingProxyType(
+    {
+        (21, "little"): "ppc64le",
+        (21, "big"): "ppc64",
+        (22, "big"): "s390x",
+        (62, "little"): "x86_64",
+        (183, "little"): "aarch64",
+        (243, "little"): "riscv64",
+        (258, "little"): "loongarch64",
+    }
+)
+"""What uname(1) calls the machines that e_machine and the byte order name."""
+
+_FLAGS_OFFSET = 0x30
+_INCOMPLETE = 0x1
+"""makedumpfile's DUMP_ELF_INCOMPLETE in e_flags. On big-endian Power the same bit is the ABI of every dump."""
+
+
+class ElfDump(Dump):
+    """An open ELF core. Memory beyond p_filesz is zeros, as for drgn and crash; where PT_LOADs overlap, the
+    first in the file counts."""
+
+    kind = Kind.ELF
+
+    def __init__(self, source: Source) -> None:
+        """Read headers and notes; from then on ``source`` is this object's, unless this fails.
+
+        :raises FormatError: it isn't a 64-bit ELF core.
+        :raises OSError: the file can't be read.
+        """
+        faults: list[FormatError] = []
+        self._core = ElfCore(source, faults=faults)
+        self._source = source
+        self.flattened = False
+        self.byte_order = self._core.byte_order
+        self.machine = MACHINES.get((self._core.machine, self.byte_order), f"e_machine {self._core.machine}")
+        self.notes = self._core.notes
+        self.vmcoreinfo = vmcoreinfo_of(self.notes)
+        self.memory = RangeSet(segment.physical for segment in self._core.segments)
+        if self._core.flags & _INCOMPLETE and self.machine != "ppc64":
+            faults.append(FormatError("marked as incomplete by who wrote it", offset=_FLAGS_OFFSET))
+        self.faults = faults
+
+    @property
+    def core(self) -> ElfCore:
+        """Its program headers; a segment may lie beyond the end of the file."""
+        return self._core
+
+    def mapping(self, wanted: Range) -> Iterator[Piece]:
+        """See :class:`Dump`."""
+        return merged(self._all_pieces(wanted))
+
+    def read_physical(self, address: int, length: int) -> bytes:
+        """See :class:`Dump`."""
+        if address < 0 or length < 0:
+            raise AddressError(address, length)
+        wanted = Range.sized(address, length)
+        offset = self._offset_of(wanted)
+        if offset is not None:  # nearly always
+            return self._source.read(offset, length, "memory")
+        pieces = list(self._readable_pieces(wanted))
+        return b"".join(
+            bytes(piece.range.size_bytes)
+            if piece.file_offset is None
+            else self._source.read(piece.file_offset, piece.range.size_bytes, "memory")
+            for piece in pieces
+        )
+
+    def view_physical(self, wanted: Range) -> Bytes:
+        """See :class:`Dump`."""
+        pieces = list(self._readable_pieces(wanted))
+        if len(pieces) == 1 and pieces[0].file_offset is not None:
+            view = self._source.view(pieces[0].file_offset, wanted.size_bytes)
+            if view is not None:
+                return view
+        return super().view_physical(wanted)
+
+    def close(self) -> None:
+        """See :class:`Dump`."""
+        self._core.close()
+
+    def _offset_of(self, wanted: Range) -> int | None:
+        """Where all of it is in the file, if one segment has it."""
+        extent = next(self._core.extents_within(wanted), None)
+        if extent is None or extent.physical != wanted or extent.file_offset is None:
+            return None
+        return extent.file_offset if extent.file_offset + wanted.size_bytes <= self._source.size_bytes else None
+
+    def _readable_pieces(self, wanted: Range) -> Iterator[Piece]:
+        for piece in self.mapping(wanted):
+            if piece.state not in READABLE:
+                raise NotInDumpError(wanted.start, wanted.size_bytes, piece.range.start, piece.state)
+            yield piece
+
+    def _all_pieces(self, wanted: Range) -> Iterator[Piece]:
+        at = wanted.start
+        for piece in chain.from_iterable(map(self._pieces, self._core.extents_within(wanted))):
+            if at < piece.range.start:
+                yield Piece(Range(at, piece.range.start), State.HOLE)
+            yield piece
+            at = piece.range.end
+        if at < wanted.end:
+            yield Piece(Range(at, wanted.end), State.HOLE)
+
+    def _pieces(self, extent: Extent) -> Iterator[Piece]:
+        where, offset = extent.physical, extent.file_offset
+        if offset is None:
+            yield Piece(where, State.ZEROS)
+            return
+        there = min(where.size_bytes, max(0, self._source.size_bytes - offset))
+        if there:
+            yield Piece(Range.sized(where.start, there), State.STORED, offset)
+        if there < where.size_bytes:
+            yield Piece(Range(where.start + there, where.end), State.MISSING)

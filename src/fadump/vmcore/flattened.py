@@ -1,0 +1,149 @@
+"""A flattened dump, makedumpfile's -F: a file written as a stream of records, read as the file that it describes.
+
+Specification: makedumpfile's IMPLEMENTATION and makedumpfile.h (struct makedumpfile_header, struct
+makedumpfile_data_header). All fields are big-endian, whatever the machine:
+
+    0x0000  16s  "makedumpfile", padded with zeros
+    0x0010  s64  type, 1
+    0x0018  s64  version, 1; the header takes 4096 bytes
+    0x1000       records: s64 offset in the file described, s64 size, then so many bytes; offset and size -1: the end
+
+A byte may come more than once, since a writer corrects its headers at the end: the last one counts. What never
+comes is zeros, as in a sparse file. Records are looked at once and then found by binary search; they
+take 24 bytes of memory each.
+"""
+
+import struct
+from array import array
+
+import numpy as np
+import numpy.typing as npt
+
+from fadump.errors import FormatError
+from fadump.memory.ranges import Range
+from fadump.vmcore.core import Bytes
+from fadump.vmcore.elfcore import Extent, first_wins
+from fadump.vmcore.source import Source, check_has
+
+SIGNATURE = b"makedumpfile\0\0\0\0"
+
+_HEADER_FIELDS = ">16sqq"
+_HEADER_BYTES = 4096
+_TYPE = _VERSION = 1
+_RECORD = struct.Struct(">qq")
+_END = -1
+_MOST_BYTES = 1 << 62
+_MOST_RECORDS = 1 << 25
+
+
+class FlattenedSource:
+    """The bytes that a flattened file describes. See :class:`~fadump.vmcore.source.Source`.
+
+    ``faults`` says what is missing if the stream never ended; what came before can be read.
+    """
+
+    def __init__(self, source: Source) -> None:
+        """Look at all records; ``source`` is this object's from then on, unless this fails.
+
+        :raises FormatError: it is no flattened file.
+        :raises OSError: the file can't be read.
+        """
+        raw = source.read(0, struct.calcsize(_HEADER_FIELDS), "header of a flattened dump")
+        signature, type_, version = struct.unpack(_HEADER_FIELDS, raw)
+        for expected, found, message, at in (
+            (SIGNATURE, signature, "not a flattened dump", 0),
+            (_TYPE, type_, "flattened dump of unknown type", 0x10),
+            (_VERSION, version, "flattened dump of unknown version", 0x18),
+        ):
+            if expected != found:
+                raise FormatError(message, offset=at, expected=expected, found=found)
+        self.faults: list[FormatError] = []
+        self._source = source
+        self._starts, self._ends, self._places = _without_overlaps(self._records())
+        self.size_bytes = int(self._ends[-1]) if len(self._ends) else 0
+
+    def read(self, offset: int, length: int, what: str) -> bytes:
+        """See :class:`Source`."""
+        check_has(self, offset, length, what)
+        index = int(np.searchsorted(self._starts, offset, side="right")) - 1
+        if index >= 0 and offset + length <= self._ends[index]:
+            return self._source.read(int(self._places[index]) + offset - int(self._starts[index]), length, what)
+        data = bytearray(length)
+        self.read_into(offset, memoryview(data), what)
+        return bytes(data)
+
+    def read_into(self, offset: int, buffer: memoryview, what: str) -> None:
+        """See :class:`Source`."""
+        check_has(self, offset, len(buffer), what)
+        end = offset + len(buffer)
+        at = offset
+        index = max(0, int(np.searchsorted(self._starts, offset, side="right")) - 1)
+        while at < end:
+            start, stop = (
+                (int(self._starts[index]), int(self._ends[index])) if index < len(self._starts) else (end, end)
+            )
+            if at < start:  # between records there are zeros
+                zeros = min(start, end) - at
+                buffer[at - offset : at - offset + zeros] = bytes(zeros)
+                at += zeros
+            if start <= at < min(stop, end):
+                size = min(stop, end) - at
+                place = int(self._places[index]) + at - start
+                self._source.read_into(place, buffer[at - offset : at - offset + size], what)
+                at += size
+            index += 1
+
+    def check_has(self, offset: int, length: int, what: str) -> None:
+        """See :class:`Source`."""
+        check_has(self, offset, length, what)
+
+    def view(self, offset: int, length: int) -> Bytes | None:
+        """See :class:`Source`; None if the bytes are in more than one record."""
+        check_has(self, offset, length, "view")
+        index = int(np.searchsorted(self._starts, offset, side="right")) - 1
+        if index < 0 or offset + length > self._ends[index]:
+            return None
+        return self._source.view(int(self._places[index]) + offset - int(self._starts[index]), length)
+
+    def close(self) -> None:
+        """See :class:`Source`."""
+        self._source.close()
+
+    def _records(self) -> npt.NDArray[np.int64]:
+        """Offset, size and place in the stream of each record, in the order of the stream."""
+        records = array("q")
+        at = _HEADER_BYTES
+        while at + _RECORD.size <= self._source.size_bytes:
+            offset, size = _RECORD.unpack(self._source.read(at, _RECORD.size, "record of a flattened dump"))
+            if offset == size == _END:
+                break
+            if offset < 0 or size < 1 or offset + size > _MOST_BYTES or len(records) == 3 * _MOST_RECORDS:
+                self.faults.append(FormatError(f"record of {size:#x} bytes for offset {offset:#x}", offset=at))
+                break
+            at += _RECORD.size
+            there = min(size, self._source.size_bytes - at)
+            if there:
+                records.extend((offset, there, at))
+            at += size
+        else:
+            self.faults.append(FormatError("flattened dump cut short: it has no end", offset=self._source.size_bytes))
+        return np.array(records, dtype=np.int64).reshape(-1, 3)
+
+
+def _without_overlaps(records: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
+    """Start, end and place of each piece, by rising start; of records that overlap, the last one counts."""
+    rising = records[np.argsort(records[:, 0], kind="stable")]
+    starts, ends = rising[:, 0], rising[:, 0] + rising[:, 1]
+    # A group is records that overlap directly or through others; nearly all are alone in theirs.
+    firsts = np.flatnonzero(np.concatenate([[True], starts[1:] >= np.maximum.accumulate(ends)[:-1]])[: len(starts)])
+    counts = np.diff(np.append(firsts, len(starts)))
+    alone = firsts[counts == 1]
+    pieces = [np.column_stack([starts[alone], ends[alone], rising[alone, 2]])]
+    for first, count in zip(firsts[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True):
+        group = rising[first : first + count]
+        newest_first = group[np.argsort(-group[:, 2])].tolist()
+        extents = first_wins([Extent(Range.sized(offset, size), place) for offset, size, place in newest_first])
+        pieces.append(np.array([(e.physical.start, e.physical.end, e.file_offset) for e in extents], dtype=np.int64))
+    together = np.concatenate(pieces)
+    together = together[np.argsort(together[:, 0])]
+    return tuple(np.ascontiguousarray(column) for column in together.T)

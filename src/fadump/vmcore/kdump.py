@@ -1,0 +1,236 @@
+"""A kdump-compressed dump as a :class:`~fadump.vmcore.core.Dump`: one file, or the files of a split one.
+
+Each file is a :class:`~fadump.vmcore.kdump_file.KdumpFile`. The files of a set (makedumpfile --split) have the same
+headers and bitmaps, and each has the pages of its own range.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import pairwise
+
+import numpy as np
+
+from fadump.errors import AddressError, FormatError
+from fadump.memory.ranges import Range
+from fadump.vmcore.codecs import PACKED
+from fadump.vmcore.core import Bytes, Dump, Kind, NotInDumpError, Piece, State, merged
+from fadump.vmcore.kdump_file import STATES, Descriptor, KdumpFile
+from fadump.vmcore.kdump_header import KdumpHeader
+from fadump.vmcore.source import Source
+
+_WINDOW_PAGES = 1 << 16
+"""How many pages' descriptors are looked at in one go."""
+_CACHE_PAGES = 1024
+"""How many unpacked pages are kept, as in libkdumpfile."""
+_SPLIT_OFFSET = 12
+"""Of ``split`` in the sub header."""
+
+
+class KdumpDump(Dump):
+    """An open kdump-compressed dump. It keeps in memory what is in the file as a bitmap, and the last pages read."""
+
+    kind = Kind.KDUMP
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        """Open all files of a dump; ``sources`` are this object's from then on, unless this fails.
+
+        :raises FormatError: one is no kdump-compressed file, its headers make no sense, or they don't belong together.
+        :raises OSError: a file can't be read.
+        """
+        files = sorted((KdumpFile(source) for source in sources), key=lambda file: file.pages)
+        _check_set(files)
+        self._sources = sources
+        self._files = files
+        self._first_pages = [file.pages.start for file in files]
+        self._cache = _PageCache()
+        header = files[0].header
+        self.page_bytes = header.page_bytes
+        self.flattened = False
+        self.machine = header.machine
+        self.byte_order = header.byte_order
+        self.notes = next((file.notes for file in files if file.notes), ())
+        self.vmcoreinfo = next((file.vmcoreinfo for file in files if file.vmcoreinfo), None)
+        self.memory = max(files, key=lambda file: file.bitmap.pages_known).memory()
+        self._ranges = list(self.memory)
+        self.faults = [fault for file in files for fault in file.faults]
+
+    @property
+    def files(self) -> Sequence[KdumpFile]:
+        """The files, in the order of the pages that they have; :attr:`Piece.file` counts in it."""
+        return self._files
+
+    @property
+    def header(self) -> KdumpHeader:
+        """The headers of the first file."""
+        return self._files[0].header
+
+    def mapping(self, wanted: Range) -> Iterator[Piece]:
+        """See :class:`Dump`."""
+        return merged(self._all_pieces(wanted))
+
+    def read_physical(self, address: int, length: int) -> bytes:
+        """See :class:`Dump`."""
+        if address < 0 or length < 0:
+            raise AddressError(address, length)
+        if not length:
+            return b""
+        wanted = Range.sized(address, length)
+        if not self.memory.contains(wanted):
+            self._refuse(wanted)
+        first, last = address // self.page_bytes, (wanted.end - 1) // self.page_bytes
+        skipped = address - first * self.page_bytes
+        if first == last:
+            return self._part_of_page(first, skipped, wanted)
+        data = b"".join(self._page(page, wanted) for page in range(first, last + 1))
+        return data if not skipped and len(data) == length else data[skipped : skipped + length]
+
+    def view_physical(self, wanted: Range) -> Bytes:
+        """See :class:`Dump`."""
+        pieces = self.mapping(wanted)
+        piece = next(pieces, None)
+        if piece is not None and piece.file_offset is not None and piece.range == wanted:
+            view = self._files[piece.file].source.view(piece.file_offset, wanted.size_bytes)
+            if view is not None:
+                return view
+        return super().view_physical(wanted)
+
+    def close(self) -> None:
+        """See :class:`Dump`."""
+        for source in self._sources:
+            source.close()
+        self._cache.clear()
+
+    def _part_of_page(self, page: int, skipped: int, wanted: Range) -> bytes:
+        index, found = self._find(page, wanted)
+        if found.is_plain(self.page_bytes):
+            return self._files[index].source.read(found.offset + skipped, wanted.size_bytes, "page")
+        return self._unpacked(index, found)[skipped : skipped + wanted.size_bytes]
+
+    def _page(self, page: int, wanted: Range) -> bytes:
+        """One page whole, for someone who wants ``wanted``."""
+        return self._unpacked(*self._find(page, wanted))
+
+    def _find(self, page: int, wanted: Range) -> tuple[int, Descriptor]:
+        """Which file has the page, and where."""
+        index = bisect_right(self._first_pages, page) - 1
+        file = self._files[index]
+        found = file.find(page) if index >= 0 and page in file.pages else State.MISSING
+        if isinstance(found, State):
+            at = max(wanted.start, page * self.page_bytes)
+            raise NotInDumpError(wanted.start, wanted.size_bytes, at, found)
+        return index, found
+
+    def _unpacked(self, index: int, found: Descriptor) -> bytes:
+        data = self._cache.get(index, found)
+        if data is None:
+            data = self._files[index].unpack(found)
+            self._cache.put(index, found, data)
+        return data
+
+    def _refuse(self, wanted: Range) -> None:
+        """Say why the first address that can't be read can't."""
+        for piece in self.mapping(wanted):
+            if piece.state is not State.STORED:
+                raise NotInDumpError(wanted.start, wanted.size_bytes, piece.range.start, piece.state)
+
+    def _all_pieces(self, wanted: Range) -> Iterator[Piece]:
+        at = wanted.start
+        for number in range(max(0, bisect_right(self._ranges, at, key=_start) - 1), len(self._ranges)):
+            common = self._ranges[number].intersection(wanted)
+            if common is None:
+                if self._ranges[number].start >= wanted.end:
+                    break
+                continue
+            if at < common.start:
+                yield Piece(Range(at, common.start), State.HOLE)
+            for piece in self._memory_pieces(common):
+                clipped = piece.range.intersection(common)
+                if clipped is not None:
+                    yield piece.part(clipped)
+            at = common.end
+        if at < wanted.end:
+            yield Piece(Range(at, wanted.end), State.HOLE)
+
+    def _memory_pieces(self, memory: Range) -> Iterator[Piece]:
+        """What there is of memory without holes, in whole pages."""
+        at, end = memory.start // self.page_bytes, -(-memory.end // self.page_bytes)
+        while at < end:
+            index = bisect_right(self._first_pages, at) - 1
+            if index >= 0 and at in self._known_pages(index):
+                stop = min(end, self._known_pages(index).end, at + _WINDOW_PAGES)
+                yield from self._window_pieces(index, at, stop)
+            else:
+                stop = min([end, *self._first_pages[index + 1 : index + 2]])
+                yield Piece(self._addresses(at, stop), State.MISSING)
+            at = stop
+
+    def _window_pieces(self, index: int, start: int, stop: int) -> Iterator[Piece]:
+        file = self._files[index]
+        if not file.bitmap.count_between(start, stop):
+            yield Piece(self._addresses(start, stop), State.EXCLUDED)
+            return
+        pages = file.look(start, stop)
+        plain = pages.stored & (pages.flags & PACKED == 0) & (pages.sizes == self.page_bytes)
+        plain &= pages.offsets >= file.data_offset
+        offsets = np.where(plain, pages.offsets, 0)
+        goes_on = np.where(plain[1:], offsets[1:] == offsets[:-1] + np.uint64(self.page_bytes), ~plain[:-1])
+        cuts = np.flatnonzero((pages.states[1:] != pages.states[:-1]) | ~goes_on) + 1
+        for first, last in pairwise([0, *cuts.tolist(), stop - start]):
+            where = self._addresses(start + first, start + last)
+            state = STATES[pages.states[first]]
+            yield Piece(where, state, int(offsets[first]), index) if plain[first] else Piece(where, state)
+
+    def _known_pages(self, index: int) -> Range:
+        """Those of a file's pages that its bitmap, which may be cut short, speaks of."""
+        pages, known = self._files[index].pages, self._files[index].bitmap.pages_known
+        return Range(min(pages.start, known), min(pages.end, known))
+
+    def _addresses(self, start_page: int, end_page: int) -> Range:
+        return Range(start_page * self.page_bytes, end_page * self.page_bytes)
+
+
+class _PageCache:
+    """The pages read last. Threads may come at any time: each step is one that the interpreter does whole."""
+
+    def __init__(self) -> None:
+        self._pages: dict[tuple[int, Descriptor], bytes] = {}
+
+    def get(self, file: int, found: Descriptor) -> bytes | None:
+        data = self._pages.pop((file, found), None)
+        if data is not None:
+            self._pages[file, found] = data  # a dict keeps the order of insertion
+        return data
+
+    def put(self, file: int, found: Descriptor, data: bytes) -> None:
+        self._pages[file, found] = data
+        if len(self._pages) > _CACHE_PAGES:
+            with suppress(StopIteration, RuntimeError):
+                self._pages.pop(next(iter(self._pages)), None)
+
+    def clear(self) -> None:
+        self._pages.clear()
+
+
+def _check_set(files: Sequence[KdumpFile]) -> None:
+    """Check that sorted ``files`` are of one dump."""
+    first = files[0].header
+    for lower, higher in pairwise(files):
+        header = higher.header
+        for file in (lower, higher):
+            if file.header.split is None:
+                message = "one of several files is not of a split dump"
+                raise FormatError(message, offset=file.header.page_bytes + _SPLIT_OFFSET)
+        if _identity(header) != _identity(first):
+            raise FormatError("files of different dumps", offset=0, expected=_identity(first), found=_identity(header))
+        if lower.pages.end > higher.pages.start:
+            message = "files of a split dump that have the same pages"
+            raise FormatError(message, offset=header.page_bytes, expected=lower.pages.end, found=higher.pages.start)
+
+
+def _identity(header: KdumpHeader) -> tuple[object, ...]:
+    return (header.byte_order, header.page_bytes, header.pages, header.nodename, header.release, header.timestamp)
+
+
+def _start(range_: Range) -> int:
+    return range_.start

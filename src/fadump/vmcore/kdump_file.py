@@ -1,0 +1,217 @@
+"""One kdump-compressed file: its headers, notes, bitmaps and page descriptors, and one page at a time.
+
+The layout is :mod:`fadump.vmcore.kdump_header`'s. A page descriptor (makedumpfile, diskdump_mod.h, struct
+page_desc), in the byte order of the crashed kernel:
+
+    0x00  u64  offset of the page in the file; 0: it isn't there, the file is incomplete
+    0x08  u32  size, bytes
+    0x0c  u32  flags: how it is packed, see codecs.py
+    0x10  u64  page_flags, unused
+
+Pages of zeros share one descriptor's bytes, so a page of the file is known by its offset.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fadump.errors import FormatError
+from fadump.memory.ranges import Range, RangeSet
+from fadump.vmcore.bitmap import PageBitmap
+from fadump.vmcore.codecs import PACKED, unpack_page
+from fadump.vmcore.core import MOST_MEMORY_RANGES, State, limited_set, vmcoreinfo_of
+from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES, INCOMPLETE, NEWEST_VERSION, STATUS_OFFSET, read_kdump_header
+from fadump.vmcore.notes import STRUCT_ORDER, Note, iter_notes
+from fadump.vmcore.source import Source
+
+_MOST_NOTE_BYTES = 128 << 20
+_MOST_VMCOREINFO_BYTES = 1 << 20
+_MOST_NOTES = 1 << 18
+STATES = (State.EXCLUDED, State.STORED, State.MISSING)
+"""What the numbers in :attr:`Pages.states` mean."""
+_EXCLUDED, _STORED, _MISSING = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """What a file says of pages from number ``start`` on; all arrays have an element for each page.
+
+    ``states`` are indices of :data:`STATES`; the others are the descriptors', 0 where a page has none.
+    """
+
+    start: int
+    states: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.uint64]
+    sizes: npt.NDArray[np.uint32]
+    flags: npt.NDArray[np.uint32]
+
+    @property
+    def stored(self) -> npt.NDArray[np.bool_]:
+        """Which pages are in the file."""
+        return np.equal(self.states, _STORED)
+
+
+class Descriptor(NamedTuple):
+    """Where one page is in the file, its size there, and how it is packed."""
+
+    offset: int
+    size_bytes: int
+    flags: int
+
+    def is_plain(self, page_bytes: int) -> bool:
+        """Whether the page stands there as it is."""
+        return not self.flags & PACKED and self.size_bytes == page_bytes
+
+
+class KdumpFile:
+    """An open kdump-compressed file. What is wrong and can be lived with is in ``faults``."""
+
+    def __init__(self, source: Source) -> None:
+        """Read headers, notes and bitmaps; ``source`` is this object's from then on, unless this fails.
+
+        :raises FormatError: it is no kdump-compressed file, or its headers make no sense.
+        :raises OSError: the file can't be read.
+        """
+        self.source = source
+        self.faults: list[FormatError] = []
+        self.header = header = read_kdump_header(source)
+        self.notes = tuple(self._read_notes())
+        self.vmcoreinfo = self._read_vmcoreinfo()
+        self.pages = Range(0, header.pages) if header.split is None else header.split
+        """The pages that this file is about: all, or those of one file of a set."""
+        second_bitmap = header.bitmaps_bytes // 2 if header.has_two_bitmaps else 0
+        self.bitmap = PageBitmap(source, header.bitmap_offset + second_bitmap, header.pages)
+        """The pages that were written, here or in another file of the set."""
+        self._first_rank = self.bitmap.rank(self.pages.start)
+        self.page_count = self.bitmap.count_between(self.pages.start, self.pages.end)
+        """How many descriptors the file has."""
+        self.data_offset = header.descriptors_offset + self.page_count * DESCRIPTOR_BYTES
+        """Where the descriptors end, and pages may begin."""
+        order = STRUCT_ORDER[header.byte_order]
+        self._scalar = struct.Struct(order + "QII8x")
+        self._vector = np.dtype(
+            [("offset", order + "u8"), ("size", order + "u4"), ("flags", order + "u4"), ("page_flags", order + "u8")]
+        )
+        self._judge()
+
+    def memory(self) -> RangeSet:
+        """All physical addresses that were memory. Where the file ends before it says so, all that may be.
+
+        :raises FormatError: they are too many ranges.
+        :raises OSError: the file can't be read.
+        """
+        page_bytes = self.header.page_bytes
+        bitmap = self.bitmap
+        if self.header.has_two_bitmaps:
+            bitmap = PageBitmap(self.source, self.header.bitmap_offset, self.header.pages)
+        runs = chain(bitmap.runs(), [(bitmap.pages_known, bitmap.pages)])
+        ranges = (Range(start * page_bytes, end * page_bytes) for start, end in runs)
+        return limited_set(ranges, MOST_MEMORY_RANGES)
+
+    def look(self, start: int, end: int) -> Pages:
+        """What the file has of the pages from ``start`` up to ``end``, all of them in :attr:`pages` and the bitmap.
+
+        :raises FormatError: the file has become shorter since it was opened.
+        :raises OSError: the file can't be read.
+        """
+        written = self.bitmap.flags(start, end)
+        states = np.where(written, np.uint8(_MISSING), np.uint8(_EXCLUDED))
+        table = np.zeros(end - start, dtype=self._vector)
+        offset = self._descriptor_offset(start)
+        places = np.flatnonzero(written)[: max(0, self.source.size_bytes - offset) // DESCRIPTOR_BYTES]
+        if len(places):
+            raw = self.source.read(offset, len(places) * DESCRIPTOR_BYTES, "page descriptors")
+            table[places] = np.frombuffer(raw, dtype=self._vector)
+        offsets, sizes = table["offset"].astype(np.uint64), table["size"].astype(np.uint32)
+        size_bytes = np.uint64(self.source.size_bytes)
+        there = (offsets != 0) & (offsets <= size_bytes) & (sizes <= size_bytes - np.minimum(offsets, size_bytes))
+        states[there] = _STORED
+        return Pages(start, states, offsets, sizes, table["flags"].astype(np.uint32))
+
+    def find(self, page: int) -> Descriptor | State:
+        """Where one of :attr:`pages` is, or why it isn't in the file.
+
+        :raises FormatError: its descriptor makes no sense, or the file has become shorter since it was opened.
+        :raises OSError: the file can't be read.
+        """
+        if page not in self.bitmap:
+            return State.EXCLUDED if page < self.bitmap.pages_known else State.MISSING
+        at = self._descriptor_offset(page)
+        if at + DESCRIPTOR_BYTES > self.source.size_bytes:
+            return State.MISSING
+        found = Descriptor(*self._scalar.unpack(self.source.read(at, DESCRIPTOR_BYTES, "page descriptor")))
+        if not found.offset or found.offset + found.size_bytes > self.source.size_bytes:
+            return State.MISSING
+        self._check(found)
+        return found
+
+    def unpack(self, found: Descriptor) -> bytes:
+        """The page itself.
+
+        :raises FormatError: it doesn't unpack, or its descriptor makes no sense.
+        :raises SetupError: it is packed with LZO, which the host lacks.
+        :raises OSError: the file can't be read.
+        """
+        self._check(found)
+        data = self.source.read(found.offset, found.size_bytes, "page")
+        return unpack_page(data, found.flags, self.header.page_bytes, found.offset)
+
+    def _check(self, found: Descriptor) -> None:
+        if found.offset < self.data_offset:
+            wanted = f"{self.data_offset:#x} or more"
+            raise FormatError("page among the headers", offset=found.offset, expected=wanted, found=found.offset)
+        if found.size_bytes > self.header.page_bytes:
+            wanted = f"at most {self.header.page_bytes:#x} bytes"
+            raise FormatError("packed page", offset=found.offset, expected=wanted, found=found.size_bytes)
+
+    def _descriptor_offset(self, page: int) -> int:
+        return self.header.descriptors_offset + (self.bitmap.rank(page) - self._first_rank) * DESCRIPTOR_BYTES
+
+    def _judge(self) -> None:
+        header = self.header
+        if header.version > NEWEST_VERSION:
+            message = f"kdump header version newer than {NEWEST_VERSION}, read as that"
+            self.faults.append(FormatError(message, offset=8, found=header.version))
+        if header.status & INCOMPLETE:
+            self.faults.append(FormatError("marked as incomplete by who wrote it", offset=STATUS_OFFSET))
+        for what, offset, size_bytes in (
+            ("page bitmaps", header.bitmap_offset, header.bitmaps_bytes),
+            ("page descriptors", header.descriptors_offset, self.page_count * DESCRIPTOR_BYTES),
+        ):
+            if offset + size_bytes > self.source.size_bytes and size_bytes:
+                there = max(0, self.source.size_bytes - offset)
+                self.faults.append(FormatError(f"{what} cut short", offset=offset, expected=size_bytes, found=there))
+
+    def _read_notes(self) -> Iterator[Note]:
+        data = self._read_part(self.header.notes, _MOST_NOTE_BYTES, "notes")
+        try:
+            for number, note in enumerate(iter_notes(data, self.header.byte_order, self.header.notes.start)):
+                if number == _MOST_NOTES:
+                    self.faults.append(FormatError(f"more than {_MOST_NOTES} notes", offset=note.offset))
+                    return
+                yield note
+        except FormatError as error:
+            self.faults.append(error)
+
+    def _read_vmcoreinfo(self) -> bytes | None:
+        data = self._read_part(self.header.vmcoreinfo, _MOST_VMCOREINFO_BYTES, "VMCOREINFO")
+        return data or vmcoreinfo_of(self.notes)
+
+    def _read_part(self, where: Range, most_bytes: int, what: str) -> bytes:
+        """As much of it as there is."""
+        try:
+            self.source.check_has(where.start, where.size_bytes, what)
+        except FormatError as error:
+            self.faults.append(error)
+        if where.size_bytes > most_bytes:
+            wanted = f"at most {most_bytes:#x}"
+            self.faults.append(
+                FormatError(f"size of {what}", offset=where.start, expected=wanted, found=where.size_bytes)
+            )
+        there = min(where.size_bytes, most_bytes, max(0, self.source.size_bytes - where.start))
+        return self.source.read(where.start, there, what) if there else b""

@@ -1,0 +1,111 @@
+"""The bytes of a dump file: what reading them needs, whether they are a file's or unflattened from one.
+
+Every read is whole or an error. Reading goes through pread(2), views through a mapping (mmap(2)): a file
+that is made shorter meanwhile is an error for the one and ends the process (SIGBUS) with the other.
+"""
+
+import mmap
+import os
+from contextlib import suppress
+from typing import Protocol
+
+import numpy as np
+
+from fadump.errors import FormatError
+from fadump.vmcore.core import Bytes
+
+
+class Source(Protocol):
+    """Numbered bytes, of which ``size_bytes`` are there."""
+
+    size_bytes: int
+
+    def read(self, offset: int, length: int, what: str) -> bytes:
+        """``length`` bytes from ``offset``; ``what`` they are is for the error.
+
+        :raises FormatError: they aren't all there, or no longer.
+        :raises OSError: the file can't be read.
+        """
+
+    def read_into(self, offset: int, buffer: memoryview, what: str) -> None:
+        """Fill ``buffer`` with the bytes from ``offset``; errors as for :meth:`read`."""
+
+    def check_has(self, offset: int, length: int, what: str) -> None:
+        """Check that they are there.
+
+        :raises FormatError: they aren't.
+        """
+
+    def view(self, offset: int, length: int) -> Bytes | None:
+        """The same bytes without a copy; None where that can't be. ``length`` isn't 0."""
+
+    def close(self) -> None:
+        """Close the file; views stay valid. May be called twice."""
+
+
+class FileSource:
+    """A file. Also what stands for one: a block device, /proc/vmcore."""
+
+    def __init__(self, fd: int) -> None:
+        """``fd`` is this object's from now on, unless this fails.
+
+        :raises OSError: the file has no size.
+        """
+        self.size_bytes = os.lseek(fd, 0, os.SEEK_END)
+        self._fd = fd
+        self._map: mmap.mmap | None = None
+        self._can_map = self.size_bytes > 0
+
+    def read(self, offset: int, length: int, what: str) -> bytes:
+        """See :class:`Source`."""
+        self.check_has(offset, length, what)
+        data = os.pread(self._fd, length, offset)
+        if len(data) == length:
+            return data
+        buffer = bytearray(length)
+        self.read_into(offset, memoryview(buffer), what)
+        return bytes(buffer)
+
+    def read_into(self, offset: int, buffer: memoryview, what: str) -> None:
+        """See :class:`Source`."""
+        self.check_has(offset, len(buffer), what)
+        done = 0
+        while done < len(buffer):
+            count = os.preadv(self._fd, [buffer[done:]], offset + done)
+            if not count:
+                raise FormatError(f"{what} has gone: the file was made shorter meanwhile", offset=offset + done)
+            done += count
+
+    def check_has(self, offset: int, length: int, what: str) -> None:
+        """See :class:`Source`."""
+        check_has(self, offset, length, what)
+
+    def view(self, offset: int, length: int) -> Bytes | None:
+        """See :class:`Source`; None for a file that can't be mapped."""
+        self.check_has(offset, length, "view")
+        if self._map is None and self._can_map:
+            try:
+                self._map = mmap.mmap(self._fd, self.size_bytes, prot=mmap.PROT_READ)
+            except (OSError, ValueError, OverflowError):  # /proc/vmcore in its own format, or too large for us
+                self._can_map = False
+        return None if self._map is None else np.frombuffer(self._map, np.uint8, length, offset)
+
+    def close(self) -> None:
+        """See :class:`Source`."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+        mapped, self._map, self._can_map = self._map, None, False
+        if mapped is not None:
+            with suppress(BufferError):  # somebody holds a view: the mapping goes when the view goes
+                mapped.close()
+
+
+def check_has(source: Source, offset: int, length: int, what: str) -> None:
+    """Check that ``source`` has ``length`` bytes from ``offset``.
+
+    :raises FormatError: it hasn't.
+    """
+    if offset < 0 or length < 0 or offset + length > source.size_bytes:
+        there = max(0, source.size_bytes - offset)
+        raise FormatError(f"{what} cut short", offset=offset, expected=length, found=there)
