@@ -1,7 +1,10 @@
 """What ``fadump run`` refuses before anything is started, and how it says so."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -106,9 +109,20 @@ def test_wrong_usage_is_exit_2(arguments, capsys):
     assert "usage: fadump" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["run"], ["kernel", "build"], ["kernel", "list"]])
+@pytest.mark.parametrize(
+    "command", [["run"], ["kernel", "build"], ["kernel", "list"], ["show"], ["dmesg"], ["check"], ["plan"]]
+)
 def test_help_has_an_example(command, capsys):
     with pytest.raises(SystemExit) as raised:
         main([*command, "--help"])
     assert raised.value.code == 0
     assert "example" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_had_enough_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "fadump", "run", "--fault", "list"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")

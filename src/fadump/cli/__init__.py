@@ -1,16 +1,18 @@
 """The ``fadump`` command. One module per subcommand: it parses, calls and prints."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from fadump.cli import check, kernel, plan, qemu, run
+from fadump.cli import check, dmesg, kernel, plan, qemu, run, show
 from fadump.errors import FadumpError
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
 EXIT_TERMINATED = 143
 
 
@@ -19,7 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        return int(options.func(options))
+        status = int(options.func(options))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has had enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except FadumpError as error:
         print(f"fadump: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -29,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fadump: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,6 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     run.add_parser(commands)
+    show.add_parser(commands)
+    dmesg.add_parser(commands)
     check.add_parser(commands)
     plan.add_parser(commands)
     kernel.add_parser(commands)

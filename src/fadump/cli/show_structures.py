@@ -1,0 +1,191 @@
+"""The structures that ``fadump show`` knows besides dumps, each told by its first bytes."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fadump.abi.linux import crash_info
+from fadump.abi.powernv.kernel_metadata import KernelMetadata
+from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion
+from fadump.abi.pseries import register_save_area
+from fadump.abi.pseries.dump_structure import MAX_BYTES, DumpStructure, Section, SectionType
+from fadump.errors import FormatError
+from fadump.memory.devicetree import DeviceTree, Node
+
+_MOST_BYTES = 64 << 20
+_TREE_MAGIC = bytes.fromhex("d00dfeed")
+_CRASH_INFO_MAGICS = frozenset(
+    magic.to_bytes(8, order) for magic in (crash_info.MAGIC, crash_info.OLD_MAGIC) for order in ("little", "big")
+)
+_PER_LINE = 4
+_CELL_BYTES = 4
+_LONG_VALUE_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """What was found: for people, and as one JSON object."""
+
+    text: str
+    json: Mapping[str, object]
+
+
+def read(path: Path) -> Structure | None:
+    """The structure in a file; None if it is none that is known here.
+
+    :raises FormatError: it begins as one, but is cut short or makes no sense.
+    :raises OSError: it can't be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(MAX_BYTES)
+        for magics, decode in _KNOWN:
+            if any(head.startswith(magic) for magic in magics):
+                return decode(head + file.read(_MOST_BYTES))
+    try:
+        return _dump_structure(head)  # has no magic
+    except FormatError:
+        return None
+
+
+def _dump_structure(data: bytes) -> Structure:
+    structure = DumpStructure.decode(data)
+    lines = [f"Dump memory structure, version {structure.version}, status {structure.status!r}"]
+    lines += [f"  {_section_text(section)}" for section in structure.sections]
+    sections = [
+        {
+            "type": section.type,
+            "request_flags": section.request_flags,
+            "error_flags": int(section.error_flags),
+            "source": section.source,
+            "requested_bytes": section.requested_bytes,
+            "copied_bytes": section.copied_bytes,
+            "destination": section.destination,
+        }
+        for section in structure.sections
+    ]
+    status = int(structure.status)
+    return Structure("\n".join(lines), {"kind": "dump memory structure", "status": status, "sections": sections})
+
+
+def _section_text(section: Section) -> str:
+    known = {one.value: one.name.lower().replace("_", " ") for one in SectionType}
+    name = known.get(section.type, f"type {section.type:#x}")
+    copied = f"{section.copied_bytes:#x} of {section.requested_bytes:#x} bytes"
+    errors = f", {section.error_flags!r}" if section.error_flags else ""
+    return f"{name}: {copied} from {section.source:#x} to {section.destination:#x}{errors}"
+
+
+def _register_save_area(data: bytes) -> Structure:
+    cpus = register_save_area.decode(data)
+    lines = [f"Register save area, {len(cpus)} CPUs"]
+    for cpu in cpus:
+        lines += ["", f"CPU {cpu.cpu_id}", *_register_lines(cpu.values)]
+    found = [{"number": cpu.cpu_id, "registers": dict(cpu.values)} for cpu in cpus]
+    return Structure("\n".join(lines), {"kind": "register save area", "cpus": found})
+
+
+def _crash_info(data: bytes) -> Structure:
+    header = crash_info.decode(data)
+    crashing = (
+        "no CPU: the kernel had no part in its end" if header.crashing_cpu is None else f"CPU {header.crashing_cpu}"
+    )
+    lines = [f"Crash-info header, crashed on {crashing}", *_register_lines(header.registers)]
+    found = {"kind": "crash-info header", "crashing_cpu": header.crashing_cpu, "registers": dict(header.registers)}
+    return Structure("\n".join(lines), found)
+
+
+def _register_lines(values: Mapping[str, int]) -> Iterator[str]:
+    shown = [f"{name:>9} {value:016x}" for name, value in values.items()]
+    for at in range(0, len(shown), _PER_LINE):
+        yield " ".join(shown[at : at + _PER_LINE])
+
+
+def _device_tree(data: bytes) -> Structure:
+    tree = DeviceTree.parse(data)
+    lines = ["Flattened device tree"]
+    lines += [f"  reserved {range_}" for range_ in tree.reservations]
+    lines += _node_lines(tree.root, 0)
+    return Structure("\n".join(lines), {"kind": "device tree", "root": _node_json(tree.root)})
+
+
+def _node_lines(node: Node, depth: int) -> Iterator[str]:
+    open_nodes = [(node, depth)]
+    while open_nodes:
+        node, depth = open_nodes.pop()
+        yield f"{'  ' * depth}{node.name or '/'}"
+        for name, value in node.properties.items():
+            yield f"{'  ' * (depth + 1)}{name}{_value(value)}"
+        open_nodes += [(child, depth + 1) for child in reversed(node.children)]
+
+
+def _node_json(root: Node) -> dict[str, object]:
+    """Properties as hexadecimal text: what they are is known to whoever reads them."""
+    return {path: {name: value.hex() for name, value in node.properties.items()} for path, node in _paths(root)}
+
+
+def _paths(root: Node) -> Iterator[tuple[str, Node]]:
+    open_nodes = [("", root)]
+    while open_nodes:
+        parent, node = open_nodes.pop()
+        path = f"{parent}/{node.name}" if node is not root else ""
+        yield path or "/", node
+        open_nodes += [(path, child) for child in reversed(node.children)]
+
+
+def _value(value: bytes) -> str:
+    """A property's value as it most likely is meant: strings, cells or bytes."""
+    if not value:
+        return ""
+    texts = value[:-1].split(b"\0")
+    if value[-1] == 0 and all(text.isascii() and text.decode("ascii").isprintable() and text for text in texts):
+        return " = " + ", ".join(f'"{text.decode("ascii")}"' for text in texts)
+    if len(value) > _LONG_VALUE_BYTES:
+        return f" = {len(value)} bytes"
+    if len(value) % _CELL_BYTES:
+        return f" = [{value.hex(' ')}]"
+    return f" = <{value.hex(' ', _CELL_BYTES)}>"
+
+
+def _mpipl_metadata(data: bytes) -> Structure:
+    metadata = MpiplMetadata.decode(data)
+    lines = [f"MPIPL metadata, version {metadata.version}, crashing PIR {metadata.crashing_pir:#x}"]
+    lines += [f"CPU data version {metadata.cpu_data_version}, {metadata.cpu_data_bytes:#x} bytes a thread"]
+    found = {
+        "kind": "MPIPL metadata",
+        "crashing_pir": metadata.crashing_pir,
+        "cpu_data_version": metadata.cpu_data_version,
+        "cpu_data_bytes": metadata.cpu_data_bytes,
+        "regions": [_region_json(region) for region in metadata.regions],
+    }
+    return Structure("\n".join([*lines, *map(_region_text, metadata.regions)]), found)
+
+
+def _kernel_metadata(data: bytes) -> Structure:
+    metadata = KernelMetadata.decode(data)
+    registered = f"{metadata.registered_regions} of {len(metadata.regions)} regions registered"
+    lines = [f"Kernel metadata, version {metadata.version}, {registered}"]
+    lines += [f"crash-info header at {metadata.crash_info:#x}"]
+    found = {
+        "kind": "kernel metadata",
+        "registered_regions": metadata.registered_regions,
+        "crash_info": metadata.crash_info,
+        "regions": [_region_json(region) for region in metadata.regions],
+    }
+    return Structure("\n".join([*lines, *map(_region_text, metadata.regions)]), found)
+
+
+def _region_text(region: MpiplRegion) -> str:
+    return f"  {region.size_bytes:#x} bytes from {region.source:#x} to {region.destination:#x}"
+
+
+def _region_json(region: MpiplRegion) -> dict[str, int]:
+    return {"source": region.source, "destination": region.destination, "size_bytes": region.size_bytes}
+
+
+_KNOWN: tuple[tuple[frozenset[bytes], Callable[[bytes], Structure]], ...] = (
+    (frozenset({_TREE_MAGIC}), _device_tree),
+    (frozenset({register_save_area.MAGIC}), _register_save_area),
+    (_CRASH_INFO_MAGICS, _crash_info),
+    (frozenset({b"\1" + bytes(7)}), _mpipl_metadata),  # no magics: version, zeros, and in the kernel's a number
+    (frozenset({b"\1" + bytes(3)}), _kernel_metadata),
+)

@@ -1,0 +1,203 @@
+"""How ``fadump show`` prints what a dump says."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fadump.linux.cpus import Cpu, Frame
+from fadump.linux.pages import PageClass
+from fadump.linux.summary import MemoryRange, Summary, cpu_name
+from fadump.progress import binary_size
+from fadump.vmcore.core import READABLE, State
+
+_BAR_CELLS = 60
+_LABEL_CELLS = 9
+_MIB = 1 << 20
+_MOST_RANGES = 64
+_LATEST_SECONDS = 253_402_300_799
+"""The last second of the year 9999."""
+
+_CLASSES = {
+    PageClass.KERNEL: ("kernel", "red"),
+    PageClass.USER: ("user", "blue"),
+    PageClass.CACHE: ("cache", "cyan"),
+    PageClass.CACHE_PRIVATE: ("cache, private", "magenta"),
+    PageClass.FREE: ("free", "green"),
+    PageClass.HWPOISON: ("broken", "yellow"),
+    PageClass.OFFLINE: ("offline", "white"),
+    PageClass.UNKNOWN: ("unknown", "bright_black"),
+}
+
+
+def show_summary(summary: Summary, console: Console) -> None:
+    """Print a summary for people."""
+    for label, text in _head(summary):
+        console.print(Text(f"{label:{_LABEL_CELLS}}", "bold") + Text(text))
+    for cpu in summary.cpus:
+        console.print()
+        _show_cpu(cpu, console)
+    console.print()
+    _show_memory(summary, console)
+    if summary.page_counts is not None and summary.page_size is not None:
+        console.print()
+        _show_pages(summary, summary.page_size, console)
+    console.print()
+    _show_tasks(summary, console)
+
+
+def as_json(summary: Summary) -> dict[str, object]:
+    """A summary as one JSON object; sizes are in bytes, addresses are numbers."""
+    ending = summary.ending
+    return {
+        "kind": "dump",
+        "format": summary.format,
+        "machine": summary.machine,
+        "release": summary.release,
+        "version": None if summary.kernel is None else summary.kernel.version,
+        "node": None if summary.kernel is None else summary.kernel.node,
+        "page_size": summary.page_size,
+        "mmu": _mmu(summary),
+        "crash_time": summary.crash_time,
+        "uptime_ns": None if ending is None else ending.uptime_ns,
+        "panic": None if ending is None else ending.panic,
+        "cause": None if ending is None else ending.cause,
+        "cpus": [_cpu_json(cpu) for cpu in summary.cpus],
+        "tasks": None
+        if summary.tasks is None
+        else [{"pid": one.pid, "process": one.process, "state": one.state, "name": one.name} for one in summary.tasks],
+        "memory": [
+            {
+                "start": one.range.start,
+                "end": one.range.end,
+                **{str(state): size for state, size in one.bytes_in.items()},
+            }
+            for one in summary.memory
+        ],
+        "pages": None
+        if summary.page_counts is None
+        else {one.name.lower(): count for one, count in summary.page_counts.items()},
+        "missing": list(summary.missing),
+    }
+
+
+def _cpu_json(cpu: Cpu) -> dict[str, object]:
+    return {
+        "number": cpu.number,
+        "crashed": cpu.crashed,
+        "registers": dict(cpu.registers),
+        "in_user_space": cpu.in_user_space,
+        "backtrace": [
+            {
+                "address": frame.address,
+                "stack_pointer": frame.stack_pointer,
+                "symbol": None if frame.place is None else frame.place.symbol,
+                "offset": None if frame.place is None else frame.place.offset,
+                "trap": frame.trap,
+            }
+            for frame in cpu.backtrace.frames
+        ],
+    }
+
+
+def _head(summary: Summary) -> Iterator[tuple[str, str]]:
+    name = "Linux" if summary.kernel is None else summary.kernel.system
+    version = "" if summary.kernel is None else f", {summary.kernel.version}"
+    yield "Kernel", f"{name} {summary.release or 'of unknown release'}, {summary.machine}{version}"
+    if summary.kernel is not None and summary.kernel.node != "(none)":
+        yield "Host", summary.kernel.node
+    yield "Crashed", ", ".join(_when(summary)) or "at an unknown time"
+    if summary.ending is not None:
+        yield "Panic", summary.ending.panic or "the log has none: the kernel may have had no part in its end"
+        if summary.ending.cause is not None:
+            yield "Cause", summary.ending.cause
+    yield "Dump", ", ".join(_file(summary))
+    crashed = [str(cpu.number) for cpu in summary.cpus if cpu.crashed]
+    yield "CPUs", f"{len(summary.cpus)} online" + (f", crashed on CPU {', '.join(crashed)}" if crashed else "")
+
+
+def _when(summary: Summary) -> Iterator[str]:
+    if summary.crash_time is not None and 0 <= summary.crash_time <= _LATEST_SECONDS:
+        yield f"{datetime.fromtimestamp(summary.crash_time, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if summary.ending is not None and summary.ending.uptime_ns is not None:
+        yield f"{summary.ending.uptime_ns / 1e9:.3f} s after boot"
+
+
+def _file(summary: Summary) -> Iterator[str]:
+    readable = sum(summary.bytes_in(state) for state in READABLE)
+    total = sum(one.range.size_bytes for one in summary.memory)
+    yield summary.format
+    yield f"{binary_size(readable)} of {binary_size(total)} of memory"
+    if summary.page_size is not None:
+        yield f"pages of {summary.page_size >> 10} KiB"
+    mmu = _mmu(summary)
+    if mmu is not None:
+        yield f"{mmu} MMU"
+
+
+def _mmu(summary: Summary) -> str | None:
+    return None if summary.is_radix is None else "radix" if summary.is_radix else "hash"
+
+
+def _show_cpu(cpu: Cpu, console: Console) -> None:
+    registers = cpu.registers
+    title = (
+        cpu_name(cpu) + (", which crashed" if cpu.crashed else "") + (", in user space" if cpu.in_user_space else "")
+    )
+    console.print(Text(title[0].upper() + title[1:], "bold"))
+    console.print(f"  NIP {registers['nip']:016x}  LR {registers['link']:016x}  R1 {registers['gpr1']:016x}")
+    for frame in cpu.backtrace.frames:
+        if frame.trap is not None:
+            console.print(f"  --- interrupt {frame.trap:#x}")
+        console.print(Text(f"  {frame.stack_pointer:016x} {frame.address:016x} {_place(frame)}"))
+    if cpu.backtrace.ended is not None:
+        console.print(Text(f"  ... {cpu.backtrace.ended}", "yellow"))
+
+
+def _place(frame: Frame) -> str:
+    return "" if frame.place is None else str(frame.place)
+
+
+def _show_memory(summary: Summary, console: Console) -> None:
+    table = Table("Physical memory", box=None, header_style="bold", pad_edge=False)
+    states = [state for state in State if summary.bytes_in(state)]
+    for state in states:
+        table.add_column(state, justify="right")
+    for one in summary.memory[:_MOST_RANGES]:
+        table.add_row(str(one.range), *_sizes(one, states))
+    console.print(table)
+    if len(summary.memory) > _MOST_RANGES:
+        console.print(f"... and {len(summary.memory) - _MOST_RANGES} more ranges")
+
+
+def _sizes(one: MemoryRange, states: list[State]) -> list[str]:
+    return [binary_size(one.bytes_in[state]) if one.bytes_in[state] else "" for state in states]
+
+
+def _show_tasks(summary: Summary, console: Console) -> None:
+    if summary.tasks is None:
+        console.print("No tasks: VMCOREINFO doesn't say where the members of task_struct are; a --vmlinux would.")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for label in ("Thread", "Process"):
+        table.add_column(label, justify="right")
+    for label in ("State", "Name"):
+        table.add_column(label)
+    for one in summary.tasks:
+        table.add_row(str(one.pid), str(one.process), one.state, Text(one.name))
+    console.print(table)
+
+
+def _show_pages(summary: Summary, page_size: int, console: Console) -> None:
+    counts = {one: count for one, count in (summary.page_counts or {}).items() if count}
+    total = sum(counts.values())
+    table = Table("Pages", box=None, header_style="bold", pad_edge=False)
+    table.add_column("MiB", justify="right")
+    table.add_column("")
+    for one, (label, colour) in _CLASSES.items():
+        if one in counts:
+            cells = counts[one] / total * _BAR_CELLS
+            table.add_row(label, f"{counts[one] * page_size / _MIB:.1f}", Text("█" * max(1, round(cells)), colour))
+    console.print(table)

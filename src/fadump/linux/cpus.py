@@ -1,0 +1,165 @@
+"""The processors at the crash: registers, and how they came to where they were.
+
+After the last step of "follow one crash" in docs/architecture.md. The registers are in one NT_PRSTATUS per online
+CPU, in the order of CPU numbers (arch/powerpc/platforms/pseries/rtas-fadump.c, rtas_fadump_build_cpu_notes(), and
+powernv/opal-fadump.c, which can leave the crashing CPU's alone); the notes don't have the numbers, so those come from
+the kernel's own mask of online CPUs. Stacks are followed along
+their back chains (:mod:`fadump.abi.linux.stack`). Nothing in them is trusted: a backtrace has a limit, and a chain
+that comes back to where it was ends there.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from fadump.abi.linux import stack as abi
+from fadump.abi.linux.page_table import PAGE_OFFSET
+from fadump.abi.linux.pt_regs import REGISTER_NAMES
+from fadump.errors import FadumpError, FormatError
+from fadump.linux.memory import KernelMemory
+from fadump.linux.symbols import Place, SymbolTable
+from fadump.vmcore.notes import decode_prstatus
+
+_MOST_FRAMES = 256
+_MOST_CPUS = 1 << 16
+_UNKNOWN_CPU = 0xFFFF_FFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One function on a stack: ``address`` is where it goes on, ``stack_pointer`` where its frame begins.
+
+    ``trap`` is the interrupt that stopped it, None for a function that waits for another to return.
+    """
+
+    address: int
+    stack_pointer: int
+    place: Place | None
+    trap: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backtrace:
+    """Frames, innermost first. ``ended`` says why it ends if not at the stack's end or in user space."""
+
+    frames: Sequence[Frame]
+    ended: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """A CPU that was online. ``number`` is Linux's, None if it can't be known; ``registers`` go by pt_regs' names.
+
+    ``crashed`` says whether it is the CPU that the kernel crashed on, None if that can't be known.
+    """
+
+    number: int | None
+    crashed: bool | None
+    registers: Mapping[str, int]
+    backtrace: Backtrace
+
+    @property
+    def in_user_space(self) -> bool:
+        """Whether it ran a program, not the kernel."""
+        return bool(self.registers["msr"] & abi.MSR_PR)
+
+
+def read_cpus(memory: KernelMemory, symbols: SymbolTable | None) -> list[Cpu]:
+    """All CPUs that the dump has registers of; without ``symbols`` they have no numbers and places.
+
+    :raises FormatError: a note is cut short.
+    """
+    notes = [note for note in memory.dump.notes if note.is_prstatus()]
+    registers = [decode_prstatus(note, memory.byte_order).registers for note in notes]
+    online = _online(memory, symbols)
+    crashing = _crashing(memory, symbols)
+    known: Sequence[int | None] = online if len(online) == len(registers) else [None] * len(registers)
+    if len(registers) == 1 and crashing is not None:  # a firmware without CPU data leaves only Linux's own
+        known = [crashing]
+    return [
+        Cpu(
+            number=number,
+            crashed=None if crashing is None or number is None else number == crashing,
+            registers=values,
+            backtrace=follow_stack(memory, symbols, values),
+        )
+        for number, values in zip(known, registers, strict=True)
+    ]
+
+
+def follow_stack(memory: KernelMemory, symbols: SymbolTable | None, registers: Mapping[str, int]) -> Backtrace:
+    """The backtrace from some registers; empty in user space."""
+    frames: list[Frame] = []
+    if registers["msr"] & abi.MSR_PR:
+        return Backtrace(())
+    ended: str | None = None
+    try:
+        for frame in _Stack(memory, symbols).frames(registers):
+            if len(frames) == _MOST_FRAMES:
+                ended = f"more than {_MOST_FRAMES} frames"
+                break
+            frames.append(frame)
+    except FadumpError as error:
+        ended = str(error)
+    return Backtrace(tuple(frames), ended)
+
+
+class _Stack:
+    def __init__(self, memory: KernelMemory, symbols: SymbolTable | None) -> None:
+        self._memory = memory
+        self._symbols = symbols
+
+    def frames(self, registers: Mapping[str, int]) -> Iterator[Frame]:
+        pointer = registers["gpr1"]
+        yield self._frame(registers["nip"], pointer)
+        seen = set()
+        while pointer:
+            if pointer in seen:
+                raise FormatError("stack whose back chain is a loop", offset=pointer)
+            seen.add(pointer)
+            caller = self._memory.word(pointer + abi.BACK_CHAIN_OFFSET)
+            interrupted = self._interrupted(pointer, caller)
+            if interrupted is not None:
+                yield self._frame(interrupted["nip"], interrupted["gpr1"], interrupted["trap"])
+                if interrupted["msr"] & abi.MSR_PR:
+                    return
+            elif caller >= PAGE_OFFSET:
+                yield self._frame(self._memory.word(caller + abi.RETURN_ADDRESS_OFFSET), caller)
+            elif caller:
+                raise FormatError("stack whose back chain leaves the kernel", offset=pointer, found=caller)
+            pointer = caller
+
+    def _frame(self, address: int, pointer: int, trap: int | None = None) -> Frame:
+        place = None if self._symbols is None else self._symbols.place(address)
+        return Frame(address, pointer, place, trap)
+
+    def _interrupted(self, pointer: int, caller: int) -> Mapping[str, int] | None:
+        """The registers in a frame that an interrupt has made; it has room for them."""
+        for marker_at, registers_at in abi.INTERRUPT_PLACES:
+            if pointer < caller < pointer + registers_at + 8 * len(REGISTER_NAMES):
+                continue
+            if self._memory.word(pointer + marker_at) in abi.INTERRUPT_MARKERS:
+                values = self._memory.unpack(f"{len(REGISTER_NAMES)}Q", pointer + registers_at)
+                return dict(zip(REGISTER_NAMES, values, strict=True))
+        return None
+
+
+def _online(memory: KernelMemory, symbols: SymbolTable | None) -> list[int]:
+    """The numbers of the online CPUs; none if they can't be known."""
+    if symbols is None or "__cpu_online_mask" not in symbols or "nr_cpu_ids" not in symbols:
+        return []
+    try:
+        count = memory.number(symbols.address("nr_cpu_ids"))
+        words = memory.unpack(f"{-(-min(count, _MOST_CPUS) // 64)}Q", symbols.address("__cpu_online_mask"))
+    except FadumpError:
+        return []
+    return [index * 64 + bit for index, word in enumerate(words) for bit in range(64) if word >> bit & 1]
+
+
+def _crashing(memory: KernelMemory, symbols: SymbolTable | None) -> int | None:
+    if symbols is None or "crashing_cpu" not in symbols:
+        return None
+    try:
+        number = memory.number(symbols.address("crashing_cpu"))
+    except FadumpError:
+        return None
+    return None if number == _UNKNOWN_CPU else number

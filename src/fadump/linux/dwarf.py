@@ -1,0 +1,218 @@
+"""Where the members of some structures are, out of a vmlinux with debug information.
+
+Specification: DWARF, versions 4 and 5; the numbers are in :mod:`fadump.abi.linux.dwarf`. Only what finds members by
+name is read: compile units one after the other, until every structure has been seen. In a kernel that is soon: almost
+every file includes its core headers.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from fadump.abi.linux import dwarf as abi
+from fadump.errors import FadumpError, FormatError
+from fadump.linux.elf import ElfFile
+from fadump.vmcore.notes import ByteOrder
+
+_MOST_UNITS = 64
+_MOST_LEB128_BYTES = 10
+_LONG_LENGTH = 0xFFFF_FFFF
+
+Offsets = Mapping[str, int]
+"""By "struct.member", in bytes."""
+
+
+class NoDebugInformationError(FadumpError, LookupError):
+    """A vmlinux that doesn't say where the members of a structure are."""
+
+
+def read_offsets(elf: ElfFile, structs: frozenset[str]) -> Offsets:
+    """The offsets of all named members of these structures.
+
+    :raises NoDebugInformationError: the file doesn't have them.
+    :raises FormatError: it makes no sense, or has a form of DWARF that isn't known here.
+    :raises OSError: it can't be read.
+    """
+    info, abbreviations = elf.named(".debug_info"), elf.named(".debug_abbrev")
+    if not info or not abbreviations:
+        raise NoDebugInformationError("the vmlinux has no debug information: give one that was built with it")
+    strings = {abi.FORM_STRP: elf.named(".debug_str") or b"", abi.FORM_LINE_STRP: elf.named(".debug_line_str") or b""}
+    found: dict[str, dict[str, int]] = {}
+    reader = _Reader(info, elf.byte_order)
+    for _ in range(_MOST_UNITS):
+        if reader.at >= len(info):
+            break
+        unit = _read_unit(reader)
+        if unit.is_compile:
+            table = _abbreviations(_Reader(abbreviations, elf.byte_order, unit.abbreviations))
+            found |= _Walk(reader, unit, table, strings).structs(structs - found.keys())
+        reader.at = unit.end
+        if structs == found.keys():
+            return {f"{name}.{member}": at for name, members in found.items() for member, at in members.items()}
+    missing = ", ".join(sorted(structs - found.keys()))
+    raise NoDebugInformationError(f"the vmlinux's debug information doesn't have struct {missing} in its first files")
+
+
+class _Unit(NamedTuple):
+    end: int
+    abbreviations: int
+    address_bytes: int
+    offset_bytes: int
+    is_compile: bool
+
+
+class _Attribute(NamedTuple):
+    name: int
+    form: int
+    constant: int
+
+
+class _Abbreviation(NamedTuple):
+    tag: int
+    has_children: bool
+    attributes: list[_Attribute]
+
+
+class _Reader:
+    """Numbers out of a section, one after the other."""
+
+    def __init__(self, data: bytes, byte_order: ByteOrder, at: int = 0) -> None:
+        self.data = data
+        self.at = at
+        self._byte_order = byte_order
+
+    def number(self, size_bytes: int) -> int:
+        self.skip(size_bytes)
+        return int.from_bytes(self.data[self.at - size_bytes : self.at], self._byte_order)
+
+    def leb128(self) -> int:
+        """An unsigned one; of a signed one, all but the sign."""
+        value = 0
+        for index in range(_MOST_LEB128_BYTES):
+            byte = self.number(1)
+            value |= (byte & 0x7F) << 7 * index
+            if not byte & 0x80:
+                return value
+        raise FormatError("DWARF number too long", offset=self.at)
+
+    def string(self) -> bytes:
+        end = self.data.find(b"\0", self.at)
+        if end < 0:
+            raise FormatError("DWARF string without an end", offset=self.at)
+        start, self.at = self.at, end + 1
+        return self.data[start:end]
+
+    def skip(self, size_bytes: int) -> None:
+        if self.at + size_bytes > len(self.data):
+            raise FormatError("DWARF cut short", offset=self.at, expected=size_bytes, found=len(self.data) - self.at)
+        self.at += size_bytes
+
+
+def _read_unit(reader: _Reader) -> _Unit:
+    length, offset_bytes = reader.number(4), 4
+    if length == _LONG_LENGTH:
+        length, offset_bytes = reader.number(8), 8
+    end = reader.at + length
+    if end > len(reader.data):
+        raise FormatError("DWARF unit cut short", offset=reader.at, expected=length, found=len(reader.data) - reader.at)
+    version = reader.number(2)
+    if version == 4:
+        abbreviations = reader.number(offset_bytes)
+        return _Unit(end, abbreviations, reader.number(1), offset_bytes, is_compile=True)
+    if version == 5:
+        type_, address_bytes = reader.number(1), reader.number(1)
+        return _Unit(end, reader.number(offset_bytes), address_bytes, offset_bytes, type_ == abi.UT_COMPILE)
+    raise FormatError("DWARF of another version", offset=reader.at - 2, expected="4 or 5", found=version)
+
+
+def _abbreviations(reader: _Reader) -> dict[int, _Abbreviation]:
+    table: dict[int, _Abbreviation] = {}
+    while code := reader.leb128():
+        tag, has_children = reader.leb128(), bool(reader.number(1))
+        attributes = []
+        while True:
+            name, form = reader.leb128(), reader.leb128()
+            constant = reader.leb128() if form == abi.FORM_IMPLICIT_CONST else 0
+            if not name and not form:
+                break
+            attributes.append(_Attribute(name, form, constant))
+        table[code] = _Abbreviation(tag, has_children, attributes)
+    return table
+
+
+class _Walk:
+    """One walk over the entries of a unit, which ``reader`` stands at the first of."""
+
+    def __init__(
+        self, reader: _Reader, unit: _Unit, table: dict[int, _Abbreviation], strings: Mapping[int, bytes]
+    ) -> None:
+        self._reader = reader
+        self._unit = unit
+        self._table = table
+        self._strings = strings
+
+    def structs(self, wanted: frozenset[str]) -> dict[str, dict[str, int]]:
+        """The members of the structures that are ``wanted`` and defined here."""
+        found: dict[str, dict[str, int]] = {}
+        depth, inside, members_at = 0, "", -1
+        while self._reader.at < self._unit.end and (depth or not found.keys() >= wanted):
+            code = self._reader.leb128()
+            if not code:
+                depth -= 1
+                members_at = -1 if depth < members_at else members_at
+                if depth <= 0:
+                    break
+                continue
+            entry = self._table.get(code)
+            if entry is None:
+                raise FormatError("DWARF entry without an abbreviation", offset=self._reader.at, found=code, expected=1)
+            name, location = self._attributes(entry)
+            if depth == members_at and entry.tag == abi.TAG_MEMBER and name and location is not None:
+                found[inside].setdefault(name, location)
+            depth += entry.has_children
+            if entry.tag == abi.TAG_STRUCTURE and name in wanted and entry.has_children:  # not a declaration
+                inside, members_at = name, depth
+                found.setdefault(name, {})
+        return found
+
+    def _attributes(self, entry: _Abbreviation) -> tuple[str, int | None]:
+        name, location = "", None
+        for attribute in entry.attributes:
+            value = self._value(attribute, wanted=attribute.name == abi.AT_NAME)
+            if attribute.name == abi.AT_NAME and isinstance(value, bytes):
+                name = value.decode("utf-8", "backslashreplace")
+            elif attribute.name == abi.AT_MEMBER_LOCATION and isinstance(value, int):
+                location = value
+        return name, location
+
+    def _value(self, attribute: _Attribute, *, wanted: bool) -> int | bytes | None:
+        """A number, or a string, if it is one of these; a string of another section only if it is ``wanted``."""
+        form, reader = attribute.form, self._reader
+        value: int | bytes | None = None
+        if form in (abi.FORM_IMPLICIT_CONST, abi.FORM_FLAG_PRESENT):
+            value = attribute.constant
+        elif form in abi.FIXED_BYTES:
+            value = reader.number(abi.FIXED_BYTES[form])
+        elif form in abi.OFFSET_FORMS:
+            value = reader.number(self._unit.offset_bytes)
+            if wanted and form in self._strings:
+                return self._string(form, value)
+        elif form in abi.LEB128_FORMS or form == abi.FORM_SDATA:
+            value = reader.leb128()
+        elif form == abi.FORM_STRING:
+            return reader.string()
+        elif form == abi.FORM_ADDR:
+            reader.skip(self._unit.address_bytes)
+        elif form in abi.BLOCK_LENGTH_BYTES:
+            reader.skip(reader.number(abi.BLOCK_LENGTH_BYTES[form]))
+        elif form in abi.LEB128_BLOCK_FORMS:
+            reader.skip(reader.leb128())
+        else:
+            raise FormatError("DWARF form that isn't known", offset=reader.at, expected="a form", found=form)
+        return value if form in abi.CONSTANT_FORMS else None
+
+    def _string(self, form: int, offset: int) -> bytes:
+        strings = self._strings[form]
+        end = strings.find(b"\0", offset)
+        if end < 0:
+            raise FormatError("DWARF string outside of its section", offset=offset)
+        return strings[offset:end]

@@ -1,0 +1,236 @@
+"""The crashed kernel's log.
+
+After the last step of "follow one crash" in docs/architecture.md. Linux: kernel/printk/printk_ringbuffer.c since
+commit 896fbe20b4e2 ("printk: use the lockless ringbuffer") (in v5.10); before that the records of struct printk_log,
+which was struct log until v3.11. Which of the three it is, is known by what VMCOREINFO states. Where a record's text
+isn't in the dump, or makes no sense, the record is there with ``text`` None: the others still count.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fadump.abi.linux import printk as abi
+from fadump.errors import AddressError, FormatError
+from fadump.linux.memory import KernelMemory
+from fadump.linux.translate import TranslationError
+from fadump.linux.vmcoreinfo import Facts, MissingFactError
+
+_MOST_DESCRIPTOR_BITS = 26
+_MOST_TEXT_BITS = 31
+_MOST_OLD_BYTES = 1 << 31
+_NANOSECONDS = 1_000_000_000
+_NOT_READABLE = (AddressError, TranslationError, FormatError)
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One message.
+
+    ``timestamp_ns`` counts nanoseconds since boot; ``facility`` and ``level`` are syslog(3)'s. ``text`` has no closing
+    newline but may have newlines inside; bytes that are not UTF-8 are shown as escapes. None: it can't be read.
+    ``caller`` is "T" and a thread's number or "C" and a processor's, None where the kernel doesn't record it.
+    """
+
+    sequence: int
+    timestamp_ns: int
+    facility: int
+    level: int
+    flags: abi.LogFlags
+    text: str | None
+    caller: str | None = None
+    subsystem: str = ""
+    device: str = ""
+
+    def lines(self) -> Iterator[str]:
+        """The record as dmesg(1) prints it: "[    0.000000] text", each line of it with the time."""
+        seconds, fraction = divmod(self.timestamp_ns, _NANOSECONDS)
+        prefix = f"[{seconds:5d}.{fraction // 1000:06d}] "
+        if self.text is None:
+            yield f"{prefix}(the dump doesn't have this message's text)"
+            return
+        for line in self.text.split("\n"):
+            yield prefix + line
+
+
+def read_log(memory: KernelMemory) -> Iterator[LogRecord]:
+    """The records, oldest first, read as they are asked for.
+
+    :raises MissingFactError: VMCOREINFO doesn't say where the log is.
+    :raises AddressError: the dump doesn't have the log's own structures, or some of its records.
+    :raises TranslationError: they are at an address that isn't mapped.
+    :raises FormatError: they make no sense.
+    """
+    if "SYMBOL(prb)" in memory.facts:
+        return _RingBuffer(memory).records()
+    if "SYMBOL(log_first_idx)" in memory.facts:
+        return _OldBuffer(memory).records()
+    raise MissingFactError("SYMBOL(prb) or SYMBOL(log_first_idx)")
+
+
+class _RingBuffer:
+    """struct printk_ringbuffer."""
+
+    def __init__(self, memory: KernelMemory) -> None:
+        facts = memory.facts
+        self._memory = memory
+        self._facts = facts
+        ring = memory.word(facts.symbol("prb"))
+        descriptors = ring + facts.offset("printk_ringbuffer.desc_ring")
+        texts = ring + facts.offset("printk_ringbuffer.text_data_ring")
+        counter = facts.offset("atomic_long_t.counter")
+        count_bits = memory.number(descriptors + facts.offset("prb_desc_ring.count_bits"))
+        self._count = 1 << _limited("number of log descriptors", count_bits, _MOST_DESCRIPTOR_BITS)
+        self._descriptors = memory.word(descriptors + facts.offset("prb_desc_ring.descs"))
+        self._infos = memory.word(descriptors + facts.offset("prb_desc_ring.infos"))
+        self._head = memory.word(descriptors + facts.offset("prb_desc_ring.head_id") + counter) & abi.DESCRIPTOR_ID_MASK
+        self._tail = memory.word(descriptors + facts.offset("prb_desc_ring.tail_id") + counter) & abi.DESCRIPTOR_ID_MASK
+        size_bits = memory.number(texts + facts.offset("prb_data_ring.size_bits"))
+        self._text_bytes = 1 << _limited("size of the log's text", size_bits, _MOST_TEXT_BITS)
+        self._texts = memory.word(texts + facts.offset("prb_data_ring.data"))
+
+        self._descriptor_bytes = facts.size("prb_desc")
+        self._info_bytes = facts.size("printk_info")
+        self._state_at = facts.offset("prb_desc.state_var") + counter
+        block = facts.offset("prb_desc.text_blk_lpos")
+        self._begin_at = block + facts.offset("prb_data_blk_lpos.begin")
+        self._next_at = block + facts.offset("prb_data_blk_lpos.next")
+
+    def records(self) -> Iterator[LogRecord]:
+        used = (self._head - self._tail & abi.DESCRIPTOR_ID_MASK) + 1
+        if used > self._count:
+            raise FormatError("log with more records than descriptors", offset=0, expected=self._count, found=used)
+        for number in range(used):
+            record = self._record(self._tail + number & abi.DESCRIPTOR_ID_MASK)
+            if record is not None:
+                yield record
+
+    def _record(self, id_: int) -> LogRecord | None:
+        memory = self._memory
+        descriptor = memory.read(self._descriptors + id_ % self._count * self._descriptor_bytes, self._descriptor_bytes)
+        state, begin, next_ = (self._word(descriptor, at) for at in (self._state_at, self._begin_at, self._next_at))
+        if state & abi.DESCRIPTOR_ID_MASK != id_:
+            return None  # a writer has taken it for a later record, or has yet to
+        if state >> abi.DESCRIPTOR_STATE_SHIFT not in (abi.DescriptorState.COMMITTED, abi.DescriptorState.FINALIZED):
+            return None
+        is_empty = begin == next_ == abi.EMPTY_LINE
+        if begin & abi.DATALESS and next_ & abi.DATALESS and not is_empty:
+            return None  # the text had no room, or has been overwritten
+        info = memory.read(self._infos + id_ % self._count * self._info_bytes, self._info_bytes)
+        text_bytes = self._info_number(info, "text_len", 2)
+        text = "" if is_empty else self._text(begin, next_, text_bytes)
+        return self._with_info(info, text)
+
+    def _text(self, begin: int, next_: int, length: int) -> str | None:
+        """The text between two positions of the ring; None: there is none, or the dump doesn't have it."""
+        size_bytes = self._text_bytes
+        start, end = begin % size_bytes, next_ % size_bytes or size_bytes
+        if start >= end:
+            start = 0  # no block goes round: one that didn't fit before the ring's end stands at its start
+        start += abi.BLOCK_ID_BYTES
+        if end < start:
+            return None
+        try:
+            return _decoded(self._memory.read(self._texts + start, min(length, end - start)))
+        except _NOT_READABLE:
+            return None
+
+    def _with_info(self, info: bytes, text: str | None) -> LogRecord:
+        facts = self._facts
+        facility = facts.offset("printk_info.text_len") + abi.INFO_FACILITY_OFFSET
+        flags, level = abi.split_flags(_byte(info, facility + 1), little_endian=self._memory.byte_order == "little")
+        device = facts.offset("printk_info.dev_info")
+        return LogRecord(
+            sequence=self._info_number(info, "seq", 8),
+            timestamp_ns=self._info_number(info, "ts_nsec", 8),
+            facility=_byte(info, facility),
+            level=level,
+            flags=abi.LogFlags(flags),
+            text=text,
+            caller=_caller(self._info_number(info, "caller_id", 4)),
+            subsystem=_name(info, device, facts, "subsystem"),
+            device=_name(info, device, facts, "device"),
+        )
+
+    def _word(self, descriptor: bytes, offset: int) -> int:
+        return int.from_bytes(descriptor[offset : offset + 8], self._memory.byte_order)
+
+    def _info_number(self, info: bytes, member: str, size_bytes: int) -> int:
+        at = self._facts.offset(f"printk_info.{member}")
+        return int.from_bytes(info[at : at + size_bytes], self._memory.byte_order)
+
+
+class _OldBuffer:
+    """The records before the ring buffer: one after the other, each with its own length."""
+
+    def __init__(self, memory: KernelMemory) -> None:
+        facts = memory.facts
+        self._memory = memory
+        self._struct = "printk_log" if "SIZE(printk_log)" in facts else "log"
+        self._header_bytes = facts.size(self._struct)
+        self._buffer = memory.word(facts.symbol("log_buf"))
+        self._buffer_bytes = memory.number(facts.symbol("log_buf_len"))
+        if self._buffer_bytes > _MOST_OLD_BYTES:
+            raise FormatError("size of the log", offset=0, expected=_MOST_OLD_BYTES, found=self._buffer_bytes)
+        self._first = memory.number(facts.symbol("log_first_idx"))
+        self._next = memory.number(facts.symbol("log_next_idx"))
+
+    def records(self) -> Iterator[LogRecord]:
+        at, done, sequence = self._first, 0, 0
+        while at != self._next:
+            header = self._memory.read(self._buffer + at, self._header_bytes)
+            length = self._field(header, "len", 2)
+            if not length:
+                if done >= self._buffer_bytes or at < self._next:
+                    raise FormatError("log whose records don't end", offset=at)
+                done, at = done + self._buffer_bytes - at, 0  # the buffer's end: it goes on at its start
+                continue
+            done += length
+            if length < self._header_bytes or length % 4 or at + length > self._buffer_bytes:
+                raise FormatError("log record of impossible length", offset=at, found=length, expected="a length")
+            yield self._record(header, at, length, sequence)
+            at, sequence = at + length, sequence + 1
+
+    def _record(self, header: bytes, at: int, length: int, sequence: int) -> LogRecord:
+        text_bytes = min(self._field(header, "text_len", 2), length - self._header_bytes)
+        try:
+            text = _decoded(self._memory.read(self._buffer + at + self._header_bytes, text_bytes))
+        except _NOT_READABLE:
+            text = None
+        facility = self._memory.facts.offset(f"{self._struct}.text_len") + abi.RECORD_FACILITY_OFFSET
+        flags, level = abi.split_flags(_byte(header, facility + 1), little_endian=self._memory.byte_order == "little")
+        return LogRecord(
+            sequence=sequence,
+            timestamp_ns=self._field(header, "ts_nsec", 8),
+            facility=_byte(header, facility),
+            level=level,
+            flags=abi.LogFlags(flags),
+            text=text,
+        )
+
+    def _field(self, header: bytes, member: str, size_bytes: int) -> int:
+        at = self._memory.facts.offset(f"{self._struct}.{member}")
+        return int.from_bytes(header[at : at + size_bytes], self._memory.byte_order)
+
+
+def _limited(what: str, bits: int, most: int) -> int:
+    if bits > most:
+        raise FormatError(f"{what}, as a power of two", offset=0, expected=f"at most {most}", found=bits)
+    return bits
+
+
+def _byte(data: bytes, offset: int) -> int:
+    return data[offset] if offset < len(data) else 0
+
+
+def _name(info: bytes, device_info: int, facts: Facts, member: str) -> str:
+    start = device_info + facts.offset(f"dev_printk_info.{member}")
+    raw = info[start : start + facts.length(f"printk_info_{member}")]
+    return _decoded(raw.partition(b"\0")[0])
+
+
+def _caller(id_: int) -> str:
+    return f"C{id_ & ~abi.CALLER_IS_CPU}" if id_ & abi.CALLER_IS_CPU else f"T{id_}"
+
+
+def _decoded(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")

@@ -1,0 +1,82 @@
+"""The crashed kernel's memory by its virtual addresses.
+
+After the last step of "follow one crash" in docs/architecture.md; everything in :mod:`fadump.linux` reads through
+:class:`KernelMemory`. Numbers are in the kernel's byte order.
+"""
+
+import struct
+from typing import Any
+
+import numpy as np
+
+from fadump.errors import FormatError
+from fadump.linux.translate import Translation
+from fadump.linux.vmcoreinfo import Facts
+from fadump.memory.ranges import Range
+from fadump.vmcore.core import Bytes, Dump
+from fadump.vmcore.notes import STRUCT_ORDER
+
+MOST_BYTES = 1 << 28
+"""What one read may ask for: more than anything that is read in one piece has."""
+
+_STRING_STEP_BYTES = 64
+
+
+class KernelMemory:
+    """Reads one dump by virtual address."""
+
+    def __init__(self, dump: Dump, facts: Facts) -> None:
+        """``dump`` stays the caller's."""
+        self.dump = dump
+        self.facts = facts
+        self.byte_order = dump.byte_order
+        self.translation = Translation(dump.read_physical, facts, dump.byte_order)
+
+    def read(self, virtual: int, length: int) -> bytes:
+        """``length`` bytes from a virtual address.
+
+        :raises TranslationError: some of them aren't mapped, or it is no kernel address.
+        :raises AddressError: the dump doesn't have them, or not the page tables that say where they are.
+        :raises FormatError: more are asked for than anything has, which is what a damaged size looks like.
+        """
+        _check_length(virtual, length)
+        pieces = self.translation.mapped(Range.sized(virtual, length))
+        return b"".join(self.dump.read_physical(piece.physical, piece.virtual.size_bytes) for piece in pieces)
+
+    def view(self, virtual: int, length: int) -> Bytes:
+        """The same as a read-only array, without a copy where the file has it in one piece; same errors."""
+        _check_length(virtual, length)
+        pieces = self.translation.mapped(Range.sized(virtual, length))
+        views = [self.dump.view_physical(Range.sized(piece.physical, piece.virtual.size_bytes)) for piece in pieces]
+        return views[0] if len(views) == 1 else np.concatenate([np.empty(0, np.uint8), *views])
+
+    def unpack(self, fields: str, virtual: int) -> tuple[Any, ...]:
+        """Fields as struct names them, in the kernel's byte order and without padding; errors as :meth:`read`."""
+        layout = struct.Struct(STRUCT_ORDER[self.byte_order] + fields)
+        return layout.unpack(self.read(virtual, layout.size))
+
+    def word(self, virtual: int) -> int:
+        """An unsigned long or a pointer, 64 bits; errors as :meth:`read`."""
+        (word,) = self.unpack("Q", virtual)
+        return int(word)
+
+    def number(self, virtual: int) -> int:
+        """An unsigned int, 32 bits; errors as :meth:`read`."""
+        (number,) = self.unpack("I", virtual)
+        return int(number)
+
+    def string(self, virtual: int, most_bytes: int) -> bytes:
+        """The bytes up to a zero byte, at most ``most_bytes``; errors as :meth:`read`."""
+        found = b""
+        while len(found) < most_bytes and b"\0" not in found:
+            at = virtual + len(found)
+            step = _STRING_STEP_BYTES - at % _STRING_STEP_BYTES  # so that no step reaches into another page
+            found += self.read(at, min(step, most_bytes - len(found)))
+        return found.partition(b"\0")[0]
+
+
+def _check_length(virtual: int, length: int) -> None:
+    if not 0 <= length <= MOST_BYTES:
+        raise FormatError(
+            f"size of what is at virtual address {virtual:#x}", offset=0, expected=MOST_BYTES, found=length
+        )

@@ -1,0 +1,119 @@
+"""Where the struct pages are: the memory sections of SPARSEMEM.
+
+After the last step of "follow one crash" in docs/architecture.md. Linux: include/linux/mmzone.h, mm/sparse.c, with
+CONFIG_SPARSEMEM_EXTREME, as ppc64 has it: mem_section is an array of pointers to one page each of struct mem_section.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fadump.abi.linux import page as abi
+from fadump.errors import FormatError
+from fadump.linux.memory import KernelMemory
+from fadump.memory.ranges import RangeSet
+from fadump.vmcore.core import State
+from fadump.vmcore.notes import STRUCT_ORDER
+
+_MOST_ROOTS = 1 << 20
+_MOST_SECTIONS = 1 << 27
+_ADDRESS_BITS = 64
+_WORD_BYTES = 8
+
+Words = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class MemMap:
+    """``pages`` struct pages one after the other; the first, at ``virtual``, is that of page number ``first_pfn``."""
+
+    first_pfn: int
+    pages: int
+    virtual: int
+
+
+def find_mem_maps(memory: KernelMemory) -> list[MemMap]:
+    """The struct pages of all sections that the dump has memory of, by page number.
+
+    :raises MissingFactError: VMCOREINFO doesn't say how memory is divided.
+    :raises AddressError: the dump doesn't have the table of sections.
+    :raises TranslationError: that is at an address that isn't mapped.
+    :raises FormatError: it makes no sense.
+    """
+    facts = memory.facts
+    section_bits = facts.number("SECTION_SIZE_BITS")
+    page_bits = facts.page_size().bit_length() - 1
+    if not page_bits <= section_bits < facts.number("MAX_PHYSMEM_BITS") <= _ADDRESS_BITS:
+        raise FormatError("size of a memory section, as a power of two", offset=0, expected=24, found=section_bits)
+    numbers, maps = _sections(memory, section_bits)
+    kept = _in_memory(numbers << np.uint64(section_bits), 1 << section_bits, memory.dump.memory)
+    numbers, maps = numbers[kept], maps[kept]
+    pages = 1 << section_bits - page_bits
+    _check_room(memory, len(numbers) * pages * facts.size("page"))
+
+    first_pfns = numbers * np.uint64(pages)
+    virtuals = (maps & np.uint64(~abi.SECTION_MAP_FLAGS & (1 << _ADDRESS_BITS) - 1)) + first_pfns * np.uint64(
+        facts.size("page")
+    )
+    return _joined(first_pfns, virtuals, pages, facts.size("page"))
+
+
+def _sections(memory: KernelMemory, section_bits: int) -> tuple[Words, Words]:
+    """Number and section_mem_map of all sections with struct pages."""
+    facts, order = memory.facts, STRUCT_ORDER[memory.byte_order]
+    section_bytes = facts.size("mem_section")
+    roots = facts.length("mem_section")
+    if not _WORD_BYTES <= section_bytes <= facts.page_size() or not 0 < roots <= _MOST_ROOTS:
+        raise FormatError("table of memory sections", offset=0, expected=f"at most {_MOST_ROOTS}", found=roots)
+    per_root = facts.page_size() // section_bytes
+    at = facts.offset("mem_section.section_mem_map")
+    if at + _WORD_BYTES > section_bytes:
+        raise FormatError("member outside of struct mem_section", offset=at, expected=section_bytes, found=at)
+    last_address = max((range_.end for range_ in memory.dump.memory), default=0)
+    wanted = min(roots, _MOST_SECTIONS // per_root, -(-last_address >> section_bits) // per_root + 1)
+    pointers = np.frombuffer(memory.read(facts.symbol("mem_section"), wanted * _WORD_BYTES), f"{order}u8")
+    layout = np.dtype({"names": ["map"], "formats": [f"{order}u8"], "offsets": [at], "itemsize": section_bytes})
+    numbers, maps = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
+    for root in np.flatnonzero(pointers).tolist():
+        table = np.frombuffer(memory.read(int(pointers[root]), per_root * section_bytes), layout)["map"]
+        present = np.flatnonzero(table & np.uint64(abi.SECTION_HAS_MEM_MAP))
+        numbers.append(present.astype(np.uint64) + np.uint64(root * per_root))
+        maps.append(table[present].astype(np.uint64))
+    return np.concatenate(numbers), np.concatenate(maps)
+
+
+def _in_memory(starts: Words, size_bytes: int, memory: RangeSet) -> npt.NDArray[np.bool_]:
+    """Which of the ranges of ``size_bytes`` from ``starts`` on have an address in common with ``memory``."""
+    ranges = list(memory)
+    memory_starts = np.array([range_.start for range_ in ranges], dtype=np.uint64)
+    memory_ends = np.array([range_.end - 1 for range_ in ranges], dtype=np.uint64)
+    after = np.searchsorted(memory_starts, starts + np.uint64(size_bytes - 1), side="right")
+    if not ranges:
+        return after > 0
+    return (after > 0) & (memory_ends[np.maximum(after - 1, 0)] >= starts)
+
+
+def _check_room(memory: KernelMemory, struct_bytes: int) -> None:
+    """A table can be made to claim any number of sections: the dump must have room for their struct pages."""
+    dump = memory.dump
+    stored = sum(
+        piece.range.size_bytes
+        for range_ in dump.memory
+        for piece in dump.mapping(range_)
+        if piece.state in (State.STORED, State.MISSING)
+    )
+    if struct_bytes > stored:
+        raise FormatError("more struct pages than the dump has room for", offset=0, expected=stored, found=struct_bytes)
+
+
+def _joined(first_pfns: Words, virtuals: Words, pages: int, page_bytes: int) -> list[MemMap]:
+    if not len(first_pfns):
+        return []
+    together = (np.diff(first_pfns) == pages) & (np.diff(virtuals) == pages * page_bytes)
+    starts = np.concatenate([[0], np.flatnonzero(~together) + 1])
+    ends = np.concatenate([starts[1:], [len(first_pfns)]])
+    return [
+        MemMap(int(first_pfns[start]), int(end - start) * pages, int(virtuals[start]))
+        for start, end in zip(starts, ends, strict=True)
+    ]

@@ -1,0 +1,120 @@
+"""Everything that a dump says about its crash, at a glance: what ``fadump show`` prints.
+
+Each part is read by itself, so that what one part lacks is no hindrance to the others: :attr:`Summary.missing` has a
+sentence for each thing that isn't there.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from fadump.errors import FadumpError
+from fadump.linux.cpus import Cpu, read_cpus
+from fadump.linux.crash import Ending, KernelName
+from fadump.linux.pages import PageClass
+from fadump.linux.system import CrashedSystem
+from fadump.linux.tasks import Task
+from fadump.memory.ranges import Range
+from fadump.vmcore.core import Dump, State
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRange:
+    """Physical memory without a gap, and how many bytes of it the dump has in which state."""
+
+    range: Range
+    bytes_in: Mapping[State, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is known. None, and empty sequences, are what isn't.
+
+    ``format`` is the file's, ``page_size`` in bytes, ``crash_time`` in seconds since 1970, UTC. ``page_counts`` are of
+    pages in the dump's memory.
+    """
+
+    format: str
+    machine: str
+    memory: Sequence[MemoryRange]
+    missing: Sequence[str]
+    release: str | None = None
+    kernel: KernelName | None = None
+    page_size: int | None = None
+    is_radix: bool | None = None
+    crash_time: int | None = None
+    ending: Ending | None = None
+    cpus: Sequence[Cpu] = ()
+    tasks: Sequence[Task] | None = None
+    page_counts: Mapping[PageClass, int] | None = None
+
+    def bytes_in(self, state: State) -> int:
+        """How much of the memory is in a state."""
+        return sum(range_.bytes_in[state] for range_ in self.memory)
+
+
+def summarize(system: CrashedSystem) -> Summary:
+    """Read everything.
+
+    :raises OSError: the file can't be read.
+    """
+    dump = system.dump
+    attempts = _Attempts([str(fault) for fault in dump.faults])
+    tried = attempts.tried
+    format_ = f"{dump.kind}{', flattened' if dump.flattened else ''}"
+    memory = tried("memory", lambda: _memory(dump)) or ()
+    facts = tried("the kernel", lambda: system.vmcoreinfo)
+    if facts is None:
+        return Summary(format_, dump.machine, memory, tuple(attempts.missing))
+    symbols = tried("symbols", lambda: system.symbols)
+    cpus = tried("processors", lambda: read_cpus(system.memory, symbols)) or ()
+    for cpu in cpus:
+        if cpu.backtrace.ended is not None:
+            attempts.missing.append(f"the backtrace of {cpu_name(cpu)} ends early: {cpu.backtrace.ended}")
+    summary = Summary(
+        format_,
+        dump.machine,
+        memory,
+        missing=(),
+        release=tried("release", lambda: facts.text("OSRELEASE")),
+        kernel=tried("name", lambda: system.kernel),
+        page_size=tried("page size", facts.page_size),
+        is_radix=tried("MMU", lambda: system.memory.translation.is_radix),
+        crash_time=system.crash_time,
+        ending=tried("log", lambda: system.ending),
+        cpus=tuple(cpus),
+        tasks=tried("tasks", lambda: system.tasks) if system.has_vmlinux else None,
+        page_counts=tried("pages", lambda: system.page_classes.count(list(dump.memory))),
+    )
+    return replace(summary, missing=tuple(attempts.missing))
+
+
+def cpu_name(cpu: Cpu) -> str:
+    """What to call a CPU."""
+    return "a CPU of unknown number" if cpu.number is None else f"CPU {cpu.number}"
+
+
+class _Attempts:
+    """Reads what can be read, and keeps a sentence for what can't."""
+
+    def __init__(self, missing: list[str]) -> None:
+        self.missing = missing
+
+    def tried(self, what: str, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except FadumpError as error:
+            self.missing.append(f"{what}: {error}")
+            return None
+
+
+def _memory(dump: Dump) -> Sequence[MemoryRange]:
+    ranges = []
+    for range_ in dump.memory:
+        bytes_in = dict.fromkeys(State, 0)
+        for piece in dump.mapping(range_):
+            bytes_in[piece.state] += piece.range.size_bytes
+        ranges.append(MemoryRange(range_, bytes_in))
+    return tuple(ranges)

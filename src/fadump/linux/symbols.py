@@ -1,0 +1,83 @@
+"""Names of kernel addresses, wherever they come from: :mod:`fadump.linux.kallsyms` or :mod:`fadump.linux.vmlinux`."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from fadump.errors import FadumpError
+
+
+class UnknownSymbolError(FadumpError, LookupError):
+    """A symbol that the kernel doesn't have, or doesn't list; ``name`` is which."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"the crashed kernel lists no symbol {name}: give its vmlinux, or a dump with all of its memory"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A name and its virtual address; ``kind`` is a letter as nm(1) has it: "T" text, "d" data of one file."""
+
+    name: str
+    address: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An address as symbol and offset, in bytes; ``size_bytes`` is how far it is to the next symbol."""
+
+    symbol: str
+    offset: int
+    size_bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.symbol}+{self.offset:#x}/{self.size_bytes:#x}"
+
+
+class SymbolTable:
+    """The symbols of one kernel."""
+
+    def __init__(self, symbols: Iterable[Symbol]) -> None:
+        """Of symbols at one address, the first is its name, as in Linux; of those with one name, the first has it."""
+        self._sorted = sorted(symbols, key=lambda symbol: symbol.address)
+        self._addresses = [symbol.address for symbol in self._sorted]
+        self._by_name: dict[str, Symbol] = {}
+        for symbol in self._sorted:
+            self._by_name.setdefault(symbol.name, symbol)
+
+    def __iter__(self) -> Iterator[Symbol]:
+        return iter(self._sorted)
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def address(self, name: str) -> int:
+        """The virtual address of a symbol.
+
+        :raises UnknownSymbolError: there is none of that name.
+        """
+        try:
+            return self._by_name[name].address
+        except KeyError:
+            raise UnknownSymbolError(name) from None
+
+    def place(self, address: int) -> Place | None:
+        """The symbol at or before an address; None before the first one and behind the last."""
+        after = bisect_right(self._addresses, address)
+        if not 0 < after < len(self._sorted):
+            return None
+        start = self._addresses[after - 1]
+        first = self._sorted[self._first_at(start, after - 1)]
+        return Place(first.name, address - start, self._addresses[after] - start)
+
+    def _first_at(self, address: int, index: int) -> int:
+        while index and self._addresses[index - 1] == address:
+            index -= 1
+        return index

@@ -1,0 +1,156 @@
+"""A crashed Linux system, opened from its dump: ``fadump.open``.
+
+    with fadump.open("vmcore") as system:
+        for record in system.log():
+            print(*record.lines(), sep="\\n")
+        for cpu in system.cpus:
+            print(cpu.number, *(frame.place for frame in cpu.backtrace.frames))
+
+Everything is read when it is first asked for, so a damaged part of a dump is no hindrance to the others.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from fadump.linux.cpus import Cpu, read_cpus
+from fadump.linux.crash import Ending, KernelName, crash_time, find_ending, read_name
+from fadump.linux.dwarf import NoDebugInformationError, read_offsets
+from fadump.linux.elf import ElfFile
+from fadump.linux.kallsyms import read_kallsyms
+from fadump.linux.log import LogRecord, read_log
+from fadump.linux.memory import KernelMemory
+from fadump.linux.pages import PageClasses, classify_pages
+from fadump.linux.symbols import SymbolTable
+from fadump.linux.tasks import STRUCTS, Task, read_tasks
+from fadump.linux.vmcoreinfo import Facts
+from fadump.linux.vmlinux import read_vmlinux
+from fadump.vmcore.core import Dump
+from fadump.vmcore.dump import StrPath, open_dump
+from fadump.vmcore.notes import Note
+
+
+class CrashedSystem:
+    """What a dump says. Also a context manager."""
+
+    def __init__(self, dump: Dump, vmlinux: StrPath | None = None) -> None:
+        """``dump`` is this object's from now on; ``vmlinux`` may be the kernel's, with symbols."""
+        self.dump = dump
+        self._vmlinux = vmlinux
+
+    @property
+    def has_vmlinux(self) -> bool:
+        """Whether the kernel's vmlinux was given."""
+        return self._vmlinux is not None
+
+    @property
+    def notes(self) -> Sequence[Note]:
+        """All notes of the dump."""
+        return self.dump.notes
+
+    @cached_property
+    def vmcoreinfo(self) -> Facts:
+        """What the kernel says about itself.
+
+        :raises NoVmcoreinfoError: the dump doesn't have it.
+        """
+        return Facts.of(self.dump)
+
+    @cached_property
+    def memory(self) -> KernelMemory:
+        """Memory by virtual address; ``memory.dump`` has it by physical address.
+
+        :raises NoVmcoreinfoError: the dump has no VMCOREINFO, without which there is no translation.
+        """
+        return KernelMemory(self.dump, self.vmcoreinfo)
+
+    @cached_property
+    def symbols(self) -> SymbolTable:
+        """The kernel's symbols, of its vmlinux if that was given.
+
+        :raises FadumpError: neither the dump nor the vmlinux has them; see :mod:`fadump.linux.kallsyms`.
+        :raises OSError: the vmlinux can't be read.
+        """
+        if self._vmlinux is not None:
+            return read_vmlinux(self._vmlinux, self.vmcoreinfo)
+        return read_kallsyms(self.memory)
+
+    @cached_property
+    def cpus(self) -> Sequence[Cpu]:
+        """The CPUs that were online, with registers and backtraces.
+
+        :raises FadumpError: as :attr:`symbols`; :func:`~fadump.linux.cpus.read_cpus` goes without.
+        """
+        return tuple(read_cpus(self.memory, self.symbols))
+
+    @cached_property
+    def kernel(self) -> KernelName | None:
+        """What uname(2) said, if the dump has that."""
+        return read_name(self.memory)
+
+    @property
+    def crash_time(self) -> int | None:
+        """When the kernel crashed, in seconds since 1970, UTC; None if it doesn't say."""
+        return crash_time(self.memory)
+
+    @cached_property
+    def ending(self) -> Ending:
+        """What the log says about the end.
+
+        :raises FadumpError: as :meth:`log`.
+        """
+        return find_ending(self.log())
+
+    @cached_property
+    def tasks(self) -> Sequence[Task]:
+        """All threads of all processes.
+
+        :raises NoDebugInformationError: no vmlinux was given, or it has no debug information: nothing else says where
+            the members of task_struct are.
+        :raises FadumpError: as :func:`~fadump.linux.tasks.read_tasks`.
+        :raises OSError: the vmlinux can't be read.
+        """
+        if self._vmlinux is None:
+            raise NoDebugInformationError("VMCOREINFO doesn't say where the members of task_struct are: give a vmlinux")
+        with Path(self._vmlinux).open("rb") as file:
+            offsets = read_offsets(ElfFile(file), STRUCTS)
+        return tuple(read_tasks(self.memory, self.symbols, offsets))
+
+    @cached_property
+    def page_classes(self) -> PageClasses:
+        """What each page was used for.
+
+        :raises FadumpError: see :func:`~fadump.linux.pages.classify_pages`.
+        """
+        return classify_pages(self.memory)
+
+    def log(self) -> Iterator[LogRecord]:
+        """The log, oldest record first.
+
+        :raises FadumpError: see :func:`~fadump.linux.log.read_log`; also between two records.
+        """
+        return read_log(self.memory)
+
+    def close(self) -> None:
+        """Close the dump."""
+        self.dump.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_system(paths: str | os.PathLike[str] | Sequence[StrPath], *, vmlinux: StrPath | None = None) -> CrashedSystem:
+    """Open a dump of any kind, or all files of a split one.
+
+    :raises FormatError: it is no dump, or its headers make no sense.
+    :raises OSError: it can't be opened or read.
+    """
+    return CrashedSystem(open_dump(paths), vmlinux)

@@ -1,0 +1,305 @@
+"""From the crashed kernel's virtual addresses to physical ones, on ppc64 with radix or hash.
+
+After the last step of "follow one crash" in docs/architecture.md. Three ways lead to physical memory:
+
+* the linear map, in which the kernel's text and data lie too: PAGE_OFFSET plus the physical address;
+* vmemmap_list, on hash: a list of the blocks that struct pages are in (arch/powerpc/mm/init_64.c);
+* Linux's own page tables from swapper_pg_dir on, for everything else. Their layout is in
+  :mod:`fadump.abi.linux.page_table`.
+
+Which way is taken is decided by what VMCOREINFO has and what memory holds. Nothing in memory is trusted: a walk
+descends at most four levels, and there are limits to the number of tables and of list members.
+"""
+
+import struct
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from fadump.abi.linux import page_table as abi
+from fadump.errors import FadumpError
+from fadump.linux.vmcoreinfo import Facts
+from fadump.memory.ranges import Range
+from fadump.vmcore.notes import STRUCT_ORDER, ByteOrder
+
+ReadPhysical = Callable[[int, int], bytes]
+Addresses = npt.NDArray[np.uint64]
+
+NOT_MAPPED = (1 << 64) - 1
+"""In the result of :meth:`Translation.physical_of`: no physical address."""
+
+_MOST_TABLES = 1 << 14
+_MOST_BLOCKS = 1 << 20
+_MOST_MAPPED_PAGES = 1 << 24
+_BLOCK_SHIFTS = range(12, 35)
+
+
+class TranslationError(FadumpError, LookupError):
+    """A virtual address that leads nowhere: ``virtual`` is where, ``why`` says what is wrong."""
+
+    def __init__(self, virtual: int, why: str) -> None:
+        self.virtual = virtual
+        super().__init__(f"virtual address {virtual:#x} can't be translated: {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """Virtual addresses in one piece of physical memory, which begins at ``physical``."""
+
+    virtual: Range
+    physical: int
+
+    def part(self, wanted: Range) -> "Mapped":
+        """The same for some of its addresses."""
+        return Mapped(wanted, self.physical + wanted.start - self.virtual.start)
+
+
+class Translation:
+    """Translates kernel addresses of one dump."""
+
+    def __init__(self, read_physical: ReadPhysical, facts: Facts, byte_order: ByteOrder) -> None:
+        """``read_physical`` reads memory by physical address, as a dump's does; ``byte_order`` is the kernel's."""
+        self._read = read_physical
+        self._facts = facts
+        self._byte_order = byte_order
+        others = [facts.number("VMALLOC_START")] if "NUMBER(VMALLOC_START)" in facts else []
+        others += [facts.symbol("vmemmap")] if "SYMBOL(vmemmap)" in facts else []
+        ends = [address for address in others if abi.PAGE_OFFSET < address < abi.LINEAR_END]
+        self.linear = Range(abi.PAGE_OFFSET, min(ends, default=abi.LINEAR_END))
+        """The virtual addresses of the linear map."""
+
+    @cached_property
+    def is_radix(self) -> bool:
+        """Whether the kernel ran with the radix MMU.
+
+        :raises MissingFactError: VMCOREINFO doesn't let that be known; and as :meth:`physical`.
+        """
+        facts = self._facts
+        if "NUMBER(RADIX_MMU)" in facts:
+            return bool(facts.number("RADIX_MMU"))
+        if "SYMBOL(cur_cpu_spec)" in facts:
+            cpu_spec = self._word(facts.symbol("cur_cpu_spec"))
+            return bool(self._word(cpu_spec + facts.offset("cpu_spec.mmu_features")) & abi.MMU_FTR_TYPE_RADIX)
+        # only radix has the linear map, which begins at the first entry, in page tables
+        (first,) = self._unpack("Q", facts.symbol("swapper_pg_dir"))
+        return first != 0
+
+    def physical(self, virtual: int) -> int:
+        """The physical address of a virtual one.
+
+        :raises TranslationError: it isn't mapped.
+        :raises AddressError: the dump doesn't have the memory that says where.
+        :raises MissingFactError: VMCOREINFO doesn't say where to look.
+        """
+        if virtual in self.linear:
+            return virtual - abi.PAGE_OFFSET
+        return self.mapped(Range.sized(virtual, 1))[0].physical
+
+    def mapped(self, wanted: Range) -> list[Mapped]:
+        """Where all of ``wanted`` is, in the order of addresses; neighbours in virtual and physical memory are one.
+
+        :raises TranslationError: some of it isn't mapped; and as :meth:`physical`.
+        """
+        found = self.mapped_within(wanted)
+        at = wanted.start
+        for piece in found:
+            if piece.virtual.start != at:
+                break
+            at = piece.virtual.end
+        if at != wanted.end:
+            raise TranslationError(at, "it isn't mapped")
+        return found
+
+    def mapped_within(self, wanted: Range) -> list[Mapped]:
+        """The same for those addresses of ``wanted`` that are mapped."""
+        if self.linear.contains(wanted):
+            return [Mapped(wanted, wanted.start - abi.PAGE_OFFSET)] if wanted else []
+        blocks = self._blocks_within(wanted)
+        if blocks:
+            return blocks
+        if wanted.start < abi.PAGE_OFFSET or wanted.end > 1 << 64:
+            raise TranslationError(wanted.start, "it is no kernel address")
+        walk = _Walk(self._read, self._index_bits, self._facts.page_size(), wanted)
+        return walk.mapped(self.physical(self._facts.symbol("swapper_pg_dir")))
+
+    def physical_of(self, virtuals: Addresses) -> Addresses:
+        """The physical address of each of ``virtuals``, or :data:`NOT_MAPPED`.
+
+        Each page that is not in the linear map is looked up once.
+
+        :raises AddressError: the dump doesn't have the memory that says where they are.
+        :raises TranslationError: they are in too many pages.
+        """
+        linear = (virtuals >= np.uint64(self.linear.start)) & (virtuals < np.uint64(self.linear.end))
+        result = np.where(linear, virtuals - np.uint64(abi.PAGE_OFFSET), np.uint64(NOT_MAPPED))
+        if linear.all():
+            return result
+        others = virtuals[~linear]
+        pages = self._mapped_pages(np.unique(others >> np.uint64(12)))
+        starts = np.array([piece.virtual.start for piece in pages] or [NOT_MAPPED], dtype=np.uint64)
+        ends = np.array([piece.virtual.end - 1 for piece in pages] or [0], dtype=np.uint64)
+        physical = np.array([piece.physical for piece in pages] or [0], dtype=np.uint64)
+        index = np.maximum(np.searchsorted(starts, others, side="right") - 1, 0)
+        inside = (others >= starts[index]) & (others <= ends[index])
+        result[~linear] = np.where(inside, others - starts[index] + physical[index], np.uint64(NOT_MAPPED))
+        return result
+
+    def _mapped_pages(self, frames: Addresses) -> list[Mapped]:
+        """What is mapped of these 4 KiB frames, which rise."""
+        breaks = np.flatnonzero(np.diff(frames) != 1) + 1
+        pieces: list[Mapped] = []
+        for run in np.split(frames, breaks):
+            wanted = Range(int(run[0]) << 12, int(run[-1]) + 1 << 12)
+            if wanted.start >= abi.PAGE_OFFSET:
+                pieces += self.mapped_within(wanted)
+        return pieces
+
+    @cached_property
+    def _index_bits(self) -> tuple[int, int, int, int]:
+        geometry = abi.RADIX_INDEX_BITS if self.is_radix else abi.HASH_INDEX_BITS
+        page_size = self._facts.page_size()
+        if page_size not in geometry:
+            raise TranslationError(self._facts.symbol("swapper_pg_dir"), f"no page tables have pages of {page_size:#x}")
+        return geometry[page_size]
+
+    def _blocks_within(self, wanted: Range) -> list[Mapped]:
+        first = max(0, bisect_right(self._block_starts, wanted.start) - 1)
+        found: list[Mapped] = []
+        for block in self._blocks[first:]:
+            if block.virtual.start >= wanted.end:
+                break
+            both = block.virtual.intersection(wanted)
+            if both is not None:
+                found.append(block.part(both))
+        return _joined(found)
+
+    @cached_property
+    def _block_starts(self) -> list[int]:
+        return [block.virtual.start for block in self._blocks]
+
+    @cached_property
+    def _blocks(self) -> list[Mapped]:
+        """The members of vmemmap_list by address; none without the list, or where it is empty, as with radix."""
+        facts = self._facts
+        if "SYMBOL(vmemmap_list)" not in facts:
+            return []
+        member = self._word(facts.symbol("vmemmap_list"))
+        if not member:
+            return []
+        size_bytes = self._block_bytes()
+        at = [facts.offset(f"vmemmap_backing.{name}") for name in ("list", "phys", "virt_addr")]
+        blocks: dict[int, Mapped] = {}
+        seen: set[int] = set()
+        while member:
+            if member in seen or len(seen) == _MOST_BLOCKS:
+                raise TranslationError(member, "vmemmap_list is a loop, or longer than any")
+            seen.add(member)
+            member, physical, virtual = (self._word(member + offset) for offset in at)
+            if virtual % size_bytes or virtual + size_bytes > 1 << 64:
+                raise TranslationError(virtual, "vmemmap_list has a block that isn't at a multiple of its size")
+            blocks[virtual] = Mapped(Range.sized(virtual, size_bytes), physical)
+        return [blocks[virtual] for virtual in sorted(blocks)]
+
+    def _block_bytes(self) -> int:
+        facts = self._facts
+        (index,) = self._unpack("I", facts.symbol("mmu_vmemmap_psize"))
+        definition = facts.symbol("mmu_psize_defs") + index * facts.size("mmu_psize_def")
+        (shift,) = self._unpack("I", definition + facts.offset("mmu_psize_def.shift"))
+        if shift not in _BLOCK_SHIFTS:
+            raise TranslationError(definition, f"mmu_psize_defs has pages of 2^{shift} bytes for vmemmap")
+        return 1 << shift
+
+    def _word(self, virtual: int) -> int:
+        (word,) = self._unpack("Q", virtual)
+        return word
+
+    def _unpack(self, fields: str, virtual: int) -> tuple[int, ...]:
+        """Fields in the linear map."""
+        if virtual not in self.linear:
+            raise TranslationError(virtual, "it should be in the linear map")
+        layout = struct.Struct(STRUCT_ORDER[self._byte_order] + fields)
+        return layout.unpack(self._read(virtual - abi.PAGE_OFFSET, layout.size))
+
+
+class _Walk:
+    """One walk through the page tables, for all of ``wanted``."""
+
+    def __init__(self, read: ReadPhysical, index_bits: tuple[int, ...], page_size: int, wanted: Range) -> None:
+        self._read = read
+        self._index_bits = index_bits
+        below = [sum(index_bits[level + 1 :]) for level in range(len(index_bits))]
+        self._shifts = [bits + page_size.bit_length() - 1 for bits in below]
+        self._wanted = wanted
+        self._tables = self._pages = 0
+        self._leaves: list[tuple[Addresses, Addresses, Addresses]] = []
+        """First virtual address, last one, physical address."""
+
+    def mapped(self, root: int) -> list[Mapped]:
+        """What the tables from physical ``root`` on map, by address; neighbours in both memories are one."""
+        self._table(root, 0, self._wanted)
+        if not self._leaves:
+            return []
+        firsts, lasts, physical = (np.concatenate(column) for column in zip(*self._leaves, strict=True))
+        order = np.argsort(firsts)
+        firsts, lasts, physical = firsts[order], lasts[order], physical[order]
+        together = (lasts[:-1] + np.uint64(1) == firsts[1:]) & (
+            physical[1:] - physical[:-1] == firsts[1:] - firsts[:-1]
+        )
+        starts = np.concatenate([[0], np.flatnonzero(~together) + 1])
+        ends = np.concatenate([starts[1:], [len(firsts)]]) - 1
+        pieces = [
+            Mapped(Range(int(firsts[start]), int(lasts[end]) + 1), int(physical[start]))
+            for start, end in zip(starts, ends, strict=True)
+        ]
+        inside = ((piece, piece.virtual.intersection(self._wanted)) for piece in pieces)
+        return [piece.part(both) for piece, both in inside if both is not None]
+
+    def _table(self, table: int, level: int, wanted: Range) -> None:
+        self._tables += 1
+        if self._tables > _MOST_TABLES:
+            raise TranslationError(wanted.start, f"it takes more than {_MOST_TABLES} page tables")
+        shift = self._shifts[level]
+        first, last = wanted.start >> shift, wanted.end - 1 >> shift
+        index = first & (1 << self._index_bits[level]) - 1
+        count = min(last - first + 1, (1 << self._index_bits[level]) - index)
+        raw = self._read(table + index * abi.ENTRY_BYTES, count * abi.ENTRY_BYTES)
+        entries = np.frombuffer(raw, dtype=">u8").astype(np.uint64)
+        is_leaf = entries & np.uint64(abi.LEAF) != 0
+        if level == len(self._shifts) - 1:
+            is_leaf[:] = True
+        self._keep(np.flatnonzero(is_leaf & (entries & np.uint64(abi.PRESENT) != 0)), entries, first, shift)
+        for position in np.flatnonzero(~is_leaf & (entries != 0)).tolist():
+            here = Range.sized(first + position << shift, 1 << shift).intersection(wanted)
+            if here is not None:
+                self._table(int(entries[position]) & abi.POINTER_ADDRESS, level + 1, here)
+
+    def _keep(self, positions: npt.NDArray[np.intp], entries: Addresses, first: int, shift: int) -> None:
+        self._pages += len(positions)
+        if self._pages > _MOST_MAPPED_PAGES:
+            raise TranslationError(self._wanted.start, f"it takes more than {_MOST_MAPPED_PAGES} pages")
+        if not len(positions):
+            return
+        firsts = np.uint64(first) + positions.astype(np.uint64) << np.uint64(shift)
+        address = np.uint64(abi.LEAF_ADDRESS & -(1 << shift))
+        self._leaves.append((firsts, firsts + np.uint64((1 << shift) - 1), entries[positions] & address))
+
+
+def _joined(pieces: list[Mapped]) -> list[Mapped]:
+    """The same pieces, of which neighbours in both kinds of memory have become one."""
+    if not pieces:
+        return []
+    starts = [0]
+    starts += [
+        index + 1
+        for index, (one, two) in enumerate(pairwise(pieces))
+        if one.virtual.end != two.virtual.start or one.physical + one.virtual.size_bytes != two.physical
+    ]
+    return [
+        Mapped(Range(pieces[start].virtual.start, pieces[end - 1].virtual.end), pieces[start].physical)
+        for start, end in zip(starts, [*starts[1:], len(pieces)], strict=True)
+    ]

@@ -1,0 +1,159 @@
+"""VMCOREINFO: what the crashed kernel says about its own symbols, sizes and numbers.
+
+After the last step of "follow one crash" in docs/architecture.md. Linux writes it in kernel/vmcore_info.c and
+arch/powerpc/kexec/vmcore_info.c as lines of text; its meaning is in Documentation/admin-guide/kdump/vmcoreinfo.rst.
+
+    OSRELEASE=6.12.0           text
+    SYMBOL(prb)=c000000000aa   a virtual address, hexadecimal without 0x
+    OFFSET(page.flags)=0       of a member, in bytes, decimal; SIZE(page) and LENGTH(node_data), elements, alike
+    NUMBER(PG_lru)=5           decimal, signed, or hexadecimal with 0x
+
+Whoever needs a fact asks for it: a kernel is known by the facts that it states, never by its version.
+"""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from fadump.errors import FadumpError, FormatError
+from fadump.vmcore.core import Dump
+
+_LINE = re.compile(rb"^([^=\n]+)=([^\n]*)$", re.MULTILINE)
+_HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,16}")
+_NUMBER = re.compile(r"-?[0-9]{1,20}|0x[0-9a-fA-F]{1,16}")
+_MOST_BYTES = 1 << 20
+
+
+class MissingFactError(FadumpError, LookupError):
+    """VMCOREINFO doesn't have ``key``, or the dump has no VMCOREINFO."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"the dump's VMCOREINFO doesn't have {key}: the crashed kernel has not said it")
+
+
+class NoVmcoreinfoError(FadumpError, LookupError):
+    """A dump that doesn't say anything about its kernel."""
+
+    def __init__(self) -> None:
+        super().__init__("the dump has no VMCOREINFO: without it, nothing of the kernel can be found in memory")
+
+
+class Facts:
+    """The facts of one VMCOREINFO. ``"SYMBOL(prb)" in facts`` says whether a fact is there."""
+
+    def __init__(self, data: bytes) -> None:
+        """Read the lines of ``data``; of two lines with one key the later counts, as for makedumpfile.
+
+        :raises FormatError: it is larger than any VMCOREINFO.
+        """
+        if len(data) > _MOST_BYTES:
+            raise FormatError("VMCOREINFO too large", offset=0, expected=f"at most {_MOST_BYTES:#x}", found=len(data))
+        lines = list(_LINE.finditer(data.rstrip(b"\0")))
+        self._values = {_text(line[1]): _text(line[2]) for line in lines}
+        self._offsets = {_text(line[1]): line.start(2) for line in lines}
+
+    @classmethod
+    def of(cls, dump: Dump) -> "Facts":
+        """The facts of a dump.
+
+        :raises NoVmcoreinfoError: it has none.
+        :raises FormatError: as above.
+        """
+        if dump.vmcoreinfo is None:
+            raise NoVmcoreinfoError
+        return cls(dump.vmcoreinfo)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    @property
+    def values(self) -> Mapping[str, str]:
+        """All of them, as they stand there, by their whole keys."""
+        return MappingProxyType(self._values)
+
+    def text(self, key: str) -> str:
+        """The text of a line such as OSRELEASE.
+
+        :raises MissingFactError: there is no such line.
+        """
+        try:
+            return self._values[key]
+        except KeyError:
+            raise MissingFactError(key) from None
+
+    def symbol(self, name: str) -> int:
+        """A symbol's virtual address.
+
+        :raises MissingFactError: it isn't there.
+        :raises FormatError: it isn't a hexadecimal number of 64 bits; so for all below.
+        """
+        return self._number(f"SYMBOL({name})", _HEXADECIMAL, 16)
+
+    def offset(self, member: str) -> int:
+        """The offset of "struct.member" in bytes.
+
+        :raises MissingFactError: it isn't there.
+        """
+        return self._size(f"OFFSET({member})")
+
+    def size(self, name: str) -> int:
+        """The size of a type in bytes.
+
+        :raises MissingFactError: it isn't there.
+        """
+        return self._size(f"SIZE({name})")
+
+    def length(self, name: str) -> int:
+        """The number of elements of an array.
+
+        :raises MissingFactError: it isn't there.
+        """
+        return self._size(f"LENGTH({name})")
+
+    def number(self, name: str) -> int:
+        """A number, which may be negative.
+
+        :raises MissingFactError: it isn't there.
+        """
+        return self._number(f"NUMBER({name})", _NUMBER, 0)
+
+    def plain_number(self, key: str) -> int:
+        """The decimal number of a line without parentheses, such as PAGESIZE or CRASHTIME.
+
+        :raises MissingFactError: it isn't there.
+        """
+        return self._number(key, _NUMBER, 10)
+
+    def page_size(self) -> int:
+        """Bytes in a page, 4 KiB to 64 KiB.
+
+        :raises MissingFactError: it isn't there.
+        """
+        size_bytes = self.plain_number("PAGESIZE")
+        if size_bytes not in {1 << shift for shift in range(12, 17)}:
+            raise self._error("PAGESIZE", "a power of two from 0x1000 to 0x10000")
+        return size_bytes
+
+    def _size(self, key: str) -> int:
+        value = self._number(key, _NUMBER, 10)
+        if not 0 <= value < 1 << 32:
+            raise self._error(key, "a size")
+        return value
+
+    def _number(self, key: str, pattern: re.Pattern[str], base: int) -> int:
+        text = self.text(key)
+        if pattern.fullmatch(text) is None:
+            raise self._error(key, "a number")
+        try:
+            return int(text, base)
+        except ValueError:  # 0x in a decimal one, 007 in one of any base
+            raise self._error(key, "a number") from None
+
+    def _error(self, key: str, expected: str) -> FormatError:
+        found = self._values[key]
+        return FormatError(f"VMCOREINFO's {key}", offset=self._offsets[key], expected=expected, found=found)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")

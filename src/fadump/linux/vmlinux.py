@@ -1,0 +1,70 @@
+"""The symbols in a kernel's vmlinux, for kernels that don't say where theirs are.
+
+Specification: gABI, "Symbol Table", ELFCLASS64. Only .symtab and the build id are read. Linux's
+build id is in the note NT_GNU_BUILD_ID, and in VMCOREINFO as BUILD-ID.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from fadump.errors import FadumpError, FormatError
+from fadump.linux.elf import SHT_NOTE, SHT_SYMTAB, ElfFile
+from fadump.linux.symbols import Symbol, SymbolTable
+from fadump.linux.vmcoreinfo import Facts
+from fadump.vmcore.notes import STRUCT_ORDER, iter_notes
+
+_SYMBOL_BYTES = 0x18
+_SHN_UNDEF = 0
+_SYMBOL_KINDS = {0: "d", 1: "d", 2: "t"}
+"""STT_NOTYPE, STT_OBJECT, STT_FUNC; other symbols are no addresses."""
+_NT_GNU_BUILD_ID = 3
+
+
+class OtherKernelError(FadumpError, ValueError):
+    """A vmlinux of another kernel than the dump's."""
+
+
+def read_vmlinux(path: str | os.PathLike[str], facts: Facts) -> SymbolTable:
+    """The symbols of the vmlinux at ``path``, at the addresses where the crashed kernel had them.
+
+    :raises OtherKernelError: its build id isn't the one that the dump names.
+    :raises FormatError: it is no 64-bit ELF file, or has no symbols.
+    :raises OSError: it can't be read.
+    """
+    with Path(path).open("rb") as file:
+        elf = ElfFile(file)
+        build_id = facts.text("BUILD-ID") if "BUILD-ID" in facts else None
+        own = next(_build_ids(elf), None)
+        if build_id is not None and own is not None and own != build_id:
+            raise OtherKernelError(f"{path} is another kernel: the dump's build id is {build_id}, its own is {own}")
+        symbols = list(_symbols(elf))
+    if not symbols:
+        raise FormatError(f"{path} has no symbols: it is stripped", offset=0)
+    linked_at = next((symbol.address for symbol in symbols if symbol.name == "_stext"), None)
+    moved = facts.symbol("_stext") - linked_at if linked_at is not None and "SYMBOL(_stext)" in facts else 0
+    if moved:
+        symbols = [Symbol(symbol.name, symbol.address + moved, symbol.kind) for symbol in symbols]
+    return SymbolTable(symbols)
+
+
+def _symbols(elf: ElfFile) -> Iterator[Symbol]:
+    order = STRUCT_ORDER[elf.byte_order]
+    for section in elf.sections(SHT_SYMTAB):
+        names, raw = elf.linked(section), elf.data(section)
+        whole = memoryview(raw)[: len(raw) - len(raw) % _SYMBOL_BYTES]
+        for name, info, _other, index, address, _size in struct.iter_unpack(f"{order}IBBHQQ", whole):
+            kind = _SYMBOL_KINDS.get(info & 0xF)
+            if kind is None or index == _SHN_UNDEF or not 0 < name < len(names):
+                continue
+            end = names.find(b"\0", name)
+            text = names[name : end if end >= 0 else len(names)].decode("utf-8", "backslashreplace")
+            yield Symbol(text, address, kind.upper() if info >> 4 else kind)
+
+
+def _build_ids(elf: ElfFile) -> Iterator[str]:
+    for section in elf.sections(SHT_NOTE):
+        for note in iter_notes(elf.data(section), elf.byte_order, section.offset):
+            if note.name == "GNU" and note.type == _NT_GNU_BUILD_ID:
+                yield note.desc.hex()

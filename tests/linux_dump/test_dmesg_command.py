@@ -1,0 +1,59 @@
+import argparse
+import json
+
+import pytest
+
+from fadump.cli import dmesg
+from tests.linux_dump.crashed_kernel import MESSAGES, crashed_kernel
+
+LINES = (
+    "[    0.000000] Linux version 6.12.0-fake\n"
+    "[    0.900000] sysrq: Trigger a crash\n"
+    "[    0.901849] Kernel panic - not syncing: sysrq triggered crash\n"
+)
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    def run_command(data, *more):
+        path = tmp_path / "vmcore"
+        path.write_bytes(data)
+        parser = argparse.ArgumentParser()
+        dmesg.add_parser(parser.add_subparsers())
+        options = parser.parse_args(["dmesg", str(path), *more])
+        status = options.func(options)
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run_command
+
+
+def test_the_log_is_printed_as_dmesg_does(run):
+    assert run(crashed_kernel().core()) == (
+        0,
+        LINES,
+        "",
+    )
+
+
+def test_json_has_every_record(run):
+    status, out, _err = run(crashed_kernel().core(), "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert found["complete"] and found["missing"] == []
+    assert [record["text"].encode() for record in found["records"]] == [message.text for message in MESSAGES]
+    assert found["records"][2]["timestamp_ns"] == 901_849_198
+
+
+def test_a_dump_without_a_log_says_so(run):
+    status, out, err = run(crashed_kernel(with_log=False).core())
+    assert (status, out) == (1, "")
+    assert "doesn't have SYMBOL(prb)" in err
+
+
+def test_of_a_dump_cut_short_what_is_there_is_printed(run):
+    core = crashed_kernel().core()
+    status, out, err = run(core[: core.index(b"Linux version") + 4])
+    assert status == 1
+    assert out.count("(the dump doesn't have this message's text)") == 3
+    assert "cut short" in err and "the text of 3 messages" in err

@@ -1,0 +1,210 @@
+import argparse
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fadump.abi.linux import crash_info
+from fadump.abi.powernv.kernel_metadata import KernelMetadata
+from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion
+from fadump.abi.pseries import register_save_area
+from fadump.abi.pseries.dump_structure import DumpStatus, DumpStructure, Section, SectionError, SectionType
+from fadump.abi.registers import CpuRegisters
+from fadump.cli import show, show_structures
+from fadump.errors import FadumpError, FormatError
+from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_strings
+from fadump.memory.ranges import Range
+from tests.linux_dump.crashed_kernel import INNER, crashed_kernel
+from tests.vmcore.core_builder import PT_REGS, Load, build_core
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    def run_command(data, *more):
+        path = tmp_path / "file"
+        path.write_bytes(data)
+        parser = argparse.ArgumentParser()
+        show.add_parser(parser.add_subparsers())
+        options = parser.parse_args(["show", str(path), *more])
+        status = options.func(options)
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run_command
+
+
+def test_what_crashed_when_and_why(run):
+    status, out, err = run(crashed_kernel().core())
+    assert (status, err) == (0, "")
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert lines[:6] == [
+        "Kernel   Linux 6.12.0-fake, ppc64le",
+        "Crashed  2026-11-23 21:22:15 UTC, 0.902 s after boot",
+        "Panic    sysrq triggered crash",
+        "Cause    sysrq: Trigger a crash",
+        "Dump     elf, 1.0 MiB of 1.0 MiB of memory, pages of 64 KiB, radix MMU",
+        "CPUs     1 online, crashed on CPU 0",
+    ]
+    assert "CPU 0, which crashed" in lines
+    assert any(line.endswith("inner+0x4/0x1000") for line in lines)
+    assert any(line.endswith("outer+0x8/0x100") for line in lines)
+    assert any(line.split()[:2] == ["free", "0.1"] for line in lines)
+    assert any(line.split()[:2] == ["kernel", "0.9"] for line in lines)
+
+
+def test_the_same_as_json(run):
+    status, out, _err = run(crashed_kernel().core(), "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert (found["kind"], found["release"], found["mmu"], found["page_size"]) == (
+        "dump",
+        "6.12.0-fake",
+        "radix",
+        0x10000,
+    )
+    assert (found["panic"], found["crash_time"], found["uptime_ns"]) == ("sysrq triggered crash", 1795468935, 901849198)
+    (cpu,) = found["cpus"]
+    assert (cpu["number"], cpu["crashed"], cpu["registers"]["nip"]) == (0, True, INNER + 4)
+    assert [frame["symbol"] for frame in cpu["backtrace"]] == ["inner", "outer"]
+    assert found["pages"]["free"] == 1 and found["pages"]["cache"] == 1
+    assert found["memory"][0]["stored"] == 1 << 20
+
+
+def test_what_is_missing_is_named_and_the_rest_is_shown(run):
+    status, out, err = run(crashed_kernel(with_log=False, with_symbols=False).core())
+    assert status == 1
+    assert "symbols: the dump's VMCOREINFO doesn't have SYMBOL(kallsyms_num_syms)" in err
+    assert "log: the dump's VMCOREINFO doesn't have SYMBOL(prb)" in err
+    assert "A CPU of unknown number" in out and "radix MMU" in out
+
+
+def test_a_dump_without_vmcoreinfo_has_memory_only(run):
+    status, out, err = run(build_core([Load(0x1000, bytes(0x2000))]))
+    assert status == 1
+    assert "no VMCOREINFO" in err
+    assert "0x1000..0x3000" in out
+
+
+@pytest.mark.parametrize("part", [3, 10, 60, 99])
+def test_a_dump_cut_short_shows_what_is_there(run, part):
+    core = crashed_kernel().core()
+    status, out, err = run(core[: len(core) * part // 100])
+    assert status == 1
+    assert "cut short" in err
+    assert out.startswith("Kernel   Linux 6.12.0-fake")
+
+
+@given(st.data())
+def test_any_damage_is_shown_or_an_error(data):
+    core = bytearray(crashed_kernel().core())
+    for _ in range(data.draw(st.integers(1, 5))):
+        at = data.draw(st.integers(0, 0x2000) | st.integers(0, len(core) - 9))
+        core[at : at + 8] = data.draw(st.binary(min_size=8, max_size=8))
+    with contextlib.suppress(FadumpError):
+        summarize_bytes(bytes(core))
+
+
+def summarize_bytes(core):
+    from fadump.linux.summary import summarize
+    from fadump.linux.system import CrashedSystem
+    from tests.linux_dump.kernel_builder import open_bytes
+
+    with CrashedSystem(open_bytes(core)) as system:
+        assert summarize(system).format
+
+
+STRUCTURE = DumpStructure(
+    status=DumpStatus.PERFORMED | DumpStatus.TRIGGERED,
+    sections=(
+        Section(1, SectionType.REAL_MODE_REGION, SectionError(0), 0, 0x2000, 0x2000, 0x10000),
+        Section(1, 0x123, SectionError.INVALID_SOURCE, 0x5000, 0x2000, 0, 0x20000),
+    ),
+)
+
+
+def test_a_dump_memory_structure(run):
+    status, out, _err = run(STRUCTURE.encode())
+    assert status == 0
+    assert "real mode region: 0x2000 of 0x2000 bytes from 0x0 to 0x10000\n" in out
+    assert "type 0x123: 0x0 of 0x2000 bytes" in out and "INVALID_SOURCE" in out
+    found = json.loads(run(STRUCTURE.encode(), "--json")[1])
+    assert found["kind"] == "dump memory structure"
+    assert [section["destination"] for section in found["sections"]] == [0x10000, 0x20000]
+
+
+def test_a_register_save_area(run):
+    area = register_save_area.encode([CpuRegisters(3, {"NIA": 0x1234, "GPR01": 5})], 0x100)
+    _status, out, _err = run(area)
+    assert "CPU 3\n" in out and "NIA 0000000000001234" in out
+    assert json.loads(run(area, "--json")[1])["cpus"] == [{"number": 3, "registers": {"NIA": 0x1234, "GPR01": 5}}]
+
+
+@pytest.mark.parametrize("byte_order", ["little", "big"])
+def test_a_crash_info_header(run, byte_order):
+    words = [crash_info.OLD_MAGIC, 0, 2 if byte_order == "little" else 2 << 32, *range(100, 100 + len(PT_REGS))]
+    header = b"".join(word.to_bytes(8, byte_order) for word in words)
+    _status, out, _err = run(header)
+    assert "crashed on CPU 2" in out and "nip 0000000000000084" in out
+    assert json.loads(run(header, "--json")[1])["crashing_cpu"] == 2
+
+
+REGION = MpiplRegion(0x1000, 0x8000, 0x200)
+
+
+def test_mpipl_metadata(run):
+    metadata = MpiplMetadata(crashing_pir=0x28, cpu_data_version=1, cpu_data_bytes=0x800, regions=(REGION,)).encode()
+    _status, out, _err = run(metadata)
+    assert "crashing PIR 0x28" in out and "0x200 bytes from 0x1000 to 0x8000" in out
+    found = json.loads(run(metadata, "--json")[1])
+    assert (found["kind"], found["cpu_data_bytes"]) == ("MPIPL metadata", 0x800)
+    assert found["regions"] == [{"source": 0x1000, "destination": 0x8000, "size_bytes": 0x200}]
+
+
+def test_the_kernels_own_metadata(run):
+    metadata = KernelMetadata(registered_regions=1, crash_info=0x9000, regions=(REGION,)).encode()
+    _status, out, _err = run(metadata)
+    assert "1 of 1 regions registered" in out and "crash-info header at 0x9000" in out
+    found = json.loads(run(metadata, "--json")[1])
+    assert (found["kind"], found["crash_info"], len(found["regions"])) == ("kernel metadata", 0x9000, 1)
+
+
+def test_a_device_tree(run):
+    node = Node(
+        "rtas", {"ibm,os-term": encode_cells(0x201F), "empty": b"", "odd": b"\1\2\3", "long": bytes(100) + b"\1"}
+    )
+    root = Node("", {"compatible": encode_strings("ibm,pseries", "qemu")}, [node])
+    tree = DeviceTree(root, [Range(0x1000, 0x2000)]).encode()
+    _status, out, _err = run(tree)
+    assert out.splitlines() == [
+        "Flattened device tree",
+        "  reserved 0x1000..0x2000",
+        "/",
+        '  compatible = "ibm,pseries", "qemu"',
+        "  rtas",
+        "    ibm,os-term = <0000201f>",
+        "    empty",
+        "    odd = [01 02 03]",
+        "    long = 101 bytes",
+    ]
+    found = json.loads(run(tree, "--json")[1])
+    assert found["root"]["/rtas"]["ibm,os-term"] == "0000201f"
+
+
+def test_what_is_none_of_these_is_an_error(run):
+    with pytest.raises(FormatError, match="not a dump file"):
+        run(b"something else" * 100)
+
+
+@given(
+    st.sampled_from(
+        ["d00dfeed", "52454753415645 00", "4641444d50534947", "464e49504d444146", "0100000000000000", "01000000"]
+    ),
+    st.binary(max_size=200),
+)
+def test_the_start_of_a_structure_is_no_structure_yet(tmp_path_factory, magic, rest):
+    path = tmp_path_factory.getbasetemp() / "structure"
+    path.write_bytes(bytes.fromhex(magic) + rest)
+    with contextlib.suppress(FadumpError):
+        assert show_structures.read(path) is not None
