@@ -3,7 +3,11 @@
 Everything here is decided before anything is built or started.
 """
 
+import errno
+import itertools
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +23,7 @@ MIB = 1 << 20
 _LEAST_MEMORY = 1024 * MIB
 _MOST_MEMORY = 16384 * MIB
 _LEAST_POWERNV_MEMORY = 4096 * MIB
+_MOST_EMBEDDED_MEMORY = 64 << 40
 _MOST_POWERNV_CPUS = 4
 _MEMORY_STEP = 256 * MIB
 _MOST_CPUS = 8
@@ -26,11 +31,22 @@ _MOST_CYCLES = 1000
 _LEAST_CRASHKERNEL_MEMORY = 1280 * MIB
 """Linux caps ``crashkernel=`` to a quarter of RAM, and FADump on pseries needs 320 MiB."""
 _CRASHKERNEL = "crashkernel=512M"
+_DISK_SLACK_BYTES = 128 * MIB
+"""ELF headers and notes of /proc/vmcore, which is otherwise no larger than RAM; and OPAL's core at the disk's end."""
 _KEPT_BYTES = 512 * MIB
 """About what a small Linux has written by the time it crashes, which is kept for the capture boot."""
 
 NEWEST_QEMU = "newest"
 """Instead of a QEMU's name: the one that is fetched from a later Debian suite."""
+
+
+class WhichMachine(StrEnum):
+    """What a run runs on."""
+
+    QEMU = "qemu"
+    """Real Linux."""
+    EMBEDDED = "embedded"
+    """The model of Linux, in memory."""
 
 
 class WhoseFirmware(StrEnum):
@@ -49,6 +65,7 @@ class RunOptions:
     """
 
     out: Path
+    machine: WhichMachine = WhichMachine.QEMU
     platform: Platform = Platform.PSERIES
     memory_bytes: int = 2048 * MIB
     nodes: tuple[int, ...] = ()
@@ -73,6 +90,11 @@ class RunOptions:
         """All RAM of the guest, DIMMs too."""
         return self.memory_bytes + sum(dimm.size_bytes for dimm in self.dimms)
 
+    @property
+    def disk_bytes(self) -> int:
+        """How large the guest's disk is: its dump, and on powernv OPAL's core at the end."""
+        return self.all_memory_bytes + _DISK_SLACK_BYTES
+
 
 def check_options(options: RunOptions) -> None:
     """Refuse what can't work on any host.
@@ -87,6 +109,8 @@ def _refusals(options: RunOptions) -> Iterator[str]:
     yield from _memory_refusals(options)
     yield from _cpu_refusals(options)
     yield from _firmware_refusals(options)
+    if options.machine is WhichMachine.EMBEDDED:
+        yield from _embedded_refusals(options)
     if options.platform is Platform.POWERNV:
         yield from _powernv_refusals(options)
     if not 1 <= options.cycles <= _MOST_CYCLES:
@@ -102,8 +126,10 @@ def _memory_refusals(options: RunOptions) -> Iterator[str]:
     sizes += [size for dimm in options.dimms for size in (dimm.size_bytes, dimm.address)]
     if any(size % _MEMORY_STEP for size in sizes):
         yield "--memory, --node and --dimm take multiples of 256 MiB, the least that pseries can plug"
-    if not _LEAST_MEMORY <= options.all_memory_bytes <= _MOST_MEMORY:
-        yield f"--memory must be from 1 to 16 GiB, {options.all_memory_bytes / MIB:g} MiB is not"
+    embedded = options.machine is WhichMachine.EMBEDDED
+    most, from_to = (_MOST_EMBEDDED_MEMORY, "1 GiB to 64 TiB") if embedded else (_MOST_MEMORY, "1 to 16 GiB")
+    if not _LEAST_MEMORY <= options.all_memory_bytes <= most:
+        yield f"--memory must be from {from_to}, {options.all_memory_bytes / MIB:g} MiB is not"
     if options.nodes and sum(options.nodes) != options.memory_bytes:
         yield f"the --node sizes add up to {nodes}, --memory is {base}"
     for dimm in options.dimms:
@@ -127,6 +153,23 @@ def _cpu_refusals(options: RunOptions) -> Iterator[str]:
         yield f"--crash-cpu goes with --crash-by sysrq: {options.crash_by} stops all CPUs alike"
     if not 0 <= options.crash_cpu < options.cpus:
         yield f"--crash-cpu must be a CPU of the guest, 0 to {options.cpus - 1}, {options.crash_cpu} is not"
+
+
+def _embedded_refusals(options: RunOptions) -> Iterator[str]:
+    for name, value in (("--kernel", options.kernel), ("--initrd", options.initrd)):
+        if value is not None:
+            yield f"{name} goes with --machine qemu: the embedded machine runs the model of Linux only"
+    if options.qemu != DEFAULT_QEMU:
+        yield "--qemu goes with --machine qemu"
+    if options.firmware is WhoseFirmware.QEMU:
+        yield "--firmware qemu goes with --machine qemu"
+    if flaws := sorted(fault for fault in options.faults if isinstance(fault, Fault)):
+        yield f"--fault {flaws[0]} is about QEMU's boot firmware: it goes with --machine qemu"
+    if any(dimm.address + dimm.size_bytes > _MOST_EMBEDDED_MEMORY for dimm in options.dimms):
+        yield "--dimm must end below 64 TiB"
+    pieces = sorted((dimm.address, dimm.address + dimm.size_bytes) for dimm in options.dimms)
+    if any(higher[0] < lower[1] for lower, higher in itertools.pairwise(pieces)):
+        yield "--dimm is given twice for the same addresses"
 
 
 def _powernv_refusals(options: RunOptions) -> Iterator[str]:
@@ -159,8 +202,14 @@ def check_host(options: RunOptions) -> None:
     """The capture boot reads all of RAM, so all of it comes to be; a copy of what had been written is kept; and a
     dump is about as large.
 
+    On the embedded machine nothing comes to be that nobody has written to, and all that counts is whether a file can
+    be as large as the dump.
+
     :raises SetupError: the host has less memory or disk than that.
     """
+    if options.machine is WhichMachine.EMBEDDED:
+        _check_file_size(options)
+        return
     guest = f"a guest with {options.all_memory_bytes / MIB:.0f} MiB"
     meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     available_bytes = int(meminfo["MemAvailable"].split()[0]) * 1024
@@ -169,7 +218,7 @@ def check_host(options: RunOptions) -> None:
             f"{guest} needs about that and {_KEPT_BYTES / MIB:g} MiB more "
             f"of this machine, which has {available_bytes / MIB:.0f} MiB available: give less --memory"
         )
-    directory = next(path for path in (options.out, *options.out.absolute().parents) if path.is_dir())
+    directory = _directory(options)
     free_bytes = shutil.disk_usage(directory).free
     if free_bytes < options.all_memory_bytes:
         raise SetupError(
@@ -178,9 +227,29 @@ def check_host(options: RunOptions) -> None:
         )
 
 
+def _directory(options: RunOptions) -> Path:
+    return next(path for path in (options.out, *options.out.absolute().parents) if path.is_dir())
+
+
+def _check_file_size(options: RunOptions) -> None:
+    directory = _directory(options)
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            os.ftruncate(file.fileno(), options.disk_bytes)
+    except OSError as error:
+        if error.errno not in (errno.EFBIG, errno.EINVAL, errno.ENOSPC):
+            raise SetupError(f"can't write to {directory}: {error.strerror}") from error
+        raise SetupError(
+            f"the file system of {directory} can't hold a dump of {options.all_memory_bytes / MIB:.0f} MiB, even with "
+            "holes: name an --out on another one, such as tmpfs or xfs, or give less --memory"
+        ) from error
+
+
 def kernel_command_line(options: RunOptions) -> str:
     """What the machine needs, then what the user adds: of two, Linux takes the later."""
     words = ["console=hvc0", f"rdinit={INIT_PATH}", "panic=5", "fadump=on"]
+    if options.machine is WhichMachine.EMBEDDED:
+        words.remove(f"rdinit={INIT_PATH}")
     if options.platform is Platform.PSERIES and options.all_memory_bytes >= _LEAST_CRASHKERNEL_MEMORY:
         words.append(_CRASHKERNEL)
     return " ".join([*words, options.cmdline]).strip()

@@ -3,23 +3,34 @@
 The story of the crash itself is in :mod:`fadump.cycle`; this is what surrounds it.
 """
 
-from collections.abc import Sequence
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from fadump.cycle import CycleRequest, CycleResult, Observer, run_cycle
+from fadump.errors import SetupError
 from fadump.firmware.core import Firmware, PreservedDump
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware, WatchedFirmware
 from fadump.firmware.pseries.faults import FORCED_STATUSES, FirmwareFault
+from fadump.kernel.model import KernelConfig
+from fadump.kernel.traits import Platform as KernelPlatform
 from fadump.kit import initramfs, kernel, packages
 from fadump.kit.qemu import fetch_qemu
 from fadump.machine.core import Machine
-from fadump.machine.qemu.machine import QemuMachine
+from fadump.machine.embedded.config import EmbeddedConfig
+from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.qemu.process import DEFAULT_QEMU, Fault, Platform, QemuConfig
+from fadump.memory.ranges import Range
 from fadump.options import (
     NEWEST_QEMU,
     RunOptions,
+    WhichMachine,
     WhoseFirmware,
     check_host,
     check_options,
@@ -28,8 +39,9 @@ from fadump.options import (
 from fadump.output import OutputDirectory
 from fadump.verify import Verdict, Verifier
 
-_DISK_SLACK_BYTES = 128 << 20
-"""ELF headers and notes of /proc/vmcore, which is otherwise no larger than RAM; and OPAL's core at the disk's end."""
+MakeMachine = Callable[[int, BinaryIO], AbstractContextManager[Machine]]
+"""Makes a machine of its disk and its console's log."""
+_HASH_ONLY_CPU = "POWER8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,25 @@ def run(options: RunOptions, observer: Observer) -> RunResult:
     :raises MachineError: a cycle did not come to its end.
     """
     check_options(options)
+    vmlinux, make_machine = (
+        _prepare_embedded(options) if options.machine is WhichMachine.EMBEDDED else _prepare_qemu(options)
+    )
+    check_host(options)
+    with OutputDirectory(options.out, options.disk_bytes) as output:
+        try:
+            with make_machine(output.vmcore_fd, output.console_log) as machine:
+                cycles = _run_cycles(machine, options, output, output.watch(observer))
+        finally:  # a dump that was saved is kept, whatever failed after it
+            vmcore = output.publish_saved()
+        return RunResult(cycles, vmcore, vmlinux)
+
+
+def _prepare_qemu(options: RunOptions) -> tuple[Path | None, MakeMachine]:
+    """The kernel with debug information, if known, and the machine that runs it."""
+    try:
+        from fadump.machine.qemu.machine import QemuMachine  # noqa: PLC0415 - the other machine does without
+    except ModuleNotFoundError as error:
+        raise SetupError(f"--machine qemu needs the Python package {error.name}: install fadump[qemu]") from error
     qemu = _qemu(options)
     vmlinux, bootable = _kernel(options)
     config = QemuConfig(
@@ -84,14 +115,23 @@ def run(options: RunOptions, observer: Observer) -> RunResult:
         qemu=qemu,
         faults=frozenset(fault for fault in options.faults if isinstance(fault, Fault)),
     )
-    check_host(options)
-    with OutputDirectory(options.out, options.all_memory_bytes + _DISK_SLACK_BYTES) as output:
-        try:
-            with QemuMachine(config, output.vmcore_fd, output.console_log) as machine:
-                cycles = _run_cycles(machine, options, output, output.watch(observer))
-        finally:  # a dump that was saved is kept, whatever failed after it
-            vmcore = output.publish_saved()
-        return RunResult(cycles, vmcore, vmlinux)
+    return vmlinux, partial(QemuMachine, config)
+
+
+def _prepare_embedded(options: RunOptions) -> tuple[None, MakeMachine]:
+    ends = itertools.accumulate(options.nodes or (options.memory_bytes,))
+    nodes = [Range(start, end) for start, end in itertools.pairwise([0, *ends])]
+    config = EmbeddedConfig(
+        cmdline=kernel_command_line(options),
+        platform=KernelPlatform(options.platform),
+        memory=(*nodes, *(dimm.range for dimm in options.dimms)),
+        cpus=options.cpus,
+        smt=options.smt,
+        max_cpus=options.max_cpus,
+        radix=options.cpu_model != _HASH_ONLY_CPU,
+        kernel=KernelConfig(epoch_seconds=int(time.time())),
+    )
+    return None, partial(EmbeddedMachine, config)
 
 
 def _run_cycles(

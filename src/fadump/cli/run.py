@@ -13,14 +13,15 @@ from fadump.cycle import CrashBy
 from fadump.errors import FadumpError
 from fadump.firmware.pseries.faults import FIRMWARE_FAULT_TEXTS, FirmwareFault
 from fadump.machine.qemu.process import DEFAULT_QEMU, FAULT_TEXTS, Dimm, Fault, Platform
-from fadump.options import RunOptions, WhoseFirmware
+from fadump.options import RunOptions, WhichMachine, WhoseFirmware
 from fadump.run import JudgedCycle, RunResult, run
 from fadump.verify import Verdict
 
 _DEFAULT_MEMORY = {Platform.PSERIES: 2 << 30, Platform.POWERNV: 4 << 30}
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 FAULT_LIST = "list"
 _FAULTS: list[tuple[Fault | FirmwareFault, str]] = [*FAULT_TEXTS.items(), *FIRMWARE_FAULT_TEXTS.items()]
+_MEMORY_HELP = "guest memory, up to 16G, embedded 64T (default: 2G; powernv: 4G, its least)"
 _EXAMPLE = """example:
   fadump run --memory 4G --cpus 4 --out crash-1
       boots Linux, crashes it, and leaves crash-1/vmcore"""
@@ -36,13 +37,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--machine", choices=["qemu"], default="qemu", help="what to run on: qemu, real Linux (default)"
-    )
+        "--machine", choices=list(WhichMachine), type=WhichMachine, default=WhichMachine.QEMU, metavar="MACHINE",
+        help="what to run on: qemu, real Linux (default); embedded, the model of Linux, in a second",
+    )  # fmt: skip
     parser.add_argument(
         "--platform", choices=list(Platform), type=Platform, default=Platform.PSERIES, metavar="PLATFORM",
         help="pseries: RTAS (default); powernv: OPAL, MPIPL",
     )  # fmt: skip
-    parser.add_argument("--memory", type=_size, help="guest memory, up to 16G (default: 2G; powernv: 4G, its least)")
+    parser.add_argument("--memory", type=_size, help=_MEMORY_HELP)
     parser.add_argument(
         "--node", type=_size, action="append", default=[], metavar="SIZE", help="memory of a NUMA node, once for each"
     )
@@ -89,6 +91,7 @@ def _run(options: argparse.Namespace) -> int:
         result = run(
             RunOptions(
                 out=options.out,
+                machine=options.machine,
                 platform=options.platform,
                 memory_bytes=options.memory or sum(options.node) or _DEFAULT_MEMORY[options.platform],
                 nodes=tuple(options.node),
@@ -183,7 +186,7 @@ def _fault(text: str) -> str:
 
 def _size(text: str) -> int:
     """Bytes in "2G", "1536M" or "2147483648"."""
-    match = re.fullmatch(r"(\d{1,15})([KMG]?)i?B?", text, re.IGNORECASE)
+    match = re.fullmatch(r"(\d{1,15})([KMGT]?)i?B?", text, re.IGNORECASE)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as 2G or 1536M")
     return int(match[1]) * _UNITS[match[2].upper()]

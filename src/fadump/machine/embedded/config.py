@@ -1,6 +1,6 @@
 """What an embedded machine is made of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from fadump.kernel.model import KernelConfig
@@ -26,7 +26,7 @@ class EmbeddedConfig:
     max_cpus: int | None = None
     radix: bool = True
     seed: str = "0"
-    kernel: KernelConfig = KernelConfig()
+    kernel: KernelConfig = field(default_factory=KernelConfig)
 
     @cached_property
     def ram(self) -> RangeSet:

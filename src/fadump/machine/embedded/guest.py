@@ -84,20 +84,25 @@ class GuestSystem:
                     yield GuestReport("crashing", {"cpu": str(cpu)})
                     yield from _calls(kernel.trigger_crash(cpu, self._registers(cpu)))
                     return
-                case Crash(cpu=cpu):
-                    yield _failed("crash", f"CPU {cpu} can't be used: Invalid argument")
-                case Register() | Reregister():
-                    yield from self._set_registered(type(request).__name__.lower(), "1")
-                case Unregister():
-                    yield from self._set_registered("unregister", "0")
-                case Save():
-                    yield from self._save()
-                case SaveOpalCore():
-                    yield _failed("save_opalcore", "this boot has no /sys/firmware/opal/mpipl/core")
-                case Release():
-                    yield from self._release()
-                case RunScript():
-                    yield _failed("run", "this guest has no shell")
+            yield from self._serve(request)
+
+    def _serve(self, request: int | Request | SystemReset | None) -> Guest:
+        """What the kernel lives on after."""
+        match request:
+            case Crash(cpu=cpu):
+                yield _failed("crash", f"CPU {cpu} can't be used: Invalid argument")
+            case Register() | Reregister():
+                yield from self._set_registered(type(request).__name__.lower(), "1")
+            case Unregister():
+                yield from self._set_registered("unregister", "0")
+            case Save():
+                yield from self._save()
+            case SaveOpalCore():
+                yield _failed("save_opalcore", "this boot has no /sys/firmware/opal/mpipl/core")
+            case Release():
+                yield from self._release()
+            case RunScript():
+                yield _failed("run", "this guest has no shell")
 
     def _hello(self, tree: DeviceTree) -> GuestReport:
         kernel = self._kernel

@@ -159,7 +159,7 @@ class EmbeddedMachine:
     def _run(self) -> Event:
         while self._guest is not None:
             try:
-                step = self._guest.send(self._send)  # type: ignore[arg-type]
+                step = self._guest.send(self._send)
             except StopIteration:  # the kernel has rebooted
                 self.press_reset()
                 return self._pending.popleft()
@@ -205,7 +205,9 @@ class EmbeddedMachine:
         if self._config.platform is Platform.PSERIES:
             return ()
         cells = tree.root.cells("reserved-ranges")
-        pairs = [(cells[at] << 32 | cells[at + 1], cells[at + 2] << 32 | cells[at + 3]) for at in range(0, len(cells), 4)]
+        pairs = [
+            (cells[at] << 32 | cells[at + 1], cells[at + 2] << 32 | cells[at + 3]) for at in range(0, len(cells), 4)
+        ]
         return [FirmwareMemory(Range.sized(*pair), "reserved-ranges") for pair in pairs]
 
     def _read_cpus(self) -> list[CpuRegisters]:

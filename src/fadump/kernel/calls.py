@@ -1,0 +1,47 @@
+"""What the model kernel and its surroundings pass to each other while it runs.
+
+A kernel runs as a generator: it yields a :class:`Call` and is sent the firmware's status. Between two of them nothing
+else happens to the machine, so the power may be cut at any yield. In nature a call is a jump to RTAS or OPAL, see
+:mod:`fadump.abi.pseries.rtas` and :mod:`fadump.abi.powernv.opal`.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeVar
+
+from fadump.errors import FadumpError
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A firmware call. ``cpu`` is the platform's name of the CPU; ``answer_address`` is 0 where registers answer."""
+
+    cpu: int
+    token: int
+    args: tuple[int, ...]
+    returns: int = 1
+    answer_address: int = 0
+
+
+Steps = Generator[Call, int, _T]
+"""A part of a kernel's life: yields calls, is sent statuses, returns what it came to."""
+
+
+class Errno(IntEnum):
+    """What Linux's functions come to: 0, or a negative number."""
+
+    OK = 0
+    EPERM = -1
+    ENOENT = -2
+    EIO = -5
+    EEXIST = -17
+    ENODEV = -19
+    EINVAL = -22
+    ETIMEDOUT = -110
+
+
+class KernelPanicError(FadumpError):
+    """The model kernel can't go on; the sentence is what it prints."""

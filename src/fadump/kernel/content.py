@@ -1,0 +1,47 @@
+"""What the model kernel's memory is filled with: bytes from a seed, so that a dump has something to show.
+
+No step of its own in docs/architecture.md. In nature these are page cache, slab and processes; here they are pages at
+random places of whatever memory the kernel may use, other ones at each boot. The more of boot memory a capture kernel
+overwrites, the more of the dump must come from the firmware's copy.
+"""
+
+import random
+from collections.abc import Sequence
+
+from fadump.kernel.state import TEXT
+from fadump.memory.guest import GuestMemory
+from fadump.memory.ranges import Range, RangeSet
+
+_PAGES = 128
+_STEP_BYTES = 1 << 20
+
+
+def write_image(memory: GuestMemory, seed: str) -> None:
+    """The kernel's text and data."""
+    source = random.Random(f"{seed} image")  # noqa: S311 - content, no secret
+    for start in range(TEXT.start, TEXT.end, _STEP_BYTES):
+        memory.write(start, source.randbytes(min(_STEP_BYTES, TEXT.end - start)))
+
+
+def use_memory(memory: GuestMemory, usable: RangeSet, page_bytes: int, seed: str) -> None:
+    """Fill pages of ``usable``; each gets some bytes from its middle on, so that holes are seen on both sides."""
+    pieces = [piece for piece in usable if piece.size_bytes >= page_bytes]
+    if not pieces:
+        return
+    source = random.Random(f"{seed} pages")  # noqa: S311
+    for piece in source.choices(pieces, [piece.size_bytes for piece in pieces], k=_PAGES):
+        page = _page(source, piece, page_bytes)
+        if page is not None:
+            at = page + source.randrange(page_bytes // 2)
+            memory.write(at, source.randbytes(page_bytes // 4))
+
+
+def usable_memory(regions: Sequence[Range], end: int, taken: RangeSet) -> RangeSet:
+    """RAM below ``end`` that nobody has."""
+    below = RangeSet([Range(0, end)]) if end else RangeSet()
+    return (RangeSet(regions) & below) - taken
+
+
+def _page(source: random.Random, piece: Range, page_bytes: int) -> int | None:
+    first, last = -(-piece.start // page_bytes), piece.end // page_bytes
+    return source.randrange(first, last) * page_bytes if first < last else None

@@ -1,0 +1,72 @@
+"""The crash: the kernel saves what only it knows, and reports its end to the firmware.
+
+Step "crash" of docs/architecture.md. Linux arch/powerpc/kernel/fadump.c, crash_fadump(); panic() in kernel/panic.c with
+powerpc's notifiers (arch/powerpc/kernel/setup-common.c); system_reset_exception() in arch/powerpc/kernel/traps.c. The
+first CPU to come counts: one CPU crashes here, and no other comes in its way.
+
+None of these functions comes back if the firmware takes a dump, as the machine is reset. Where it takes none, the
+kernel ends in its panic timeout and reboots.
+"""
+
+from dataclasses import replace
+
+from fadump.abi.linux.crash_header import CrashHeader
+from fadump.kernel.calls import Steps
+from fadump.kernel.ops import FadumpOps
+from fadump.kernel.release import cleanup
+from fadump.kernel.state import PAGE_TABLES, UTS_NAMESPACE, VMCOREINFO_NOTE, FadumpState
+from fadump.kernel.traits import Platform
+from fadump.kernel.vmcore import Registers
+from fadump.kernel.vmcoreinfo import encode_note, encode_text
+
+_SYSTEM_RESET = 0x100
+_PANIC_TIMEOUT_SECONDS = 5
+_STEXT = 0
+
+
+def save_vmcoreinfo(state: FadumpState, *, crashed: bool) -> None:
+    """crash_save_vmcoreinfo(): the note, with the time of the crash once there is one."""
+    text = encode_text(
+        state.release,
+        state.traits.page_bytes,
+        radix=state.radix,
+        symbols={"init_uts_ns": UTS_NAMESPACE, "swapper_pg_dir": PAGE_TABLES.start, "_stext": _STEXT},
+        log=state.log.facts(),
+    )
+    if crashed:
+        text += f"CRASHTIME={state.epoch_seconds + state.log.uptime_ns // 1_000_000_000}\n".encode()
+    state.memory.write(VMCOREINFO_NOTE, encode_note(text))
+
+
+def panic(state: FadumpState, ops: FadumpOps, cpu: int, registers: Registers, reason: str) -> Steps[None]:
+    """panic(): the notifiers, then the reboot of the panic timeout."""
+    state.log.pr_emerg(f"Kernel panic - not syncing: {reason}")
+    yield from crash_fadump(state, ops, cpu, registers, reason)
+    if state.platform is Platform.PSERIES:  # pseries_panic(), whether or not there was a registration
+        yield from ops.trigger(cpu, reason)
+    state.log.pr_emerg(f"Rebooting in {_PANIC_TIMEOUT_SECONDS} seconds..")
+    state.log.delay(_PANIC_TIMEOUT_SECONDS * 1000)
+    yield from cleanup(state, ops)
+
+
+def system_reset(state: FadumpState, ops: FadumpOps, cpu: int, registers: Registers) -> Steps[None]:
+    """A system reset interrupt, which is an order to dump."""
+    at_interrupt = {**registers, "trap": _SYSTEM_RESET}
+    yield from crash_fadump(state, ops, cpu, at_interrupt, "System Reset")
+    state.log.pr_emerg("Oops: System Reset, sig: 6 [#1]")
+    yield from panic(state, ops, cpu, at_interrupt, "Unrecoverable System Reset")
+
+
+def crash_fadump(state: FadumpState, ops: FadumpOps, cpu: int, registers: Registers, reason: str) -> Steps[None]:
+    """Save the crashing CPU's registers and the CPUs that are online, and trigger the dump."""
+    if not state.registered or not state.header_address:
+        return
+    save_vmcoreinfo(state, crashed=True)
+    before = CrashHeader.decode(
+        state.memory.read(state.header_address, CrashHeader(cpu_mask_bytes=state.cpu_mask_bytes).size_bytes),
+        state.cpu_mask_bytes,
+    )
+    # With OPAL it is the platform's name of the CPU, see opal_fadump_trigger(); with RTAS both are the same.
+    header = replace(before, crashing_cpu=state.cpu_names[cpu], registers=registers, cpu_mask=state.cpu_mask)
+    state.memory.write(state.header_address, header.encode())
+    yield from ops.trigger(cpu, reason)

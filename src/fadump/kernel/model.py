@@ -1,0 +1,240 @@
+"""Linux's side of FADump as a generator of firmware calls: the first file to read in this package.
+
+Every kernel step of docs/architecture.md, in the order of a boot: early_init_devtree() in
+arch/powerpc/kernel/prom.c, then setup_fadump() in arch/powerpc/kernel/fadump.c, of Linux 6.12. Each step is a module:
+
+    reserve     :mod:`.register`, by :mod:`.reserve`        crash           :mod:`.crash`
+    register    :mod:`.register`                            capture boot    :mod:`.process`, :mod:`.vmcore`
+    release     :mod:`.release`                             RTAS, OPAL      :mod:`.rtas_fadump`, :mod:`.opal_fadump`
+
+The kernel has a log (:mod:`.printk`) and memory of its own (:mod:`.content`); user space is not in here.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fadump.abi.pseries import rtas
+from fadump.errors import AddressError, FormatError
+from fadump.kernel import crash, process, register, release
+from fadump.kernel.calls import Errno, KernelPanicError, Steps
+from fadump.kernel.cmdline import COMMAND_LINE_BYTES, parse_parameters
+from fadump.kernel.content import usable_memory, use_memory, write_image
+from fadump.kernel.memory_map import KERNEL
+from fadump.kernel.opal_fadump import OpalFadump
+from fadump.kernel.page_tables import write_page_tables
+from fadump.kernel.printk import Printk
+from fadump.kernel.reserve import mmu_in_use
+from fadump.kernel.rtas_fadump import RtasFadump
+from fadump.kernel.state import LOG, UTS_NAMESPACE, FadumpState
+from fadump.kernel.traits import LINUX_6_12, KernelTraits, Mmu, Platform
+from fadump.kernel.tree import system_of
+from fadump.kernel.vmcore import Registers, VmCore
+from fadump.kernel.vmcoreinfo import encode_uts
+from fadump.memory.devicetree import DeviceTree
+from fadump.memory.guest import GuestMemory
+from fadump.memory.ranges import Range, RangeSet
+
+RELEASE = "6.12.0-model"
+LEAST_MEMORY_BYTES = KERNEL.end
+
+
+@dataclass(frozen=True, slots=True)
+class KernelConfig:
+    """``seed`` decides what is in memory; ``epoch_seconds`` is the time of the boot, since 1970."""
+
+    traits: KernelTraits = LINUX_6_12
+    release: str = RELEASE
+    seed: str = "0"
+    epoch_seconds: int = 0
+
+
+class KernelModel:
+    """One boot of a kernel. Call :meth:`boot` first, and run what it gives to its end."""
+
+    def __init__(self, config: KernelConfig, console: Callable[[str], None]) -> None:
+        """``console`` gets what the kernel prints, line by line.
+
+        :raises ValueError: it is a kernel as before Linux 6.10, whose crash-info header is another one.
+        """
+        if config.traits.first_kernel_writes_elfcorehdr:
+            raise ValueError(
+                "kernels that write the ELF core header before the crash can be planned, not run: not modelled"
+            )
+        self._config = config
+        self._console = console
+        self.vmcore: VmCore | None = None
+        """/proc/vmcore, in a capture boot that has come to one."""
+        self.total_bytes = 0
+        """MemTotal."""
+        self._state: FadumpState
+        self._ops: RtasFadump | OpalFadump
+
+    def boot(self, tree: DeviceTree, memory: GuestMemory) -> Steps[None]:
+        """Start: reserve and register, or find a dump and prepare it.
+
+        :raises KernelPanicError: the kernel can't run on this machine.
+        """
+        self._start(tree, memory)
+        state, ops = self._state, self._ops
+        yield from ops.scan(tree)
+        if state.enabled and state.active:
+            process.reserve_crash_area(state)
+            self._append_bootargs()
+        elif state.enabled:
+            yield from register.reserve_memory(state, ops)
+        usable = self._usable()
+        self.total_bytes = usable.size_bytes
+        use_memory(memory, usable, state.traits.page_bytes, self._config.seed)
+        crash.save_vmcoreinfo(state, crashed=False)
+        if not state.enabled:
+            return
+        if state.active:
+            self.vmcore = yield from process.process(state, ops)
+            self.total_bytes -= state.buffers_bytes
+        elif state.area:
+            ops.init_mem_struct()
+            yield from register.register_fadump(state, ops)
+
+    def write_registered(self, text: str) -> Steps[Errno]:
+        """A write to /sys/kernel/fadump/registered."""
+        return (yield from register.registered_store(self._state, self._ops, text))
+
+    def write_release_mem(self, text: str) -> Steps[Errno]:
+        """A write to /sys/kernel/fadump/release_mem; released memory is used at once."""
+        errno, freed = yield from release.release_mem_store(self._state, self._ops, text)
+        if errno is Errno.OK:
+            self.vmcore = None
+            self.total_bytes += freed.size_bytes + self._state.buffers_bytes
+            self._state.buffers_bytes = 0
+            use_memory(self._state.memory, freed, self._state.traits.page_bytes, f"{self._config.seed} released")
+        return errno
+
+    def trigger_crash(self, cpu: int, registers: Registers) -> Steps[None]:
+        """Writing c to /proc/sysrq-trigger on a CPU that has these registers then. At its end the kernel reboots."""
+        self._state.log.pr_info("sysrq: Trigger a crash")
+        yield from crash.panic(self._state, self._ops, cpu, registers, "sysrq triggered crash")
+
+    def system_reset(self, cpu: int, registers: Registers) -> Steps[None]:
+        """A system reset interrupt. At its end the kernel reboots."""
+        yield from crash.system_reset(self._state, self._ops, cpu, registers)
+
+    @property
+    def enabled(self) -> bool:
+        """/sys/kernel/fadump/enabled."""
+        return self._state.enabled
+
+    @property
+    def registered(self) -> bool:
+        """/sys/kernel/fadump/registered."""
+        return self._state.registered
+
+    @property
+    def active(self) -> bool:
+        """Whether there is /sys/kernel/fadump/release_mem."""
+        return self._state.active
+
+    @property
+    def mem_reserved(self) -> int:
+        """/sys/kernel/fadump/mem_reserved, bytes."""
+        return self._state.area.size_bytes
+
+    @property
+    def cpu_count(self) -> int:
+        """CPUs that are online."""
+        return len(self._state.cpu_names)
+
+    @property
+    def page_bytes(self) -> int:
+        """The kernel's page size."""
+        return self._state.traits.page_bytes
+
+    @property
+    def release(self) -> str:
+        """``uname -r``."""
+        return self._config.release
+
+    @property
+    def last_lines(self) -> Sequence[str]:
+        """What the log last said about FADump."""
+        return tuple(self._state.log.last_lines)
+
+    def region_show(self) -> str:
+        """The debugfs file fadump_region; empty where FADump is not enabled."""
+        return self._ops.region_show() if self._state.enabled else ""
+
+    def _start(self, tree: DeviceTree, memory: GuestMemory) -> None:
+        if not memory.ram.contains(KERNEL):
+            raise KernelPanicError(f"there is no memory for the kernel in {KERNEL}")
+        try:
+            found = system_of(tree)
+        except FormatError as error:
+            raise KernelPanicError(str(error)) from error
+        write_image(memory, self._config.seed)
+        memory.write(UTS_NAMESPACE, encode_uts(self._config.release))
+        log = Printk(memory, LOG, self._console)
+        log.pr_info(f"Linux version {self._config.release} (fadump's model of Linux)")
+        log.pr_info(f"Kernel command line: {found.cmdline}")
+        system, traits = found.system, self._config.traits
+        parameters = parse_parameters(found.cmdline, traits)
+        radix = mmu_in_use(system, parameters) is Mmu.RADIX
+        write_page_tables(memory, system.memory.regions, traits.page_bytes, radix=radix)
+        names = _cpu_names(tree, system.platform)
+        if not 1 <= len(names) <= traits.nr_cpus:
+            raise KernelPanicError(f"there are {len(names)} CPUs, this kernel runs on 1 to {traits.nr_cpus}")
+        self._state = FadumpState(
+            system=system,
+            traits=traits,
+            memory=memory,
+            log=log,
+            cmdline=found.cmdline,
+            release=self._config.release,
+            cpu_names=names,
+            call_tokens=_tokens(tree),
+            epoch_seconds=self._config.epoch_seconds,
+            radix=radix,
+            enabled=parameters.fadump,
+        )
+        self._ops = RtasFadump(self._state) if system.platform is Platform.PSERIES else OpalFadump(self._state)
+
+    def _append_bootargs(self) -> None:
+        """fadump_append_bootargs(): the first kernel has left words for this one's command line."""
+        state = self._state
+        if state.parameter_area is None:
+            return
+        try:
+            words = state.memory.read(state.parameter_area, COMMAND_LINE_BYTES).partition(b"\0")[0].decode("latin-1")
+        except AddressError:
+            state.log.pr_warn("fadump: WARNING: Can't use additional parameters area!")
+            state.parameter_area = None
+            return
+        if len(state.cmdline) + len(words) >= COMMAND_LINE_BYTES - 1:
+            state.log.pr_warn("fadump: WARNING: Appending parameters exceeds cmdline size. Truncating!")
+        state.cmdline = f"{state.cmdline} {words}"[: COMMAND_LINE_BYTES - 1]
+        state.log.pr_info(f"fadump: Updated cmdline: {state.cmdline}")
+
+    def _usable(self) -> RangeSet:
+        """Memory that this boot may use for what it likes."""
+        state = self._state
+        memory = state.system.memory
+        taken = [KERNEL, state.area, *memory.firmware, *memory.reserved_later]
+        if state.parameter_area is not None:
+            taken.append(Range.sized(state.parameter_area, COMMAND_LINE_BYTES))
+        end = state.boot_memory_top if state.enabled and state.active else memory.end
+        return usable_memory(memory.regions, end, RangeSet(taken))
+
+
+def _tokens(tree: DeviceTree) -> dict[str, int]:
+    """What RTAS offers; ibm,extended-os-term is no call, its being there is what counts."""
+    node = tree.find("/rtas")
+    if node is None:
+        return {}
+    names = (rtas.CONFIGURE_KERNEL_DUMP, rtas.OS_TERM, rtas.EXTENDED_OS_TERM)
+    return {name: int.from_bytes(node.properties[name][:4], "big") for name in names if name in node.properties}
+
+
+def _cpu_names(tree: DeviceTree, platform: Platform) -> Sequence[int]:
+    """Logical numbers with RTAS, with OPAL the PIRs, of all threads."""
+    node = tree.find("/cpus")
+    cpus = [] if node is None else [each for each in node.children if "ibm,ppc-interrupt-server#s" in each.properties]
+    servers = sorted(server for cpu in cpus for server in cpu.cells("ibm,ppc-interrupt-server#s"))
+    return servers if platform is Platform.POWERNV else range(len(servers))

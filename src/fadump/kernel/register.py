@@ -1,0 +1,109 @@
+"""Registering: the crash-info header is prepared, then the firmware is asked to take a dump at a crash.
+
+Step "register" of docs/architecture.md. Linux arch/powerpc/kernel/fadump.c: fadump_reserve_mem(), register_fadump(),
+init_fadump_header(), and registered_store(), which user space writes to.
+"""
+
+from fadump.abi.linux.crash_header import CrashHeader
+from fadump.errors import AddressError
+from fadump.kernel.bootmem import boot_memory
+from fadump.kernel.calls import Errno, KernelPanicError, Steps
+from fadump.kernel.cmdline import COMMAND_LINE_BYTES, parse_parameters
+from fadump.kernel.ops import FadumpOps
+from fadump.kernel.reserve import Reservation, reserve
+from fadump.kernel.state import VMCOREINFO_NOTE, FadumpState
+from fadump.kernel.traits import MIB, Platform, Refusal
+from fadump.kernel.vmcoreinfo import note_area_bytes
+from fadump.memory.ranges import Range
+
+_P = "fadump: "
+
+
+def reserve_memory(state: FadumpState, ops: FadumpOps) -> Steps[None]:
+    """What a first kernel reserves, or that it does without; both are in the log."""
+    outcome = reserve(state.system, state.traits, state.cmdline)
+    if isinstance(outcome, Refusal):
+        state.enabled = False
+        _say_why_not(state, outcome)
+        return
+    _take(state, outcome)
+    if (yield from ops.setup_metadata()):
+        state.enabled = False
+        state.area = Range(0, 0)
+        return
+    ram_bytes = state.system.memory.ram_bytes
+    state.log.pr_info(
+        f"{_P}Reserved {outcome.area.size_bytes // MIB}MB of memory at {outcome.area.start:#016x} "
+        f"(System RAM: {ram_bytes // MIB}MB)"
+    )
+    if outcome.cma is not None:
+        state.log.pr_info(
+            f"{_P}Initialized 0x{outcome.cma.size_bytes:x} bytes cma area at {outcome.cma.start // MIB}MB from "
+            f"0x{outcome.area.size_bytes:x} bytes of memory reserved for firmware-assisted dump"
+        )
+    elif not parse_parameters(state.cmdline, state.traits).nocma:
+        state.log.pr_err(f"{_P}Failed to init cma area for firmware-assisted dump,{Errno.EINVAL}")
+    if outcome.parameter_area is not None:
+        state.memory.write(outcome.parameter_area.start, bytes(COMMAND_LINE_BYTES))
+    elif state.platform is Platform.PSERIES:
+        state.log.pr_warn(f"{_P}WARNING: Could not setup area to pass additional parameters!")
+
+
+def _say_why_not(state: FadumpState, refusal: Refusal) -> None:
+    """Linux's message, but for boot memory that is too small: there it has the sizes only."""
+    log, system = state.log, state.system
+    parameters = parse_parameters(state.cmdline, state.traits)
+    if not system.supported:
+        log.pr_info(f"{_P}Firmware-Assisted Dump is not supported on this hardware")
+    elif not isinstance(boot_memory(system.platform, system.memory, state.traits, state.cmdline, parameters), Refusal):
+        log.pr_err(f"{_P}Failed to find memory chunk for reservation!")
+    elif refusal.source.endswith("fadump_get_boot_mem_regions"):
+        log.pr_err(f"{_P}Too many holes in boot memory area to enable fadump")
+    else:
+        log.pr_err(f"{_P}Can't enable fadump: {refusal.sentence}")
+
+
+def _take(state: FadumpState, reservation: Reservation) -> None:
+    boot = reservation.boot_memory
+    state.area = reservation.area
+    state.regions = boot.regions
+    state.boot_memory_bytes, state.boot_memory_top = boot.size_bytes, boot.top
+    state.parameter_area = None if reservation.parameter_area is None else reservation.parameter_area.start
+
+
+def register_fadump(state: FadumpState, ops: FadumpOps) -> Steps[Errno]:
+    """Prepare the header and ask the firmware."""
+    if not state.area:
+        return Errno.ENODEV
+    init_header(state)
+    return (yield from ops.register())
+
+
+def init_header(state: FadumpState) -> None:
+    """Write what a capture kernel finds if the platform ends this one: no crashing CPU, all possible CPUs."""
+    header = CrashHeader(
+        vmcoreinfo_address=state.relocated(VMCOREINFO_NOTE),
+        vmcoreinfo_bytes=note_area_bytes(state.traits.page_bytes),
+        cpu_mask_bytes=state.cpu_mask_bytes,
+        cpu_mask=state.cpu_mask,
+    )
+    try:
+        state.memory.write(state.header_address, header.encode())
+    except AddressError as error:
+        raise KernelPanicError(f"BUG: Unable to handle kernel data access: {error}") from error
+
+
+def registered_store(state: FadumpState, ops: FadumpOps, text: str) -> Steps[Errno]:
+    """A write to /sys/kernel/fadump/registered."""
+    if not state.enabled or state.active:
+        return Errno.EPERM
+    match text.strip():
+        case "0":
+            if state.registered:
+                yield from ops.unregister()
+            return Errno.OK
+        case "1":
+            if state.registered:
+                yield from ops.unregister()
+            return (yield from register_fadump(state, ops))
+    return Errno.EINVAL

@@ -1,0 +1,64 @@
+"""Release: the firmware is told that its dump has been dealt with, and the memory is the kernel's again.
+
+Step "release" of docs/architecture.md. Linux arch/powerpc/kernel/fadump.c: fadump_cleanup(),
+fadump_invalidate_release_mem(), fadump_release_memory() and release_mem_store(), which user space writes to.
+
+As in Linux, the memory is given back even if the firmware has refused to invalidate the dump: fadump_cleanup() tells
+nobody. What is given back are whole pages, the first of each range rounded down.
+"""
+
+from collections.abc import Iterator
+
+from fadump.kernel.calls import Errno, Steps
+from fadump.kernel.ops import FadumpOps
+from fadump.kernel.state import FadumpState
+from fadump.kernel.traits import align_down
+from fadump.memory.ranges import Range, RangeSet
+
+_P = "fadump: "
+
+
+def cleanup(state: FadumpState, ops: FadumpOps) -> Steps[None]:
+    """fadump_cleanup(): invalidate an active dump, or else withdraw a registration; at a reboot too."""
+    if not state.system.supported:
+        return
+    if state.active:
+        yield from ops.invalidate()
+    elif state.registered:
+        yield from ops.unregister()
+    yield from ops.cleanup()
+
+
+def invalidate_release(state: FadumpState, ops: FadumpOps) -> Steps[RangeSet]:
+    """Give everything back; returns the memory that has become the kernel's."""
+    if not state.active:
+        return RangeSet()
+    yield from cleanup(state, ops)
+    freed = RangeSet(_freed(state))
+    for piece in freed:
+        state.log.pr_info(f"{_P}freeing reserved memory (0x{piece.start:x} - 0x{piece.end:x})")
+    if (yield from ops.setup_metadata()):
+        state.log.pr_warn(f"{_P}Failed to setup kernel metadata!")
+    ops.init_mem_struct()
+    return freed
+
+
+def release_mem_store(state: FadumpState, ops: FadumpOps, text: str) -> Steps[tuple[Errno, RangeSet]]:
+    """A write to /sys/kernel/fadump/release_mem."""
+    if not state.active:
+        return Errno.EPERM, RangeSet()
+    if text.strip() != "1":
+        return Errno.EINVAL, RangeSet()
+    return Errno.OK, (yield from invalidate_release(state, ops))
+
+
+def _freed(state: FadumpState) -> Iterator[Range]:
+    """fadump_release_memory(): all memory above boot memory but the firmware's and the reserved area."""
+    page_bytes = state.traits.page_bytes
+    memory = state.system.memory
+    if state.boot_memory_top >= memory.end:
+        return
+    above = RangeSet([Range(state.boot_memory_top, memory.end)])
+    for piece in above - (memory.firmware | RangeSet([state.area])):
+        pages = RangeSet([Range(align_down(piece.start, page_bytes), align_down(piece.end, page_bytes))])
+        yield from pages & RangeSet(memory.regions)

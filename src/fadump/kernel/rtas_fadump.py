@@ -1,0 +1,284 @@
+"""pseries: the kernel's side of ibm,configure-kernel-dump and ibm,os-term.
+
+Steps "register", "crash", "capture boot" and "release" of docs/architecture.md. Linux
+arch/powerpc/platforms/pseries/rtas-fadump.c; rtas_call() and rtas_os_term() in arch/powerpc/kernel/rtas.c.
+"""
+
+from collections.abc import Iterator
+
+from fadump.abi.linux.crash_header import CrashHeader
+from fadump.abi.pseries import register_save_area, rtas
+from fadump.abi.pseries.dump_structure import (
+    HEADER_BYTES,
+    MAX_SECTIONS,
+    REQUEST_COPY,
+    SECTION_BYTES,
+    DumpStructure,
+    Section,
+    SectionError,
+    SectionType,
+)
+from fadump.abi.pseries.rtas import DumpCommand, RtasArguments
+from fadump.errors import AddressError, FormatError
+from fadump.kernel.bootmem import Region
+from fadump.kernel.calls import Call, Errno, Steps
+from fadump.kernel.cmdline import COMMAND_LINE_BYTES
+from fadump.kernel.state import OS_TERM_TEXT, OS_TERM_TEXT_BYTES, RTAS_ARGUMENTS, WORK_BUFFER, FadumpState
+from fadump.kernel.vmcore import Registers
+from fadump.memory.devicetree import DeviceTree
+from fadump.memory.ranges import Range
+
+_P = "rtas fadump: "
+_MAX_WAIT_MS = 60_000
+_LARGEST_BYTES = HEADER_BYTES + MAX_SECTIONS * SECTION_BYTES
+_FIRMWARE_TYPES = (SectionType.CPU_STATE, SectionType.HPTE, SectionType.REAL_MODE_REGION)
+PT_REGS_NAMES = {
+    **{f"GPR{number:02}": f"gpr{number}" for number in range(32)},
+    "NIA": "nip",
+    "MSR": "msr",
+    "CTR": "ctr",
+    "LR": "link",
+    "XER": "xer",
+    "CR": "ccr",
+    "DAR": "dar",
+    "DSISR": "dsisr",
+}
+"""What the firmware calls the registers that come into a CPU's note: rtas_fadump_set_regval()."""
+
+
+class RtasFadump:
+    """See :class:`.ops.FadumpOps`."""
+
+    def __init__(self, state: FadumpState) -> None:
+        self._state = state
+        self._structure = DumpStructure()
+        self._active: DumpStructure | None = None
+
+    def scan(self, tree: DeviceTree) -> Steps[None]:
+        node = tree.find("/rtas")
+        if node is None or rtas.KERNEL_DUMP not in node.properties:
+            return
+        yield from ()
+        state = self._state
+        try:
+            active = DumpStructure.decode(node.properties[rtas.KERNEL_DUMP])
+        except FormatError as error:
+            state.log.pr_err(f"{_P}{error}")
+            return
+        self._active = active
+        state.log.pr_info(f"{_P}Firmware-assisted dump is active.")
+        state.active = True
+        regions = []
+        for section in active.sections:
+            match section.type:
+                case SectionType.CPU_STATE:
+                    state.area = Range.sized(section.destination, 0)
+                case SectionType.HPTE:
+                    pass
+                case SectionType.REAL_MODE_REGION:
+                    if not section.source:
+                        state.copy_address = section.destination
+                    regions.append(Region(section.source, section.requested_bytes))
+                case SectionType.PARAMETER_AREA:
+                    state.parameter_area = section.destination
+                case unknown:
+                    state.log.pr_warn(f"{_P}Section type {unknown} unsupported on this kernel. Ignoring!")
+        state.use_regions(regions)
+        state.area = Range.sized(state.area.start, state.area_bytes)
+        state.header_address = state.copy_address + state.boot_memory_bytes
+
+    def setup_metadata(self) -> Steps[Errno]:
+        yield from ()
+        return Errno.OK
+
+    def init_mem_struct(self) -> None:
+        state = self._state
+        state.copy_address = state.area.start + state.before_copy_bytes
+        self._structure = DumpStructure(sections=tuple(self._sections()))
+        state.header_address = state.copy_address + state.boot_memory_bytes
+        state.memory.write(WORK_BUFFER, self._structure.encode().ljust(_LARGEST_BYTES, b"\0"))
+
+    def _sections(self) -> Iterator[Section]:
+        state = self._state
+        at = state.area.start
+        for type_, size_bytes in (
+            (SectionType.CPU_STATE, state.system.cpu_state_bytes),
+            (SectionType.HPTE, state.system.hpte_bytes),
+        ):
+            yield _section(type_, 0, size_bytes, at)
+            at += size_bytes
+        at = state.copy_address
+        for region in state.regions:
+            yield _section(SectionType.REAL_MODE_REGION, region.start, region.size_bytes, at)
+            at += region.size_bytes
+        if state.parameter_area is not None:
+            yield _section(SectionType.PARAMETER_AREA, state.parameter_area, COMMAND_LINE_BYTES, state.parameter_area)
+
+    def register(self) -> Steps[Errno]:
+        state, log = self._state, self._state.log
+        status = yield from self._configure(DumpCommand.REGISTER, self._structure.size_bytes, "register")
+        match status:
+            case None:
+                return Errno.ETIMEDOUT
+            case 0:
+                log.pr_info(f"{_P}Registration is successful!")
+                state.registered = True
+                return Errno.OK
+            case -1:
+                log.pr_err(f"{_P}Failed to register. Hardware Error(-1).")
+            case -3:
+                if not any(region.contains(state.area) for region in state.system.memory.regions):
+                    log.pr_err(f"{_P}Can't have holes in reserved memory area.")
+                log.pr_err(f"{_P}Failed to register. Parameter Error(-3).")
+                return Errno.EINVAL
+            case -9:
+                log.pr_err(f"{_P}Already registered!")
+                state.registered = True
+                return Errno.EEXIST
+            case other:
+                log.pr_err(f"{_P}Failed to register. Unknown Error({other}).")
+        return Errno.EIO
+
+    def unregister(self) -> Steps[Errno]:
+        status = yield from self._configure(DumpCommand.UNREGISTER, _LARGEST_BYTES, "unregister")
+        if status is None:
+            return Errno.ETIMEDOUT
+        if status:
+            self._state.log.pr_err(f"{_P}Failed to un-register - unexpected error({status}).")
+            return Errno.EIO
+        self._state.registered = False
+        return Errno.OK
+
+    def invalidate(self) -> Steps[Errno]:
+        status = yield from self._configure(DumpCommand.INVALIDATE, _LARGEST_BYTES, "invalidate")
+        if status is None:
+            return Errno.ETIMEDOUT
+        if status:
+            self._state.log.pr_err(f"{_P}Failed to invalidate - unexpected error ({status}).")
+            return Errno.EIO
+        self._state.active = False
+        self._active = None
+        return Errno.OK
+
+    def cleanup(self) -> Steps[None]:
+        yield from ()
+
+    def process(self, header: CrashHeader) -> list[Registers] | None:
+        log = self._state.log
+        if self._active is None or not self._state.header_address:
+            return None
+        for index, section in enumerate(self._active.sections):
+            whole = not section.error_flags and section.copied_bytes == section.requested_bytes
+            what = f"type: {section.type} src addr: 0x{section.source:x} dest addr: 0x{section.destination:x}"
+            if section.type in _FIRMWARE_TYPES and not whole:
+                if section.error_flags:
+                    log.pr_err(f"{_P}Dump taken by platform is not valid ({index})")
+                if section.copied_bytes != section.requested_bytes:
+                    log.pr_err(f"{_P}Dump taken by platform is incomplete ({index})")
+                log.pr_warn(f"{_P}Region {what}")
+                return None
+            if section.type == SectionType.PARAMETER_AREA and not whole:
+                log.pr_warn(f"{_P}Failed to process additional parameters! Proceeding anyway..")
+                self._state.parameter_area = None
+            elif section.type not in (*_FIRMWARE_TYPES, SectionType.PARAMETER_AREA):
+                log.pr_warn(f"{_P}Unknown region found: {what}")
+        return self._cpus(header)
+
+    def _cpus(self, header: CrashHeader) -> list[Registers] | None:
+        """rtas_fadump_build_cpu_notes()."""
+        assert self._active is not None  # noqa: S101 - process() has seen to it
+        state = self._state
+        area = next((each for each in self._active.sections if each.type == SectionType.CPU_STATE), None)
+        try:
+            data = b"" if area is None else state.memory.read(area.destination, area.requested_bytes)
+        except AddressError:
+            data = b""
+        if not data.startswith(register_save_area.MAGIC):
+            state.log.pr_err(f"{_P}Unable to read register save area.")
+            return None
+        try:
+            cpus = register_save_area.decode(data)
+        except FormatError:
+            state.log.pr_err(f"{_P}Unable to read CPU state data")
+            return None
+        found: list[Registers] = []
+        for cpu in cpus:
+            if not header.cpu_mask >> min(cpu.cpu_id, state.traits.nr_cpus) & 1:
+                continue
+            if cpu.cpu_id == header.crashing_cpu:
+                found.append(header.registers or {})
+            else:
+                values = cpu.values.items()
+                found.append({PT_REGS_NAMES[name]: value for name, value in values if name in PT_REGS_NAMES})
+        return found
+
+    def trigger(self, cpu: int, message: str) -> Steps[None]:
+        """rtas_os_term()."""
+        state = self._state
+        token = state.call_tokens.get(rtas.OS_TERM)
+        if token is None or rtas.EXTENDED_OS_TERM not in state.call_tokens:
+            return
+        text = f"OS panic: {message}".encode()[: OS_TERM_TEXT_BYTES - 1]
+        state.memory.write(OS_TERM_TEXT, text.ljust(OS_TERM_TEXT_BYTES, b"\0"))
+        while True:
+            status = yield from self._call(state.cpu_names[cpu], token, OS_TERM_TEXT)
+            delay_ms = rtas.retry_delay_ms(status)
+            if not delay_ms:
+                break
+            state.log.delay(delay_ms)
+        if status:
+            state.log.pr_emerg(f"ibm,os-term call failed {status}")
+
+    def region_show(self) -> str:
+        state = self._state
+        lines = []
+        for section in (self._active or self._structure).sections:
+            end = section.destination + section.requested_bytes - 1
+            span = f"[{section.destination:#016x}-{end:#016x}]"
+            sizes = f"{section.requested_bytes:#x} bytes, Dumped: {section.copied_bytes:#x}\n"
+            copied = f"Src: {section.source:#016x}, Dest: {section.destination:#016x}, "
+            match section.type:
+                case SectionType.CPU_STATE:
+                    lines.append(f"CPU :{span} {sizes}")
+                case SectionType.HPTE:
+                    lines.append(f"HPTE:{span} {sizes}")
+                case SectionType.REAL_MODE_REGION:
+                    counts = f"Size: {section.requested_bytes:#x}, Dumped: {section.copied_bytes:#x} bytes\n"
+                    lines.append(f"DUMP: {copied}{counts}")
+                case SectionType.PARAMETER_AREA:
+                    words = state.memory.read(section.destination, COMMAND_LINE_BYTES).partition(b"\0")[0]
+                    lines.append(f"\n{span}: cmdline append: '{words.decode('latin-1')}'\n")
+                case other:
+                    lines.append(f"Unknown region type {other} : {copied}")
+        if self._active is not None:
+            lines.append(f"\nMemory above {state.boot_memory_top:#016x} is reserved for saving crash dump\n")
+        return "".join(lines)
+
+    def _configure(self, command: DumpCommand, size_bytes: int, name: str) -> Steps[int | None]:
+        """rtas_fadump_call(): the status, or None if the firmware was busy for a minute."""
+        state, waited_ms = self._state, 0
+        while True:
+            token = state.call_tokens[rtas.CONFIGURE_KERNEL_DUMP]
+            status = yield from self._call(state.cpu_names[0], token, command, WORK_BUFFER, size_bytes)
+            delay_ms = rtas.retry_delay_ms(status)
+            if not delay_ms:
+                return status
+            if waited_ms >= _MAX_WAIT_MS:
+                state.log.pr_err(f"{_P}Timed out waiting for firmware to complete fadump {name}")
+                return None
+            waited_ms += delay_ms
+            state.log.delay(delay_ms)
+
+    def _call(self, cpu: int, token: int, *args: int) -> Steps[int]:
+        """rtas_call(): the arguments are in memory, and so is the answer."""
+        block = RtasArguments(token, args, 1)
+        memory = self._state.memory
+        memory.write(RTAS_ARGUMENTS, block.encode())
+        answer_address = RTAS_ARGUMENTS + block.answer_offset
+        yield Call(cpu, token, args, 1, answer_address)
+        status, _outputs = rtas.decode_answer(memory.read(answer_address, 4))
+        return status
+
+
+def _section(type_: int, source: int, size_bytes: int, destination: int) -> Section:
+    return Section(REQUEST_COPY, type_, SectionError(0), source, size_bytes, 0, destination)

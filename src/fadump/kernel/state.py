@@ -1,0 +1,113 @@
+"""What the model kernel knows while it runs: Linux's ``struct fw_dump``, and where its own data lies.
+
+All steps of docs/architecture.md that are the kernel's. Linux arch/powerpc/include/asm/fadump-internal.h. The kernel's
+image is :data:`~fadump.kernel.memory_map.KERNEL`, and all that the model writes for itself lies in it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fadump.abi.linux import crash_header
+from fadump.abi.powernv import kernel_metadata
+from fadump.kernel.bootmem import Region
+from fadump.kernel.printk import Printk
+from fadump.kernel.reserve import System
+from fadump.kernel.traits import KernelTraits, Platform, align_up
+from fadump.memory.guest import GuestMemory
+from fadump.memory.ranges import Range
+
+TEXT = Range(0x10_0000, 0x20_0000)
+"""Text and data, as far as they matter to nobody here: bytes from a seed."""
+PAGE_TABLES = Range(0x60_0000, 0x150_0000)
+"""swapper_pg_dir, then the tables below it."""
+WORK_BUFFER = 0x170_0000
+"""struct rtas_fadump_mem_struct, rtas-fadump.c's ``fdm``."""
+RTAS_ARGUMENTS = 0x170_0400
+OS_TERM_TEXT = 0x170_0800
+TAG_VALUE = 0x170_1000
+UTS_NAMESPACE = 0x170_2000
+VMCOREINFO_NOTE = 0x180_0000
+LOG = 0x1A0_0000
+OS_TERM_TEXT_BYTES = 2048
+
+
+@dataclass(slots=True)
+class FadumpState:
+    """struct fw_dump, and what else the steps need to know.
+
+    ``area`` is the reserved dump area, ``copy_address`` where the copy of boot memory begins in it, ``header_address``
+    where the crash-info header is: 0 while there is none. ``cpu_names`` are the platform's names of all possible CPUs,
+    by logical number; all of them are online. ``call_tokens`` are RTAS's, by name.
+    """
+
+    system: System
+    traits: KernelTraits
+    memory: GuestMemory
+    log: Printk
+    cmdline: str
+    release: str
+    cpu_names: Sequence[int]
+    call_tokens: dict[str, int]
+    radix: bool
+    epoch_seconds: int = 0
+    enabled: bool = False
+    active: bool = False
+    registered: bool = False
+    area: Range = field(default_factory=lambda: Range(0, 0))
+    boot_memory_bytes: int = 0
+    boot_memory_top: int = 0
+    regions: tuple[Region, ...] = ()
+    copy_address: int = 0
+    header_address: int = 0
+    parameter_area: int | None = None
+    buffers_bytes: int = 0
+    """What the ELF core header and the CPUs' notes take until the dump is released."""
+
+    @property
+    def platform(self) -> Platform:
+        return self.system.platform
+
+    @property
+    def cpu_mask_bytes(self) -> int:
+        """sizeof(struct cpumask)."""
+        return align_up(self.traits.nr_cpus, 64) // 8
+
+    @property
+    def cpu_mask(self) -> int:
+        """cpu_possible_mask, and cpu_online_mask too."""
+        return (1 << len(self.cpu_names)) - 1
+
+    @property
+    def before_copy_bytes(self) -> int:
+        """What the firmware fills in front of the copy of boot memory, up to a page's end."""
+        if self.platform is Platform.POWERNV:
+            return 0
+        return align_up(self.system.cpu_state_bytes + self.system.hpte_bytes, self.traits.page_bytes)
+
+    @property
+    def metadata_bytes(self) -> int:
+        """opal_fadump_get_metadata_size()."""
+        if self.platform is Platform.PSERIES:
+            return 0
+        return align_up(kernel_metadata.SIZE_BYTES, self.traits.page_bytes)
+
+    @property
+    def area_bytes(self) -> int:
+        """get_fadump_area_size(): a capture kernel computes it once more, from its own device tree."""
+        header_bytes = crash_header.header_bytes(self.cpu_mask_bytes)
+        return self.before_copy_bytes + self.boot_memory_bytes + header_bytes + self.metadata_bytes
+
+    def relocated(self, address: int) -> int:
+        """fadump_relocate(): where the firmware puts what was in boot memory."""
+        destination = self.copy_address
+        for region in self.regions:
+            if region.start <= address < region.start + region.size_bytes:
+                return destination + address - region.start
+            destination += region.size_bytes
+        return address
+
+    def use_regions(self, regions: Sequence[Region]) -> None:
+        """Boot memory as a registration or a dump has it; sizes and holes are added up to its top."""
+        self.regions = tuple(regions)
+        self.boot_memory_bytes = sum(region.size_bytes for region in regions)
+        self.boot_memory_top = max((region.start + region.size_bytes for region in regions), default=0)

@@ -1,0 +1,152 @@
+"""The model kernel on its own: what it registers, what it leaves in memory, what it can't run on."""
+
+import pytest
+
+from fadump.abi.linux import crash_info
+from fadump.abi.linux.crash_header import CrashHeader
+from fadump.abi.powernv.kernel_metadata import KernelMetadata
+from fadump.abi.pseries.dump_structure import DumpStructure
+from fadump.kernel.calls import KernelPanicError
+from fadump.kernel.model import KernelConfig, KernelModel
+from fadump.kernel.reserve import Part, reserve
+from fadump.kernel.state import VMCOREINFO_NOTE, WORK_BUFFER
+from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, KernelTraits, Platform
+from fadump.kernel.tree import system_of
+from fadump.memory.devicetree import encode_cells
+from fadump.memory.ranges import Range
+from fadump.vmcore.notes import decode_vmcoreinfo, iter_notes
+from tests.kernel.running import GIB, described_tree, guest_memory, run
+
+PIECES = (Range(0, 4 * GIB),)
+TRAITS = [LINUX_6_12, KernelTraits(page_bytes=4096, nr_cpus=2048)]
+
+
+def booted(memory, tree, config=None, status=0):
+    kernel = KernelModel(config or KernelConfig(), lambda _line: None)
+    calls, _result = run(kernel.boot(tree, memory), memory, status)
+    return kernel, calls
+
+
+@pytest.mark.parametrize("traits", TRAITS, ids=["64K", "4K"])
+@pytest.mark.parametrize("cmdline", ["fadump=on", "fadump=nocma crashkernel=1G", "fadump=on disable_radix"])
+def test_rtas_is_asked_for_what_was_reserved(traits, cmdline):
+    tree = described_tree(cmdline=cmdline)
+    reservation = reserve(system_of(tree).system, traits, cmdline)
+    with guest_memory(*PIECES) as memory:
+        kernel, (call,) = booted(memory, tree, KernelConfig(traits))
+        structure = DumpStructure.decode(memory.read(WORK_BUFFER, 512))
+    assert [(each.source, each.requested_bytes, each.destination) for each in structure.sections] == [
+        (each.source or 0, each.size_bytes, each.destination) for each in reservation.registered(Platform.PSERIES)
+    ]
+    assert call.args == (1, WORK_BUFFER, structure.size_bytes)
+    assert kernel.registered and kernel.mem_reserved == reservation.area.size_bytes
+
+
+@pytest.mark.parametrize("cmdline", ["fadump=on", "fadump=on crashkernel=1G"])
+def test_opal_is_asked_for_what_was_reserved(cmdline):
+    tree = described_tree(Platform.POWERNV, cmdline)
+    reservation = reserve(system_of(tree).system, LINUX_6_12, cmdline)
+    with guest_memory(*PIECES) as memory:
+        kernel, calls = booted(memory, tree)
+        metadata = KernelMetadata.decode(memory.read(calls[0].args[1], 0x1000))
+    assert calls[0].args[1] == reservation.first(Part.METADATA).destination
+    assert [call.args[1:] for call in calls[2:]] == [
+        (each.source, each.destination, each.size_bytes) for each in reservation.registered(Platform.POWERNV)
+    ]
+    assert (metadata.registered_regions, kernel.registered) == (len(metadata.regions), True)
+    assert metadata.crash_info == reservation.first(Part.CRASH_INFO_HEADER).destination
+
+
+@pytest.mark.parametrize("traits", TRAITS, ids=["64K", "4K"])
+def test_registering_leaves_a_header_that_knows_no_crashing_cpu(traits):
+    tree = described_tree(cpus=4)
+    reservation = reserve(system_of(tree).system, traits, "fadump=on")
+    with guest_memory(*PIECES) as memory:
+        booted(memory, tree, KernelConfig(traits))
+        at = reservation.first(Part.CRASH_INFO_HEADER).destination
+        header = CrashHeader.decode(memory.read(at, traits.header_bytes), traits.nr_cpus // 8)
+        assert crash_info.decode(memory.read(at, crash_info.HEADER_BYTES)).crashing_cpu is None
+    assert (header.size_bytes, header.cpu_mask, header.crashing_cpu) == (traits.header_bytes, 15, 0xFFFF_FFFF)
+    assert header.vmcoreinfo_address == reservation.relocated(VMCOREINFO_NOTE)
+    assert header.vmcoreinfo_bytes == traits.page_bytes + 36
+
+
+def test_vmcoreinfo_says_whose_memory_it_is():
+    with guest_memory(*PIECES) as memory:
+        booted(memory, described_tree(), KernelConfig(release="6.12.7-test"))
+        (note,) = iter_notes(memory.read(VMCOREINFO_NOTE, 0x10000), "little")
+    facts = decode_vmcoreinfo(note.desc).values
+    assert (note.name, facts["OSRELEASE"], facts["PAGESIZE"]) == ("VMCOREINFO", "6.12.7-test", "65536")
+    assert "CRASHTIME" not in facts
+
+
+def test_the_same_seed_gives_the_same_memory_and_another_one_other():
+    def content(seed):
+        with guest_memory(*PIECES) as memory:
+            booted(memory, described_tree(), KernelConfig(seed=seed))
+            data = memory.populated(PIECES[0])
+            return data, [hash(memory.read(piece.start, piece.size_bytes)) for piece in data]
+
+    assert content("1") == content("1") != content("2")
+
+
+def test_what_firmware_has_reserved_is_not_touched():
+    with guest_memory(*PIECES) as memory:
+        tree = described_tree(Platform.POWERNV)
+        booted(memory, tree)
+        for piece in system_of(tree).system.memory.firmware:
+            assert not memory.populated(piece)
+
+
+@pytest.mark.parametrize(("cmdline", "said"), [
+    ("fadump=on crashkernel=64M", "fadump: Can't enable fadump: 64 MiB of boot memory is less than 320 MiB"),
+    ("fadump=on mem=400M", "fadump: Failed to find memory chunk for reservation!"),
+])  # fmt: skip
+def test_a_kernel_that_finds_no_room_does_without(cmdline, said):
+    lines = []
+    with guest_memory(*PIECES) as memory:
+        kernel = KernelModel(KernelConfig(), lines.append)
+        calls, _result = run(kernel.boot(described_tree(cmdline=cmdline), memory), memory)
+    assert not (kernel.enabled or kernel.registered or calls)
+    assert said in "".join(lines)
+
+
+def test_a_machine_without_fadump_is_told_apart():
+    lines = []
+    tree = described_tree()
+    del tree.find("/rtas").properties["ibm,configure-kernel-dump"]
+    with guest_memory(*PIECES) as memory:
+        kernel = KernelModel(KernelConfig(), lines.append)
+        run(kernel.boot(tree, memory), memory)
+    assert not kernel.enabled
+    assert "fadump: Firmware-Assisted Dump is not supported on this hardware" in "".join(lines)
+
+
+def test_a_kernel_before_6_10_is_not_modelled():
+    with pytest.raises(ValueError, match="not modelled"):
+        KernelModel(KernelConfig(LINUX_6_1), print)
+
+
+def no_memory_node(tree):
+    tree.root.children = [node for node in tree.root.children if not node.name.startswith("memory")]
+
+
+def no_cpus(tree):
+    tree.find("/cpus").children.clear()
+
+
+def too_many_cpus(tree):
+    tree.find("/cpus").children[0].properties["ibm,ppc-interrupt-server#s"] = encode_cells(*range(65))
+
+
+@pytest.mark.parametrize("spoil", [no_memory_node, no_cpus, too_many_cpus])
+def test_what_a_kernel_cannot_run_on_is_a_panic(spoil):
+    tree = described_tree()
+    spoil(tree)
+    with guest_memory(*PIECES) as memory, pytest.raises(KernelPanicError):
+        booted(memory, tree)
+
+
+def test_a_machine_without_memory_for_the_kernel_is_a_panic():
+    with guest_memory(Range(0, 1 << 20)) as memory, pytest.raises(KernelPanicError, match="no memory for the kernel"):
+        booted(memory, described_tree())

@@ -1,0 +1,82 @@
+"""What a capture kernel gives back, and the registers that a crash leaves: on the embedded machine, step by step."""
+
+import pytest
+
+from fadump.abi.linux.crash_header import CrashHeader
+from fadump.abi.linux.pt_regs import REGISTER_NAMES
+from fadump.kernel.rtas_fadump import PT_REGS_NAMES
+from fadump.kernel.traits import Platform
+from fadump.machine.core import Crash, Release
+from fadump.memory.devicetree import DeviceTree
+from fadump.memory.ranges import Range, RangeSet
+from tests.machine.embedded.bench import ALL, bench
+
+PAGE = 0x10000
+GIB = 1 << 30
+
+
+def freed(log):
+    """What the kernel says that it frees."""
+    lines = [line.partition("freeing reserved memory (")[2].rstrip(")") for line in log.splitlines()]
+    return RangeSet(Range(*(int(address, 16) for address in line.split(" - "))) for line in lines if line)
+
+
+def reserved_ranges(tree: DeviceTree):
+    cells = tree.root.cells("reserved-ranges")
+    numbers = [high << 32 | low for high, low in zip(cells[::2], cells[1::2], strict=True)]
+    return RangeSet(Range.sized(start, size) for start, size in zip(numbers[::2], numbers[1::2], strict=True))
+
+
+@pytest.mark.parametrize("platform", ALL)
+@pytest.mark.parametrize("end", [4 * GIB, 5 * GIB])
+def test_all_but_boot_memory_the_area_and_the_firmwares_memory_is_given_back(platform, end):
+    trees = []
+    with bench(platform, memory=(Range(0, end),)) as guest:
+        guest.on_tree = trees.append
+        registered = guest.to_registered()
+        guest.machine.ask(Crash(0))
+        guest.until("crashing")
+        guest.until("hello")
+        (boot_memory,) = guest.dump.boot_memory
+        copies = [
+            region.destination for region in guest.dump.regions if region.name in ("CPU state", "copy of boot memory")
+        ]
+        area = Range.sized(min(copies), registered.number("mem_reserved"))
+        released = guest.ask(Release(), "released").number("bytes")
+        expected = RangeSet([Range(boot_memory.end, end)]) - RangeSet([area]) - reserved_ranges(trees[-1])
+        pages = RangeSet(Range(piece.start & -PAGE, piece.end & -PAGE) for piece in expected)
+        assert freed(guest.log) == pages
+        buffers = 2 * PAGE  # of the ELF core header and of the notes
+        assert released == pages.size_bytes + buffers
+
+
+def test_a_hole_is_not_given_back():
+    with bench(memory=(Range(0, GIB), Range(3 * GIB, 4 * GIB))) as guest:
+        guest.to_capture()
+        guest.ask(Release(), "released")
+        assert not freed(guest.log).overlaps(Range(GIB, 3 * GIB))
+
+
+@pytest.mark.parametrize("platform", ALL)
+@pytest.mark.parametrize("nmi", [False, True])
+def test_the_header_has_the_crashing_cpus_registers(platform, nmi):
+    seen = []
+
+    def look(guest, trigger):
+        seen.append((trigger.crashing_cpu, guest.machine.cpus()))
+
+    with bench(platform, cpus=4, smt=2) as guest:
+        guest.on_crash = look
+        if nmi:
+            guest.to_registered()
+            guest.machine.inject_nmi()
+            guest.until("hello")
+        else:
+            guest.to_capture(cpu=3)
+        header = CrashHeader.decode(guest.machine.memory.read(guest.dump.crash_info, 0x400), 8)
+    ((crashed, cpus),) = seen
+    assert header.crashing_cpu == crashed and header.cpu_mask == 15
+    assert nmi or crashed == (3 if platform is Platform.PSERIES else 5)
+    (cpu,) = (cpu for cpu in cpus if cpu.cpu_id == crashed)
+    expected = {PT_REGS_NAMES[name]: value for name, value in cpu.values.items() if name in PT_REGS_NAMES}
+    assert header.registers == dict.fromkeys(REGISTER_NAMES, 0) | expected | {"trap": 0x100 if nmi else 0}

@@ -1,0 +1,84 @@
+"""The power is cut between any two steps: nothing of ours breaks, and a later boot works."""
+
+import os
+
+import pytest
+
+from fadump.firmware.core import State
+from fadump.machine.core import Crash, Register, Release, Reregister, Save, SaveOpalCore, Unregister
+from fadump.memory.ranges import Range
+from tests.machine.embedded.bench import ALL, RebootedError, bench
+
+GIB = 1 << 30
+MOST_EVENTS = 40
+
+
+def whole_cycle(guest):
+    if guest.to_capture().fields["mode"] != "capture":  # the cut has come before the crash
+        raise RebootedError
+    guest.to_production()
+
+
+@pytest.mark.parametrize("platform", ALL)
+def test_at_every_event_of_a_cycle(platform):
+    cut_at, finished = 0, False
+    while not finished:
+        cut_at += 1
+        assert cut_at < MOST_EVENTS
+        with bench(platform) as guest:
+            guest.cut_at = cut_at
+            try:
+                whole_cycle(guest)
+                finished = guest.events < cut_at
+            except RebootedError:
+                pass
+            assert finished or guest.resets == 1
+            settle(guest)
+    assert cut_at >= 15, "a cycle has more events than that"
+
+
+def settle(guest):
+    """Whatever has happened: the guest can be brought to a registration, and through a crash, from here."""
+    guest.cut_at = None
+    guest.machine.press_reset()
+    hello = guest.until("hello")
+    if guest.firmware.state is State.ACTIVE:
+        assert hello.fields["mode"] == "capture"
+        guest.to_production()
+    assert guest.ask(Register(), "registered").step == "registered"
+    guest.ask(Crash(0), "crashing")
+    assert guest.until("hello").fields["mode"] == "capture"
+    guest.to_production()
+    assert guest.firmware.state is State.REGISTERED
+
+
+def test_a_power_cut_in_a_capture_boot_keeps_the_dump_to_the_last_byte():
+    with bench() as guest:
+        guest.to_capture()
+        guest.ask(Save(), "saved")
+        before = saved(guest)
+        guest.machine.press_reset()
+        assert guest.until("hello").fields["mode"] == "capture"
+        guest.ask(Save(), "saved")
+        assert saved(guest) == before
+
+
+def saved(guest):
+    return os.pread(guest.disk_fd, GIB, 0)
+
+
+def test_what_a_guest_without_a_dump_is_asked_in_vain():
+    with bench() as guest:
+        guest.to_registered()
+        for request, word in ((Save(), "save"), (Release(), "release"), (SaveOpalCore(), "save_opalcore")):
+            assert guest.ask(request, "nothing").fields["step"] == word
+        assert guest.ask(Crash(7), "nothing").fields["reason"] == "CPU 7 can't be used: Invalid argument"
+        assert guest.ask(Unregister(), "unregistered").step == "unregistered"
+        assert guest.ask(Reregister(), "registered").step == "registered"
+
+
+def test_a_disk_that_is_too_small_is_told():
+    with bench(memory=(Range(0, GIB),)) as guest:
+        guest.to_capture()
+        os.ftruncate(guest.disk_fd, 1 << 20)
+        assert "the disk only 1048576" in guest.ask(Save(), "saved").fields["reason"]

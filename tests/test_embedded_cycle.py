@@ -1,0 +1,179 @@
+"""The whole cycle on the embedded machine: the same cycle, firmware and proof as on the QEMU machine."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fadump.cli import main
+from fadump.cycle import CrashBy, CycleRequest, Milestone, run_cycle
+from fadump.errors import SetupError
+from fadump.kernel.traits import Platform
+from fadump.linux.system import open_system
+from fadump.machine.embedded.machine import EmbeddedMachine
+from fadump.machine.qemu.process import Dimm, Fault
+from fadump.machine.qemu.process import Platform as QemuPlatform
+from fadump.memory.ranges import Range
+from fadump.options import MIB, RunOptions, WhichMachine, WhoseFirmware, check_host, check_options
+from fadump.verify import Verifier
+from fadump.vmcore.elfcore import ElfCore
+from tests.machine.embedded.bench import ALL, LEAST, config_of, disk, firmware_of
+
+GIB = 1 << 30
+HOLE = (Range(0, 1 * GIB), Range(3 * GIB, 4 * GIB))
+
+
+class Silent:
+    def milestone(self, milestone, at_seconds): ...
+    def firmware_call(self, call, outcome, at_seconds): ...
+    def terminated(self, trigger, at_seconds): ...
+    def preserved(self, dump, at_seconds): ...
+    def report(self, report): ...
+
+
+def reserved_for_firmware():
+    return "reserved for firmware in the crashed kernel's device tree (reserved-ranges)"
+
+
+def cycles(config, *requests):
+    """Each cycle's result and the verdict about its dump; and the disk as the last one has left it."""
+    firmware = firmware_of(config.platform)
+    room_bytes = sum(piece.size_bytes for piece in config.memory) + 128 * MIB
+    with disk(room_bytes) as fd, EmbeddedMachine(config, fd, io.BytesIO()) as machine, Verifier() as verifier:
+        before, done = None, []
+        for request in requests:
+            before = run_cycle(machine, firmware, request, Silent(), verifier, before)
+            vmcore = Path(f"/proc/self/fd/{fd}")
+            done.append((before, verifier.judge(vmcore, before.dump)))
+        with ElfCore(os.dup(fd)) as core:
+            yield from done
+            yield core
+
+
+@pytest.mark.parametrize("platform", ALL)
+@pytest.mark.parametrize("crash_by", CrashBy)
+def test_a_cycle_comes_to_its_end_and_no_byte_differs(platform, crash_by):
+    result, verdict = next(cycles(config_of(platform, cpus=4, smt=2), CycleRequest(crash_by)))
+    assert [milestone for milestone, _at in result.timeline] == list(Milestone)
+    assert (result.reboots, result.cpus, verdict.registers) == (1, 4, [])
+    assert verdict.memory.bytes_different == 0 and verdict.memory.bytes_compared > LEAST[platform] // 4
+    reasons = {left_out.reason for left_out in verdict.memory.excluded}
+    assert reasons == ({reserved_for_firmware()} if platform is Platform.POWERNV else set())
+
+
+@pytest.mark.parametrize("platform", ALL)
+def test_cycles_in_a_row_without_a_reset_between_them(platform):
+    (first, first_verdict), (second, second_verdict), core = cycles(
+        config_of(platform), CycleRequest(crash_cpu=1), CycleRequest(CrashBy.NMI)
+    )
+    assert first_verdict.same and second_verdict.same
+    assert (
+        first.vmcore_bytes
+        == second.vmcore_bytes
+        == max(segment.file_offset + segment.file_bytes for segment in core.segments)
+    )
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"memory": HOLE},
+        {"memory": (Range(0, GIB), Range(GIB, 2 * GIB))},
+        {"radix": False},
+        {"cmdline": "fadump=nocma crashkernel=320M", "memory": (Range(0, 2 * GIB),)},
+    ],
+    ids=["hole", "nodes", "hash", "nocma"],
+)
+def test_other_machines(others):
+    _result, verdict = next(cycles(config_of(Platform.PSERIES, **others), CycleRequest()))
+    assert verdict.same, verdict
+
+
+def test_a_machine_of_64_tib_takes_no_more_than_what_was_written(tmp_path):
+    config = config_of(Platform.PSERIES, memory=(Range(0, 64 << 40),))
+    with disk((64 << 40) + 128 * MIB) as fd, EmbeddedMachine(config, fd, io.BytesIO()) as machine:
+        result = run_cycle(machine, firmware_of(Platform.PSERIES), CycleRequest(), Silent())
+        assert os.fstat(fd).st_blocks * 512 < 64 * MIB
+    assert result.boot_memory_bytes == (64 << 40) // 20 // (256 * MIB) * (256 * MIB)
+    assert result.vmcore_bytes > 60 << 40
+
+
+def fadump_run(tmp_path, capsys, *options):
+    status = main(["run", "--machine", "embedded", "--json", "--out", str(tmp_path / "out"), *options])
+    return status, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("platform", "options"),
+    [(Platform.PSERIES, ("--memory", "1G", "--verify")), (Platform.POWERNV, ())],
+    ids=ALL,
+)
+def test_the_command_leaves_a_dump_with_the_kernels_log_in_it(tmp_path, capsys, platform, options):
+    status, said = fadump_run(tmp_path, capsys, "--platform", platform, "--cycles", "2", *options)
+    assert (status, said["result"], said["machine"], said["platform"]) == (0, "saved", "embedded", platform)
+    assert len(said["cycles"]) == 2
+    assert said.get("verified", {}).get("bytes_different") == (0 if options else None)
+    with open_system(said["vmcore"]) as system:
+        assert system.kernel.release == said["kernel_release"]
+        assert system.ending.panic == "sysrq triggered crash"
+        text = "".join(f"{line}\n" for record in system.log() for line in record.lines())
+    assert text in (tmp_path / "out" / "console.log").read_text()
+
+
+def test_a_fault_of_the_firmware_is_gone_through(tmp_path, capsys):
+    status, said = fadump_run(tmp_path, capsys, "--memory", "1G", "--fault", "busy-firmware")
+    assert (status, said["result"]) == (0, "saved")
+    assert (tmp_path / "out" / "firmware.log").read_text().count("status -2") == 3
+
+
+def test_a_dump_may_be_larger_than_the_file_system_has_room_for(tmp_path, capsys):
+    status, said = fadump_run(tmp_path, capsys, "--memory", "1T", "--cpus", "8")
+    assert (status, said["cpus"], said["vmcore_bytes"] > 1000 << 30) == (0, 8, True)
+    assert Path(said["vmcore"]).stat().st_blocks * 512 < 64 * MIB
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"memory_bytes": 512 * MIB}, "--memory must be from 1 GiB to 64 TiB, 512 MiB is not"),
+        ({"memory_bytes": 65 << 40}, "--memory must be from 1 GiB to 64 TiB"),
+        ({"kernel": Path(__file__)}, "--kernel goes with --machine qemu: the embedded machine runs the model"),
+        ({"initrd": Path(__file__)}, "--initrd goes with --machine qemu"),
+        ({"qemu": "newest"}, "--qemu goes with --machine qemu"),
+        ({"firmware": WhoseFirmware.QEMU}, "--firmware qemu goes with --machine qemu"),
+        ({"faults": frozenset({Fault.NO_PUT_BACK})}, "--fault no-put-back is about QEMU's boot firmware"),
+        ({"dimms": (Dimm(GIB, 64 << 40),)}, "--memory must be|--dimm must end below 64 TiB"),
+        ({"dimms": (Dimm(GIB, 4 * GIB), Dimm(GIB, 4 * GIB))}, "--dimm is given twice for the same addresses"),
+        ({"platform": QemuPlatform.POWERNV}, "--platform powernv needs 4 GiB of --memory or more"),
+    ],
+)
+def test_what_the_embedded_machine_is_not_is_refused(tmp_path, options, sentence):
+    with pytest.raises(SetupError, match=sentence):
+        check_options(RunOptions(tmp_path, machine=WhichMachine.EMBEDDED, **options))
+
+
+def test_a_file_system_that_cannot_hold_the_dump_is_told_before_anything_happens(tmp_path, monkeypatch):
+    def too_large(_fd, _size):
+        raise OSError(27, "File too large")
+
+    monkeypatch.setattr(os, "ftruncate", too_large)
+    with pytest.raises(SetupError, match="can't hold a dump of 67108864 MiB, even with holes: name an --out"):
+        check_host(RunOptions(tmp_path, machine=WhichMachine.EMBEDDED, memory_bytes=64 << 40))
+
+
+def test_nothing_of_qemus_is_needed(tmp_path):
+    """In a process of its own, where the packages for QEMU can't be imported."""
+    program = (
+        "import sys; sys.modules['qemu'] = sys.modules['qemu.qmp'] = None; from fadump.cli import main; "
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    options = ["run", "--machine", "embedded", "--memory", "1G", "--json", "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", program, *options], capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["result"]) == (0, "saved"), done.stderr
+    done = subprocess.run([sys.executable, "-c", program, "run"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "--machine qemu needs the Python package qemu.qmp: install fadump[qemu]" in done.stderr
