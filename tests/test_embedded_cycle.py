@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from fadump.abi.platform import Platform
 from fadump.cli import main
 from fadump.cycle import CrashBy, CycleRequest, Milestone, run_cycle
 from fadump.errors import SetupError
-from fadump.kernel.traits import Platform
 from fadump.linux.system import open_system
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.qemu.process import Dimm, Fault
-from fadump.machine.qemu.process import Platform as QemuPlatform
 from fadump.memory.ranges import Range
 from fadump.options import MIB, RunOptions, WhichMachine, WhoseFirmware, check_host, check_options
 from fadump.verify import Verifier
@@ -148,7 +147,7 @@ def test_a_dump_may_be_larger_than_the_file_system_has_room_for(tmp_path, capsys
         ({"faults": frozenset({Fault.NO_PUT_BACK})}, "--fault no-put-back is about QEMU's boot firmware"),
         ({"dimms": (Dimm(GIB, 64 << 40),)}, "--memory must be|--dimm must end below 64 TiB"),
         ({"dimms": (Dimm(GIB, 4 * GIB), Dimm(GIB, 4 * GIB))}, "--dimm is given twice for the same addresses"),
-        ({"platform": QemuPlatform.POWERNV}, "--platform powernv needs 4 GiB of --memory or more"),
+        ({"platform": Platform.POWERNV}, "--platform powernv needs 4 GiB of --memory or more"),
     ],
 )
 def test_what_the_embedded_machine_is_not_is_refused(tmp_path, options, sentence):

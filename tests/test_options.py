@@ -8,11 +8,12 @@ import sys
 
 import pytest
 
+from fadump.abi.platform import Platform
 from fadump.cli import main
 from fadump.cycle import CrashBy
 from fadump.errors import SetupError
 from fadump.firmware.pseries.faults import FirmwareFault
-from fadump.machine.qemu.process import Dimm, Fault, Platform
+from fadump.machine.qemu.process import Dimm, Fault
 from fadump.options import MIB, RunOptions, WhoseFirmware, check_host, check_options, kernel_command_line
 
 POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}

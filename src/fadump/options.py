@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from fadump.abi.platform import Platform
 from fadump.cycle import CrashBy
 from fadump.errors import SetupError
 from fadump.firmware.pseries.faults import FirmwareFault
 from fadump.kit.initramfs import INIT_PATH
-from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Dimm, Fault, Platform
+from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Dimm, Fault
 
 MIB = 1 << 20
 _LEAST_MEMORY = 1024 * MIB

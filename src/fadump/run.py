@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from fadump.abi.platform import Platform
 from fadump.cycle import CycleRequest, CycleResult, Observer, run_cycle
 from fadump.errors import SetupError
 from fadump.firmware.core import Firmware, PreservedDump
@@ -19,13 +20,12 @@ from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware, WatchedFirmware
 from fadump.firmware.pseries.faults import FORCED_STATUSES, FirmwareFault
 from fadump.kernel.model import KernelConfig
-from fadump.kernel.traits import Platform as KernelPlatform
 from fadump.kit import initramfs, kernel, packages
 from fadump.kit.qemu import fetch_qemu
 from fadump.machine.core import Machine
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.machine import EmbeddedMachine
-from fadump.machine.qemu.process import DEFAULT_QEMU, Fault, Platform, QemuConfig
+from fadump.machine.qemu.process import DEFAULT_QEMU, Fault, QemuConfig
 from fadump.memory.ranges import Range
 from fadump.options import (
     NEWEST_QEMU,
@@ -123,7 +123,7 @@ def _prepare_embedded(options: RunOptions) -> tuple[None, MakeMachine]:
     nodes = [Range(start, end) for start, end in itertools.pairwise([0, *ends])]
     config = EmbeddedConfig(
         cmdline=kernel_command_line(options),
-        platform=KernelPlatform(options.platform),
+        platform=(options.platform),
         memory=(*nodes, *(dimm.range for dimm in options.dimms)),
         cpus=options.cpus,
         smt=options.smt,

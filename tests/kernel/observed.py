@@ -6,9 +6,10 @@ the firmware was asked for. ``cmdline`` is what the run's options came to, witho
 
 from dataclasses import dataclass, replace
 
+from fadump.abi.platform import Platform
 from fadump.kernel.map_text import parse_map
 from fadump.kernel.reserve import System
-from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, KernelTraits, Mmu, Platform
+from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, KernelTraits, Mmu
 from tests.kernel.said import KERNEL_REGION
 
 RTAS = "0x2fff0000..0x30000000 firmware"

@@ -3,9 +3,9 @@
 import os
 from contextlib import contextmanager
 
+from fadump.abi.platform import Platform
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
-from fadump.kernel.traits import Platform
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.trees import build_tree
 from fadump.memory.guest import GuestMemory, Segment

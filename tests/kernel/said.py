@@ -2,9 +2,10 @@
 
 import re
 
+from fadump.abi.platform import Platform
 from fadump.abi.pseries.dump_structure import SectionType
 from fadump.kernel.reserve import Part
-from fadump.kernel.traits import MIB, Platform
+from fadump.kernel.traits import MIB
 
 KERNEL_REGION = 0x80
 """What OPAL calls memory that the kernel has registered."""

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fadump.abi.platform import Platform
 from fadump.kernel.bootmem import BootMemory, Region, boot_memory
 from fadump.kernel.cmdline import parse_parameters
-from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB, Platform, Refusal, align_up
+from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB, Refusal, align_up, least_boot_memory_bytes
 from tests.kernel.systems import memory
 
 
@@ -158,11 +159,11 @@ def test_without_holes_boot_memory_is_one_piece_from_0(ram_mib, asked, kernel, p
     ram_bytes = ram_mib * MIB
     found = boot([(0, ram_mib)], f"crashkernel={asked}", kernel, platform)
     if isinstance(found, Refusal):
-        assert align_up(min(asked, ram_bytes // 4), kernel.page_bytes) < platform.least_boot_memory_bytes or (
+        assert align_up(min(asked, ram_bytes // 4), kernel.page_bytes) < least_boot_memory_bytes(platform) or (
             platform is Platform.POWERNV and ram_bytes > 128 * 4 * GIB
         )
         return
-    assert platform.least_boot_memory_bytes <= found.size_bytes <= max(ram_bytes // 4 + kernel.page_bytes, 768 * MIB)
+    assert least_boot_memory_bytes(platform) <= found.size_bytes <= max(ram_bytes // 4 + kernel.page_bytes, 768 * MIB)
     assert sum(region.size_bytes for region in found.regions) == found.size_bytes == found.top
     assert found.warnings == ()
 

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from fadump.kernel.bootmem import Region
 from fadump.kernel.capture import boot_memory_top, capture_reservation
 from fadump.kernel.reserve import reserve
-from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB, Platform
+from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB
 from fadump.memory.ranges import Range, RangeSet
 from tests.kernel.systems import powernv, pseries
 
@@ -67,4 +67,3 @@ def test_reserved_and_usable_are_all_of_ram():
         assert found.reserved_bytes + found.usable_bytes == system.memory.ram_bytes
         assert RangeSet(found.ranges).size_bytes == found.reserved_bytes
     assert capture(powernv(), "fadump=on").reserved_bytes == (4096 - 768) * MIB
-    assert Platform.POWERNV.file == "opal-fadump.c"

@@ -4,13 +4,14 @@ import pytest
 
 from fadump.abi.linux import crash_info
 from fadump.abi.linux.crash_header import CrashHeader
+from fadump.abi.platform import Platform
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.abi.pseries.dump_structure import DumpStructure
 from fadump.kernel.calls import KernelPanicError
 from fadump.kernel.model import KernelConfig, KernelModel
 from fadump.kernel.reserve import Part, reserve
 from fadump.kernel.state import VMCOREINFO_NOTE, WORK_BUFFER
-from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, KernelTraits, Platform
+from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, KernelTraits
 from fadump.kernel.tree import system_of
 from fadump.memory.devicetree import encode_cells
 from fadump.memory.ranges import Range

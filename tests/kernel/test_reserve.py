@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.abi.linux.crash_info import decode
+from fadump.abi.platform import Platform
 from fadump.kernel.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.reserve import Part, Reservation, reserve
-from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB, KernelTraits, Mmu, Platform, Refusal
+from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB, KernelTraits, Mmu, Refusal
 from fadump.memory.ranges import Range, RangeSet
 from tests.kernel.systems import CPU_STATE_BYTES, powernv, pseries
 

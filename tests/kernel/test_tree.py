@@ -2,10 +2,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fadump.abi.platform import Platform
 from fadump.errors import FadumpError, FormatError
 from fadump.kernel.memory_map import free_ranges
 from fadump.kernel.reserve import reserve
-from fadump.kernel.traits import GIB, LINUX_6_12, MIB, Mmu, Platform
+from fadump.kernel.traits import GIB, LINUX_6_12, MIB, Mmu
 from fadump.kernel.tree import system_of
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_strings
 from fadump.memory.ranges import Range, RangeSet

@@ -2,8 +2,8 @@
 
 import pytest
 
+from fadump.abi.platform import Platform
 from fadump.kit.kernel import find_kernel
-from fadump.machine.qemu.process import Platform
 from tests.linux.fadump_command import fadump_run
 
 

@@ -4,13 +4,14 @@ import base64
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from fadump.abi.platform import Platform
 from fadump.cycle import CrashBy, Session
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.kit.initramfs import build_initramfs
 from fadump.machine.core import Register, Release, Reregister, RunScript, Save, Unregister
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import Platform, QemuConfig
+from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range, RangeSet
 from fadump.options import RunOptions, kernel_command_line
 from fadump.output import OutputDirectory

@@ -4,11 +4,12 @@ import argparse
 import json
 import re
 
+from fadump.abi.platform import Platform
 from fadump.cli import plan as plan_command
 from fadump.kernel.map_text import parse_map
 from fadump.kernel.plan import make_plan
 from fadump.kernel.reserve import System
-from fadump.kernel.traits import LINUX_6_12, Mmu, Platform
+from fadump.kernel.traits import LINUX_6_12, Mmu
 from tests.kernel.said import (
     capture_kernel_says,
     copied_by_firmware,

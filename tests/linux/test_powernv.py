@@ -2,8 +2,8 @@
 
 import subprocess
 
+from fadump.abi.platform import Platform
 from fadump.cycle import CrashBy
-from fadump.machine.qemu.process import Platform
 from fadump.vmcore.elfcore import ElfCore
 from tests.linux.fadump_command import fadump_run
 from tests.linux.scenario import Scenario

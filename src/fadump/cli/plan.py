@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fadump.abi.platform import Platform
 from fadump.abi.pseries.register_names import REGISTERS
 from fadump.abi.pseries.register_save_area import area_bytes
 from fadump.kernel.drawing import figures, length, svg, text_figure
@@ -16,7 +17,7 @@ from fadump.kernel.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.plan import Plan, make_plan
 from fadump.kernel.reserve import Reservation, System
 from fadump.kernel.sources import read_memory
-from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, KernelTraits, Mmu, Platform, Reason
+from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, KernelTraits, Mmu, Reason
 from fadump.memory.ranges import Range, RangeSet
 
 _T = TypeVar("_T")

@@ -8,11 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fadump.abi.platform import Platform
 from fadump.cli.run_view import RunView
 from fadump.cycle import CrashBy
 from fadump.errors import FadumpError
 from fadump.firmware.pseries.faults import FIRMWARE_FAULT_TEXTS, FirmwareFault
-from fadump.machine.qemu.process import DEFAULT_QEMU, FAULT_TEXTS, Dimm, Fault, Platform
+from fadump.machine.qemu.process import DEFAULT_QEMU, FAULT_TEXTS, Dimm, Fault
 from fadump.options import RunOptions, WhichMachine, WhoseFirmware
 from fadump.run import JudgedCycle, RunResult, run
 from fadump.verify import Verdict

@@ -11,9 +11,20 @@ is modelled as it is, and :attr:`BootMemory.warnings` says so.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from fadump.abi.platform import Platform
 from fadump.kernel.cmdline import Parameters, parse_crashkernel
 from fadump.kernel.memory_map import MemoryMap
-from fadump.kernel.traits import MIB, U64, KernelTraits, Platform, Reason, Refusal, align_down, align_up, size_text
+from fadump.kernel.traits import (
+    MIB,
+    U64,
+    KernelTraits,
+    Reason,
+    Refusal,
+    align_down,
+    align_up,
+    least_boot_memory_bytes,
+    size_text,
+)
 from fadump.memory.ranges import Range
 
 _FADUMP = "arch/powerpc/kernel/fadump.c"
@@ -58,7 +69,7 @@ def boot_memory(
     size_bytes = align_up(wanted.size_bytes, kernel.page_bytes)
     if not parameters.nocma:
         size_bytes = align_up(size_bytes, kernel.size_alignment_bytes)
-    least_bytes = platform.least_boot_memory_bytes
+    least_bytes = least_boot_memory_bytes(platform)
     if size_bytes < least_bytes:
         return Refusal(
             f"{size_text(size_bytes)} of boot memory is less than {size_text(least_bytes)}, the least on {platform}: "
@@ -106,7 +117,7 @@ def _default(platform: Platform, ram_bytes: int, memory_limit: int, problem: str
     sentence = f"{problem}, so the default counts: 5 % of RAM, rounded down to {size_text(_DEFAULT_STEP_BYTES)}"
     if memory_limit and size_bytes > memory_limit:
         size_bytes, sentence = memory_limit, f"{sentence}, cut to mem="
-    least_bytes = platform.least_boot_memory_bytes
+    least_bytes = least_boot_memory_bytes(platform)
     if size_bytes > least_bytes:
         return _Wanted(size_bytes, sentence)
     return _Wanted(

@@ -8,10 +8,11 @@ section knows of no holes), opal-fadump.c opal_fadump_get_config().
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fadump.abi.platform import Platform
 from fadump.kernel.bootmem import Region
 from fadump.kernel.memory_map import MemoryMap
 from fadump.kernel.reserve import Reservation
-from fadump.kernel.traits import Platform, Reason
+from fadump.kernel.traits import Reason, platform_file
 from fadump.memory.ranges import Range, RangeSet
 
 _FADUMP = "arch/powerpc/kernel/fadump.c"
@@ -43,7 +44,9 @@ def capture_reservation(platform: Platform, memory: MemoryMap, reservation: Rese
     ranges = tuple(both for region in memory.regions for both in RangeSet([region]) & above)
     reserved_bytes = sum(range_.size_bytes for range_ in ranges)
     usable_bytes = memory.ram_bytes - reserved_bytes
-    scan = f"arch/powerpc/platforms/{platform}/{platform.file}:{platform.file[:4]}_fadump_get_config"
+    scan = (
+        f"arch/powerpc/platforms/{platform}/{platform_file(platform)}:{platform_file(platform)[:4]}_fadump_get_config"
+    )
     reasons = (
         Reason("capture_boot_memory_top", top, "computed from what was registered", scan),
         Reason("capture_reserved_bytes", reserved_bytes, "all memory above that, until the dump is saved", _CRASH_AREA),

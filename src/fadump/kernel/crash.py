@@ -11,11 +11,11 @@ kernel ends in its panic timeout and reboots.
 from dataclasses import replace
 
 from fadump.abi.linux.crash_header import CrashHeader
+from fadump.abi.platform import Platform
 from fadump.kernel.calls import Steps
 from fadump.kernel.ops import FadumpOps
 from fadump.kernel.release import cleanup
 from fadump.kernel.state import PAGE_TABLES, UTS_NAMESPACE, VMCOREINFO_NOTE, FadumpState
-from fadump.kernel.traits import Platform
 from fadump.kernel.vmcore import Registers
 from fadump.kernel.vmcoreinfo import encode_note, encode_text
 

@@ -6,9 +6,10 @@ The kernel is one that can run anywhere (CONFIG_NONSTATIC_KERNEL), as distributi
 
 from dataclasses import dataclass
 
+from fadump.abi.platform import Platform
 from fadump.kernel.cmdline import parse_crashkernel, parse_parameters
 from fadump.kernel.reserve import System
-from fadump.kernel.traits import MIB, KernelTraits, Platform, Reason, align_up
+from fadump.kernel.traits import MIB, KernelTraits, Reason, align_up
 from fadump.memory.ranges import Range
 
 _RESERVE = "arch/powerpc/kexec/core.c:reserve_crashkernel"

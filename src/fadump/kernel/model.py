@@ -13,6 +13,7 @@ The kernel has a log (:mod:`.printk`) and memory of its own (:mod:`.content`); u
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from fadump.abi.platform import Platform
 from fadump.abi.pseries import rtas
 from fadump.errors import AddressError, FormatError
 from fadump.kernel import crash, process, register, release
@@ -26,7 +27,7 @@ from fadump.kernel.printk import Printk
 from fadump.kernel.reserve import mmu_in_use
 from fadump.kernel.rtas_fadump import RtasFadump
 from fadump.kernel.state import LOG, UTS_NAMESPACE, FadumpState
-from fadump.kernel.traits import LINUX_6_12, KernelTraits, Mmu, Platform
+from fadump.kernel.traits import LINUX_6_12, KernelTraits, Mmu
 from fadump.kernel.tree import system_of
 from fadump.kernel.vmcore import Registers, VmCore
 from fadump.kernel.vmcoreinfo import encode_uts

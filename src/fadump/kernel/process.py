@@ -7,12 +7,13 @@ invalidated and its memory given back at once.
 
 from fadump.abi.linux import crash_info
 from fadump.abi.linux.crash_header import CrashHeader, header_bytes
+from fadump.abi.platform import Platform
 from fadump.errors import AddressError
 from fadump.kernel.calls import Steps
 from fadump.kernel.ops import FadumpOps
 from fadump.kernel.release import invalidate_release
 from fadump.kernel.state import FadumpState
-from fadump.kernel.traits import MIB, Platform, align_up
+from fadump.kernel.traits import MIB, align_up
 from fadump.kernel.vmcore import Registers, VmCore, cpu_note, lay_out, loads_of, whole_notes
 from fadump.memory.ranges import Range, RangeSet
 

@@ -5,6 +5,7 @@ init_fadump_header(), and registered_store(), which user space writes to.
 """
 
 from fadump.abi.linux.crash_header import CrashHeader
+from fadump.abi.platform import Platform
 from fadump.errors import AddressError
 from fadump.kernel.bootmem import boot_memory
 from fadump.kernel.calls import Errno, KernelPanicError, Steps
@@ -12,7 +13,7 @@ from fadump.kernel.cmdline import COMMAND_LINE_BYTES, parse_parameters
 from fadump.kernel.ops import FadumpOps
 from fadump.kernel.reserve import Reservation, reserve
 from fadump.kernel.state import VMCOREINFO_NOTE, FadumpState
-from fadump.kernel.traits import MIB, Platform, Refusal
+from fadump.kernel.traits import MIB, Refusal
 from fadump.kernel.vmcoreinfo import note_area_bytes
 from fadump.memory.ranges import Range
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fadump.abi.platform import Platform
 from fadump.kernel.bootmem import BootMemory, boot_memory
 from fadump.kernel.cmdline import COMMAND_LINE_BYTES, Parameters, parse_parameters
 from fadump.kernel.memory_map import MemoryMap, find_from_top, free_ranges, limited
@@ -22,7 +23,6 @@ from fadump.kernel.traits import (
     U64,
     KernelTraits,
     Mmu,
-    Platform,
     Reason,
     Refusal,
     align_down,

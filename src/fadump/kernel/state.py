@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fadump.abi.linux import crash_header
+from fadump.abi.platform import Platform
 from fadump.abi.powernv import kernel_metadata
 from fadump.kernel.bootmem import Region
 from fadump.kernel.printk import Printk
 from fadump.kernel.reserve import System
-from fadump.kernel.traits import KernelTraits, Platform, align_up
+from fadump.kernel.traits import KernelTraits, align_up
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
 

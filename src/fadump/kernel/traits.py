@@ -10,6 +10,8 @@ A kernel is described by what it has, not by its version: distributions carry ch
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fadump.abi.platform import Platform
+
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 U64 = (1 << 64) - 1
 """Linux computes with 64 bits; whatever is larger has lost its upper bits."""
@@ -23,23 +25,14 @@ _LARGEST_ALLOCATION_BYTES = 16 * MIB
 _RADIX_HUGE_PAGE_BYTES = 2 * MIB
 
 
-class Platform(StrEnum):
-    """Whose firmware takes the dump."""
+def least_boot_memory_bytes(platform: Platform) -> int:
+    """RTAS_FADUMP_MIN_BOOT_MEM, OPAL_FADUMP_MIN_BOOT_MEM."""
+    return 320 * MIB if platform is Platform.PSERIES else 768 * MIB
 
-    PSERIES = "pseries"
-    """A guest of a hypervisor, PowerVM or QEMU: RTAS."""
-    POWERNV = "powernv"
-    """A machine without a hypervisor: OPAL."""
 
-    @property
-    def least_boot_memory_bytes(self) -> int:
-        """RTAS_FADUMP_MIN_BOOT_MEM, OPAL_FADUMP_MIN_BOOT_MEM."""
-        return 320 * MIB if self is Platform.PSERIES else 768 * MIB
-
-    @property
-    def file(self) -> str:
-        """Where Linux has what it does for this platform only."""
-        return "rtas-fadump.c" if self is Platform.PSERIES else "opal-fadump.c"
+def platform_file(platform: Platform) -> str:
+    """Where Linux has what it does for this platform only."""
+    return "rtas-fadump.c" if platform is Platform.PSERIES else "opal-fadump.c"
 
 
 class Mmu(StrEnum):

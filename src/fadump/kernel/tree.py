@@ -10,10 +10,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fadump.abi.platform import Platform
 from fadump.errors import FormatError
 from fadump.kernel.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.reserve import System
-from fadump.kernel.traits import Mmu, Platform
+from fadump.kernel.traits import Mmu, least_boot_memory_bytes
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.memory.ranges import Range, RangeSet
 
@@ -140,7 +141,7 @@ def _opal_offers(opal: Node) -> bool:
     dump = opal.child("dump")
     if dump is None or b"ibm,opal-dump" not in dump.properties.get("compatible", b"").split(b"\0"):
         return False
-    return all(area.end <= Platform.POWERNV.least_boot_memory_bytes for area in _pairs(dump, "fw-load-area"))
+    return all(area.end <= least_boot_memory_bytes(Platform.POWERNV) for area in _pairs(dump, "fw-load-area"))
 
 
 def _mmu_of_guest(tree: DeviceTree) -> Mmu:

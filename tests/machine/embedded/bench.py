@@ -11,11 +11,11 @@ import os
 from collections import deque
 from contextlib import contextmanager
 
+from fadump.abi.platform import Platform
 from fadump.errors import MachineError
 from fadump.firmware.core import Answer, FirmwareCall, PassThrough, Trigger, TriggerKind
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
-from fadump.kernel.traits import Platform
 from fadump.machine.core import Crash, GuestReport, GuestReset, Handover, Register, Release, Reregister, Save, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.machine import EmbeddedMachine

@@ -2,10 +2,10 @@
 
 import pytest
 
+from fadump.abi.platform import Platform
 from fadump.abi.powernv.mpipl import MpiplOperation, MpiplTag
 from fadump.abi.powernv.opal import OpalStatus, OpalToken
 from fadump.firmware.core import State
-from fadump.kernel.traits import Platform
 from fadump.machine.core import Crash, Register, Release, Reregister, Save, Unregister
 from tests.machine.embedded.bench import bench
 

@@ -7,10 +7,10 @@ import pytest
 
 from fadump.abi.linux import crash_header, crash_info
 from fadump.abi.linux.crash_header import CrashHeader
+from fadump.abi.platform import Platform
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.abi.pseries.dump_structure import DumpStructure, SectionError, SectionType
 from fadump.firmware.core import State
-from fadump.kernel.traits import Platform
 from fadump.machine.core import Crash, Register, Release, Reregister, Save
 from fadump.vmcore.elfcore import ElfCore
 from tests.machine.embedded.bench import ALL, bench

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
+from fadump.abi.platform import Platform
 from fadump.errors import MachineError, SetupError
-from fadump.kernel.traits import Platform
 from fadump.kernel.vmcore import Load, lay_out
 from fadump.machine.core import Handover, Register, RunScript, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig

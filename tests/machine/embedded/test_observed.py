@@ -2,10 +2,11 @@
 
 import pytest
 
+from fadump.abi.platform import Platform
 from fadump.abi.pseries.dump_structure import DumpStructure
 from fadump.kernel.model import KernelConfig
 from fadump.kernel.state import WORK_BUFFER
-from fadump.kernel.traits import Mmu, Platform
+from fadump.kernel.traits import Mmu
 from fadump.machine.core import Crash, Save
 from fadump.memory.ranges import Range
 from tests.kernel.observed import OBSERVED

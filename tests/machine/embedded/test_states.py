@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from fadump.abi.platform import Platform
 from fadump.firmware.core import State
-from fadump.kernel.traits import Platform
 from fadump.machine.core import Crash, Register, Release, Save, Unregister
 from fadump.verify import Verifier
 from tests.machine.embedded.bench import ALL, bench

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from fadump.abi.platform import Platform
 from fadump.kernel.model import KernelConfig
-from fadump.kernel.traits import Platform
 from fadump.memory.ranges import Range, RangeSet
 
 _MIB = 1 << 20

@@ -17,13 +17,13 @@ from dataclasses import replace
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from fadump.abi.platform import Platform
 from fadump.abi.pseries import rtas
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import MachineError, SetupError
 from fadump.firmware.core import Answer, FirmwareCall, PassThrough
 from fadump.kernel.calls import Call, KernelPanicError
 from fadump.kernel.model import KernelModel
-from fadump.kernel.traits import Platform
 from fadump.machine.core import Event, FirmwareMemory, GuestReport, GuestReset, Handover, Request, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.cpus import cpu_registers

@@ -7,9 +7,9 @@ All memory is in ``memory`` nodes: QEMU lists DIMMs in ``/ibm,dynamic-reconfigur
 import struct
 from collections.abc import Sequence
 
+from fadump.abi.platform import Platform
 from fadump.abi.powernv import hdat
 from fadump.abi.pseries import rtas
-from fadump.kernel.traits import Platform
 from fadump.machine.core import FirmwareMemory
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_strings

@@ -13,6 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
+from fadump.abi.platform import Platform
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError, MachineError
 from fadump.firmware.core import Answer, FirmwareCall, PassThrough
@@ -25,7 +26,7 @@ from fadump.machine.qemu.guest import encode_request
 from fadump.machine.qemu.keep import KeptMemory
 from fadump.machine.qemu.link import Failed, Message, QemuLink, Reset
 from fadump.machine.qemu.powernv import PowernvBoard
-from fadump.machine.qemu.process import Fault, Platform, QemuConfig, guest_ram_file
+from fadump.machine.qemu.process import Fault, QemuConfig, guest_ram_file
 from fadump.machine.qemu.pseries import PseriesBoard
 from fadump.machine.qemu.registers import (
     MSR_DR_IR,

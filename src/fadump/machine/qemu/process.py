@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from fadump.abi.platform import Platform
 from fadump.errors import SetupError
 from fadump.memory.ranges import Range
 
@@ -31,15 +32,6 @@ _STDERR_LINES = 20
 _EXIT_SECONDS = 20
 _NO_SMT = "cannot support more than 1 thread/core"
 """What QEMU before about 8.1 says of SMT under TCG (hw/ppc/spapr.c)."""
-
-
-class Platform(StrEnum):
-    """Whose machine it is."""
-
-    PSERIES = "pseries"
-    """A guest of PowerVM, or here of QEMU in its place: RTAS."""
-    POWERNV = "powernv"
-    """A machine without a hypervisor: OPAL."""
 
 
 class Fault(StrEnum):
