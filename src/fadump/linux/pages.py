@@ -126,7 +126,8 @@ class PageClasses:
                 both = pfns.intersection(Range.sized(block.first_pfn, len(block.classes)))
                 if both is not None:
                     part = block.classes[both.start - block.first_pfn : both.end - block.first_pfn]
-                    counts += np.bincount(part, minlength=len(PageClass))
+                    for at in range(0, len(part), CHUNK_PAGES):  # bincount makes eight bytes of each
+                        counts += np.bincount(part[at : at + CHUNK_PAGES], minlength=len(PageClass))
                     known += len(part)
             counts[PageClass.UNKNOWN] += pfns.size_bytes - known
         return {one: int(counts[one]) for one in PageClass}

@@ -5,6 +5,7 @@ A page unpacks to exactly one page or is an error; none takes more memory than t
 """
 
 import ctypes
+import threading
 import zlib
 from collections.abc import Callable
 from enum import IntFlag
@@ -25,7 +26,7 @@ class PageFlag(IntFlag):
     ZSTD = 0x20
 
 
-PACKED = PageFlag.ZLIB | PageFlag.LZO | PageFlag.SNAPPY | PageFlag.ZSTD
+PACKED = int(PageFlag.ZLIB | PageFlag.LZO | PageFlag.SNAPPY | PageFlag.ZSTD)
 
 _LZO_LIBRARY = "liblzo2.so.2"
 _LZO_PACKAGE = "liblzo2-2"
@@ -111,15 +112,24 @@ def _unpack_zstd(data: bytes, page_bytes: int) -> bytes:
         claimed = zstandard.frame_content_size(data)  # -1: it isn't said
         if claimed not in (-1, page_bytes):
             raise _NotAPageError(f"they would be {claimed:#x} bytes")
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=page_bytes)
+        return _ZSTD.decompressor.decompress(data, max_output_size=page_bytes)
     except zstandard.ZstdError as error:
         raise _NotAPageError(error) from error
 
 
+class _ThreadsZstd(threading.local):
+    """Each thread's own: making one takes longer than unpacking a page, and none serves two threads at once."""
+
+    def __init__(self) -> None:
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_ZSTD = _ThreadsZstd()
+
 _UNPACK: dict[int, Callable[[bytes, int], bytes]] = {
     0: _unpack_nothing,
-    PageFlag.ZLIB: _unpack_zlib,
-    PageFlag.LZO: _unpack_lzo,
-    PageFlag.SNAPPY: _unpack_snappy,
-    PageFlag.ZSTD: _unpack_zstd,
+    int(PageFlag.ZLIB): _unpack_zlib,
+    int(PageFlag.LZO): _unpack_lzo,
+    int(PageFlag.SNAPPY): _unpack_snappy,
+    int(PageFlag.ZSTD): _unpack_zstd,
 }

@@ -5,6 +5,7 @@ headers and bitmaps, and each has the pages of its own range.
 """
 
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -21,6 +22,8 @@ from fadump.vmcore.source import Source
 
 _WINDOW_PAGES = 1 << 16
 """How many pages' descriptors are looked at in one go."""
+_FEW_PAGES = 16
+"""So many are faster found one by one."""
 _CACHE_PAGES = 1024
 """How many unpacked pages are kept, as in libkdumpfile."""
 _SPLIT_OFFSET = 12
@@ -82,7 +85,7 @@ class KdumpDump(Dump):
         skipped = address - first * self.page_bytes
         if first == last:
             return self._part_of_page(first, skipped, wanted)
-        data = b"".join(self._page(page, wanted) for page in range(first, last + 1))
+        data = b"".join(self._pages_between(first, last + 1, wanted))
         return data if not skipped and len(data) == length else data[skipped : skipped + length]
 
     def view_physical(self, wanted: Range) -> Bytes:
@@ -107,9 +110,22 @@ class KdumpDump(Dump):
             return self._files[index].source.read(found.offset + skipped, wanted.size_bytes, "page")
         return self._unpacked(index, found)[skipped : skipped + wanted.size_bytes]
 
-    def _page(self, page: int, wanted: Range) -> bytes:
-        """One page whole, for someone who wants ``wanted``."""
-        return self._unpacked(*self._find(page, wanted))
+    def _pages_between(self, start: int, end: int, wanted: Range) -> Iterator[bytes]:
+        """Whole pages, for someone who wants ``wanted``. Of many, descriptors are looked at together."""
+        while start < end:
+            index = bisect_right(self._first_pages, start) - 1
+            known = self._known_pages(index) if index >= 0 else Range(0, 0)
+            stop = min(end, known.end, start + _WINDOW_PAGES)
+            if stop - start < _FEW_PAGES or start not in known:
+                yield self._unpacked(*self._find(start, wanted))
+                start += 1
+                continue
+            pages = self._files[index].look(start, stop)
+            columns = (pages.stored.tolist(), pages.offsets.tolist(), pages.sizes.tolist(), pages.flags.tolist())
+            for page, (is_stored, *fields) in enumerate(zip(*columns, strict=True), start):
+                found = (index, Descriptor(*fields)) if is_stored else self._find(page, wanted)
+                yield self._unpacked(*found)
+            start = stop
 
     def _find(self, page: int, wanted: Range) -> tuple[int, Descriptor]:
         """Which file has the page, and where."""
@@ -194,19 +210,19 @@ class _PageCache:
     """The pages read last. Threads may come at any time: each step is one that the interpreter does whole."""
 
     def __init__(self) -> None:
-        self._pages: dict[tuple[int, Descriptor], bytes] = {}
+        self._pages: OrderedDict[tuple[int, Descriptor], bytes] = OrderedDict()
 
     def get(self, file: int, found: Descriptor) -> bytes | None:
         data = self._pages.pop((file, found), None)
         if data is not None:
-            self._pages[file, found] = data  # a dict keeps the order of insertion
+            self._pages[file, found] = data
         return data
 
     def put(self, file: int, found: Descriptor, data: bytes) -> None:
         self._pages[file, found] = data
         if len(self._pages) > _CACHE_PAGES:
-            with suppress(StopIteration, RuntimeError):
-                self._pages.pop(next(iter(self._pages)), None)
+            with suppress(KeyError):  # other threads were faster
+                self._pages.popitem(last=False)
 
     def clear(self) -> None:
         self._pages.clear()

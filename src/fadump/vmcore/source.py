@@ -58,7 +58,8 @@ class FileSource:
 
     def read(self, offset: int, length: int, what: str) -> bytes:
         """See :class:`Source`."""
-        self.check_has(offset, length, what)
+        if offset < 0 or length < 0 or offset + length > self.size_bytes:
+            self.check_has(offset, length, what)
         data = os.pread(self._fd, length, offset)
         if len(data) == length:
             return data
