@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import drgn
@@ -18,6 +19,7 @@ from fadump.linux.pages import PageClass
 from fadump.memory.ranges import Range
 from tests.linux.fadump_command import COMMAND
 
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "memory_by_class.py"
 VMALLOC_START = 0xC008_0000_0000_0000
 
 
@@ -165,3 +167,12 @@ def _classes(program, first_pfn, count):
         found[pfn : pfn + pages] = one
         pfn += pages
     return found
+
+
+def test_the_example_draws_memory_by_class(system, cycle):
+    command = [sys.executable, EXAMPLE, cycle.json["vmcore"]]
+    drawn = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len(drawn) == len(PageClass)
+    counts = system.page_classes.count(list(system.dump.memory))
+    (free,) = (line for line in drawn if line.startswith("free "))
+    assert f" {counts[PageClass.FREE] * system.page_classes.page_size / (1 << 20):.1f} MiB  ###" in free
