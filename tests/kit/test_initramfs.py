@@ -113,5 +113,5 @@ def test_init_answers_every_request_that_the_protocol_has():
     protocol = (Path(__file__).parents[2] / "docs" / "guest-channel.md").read_text()
     headings = re.findall(r"^### (.*)$", protocol, re.MULTILINE)
     described = {part.split()[0] for heading in headings for part in heading.split(", ")}
-    handled = re.findall(r"^ +([a-z |]+)\) do_", INIT.read_text(), re.MULTILINE)
+    handled = re.findall(r"^ +([a-z_ |]+)\) do_", INIT.read_text(), re.MULTILINE)
     assert described == {word for line in handled for word in line.split(" | ")}

@@ -1,7 +1,17 @@
 import pytest
 
 from fadump.errors import FormatError
-from fadump.machine.core import Crash, GuestReport, Register, Release, Reregister, RunScript, Save, Unregister
+from fadump.machine.core import (
+    Crash,
+    GuestReport,
+    Register,
+    Release,
+    Reregister,
+    RunScript,
+    Save,
+    SaveOpalCore,
+    Unregister,
+)
 from fadump.machine.qemu.guest import decode_report, encode_request
 
 
@@ -11,6 +21,7 @@ from fadump.machine.qemu.guest import decode_report, encode_request
         (Register(), b"register\n"),
         (Crash(3), b"crash cpu=3\n"),
         (Save(), b"save\n"),
+        (SaveOpalCore(), b"save_opalcore\n"),
         (Release(), b"release\n"),
         (Reregister(), b"reregister\n"),
         (Unregister(), b"unregister\n"),
