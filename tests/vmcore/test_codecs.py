@@ -3,6 +3,7 @@
 import contextlib
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import cramjam
 import pytest
@@ -23,6 +24,16 @@ def test_what_is_packed_is_unpacked(codec, pattern, page_bytes):
     flags, pack = CODECS[codec]
     page = (pattern * page_bytes)[:page_bytes]
     assert unpack_page(pack(page), flags, page_bytes, 0) == page
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_threads_unpack_at_once(codec):
+    flags, pack = CODECS[codec]
+    pages = [bytes([number]) * size for number in range(64) for size in (PAGE_BYTES, 16 * PAGE_BYTES)]
+    packed = [pack(page) for page in pages]
+    with ThreadPoolExecutor(4) as threads:
+        unpacked = threads.map(lambda data, page: unpack_page(data, flags, len(page), 0), packed * 4, pages * 4)
+        assert list(unpacked) == pages * 4
 
 
 def test_other_flags_of_a_page_say_nothing_about_its_packing():
