@@ -27,6 +27,6 @@ TOOLS = {
 
 def pytest_sessionstart() -> None:
     try:
-        packages.require("the tests", TOOLS)
+        packages.require("running the tests", TOOLS)
     except SetupError as error:
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)

@@ -1,5 +1,5 @@
-import argparse
 import json
+from functools import partial
 
 import pytest
 
@@ -14,18 +14,8 @@ LINES = (
 
 
 @pytest.fixture
-def run(tmp_path, capsys):
-    def run_command(data, *more):
-        path = tmp_path / "vmcore"
-        path.write_bytes(data)
-        parser = argparse.ArgumentParser()
-        dmesg.add_parser(parser.add_subparsers())
-        options = parser.parse_args(["dmesg", str(path), *more])
-        status = options.func(options)
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run_command
+def run(run_command):
+    return partial(run_command, dmesg)
 
 
 def test_the_log_is_printed_as_dmesg_does(run):

@@ -1,6 +1,6 @@
-import argparse
 import contextlib
 import json
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -21,18 +21,8 @@ from tests.vmcore.core_builder import PT_REGS, Load, build_core
 
 
 @pytest.fixture
-def run(tmp_path, capsys):
-    def run_command(data, *more):
-        path = tmp_path / "file"
-        path.write_bytes(data)
-        parser = argparse.ArgumentParser()
-        show.add_parser(parser.add_subparsers())
-        options = parser.parse_args(["show", str(path), *more])
-        status = options.func(options)
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run_command
+def run(run_command):
+    return partial(run_command, show)
 
 
 def test_what_crashed_when_and_why(run):

@@ -18,7 +18,7 @@ _STEP_BYTES = 1 << 20
 
 def write_image(memory: GuestMemory, seed: str) -> None:
     """The kernel's text and data."""
-    source = random.Random(f"{seed} image")  # noqa: S311 - content, no secret
+    source = seeded(f"{seed} image")
     for start in range(TEXT.start, TEXT.end, _STEP_BYTES):
         memory.write(start, source.randbytes(min(_STEP_BYTES, TEXT.end - start)))
 
@@ -28,7 +28,7 @@ def use_memory(memory: GuestMemory, usable: RangeSet, page_bytes: int, seed: str
     pieces = [piece for piece in usable if piece.size_bytes >= page_bytes]
     if not pieces:
         return
-    source = random.Random(f"{seed} pages")  # noqa: S311
+    source = seeded(f"{seed} pages")
     for piece in source.choices(pieces, [piece.size_bytes for piece in pieces], k=_PAGES):
         page = _page(source, piece, page_bytes)
         if page is not None:
@@ -40,6 +40,11 @@ def usable_memory(regions: Sequence[Range], end: int, taken: RangeSet) -> RangeS
     """RAM below ``end`` that nobody has."""
     below = RangeSet([Range(0, end)]) if end else RangeSet()
     return (RangeSet(regions) & below) - taken
+
+
+def seeded(seed: str) -> random.Random:
+    """The same numbers for the same words, on every host: content of memory and registers."""
+    return random.Random(seed)  # noqa: S311 - no secret
 
 
 def _page(source: random.Random, piece: Range, page_bytes: int) -> int | None:

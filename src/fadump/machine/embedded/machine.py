@@ -10,7 +10,6 @@ copy and nothing to put back.
 """
 
 import os
-import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,6 +22,7 @@ from fadump.abi.registers import CpuRegisters
 from fadump.errors import MachineError, SetupError
 from fadump.firmware.core import Answer, FirmwareCall, PassThrough
 from fadump.kernel.calls import Call, KernelPanicError
+from fadump.kernel.content import seeded
 from fadump.kernel.model import KernelModel
 from fadump.machine.core import Event, FirmwareMemory, GuestReport, GuestReset, Handover, Request, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
@@ -144,7 +144,7 @@ class EmbeddedMachine:
 
     def inject_nmi(self) -> None:
         """One CPU comes first; which one is up to the seed."""
-        source = random.Random(f"{self._config.seed} NMI {self._crashes}")  # noqa: S311 - no secret
+        source = seeded(f"{self._config.seed} NMI {self._crashes}")
         self._asked.append(SystemReset(source.randrange(self._config.cpus)))
 
     def halt(self) -> None:
@@ -196,7 +196,7 @@ class EmbeddedMachine:
     def _write_firmware(self, mine: FirmwareMemory) -> None:
         """RTAS is the same at every boot; OPAL has a console and a heap, which are not."""
         boot = self._boot if self._config.platform is Platform.POWERNV else 0
-        source = random.Random(f"{self._config.seed} {mine.name} {boot}")  # noqa: S311 - content
+        source = seeded(f"{self._config.seed} {mine.name} {boot}")
         for piece in self._memory.ram & RangeSet([Range.sized(mine.range.start, 0x1_0000)]):
             self._memory.write(piece.start, source.randbytes(piece.size_bytes))
 

@@ -1,0 +1,22 @@
+"""Runs one command on bytes that stand for a file."""
+
+import argparse
+
+import pytest
+
+
+@pytest.fixture
+def run_command(tmp_path, capsys):
+    """Give it a command's module, the file's content and further words; returns (status, stdout, stderr)."""
+
+    def run(command, data, *more):
+        path = tmp_path / "file"
+        path.write_bytes(data)
+        parser = argparse.ArgumentParser()
+        command.add_parser(parser.add_subparsers())
+        options = parser.parse_args([command.__name__.rpartition(".")[2], str(path), *more])
+        status = options.func(options)
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run
