@@ -53,6 +53,8 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
             POWERNV | {"faults": frozenset({FirmwareFault.BUSY})},
             "is an answer of RTAS: it goes with --platform pseries",
         ),
+        ({"kernel_version": "6.1"}, "--kernel-version goes with --machine embedded: to real Linux, give a --kernel"),
+        ({"page_size": "4K"}, "--page-size goes with --machine embedded"),
         ({"kernel": "/nowhere/vmlinux"}, "/nowhere/vmlinux is not a file"),
     ],
 )

@@ -62,7 +62,8 @@ class WhoseFirmware(StrEnum):
 class RunOptions:
     """What a user chooses. ``kernel`` and ``initrd`` None mean the default kernel and our own initramfs.
 
-    ``qemu`` is a program's name or path, or "newest".
+    ``qemu`` is a program's name or path, or "newest". ``kernel_version`` and ``page_size`` are the model's, None its
+    defaults.
     """
 
     out: Path
@@ -76,6 +77,8 @@ class RunOptions:
     max_cpus: int | None = None
     cpu_model: str = "POWER9"
     cmdline: str = ""
+    kernel_version: str | None = None
+    page_size: str | None = None
     kernel: Path | None = None
     initrd: Path | None = None
     qemu: str = DEFAULT_QEMU
@@ -112,6 +115,8 @@ def _refusals(options: RunOptions) -> Iterator[str]:
     yield from _firmware_refusals(options)
     if options.machine is WhichMachine.EMBEDDED:
         yield from _embedded_refusals(options)
+    else:
+        yield from _qemu_refusals(options)
     if options.platform is Platform.POWERNV:
         yield from _powernv_refusals(options)
     if not 1 <= options.cycles <= _MOST_CYCLES:
@@ -171,6 +176,12 @@ def _embedded_refusals(options: RunOptions) -> Iterator[str]:
     pieces = sorted((dimm.address, dimm.address + dimm.size_bytes) for dimm in options.dimms)
     if any(higher[0] < lower[1] for lower, higher in itertools.pairwise(pieces)):
         yield "--dimm is given twice for the same addresses"
+
+
+def _qemu_refusals(options: RunOptions) -> Iterator[str]:
+    for name, value in (("--kernel-version", options.kernel_version), ("--page-size", options.page_size)):
+        if value is not None:
+            yield f"{name} goes with --machine embedded: to real Linux, give a --kernel"
 
 
 def _powernv_refusals(options: RunOptions) -> Iterator[str]:

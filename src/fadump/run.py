@@ -19,7 +19,8 @@ from fadump.firmware.core import Firmware, PreservedDump
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware, WatchedFirmware
 from fadump.firmware.pseries.faults import FORCED_STATUSES, FirmwareFault
-from fadump.kernel.model import KernelConfig
+from fadump.kernel.model import DEFAULT_VERSION, KernelConfig
+from fadump.kernel.traits import PAGE_BYTES
 from fadump.kit import initramfs, kernel, packages
 from fadump.kit.qemu import fetch_qemu
 from fadump.machine.core import Machine
@@ -129,7 +130,11 @@ def _prepare_embedded(options: RunOptions) -> tuple[None, MakeMachine]:
         smt=options.smt,
         max_cpus=options.max_cpus,
         radix=options.cpu_model != _HASH_ONLY_CPU,
-        kernel=KernelConfig(epoch_seconds=int(time.time())),
+        kernel=KernelConfig.of_version(
+            options.kernel_version or DEFAULT_VERSION,
+            page_bytes=None if options.page_size is None else PAGE_BYTES[options.page_size],
+            epoch_seconds=int(time.time()),
+        ),
     )
     return None, partial(EmbeddedMachine, config)
 

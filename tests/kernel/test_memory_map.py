@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.kernel.memory_map import MemoryBlock, MemoryMap, find_from_top, free_ranges, limited, regions_of
-from fadump.kernel.traits import GIB, MIB
+from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB
 from fadump.memory.ranges import Range, RangeSet
 
 TOP = 64
@@ -67,11 +67,16 @@ def test_the_highest_place_is_found(free, within, size_bytes):
 )
 def test_mem_leaves_so_much_memory_from_below(limit, expected):
     regions = (Range(0, GIB), Range(2 * GIB, 3 * GIB))
-    assert limited(regions, limit * MIB) == tuple(Range(start * MIB, end * MIB) for start, end in expected)
+    assert limited(regions, limit * MIB, LINUX_6_12) == tuple(Range(start * MIB, end * MIB) for start, end in expected)
 
 
 def test_memory_that_is_no_multiple_of_16_mib_loses_its_end():
-    assert limited((Range(0, GIB + 17 * MIB),), 0) == (Range(0, GIB + 16 * MIB),)
+    assert limited((Range(0, GIB + 17 * MIB),), 0, LINUX_6_12) == (Range(0, GIB + 16 * MIB),)
+
+
+def test_before_6_10_only_parts_of_a_page_are_rounded():
+    assert limited((Range(0, GIB + 17 * MIB),), 0, LINUX_6_1) == (Range(0, GIB + 17 * MIB),)
+    assert limited((Range(0, GIB),), 17 * MIB - 1, LINUX_6_1) == (Range(0, 17 * MIB),)
 
 
 def test_the_first_block_is_remembered_though_it_is_merged():

@@ -11,7 +11,7 @@ from fadump.kernel.calls import KernelPanicError
 from fadump.kernel.model import KernelConfig, KernelModel
 from fadump.kernel.reserve import Part, reserve
 from fadump.kernel.state import VMCOREINFO_NOTE, WORK_BUFFER
-from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, KernelTraits
+from fadump.kernel.traits import LINUX_6_12, KernelTraits
 from fadump.kernel.tree import system_of
 from fadump.memory.devicetree import encode_cells
 from fadump.memory.ranges import Range
@@ -121,11 +121,6 @@ def test_a_machine_without_fadump_is_told_apart():
         run(kernel.boot(tree, memory), memory)
     assert not kernel.enabled
     assert "fadump: Firmware-Assisted Dump is not supported on this hardware" in "".join(lines)
-
-
-def test_a_kernel_before_6_10_is_not_modelled():
-    with pytest.raises(ValueError, match="not modelled"):
-        KernelModel(KernelConfig(LINUX_6_1), print)
 
 
 def no_memory_node(tree):

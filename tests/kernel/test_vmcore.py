@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.kernel.bootmem import Region
-from fadump.kernel.vmcore import Load, cpu_note, lay_out, loads_of, whole_notes
+from fadump.kernel.elfcorehdr import Load, loads_of
+from fadump.kernel.vmcore import cpu_note, lay_out, whole_notes
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.elfcore import EM_PPC64, ElfCore
 from fadump.vmcore.notes import decode_prstatus

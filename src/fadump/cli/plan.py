@@ -17,12 +17,10 @@ from fadump.kernel.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.plan import Plan, make_plan
 from fadump.kernel.reserve import Reservation, System
 from fadump.kernel.sources import read_memory
-from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, KernelTraits, Mmu, Reason
+from fadump.kernel.traits import GIB, KERNEL_VERSIONS, LINUX_6_12, PAGE_BYTES, KernelTraits, Mmu, Reason
 from fadump.memory.ranges import Range, RangeSet
 
 _T = TypeVar("_T")
-_KERNELS = {"6.1": LINUX_6_1, "6.12": LINUX_6_12}
-_PAGE_BYTES = {"4K": 0x1000, "64K": 0x10000}
 _DEFAULT_BYTES = {Platform.PSERIES: 2 * GIB, Platform.POWERNV: 4 * GIB}
 _MOST_CPUS = 1 << 16
 _NONE = "none"
@@ -65,7 +63,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--mmu", choices=list(Mmu), type=Mmu, metavar="MMU", help="radix (default), or hash, as POWER8 has it"
     )
     parser.add_argument(
-        "--page-size", choices=list(_PAGE_BYTES), default="64K", help="the kernel's page size (default: %(default)s)"
+        "--page-size", choices=list(PAGE_BYTES), default="64K", help="the kernel's page size (default: %(default)s)"
     )
     parser.add_argument(
         "--cpus", type=_count, help="CPUs that the machine can ever have, 2 by default: the firmware saves each"
@@ -75,7 +73,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="the kernel's CONFIG_NR_CPUS; distributions have 2048 (default: %(default)s, as 'fadump kernel build')",
     )  # fmt: skip
     parser.add_argument(
-        "--kernel-version", choices=list(_KERNELS), default="6.12", help="which Linux it is (default: %(default)s)"
+        "--kernel-version",
+        choices=list(KERNEL_VERSIONS),
+        default="6.12",
+        help="which Linux it is (default: %(default)s)",
     )
     parser.add_argument("--svg", type=Path, metavar="FILE", help="also write the map as an SVG picture")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, text on stderr")
@@ -97,7 +98,7 @@ def _plan(options: argparse.Namespace) -> int:
 def _described(options: argparse.Namespace) -> tuple[System, KernelTraits, str]:
     """The system, the kernel and the command line that the options speak of."""
     kernel = replace(
-        _KERNELS[options.kernel_version], page_bytes=_PAGE_BYTES[options.page_size], nr_cpus=options.nr_cpus
+        KERNEL_VERSIONS[options.kernel_version], page_bytes=PAGE_BYTES[options.page_size], nr_cpus=options.nr_cpus
     )
     cmdline = options.cmdline
     if options.memory_map is None:

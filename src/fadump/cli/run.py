@@ -13,6 +13,7 @@ from fadump.cli.run_view import RunView
 from fadump.cycle import CrashBy
 from fadump.errors import FadumpError
 from fadump.firmware.pseries.faults import FIRMWARE_FAULT_TEXTS, FirmwareFault
+from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES
 from fadump.machine.qemu.process import DEFAULT_QEMU, FAULT_TEXTS, Dimm, Fault
 from fadump.options import RunOptions, WhichMachine, WhoseFirmware
 from fadump.run import JudgedCycle, RunResult, run
@@ -57,6 +58,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--max-cpus", type=int, help="CPUs that can be plugged (default: no more than --cpus)")
     parser.add_argument("--cpu-model", default="POWER9", help="QEMU's name of the CPU (default: %(default)s)")
     parser.add_argument("--cmdline", default="", help="words added to the kernel's command line")
+    parser.add_argument(
+        "--kernel-version", choices=list(KERNEL_VERSIONS), help="the Linux that --machine embedded is a model of"
+    )
+    parser.add_argument("--page-size", choices=list(PAGE_BYTES), help="its page size (default: 64K)")
     parser.add_argument("--kernel", type=Path, help="a vmlinux with CONFIG_FA_DUMP (default: fadump kernel build)")
     parser.add_argument("--initrd", type=Path, help="an initramfs that ours is added to, for a kernel with modules")
     parser.add_argument("--qemu", default=DEFAULT_QEMU, help="the QEMU to run, or newest (default: %(default)s)")
@@ -102,6 +107,8 @@ def _run(options: argparse.Namespace) -> int:
                 max_cpus=options.max_cpus,
                 cpu_model=options.cpu_model,
                 cmdline=options.cmdline,
+                kernel_version=options.kernel_version,
+                page_size=options.page_size,
                 kernel=options.kernel,
                 initrd=options.initrd,
                 qemu=options.qemu,

@@ -46,11 +46,16 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class BootMemory:
-    """``size_bytes`` is what the kernel counts with; ``regions`` need not add up to it, see ``warnings``."""
+    """``size_bytes`` is what the kernel counts with; ``regions`` need not add up to it, see ``warnings``.
+
+    ``regions`` are registered, ``ranges`` are what Linux has in ``fw_dump.boot_mem_addr`` and makes PT_LOADs of: the
+    same, but on pseries without a section for each range.
+    """
 
     size_bytes: int
     top: int
     regions: tuple[Region, ...]
+    ranges: tuple[Region, ...]
     reasons: tuple[Reason, ...]
     warnings: tuple[str, ...]
 
@@ -89,6 +94,7 @@ def boot_memory(
         size_bytes,
         top,
         registered,
+        regions,
         tuple(_reasons(memory, wanted, size_bytes, top)),
         tuple(_warnings(memory, size_bytes, top, regions, registered)),
     )

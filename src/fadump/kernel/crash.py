@@ -10,9 +10,9 @@ kernel ends in its panic timeout and reboots.
 
 from dataclasses import replace
 
-from fadump.abi.linux.crash_header import CrashHeader
 from fadump.abi.platform import Platform
 from fadump.kernel.calls import Steps
+from fadump.kernel.header import read_header
 from fadump.kernel.ops import FadumpOps
 from fadump.kernel.release import cleanup
 from fadump.kernel.state import PAGE_TABLES, UTS_NAMESPACE, VMCOREINFO_NOTE, FadumpState
@@ -62,11 +62,9 @@ def crash_fadump(state: FadumpState, ops: FadumpOps, cpu: int, registers: Regist
     if not state.registered or not state.header_address:
         return
     save_vmcoreinfo(state, crashed=True)
-    before = CrashHeader.decode(
-        state.memory.read(state.header_address, CrashHeader(cpu_mask_bytes=state.cpu_mask_bytes).size_bytes),
-        state.cpu_mask_bytes,
-    )
     # With OPAL it is the platform's name of the CPU, see opal_fadump_trigger(); with RTAS both are the same.
-    header = replace(before, crashing_cpu=state.cpu_names[cpu], registers=registers, cpu_mask=state.cpu_mask)
+    header = replace(
+        read_header(state), crashing_cpu=state.cpu_names[cpu], registers=registers, cpu_mask=state.cpu_mask
+    )
     state.memory.write(state.header_address, header.encode())
     yield from ops.trigger(cpu, reason)

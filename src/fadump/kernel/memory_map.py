@@ -10,7 +10,7 @@ reserves most of it afterwards: the kernel itself, and the first 64 KiB. All els
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fadump.kernel.traits import MIB, align_down
+from fadump.kernel.traits import MIB, KernelTraits, align_down, align_up
 from fadump.memory.ranges import Range, RangeSet
 
 _LIMIT_ALIGNMENT_BYTES = 16 * MIB
@@ -117,15 +117,18 @@ def find_from_top(free: Iterable[Range], within: Range, size_bytes: int) -> Rang
     return best
 
 
-def limited(regions: Sequence[Range], limit_bytes: int) -> tuple[Range, ...]:
-    """The memory that is left after ``mem=``, 0 if it isn't given: whole 16 MiB of it, from below.
+def limited(regions: Sequence[Range], limit_bytes: int, kernel: KernelTraits) -> tuple[Range, ...]:
+    """The memory that is left after ``mem=``, 0 if it isn't given: so many bytes of it, from below.
 
     early_init_devtree(), memblock_enforce_memory_limit(): it happens after FADump has reserved its memory.
     """
     ram_bytes = sum(region.size_bytes for region in regions)
     if limit_bytes > ram_bytes:
         limit_bytes = 0
-    left = align_down(limit_bytes or ram_bytes, _LIMIT_ALIGNMENT_BYTES)
+    if kernel.limits_to_16_mib:
+        left = align_down(limit_bytes or ram_bytes, _LIMIT_ALIGNMENT_BYTES)
+    else:
+        left = align_up(limit_bytes or ram_bytes, kernel.page_bytes)
     if not left:
         return tuple(regions)
     kept: list[Range] = []

@@ -1,7 +1,8 @@
 """Linux's side of FADump as a generator of firmware calls: the first file to read in this package.
 
 Every kernel step of docs/architecture.md, in the order of a boot: early_init_devtree() in
-arch/powerpc/kernel/prom.c, then setup_fadump() in arch/powerpc/kernel/fadump.c, of Linux 6.12. Each step is a module:
+arch/powerpc/kernel/prom.c, then setup_fadump() in arch/powerpc/kernel/fadump.c, of Linux 6.12, or of 6.1 where its
+:class:`~.traits.KernelTraits` say so. Each step is a module:
 
     reserve     :mod:`.register`, by :mod:`.reserve`        crash           :mod:`.crash`
     register    :mod:`.register`                            capture boot    :mod:`.process`, :mod:`.vmcore`
@@ -11,7 +12,7 @@ The kernel has a log (:mod:`.printk`) and memory of its own (:mod:`.content`); u
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fadump.abi.platform import Platform
 from fadump.abi.pseries import rtas
@@ -20,14 +21,14 @@ from fadump.kernel import crash, process, register, release
 from fadump.kernel.calls import Errno, KernelPanicError, Steps
 from fadump.kernel.cmdline import COMMAND_LINE_BYTES, parse_parameters
 from fadump.kernel.content import usable_memory, use_memory, write_image
-from fadump.kernel.memory_map import KERNEL
+from fadump.kernel.memory_map import KERNEL, limited
 from fadump.kernel.opal_fadump import OpalFadump
 from fadump.kernel.page_tables import write_page_tables
 from fadump.kernel.printk import Printk
 from fadump.kernel.reserve import mmu_in_use
 from fadump.kernel.rtas_fadump import RtasFadump
 from fadump.kernel.state import LOG, UTS_NAMESPACE, FadumpState
-from fadump.kernel.traits import LINUX_6_12, KernelTraits, Mmu
+from fadump.kernel.traits import KERNEL_VERSIONS, LINUX_6_12, KernelTraits, Mmu
 from fadump.kernel.tree import system_of
 from fadump.kernel.vmcore import Registers, VmCore
 from fadump.kernel.vmcoreinfo import encode_uts
@@ -35,7 +36,7 @@ from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
 
-RELEASE = "6.12.0-model"
+DEFAULT_VERSION = "6.12"
 LEAST_MEMORY_BYTES = KERNEL.end
 
 
@@ -44,23 +45,23 @@ class KernelConfig:
     """``seed`` decides what is in memory; ``epoch_seconds`` is the time of the boot, since 1970."""
 
     traits: KernelTraits = LINUX_6_12
-    release: str = RELEASE
+    release: str = f"{DEFAULT_VERSION}.0-model"
     seed: str = "0"
     epoch_seconds: int = 0
+
+    @classmethod
+    def of_version(cls, version: str, *, page_bytes: int | None = None, epoch_seconds: int = 0) -> "KernelConfig":
+        """The kernel that ``--kernel-version`` calls so; pages of 64 KiB if nothing else is said."""
+        traits = KERNEL_VERSIONS[version]
+        traits = traits if page_bytes is None else replace(traits, page_bytes=page_bytes)
+        return cls(traits, f"{version}.0-model", epoch_seconds=epoch_seconds)
 
 
 class KernelModel:
     """One boot of a kernel. Call :meth:`boot` first, and run what it gives to its end."""
 
     def __init__(self, config: KernelConfig, console: Callable[[str], None]) -> None:
-        """``console`` gets what the kernel prints, line by line.
-
-        :raises ValueError: it is a kernel as before Linux 6.10, whose crash-info header is another one.
-        """
-        if config.traits.first_kernel_writes_elfcorehdr:
-            raise ValueError(
-                "kernels that write the ELF core header before the crash can be planned, not run: not modelled"
-            )
+        """``console`` gets what the kernel prints, line by line."""
         self._config = config
         self._console = console
         self.vmcore: VmCore | None = None
@@ -79,10 +80,12 @@ class KernelModel:
         state, ops = self._state, self._ops
         yield from ops.scan(tree)
         if state.enabled and state.active:
+            register.extend_limit(state, state.boot_memory_bytes)
             process.reserve_crash_area(state)
             self._append_bootargs()
         elif state.enabled:
             yield from register.reserve_memory(state, ops)
+        state.ram = limited(state.system.memory.regions, state.memory_limit, state.traits)
         usable = self._usable()
         self.total_bytes = usable.size_bytes
         use_memory(memory, usable, state.traits.page_bytes, self._config.seed)
@@ -193,6 +196,8 @@ class KernelModel:
             call_tokens=_tokens(tree),
             epoch_seconds=self._config.epoch_seconds,
             radix=radix,
+            ram=system.memory.regions,
+            memory_limit=parameters.memory_limit,
             enabled=parameters.fadump,
         )
         self._ops = RtasFadump(self._state) if system.platform is Platform.PSERIES else OpalFadump(self._state)
@@ -221,7 +226,7 @@ class KernelModel:
         if state.parameter_area is not None:
             taken.append(Range.sized(state.parameter_area, COMMAND_LINE_BYTES))
         end = state.boot_memory_top if state.enabled and state.active else memory.end
-        return usable_memory(memory.regions, end, RangeSet(taken))
+        return usable_memory(state.ram, end, RangeSet(taken))
 
 
 def _tokens(tree: DeviceTree) -> dict[str, int]:

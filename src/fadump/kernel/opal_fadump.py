@@ -7,7 +7,6 @@ both lead a capture kernel to this one's metadata, which lie in the last page of
 
 from dataclasses import replace
 
-from fadump.abi.linux.crash_header import CrashHeader
 from fadump.abi.linux.crash_info import CPU_UNKNOWN
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.powernv import cpu_data, kernel_metadata
@@ -18,6 +17,7 @@ from fadump.abi.registers import CpuRegisters
 from fadump.errors import AddressError, FormatError
 from fadump.kernel.bootmem import Region
 from fadump.kernel.calls import Call, Errno, Steps
+from fadump.kernel.header import Header, is_valid
 from fadump.kernel.rtas_fadump import PT_REGS_NAMES
 from fadump.kernel.state import OS_TERM_TEXT, OS_TERM_TEXT_BYTES, TAG_VALUE, FadumpState
 from fadump.kernel.vmcore import Registers
@@ -169,9 +169,9 @@ class OpalFadump:
         if status != OpalStatus.SUCCESS:
             self._state.log.pr_warn(f"{_P}Could not reset ({status}) kernel metadata tag!")
 
-    def process(self, header: CrashHeader) -> list[Registers] | None:
+    def process(self, header: Header) -> list[Registers] | None:
         """opal_fadump_build_cpu_notes(); the crashing CPU's own registers count in any case."""
-        if self._active is None or not self._state.header_address:
+        if self._active is None or not self._state.header_address or not is_valid(self._state, header, _P):
             return None
         found: list[Registers] = []
         own = header.registers or {}

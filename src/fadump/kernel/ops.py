@@ -6,8 +6,8 @@ these. Linux arch/powerpc/include/asm/fadump-internal.h; :mod:`.rtas_fadump` and
 
 from typing import Protocol
 
-from fadump.abi.linux.crash_header import CrashHeader
 from fadump.kernel.calls import Errno, Steps
+from fadump.kernel.header import Header
 from fadump.kernel.vmcore import Registers
 from fadump.memory.devicetree import DeviceTree
 
@@ -36,7 +36,7 @@ class FadumpOps(Protocol):
     def cleanup(self) -> Steps[None]:
         """What else is to be withdrawn with either."""
 
-    def process(self, header: CrashHeader) -> list[Registers] | None:
+    def process(self, header: Header) -> list[Registers] | None:
         """The CPUs of a dump, as their notes have them; None if the dump is not valid."""
 
     def trigger(self, cpu: int, message: str) -> Steps[None]:

@@ -1,25 +1,25 @@
 """The capture boot: what the crashed kernel and the firmware have left is checked, and becomes /proc/vmcore.
 
 Step "capture boot" of docs/architecture.md. Linux arch/powerpc/kernel/fadump.c: fadump_reserve_crash_area(),
-fadump_process(), is_fadump_header_compatible(); fs/proc/vmcore.c, vmcore_init(). A dump that can't be processed is
-invalidated and its memory given back at once.
+fadump_process(); fs/proc/vmcore.c, vmcore_init(). A dump that can't be processed is invalidated and its memory given
+back at once.
 """
 
-from fadump.abi.linux import crash_info
-from fadump.abi.linux.crash_header import CrashHeader, header_bytes
+from fadump.abi.linux.crash_header import CrashHeader, OldCrashHeader
 from fadump.abi.platform import Platform
 from fadump.errors import AddressError
+from fadump.kernel import elfcorehdr
 from fadump.kernel.calls import Steps
+from fadump.kernel.elfcorehdr import CPU_NOTES, Load, NoCoreHeaderError, NotePlace, loads_of
+from fadump.kernel.header import Header, is_compatible, read_header
 from fadump.kernel.ops import FadumpOps
 from fadump.kernel.release import invalidate_release
 from fadump.kernel.state import FadumpState
 from fadump.kernel.traits import MIB, align_up
-from fadump.kernel.vmcore import Registers, VmCore, cpu_note, lay_out, loads_of, whole_notes
+from fadump.kernel.vmcore import Registers, VmCore, cpu_note, lay_out, whole_notes
 from fadump.memory.ranges import Range, RangeSet
 
 _P = "fadump: "
-_OPPOSITE_MAGIC = int.from_bytes(crash_info.MAGIC.to_bytes(8, "big"), "little")
-_EHDR_BYTES, _PHDR_BYTES = 64, 56
 _NOTE_BUFFER_BYTES = 544
 """sizeof(note_buf_t): a CPU's note and a closing one."""
 
@@ -42,53 +42,69 @@ def process(state: FadumpState, ops: FadumpOps) -> Steps[VmCore | None]:
     if header is None or cpus is None:
         yield from invalidate_release(state, ops)
         return None
-    return _vmcore(state, header, cpus)
-
-
-def _header(state: FadumpState) -> CrashHeader | None:
-    """The crashed kernel's header, if this kernel can make anything of it."""
-    if not state.header_address:
-        state.log.pr_err(f"{_P}Crash info header is empty.")
-        return None
+    state.buffers_bytes = _buffers_bytes(state, header, len(cpus))
     try:
-        raw = state.memory.read(state.header_address, header_bytes(state.cpu_mask_bytes))
-    except AddressError:  # Linux would take a machine check
-        raw = bytes(header_bytes(state.cpu_mask_bytes))
-    header = CrashHeader.decode(raw, state.cpu_mask_bytes)
-    match header.magic:
-        case crash_info.MAGIC:
-            if (header.pt_regs_bytes, header.cpu_mask_bytes) == (CrashHeader().pt_regs_bytes, state.cpu_mask_bytes):
-                return header
-            state.log.pr_err(f"{_P}Fadump header size mismatch.")
-        case crash_info.OLD_MAGIC:
-            state.log.pr_err(f"{_P}Old magic number, can't process the dump.")
-        case _ if header.magic == _OPPOSITE_MAGIC:
-            state.log.pr_err(f"{_P}Endianness mismatch between the crashed and fadump kernels.")
-        case _:
-            state.log.pr_err(f"{_P}Fadump header is corrupted.")
+        return _vmcore(state, _elfcorehdr(state, header), cpus)
+    except AddressError:
+        pass
+    except NoCoreHeaderError as error:
+        state.log.pr_warn(str(error))
+    state.log.pr_warn("Kdump: vmcore not initialized")
     return None
 
 
-def _vmcore(state: FadumpState, header: CrashHeader, cpus: list[Registers]) -> VmCore | None:
+def _header(state: FadumpState) -> Header | None:
+    """The crashed kernel's header, if this kernel can make anything of it."""
+    if not state.header_address:
+        if not state.traits.first_kernel_writes_elfcorehdr:
+            state.log.pr_err(f"{_P}Crash info header is empty.")
+        return None
+    header = read_header(state)
+    if isinstance(header, CrashHeader) and not is_compatible(state, header):
+        return None
+    return header
+
+
+def _elfcorehdr(state: FadumpState, header: Header) -> bytes:
+    """The ELF core header: this kernel makes it, or finds the crashed one's.
+
+    :raises AddressError: it is not in memory.
+    :raises NoCoreHeaderError: there is none.
+    """
+    if isinstance(header, OldCrashHeader):
+        start = state.memory.read(header.elfcorehdr_address, elfcorehdr.EHDR.size)
+        size_bytes = elfcorehdr.EHDR.size + elfcorehdr.header_count(start) * elfcorehdr.PHDR.size
+        return state.memory.read(header.elfcorehdr_address, size_bytes)
+    loads = loads_of(state.regions, state.copy_address, state.boot_memory_top, state.area, state.ram)
+    return elfcorehdr.encode([CPU_NOTES, NotePlace(header.vmcoreinfo_address, header.vmcoreinfo_bytes)], list(loads))
+
+
+def _vmcore(state: FadumpState, headers: bytes, cpus: list[Registers]) -> VmCore:
+    """vmcore_init(). The CPUs' notes are what the first PT_NOTE leads to.
+
+    :raises AddressError: notes or memory are outside of memory: a read of them would fail.
+    :raises NoCoreHeaderError: it is no ELF core header.
+    """
     page_bytes = state.traits.page_bytes
-    memory = state.system.memory.regions
-    headers_bytes = _EHDR_BYTES + _PHDR_BYTES * (2 + len(state.regions) + len(memory))
-    counted = _counted_cpus(state, len(cpus))
-    state.buffers_bytes = align_up(headers_bytes, page_bytes) + align_up(counted * _NOTE_BUFFER_BYTES, page_bytes)
-    try:
-        vmcoreinfo = state.memory.read(header.vmcoreinfo_address, min(header.vmcoreinfo_bytes, 2 * page_bytes))
-    except AddressError:
-        state.log.pr_warn("Kdump: vmcore not initialized")
-        return None
-    loads = list(loads_of(state.regions, state.copy_address, state.boot_memory_top, state.area, memory))
-    ram = RangeSet(memory)
-    if not all(ram.contains(Range.sized(load.address, load.size_bytes)) for load in loads):
-        state.log.pr_warn("Kdump: vmcore not initialized")  # a read of it would fail
-        return None
-    notes = b"".join(cpu_note(registers) for registers in cpus) + whole_notes(vmcoreinfo)
-    return lay_out(loads, notes, page_bytes)
+    places, loads = elfcorehdr.decode(headers)
+    own = [cpu_note(registers) for registers in cpus]
+    found = [state.memory.read(place.address, min(place.size_bytes, 2 * page_bytes)) for place in places[1:]]
+    _check_memory(loads, RangeSet(state.ram))
+    return lay_out(loads, b"".join([*own, *map(whole_notes, found)]), page_bytes)
 
 
-def _counted_cpus(state: FadumpState, in_dump: int) -> int:
-    """How many CPUs the buffer for notes is made for: with OPAL all threads, active or not."""
-    return len(state.cpu_names) if state.platform is Platform.POWERNV else in_dump
+def _check_memory(loads: list[Load], ram: RangeSet) -> None:
+    for load in loads:
+        if not ram.contains(Range.sized(load.address, load.size_bytes)):
+            raise AddressError(load.address, load.size_bytes)
+
+
+def _buffers_bytes(state: FadumpState, header: Header, cpus: int) -> int:
+    """What the kernel allocates: for its ELF core header, and for notes, with OPAL of all threads, active or not."""
+    page_bytes = state.traits.page_bytes
+    counted = len(state.cpu_names) if state.platform is Platform.POWERNV else cpus
+    notes_bytes = align_up(counted * _NOTE_BUFFER_BYTES, page_bytes)
+    if isinstance(header, OldCrashHeader):
+        return notes_bytes
+    headers = 2 + len(state.regions) + len(state.ram)
+    return notes_bytes + align_up(elfcorehdr.EHDR.size + elfcorehdr.PHDR.size * headers, page_bytes)

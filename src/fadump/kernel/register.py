@@ -4,14 +4,17 @@ Step "register" of docs/architecture.md. Linux arch/powerpc/kernel/fadump.c: fad
 init_fadump_header(), and registered_store(), which user space writes to.
 """
 
-from fadump.abi.linux.crash_header import CrashHeader
+from fadump.abi.linux.crash_header import OldCrashHeader
 from fadump.abi.platform import Platform
 from fadump.errors import AddressError
+from fadump.kernel import elfcorehdr
 from fadump.kernel.bootmem import boot_memory
 from fadump.kernel.calls import Errno, KernelPanicError, Steps
 from fadump.kernel.cmdline import COMMAND_LINE_BYTES, parse_parameters
+from fadump.kernel.elfcorehdr import CPU_NOTES, NotePlace, loads_at_registration
+from fadump.kernel.header import initial_header
 from fadump.kernel.ops import FadumpOps
-from fadump.kernel.reserve import Reservation, reserve
+from fadump.kernel.reserve import Reservation, extended_limit, reserve
 from fadump.kernel.state import VMCOREINFO_NOTE, FadumpState
 from fadump.kernel.traits import MIB, Refusal
 from fadump.kernel.vmcoreinfo import note_area_bytes
@@ -22,7 +25,11 @@ _P = "fadump: "
 
 def reserve_memory(state: FadumpState, ops: FadumpOps) -> Steps[None]:
     """What a first kernel reserves, or that it does without; both are in the log."""
-    outcome = reserve(state.system, state.traits, state.cmdline)
+    system, traits = state.system, state.traits
+    outcome = reserve(system, traits, state.cmdline)
+    boot = boot_memory(system.platform, system.memory, traits, state.cmdline, parse_parameters(state.cmdline, traits))
+    if system.supported and not isinstance(boot, Refusal):
+        extend_limit(state, boot.size_bytes)
     if isinstance(outcome, Refusal):
         state.enabled = False
         _say_why_not(state, outcome)
@@ -50,6 +57,14 @@ def reserve_memory(state: FadumpState, ops: FadumpOps) -> Steps[None]:
         state.log.pr_warn(f"{_P}WARNING: Could not setup area to pass additional parameters!")
 
 
+def extend_limit(state: FadumpState, boot_memory_bytes: int) -> None:
+    """A kernel that makes room for its area by extending mem= says so, whatever comes of the area."""
+    extended = extended_limit(state.system, state.traits, state.memory_limit, boot_memory_bytes)
+    if extended != state.memory_limit:
+        state.memory_limit = extended
+        state.log.pr_info(f"Adjusted memory_limit for firmware-assisted dump, now {extended:#016x}")
+
+
 def _say_why_not(state: FadumpState, refusal: Refusal) -> None:
     """Linux's message, but for boot memory that is too small: there it has the sizes only."""
     log, system = state.log, state.system
@@ -67,7 +82,7 @@ def _say_why_not(state: FadumpState, refusal: Refusal) -> None:
 def _take(state: FadumpState, reservation: Reservation) -> None:
     boot = reservation.boot_memory
     state.area = reservation.area
-    state.regions = boot.regions
+    state.regions = boot.ranges
     state.boot_memory_bytes, state.boot_memory_top = boot.size_bytes, boot.top
     state.parameter_area = None if reservation.parameter_area is None else reservation.parameter_area.start
 
@@ -81,17 +96,21 @@ def register_fadump(state: FadumpState, ops: FadumpOps) -> Steps[Errno]:
 
 
 def init_header(state: FadumpState) -> None:
-    """Write what a capture kernel finds if the platform ends this one: no crashing CPU, all possible CPUs."""
-    header = CrashHeader(
-        vmcoreinfo_address=state.relocated(VMCOREINFO_NOTE),
-        vmcoreinfo_bytes=note_area_bytes(state.traits.page_bytes),
-        cpu_mask_bytes=state.cpu_mask_bytes,
-        cpu_mask=state.cpu_mask,
-    )
+    """Write the header, and behind an old one the ELF core header."""
+    header = initial_header(state)
     try:
         state.memory.write(state.header_address, header.encode())
+        if isinstance(header, OldCrashHeader):
+            state.memory.write(header.elfcorehdr_address, _elfcorehdr(state))
     except AddressError as error:
         raise KernelPanicError(f"BUG: Unable to handle kernel data access: {error}") from error
+
+
+def _elfcorehdr(state: FadumpState) -> bytes:
+    """fadump_create_elfcore_headers()."""
+    loads = loads_at_registration(state.regions, state.copy_address, state.boot_memory_top, state.area, state.ram)
+    vmcoreinfo = NotePlace(state.relocated(VMCOREINFO_NOTE), note_area_bytes(state.traits.page_bytes))
+    return elfcorehdr.encode([CPU_NOTES, vmcoreinfo], list(loads))
 
 
 def registered_store(state: FadumpState, ops: FadumpOps, text: str) -> Steps[Errno]:

@@ -56,9 +56,10 @@ def _freed(state: FadumpState) -> Iterator[Range]:
     """fadump_release_memory(): all memory above boot memory but the firmware's and the reserved area."""
     page_bytes = state.traits.page_bytes
     memory = state.system.memory
-    if state.boot_memory_top >= memory.end:
+    end = state.ram[-1].end
+    if state.boot_memory_top >= end:
         return
-    above = RangeSet([Range(state.boot_memory_top, memory.end)])
+    above = RangeSet([Range(state.boot_memory_top, end)])
     for piece in above - (memory.firmware | RangeSet([state.area])):
         pages = RangeSet([Range(align_down(piece.start, page_bytes), align_down(piece.end, page_bytes))])
-        yield from pages & RangeSet(memory.regions)
+        yield from pages & RangeSet(state.ram)

@@ -157,7 +157,7 @@ def reserve(system: System, kernel: KernelTraits, cmdline: str) -> Reservation |
     sizes = _sizes(system, kernel, boot.size_bytes)
     area_bytes = sizes.total
     base = _locate(system.memory, kernel, boot.top, area_bytes)
-    boundary = _boundary(system.memory, kernel, parameters.memory_limit, area_bytes)
+    boundary = extended_limit(system, kernel, parameters.memory_limit, boot.size_bytes) or system.memory.end
     if base is None or base + area_bytes > boundary:
         return Refusal(
             f"no {area_bytes:#x} bytes in one piece are free between boot memory's top {boot.top:#x} and {boundary:#x}",
@@ -174,7 +174,7 @@ def _reservation(
     sizes: _Sizes,
     area: Range,
 ) -> Reservation:
-    memory_limit = _memory_limit(system.memory, kernel, parameters.memory_limit, area.size_bytes)
+    memory_limit = extended_limit(system, kernel, parameters.memory_limit, boot.size_bytes)
     extra = parameter_area(system, kernel, memory_limit, parameters, area)
     lent, cma_reason = _cma(system, kernel, parameters, area, boot.size_bytes)
     sections = tuple(_sections(system, boot, sizes, area.start, extra))
@@ -189,6 +189,18 @@ def _reservation(
     return Reservation(area, boot, sections, extra, lent, tuple(reasons), tuple(warnings))
 
 
+def area_bytes_of(system: System, kernel: KernelTraits, boot_memory_bytes: int) -> int:
+    """get_fadump_area_size(): a capture kernel computes it once more, from its own device tree."""
+    return _sizes(system, kernel, boot_memory_bytes).total
+
+
+def extended_limit(system: System, kernel: KernelTraits, memory_limit: int, boot_memory_bytes: int) -> int:
+    """``mem=``, which some kernels extend by the area's size; 0 if it isn't given."""
+    if kernel.extends_memory_limit and 0 < memory_limit < system.memory.end:
+        return min(memory_limit + area_bytes_of(system, kernel, boot_memory_bytes), system.memory.end)
+    return memory_limit
+
+
 def parameter_area(
     system: System, kernel: KernelTraits, memory_limit: int, parameters: Parameters, area: Range
 ) -> Range | None:
@@ -200,7 +212,7 @@ def parameter_area(
     if not kernel.parameter_area or system.platform is Platform.POWERNV:
         return None
     memory = system.memory
-    regions = limited(memory.regions, memory_limit)
+    regions = limited(memory.regions, memory_limit, kernel)
     end = regions[-1].end
     within = Range(end // 2, end)
     if mmu_in_use(system, parameters) is Mmu.HASH:
@@ -256,16 +268,6 @@ def _locate(memory: MemoryMap, kernel: KernelTraits, base: int, size_bytes: int)
 
 def _next_page(address: int, kernel: KernelTraits) -> int:
     return align_down(address + kernel.page_bytes - 1, kernel.page_bytes)
-
-
-def _memory_limit(memory: MemoryMap, kernel: KernelTraits, memory_limit: int, area_bytes: int) -> int:
-    if kernel.extends_memory_limit and 0 < memory_limit < memory.end:
-        return min(memory_limit + area_bytes, memory.end)
-    return memory_limit
-
-
-def _boundary(memory: MemoryMap, kernel: KernelTraits, memory_limit: int, area_bytes: int) -> int:
-    return _memory_limit(memory, kernel, memory_limit, area_bytes) or memory.end
 
 
 def _cma(

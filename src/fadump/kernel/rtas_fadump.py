@@ -4,15 +4,15 @@ Steps "register", "crash", "capture boot" and "release" of docs/architecture.md.
 arch/powerpc/platforms/pseries/rtas-fadump.c; rtas_call() and rtas_os_term() in arch/powerpc/kernel/rtas.c.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from fadump.abi.linux.crash_header import CrashHeader
 from fadump.abi.pseries import register_save_area, rtas
 from fadump.abi.pseries.dump_structure import (
     HEADER_BYTES,
     MAX_SECTIONS,
     REQUEST_COPY,
     SECTION_BYTES,
+    DumpStatus,
     DumpStructure,
     Section,
     SectionError,
@@ -23,6 +23,7 @@ from fadump.errors import AddressError, FormatError
 from fadump.kernel.bootmem import Region
 from fadump.kernel.calls import Call, Errno, Steps
 from fadump.kernel.cmdline import COMMAND_LINE_BYTES
+from fadump.kernel.header import Header, is_valid
 from fadump.kernel.state import OS_TERM_TEXT, OS_TERM_TEXT_BYTES, RTAS_ARGUMENTS, WORK_BUFFER, FadumpState
 from fadump.kernel.vmcore import Registers
 from fadump.memory.devicetree import DeviceTree
@@ -30,7 +31,8 @@ from fadump.memory.ranges import Range
 
 _P = "rtas fadump: "
 _MAX_WAIT_MS = 60_000
-_LARGEST_BYTES = HEADER_BYTES + MAX_SECTIONS * SECTION_BYTES
+_FIXED_SECTIONS = 3
+"""How many a kernel without a section for each range has: CPU state, hash page table, boot memory; in that order."""
 _FIRMWARE_TYPES = (SectionType.CPU_STATE, SectionType.HPTE, SectionType.REAL_MODE_REGION)
 PT_REGS_NAMES = {
     **{f"GPR{number:02}": f"gpr{number}" for number in range(32)},
@@ -68,7 +70,16 @@ class RtasFadump:
         self._active = active
         state.log.pr_info(f"{_P}Firmware-assisted dump is active.")
         state.active = True
-        regions = []
+        if state.traits.region_per_range:
+            self._take_by_type(active)
+        else:
+            self._take_by_place(active)
+        state.area = Range.sized(state.area.start, state.area_bytes)
+        state.header_address = state.copy_address + state.boot_memory_bytes
+
+    def _take_by_type(self, active: DumpStructure) -> None:
+        """rtas_fadump_get_config()."""
+        state, regions = self._state, []
         for section in active.sections:
             match section.type:
                 case SectionType.CPU_STATE:
@@ -84,8 +95,15 @@ class RtasFadump:
                 case unknown:
                     state.log.pr_warn(f"{_P}Section type {unknown} unsupported on this kernel. Ignoring!")
         state.use_regions(regions)
-        state.area = Range.sized(state.area.start, state.area_bytes)
-        state.header_address = state.copy_address + state.boot_memory_bytes
+
+    def _take_by_place(self, active: DumpStructure) -> None:
+        """The same before Linux kernel commit 78d5cc15fb7d (in v6.10): three sections, whatever their types say."""
+        state = self._state
+        cpus, _hptes, memory = _fixed_sections(active)
+        state.use_regions([Region(memory.source, memory.requested_bytes)])
+        state.boot_memory_top = state.boot_memory_bytes
+        state.copy_address = memory.destination
+        state.area = Range.sized(cpus.destination, 0)
 
     def setup_metadata(self) -> Steps[Errno]:
         yield from ()
@@ -96,7 +114,7 @@ class RtasFadump:
         state.copy_address = state.area.start + state.before_copy_bytes
         self._structure = DumpStructure(sections=tuple(self._sections()))
         state.header_address = state.copy_address + state.boot_memory_bytes
-        state.memory.write(WORK_BUFFER, self._structure.encode().ljust(_LARGEST_BYTES, b"\0"))
+        state.memory.write(WORK_BUFFER, self._structure.encode().ljust(self._largest_bytes, b"\0"))
 
     def _sections(self) -> Iterator[Section]:
         state = self._state
@@ -108,7 +126,8 @@ class RtasFadump:
             yield _section(type_, 0, size_bytes, at)
             at += size_bytes
         at = state.copy_address
-        for region in state.regions:
+        regions = state.regions if state.traits.region_per_range else [Region(0, state.boot_memory_bytes)]
+        for region in regions:
             yield _section(SectionType.REAL_MODE_REGION, region.start, region.size_bytes, at)
             at += region.size_bytes
         if state.parameter_area is not None:
@@ -127,7 +146,9 @@ class RtasFadump:
             case -1:
                 log.pr_err(f"{_P}Failed to register. Hardware Error(-1).")
             case -3:
-                if not any(region.contains(state.area) for region in state.system.memory.regions):
+                if not state.traits.region_per_range and not self._is_whole(state.regions):
+                    log.pr_err(f"{_P}Can't have holes in boot memory area.")
+                elif not any(region.contains(state.area) for region in state.ram):
                     log.pr_err(f"{_P}Can't have holes in reserved memory area.")
                 log.pr_err(f"{_P}Failed to register. Parameter Error(-3).")
                 return Errno.EINVAL
@@ -140,7 +161,7 @@ class RtasFadump:
         return Errno.EIO
 
     def unregister(self) -> Steps[Errno]:
-        status = yield from self._configure(DumpCommand.UNREGISTER, _LARGEST_BYTES, "unregister")
+        status = yield from self._configure(DumpCommand.UNREGISTER, self._largest_bytes, "unregister")
         if status is None:
             return Errno.ETIMEDOUT
         if status:
@@ -150,7 +171,7 @@ class RtasFadump:
         return Errno.OK
 
     def invalidate(self) -> Steps[Errno]:
-        status = yield from self._configure(DumpCommand.INVALIDATE, _LARGEST_BYTES, "invalidate")
+        status = yield from self._configure(DumpCommand.INVALIDATE, self._largest_bytes, "invalidate")
         if status is None:
             return Errno.ETIMEDOUT
         if status:
@@ -163,11 +184,19 @@ class RtasFadump:
     def cleanup(self) -> Steps[None]:
         yield from ()
 
-    def process(self, header: CrashHeader) -> list[Registers] | None:
-        log = self._state.log
-        if self._active is None or not self._state.header_address:
+    def process(self, header: Header) -> list[Registers] | None:
+        active = self._active
+        if active is None or not self._state.header_address:
             return None
-        for index, section in enumerate(self._active.sections):
+        valid = self._is_good_by_type(active) if self._state.traits.region_per_range else self._is_good_by_place(active)
+        if not valid or not is_valid(self._state, header, _P):
+            return None
+        return self._cpus(header)
+
+    def _is_good_by_type(self, active: DumpStructure) -> bool:
+        """rtas_fadump_process(): whether the firmware has copied all that counts."""
+        log = self._state.log
+        for index, section in enumerate(active.sections):
             whole = not section.error_flags and section.copied_bytes == section.requested_bytes
             what = f"type: {section.type} src addr: 0x{section.source:x} dest addr: 0x{section.destination:x}"
             if section.type in _FIRMWARE_TYPES and not whole:
@@ -176,19 +205,31 @@ class RtasFadump:
                 if section.copied_bytes != section.requested_bytes:
                     log.pr_err(f"{_P}Dump taken by platform is incomplete ({index})")
                 log.pr_warn(f"{_P}Region {what}")
-                return None
+                return False
             if section.type == SectionType.PARAMETER_AREA and not whole:
                 log.pr_warn(f"{_P}Failed to process additional parameters! Proceeding anyway..")
                 self._state.parameter_area = None
             elif section.type not in (*_FIRMWARE_TYPES, SectionType.PARAMETER_AREA):
                 log.pr_warn(f"{_P}Unknown region found: {what}")
-        return self._cpus(header)
+        return True
 
-    def _cpus(self, header: CrashHeader) -> list[Registers] | None:
+    def _is_good_by_place(self, active: DumpStructure) -> bool:
+        """The same before Linux kernel commit 78d5cc15fb7d (in v6.10)."""
+        cpus, _hptes, memory = _fixed_sections(active)
+        if active.status == DumpStatus.ERROR or cpus.error_flags or memory.error_flags:
+            self._state.log.pr_err(f"{_P}Dump taken by platform is not valid")
+            return False
+        if memory.copied_bytes != memory.requested_bytes or not cpus.copied_bytes:
+            self._state.log.pr_err(f"{_P}Dump taken by platform is incomplete")
+            return False
+        return True
+
+    def _cpus(self, header: Header) -> list[Registers] | None:
         """rtas_fadump_build_cpu_notes()."""
         assert self._active is not None  # noqa: S101 - process() has seen to it
         state = self._state
-        area = next((each for each in self._active.sections if each.type == SectionType.CPU_STATE), None)
+        by_type = (each for each in self._active.sections if each.type == SectionType.CPU_STATE)
+        area = next(by_type, None) if state.traits.region_per_range else _fixed_sections(self._active)[0]
         try:
             data = b"" if area is None else state.memory.read(area.destination, area.requested_bytes)
         except AddressError:
@@ -254,6 +295,17 @@ class RtasFadump:
             lines.append(f"\nMemory above {state.boot_memory_top:#016x} is reserved for saving crash dump\n")
         return "".join(lines)
 
+    @property
+    def _largest_bytes(self) -> int:
+        """sizeof(struct rtas_fadump_mem_struct)."""
+        sections = MAX_SECTIONS if self._state.traits.region_per_range else _FIXED_SECTIONS
+        return HEADER_BYTES + sections * SECTION_BYTES
+
+    def _is_whole(self, regions: Sequence[Region]) -> bool:
+        """is_fadump_boot_mem_contiguous()."""
+        wanted = (Range.sized(region.start, region.size_bytes) for region in regions)
+        return all(any(piece.contains(each) for piece in self._state.ram) for each in wanted)
+
     def _configure(self, command: DumpCommand, size_bytes: int, name: str) -> Steps[int | None]:
         """rtas_fadump_call(): the status, or None if the firmware was busy for a minute."""
         state, waited_ms = self._state, 0
@@ -263,7 +315,7 @@ class RtasFadump:
             delay_ms = rtas.retry_delay_ms(status)
             if not delay_ms:
                 return status
-            if waited_ms >= _MAX_WAIT_MS:
+            if state.traits.bounded_wait and waited_ms >= _MAX_WAIT_MS:
                 state.log.pr_err(f"{_P}Timed out waiting for firmware to complete fadump {name}")
                 return None
             waited_ms += delay_ms
@@ -278,6 +330,12 @@ class RtasFadump:
         yield Call(cpu, token, args, 1, answer_address)
         status, _outputs = rtas.decode_answer(memory.read(answer_address, 4))
         return status
+
+
+def _fixed_sections(structure: DumpStructure) -> Sequence[Section]:
+    """The three that older kernels know, by their places; what isn't there is read as zeros."""
+    found = structure.sections[:_FIXED_SECTIONS]
+    return [*found, *[Section(0, 0, SectionError(0), 0, 0, 0, 0)] * (_FIXED_SECTIONS - len(found))]
 
 
 def _section(type_: int, source: int, size_bytes: int, destination: int) -> Section:

@@ -7,12 +7,11 @@ image is :data:`~fadump.kernel.memory_map.KERNEL`, and all that the model writes
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fadump.abi.linux import crash_header
 from fadump.abi.platform import Platform
 from fadump.abi.powernv import kernel_metadata
 from fadump.kernel.bootmem import Region
 from fadump.kernel.printk import Printk
-from fadump.kernel.reserve import System
+from fadump.kernel.reserve import System, area_bytes_of
 from fadump.kernel.traits import KernelTraits, align_up
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
@@ -37,7 +36,8 @@ class FadumpState:
     """struct fw_dump, and what else the steps need to know.
 
     ``area`` is the reserved dump area, ``copy_address`` where the copy of boot memory begins in it, ``header_address``
-    where the crash-info header is: 0 while there is none. ``cpu_names`` are the platform's names of all possible CPUs,
+    where the crash-info header is: 0 while there is none. ``ram`` is memblock's memory, what ``mem=``,
+    that is ``memory_limit``, has left of it. ``cpu_names`` are the platform's names of all possible CPUs,
     by logical number; all of them are online. ``call_tokens`` are RTAS's, by name.
     """
 
@@ -50,6 +50,8 @@ class FadumpState:
     cpu_names: Sequence[int]
     call_tokens: dict[str, int]
     radix: bool
+    ram: tuple[Range, ...]
+    memory_limit: int
     epoch_seconds: int = 0
     enabled: bool = False
     active: bool = False
@@ -94,9 +96,8 @@ class FadumpState:
 
     @property
     def area_bytes(self) -> int:
-        """get_fadump_area_size(): a capture kernel computes it once more, from its own device tree."""
-        header_bytes = crash_header.header_bytes(self.cpu_mask_bytes)
-        return self.before_copy_bytes + self.boot_memory_bytes + header_bytes + self.metadata_bytes
+        """get_fadump_area_size()."""
+        return area_bytes_of(self.system, self.traits, self.boot_memory_bytes)
 
     def relocated(self, address: int) -> int:
         """fadump_relocate(): where the firmware puts what was in boot memory."""

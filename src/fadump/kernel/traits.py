@@ -9,7 +9,9 @@ A kernel is described by what it has, not by its version: distributions carry ch
 
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
+from fadump.abi.linux.crash_header import header_bytes, old_header_bytes
 from fadump.abi.platform import Platform
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -18,8 +20,6 @@ U64 = (1 << 64) - 1
 
 MAX_MEMORY_REGIONS = 128
 """FADUMP_MAX_MEM_REGS."""
-_PT_REGS_BYTES = 384
-_NEW_HEADER_BYTES, _OLD_HEADER_BYTES = 0x28, 0x18
 _LARGEST_ALLOCATION_BYTES = 16 * MIB
 """ARCH_FORCE_MAX_ORDER: 8 with 64 KiB pages, 12 with 4 KiB pages."""
 _RADIX_HUGE_PAGE_BYTES = 2 * MIB
@@ -46,10 +46,14 @@ class Mmu(StrEnum):
 class KernelTraits:
     """A kernel. ``nr_cpus`` is CONFIG_NR_CPUS: the crash-info header has a bit for each.
 
-    ``parameter_area``: it has a place for words that the capture kernel adds to its command line (3416c9daa6b1).
-    ``region_per_range``: on pseries every range of boot memory has a section; without it one section starts at 0.
-    ``first_kernel_writes_elfcorehdr``: so that there is room for it behind the crash-info header (until c6c5b14dac0d).
-    ``extends_memory_limit``: ``mem=`` grows by the size of the reserved area.
+    ``parameter_area``: it has a place for words that the capture kernel adds to its command line (683eab94da75).
+    ``region_per_range``: on pseries every range of boot memory has a section (78d5cc15fb7d); without, one is at 0.
+    ``first_kernel_writes_elfcorehdr``: behind the crash-info header, which is the old one (until c6c5b14dac0d).
+    ``hotplug_ready``: it says that it need not register again when memory comes or goes (bc446c5acaba).
+    ``extends_memory_limit``: ``mem=`` grows by the size of the reserved area (until f94f5ac07983).
+    ``limits_to_16_mib``: what ``mem=`` leaves is rounded down to 16 MiB (5a799af95226); before, up to a page.
+    ``bounded_wait``: RTAS that stays busy for a minute is given up ("powerpc/fadump: Add timeout to RTAS busy-wait
+    loops", in 6.12's stable releases; 6.1 waits for ever).
     ``refuses_crashkernel_of_all_ram``: then the default applies; without it the size is cut to a quarter of RAM.
     ``huge_pages``: CONFIG_HUGETLB_PAGE; with it the alignment for CMA is not known yet when the size is rounded.
     """
@@ -59,15 +63,18 @@ class KernelTraits:
     parameter_area: bool = True
     region_per_range: bool = True
     first_kernel_writes_elfcorehdr: bool = False
+    hotplug_ready: bool = True
     extends_memory_limit: bool = False
+    limits_to_16_mib: bool = True
+    bounded_wait: bool = True
     refuses_crashkernel_of_all_ram: bool = True
     huge_pages: bool = True
 
     @property
     def header_bytes(self) -> int:
         """Size of struct fadump_crash_info_header; its last member is a cpumask, in words of 8 bytes."""
-        fixed = _OLD_HEADER_BYTES if self.first_kernel_writes_elfcorehdr else _NEW_HEADER_BYTES
-        return fixed + _PT_REGS_BYTES + align_up(self.nr_cpus, 64) // 8
+        size_of = old_header_bytes if self.first_kernel_writes_elfcorehdr else header_bytes
+        return size_of(align_up(self.nr_cpus, 64) // 8)
 
     @property
     def size_alignment_bytes(self) -> int:
@@ -91,13 +98,22 @@ class KernelTraits:
 
 
 LINUX_6_12 = KernelTraits()
+"""Debian's 6.12.117."""
 LINUX_6_1 = KernelTraits(
     parameter_area=False,
     region_per_range=False,
     first_kernel_writes_elfcorehdr=True,
+    hotplug_ready=False,
     extends_memory_limit=True,
+    limits_to_16_mib=False,
+    bounded_wait=False,
     refuses_crashkernel_of_all_ram=False,
 )
+"""Debian's 6.1.176."""
+KERNEL_VERSIONS = MappingProxyType({"6.1": LINUX_6_1, "6.12": LINUX_6_12})
+"""By what ``--kernel-version`` calls them."""
+PAGE_BYTES = MappingProxyType({"4K": 4 * KIB, "64K": 64 * KIB})
+"""By what ``--page-size`` calls them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ import pytest
 
 from fadump.abi.platform import Platform
 from fadump.errors import MachineError, SetupError
-from fadump.kernel.vmcore import Load, lay_out
+from fadump.kernel.elfcorehdr import Load
+from fadump.kernel.vmcore import lay_out
 from fadump.machine.core import Handover, Register, RunScript, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.machine import EmbeddedMachine

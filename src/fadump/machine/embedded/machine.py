@@ -120,7 +120,8 @@ class EmbeddedMachine:
         tree = DeviceTree.parse(blob)
         self._tokens = tokens
         self._unshown = self._not_shown(tree)
-        config = replace(self._config.kernel, seed=f"{self._config.seed} boot {handover.boot}")
+        kernel = self._config.later_kernel if self._crashes else None
+        config = replace(kernel or self._config.kernel, seed=f"{self._config.seed} boot {handover.boot}")
         system = GuestSystem(KernelModel(config, self._print), self._memory, self._read_cpus, self._disk_fd)
         self._guest, self._send = system.run(tree), None
 
