@@ -40,6 +40,7 @@ class Errno(IntEnum):
     EEXIST = -17
     ENODEV = -19
     EINVAL = -22
+    ENOSPC = -28
     ETIMEDOUT = -110
 
 

@@ -11,7 +11,7 @@ arch/powerpc/kernel/prom.c, then setup_fadump() in arch/powerpc/kernel/fadump.c,
 The kernel has a log (:mod:`.printk`) and memory of its own (:mod:`.content`); user space is not in here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fadump.abi.platform import Platform
@@ -25,9 +25,11 @@ from fadump.kernel.memory_map import KERNEL, limited
 from fadump.kernel.opal_fadump import OpalFadump
 from fadump.kernel.page_tables import write_page_tables
 from fadump.kernel.printk import Printk
+from fadump.kernel.procfs import proc_files
 from fadump.kernel.reserve import mmu_in_use
 from fadump.kernel.rtas_fadump import RtasFadump
 from fadump.kernel.state import LOG, UTS_NAMESPACE, FadumpState
+from fadump.kernel.sysfs import Entry, FadumpFiles, kexec_files
 from fadump.kernel.traits import KERNEL_VERSIONS, LINUX_6_12, KernelTraits, Mmu
 from fadump.kernel.tree import system_of
 from fadump.kernel.vmcore import Registers, VmCore
@@ -70,6 +72,7 @@ class KernelModel:
         """MemTotal."""
         self._state: FadumpState
         self._ops: RtasFadump | OpalFadump
+        self._fadump_files: FadumpFiles
 
     def boot(self, tree: DeviceTree, memory: GuestMemory) -> Steps[None]:
         """Start: reserve and register, or find a dump and prepare it.
@@ -85,6 +88,9 @@ class KernelModel:
             self._append_bootargs()
         elif state.enabled:
             yield from register.reserve_memory(state, ops)
+        if not state.active:
+            register.setup_parameter_area(state)
+        self._fadump_files = FadumpFiles(state, ops, self.write_release_mem)
         state.ram = limited(state.system.memory.regions, state.memory_limit, state.traits)
         usable = self._usable()
         self.total_bytes = usable.size_bytes
@@ -99,13 +105,13 @@ class KernelModel:
             ops.init_mem_struct()
             yield from register.register_fadump(state, ops)
 
-    def write_registered(self, text: str) -> Steps[Errno]:
+    def write_registered(self, data: bytes) -> Steps[Errno]:
         """A write to /sys/kernel/fadump/registered."""
-        return (yield from register.registered_store(self._state, self._ops, text))
+        return (yield from register.registered_store(self._state, self._ops, data))
 
-    def write_release_mem(self, text: str) -> Steps[Errno]:
+    def write_release_mem(self, data: bytes) -> Steps[Errno]:
         """A write to /sys/kernel/fadump/release_mem; released memory is used at once."""
-        errno, freed = yield from release.release_mem_store(self._state, self._ops, text)
+        errno, freed = yield from release.release_mem_store(self._state, self._ops, data)
         if errno is Errno.OK:
             self.vmcore = None
             self.total_bytes += freed.size_bytes + self._state.buffers_bytes
@@ -161,6 +167,11 @@ class KernelModel:
     def last_lines(self) -> Sequence[str]:
         """What the log last said about FADump."""
         return tuple(self._state.log.last_lines)
+
+    def files(self) -> Mapping[str, Entry]:
+        """The files of /sys and /proc that tell of FADump, by absolute path, as they are now."""
+        state = self._state
+        return {**self._fadump_files.entries(), **kexec_files(state), **proc_files(state, self.vmcore)}
 
     def region_show(self) -> str:
         """The debugfs file fadump_region; empty where FADump is not enabled."""

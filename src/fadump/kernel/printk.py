@@ -55,6 +55,21 @@ class _Record:
     next: int
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What was said, and when: nanoseconds since the boot."""
+
+    level: Level
+    time_ns: int
+    text: str
+
+    @property
+    def line(self) -> str:
+        """As the console shows it."""
+        seconds, fraction = divmod(self.time_ns, 1_000_000_000)
+        return f"[{seconds:5d}.{fraction // 1000:06d}] {self.text}\n"
+
+
 class Printk:
     """One boot's log. ``address`` is where its structures lie; ``console`` gets each line with its line feed."""
 
@@ -71,6 +86,8 @@ class Printk:
         self._head_id = self._tail_id = -(1 << COUNT_BITS) - 1 & abi.DESCRIPTOR_ID_MASK
         self._head_lpos = self._tail_lpos = -(1 << TEXT_BITS) & _U64
         self.uptime_ns = 0
+        self._unread: deque[Message] = deque(maxlen=1 << COUNT_BITS)
+        self._cut = b""
         self.last_lines: deque[str] = deque(maxlen=3)
         """The last messages about FADump, for whoever says why something failed."""
         memory.write(address, _ID.pack(PAGE_OFFSET | self._ring))
@@ -81,8 +98,9 @@ class Printk:
     def say(self, level: Level, text: str) -> None:
         """A message, as printk() takes it, without its closing line feed."""
         self.uptime_ns += _MESSAGE_NS
-        seconds, fraction = divmod(self.uptime_ns, 1_000_000_000)
-        self._console(f"[{seconds:5d}.{fraction // 1000:06d}] {text}\n")
+        message = Message(level, self.uptime_ns, text)
+        self._console(message.line)
+        self._unread.append(message)
         if "fadump: " in text or "irmware-" in text:
             self.last_lines.append(text)
         self._store(level, text.encode()[:_MOST_TEXT_BYTES])
@@ -106,6 +124,14 @@ class Printk:
     def delay(self, milliseconds: int) -> None:
         """mdelay(): only this clock goes on."""
         self.uptime_ns += milliseconds * 1_000_000
+
+    def read_unread(self, length: int) -> bytes:
+        """/proc/kmsg: so many bytes at most of what nobody has read there yet; none if there is nothing."""
+        while len(self._cut) < length and self._unread:
+            message = self._unread.popleft()
+            self._cut += f"<{message.level}>{message.line}".encode()
+        data, self._cut = self._cut[:length], self._cut[length:]
+        return data
 
     def facts(self) -> Mapping[str, str]:
         """What VMCOREINFO has about the log: log_buf_vmcoreinfo_setup()."""

@@ -13,8 +13,9 @@ from fadump.kernel.calls import Errno, KernelPanicError, Steps
 from fadump.kernel.cmdline import COMMAND_LINE_BYTES, parse_parameters
 from fadump.kernel.elfcorehdr import CPU_NOTES, NotePlace, loads_at_registration
 from fadump.kernel.header import initial_header
+from fadump.kernel.kstrtox import kstrtoint
 from fadump.kernel.ops import FadumpOps
-from fadump.kernel.reserve import Reservation, extended_limit, reserve
+from fadump.kernel.reserve import Reservation, extended_limit, parameter_area, reserve
 from fadump.kernel.state import VMCOREINFO_NOTE, FadumpState
 from fadump.kernel.traits import MIB, Refusal
 from fadump.kernel.vmcoreinfo import note_area_bytes
@@ -51,10 +52,21 @@ def reserve_memory(state: FadumpState, ops: FadumpOps) -> Steps[None]:
         )
     elif not parse_parameters(state.cmdline, state.traits).nocma:
         state.log.pr_err(f"{_P}Failed to init cma area for firmware-assisted dump,{Errno.EINVAL}")
-    if outcome.parameter_area is not None:
-        state.memory.write(outcome.parameter_area.start, bytes(COMMAND_LINE_BYTES))
-    elif state.platform is Platform.PSERIES:
+
+
+def setup_parameter_area(state: FadumpState) -> None:
+    """fadump_setup_param_area(): a first kernel has it wherever the platform offers FADump, used or not."""
+    traits = state.traits
+    if not (state.system.supported and state.platform is Platform.PSERIES and traits.parameter_area):
+        return
+    if not state.area:
+        parameters = parse_parameters(state.cmdline, traits)
+        found = parameter_area(state.system, traits, state.memory_limit, parameters, state.area)
+        state.parameter_area = None if found is None else found.start
+    if state.parameter_area is None:
         state.log.pr_warn(f"{_P}WARNING: Could not setup area to pass additional parameters!")
+    else:
+        state.memory.write(state.parameter_area, bytes(COMMAND_LINE_BYTES))
 
 
 def extend_limit(state: FadumpState, boot_memory_bytes: int) -> None:
@@ -113,16 +125,16 @@ def _elfcorehdr(state: FadumpState) -> bytes:
     return elfcorehdr.encode([CPU_NOTES, vmcoreinfo], list(loads))
 
 
-def registered_store(state: FadumpState, ops: FadumpOps, text: str) -> Steps[Errno]:
+def registered_store(state: FadumpState, ops: FadumpOps, data: bytes) -> Steps[Errno]:
     """A write to /sys/kernel/fadump/registered."""
     if not state.enabled or state.active:
         return Errno.EPERM
-    match text.strip():
-        case "0":
+    match kstrtoint(data):
+        case 0:
             if state.registered:
                 yield from ops.unregister()
             return Errno.OK
-        case "1":
+        case 1:
             if state.registered:
                 yield from ops.unregister()
             return (yield from register_fadump(state, ops))

@@ -10,6 +10,7 @@ nobody. What is given back are whole pages, the first of each range rounded down
 from collections.abc import Iterator
 
 from fadump.kernel.calls import Errno, Steps
+from fadump.kernel.kstrtox import kstrtoint
 from fadump.kernel.ops import FadumpOps
 from fadump.kernel.state import FadumpState
 from fadump.kernel.traits import align_down
@@ -43,11 +44,11 @@ def invalidate_release(state: FadumpState, ops: FadumpOps) -> Steps[RangeSet]:
     return freed
 
 
-def release_mem_store(state: FadumpState, ops: FadumpOps, text: str) -> Steps[tuple[Errno, RangeSet]]:
+def release_mem_store(state: FadumpState, ops: FadumpOps, data: bytes) -> Steps[tuple[Errno, RangeSet]]:
     """A write to /sys/kernel/fadump/release_mem."""
     if not state.active:
         return Errno.EPERM, RangeSet()
-    if text.strip() != "1":
+    if kstrtoint(data) != 1:
         return Errno.EINVAL, RangeSet()
     return Errno.OK, (yield from invalidate_release(state, ops))
 

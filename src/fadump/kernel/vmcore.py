@@ -6,12 +6,14 @@ arch/powerpc/kernel/fadump.c, fadump_regs_to_elf_notes(), makes the CPUs' notes.
 """
 
 import struct
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.kernel.elfcorehdr import EHDR, PHDR, PT_NOTE, Load, ehdr, load_header
 from fadump.kernel.traits import align_down, align_up
+from fadump.memory.guest import GuestMemory
 from fadump.vmcore.notes import CORE_NAME, NT_PRSTATUS
 
 Registers = Mapping[str, int]
@@ -80,3 +82,18 @@ def lay_out(loads: Sequence[Load], notes: bytes, page_bytes: int) -> VmCore:
             offset += size_bytes
     head = (ehdr(len(headers)) + b"".join(headers)).ljust(notes_at, b"\0") + notes
     return VmCore(head.ljust(align_up(len(head), page_bytes), b"\0"), tuple(pieces))
+
+
+def read_vmcore(vmcore: VmCore, memory: GuestMemory, offset: int, length: int) -> bytes:
+    """``length`` bytes of the file from ``offset`` on, fewer at its end, without a copy of it anywhere."""
+    end = min(offset + length, vmcore.size_bytes)
+    parts = [vmcore.head[offset:end]]
+    first = max(0, bisect_right(vmcore.pieces, offset, key=lambda piece: piece.offset) - 1)
+    for piece in vmcore.pieces[first:]:
+        if piece.offset >= end:
+            break
+        start = max(offset, piece.offset)
+        stop = min(end, piece.offset + piece.size_bytes)
+        if start < stop:
+            parts.append(memory.read(piece.address + start - piece.offset, stop - start))
+    return b"".join(parts)

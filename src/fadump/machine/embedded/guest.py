@@ -92,9 +92,9 @@ class GuestSystem:
             case Crash(cpu=cpu):
                 yield _failed("crash", f"CPU {cpu} can't be used: Invalid argument")
             case Register() | Reregister():
-                yield from self._set_registered(type(request).__name__.lower(), "1")
+                yield from self._set_registered(type(request).__name__.lower(), wanted=True)
             case Unregister():
-                yield from self._set_registered("unregister", "0")
+                yield from self._set_registered("unregister", wanted=False)
             case Save():
                 yield from self._save()
             case SaveOpalCore():
@@ -123,14 +123,14 @@ class GuestSystem:
         }
         return GuestReport("hello", fields)
 
-    def _set_registered(self, step: str, wanted: str) -> Guest:
+    def _set_registered(self, step: str, *, wanted: bool) -> Guest:
         kernel = self._kernel
-        if str(int(kernel.registered)) != wanted:
-            status = yield from _calls(kernel.write_registered(wanted))
-            if str(int(kernel.registered)) != wanted:
+        if kernel.registered is not wanted:
+            status = yield from _calls(kernel.write_registered(b"1" if wanted else b"0"))
+            if kernel.registered is not wanted:
                 yield self._refused(step, f"{_DIRECTORY}/registered", status)
                 return
-        if wanted == "0":
+        if not wanted:
             yield GuestReport("unregistered", {"registered": "0"})
             return
         regions = base64.b64encode(kernel.region_show().encode("latin-1")).decode()
@@ -161,7 +161,7 @@ class GuestSystem:
             yield _failed("release", self._with_log(f"there is no {path}, so there is no dump to be released"))
             return
         before = kernel.total_bytes
-        status = yield from _calls(kernel.write_release_mem("1"))
+        status = yield from _calls(kernel.write_release_mem(b"1"))
         if status:
             yield self._refused("release", path, status)
         else:

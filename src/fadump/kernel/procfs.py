@@ -1,0 +1,41 @@
+"""The files of /proc that tell of FADump: the dump itself, the command line, the memory map, the log.
+
+Steps "capture boot" and "saved" of docs/architecture.md. Linux fs/proc/vmcore.c, fs/proc/cmdline.c, fs/proc/kmsg.c;
+kernel/resource.c for /proc/iomem, of which the model has what arch/powerpc/mm/mem.c, add_system_ram_resources(), puts
+there. ``/proc/device-tree`` and ``/proc/sysrq-trigger`` need a machine, see :mod:`fadump.machine.files`.
+"""
+
+from collections.abc import Mapping
+
+from fadump.kernel.state import FadumpState
+from fadump.kernel.sysfs import Entry, FileSystem, KernelFile, Show
+from fadump.kernel.vmcore import VmCore, read_vmcore
+
+VMCORE = "/proc/vmcore"
+
+
+def proc_files(state: FadumpState, vmcore: VmCore | None) -> Mapping[str, Entry]:
+    """By absolute path."""
+    cmdline = f"{state.cmdline}\n".encode("latin-1")
+    entries: dict[str, Entry] = {
+        "/proc/cmdline": _proc(0o444, len(cmdline), show=lambda: cmdline),
+        "/proc/iomem": _proc(0o444, show=lambda: iomem(state).encode()),
+        "/proc/kmsg": KernelFile(FileSystem.PROC, 0o400, stream=state.log.read_unread),
+    }
+    if vmcore is not None:
+        entries[VMCORE] = KernelFile(
+            FileSystem.PROC,
+            0o400,
+            vmcore.size_bytes,
+            read_at=lambda offset, length: read_vmcore(vmcore, state.memory, offset, length),
+        )
+    return entries
+
+
+def iomem(state: FadumpState) -> str:
+    """A line for each range of RAM."""
+    return "".join(f"{piece.start:08x}-{piece.end - 1:08x} : System RAM\n" for piece in state.ram)
+
+
+def _proc(mode: int, size_bytes: int = 0, *, show: Show) -> KernelFile:
+    return KernelFile(FileSystem.PROC, mode, size_bytes, show)
