@@ -1,25 +1,17 @@
-import contextlib
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.errors import FadumpError
-from fadump.linux.cpus import follow_stack, read_cpus
-from fadump.linux.kallsyms import read_kallsyms
+from fadump.linux.cpus import follow_stack
 from fadump.linux.symbols import Symbol, SymbolTable
-from tests.linux_dump.kernel_builder import PAGE_OFFSET, FakeKernel, add_kallsyms, add_stack
-from tests.vmcore.core_builder import PT_REGS
+from tests.linux_dump.kernel_builder import PAGE_OFFSET, FakeKernel, add_stack
+from tests.linux_dump.smp_builder import registers
 
 INNER, MIDDLE, OUTER, END = (PAGE_OFFSET + 0x8000 + 0x100 * number for number in range(4))
 SYMBOLS = SymbolTable(
     [Symbol(name, address, "T") for name, address in
      {"inner": INNER, "middle": MIDDLE, "outer": OUTER, "end": END}.items()])  # fmt: skip
 ORDERS = pytest.mark.parametrize("byte_order", ["little", "big"])
-
-
-def registers(**values):
-    return dict.fromkeys(PT_REGS, 0) | values
 
 
 def names(backtrace):
@@ -107,56 +99,3 @@ def test_any_stack_gives_a_backtrace(data, at, link):
     kernel.poke(start + at, kernel.pack("Q", start + 8 * link))
     found = follow_stack(kernel.read(), SYMBOLS, registers(nip=INNER, gpr1=start + at))
     assert 1 <= len(found.frames) <= 256
-
-
-def kernel_with_cpus(count, online=None, crashing=None):
-    kernel = FakeKernel()
-    kernel.cpus = [registers(nip=INNER + number, gpr1=0) for number in range(count)]
-    found = {"T_stext": PAGE_OFFSET}
-    if online is not None:
-        found["Dnr_cpu_ids"] = kernel.place(kernel.pack("I", 128))
-        found["D__cpu_online_mask"] = kernel.place(kernel.pack("QQ", online & (1 << 64) - 1, online >> 64))
-    if crashing is not None:
-        found["Dcrashing_cpu"] = kernel.place(kernel.pack("i", crashing))
-    add_kallsyms(kernel, found)
-    return kernel
-
-
-def cpus(kernel):
-    memory = kernel.read()
-    return read_cpus(memory, read_kallsyms(memory))
-
-
-def test_cpus_have_the_numbers_of_those_that_were_online():
-    found = cpus(kernel_with_cpus(3, online=1 << 0 | 1 << 5 | 1 << 70, crashing=5))
-    assert [(cpu.number, cpu.crashed, cpu.registers["nip"] - INNER) for cpu in found] == [
-        (0, False, 0),
-        (5, True, 1),
-        (70, False, 2),
-    ]
-
-
-@pytest.mark.parametrize("online", [None, 0b1, 0b1111])
-def test_cpus_without_a_mask_that_fits_have_no_numbers(online):
-    assert [(cpu.number, cpu.crashed) for cpu in cpus(kernel_with_cpus(2, online, crashing=0))] == [(None, None)] * 2
-
-
-def test_registers_of_one_cpu_are_those_of_the_one_that_crashed():
-    assert [(cpu.number, cpu.crashed) for cpu in cpus(kernel_with_cpus(1, online=0b1111, crashing=2))] == [(2, True)]
-
-
-def test_a_kernel_that_crashed_on_no_cpu():
-    assert [cpu.crashed for cpu in cpus(kernel_with_cpus(1, online=1, crashing=-1))] == [None]
-
-
-def test_without_symbols_there_are_registers():
-    (cpu,) = read_cpus(kernel_with_cpus(1).read(), None)
-    assert (cpu.number, cpu.registers["nip"], cpu.backtrace.frames[0].place) == (None, INNER, None)
-
-
-@given(st.integers(0, 0x80), st.binary(min_size=1, max_size=16))
-def test_damaged_facts_about_cpus_give_cpus_or_an_error(at, damage):
-    kernel = kernel_with_cpus(2, online=0b11, crashing=1)
-    kernel.poke(PAGE_OFFSET + 0x100 + at, damage)
-    with contextlib.suppress(FadumpError):
-        assert len(cpus(kernel)) == 2

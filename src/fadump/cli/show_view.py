@@ -87,6 +87,7 @@ def _cpu_json(cpu: Cpu) -> dict[str, object]:
     return {
         "number": cpu.number,
         "crashed": cpu.crashed,
+        "online": cpu.online,
         "registers": dict(cpu.registers),
         "in_user_space": cpu.in_user_space,
         "backtrace": [
@@ -115,7 +116,16 @@ def _head(summary: Summary) -> Iterator[tuple[str, str]]:
             yield "Cause", summary.ending.cause
     yield "Dump", ", ".join(_file(summary))
     crashed = [str(cpu.number) for cpu in summary.cpus if cpu.crashed]
-    yield "CPUs", f"{len(summary.cpus)} online" + (f", crashed on CPU {', '.join(crashed)}" if crashed else "")
+    offline = sum(cpu.online is False for cpu in summary.cpus)
+    yield "CPUs", ", ".join(_counts(len(summary.cpus) - offline, offline, crashed))
+
+
+def _counts(online: int, offline: int, crashed: list[str]) -> Iterator[str]:
+    yield f"{online} online"
+    if offline:
+        yield f"{offline} offline"
+    if crashed:
+        yield f"crashed on CPU {', '.join(crashed)}"
 
 
 def _when(summary: Summary) -> Iterator[str]:
@@ -143,9 +153,8 @@ def _mmu(summary: Summary) -> str | None:
 
 def _show_cpu(cpu: Cpu, console: Console) -> None:
     registers = cpu.registers
-    title = (
-        cpu_name(cpu) + (", which crashed" if cpu.crashed else "") + (", in user space" if cpu.in_user_space else "")
-    )
+    states = {"which crashed": cpu.crashed, "offline": cpu.online is False, "in user space": cpu.in_user_space}
+    title = ", ".join([cpu_name(cpu), *(state for state, is_so in states.items() if is_so)])
     console.print(Text(title[0].upper() + title[1:], "bold"))
     console.print(f"  NIP {registers['nip']:016x}  LR {registers['link']:016x}  R1 {registers['gpr1']:016x}")
     for frame in cpu.backtrace.frames:

@@ -1,11 +1,9 @@
 """The processors at the crash: registers, and how they came to where they were.
 
-After the last step of "follow one crash" in docs/architecture.md. The registers are in one NT_PRSTATUS per online
-CPU, in the order of CPU numbers (arch/powerpc/platforms/pseries/rtas-fadump.c, rtas_fadump_build_cpu_notes(), and
-powernv/opal-fadump.c, which can leave the crashing CPU's alone); the notes don't have the numbers, so those come from
-the kernel's own mask of online CPUs. Stacks are followed along
-their back chains (:mod:`fadump.abi.linux.stack`). Nothing in them is trusted: a backtrace has a limit, and a chain
-that comes back to where it was ends there.
+After the last step of "follow one crash" in docs/architecture.md. The registers are in one NT_PRSTATUS per CPU;
+whose they are is found out in :mod:`fadump.linux.cpu_numbers`. Stacks are followed along their back chains
+(:mod:`fadump.abi.linux.stack`). Nothing in them is trusted: a backtrace has a limit, and a chain that comes back to
+where it was ends there.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +13,12 @@ from fadump.abi.linux import stack as abi
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.errors import FadumpError, FormatError
+from fadump.linux.cpu_numbers import crashing_cpu, number_registers, online_cpus
 from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import Place, SymbolTable
 from fadump.vmcore.notes import decode_prstatus
 
 _MOST_FRAMES = 256
-_MOST_CPUS = 1 << 16
-_UNKNOWN_CPU = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +44,15 @@ class Backtrace:
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """A CPU that was online. ``number`` is Linux's, None if it can't be known; ``registers`` go by pt_regs' names.
+    """A CPU. ``number`` is Linux's, None if it can't be known; ``registers`` go by pt_regs' names.
 
-    ``crashed`` says whether it is the CPU that the kernel crashed on, None if that can't be known.
+    ``crashed`` says whether it is the CPU that the kernel crashed on, ``online`` whether Linux used it, as it doesn't
+    use every thread of a core; None if that can't be known.
     """
 
     number: int | None
     crashed: bool | None
+    online: bool | None
     registers: Mapping[str, int]
     backtrace: Backtrace
 
@@ -70,19 +69,17 @@ def read_cpus(memory: KernelMemory, symbols: SymbolTable | None) -> list[Cpu]:
     """
     notes = [note for note in memory.dump.notes if note.is_prstatus()]
     registers = [decode_prstatus(note, memory.byte_order).registers for note in notes]
-    online = _online(memory, symbols)
-    crashing = _crashing(memory, symbols)
-    known: Sequence[int | None] = online if len(online) == len(registers) else [None] * len(registers)
-    if len(registers) == 1 and crashing is not None:  # a firmware without CPU data leaves only Linux's own
-        known = [crashing]
+    numbers = number_registers(memory, symbols, registers)
+    crashing, online = crashing_cpu(memory, symbols), frozenset(online_cpus(memory, symbols))
     return [
         Cpu(
             number=number,
             crashed=None if crashing is None or number is None else number == crashing,
+            online=None if not online or number is None else number in online,
             registers=values,
             backtrace=follow_stack(memory, symbols, values),
         )
-        for number, values in zip(known, registers, strict=True)
+        for number, values in zip(numbers, registers, strict=True)
     ]
 
 
@@ -141,25 +138,3 @@ class _Stack:
                 values = self._memory.unpack(f"{len(REGISTER_NAMES)}Q", pointer + registers_at)
                 return dict(zip(REGISTER_NAMES, values, strict=True))
         return None
-
-
-def _online(memory: KernelMemory, symbols: SymbolTable | None) -> list[int]:
-    """The numbers of the online CPUs; none if they can't be known."""
-    if symbols is None or "__cpu_online_mask" not in symbols or "nr_cpu_ids" not in symbols:
-        return []
-    try:
-        count = memory.number(symbols.address("nr_cpu_ids"))
-        words = memory.unpack(f"{-(-min(count, _MOST_CPUS) // 64)}Q", symbols.address("__cpu_online_mask"))
-    except FadumpError:
-        return []
-    return [index * 64 + bit for index, word in enumerate(words) for bit in range(64) if word >> bit & 1]
-
-
-def _crashing(memory: KernelMemory, symbols: SymbolTable | None) -> int | None:
-    if symbols is None or "crashing_cpu" not in symbols:
-        return None
-    try:
-        number = memory.number(symbols.address("crashing_cpu"))
-    except FadumpError:
-        return None
-    return None if number == _UNKNOWN_CPU else number

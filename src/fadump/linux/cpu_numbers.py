@@ -1,0 +1,98 @@
+"""Which CPU each NT_PRSTATUS of a dump belongs to: the notes don't say.
+
+After the last step of "follow one crash" in docs/architecture.md. Two things in memory tell. In the kernel, r13 holds
+the address of the CPU's own struct paca_struct (arch/powerpc/include/asm/paca.h), and ``paca_ptrs`` has those
+addresses by CPU number, since d2e60075a3d4 (v4.17). A CPU in user space, or just out of it, has something else there.
+And the notes come in the order of CPU numbers: on pseries one for each online CPU
+(arch/powerpc/platforms/pseries/rtas-fadump.c, rtas_fadump_build_cpu_notes()), on powernv one for each thread that OPAL
+reports, offline ones too (powernv/opal-fadump.c, opal_fadump_build_cpu_notes()). Where the two contradict each other,
+r13 counts: nothing in the order makes up for a note that is missing.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from fadump.abi.linux import stack as abi
+from fadump.abi.linux.page_table import PAGE_OFFSET
+from fadump.errors import FadumpError
+from fadump.linux.memory import KernelMemory
+from fadump.linux.symbols import SymbolTable
+
+MOST_CPUS = 1 << 16
+
+_UNKNOWN_CPU = 0xFFFF_FFFF
+_ORDERS = ("__cpu_online_mask", "__cpu_present_mask")
+"""Masks whose CPUs may be those that have notes, the likelier one first."""
+
+
+def number_registers(
+    memory: KernelMemory, symbols: SymbolTable | None, registers: Sequence[Mapping[str, int]]
+) -> list[int | None]:
+    """Linux's number of the CPU that each set of ``registers`` is of, None where that can't be known.
+
+    ``registers`` are in the order of the notes, by pt_regs' names. No number comes twice.
+    """
+    owners = _owners(memory, symbols, registers)
+    crashed = crashing_cpu(memory, symbols)
+    if len(registers) == 1 and crashed is not None and _agree([crashed], owners):
+        return [crashed]  # a firmware without CPU data leaves only Linux's own
+    for name in _ORDERS:
+        numbers = cpus_in(name, memory, symbols)
+        if len(numbers) == len(registers) and _agree(numbers, owners):
+            return list(numbers)
+    times = Counter(owners)
+    return [owner if times[owner] == 1 else None for owner in owners]
+
+
+def crashing_cpu(memory: KernelMemory, symbols: SymbolTable | None) -> int | None:
+    """The CPU that the kernel crashed on; None if it had no part in its end, or can't be known."""
+    if symbols is None or "crashing_cpu" not in symbols:
+        return None
+    try:
+        number = memory.number(symbols.address("crashing_cpu"))
+    except FadumpError:
+        return None
+    return None if number == _UNKNOWN_CPU else number
+
+
+def online_cpus(memory: KernelMemory, symbols: SymbolTable | None) -> list[int]:
+    """The numbers of the CPUs that were online, rising; none if they can't be known."""
+    return cpus_in(_ORDERS[0], memory, symbols)
+
+
+def cpus_in(mask: str, memory: KernelMemory, symbols: SymbolTable | None) -> list[int]:
+    """The numbers of the CPUs in one of the kernel's masks, rising; none if they can't be known."""
+    if symbols is None or mask not in symbols:
+        return []
+    try:
+        words = memory.unpack(f"{-(-cpu_count(memory, symbols) // 64)}Q", symbols.address(mask))
+    except FadumpError:
+        return []
+    return [index * 64 + bit for index, word in enumerate(words) for bit in range(64) if word >> bit & 1]
+
+
+def cpu_count(memory: KernelMemory, symbols: SymbolTable) -> int:
+    """How many CPUs there may be: their numbers are below. At most :data:`MOST_CPUS`.
+
+    :raises UnknownSymbolError: the kernel doesn't list nr_cpu_ids.
+    :raises FadumpError: the dump doesn't have it.
+    """
+    return min(memory.number(symbols.address("nr_cpu_ids")), MOST_CPUS)
+
+
+def _owners(
+    memory: KernelMemory, symbols: SymbolTable | None, registers: Sequence[Mapping[str, int]]
+) -> list[int | None]:
+    """The CPUs by r13."""
+    if symbols is None or "paca_ptrs" not in symbols:
+        return [None] * len(registers)
+    try:
+        pacas = memory.unpack(f"{cpu_count(memory, symbols)}Q", memory.word(symbols.address("paca_ptrs")))
+    except FadumpError:
+        return [None] * len(registers)
+    numbers = {paca: number for number, paca in enumerate(pacas) if paca >= PAGE_OFFSET}
+    return [None if values["msr"] & abi.MSR_PR else numbers.get(values["gpr13"]) for values in registers]
+
+
+def _agree(numbers: Sequence[int], owners: Sequence[int | None]) -> bool:
+    return all(owner in (None, number) for number, owner in zip(numbers, owners, strict=True))
