@@ -14,7 +14,7 @@ from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.kernel.elfcorehdr import EHDR, PHDR, PT_NOTE, Load, ehdr, load_header
 from fadump.kernel.traits import align_down, align_up
 from fadump.memory.guest import GuestMemory
-from fadump.vmcore.notes import CORE_NAME, NT_PRSTATUS
+from fadump.vmcore.notes import CORE_NAME, NT_PRSTATUS, encode_note
 
 Registers = Mapping[str, int]
 """pt_regs by name; absent ones are 0."""
@@ -48,11 +48,9 @@ class VmCore:
 
 def cpu_note(registers: Registers) -> bytes:
     """NT_PRSTATUS with these registers; the process and the signal stay 0."""
-    name = CORE_NAME.encode() + b"\0"
     values = struct.pack(f"<{len(REGISTER_NAMES)}Q", *(registers.get(each, 0) for each in REGISTER_NAMES))
     status = (bytes(_PRSTATUS_REGISTERS_OFFSET) + values).ljust(_PRSTATUS_BYTES, b"\0")
-    head = _NOTE.pack(len(name), len(status), NT_PRSTATUS)
-    return head + name.ljust(align_up(len(name), 4), b"\0") + status
+    return encode_note(CORE_NAME, NT_PRSTATUS, status, "little")
 
 
 def whole_notes(area: bytes) -> bytes:

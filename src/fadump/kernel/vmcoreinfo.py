@@ -8,10 +8,10 @@ import struct
 from collections.abc import Mapping
 
 from fadump.abi.linux.page_table import PAGE_OFFSET
+from fadump.vmcore import notes
 from fadump.vmcore.notes import VMCOREINFO_NAME
 
 _NOTE = struct.Struct("<III")
-_NAME = VMCOREINFO_NAME.encode() + b"\0"
 _NAME_BYTES = 12
 _UTS_FIELD_BYTES = 65
 _UTS_NAMES = ("sysname", "nodename", "release", "version", "machine", "domainname")
@@ -24,8 +24,7 @@ def note_area_bytes(page_bytes: int) -> int:
 
 def encode_note(text: bytes) -> bytes:
     """The note as it stands in memory, with its closing zeros."""
-    head = _NOTE.pack(len(_NAME), len(text), 0) + _NAME.ljust(_NAME_BYTES, b"\0")
-    return head + text + bytes(-len(text) % 4) + bytes(_NOTE.size)
+    return notes.encode_note(VMCOREINFO_NAME, 0, text, "little") + bytes(_NOTE.size)
 
 
 def encode_text(

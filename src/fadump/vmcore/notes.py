@@ -103,6 +103,13 @@ def iter_notes(data: bytes, byte_order: ByteOrder, offset: int = 0) -> Iterator[
         at = desc_at + _padded(desc_bytes)
 
 
+def encode_note(name: str, type_: int, desc: bytes, byte_order: ByteOrder) -> bytes:
+    """One note, padded."""
+    raw = name.encode() + b"\0"
+    header = struct.pack(STRUCT_ORDER[byte_order] + _HEADER_FIELDS, len(raw), len(desc), type_)
+    return header + raw.ljust(_padded(len(raw)), b"\0") + desc.ljust(_padded(len(desc)), b"\0")
+
+
 def decode_prstatus(note: Note, byte_order: ByteOrder) -> Prstatus:
     """A ppc64 NT_PRSTATUS. What stands after the registers isn't looked at.
 

@@ -1,0 +1,84 @@
+"""A dump with some bytes and notes that are not as they stand in its file.
+
+After the last step of "follow one crash" in docs/architecture.md: what is added to a dump on its way to another file
+is laid over it, so that whoever reads or saves it needs no word of it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from fadump.memory.ranges import Range, RangeSet
+from fadump.vmcore.core import READABLE, Bytes, Dump, Piece, State, merged
+from fadump.vmcore.notes import Note
+
+
+class OverlayDump(Dump):
+    """Another dump, ``base``, which is this one's from now on, with patches over its memory."""
+
+    def __init__(
+        self, base: Dump, patches: Mapping[int, bytes], *, page_bytes: int, notes: Sequence[Note] | None = None
+    ) -> None:
+        """``patches`` are bytes by physical address, of which ``base`` has all; None as ``notes`` means the base's.
+
+        A page of ``page_bytes`` with a patch is nowhere in the file any more.
+        """
+        self.kind = base.kind
+        self.flattened = base.flattened
+        self.machine = base.machine
+        self.byte_order = base.byte_order
+        self.notes = base.notes if notes is None else notes
+        self.vmcoreinfo = base.vmcoreinfo
+        self.memory = base.memory
+        self.faults = base.faults
+        self._base = base
+        self._patches = sorted(patches.items())
+        self._patched = RangeSet(Range.sized(address, len(data)) for address, data in self._patches)
+        self._pages = RangeSet(
+            Range(where.start // page_bytes * page_bytes, -(-where.end // page_bytes) * page_bytes)
+            for where in self._patched
+        )
+
+    def mapping(self, wanted: Range) -> Iterator[Piece]:
+        """See :class:`Dump`."""
+        return merged(self._all_pieces(wanted))
+
+    def read_physical(self, address: int, length: int) -> bytes:
+        """See :class:`Dump`."""
+        data = self._base.read_physical(address, length)
+        wanted = Range.sized(address, length)
+        return bytes(self._patch(wanted, bytearray(data))) if self._patched.overlaps(wanted) else data
+
+    def view_physical(self, wanted: Range) -> Bytes:
+        """See :class:`Dump`."""
+        view = self._base.view_physical(wanted)
+        if not self._patched.overlaps(wanted):
+            return view
+        return np.frombuffer(bytes(self._patch(wanted, bytearray(view))), dtype=np.uint8)
+
+    def close(self) -> None:
+        """See :class:`Dump`."""
+        self._base.close()
+
+    def _patch(self, wanted: Range, data: bytearray) -> bytearray:
+        for address, patch in self._patches:
+            common = wanted.intersection(Range.sized(address, len(patch)))
+            if common is not None:
+                data[common.start - wanted.start : common.end - wanted.start] = patch[
+                    common.start - address : common.end - address
+                ]
+        return data
+
+    def _all_pieces(self, wanted: Range) -> Iterator[Piece]:
+        for piece in self._base.mapping(wanted):
+            if piece.state not in READABLE or not self._pages.overlaps(piece.range):
+                yield piece
+                continue
+            at = piece.range.start
+            for page in self._pages & RangeSet([piece.range]):
+                if at < page.start:
+                    yield piece.part(Range(at, page.start))
+                yield Piece(page, State.STORED)
+                at = page.end
+            if at < piece.range.end:
+                yield piece.part(Range(at, piece.range.end))
