@@ -27,7 +27,8 @@ def test_what_a_truth_says_is_in_its_core(truth, tmp_path):
         assert str(system.cpus[0].backtrace.frames[0].place).startswith("function_number_0")
         classes = system.page_classes.of(Range(0, truth.pages))
     assert np.array_equal(classes, truth.classes())
-    assert set(np.unique(classes)) == {*range(PageClass.USER + 1)}
+    kinds = {PageClass.KERNEL, PageClass.USER, PageClass.CACHE, PageClass.CACHE_PRIVATE, PageClass.FREE}
+    assert set(np.unique(classes).tolist()) == kinds
 
 
 @pytest.mark.parametrize("codec", reading.CODECS)
@@ -61,7 +62,7 @@ def test_a_long_read_names_the_first_page_that_was_left_out(truth, tmp_path):
 
 def test_classifying_is_measured_and_its_files_go(truth, tmp_path):
     row = reading.classify_row(truth, tmp_path, 1)
-    assert row["million classified/s"] > 0 and row["sum/classify"] > 0
+    assert all(value > 0 for value in row.values())
     assert not list(tmp_path.iterdir())
 
 

@@ -259,6 +259,17 @@ def test_struct_pages_that_are_not_in_the_dump_leave_their_pages_unknown():
     assert classes(kernel) == [PageClass.UNKNOWN] * SECTION_PAGES
 
 
+def test_struct_pages_that_can_be_read_among_those_that_cannot(monkeypatch):
+    monkeypatch.setattr(pages, "_FEW_PAGES", 2)
+    kernel = FakeKernel("little", PAGE, "radix", memory_bytes=80 << 20)
+    tables = PageTables(kernel)
+    readable = -(-PAGE // STRUCT_BYTES // 2) * 2
+    physical = add_pages(kernel, [{"mapcount": 0xF000_0000}] * (readable + 8))
+    tables.map(VMEMMAP_START + PAGE, physical + PAGE)
+    found = classify_pages(kernel.read()).of(Range(0, readable + 8)).tolist()
+    assert found == [PageClass.UNKNOWN] * readable + [PageClass.FREE] * 8
+
+
 def test_pages_are_counted_in_the_memory_that_is_asked_for():
     kernel = kernel_with([{}, {"flags": LRU}, {"flags": LRU}, {"mapcount": 0xF000_0000}])
     found = classify_pages(kernel.read())

@@ -5,12 +5,13 @@ After the last step of "follow one crash" in docs/architecture.md; everything in
 """
 
 import struct
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from fadump.errors import FormatError
-from fadump.linux.translate import Translation
+from fadump.errors import AddressError, FormatError
+from fadump.linux.translate import Mapped, Translation, TranslationError, covering
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
 from fadump.vmcore.core import Bytes, Dump
@@ -19,7 +20,12 @@ from fadump.vmcore.notes import STRUCT_ORDER
 MOST_BYTES = 1 << 28
 """What one read may ask for: more than anything that is read in one piece has."""
 
+UNREADABLE = (AddressError, TranslationError, FormatError)
+"""What a read raises where memory isn't mapped or isn't in the dump."""
+
 _STRING_STEP_BYTES = 64
+_WINDOW_BYTES = 1 << 28
+"""So much is translated in one go."""
 
 
 class KernelMemory:
@@ -46,7 +52,28 @@ class KernelMemory:
     def view(self, virtual: int, length: int) -> Bytes:
         """The same as a read-only array, without a copy where the file has it in one piece; same errors."""
         _check_length(virtual, length)
-        pieces = self.translation.mapped(Range.sized(virtual, length))
+        return self._view(self.translation.mapped(Range.sized(virtual, length)))
+
+    def views(self, wanted: Range, step_bytes: int) -> Iterator[Bytes | None]:
+        """The same for all of ``wanted``, ``step_bytes`` at a time; None for a step that can't be read.
+
+        Page tables are walked once for many steps.
+
+        :raises OSError: the file can't be read.
+        """
+        for window in _steps(wanted, max(1, _WINDOW_BYTES // step_bytes) * step_bytes):
+            try:
+                known = self.translation.mapped_within(window)
+            except UNREADABLE:
+                known = None
+            for step in _steps(window, step_bytes):
+                try:
+                    pieces = self.translation.mapped(step) if known is None else covering(known, step)
+                    yield self._view(pieces)
+                except UNREADABLE:
+                    yield None
+
+    def _view(self, pieces: Sequence[Mapped]) -> Bytes:
         views = [self.dump.view_physical(Range.sized(piece.physical, piece.virtual.size_bytes)) for piece in pieces]
         return views[0] if len(views) == 1 else np.concatenate([np.empty(0, np.uint8), *views])
 
@@ -73,6 +100,11 @@ class KernelMemory:
             step = _STRING_STEP_BYTES - at % _STRING_STEP_BYTES  # so that no step reaches into another page
             found += self.read(at, min(step, most_bytes - len(found)))
         return found.partition(b"\0")[0]
+
+
+def _steps(wanted: Range, step_bytes: int) -> Iterator[Range]:
+    for start in range(wanted.start, wanted.end, step_bytes):
+        yield Range(start, min(start + step_bytes, wanted.end))
 
 
 def _check_length(virtual: int, length: int) -> None:

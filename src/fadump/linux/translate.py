@@ -13,10 +13,10 @@ descends at most four levels, and there are limits to the number of tables and o
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -105,21 +105,13 @@ class Translation:
 
         :raises TranslationError: some of it isn't mapped; and as :meth:`physical`.
         """
-        found = self.mapped_within(wanted)
-        at = wanted.start
-        for piece in found:
-            if piece.virtual.start != at:
-                break
-            at = piece.virtual.end
-        if at != wanted.end:
-            raise TranslationError(at, "it isn't mapped")
-        return found
+        return covering(self.mapped_within(wanted), wanted)
 
     def mapped_within(self, wanted: Range) -> list[Mapped]:
         """The same for those addresses of ``wanted`` that are mapped."""
         if self.linear.contains(wanted):
             return [Mapped(wanted, wanted.start - abi.PAGE_OFFSET)] if wanted else []
-        blocks = self._blocks_within(wanted)
+        blocks = _joined(_parts_within(self._blocks, wanted))
         if blocks:
             return blocks
         if wanted.start < abi.PAGE_OFFSET or wanted.end > 1 << 64:
@@ -166,21 +158,6 @@ class Translation:
         if page_size not in geometry:
             raise TranslationError(self._facts.symbol("swapper_pg_dir"), f"no page tables have pages of {page_size:#x}")
         return geometry[page_size]
-
-    def _blocks_within(self, wanted: Range) -> list[Mapped]:
-        first = max(0, bisect_right(self._block_starts, wanted.start) - 1)
-        found: list[Mapped] = []
-        for block in self._blocks[first:]:
-            if block.virtual.start >= wanted.end:
-                break
-            both = block.virtual.intersection(wanted)
-            if both is not None:
-                found.append(block.part(both))
-        return _joined(found)
-
-    @cached_property
-    def _block_starts(self) -> list[int]:
-        return [block.virtual.start for block in self._blocks]
 
     @cached_property
     def _blocks(self) -> list[Mapped]:
@@ -287,6 +264,38 @@ class _Walk:
         firsts = np.uint64(first) + positions.astype(np.uint64) << np.uint64(shift)
         address = np.uint64(abi.LEAF_ADDRESS & -(1 << shift))
         self._leaves.append((firsts, firsts + np.uint64((1 << shift) - 1), entries[positions] & address))
+
+
+def covering(pieces: Sequence[Mapped], wanted: Range) -> list[Mapped]:
+    """The parts of ``pieces``, which rise, that all of ``wanted`` is in.
+
+    :raises TranslationError: some of it isn't.
+    """
+    found = _parts_within(pieces, wanted)
+    at = wanted.start
+    for piece in found:
+        if piece.virtual.start != at:
+            break
+        at = piece.virtual.end
+    if at != wanted.end:
+        raise TranslationError(at, "it isn't mapped")
+    return found
+
+
+def _parts_within(pieces: Sequence[Mapped], wanted: Range) -> list[Mapped]:
+    first = max(0, bisect_right(pieces, wanted.start, key=_start) - 1)
+    found: list[Mapped] = []
+    for piece in islice(pieces, first, None):
+        if piece.virtual.start >= wanted.end:
+            break
+        both = piece.virtual.intersection(wanted)
+        if both is not None:
+            found.append(piece.part(both))
+    return found
+
+
+def _start(piece: Mapped) -> int:
+    return piece.virtual.start
 
 
 def _joined(pieces: list[Mapped]) -> list[Mapped]:

@@ -18,7 +18,10 @@ SECTION_HAS_MEM_MAP = 1 << 1
 SECTION_MAP_FLAGS = 0xFF
 """The bits of section_mem_map that are flags, or always 0."""
 
-_TYPE_BYTE = 0xFF00_0000
+TYPE_BYTE = 0xFF00_0000
+"""Of _mapcount, what a type is in since Linux 6.12."""
+TYPE_BYTE_SHIFT = 24
+
 _TYPED = 0x8000_0000
 _WORD = 0xFFFF_FFFF
 
@@ -27,8 +30,8 @@ def type_test(value: int) -> tuple[int, int]:
     """How to test _mapcount for one of VMCOREINFO's PAGE_*_MAPCOUNT_VALUE: ``_mapcount & mask == expected``."""
     word = value & _WORD
     bit = ~word & _WORD
-    if not word & ~_TYPE_BYTE:
-        return _TYPE_BYTE, word
+    if not word & ~TYPE_BYTE:
+        return TYPE_BYTE, word
     if bit and not bit & (bit - 1):
         return _TYPED | bit, _TYPED
     return _WORD, word
