@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from fadump.cli import check, dmesg, kernel, plan, qemu, run, show
+from fadump.cli import check, dmesg, kernel, plan, qemu, run, save, show
 from fadump.errors import FadumpError
 
 EXIT_FAILED = 1
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     run.add_parser(commands)
+    save.add_parser(commands)
     show.add_parser(commands)
     dmesg.add_parser(commands)
     check.add_parser(commands)

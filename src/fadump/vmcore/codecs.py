@@ -74,19 +74,23 @@ def _unpack_zlib(data: bytes, page_bytes: int) -> bytes:
 def _unpack_lzo(data: bytes, page_bytes: int) -> bytes:
     page = ctypes.create_string_buffer(page_bytes)
     length = ctypes.c_size_t(page_bytes)
-    status = _lzo1x_decompress_safe()(data, len(data), page, ctypes.byref(length), None)
+    status = lzo_function("lzo1x_decompress_safe")(data, len(data), page, ctypes.byref(length), None)
     if status:
         raise _NotAPageError(f"error {status}")
     return page.raw[: length.value]
 
 
 @cache
-def _lzo1x_decompress_safe() -> Callable[..., int]:
+def lzo_function(name: str) -> Callable[..., int]:
+    """A function of LZO's library: (from, its size, to, its size there and back, memory to work in) -> 0, or an error.
+
+    :raises SetupError: the host doesn't have that library.
+    """
     try:
-        function = ctypes.CDLL(_LZO_LIBRARY).lzo1x_decompress_safe
+        function = ctypes.CDLL(_LZO_LIBRARY)[name]
     except OSError as error:
         raise SetupError(
-            f"this dump's pages are packed with LZO, and {_LZO_LIBRARY} isn't here: apt-get install {_LZO_PACKAGE}"
+            f"pages packed with LZO need {_LZO_LIBRARY}, which isn't here: apt-get install {_LZO_PACKAGE}"
         ) from error
     function.argtypes = [
         *(ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p),

@@ -32,6 +32,7 @@ _HEADER_BYTES = 4096
 _TYPE = _VERSION = 1
 _RECORD = struct.Struct(">qq")
 _END = -1
+END_OF_STREAM = _RECORD.pack(_END, _END)
 _MOST_BYTES = 1 << 62
 _MOST_RECORDS = 1 << 25
 
@@ -128,6 +129,16 @@ class FlattenedSource:
         else:
             self.faults.append(FormatError("flattened dump cut short: it has no end", offset=self._source.size_bytes))
         return np.array(records, dtype=np.int64).reshape(-1, 3)
+
+
+def encode_stream_header() -> bytes:
+    """What a flattened file begins with."""
+    return struct.pack(_HEADER_FIELDS, SIGNATURE, _TYPE, _VERSION).ljust(_HEADER_BYTES, b"\0")
+
+
+def encode_record(offset: int, size_bytes: int) -> bytes:
+    """What stands before ``size_bytes`` bytes that belong to ``offset`` of the file described."""
+    return _RECORD.pack(offset, size_bytes)
 
 
 def _without_overlaps(records: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:

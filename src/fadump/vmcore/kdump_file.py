@@ -26,7 +26,7 @@ from fadump.vmcore.bitmap import PageBitmap
 from fadump.vmcore.codecs import PACKED, unpack_page
 from fadump.vmcore.core import MOST_MEMORY_RANGES, State, limited_set, vmcoreinfo_of
 from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES, INCOMPLETE, NEWEST_VERSION, STATUS_OFFSET, read_kdump_header
-from fadump.vmcore.notes import STRUCT_ORDER, Note, iter_notes
+from fadump.vmcore.notes import STRUCT_ORDER, ByteOrder, Note, iter_notes
 from fadump.vmcore.source import Source
 
 _MOST_NOTE_BYTES = 128 << 20
@@ -68,6 +68,13 @@ class Descriptor(NamedTuple):
         return not self.flags & PACKED and self.size_bytes == page_bytes
 
 
+def descriptor_type(byte_order: ByteOrder) -> "np.dtype[np.void]":
+    """A page descriptor for numpy."""
+    order = STRUCT_ORDER[byte_order]
+    names, fields = ("offset", "size", "flags", "page_flags"), ("u8", "u4", "u4", "u8")
+    return np.dtype([(name, order + field) for name, field in zip(names, fields, strict=True)])
+
+
 class KdumpFile:
     """An open kdump-compressed file. What is wrong and can be lived with is in ``faults``."""
 
@@ -94,9 +101,7 @@ class KdumpFile:
         """Where the descriptors end, and pages may begin."""
         order = STRUCT_ORDER[header.byte_order]
         self._scalar = struct.Struct(order + "QII8x")
-        self._vector = np.dtype(
-            [("offset", order + "u8"), ("size", order + "u4"), ("flags", order + "u4"), ("page_flags", order + "u8")]
-        )
+        self._vector = descriptor_type(header.byte_order)
         self._judge()
 
     def memory(self) -> RangeSet:

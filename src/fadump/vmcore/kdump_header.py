@@ -34,6 +34,11 @@ _HEADER_FIELDS = "8s i 65s 65s 65s 65s 65s 65s 6x q q I i i I I"
 _SUB_HEADER_FIELDS = "Q i i Q Q Q Q Q Q Q Q Q Q Q"
 """phys_base, dump_level, split, start_pfn, end_pfn, offset and size of vmcoreinfo, of notes and of eraseinfo,
 start_pfn_64, end_pfn_64, max_mapnr_64."""
+_HEADER_REST_FIELDS = "IIIIi"
+"""total_ram_blocks, device_blocks, written_blocks, current_cpu, nr_cpus: only crash reads any, and wants a CPU."""
+SUB_HEADER_BYTES = struct.calcsize("<" + _SUB_HEADER_FIELDS)
+_NAME_BYTES = 64
+_MOST_PAGES_32 = (1 << 32) - 1
 _VERSION_OFFSET = 8
 _BLOCK_SIZE_OFFSET = 428
 _BLOCK_SIZE_OFFSET_32 = 416
@@ -150,6 +155,47 @@ def read_kdump_header(source: Source) -> KdumpHeader:
         at = page_bytes + _MAX_MAPNR_64_OFFSET if version >= 6 else _MAX_MAPNR_OFFSET
         raise FormatError("number of pages", offset=at, expected=f"1 to {most}", found=header.pages)
     return header
+
+
+def encode_header(header: KdumpHeader, *, kernel_version: str, cpus: int) -> bytes:
+    """The first header. ``kernel_version`` is uname(2)'s, ``cpus`` how many have registers; texts too long are cut."""
+    names = ("Linux", header.nodename, header.release, kernel_version, header.machine, "(none)")
+    return struct.pack(
+        STRUCT_ORDER[header.byte_order] + _HEADER_FIELDS + _HEADER_REST_FIELDS,
+        SIGNATURE,
+        header.version,
+        *(name.encode("ascii", "backslashreplace")[:_NAME_BYTES] for name in names),
+        header.timestamp,
+        0,
+        header.status,
+        header.page_bytes,
+        header.sub_header_blocks,
+        header.bitmap_blocks,
+        min(header.pages, _MOST_PAGES_32),
+        *(0, 0, 0, 0, max(1, cpus)),
+    )
+
+
+def encode_sub_header(header: KdumpHeader) -> bytes:
+    """The second header."""
+    split = Range(0, 0) if header.split is None else header.split
+    sub = _SubHeader(
+        phys_base=0,
+        dump_level=header.dump_level,
+        split=int(header.split is not None),
+        start_pfn=min(split.start, _MOST_PAGES_32),
+        end_pfn=min(split.end, _MOST_PAGES_32),
+        vmcoreinfo_offset=header.vmcoreinfo.start,
+        vmcoreinfo_bytes=header.vmcoreinfo.size_bytes,
+        notes_offset=header.notes.start,
+        notes_bytes=header.notes.size_bytes,
+        eraseinfo_offset=0,
+        eraseinfo_bytes=0,
+        start_pfn_64=split.start,
+        end_pfn_64=split.end,
+        pages_64=header.pages,
+    )
+    return struct.pack(STRUCT_ORDER[header.byte_order] + _SUB_HEADER_FIELDS, *sub)
 
 
 def _byte_order(raw: bytes) -> ByteOrder:

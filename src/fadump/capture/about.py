@@ -1,0 +1,57 @@
+"""What a dump's headers say about the crashed system, whatever format they are of.
+
+Step "saved" of docs/architecture.md. Notes are taken over as they are, in their order; only the seal is written anew.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fadump.errors import FadumpError
+from fadump.linux.crash import KernelName, crash_time, read_name
+from fadump.linux.memory import KernelMemory
+from fadump.linux.vmcoreinfo import Facts
+from fadump.vmcore.core import Dump
+from fadump.vmcore.kdump import KdumpDump
+from fadump.vmcore.notes import VMCOREINFO_NAME, ByteOrder, Note
+from fadump.vmcore.seal import is_seal
+
+_NOBODY = KernelName("Linux", "(none)", "", "", "", "(none)")
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """``crash_time`` counts seconds since 1970, UTC; 0: unknown. ``notes`` have VMCOREINFO if the dump has it."""
+
+    byte_order: ByteOrder
+    machine: str
+    name: KernelName
+    crash_time: int
+    notes: Sequence[Note]
+
+    @property
+    def cpus(self) -> int:
+        """How many CPUs' registers there are."""
+        return sum(note.is_prstatus() for note in self.notes)
+
+
+def describe(dump: Dump) -> About:
+    """What a dump says of its system; what can't be read is left empty.
+
+    :raises OSError: the dump can't be read.
+    """
+    name, seconds = _NOBODY, 0
+    if dump.vmcoreinfo is not None:
+        try:
+            memory = KernelMemory(dump, Facts.of(dump))
+            name = read_name(memory) or KernelName("Linux", "(none)", memory.facts.text("OSRELEASE"), "", "", "(none)")
+            seconds = crash_time(memory) or 0
+        except FadumpError:
+            pass  # a name is no reason not to save
+    elif isinstance(dump, KdumpDump):
+        header = dump.header
+        name = KernelName("Linux", header.nodename, header.release, "", header.machine, "(none)")
+        seconds = header.timestamp
+    notes = [note for note in dump.notes if not is_seal(note)]
+    if dump.vmcoreinfo is not None and all(note.name != VMCOREINFO_NAME for note in notes):
+        notes.append(Note(VMCOREINFO_NAME, 0, dump.vmcoreinfo, 0))
+    return About(dump.byte_order, dump.machine, name, seconds, tuple(notes))

@@ -1,0 +1,129 @@
+"""Cutting the wanted pages into batches that one thread reads and packs in one go.
+
+Step "saved" of docs/architecture.md. A batch is worth a few milliseconds of work, so that what Python does once for
+each batch doesn't count. Its pages are read through views of the dump's file where there are any, in spans that may
+have unwanted pages in between: skipping a few pages costs less than another read.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from fadump.capture.selection import Selection
+from fadump.memory.ranges import Range
+from fadump.vmcore.core import READABLE, Bytes, Dump
+
+BATCH_BYTES = 2 << 20
+_MOST_APART_PAGES = 16
+
+Numbers = npt.NDArray[np.int64]
+
+
+class Has(Enum):
+    """What a dump has of some wanted pages."""
+
+    WHOLE = "whole"
+    PARTS = "parts"
+    """Memory begins or ends within each of them."""
+    NOTHING = "nothing"
+    """The dump should have them and hasn't."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Wanted pages that are read in one go, by their numbers, which rise; of whole ones there may be others between."""
+
+    pages: Numbers
+    has: Has
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Spans, rising; ``count`` pages in all, about :data:`BATCH_BYTES`."""
+
+    spans: tuple[Span, ...]
+    count: int
+
+
+def cut_batches(dump: Dump, selection: Selection, pages: Range) -> Iterator[Batch]:
+    """All pages to be read of those numbered ``pages``, in batches.
+
+    :raises OSError: the dump can't be read.
+    """
+    most = max(1, BATCH_BYTES // selection.page_bytes)
+    spans: list[Span] = []
+    count = 0
+    for span in _spans(dump, selection, pages, most):
+        if count + len(span.pages) > most:
+            yield Batch(tuple(spans), count)
+            spans, count = [], 0
+        spans.append(span)
+        count += len(span.pages)
+    if spans:
+        yield Batch(tuple(spans), count)
+
+
+def read_span(dump: Dump, span: Span, page_bytes: int) -> tuple[Bytes, Numbers]:
+    """The bytes of a span that has any, and where its pages are in them, counted in pages.
+
+    :raises FadumpError: the dump doesn't have them after all, or they don't unpack.
+    :raises OSError: the dump can't be read.
+    """
+    if span.has is Has.PARTS:
+        parts = [read_partial_page(dump, page, page_bytes) for page in span.pages.tolist()]
+        return np.frombuffer(b"".join(parts), np.uint8), np.arange(len(parts))
+    first, last = int(span.pages[0]), int(span.pages[-1])
+    where = Range(first * page_bytes, (last + 1) * page_bytes)
+    return dump.view_physical(where), span.pages - first
+
+
+def read_partial_page(dump: Dump, page: int, page_bytes: int) -> bytes:
+    """A page of which the dump has but some; the rest is no memory and stands as zeros, as with makedumpfile."""
+    parts = []
+    for piece in dump.mapping(Range.sized(page * page_bytes, page_bytes)):
+        if piece.state in READABLE:
+            parts.append(dump.read_physical(piece.range.start, piece.range.size_bytes))
+        else:
+            parts.append(bytes(piece.range.size_bytes))
+    return b"".join(parts)
+
+
+def _spans(dump: Dump, selection: Selection, pages: Range, most: int) -> Iterator[Span]:
+    for window in selection.wanted.windows(pages.start, pages.end):
+        numbers = np.flatnonzero(selection.wanted.flags(window.start, window.end))
+        owners, has, skipped = _owners(dump, selection, window)
+        owner = owners[numbers]
+        cuts = (np.diff(owner) != 0) | (np.diff(numbers) > skipped[owner[1:]])
+        for first, last in _pairs(cuts, len(numbers), most):
+            yield Span(numbers[first:last] + window.start, has[owner[first]])
+
+
+def _owners(
+    dump: Dump, selection: Selection, window: Range
+) -> tuple[npt.NDArray[np.int32], Sequence[Has], npt.NDArray[np.int32]]:
+    """For each page of a window the number of its owner: a piece of the dump that has all of it, or none that has.
+
+    For each owner: what the dump has of its pages, and how far apart two of them may be to be read in one go.
+    """
+    page_bytes = selection.page_bytes
+    has, apart = [Has.PARTS, Has.NOTHING], [1, 1]
+    owners = selection.missing.flags(window.start, window.end).astype(np.int32)
+    for piece in dump.mapping(Range(window.start * page_bytes, window.end * page_bytes)):
+        first, last = -(-piece.range.start // page_bytes), piece.range.end // page_bytes
+        if piece.state in READABLE and first < last:
+            owners[first - window.start : last - window.start] = len(has)
+            has.append(Has.WHOLE)
+            apart.append(1 if piece.file_offset is None else _MOST_APART_PAGES)
+    return owners, has, np.array(apart, np.int32)
+
+
+def _pairs(cuts: npt.NDArray[np.bool_], count: int, most: int) -> Iterator[tuple[int, int]]:
+    """Pieces of ``count`` elements, cut where ``cuts`` says so between two, and none longer than ``most``."""
+    borders = [0, *(np.flatnonzero(cuts) + 1).tolist(), count]
+    for start, end in pairwise(borders):
+        for at in range(start, end, most):
+            yield at, min(at + most, end)

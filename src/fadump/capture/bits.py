@@ -1,0 +1,79 @@
+"""One bit for each page of a machine, the lowest bit of a byte first, as dump files have them.
+
+Step "saved" of docs/architecture.md. A byte for eight pages: 128 KiB for 64 GiB of 64K pages.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from fadump.memory.ranges import Range
+
+Flags = npt.NDArray[np.bool_]
+
+WINDOW_PAGES = 1 << 16
+"""How many pages are looked at in one go."""
+
+
+class PageBits:
+    """A set of pages numbered from 0 up to ``pages``."""
+
+    def __init__(self, pages: int) -> None:
+        self.pages = pages
+        self._bytes = np.zeros(-(-pages // 8), np.uint8)
+
+    @property
+    def data(self) -> memoryview:
+        """The bits, in whole bytes."""
+        return self._bytes.data
+
+    def count(self) -> int:
+        """How many pages are in the set."""
+        return sum(
+            int(np.bitwise_count(self._bytes[at : at + WINDOW_PAGES]).sum())
+            for at in range(0, len(self._bytes), WINDOW_PAGES)
+        )
+
+    def count_between(self, start: int, end: int) -> int:
+        """How many of the pages from ``start`` up to ``end`` are in it."""
+        return sum(int(self.flags(at, min(at + WINDOW_PAGES, end)).sum()) for at in range(start, end, WINDOW_PAGES))
+
+    def flags(self, start: int, end: int) -> Flags:
+        """Whether each page from ``start`` up to ``end`` is in it."""
+        first = start // 8
+        bits = np.unpackbits(self._bytes[first : -(-end // 8)], bitorder="little")
+        return bits[start - 8 * first : end - 8 * first].view(np.bool_)
+
+    def put(self, start: int, flags: Flags) -> None:
+        """Say of each page from ``start`` on whether it is in it."""
+        first, last = start // 8, -(-(start + len(flags)) // 8)
+        bits = np.unpackbits(self._bytes[first:last], bitorder="little")
+        bits[start - 8 * first : start - 8 * first + len(flags)] = flags
+        self._bytes[first:last] = np.packbits(bits, bitorder="little")
+
+    def fill(self, start: int, end: int, *, value: bool) -> None:
+        """Say the same of all pages from ``start`` up to ``end``."""
+        first, last = -(-start // 8), end // 8
+        if last <= first:
+            self.put(start, np.full(end - start, value))
+            return
+        self.put(start, np.full(8 * first - start, value))
+        self._bytes[first:last] = 0xFF if value else 0
+        self.put(8 * last, np.full(end - 8 * last, value))
+
+    def windows(self, start: int, end: int) -> Iterator[Range]:
+        """Pieces of ``start`` up to ``end`` of at most :data:`WINDOW_PAGES` pages, without those that are empty."""
+        for at in range(start, end, WINDOW_PAGES):
+            window = Range(at, min(at + WINDOW_PAGES, end))
+            if self._bytes[window.start // 8 : -(-window.end // 8)].any():
+                yield window
+
+    def runs(self) -> Iterator[Range]:
+        """The pages in it that follow one another, rising; what touches may come in two."""
+        for window in self.windows(0, self.pages):
+            padded = np.zeros(window.size_bytes + 2, np.int8)
+            padded[1:-1] = self.flags(window.start, window.end)
+            edges = np.flatnonzero(np.diff(padded)) + window.start
+            for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+                yield Range(start, end)

@@ -1,0 +1,48 @@
+"""The crashed kernel's log as a file of its own, saved before the dump: it is small, and often all that one needs.
+
+Step "saved" of docs/architecture.md. It is called ``DST-dmesg.txt``, as kdump-utils calls its own, and durable before
+the first page is written.
+"""
+
+import os
+from pathlib import Path
+
+from fadump.capture.files import Files, fsync_file, write_all
+from fadump.errors import FadumpError
+from fadump.linux.log import read_log
+from fadump.linux.memory import KernelMemory
+from fadump.linux.vmcoreinfo import Facts
+from fadump.vmcore.core import Dump
+
+_PRIVATE = 0o600
+
+
+def dmesg_name(path: Path) -> Path:
+    """Where the log of the dump ``path`` goes."""
+    return path.with_name(path.name + "-dmesg.txt")
+
+
+def save_dmesg(dump: Dump, path: Path, files: Files) -> str | None:
+    """Write the log to ``path``, over an earlier one; what is missing of it, as a sentence, or None.
+
+    :raises OSError: it can't be written.
+    """
+    text, missing = _read(dump)
+    fd = files.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
+    try:
+        write_all(files, fd, text.encode(), 0)
+        fsync_file(files, fd)
+    finally:
+        files.close(fd)
+    files.fsync_directory(path.parent)
+    return missing
+
+
+def _read(dump: Dump) -> tuple[str, str | None]:
+    lines: list[str] = []
+    try:
+        for record in read_log(KernelMemory(dump, Facts.of(dump))):
+            lines += record.lines()
+    except FadumpError as error:
+        return "".join(f"{line}\n" for line in lines), f"the log is not all there: {error}"
+    return "".join(f"{line}\n" for line in lines), None

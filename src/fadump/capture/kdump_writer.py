@@ -1,0 +1,163 @@
+"""Writing a kdump-compressed file so that at any time it is either complete or says that it isn't.
+
+Step "saved" of docs/architecture.md; the layout is :mod:`fadump.vmcore.kdump_header`'s, what is added
+:mod:`fadump.vmcore.seal`'s. In this order, with a barrier between two steps:
+
+    1. headers that say INCOMPLETE, notes, bitmaps; room for the descriptors, which are zeros: no page is there
+    2. pages, then the descriptors that are about them; again and again
+    3. the checksums
+    4. headers that don't say INCOMPLETE
+
+A descriptor is written when its page is durable. So whatever is lost, each page that the file has is right.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from fadump.capture.about import About
+from fadump.capture.packers import Compression, make_packer
+from fadump.capture.packing import PackedBatch
+from fadump.capture.sealing import Checksums, SealedNotes, sealed
+from fadump.capture.selection import Selection
+from fadump.capture.target import Target
+from fadump.memory.ranges import Range
+from fadump.vmcore.kdump_file import descriptor_type
+from fadump.vmcore.kdump_header import (
+    DESCRIPTOR_BYTES,
+    INCOMPLETE,
+    NEWEST_VERSION,
+    SUB_HEADER_BYTES,
+    KdumpHeader,
+    encode_header,
+    encode_sub_header,
+)
+from fadump.vmcore.seal import Seal
+
+CHECKPOINT_BYTES = 256 << 20
+"""After so many bytes of pages their descriptors are written."""
+
+
+class KdumpWriter:
+    """Writes one file, which has the wanted pages out of ``pages``; of a split dump, one of its files."""
+
+    def __init__(
+        self, target: Target, about: About, selection: Selection, compression: Compression, split: Range | None = None
+    ) -> None:
+        self._target = target
+        self._about = about
+        self._selection = selection
+        self._compression = compression
+        self._notes = SealedNotes(about.notes, about.byte_order, selection.page_bytes + SUB_HEADER_BYTES)
+        self._header = _header(about, selection, compression, self._notes, split)
+        self._checksums = Checksums(about.byte_order)
+        pages = split or Range(0, selection.pages)
+        self._count = selection.wanted.count_between(pages.start, pages.end)
+        self._row = descriptor_type(about.byte_order)
+        self._descriptors_at = self._header.descriptors_offset
+        self._data_at = self._descriptors_at + self._count * DESCRIPTOR_BYTES
+        self._zero = np.zeros((), self._row)
+        self._pending: list[npt.NDArray[np.void]] = []
+        self._unsafe_bytes = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """How large the file is by now."""
+        return self._data_at
+
+    def begin(self) -> None:
+        """Step 1.
+
+        :raises OSError: the file can't be written; so for all steps.
+        """
+        head = self._head(self._header, Seal(complete=False))
+        bitmaps = self._bitmaps()
+        self._target.write(0, head)
+        self._target.write(self._header.bitmap_offset, bitmaps)
+        self._target.allocate(self._descriptors_at, self._count * DESCRIPTOR_BYTES)
+        self._checksums.add_bytes(self._header.bitmap_offset, bitmaps)
+        self._target.barrier()
+        zeros = bytes(self._selection.page_bytes)
+        packed = bytes(make_packer(self._compression)([memoryview(zeros)])[0])
+        flags = int(self._compression.flag) if len(packed) < len(zeros) else 0
+        packed = packed if flags else zeros
+        self._zero["offset"], self._zero["size"], self._zero["flags"] = self._data_at, len(packed), flags
+        self._checksums.add_bytes(self._data_at, packed)
+        self._append(packed)
+
+    def add(self, batch: PackedBatch) -> None:
+        """Step 2: the next pages."""
+        rows = np.zeros(len(batch.pages), self._row)
+        ends = np.cumsum(batch.sizes, dtype=np.uint64)
+        rows["offset"] = ends - batch.sizes + np.uint64(self._data_at)
+        rows["size"], rows["flags"] = batch.sizes, batch.flags
+        rows[batch.zeros] = self._zero
+        rows[batch.missing] = 0
+        self._checksums.add(self._data_at, len(batch.data), batch.crc)
+        self._append(batch.data)
+        self._pending.append(rows)
+        if self._unsafe_bytes >= CHECKPOINT_BYTES:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Make all pages so far durable, then write their descriptors."""
+        rows = b"".join(part.tobytes() for part in self._pending)
+        if rows:
+            self._target.barrier()
+            self._target.write(self._descriptors_at, rows)
+            self._checksums.add_bytes(self._descriptors_at, rows)
+            self._descriptors_at += len(rows)
+        self._pending, self._unsafe_bytes = [], 0
+
+    def finish(self, *, complete: bool) -> None:
+        """Steps 3 and 4; a file that isn't ``complete``, since its source wasn't, stays marked."""
+        self.checkpoint()
+        head = self._head(self._header, Seal(complete=False))
+        status = self._header.status & ~INCOMPLETE if complete else self._header.status
+        final = self._head(replace(self._header, status=status), Seal(complete=complete))
+        self._checksums.add_bytes(self._notes.seal.end, head[self._notes.seal.end :])
+        table = self._checksums.encode()
+        self._target.write(self._data_at, table)
+        self._target.barrier()
+        seal = replace(sealed(final[: self._notes.seal.start], table, self._data_at), complete=complete)
+        self._target.write(0, self._head(replace(self._header, status=status), seal))
+        self._target.barrier()
+
+    def _append(self, data: bytes) -> None:
+        self._target.write(self._data_at, data)
+        self._data_at += len(data)
+        self._unsafe_bytes += len(data)
+
+    def _head(self, header: KdumpHeader, seal: Seal) -> bytes:
+        first = encode_header(header, kernel_version=self._about.name.version, cpus=self._about.cpus)
+        second = encode_sub_header(header) + self._notes.encode(seal)
+        return (first.ljust(header.page_bytes, b"\0") + second).ljust(header.bitmap_offset, b"\0")
+
+    def _bitmaps(self) -> bytes:
+        half = self._header.bitmaps_bytes // 2
+        both = (self._selection.memory.data, self._selection.wanted.data)
+        return b"".join(bytes(bits).ljust(half, b"\0") for bits in both)
+
+
+def _header(
+    about: About, selection: Selection, compression: Compression, notes: SealedNotes, split: Range | None
+) -> KdumpHeader:
+    page_bytes = selection.page_bytes
+    return KdumpHeader(
+        byte_order=about.byte_order,
+        version=NEWEST_VERSION,
+        nodename=about.name.node,
+        release=about.name.release,
+        machine=about.machine,
+        timestamp=about.crash_time,
+        status=INCOMPLETE | int(compression.flag),
+        page_bytes=page_bytes,
+        sub_header_blocks=-(-(notes.where.end - page_bytes) // page_bytes),
+        bitmap_blocks=2 * -(-selection.pages // (8 * page_bytes)),
+        pages=selection.pages,
+        dump_level=int(selection.level),
+        split=split,
+        notes=notes.where,
+        vmcoreinfo=notes.vmcoreinfo,
+    )

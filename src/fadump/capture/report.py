@@ -1,0 +1,108 @@
+"""What saving a dump came to, in makedumpfile's words, which administrators look for.
+
+Step "saved" of docs/architecture.md; makedumpfile.c, print_report(). The numbers add up: original = excluded +
+remaining, total = original + hole.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fadump.capture.selection import Selection
+from fadump.linux.pages import DumpLevel, PageClass
+
+_CLASS_WORDS: Mapping[PageClass, str] = {
+    PageClass.CACHE: "Non-private cache pages",
+    PageClass.CACHE_PRIVATE: "Private cache pages",
+    PageClass.USER: "User process data pages",
+    PageClass.FREE: "Free pages",
+    PageClass.HWPOISON: "Hwpoison pages",
+    PageClass.OFFLINE: "Offline pages",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PageReport:
+    """Pages, counted. ``total`` is up to the last page of memory, ``excluded`` by class without those of zeros.
+
+    ``excluded_before`` were not in the source any more; ``missing`` should be in it and aren't. ``zeros`` are counted
+    as excluded where the level says so; a kdump-compressed file has them all as one.
+    """
+
+    page_bytes: int
+    total: int
+    original: int
+    zeros: int
+    excluded: Mapping[PageClass, int]
+    excluded_before: int
+    missing: int
+
+    @property
+    def excluded_pages(self) -> int:
+        """All that are not saved, or as zeros only."""
+        return self.zeros + sum(self.excluded.values()) + self.excluded_before
+
+    @property
+    def remaining(self) -> int:
+        """All others."""
+        return self.original - self.excluded_pages
+
+    @property
+    def percent(self) -> int:
+        """How many of a hundred remain."""
+        return self.remaining * 100 // self.original
+
+    def text(self) -> str:
+        """As makedumpfile prints it; a line that it doesn't have only where it says something."""
+        lines = [
+            f"Original pages  : {_number(self.original)}",
+            f"  Excluded pages   : {_number(self.excluded_pages)}",
+            f"    Pages filled with zero  : {_number(self.zeros)}",
+            *(f"    {word:<24}: {_number(self.excluded.get(one, 0))}" for one, word in _CLASS_WORDS.items()),
+        ]
+        if self.excluded_before:
+            lines.append(f"    Excluded earlier        : {_number(self.excluded_before)}")
+        lines += [f"  Remaining pages  : {_number(self.remaining)}"]
+        if self.missing:
+            lines.append(f"    Missing in the source   : {_number(self.missing)}")
+        return "\n".join(
+            [
+                *lines,
+                f"  (The number of pages is reduced to {self.percent}%.)",
+                f"Memory Hole     : {_number(self.total - self.original)}",
+                "--------------------------------------------------",
+                f"Total pages     : {_number(self.total)}",
+            ]
+        )
+
+    def as_json(self) -> dict[str, object]:
+        """The same numbers by name."""
+        return {
+            "page_bytes": self.page_bytes,
+            "total": self.total,
+            "memory_hole": self.total - self.original,
+            "original": self.original,
+            "excluded": self.excluded_pages,
+            "zero": self.zeros,
+            **{one.name.lower(): self.excluded.get(one, 0) for one in _CLASS_WORDS},
+            "excluded_before": self.excluded_before,
+            "remaining": self.remaining,
+            "missing": self.missing,
+            "percent": self.percent,
+        }
+
+
+def report_pages(selection: Selection, zeros: int) -> PageReport:
+    """The report of a selection of which ``zeros`` pages turned out to be all zeros."""
+    return PageReport(
+        page_bytes=selection.page_bytes,
+        total=selection.pages,
+        original=selection.memory.count(),
+        zeros=zeros if selection.level & DumpLevel.ZERO else 0,
+        excluded=selection.excluded,
+        excluded_before=selection.excluded_before,
+        missing=selection.missing.count(),
+    )
+
+
+def _number(pages: int) -> str:
+    return f"0x{pages:016x}"

@@ -1,0 +1,76 @@
+"""Notes with a seal, and the checksums that it leads to: what both formats' writers share.
+
+Step "saved" of docs/architecture.md; the layout is :mod:`fadump.vmcore.seal`'s.
+"""
+
+from collections.abc import Sequence
+
+from fadump.capture.packers import crc32
+from fadump.memory.ranges import Range
+from fadump.vmcore.notes import VMCOREINFO_NAME, ByteOrder, Note, encode_note
+from fadump.vmcore.seal import NAME, SEAL_BYTES, TYPE, Row, Seal, encode_table
+
+_MOST_ROW_BYTES = 1 << 30
+
+
+class SealedNotes:
+    """A dump's notes from ``offset`` of the file on, with a seal as the last one."""
+
+    def __init__(self, notes: Sequence[Note], byte_order: ByteOrder, offset: int) -> None:
+        encoded = [encode_note(note.name, note.type, note.desc, byte_order) for note in notes]
+        self._before = b"".join(encoded)
+        self._byte_order = byte_order
+        self.where = Range.sized(offset, len(self.encode(Seal(complete=False))))
+        """Where they stand in the file."""
+        self.seal = Range(self.where.end - SEAL_BYTES, self.where.end)
+        """Where the seal's own bytes stand."""
+        self.vmcoreinfo = Range(0, 0)
+        """Where VMCOREINFO's text stands; empty: there is none."""
+        at = offset
+        for note, data in zip(notes, encoded, strict=True):
+            if note.name == VMCOREINFO_NAME and not self.vmcoreinfo:
+                start = at + len(data) - _padded(len(note.desc))
+                self.vmcoreinfo = Range.sized(start, len(note.desc))
+            at += len(data)
+
+    def encode(self, seal: Seal) -> bytes:
+        """All notes."""
+        return self._before + encode_note(NAME, TYPE, seal.encode(self._byte_order), self._byte_order)
+
+
+class Checksums:
+    """The rows of a table, as a file is written."""
+
+    def __init__(self, byte_order: ByteOrder) -> None:
+        self._byte_order = byte_order
+        self._rows: list[Row] = []
+
+    def add(self, offset: int, size_bytes: int, crc: int) -> None:
+        """These bytes have been written and have this checksum; rows may come in any order."""
+        if size_bytes:
+            self._rows.append(Row(offset, size_bytes, crc))
+
+    def add_bytes(self, offset: int, data: bytes) -> None:
+        """These bytes are to be written at ``offset``."""
+        for at in range(0, len(data), _MOST_ROW_BYTES):
+            part = memoryview(data)[at : at + _MOST_ROW_BYTES]
+            self.add(offset + at, len(part), crc32(part))
+
+    def encode(self) -> bytes:
+        """The table."""
+        return encode_table(sorted(self._rows, key=lambda row: row.offset), self._byte_order)
+
+
+def sealed(head: bytes, table: bytes, table_offset: int) -> Seal:
+    """The seal of a complete file: ``head`` is the file up to the seal's bytes."""
+    return Seal(
+        complete=True,
+        table_offset=table_offset,
+        table_bytes=len(table),
+        table_crc=crc32(table),
+        head_crc=crc32(head),
+    )
+
+
+def _padded(size_bytes: int) -> int:
+    return -(-size_bytes // 4) * 4

@@ -1,0 +1,138 @@
+"""Which pages of a dump are to be saved, and why the others aren't.
+
+Step "saved" of docs/architecture.md. Levels are makedumpfile's (:class:`~fadump.linux.pages.DumpLevel`). What is left
+out already stays left out. Pages are only left out by class where the dump says what they are: where it doesn't,
+they are kept, and that is said. Whoever has a crash wants its dump, larger rather than not at all.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fadump.capture.bits import WINDOW_PAGES, PageBits
+from fadump.errors import FadumpError
+from fadump.linux.memory import KernelMemory
+from fadump.linux.pages import DumpLevel, PageClass, PageClasses, classify_pages, left_out
+from fadump.linux.vmcoreinfo import Facts
+from fadump.memory.ranges import Range
+from fadump.vmcore.core import READABLE, Dump, State
+from fadump.vmcore.kdump import KdumpDump
+
+_CLASS_LEVELS = DumpLevel.CACHE | DumpLevel.CACHE_PRIVATE | DumpLevel.USER | DumpLevel.FREE
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """``memory`` are the pages that the dump speaks of, ``wanted`` those to be saved; of these, ``missing`` are those
+    that the dump should have and hasn't, all or in part.
+
+    ``excluded`` counts the pages that ``level`` leaves out, by class, and ``excluded_before`` those that the dump
+    didn't have any more; pages of zeros are found when they are read. ``remarks`` are sentences for the user.
+    """
+
+    level: DumpLevel
+    page_bytes: int
+    memory: PageBits
+    wanted: PageBits
+    missing: PageBits
+    excluded: Mapping[PageClass, int]
+    excluded_before: int
+    remarks: tuple[str, ...]
+
+    @property
+    def pages(self) -> int:
+        """Up to which number there are pages."""
+        return self.memory.pages
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPages:
+    """What a dump says of its pages, whatever the level; ``classes`` None: nothing, for the reason ``why_not``."""
+
+    page_bytes: int
+    classes: PageClasses | None
+    why_not: str
+
+
+def know_pages(dump: Dump) -> KnownPages:
+    """The classes of a dump's pages; they are found once for all levels.
+
+    :raises FadumpError: nothing says how large a page is.
+    :raises OSError: the dump can't be read.
+    """
+    if dump.vmcoreinfo is None:
+        if isinstance(dump, KdumpDump):
+            return KnownPages(dump.page_bytes, None, "the dump has no VMCOREINFO")
+        raise FadumpError("the dump has no VMCOREINFO, and nothing else says how large a page is: keep it as it is")
+    facts = Facts.of(dump)
+    page_bytes = dump.page_bytes if isinstance(dump, KdumpDump) else facts.page_size()
+    try:
+        classes = classify_pages(KernelMemory(dump, facts))
+    except FadumpError as error:
+        return KnownPages(page_bytes, None, str(error))
+    if classes.page_size != page_bytes:
+        return KnownPages(page_bytes, None, f"its pages are {page_bytes} bytes, VMCOREINFO says {classes.page_size}")
+    return KnownPages(page_bytes, classes, "")
+
+
+def select_pages(dump: Dump, known: KnownPages, level: DumpLevel) -> Selection:
+    """The pages to save at a level.
+
+    :raises FadumpError: the dump has no memory.
+    :raises OSError: the dump can't be read.
+    """
+    page_bytes = known.page_bytes
+    end = max((-(-range_.end // page_bytes) for range_ in dump.memory), default=0)
+    if not end:
+        raise FadumpError("the dump has no memory: there is nothing to save")
+    memory, wanted, missing = PageBits(end), PageBits(end), PageBits(end)
+    for range_ in dump.memory:
+        memory.fill(range_.start // page_bytes, -(-range_.end // page_bytes), value=True)
+        for piece in dump.mapping(range_):
+            pages = piece.range.start // page_bytes, -(-piece.range.end // page_bytes)
+            if piece.state in READABLE or piece.state is State.MISSING:
+                wanted.fill(*pages, value=True)
+            if piece.state is State.MISSING:
+                missing.fill(*pages, value=True)
+    before = memory.count() - wanted.count()
+    excluded: Counter[PageClass] = Counter()
+    if known.classes is not None:
+        excluded = _exclude(known.classes, level, wanted)
+        for window in missing.windows(0, end):
+            both = missing.flags(window.start, window.end) & wanted.flags(window.start, window.end)
+            missing.put(window.start, both)
+    return Selection(
+        level=level,
+        page_bytes=page_bytes,
+        memory=memory,
+        wanted=wanted,
+        missing=missing,
+        excluded=excluded,
+        excluded_before=before,
+        remarks=tuple(_remarks(known, level)),
+    )
+
+
+def _remarks(known: KnownPages, level: DumpLevel) -> list[str]:
+    if known.classes is None and level & _CLASS_LEVELS:
+        return [f"no page is left out for what it was used for, as that isn't known: {known.why_not}"]
+    return []
+
+
+def _exclude(classes: PageClasses, level: DumpLevel, pages: PageBits) -> Counter[PageClass]:
+    gone = np.array([one in left_out(level) for one in PageClass])
+    counts = np.zeros(len(PageClass), np.int64)
+    for block in classes.blocks:
+        for at in range(0, len(block.classes), WINDOW_PAGES):
+            part = block.classes[at : at + WINDOW_PAGES]
+            window = Range.sized(block.first_pfn + at, len(part)).intersection(Range(0, pages.pages))
+            if window is None:
+                continue
+            part = part[: window.size_bytes]
+            kept = pages.flags(window.start, window.end)
+            out = kept & gone[part]
+            counts += np.bincount(part[out], minlength=len(PageClass))
+            pages.put(window.start, kept & ~out)
+    return Counter({one: int(counts[one]) for one in PageClass if counts[one]})

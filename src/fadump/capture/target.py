@@ -1,0 +1,147 @@
+"""Where a dump goes: a file that gets its name only once it is whole, or a stream.
+
+Step "saved" of docs/architecture.md. A writer puts bytes at offsets and sets barriers: what was written before one is
+durable before anything that is written behind it, so that an index never speaks of bytes that a power cut has taken.
+A file is called ``DST.incomplete`` until :meth:`FileTarget.publish`. A stream is makedumpfile's flattened format
+(see :mod:`fadump.vmcore.flattened`): whoever reads a stream that broke off has a beginning of it, in order.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Protocol
+
+from fadump.capture.files import Bytes, Files, fsync_file, write_all
+from fadump.errors import FadumpError, SetupError
+from fadump.vmcore.flattened import END_OF_STREAM, encode_record, encode_stream_header
+
+_PRIVATE = 0o600
+_WRITE_OUT_BYTES = 8 << 20
+"""So much is written before the disk is told to begin."""
+
+
+class SaveError(FadumpError):
+    """A dump that couldn't be saved; the sentence says what is left of it and what to do."""
+
+
+class Target(Protocol):
+    """What a writer writes to. Every call may raise OSError."""
+
+    def write(self, offset: int, data: Bytes) -> None:
+        """Put ``data`` at ``offset``."""
+
+    def allocate(self, offset: int, length: int) -> None:
+        """Make sure that there is room for ``length`` bytes from ``offset`` on; until written they are zeros."""
+
+    def barrier(self) -> None:
+        """What was written before is durable before what is written after."""
+
+    def close(self) -> None:
+        """Let go of it as it is. May be called twice."""
+
+
+class FileTarget:
+    """A file on its way to the name ``path``. See :class:`Target`."""
+
+    def __init__(self, path: Path, files: Files, *, continued: bool = False) -> None:
+        """Make ``path.incomplete``; with ``continued`` go on with the one that is there.
+
+        :raises SetupError: it can't be made, is there already, or somebody else is writing it.
+        """
+        self.path = path
+        self.incomplete = incomplete_name(path)
+        self._files = files
+        self._written_out = self._written = 0
+        flags = os.O_RDWR if continued else os.O_RDWR | os.O_CREAT | os.O_EXCL
+        try:
+            self._fd = files.open(self.incomplete, flags, _PRIVATE)
+        except FileExistsError:
+            raise SetupError(
+                f"{self.incomplete} is there from a save that was interrupted: go on with --continue, or remove it"
+            ) from None
+        except OSError as error:
+            raise SetupError(f"can't write {self.incomplete}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            raise SetupError(f"somebody else is writing {self.incomplete}: wait, or name another file") from None
+
+    def write(self, offset: int, data: Bytes) -> None:
+        """See :class:`Target`."""
+        write_all(self._files, self._fd, data, offset)
+        self._written = max(self._written, offset + len(data))
+        if self._written - self._written_out >= _WRITE_OUT_BYTES:
+            # from the piece before on, which is on the disk by now and needn't stay in memory
+            start = max(0, self._written_out - _WRITE_OUT_BYTES)
+            self._files.write_out(self._fd, start, self._written - start)
+            self._written_out = self._written
+
+    def allocate(self, offset: int, length: int) -> None:
+        """See :class:`Target`."""
+        if length:
+            self._files.allocate(self._fd, offset, length)
+
+    def truncate(self, length: int) -> None:
+        """Cut the file to ``length`` bytes."""
+        self._files.truncate(self._fd, length)
+        self._written = self._written_out = length
+
+    def barrier(self) -> None:
+        """See :class:`Target`."""
+        fsync_file(self._files, self._fd)
+
+    def publish(self) -> None:
+        """Give a file that is whole and durable its name, and make that durable.
+
+        :raises OSError: the file system failed; the file has either name.
+        """
+        self._files.rename(self.incomplete, self.path)
+        self._files.fsync_directory(self.path.parent)
+
+    def discard(self) -> None:
+        """Remove the incomplete file."""
+        self._files.unlink(self.incomplete)
+
+    def close(self) -> None:
+        """See :class:`Target`."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._files.close(fd)
+
+
+class StreamTarget:
+    """A flattened stream to an open descriptor, which stays the caller's. See :class:`Target`."""
+
+    def __init__(self, fd: int, files: Files) -> None:
+        """Write the stream's own header.
+
+        :raises OSError: nobody reads.
+        """
+        self._fd = fd
+        self._files = files
+        write_all(files, fd, encode_stream_header())
+
+    def write(self, offset: int, data: Bytes) -> None:
+        """See :class:`Target`."""
+        if data:
+            write_all(self._files, self._fd, encode_record(offset, len(data)))
+            write_all(self._files, self._fd, data)
+
+    def allocate(self, offset: int, length: int) -> None:
+        """See :class:`Target`: what never comes is zeros."""
+
+    def barrier(self) -> None:
+        """See :class:`Target`: a stream is in order."""
+
+    def publish(self) -> None:
+        """Say that the stream ends here."""
+        write_all(self._files, self._fd, END_OF_STREAM)
+
+    def close(self) -> None:
+        """See :class:`Target`."""
+
+
+def incomplete_name(path: Path) -> Path:
+    """What a dump is called until it is whole."""
+    return path.with_name(path.name + ".incomplete")

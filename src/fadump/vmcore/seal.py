@@ -1,0 +1,101 @@
+"""The seal: what ``fadump save`` adds to a dump, which says whether it is complete and how to prove its bytes.
+
+Step "saved" of docs/architecture.md. Other readers skip it: it is a note, and a table behind the last page. All fields
+have the byte order of the dump.
+
+    note      name "FADUMP", type 0x5345414c
+    0x00  u32  version, 1
+    0x04  u32  state: 1 while the dump is being written, 0 once all of it is on the disk
+    0x08  u64  offset of the table in the file; 0: there is none yet
+    0x10  u64  size of the table, bytes; the file ends with it
+    0x18  u32  CRC-32 of the table
+    0x1c  u32  CRC-32 of the file from its first byte up to this note's own
+
+    table     of as many rows as it has room for; together they are all of the file but this note's bytes, the first
+              part that 0x1c is about, and the table
+    0x00  u64  offset in the file
+    0x08  u32  size, bytes; at most 1 GiB
+    0x0c  u32  CRC-32, zlib's
+
+A tool that writes a dump anew may copy the note. Then 0x1c is wrong, and the file doesn't end where the table did.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fadump.vmcore.notes import STRUCT_ORDER, ByteOrder, Note
+
+NAME = "FADUMP"
+TYPE = int.from_bytes(b"SEAL", "big")
+SEAL_BYTES = 0x20
+
+_VERSION = 1
+_FIELDS = "IIQQII"
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What the note says; see above."""
+
+    complete: bool
+    table_offset: int = 0
+    table_bytes: int = 0
+    table_crc: int = 0
+    head_crc: int = 0
+
+    def encode(self, byte_order: ByteOrder) -> bytes:
+        """The note's bytes."""
+        return struct.pack(
+            STRUCT_ORDER[byte_order] + _FIELDS,
+            _VERSION,
+            int(not self.complete),
+            self.table_offset,
+            self.table_bytes,
+            self.table_crc,
+            self.head_crc,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """``size_bytes`` bytes of the file from ``offset`` have this checksum."""
+
+    offset: int
+    size_bytes: int
+    crc: int
+
+
+def find_seal(notes: Sequence[Note], byte_order: ByteOrder) -> tuple[Seal, int] | None:
+    """The seal among a dump's notes and where its bytes begin in the file; None: there is none that is known here."""
+    for note in notes:
+        if is_seal(note) and len(note.desc) == SEAL_BYTES:
+            version, state, *numbers = struct.unpack(STRUCT_ORDER[byte_order] + _FIELDS, note.desc)
+            if version == _VERSION:
+                return Seal(not state, *numbers), note.offset
+    return None
+
+
+def is_seal(note: Note) -> bool:
+    """Whether a note is a seal, of whatever version."""
+    return note.name == NAME and note.type == TYPE
+
+
+def encode_table(rows: Iterable[Row], byte_order: ByteOrder) -> bytes:
+    """The table's bytes."""
+    fields = [(row.offset, row.size_bytes, row.crc) for row in rows]
+    return np.array(fields, dtype=_row_type(byte_order)).tobytes()
+
+
+def decode_table(data: bytes, byte_order: ByteOrder) -> list[Row]:
+    """The rows of a table; what is less than a row at its end is left out."""
+    layout = _row_type(byte_order)
+    whole = len(data) // layout.itemsize * layout.itemsize
+    return [Row(*fields) for fields in np.frombuffer(data[:whole], layout).tolist()]
+
+
+def _row_type(byte_order: ByteOrder) -> "np.dtype[np.void]":
+    order = STRUCT_ORDER[byte_order]
+    return np.dtype([("offset", f"{order}u8"), ("size", f"{order}u4"), ("crc", f"{order}u4")])

@@ -1,0 +1,129 @@
+"""In which order a dump reaches the disk, and what is left when that fails."""
+
+import errno
+import os
+
+import pytest
+
+from fadump.capture.files import HostFiles
+from fadump.capture.save import SaveOptions, save_dump
+from fadump.capture.target import SaveError
+from fadump.linux.pages import DumpLevel
+from fadump.vmcore.check import check_dump
+from fadump.vmcore.dump import open_dump
+from tests.capture.contents import differing_pages
+
+INCOMPLETE, STATUS_AT = 8, 424
+
+
+class RecordedFiles(HostFiles):
+    """The host's files, and what was asked of them, but for the log's."""
+
+    def __init__(self):
+        self.calls = []
+        self.dump = -1
+
+    def open(self, path, flags, mode):
+        fd = super().open(path, flags, mode)
+        if path.name.endswith(".incomplete"):
+            self.dump = fd
+        return fd
+
+    def pwrite(self, fd, data, offset):
+        if fd == self.dump:
+            self.calls.append(("write", offset, bytes(data)))
+        return super().pwrite(fd, data, offset)
+
+    def fsync(self, fd):
+        if fd == self.dump:
+            self.calls.append(("fsync",))
+        super().fsync(fd)
+
+    def rename(self, source, destination):
+        self.calls.append(("rename", source.name, destination.name))
+        super().rename(source, destination)
+
+    def fsync_directory(self, path):
+        self.calls.append(("fsync_directory",))
+        super().fsync_directory(path)
+
+
+class SmallDisk(HostFiles):
+    """A disk that takes so many bytes, and a little at a time."""
+
+    def __init__(self, room_bytes, interrupted=True):
+        self.room_bytes = room_bytes
+        self.size_bytes = 0
+        self.interrupted = interrupted
+        self.calls = 0
+
+    def allocate(self, fd, offset, length):
+        self._take(offset + length)
+        super().allocate(fd, offset, length)
+
+    def pwrite(self, fd, data, offset):
+        self.calls += 1
+        if self.interrupted and self.calls % 3 == 0:
+            raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+        data = data[: 1 << 18]
+        self._take(offset + len(data))
+        return super().pwrite(fd, data, offset)
+
+    def truncate(self, fd, length):
+        self.size_bytes = min(self.size_bytes, length)
+        super().truncate(fd, length)
+
+    def _take(self, end):
+        if end > self.room_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.size_bytes = max(self.size_bytes, end)
+
+
+def test_what_is_written_before_a_barrier_is_never_needed_by_what_came_before_it(vmcore, tmp_path):
+    files = RecordedFiles()
+    with open_dump(vmcore) as source:
+        save_dump(source, tmp_path / "out", SaveOptions(), files=files)
+    calls = files.calls[files.calls.index(("fsync_directory",)) + 1 :]  # the log's name
+    writes = [call for call in calls if call[0] == "write"]
+    assert writes[0][1] == 0 and writes[0][2][STATUS_AT] & INCOMPLETE
+    assert calls[-4:] == [calls[-4], ("fsync",), ("rename", "out.incomplete", "out"), ("fsync_directory",)]
+    assert calls[-4][1] == 0 and not calls[-4][2][STATUS_AT] & INCOMPLETE
+    assert all(call[1] != 0 for call in writes[1:-1])
+    with open_dump(tmp_path / "out") as dump:
+        (file,) = dump.files
+    descriptors = range(file.header.descriptors_offset, file.data_offset)
+    at = [number for number, call in enumerate(calls) if call[0] == "write" and call[1] in descriptors]
+    assert at
+    for number in at:
+        assert calls[number - 1] == ("fsync",)
+        assert all(call[1] >= file.data_offset for call in calls[number + 1 : -4] if call[0] == "write")
+    assert calls[-5] == ("fsync",)
+
+
+def test_short_and_interrupted_writes_are_gone_on_with(vmcore, tmp_path):
+    with open_dump(vmcore) as source:
+        save_dump(source, tmp_path / "out", SaveOptions(), files=SmallDisk(1 << 40))
+        with open_dump(tmp_path / "out") as dump:
+            assert check_dump(dump).whole and differing_pages(dump, source) == []
+
+
+def test_a_full_disk_leaves_the_pages_so_far_and_says_so(vmcore, tmp_path):
+    with open_dump(vmcore) as source:
+        with pytest.raises(SaveError, match="No space left on device") as caught:
+            save_dump(source, tmp_path / "out", SaveOptions(), files=SmallDisk(6 << 20))
+        assert "--continue" in str(caught.value)
+        assert not (tmp_path / "out").exists()
+        with open_dump(tmp_path / "out.incomplete") as dump:
+            assert any("incomplete" in str(fault) for fault in dump.faults)
+            assert dump.readable.size_bytes > 4 << 20
+            assert differing_pages(dump, source) == []
+
+
+def test_a_full_disk_is_tried_again_at_the_next_level(vmcore, tmp_path):
+    levels = (DumpLevel(1), DumpLevel(31))
+    with open_dump(vmcore) as source:
+        saved = save_dump(source, tmp_path / "out", SaveOptions(levels=levels), files=SmallDisk(6 << 20))
+        assert saved.level == DumpLevel(31) and any("no room" in remark for remark in saved.remarks)
+        with open_dump(tmp_path / "out") as dump:
+            assert check_dump(dump).whole and differing_pages(dump, source) == []
+            assert dump.header.dump_level == 31
