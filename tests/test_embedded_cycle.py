@@ -15,7 +15,7 @@ from fadump.cycle import CrashBy, CycleRequest, Milestone, run_cycle
 from fadump.errors import SetupError
 from fadump.linux.system import open_system
 from fadump.machine.embedded.machine import EmbeddedMachine
-from fadump.machine.qemu.process import Dimm, Fault
+from fadump.machine.qemu.process import Dimm
 from fadump.memory.ranges import Range
 from fadump.options import MIB, RunOptions, WhichMachine, WhoseFirmware, check_host, check_options
 from fadump.verify import Verifier
@@ -124,7 +124,7 @@ def test_the_command_leaves_a_dump_with_the_kernels_log_in_it(tmp_path, capsys, 
 
 
 def test_a_fault_of_the_firmware_is_gone_through(tmp_path, capsys):
-    status, said = fadump_run(tmp_path, capsys, "--memory", "1G", "--fault", "busy-firmware")
+    status, said = fadump_run(tmp_path, capsys, "--memory", "1G", "--fault", "register=busy*3")
     assert (status, said["result"]) == (0, "saved")
     assert (tmp_path / "out" / "firmware.log").read_text().count("status -2") == 3
 
@@ -144,7 +144,7 @@ def test_a_dump_may_be_larger_than_the_file_system_has_room_for(tmp_path, capsys
         ({"initrd": Path(__file__)}, "--initrd goes with --machine qemu"),
         ({"qemu": "newest"}, "--qemu goes with --machine qemu"),
         ({"firmware": WhoseFirmware.QEMU}, "--firmware qemu goes with --machine qemu"),
-        ({"faults": frozenset({Fault.NO_PUT_BACK})}, "--fault no-put-back is about QEMU's boot firmware"),
+        ({"fault_names": ("no-put-back",)}, "--fault no-put-back is about QEMU's boot firmware"),
         ({"dimms": (Dimm(GIB, 64 << 40),)}, "--memory must be|--dimm must end below 64 TiB"),
         ({"dimms": (Dimm(GIB, 4 * GIB), Dimm(GIB, 4 * GIB))}, "--dimm is given twice for the same addresses"),
         ({"platform": Platform.POWERNV}, "--platform powernv needs 4 GiB of --memory or more"),

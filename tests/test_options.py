@@ -12,8 +12,7 @@ from fadump.abi.platform import Platform
 from fadump.cli import main
 from fadump.cycle import CrashBy
 from fadump.errors import SetupError
-from fadump.firmware.pseries.faults import FirmwareFault
-from fadump.machine.qemu.process import Dimm, Fault
+from fadump.machine.qemu.process import Dimm
 from fadump.options import MIB, RunOptions, WhoseFirmware, check_host, check_options, kernel_command_line
 
 POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
@@ -40,7 +39,7 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
             "--firmware qemu dumps when Linux asks for it, not --crash-by platform",
         ),
         (
-            {"firmware": WhoseFirmware.QEMU, "faults": frozenset({Fault.NO_PUT_BACK})},
+            {"firmware": WhoseFirmware.QEMU, "fault_names": ("no-put-back",)},
             "--fault no-put-back is one of our firmware's, which --firmware qemu puts aside",
         ),
         ({"platform": Platform.POWERNV}, "--platform powernv needs 4 GiB of --memory or more, 2048 MiB is not"),
@@ -50,8 +49,12 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
         (POWERNV | {"cpu_model": "POWER8"}, "has --cpu-model POWER9 and POWER10, POWER8 is not one"),
         (POWERNV | {"firmware": WhoseFirmware.QEMU}, "--firmware qemu goes with --platform pseries"),
         (
-            POWERNV | {"faults": frozenset({FirmwareFault.BUSY})},
-            "is an answer of RTAS: it goes with --platform pseries",
+            {"firmware": WhoseFirmware.QEMU, "fault_names": ("no-reserved-ranges", "register=-1")},
+            "--fault register=-1 is one of our firmware's, which --firmware qemu puts aside",
+        ),
+        (
+            POWERNV | {"fault_names": ("cpu-state=short",)},
+            "--fault 'cpu-state=short' is a fault of --platform pseries, not of powernv",
         ),
         ({"kernel_version": "6.1"}, "--kernel-version goes with --machine embedded: to real Linux, give a --kernel"),
         ({"page_size": "4K"}, "--page-size goes with --machine embedded"),

@@ -1,97 +1,53 @@
 """One crash, from power-on to production again. Read :func:`run_cycle` first; docs/architecture.md follows it.
 
 The machine runs a kernel, the firmware serves its calls, and this module is the order of events between them.
-:class:`Session` is the one loop that serves a machine; other stories than a cycle's can be told with it.
-It knows neither QEMU nor a model: whatever keeps the contract of :mod:`fadump.machine.core` runs here.
+:mod:`fadump.session` is the loop that serves a machine; other stories than a cycle's can be told with it.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Protocol
 
-from fadump.abi.registers import CpuRegisters
 from fadump.errors import MachineError
-from fadump.firmware.core import (
-    Answer,
-    Firmware,
-    FirmwareCall,
-    Outcome,
-    PassThrough,
-    PreservedDump,
-    State,
-    Trigger,
-    TriggerKind,
-    Watched,
-)
-from fadump.machine.core import (
-    Crash,
-    GuestReport,
-    GuestReset,
-    Handover,
-    Machine,
-    Register,
-    Release,
-    Request,
-    Reregister,
-    Save,
-    SaveOpalCore,
-    Stopped,
+from fadump.firmware.core import CallName, Firmware, State
+from fadump.machine.core import GuestReport, Machine, Register, Release, Request, Reregister, Save, SaveOpalCore
+from fadump.session import (
+    SILENCE_SECONDS,
+    CrashBy,
+    CycleResult,
+    Inspector,
+    Milestone,
+    Observer,
+    RebootedError,
+    RefusedError,
+    Session,
 )
 
-SILENCE_SECONDS = 300.0
+__all__ = [
+    "Accidents",
+    "CrashBy",
+    "CycleRequest",
+    "CycleResult",
+    "Inspector",
+    "Milestone",
+    "Observer",
+    "Session",
+    "run_cycle",
+]
 
 
-class Milestone(StrEnum):
-    """The events of a timeline, in their order."""
+@dataclass(frozen=True, slots=True)
+class Accidents:
+    """What else happens on the way. In none of these is the machine or its firmware at fault.
 
-    POWER_ON = "power_on"
-    REGISTERED = "registered"
-    CRASH = "crash"
-    PRESERVED = "preserved"
-    CAPTURE_BOOT = "capture_boot"
-    VMCORE_READY = "vmcore_ready"
-    SAVED = "saved"
-    RELEASED = "released"
-    PRODUCTION = "production"
+    At the machine's event ``power_cut_at``, counted from 1, the power is cut instead: 0 means never.
+    """
 
-
-class CrashBy(StrEnum):
-    """What makes the machine dump."""
-
-    SYSRQ = "sysrq"
-    """The guest crashes its own kernel, which calls the firmware."""
-    NMI = "nmi"
-    """A system reset interrupt from outside: the kernel takes it and calls the firmware."""
-    PLATFORM = "platform"
-    """The platform ends the guest wherever it is; the kernel has no part in it."""
-
-
-class Observer(Protocol):
-    """Who watches a cycle. Nothing that an observer does changes it."""
-
-    def milestone(self, milestone: Milestone, at_seconds: float) -> None:
-        """A point of the timeline has been reached, so many seconds after power-on."""
-
-    def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
-        """The firmware has decided about a call."""
-
-    def terminated(self, trigger: Trigger, at_seconds: float) -> None:
-        """The platform has ended the guest, which made no call."""
-
-    def preserved(self, dump: PreservedDump, at_seconds: float) -> None:
-        """The firmware has copied what the kernel had registered."""
-
-    def report(self, report: GuestReport) -> None:
-        """The guest has said something."""
-
-
-class Inspector(Protocol):
-    """Who looks at the machine at its crash, before the firmware touches anything."""
-
-    def crashed(self, machine: Machine, cpus: Sequence[CpuRegisters], crashing_cpu: int | None) -> None:
-        """The machine stands still."""
+    power_cut_at: int = 0
+    second_crash: bool = False
+    """The capture kernel crashes too, before the dump is saved."""
+    release_twice: bool = False
+    """The dump is released once more, when it is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,26 +57,7 @@ class CycleRequest:
     crash_by: CrashBy = CrashBy.SYSRQ
     crash_cpu: int = 0
     silence_seconds: float = SILENCE_SECONDS
-
-
-@dataclass(slots=True)
-class CycleResult:
-    """What one cycle came to. Sizes are bytes; timeline entries are (milestone, seconds after power-on).
-
-    ``reboots`` counts resets from the crash to production: 1, if all went well. ``power_on`` is the clock's
-    reading then.
-    """
-
-    timeline: list[tuple[Milestone, float]] = field(default_factory=list)
-    kernel_release: str = ""
-    cpus: int = 0
-    boot_memory_bytes: int = 0
-    reserved_bytes: int = 0
-    vmcore_bytes: int = 0
-    memory_released: int = 0
-    reboots: int = 0
-    dump: PreservedDump | None = None
-    power_on: float = 0.0
+    accidents: Accidents = field(default_factory=Accidents)
 
 
 def run_cycle(
@@ -140,20 +77,38 @@ def run_cycle(
     :raises MachineError: the machine stopped or did something else; the sentence says what and when.
     """
     cycle = _Cycle(machine, firmware, request, observer, inspector, clock)
-
+    boot: GuestReport | None = None
     if before is None:
         cycle.reached(Milestone.POWER_ON)
-        cycle.check_first_boot(cycle.expect("hello"))
-        cycle.note_registered(cycle.ask(Register(), "registered"))
-        cycle.reached(Milestone.REGISTERED)
+        boot = cycle.expect("hello")
     else:
         cycle.go_on_from(before)
+    while True:
+        cycle.power_is_cut = False
+        try:
+            _live_on(cycle, request, boot)
+        except RebootedError as rebooted:
+            if not cycle.power_is_cut:
+                raise
+            boot = rebooted.hello
+        else:
+            return cycle.result
 
-    cycle.crash(request.crash_by, request.crash_cpu)
-    hello = cycle.expect("hello")  # on the way: the firmware's call, preserve, reset, handover
-    cycle.check_capture_boot(hello)
 
-    if hello.fields.get("opalcore", "absent") != "absent":
+def _live_on(cycle: "_Cycle", request: CycleRequest, boot: GuestReport | None) -> None:
+    """From ``boot``, which may be that of a capture kernel, to production; None is a kernel in production."""
+    if boot is None or not is_capture(boot):
+        if boot is not None:
+            cycle.check_first_boot(boot)
+            cycle.note_registered(cycle.ask(Register(), "registered"))
+            cycle.reached(Milestone.REGISTERED)
+        cycle.crash(request.crash_by, request.crash_cpu)
+        boot = cycle.expect("hello")  # on the way: the firmware's call, preserve, reset, handover
+        cycle.check_capture_boot(boot)
+    if request.accidents.second_crash:
+        boot = cycle.crash_again(request)
+
+    if boot.fields.get("opalcore", "absent") != "absent":
         cycle.ask(SaveOpalCore(), "saved_opalcore")
     cycle.note_vmcore(cycle.ask(Save(), "saving"))
     cycle.reached(Milestone.VMCORE_READY)
@@ -162,140 +117,17 @@ def run_cycle(
 
     cycle.note_released(cycle.ask(Release(), "released"))
     cycle.reached(Milestone.RELEASED)
+    if request.accidents.release_twice:
+        cycle.ask_in_vain(Release(), "released")
 
     cycle.ask(Reregister(), "registered")
     cycle.check_production()
     cycle.reached(Milestone.PRODUCTION)
-    return cycle.result
 
 
-class Session:
-    """A machine served by a firmware: ask the guest for a step, and everything on the way to it is seen to.
-
-    ``result`` gathers what is found out on the way.
-    """
-
-    def __init__(
-        self,
-        machine: Machine,
-        firmware: Firmware,
-        observer: Observer,
-        inspector: Inspector | None = None,
-        silence_seconds: float = SILENCE_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.result = CycleResult()
-        self.state_at_reset: State | None = None
-        """Where the firmware stood when the guest was last reset other than for a dump."""
-        self._machine = machine
-        self._firmware = firmware
-        self._observer = observer
-        self._inspector = inspector
-        self._silence_seconds = silence_seconds
-        self._clock = clock
-        self.result.power_on = clock()
-        self._enabled = True
-
-    def reached(self, milestone: Milestone) -> None:
-        at_seconds = self._now()
-        self.result.timeline.append((milestone, at_seconds))
-        self._observer.milestone(milestone, at_seconds)
-
-    def ask(self, request: Request, step: str) -> GuestReport:
-        """Ask the guest and wait for the step that it reports."""
-        self._machine.ask(request)
-        return self.expect(step)
-
-    def crash(self, by: CrashBy, cpu: int = 0) -> None:
-        """Let the machine crash. What then happens, dump, reset and all, is on the way to the next ``hello``."""
-        match by:
-            case CrashBy.SYSRQ:
-                self.ask(Crash(cpu), "crashing")
-            case CrashBy.NMI:
-                self._machine.inject_nmi()
-            case CrashBy.PLATFORM:
-                self._machine.halt()
-                trigger = Trigger(TriggerKind.PLATFORM, "", None)
-                self._observer.terminated(trigger, self._now())
-                self._take_dump(trigger)
-
-    def expect(self, step: str) -> GuestReport:
-        """Serve the machine until the guest reports this step."""
-        while True:
-            match self._machine.next_event(self._silence_seconds):
-                case Handover() as handover:
-                    self._hand_over(handover)
-                case FirmwareCall() as call:
-                    self._serve(call)
-                case GuestReset():
-                    self.result.reboots += self.result.dump is not None
-                    self.state_at_reset = self._firmware.state
-                    self._firmware.on_reset()
-                case Stopped(reason=reason, console=console):
-                    last_lines = "".join(f"\n  | {line}" for line in console)
-                    raise MachineError(f"while waiting for the guest to report {step!r}: {reason}{last_lines}")
-                case GuestReport() as report:
-                    self._observer.report(report)
-                    if report.step == step:
-                        return report
-                    self._check_expected(report, step)
-
-    def _hand_over(self, handover: Handover) -> None:
-        self._firmware.describe(handover.tree)
-        if self.result.dump is None and self._firmware.preserved is not None:  # told by another firmware, in the tree
-            self._note_dump(self._firmware.preserved)
-        if self._firmware.state is State.ACTIVE and self.result.dump is not None:
-            self.reached(Milestone.CAPTURE_BOOT)
-        self._machine.enter(handover, self._firmware.tokens)
-
-    def _serve(self, call: FirmwareCall) -> None:
-        was_active = self._firmware.state is State.ACTIVE
-        outcome = self._firmware.call(call, self._machine.memory)
-        self._observer.firmware_call(call, outcome, self._now())
-        match outcome:
-            case Answer() | PassThrough():
-                if was_active and self._firmware.state is not State.ACTIVE:
-                    self._machine.forget_kept()
-                self._machine.answer(call, outcome)
-            case Trigger():
-                self._take_dump(outcome)
-            case Watched(trigger=trigger):
-                self._look_at_crash(trigger)
-                self._machine.answer(call, PassThrough())
-
-    def _take_dump(self, trigger: Trigger) -> None:
-        cpus = self._look_at_crash(trigger)
-        # With a dump active the capture kernel has crashed: then this is the first dump once more.
-        dump = self._firmware.preserve(trigger, self._machine.memory, cpus)
-        self._note_dump(dump)
-        self._machine.reset(dump.keep)
-
-    def _look_at_crash(self, trigger: Trigger) -> Sequence[CpuRegisters]:
-        self.reached(Milestone.CRASH)
-        cpus = self._machine.cpus()
-        if self._inspector is not None and self._firmware.preserved is None:
-            self._inspector.crashed(self._machine, cpus, trigger.crashing_cpu)
-        return cpus
-
-    def _note_dump(self, dump: PreservedDump) -> None:
-        self.result.dump = dump
-        self.result.boot_memory_bytes = dump.boot_memory.size_bytes
-        self.result.reboots += 1
-        self.reached(Milestone.PRESERVED)
-        self._observer.preserved(dump, self._now())
-
-    def _check_expected(self, report: GuestReport, step: str) -> None:
-        match report.step:
-            case "failed":
-                why = "" if self._enabled else "FADump is not enabled (fadump=off, or no room for its memory): "
-                raise MachineError(
-                    f"{why}the guest could not {report.fields.get('step')}: {report.fields.get('reason')}"
-                )
-            case "hello":
-                raise MachineError(f"the guest has booted again instead of reporting {step!r}")
-
-    def _now(self) -> float:
-        return self._clock() - self.result.power_on
+def is_capture(hello: GuestReport) -> bool:
+    """Whether a boot has found a dump."""
+    return hello.fields.get("mode") == "capture"
 
 
 class _Cycle(Session):
@@ -310,7 +142,8 @@ class _Cycle(Session):
         inspector: Inspector | None,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(machine, firmware, observer, inspector, request.silence_seconds, clock)
+        cut_at = request.accidents.power_cut_at
+        super().__init__(machine, firmware, observer, inspector, request.silence_seconds, clock, cut_at)
         self._request = request
 
     def go_on_from(self, before: CycleResult) -> None:
@@ -342,9 +175,30 @@ class _Cycle(Session):
         if self._request.crash_cpu >= self.result.cpus:
             raise MachineError(f"there is no CPU {self._request.crash_cpu} to crash on: Linux has {self.result.cpus}")
 
-    def check_capture_boot(self, hello: GuestReport) -> None:
-        if hello.fields.get("mode") == "capture":
+    def crash_again(self, request: CycleRequest) -> GuestReport:
+        """Let the capture kernel crash; returns the boot after that, which has to find the first dump again."""
+        self.crash(request.crash_by, request.crash_cpu)
+        hello = self.expect("hello")
+        if not is_capture(hello):
+            raise MachineError("the capture kernel has crashed, and Linux has given the dump up before it rebooted")
+        return hello
+
+    def ask_in_vain(self, request: Request, step: str) -> None:
+        """Ask for what can't be."""
+        try:
+            self.ask(request, step)
+        except RefusedError:
             return
+        raise MachineError(f"the guest has {step} what it had {step} already")
+
+    def check_capture_boot(self, hello: GuestReport) -> None:
+        if is_capture(hello):
+            return
+        if self.power_is_cut:
+            raise RebootedError("crashing", hello)
+        call, said = self._refused
+        if call is CallName.TERMINATE:
+            raise MachineError(f"the guest has booted again after the crash without a dump: {said}")
         if self.state_at_reset in (State.IDLE, State.INVALIDATED):
             raise MachineError(
                 "the guest crashed without a registration, so there is no dump; Linux has rebooted itself"

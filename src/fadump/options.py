@@ -16,7 +16,8 @@ from pathlib import Path
 from fadump.abi.platform import Platform
 from fadump.cycle import CrashBy
 from fadump.errors import SetupError
-from fadump.firmware.pseries.faults import FirmwareFault
+from fadump.faults import Faults, parse_faults
+from fadump.firmware.faults import UnknownFaultError
 from fadump.kit.initramfs import INIT_PATH
 from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Dimm, Fault
 
@@ -63,7 +64,7 @@ class RunOptions:
     """What a user chooses. ``kernel`` and ``initrd`` None mean the default kernel and our own initramfs.
 
     ``qemu`` is a program's name or path, or "newest". ``kernel_version`` and ``page_size`` are the model's, None its
-    defaults.
+    defaults. ``fault_names`` are as :mod:`fadump.faults` has them.
     """
 
     out: Path
@@ -87,12 +88,20 @@ class RunOptions:
     crash_cpu: int = 0
     cycles: int = 1
     verify: bool = False
-    faults: frozenset[Fault | FirmwareFault] = frozenset()
+    fault_names: tuple[str, ...] = ()
 
     @property
     def all_memory_bytes(self) -> int:
         """All RAM of the guest, DIMMs too."""
         return self.memory_bytes + sum(dimm.size_bytes for dimm in self.dimms)
+
+    @property
+    def faults(self) -> Faults:
+        """What is to go wrong.
+
+        :raises UnknownFaultError: a name is none on this platform.
+        """
+        return parse_faults(self.fault_names, self.platform)
 
     @property
     def disk_bytes(self) -> int:
@@ -110,6 +119,12 @@ def check_options(options: RunOptions) -> None:
 
 
 def _refusals(options: RunOptions) -> Iterator[str]:
+    try:
+        faults = options.faults
+    except UnknownFaultError as error:
+        yield f"--fault {error}"
+        return
+    yield from _fault_refusals(options, faults)
     yield from _memory_refusals(options)
     yield from _cpu_refusals(options)
     yield from _firmware_refusals(options)
@@ -169,8 +184,6 @@ def _embedded_refusals(options: RunOptions) -> Iterator[str]:
         yield "--qemu goes with --machine qemu"
     if options.firmware is WhoseFirmware.QEMU:
         yield "--firmware qemu goes with --machine qemu"
-    if flaws := sorted(fault for fault in options.faults if isinstance(fault, Fault)):
-        yield f"--fault {flaws[0]} is about QEMU's boot firmware: it goes with --machine qemu"
     if any(dimm.address + dimm.size_bytes > _MOST_EMBEDDED_MEMORY for dimm in options.dimms):
         yield "--dimm must end below 64 TiB"
     pieces = sorted((dimm.address, dimm.address + dimm.size_bytes) for dimm in options.dimms)
@@ -197,8 +210,15 @@ def _powernv_refusals(options: RunOptions) -> Iterator[str]:
         yield f"--platform powernv has --cpu-model {' and '.join(POWERNV_MACHINES)}, {options.cpu_model} is not one"
     if options.firmware is WhoseFirmware.QEMU:
         yield "--firmware qemu goes with --platform pseries: QEMU's own MPIPL does not come to its end"
-    if rtas := sorted(fault for fault in options.faults if isinstance(fault, FirmwareFault)):
-        yield f"--fault {rtas[0]} is an answer of RTAS: it goes with --platform pseries"
+
+
+def _fault_refusals(options: RunOptions, faults: Faults) -> Iterator[str]:
+    if options.machine is WhichMachine.EMBEDDED and faults.machine:
+        yield f"--fault {min(faults.machine)} is about QEMU's boot firmware: it goes with --machine qemu"
+    if options.firmware is WhoseFirmware.QEMU:
+        ours = [*sorted(faults.machine - {Fault.NO_RESERVED_RANGES}), *(fault.name for fault in faults.firmware)]
+        if ours:
+            yield f"--fault {ours[0]} is one of our firmware's, which --firmware qemu puts aside"
 
 
 def _firmware_refusals(options: RunOptions) -> Iterator[str]:
@@ -206,8 +226,6 @@ def _firmware_refusals(options: RunOptions) -> Iterator[str]:
         return
     if options.crash_by is CrashBy.PLATFORM:
         yield "--firmware qemu dumps when Linux asks for it, not --crash-by platform"
-    if ours := sorted(options.faults - {Fault.NO_RESERVED_RANGES}):
-        yield f"--fault {ours[0]} is one of our firmware's, which --firmware qemu puts aside"
 
 
 def check_host(options: RunOptions) -> None:

@@ -15,10 +15,10 @@ from typing import BinaryIO
 from fadump.abi.platform import Platform
 from fadump.cycle import CycleRequest, CycleResult, Observer, run_cycle
 from fadump.errors import SetupError
+from fadump.faults import with_faults
 from fadump.firmware.core import Firmware, PreservedDump
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware, WatchedFirmware
-from fadump.firmware.pseries.faults import FORCED_STATUSES, FirmwareFault
 from fadump.kernel.model import DEFAULT_VERSION, KernelConfig
 from fadump.kernel.traits import PAGE_BYTES
 from fadump.kit import initramfs, kernel, packages
@@ -26,7 +26,7 @@ from fadump.kit.qemu import fetch_qemu
 from fadump.machine.core import Machine
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.machine import EmbeddedMachine
-from fadump.machine.qemu.process import DEFAULT_QEMU, Fault, QemuConfig
+from fadump.machine.qemu.process import DEFAULT_QEMU, QemuConfig
 from fadump.memory.ranges import Range
 from fadump.options import (
     NEWEST_QEMU,
@@ -114,7 +114,7 @@ def _prepare_qemu(options: RunOptions) -> tuple[Path | None, MakeMachine]:
         dimms=options.dimms,
         cpu_model=options.cpu_model,
         qemu=qemu,
-        faults=frozenset(fault for fault in options.faults if isinstance(fault, Fault)),
+        faults=options.faults.machine,
     )
     return vmlinux, partial(QemuMachine, config)
 
@@ -143,7 +143,7 @@ def _run_cycles(
     machine: Machine, options: RunOptions, output: OutputDirectory, observer: Observer
 ) -> Sequence[JudgedCycle]:
     firmware = _firmware(options)
-    request = CycleRequest(options.crash_by, options.crash_cpu)
+    request = CycleRequest(options.crash_by, options.crash_cpu, accidents=options.faults.accidents)
     done: list[JudgedCycle] = []
     for _cycle in range(options.cycles):
         before = done[-1].cycle if done else None
@@ -159,13 +159,8 @@ def _run_cycles(
 def _firmware(options: RunOptions) -> Firmware:
     if options.firmware is WhoseFirmware.QEMU:
         return WatchedFirmware()
-    if options.platform is Platform.POWERNV:
-        return PowernvFirmware()
-    firmware = PseriesFirmware()
-    for fault in sorted(options.faults):
-        if isinstance(fault, FirmwareFault):
-            firmware.answer_next(*FORCED_STATUSES[fault])
-    return firmware
+    firmware = PowernvFirmware() if options.platform is Platform.POWERNV else PseriesFirmware()
+    return with_faults(firmware, options.faults, options.platform)
 
 
 def _dump(result: CycleResult) -> PreservedDump:

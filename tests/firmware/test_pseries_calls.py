@@ -9,7 +9,6 @@ from fadump.firmware.core import Answer, PassThrough, State, Trigger, TriggerKin
 from fadump.firmware.pseries import PseriesFirmware
 from tests.firmware.guest import (
     BOOT_COPY,
-    CONFIGURE_TOKEN,
     CRASHED,
     DIMM,
     MESSAGE,
@@ -153,24 +152,6 @@ def test_three_crashes_in_one_run(memory):
         assert configure(firmware, memory, DumpCommand.INVALIDATE, 0, 440) == Answer(RtasStatus.SUCCESS)
         assert firmware.preserved is None
         assert presented(firmware) is None
-
-
-def test_a_status_can_be_forced_for_the_next_calls(memory):
-    firmware = described_firmware()
-    firmware.answer_next(RtasStatus.BUSY, RtasStatus.BUSY)
-    firmware.answer_next(9901)
-    statuses = [register(firmware, memory) for _ in range(4)]
-    assert statuses == [Answer(-2), Answer(-2), Answer(9901), Answer(0)]
-    firmware.answer_next(RtasStatus.BUSY)
-    assert os_term(firmware, memory) == Answer(RtasStatus.BUSY)
-    assert isinstance(os_term(firmware, memory), Trigger)
-
-
-def test_a_forced_status_does_not_touch_other_calls(memory):
-    firmware = described_firmware()
-    firmware.answer_next(RtasStatus.BUSY)
-    assert call(firmware, memory, CONFIGURE_TOKEN + 1, ()) == PassThrough()
-    assert register(firmware, memory) == Answer(RtasStatus.BUSY)
 
 
 def test_the_automatic_dump_time_is_kept(memory):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from fadump.abi.platform import Platform
 from fadump.cycle import CrashBy, Session
+from fadump.faults import FAULT_NAMES
+from fadump.firmware.faults import FaultyFirmware
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.kit.initramfs import build_initramfs
@@ -56,7 +58,8 @@ class Scenario:
             cpu_model=cpu_model,
             nodes=(self._memory_bytes,),
         )
-        self.firmware = FIRMWARE[platform]()
+        self._fault_names = FAULT_NAMES[platform]
+        self.firmware = FaultyFirmware(FIRMWARE[platform](), self._fault_names)
         self.patterned = RangeSet()
         """Where the pattern lay at the last crash."""
         self._filled = False
@@ -91,6 +94,10 @@ class Scenario:
 
     def register(self):
         return self.session.ask(Register(), "registered").fields
+
+    def do_wrong(self, *names):
+        """From now on the firmware has these faults, as well as those that it has."""
+        self.firmware.add(*(self._fault_names.parse(name) for name in names))
 
     def unregister(self):
         return self.session.ask(Unregister(), "unregistered").fields

@@ -12,9 +12,10 @@ from fadump.abi.platform import Platform
 from fadump.cli.run_view import RunView
 from fadump.cycle import CrashBy
 from fadump.errors import FadumpError
-from fadump.firmware.pseries.faults import FIRMWARE_FAULT_TEXTS, FirmwareFault
+from fadump.faults import check_name, fault_list
+from fadump.firmware.faults import UnknownFaultError
 from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES
-from fadump.machine.qemu.process import DEFAULT_QEMU, FAULT_TEXTS, Dimm, Fault
+from fadump.machine.qemu.process import DEFAULT_QEMU, Dimm
 from fadump.options import RunOptions, WhichMachine, WhoseFirmware
 from fadump.run import JudgedCycle, RunResult, run
 from fadump.verify import Verdict
@@ -22,7 +23,6 @@ from fadump.verify import Verdict
 _DEFAULT_MEMORY = {Platform.PSERIES: 2 << 30, Platform.POWERNV: 4 << 30}
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 FAULT_LIST = "list"
-_FAULTS: list[tuple[Fault | FirmwareFault, str]] = [*FAULT_TEXTS.items(), *FIRMWARE_FAULT_TEXTS.items()]
 _MEMORY_HELP = "guest memory, up to 16G, embedded 64T (default: 2G; powernv: 4G, its least)"
 _EXAMPLE = """example:
   fadump run --memory 4G --cpus 4 --out crash-1
@@ -90,7 +90,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _run(options: argparse.Namespace) -> int:
     if FAULT_LIST in options.fault:
-        print("\n".join(f"{fault:20} {text}" for fault, text in _FAULTS))
+        print("\n".join(fault_list()))
         return 0
     view = RunView(sys.stderr if options.json else sys.stdout)
     try:
@@ -117,7 +117,7 @@ def _run(options: argparse.Namespace) -> int:
                 crash_cpu=options.crash_cpu,
                 cycles=options.cycles,
                 verify=options.verify,
-                faults=frozenset(options.fault),
+                fault_names=tuple(options.fault),
             ),
             view,
         )
@@ -186,10 +186,10 @@ def _dimm(text: str) -> Dimm:
 def _fault(text: str) -> str:
     if text == FAULT_LIST:
         return text
-    for fault, _text_of_it in _FAULTS:
-        if text == fault:
-            return fault
-    raise argparse.ArgumentTypeError(f"{text!r} is no fault; --fault list names them")
+    try:
+        return check_name(text)
+    except UnknownFaultError as error:
+        raise argparse.ArgumentTypeError(f"{error}; --fault list has them all") from None
 
 
 def _size(text: str) -> int:

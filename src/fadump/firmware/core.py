@@ -8,7 +8,7 @@ firmware or debugger. Specification of the states: LoPAR, "Platform Dump", ibm,c
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Protocol
 
 from fadump.abi.registers import CpuRegisters
@@ -45,6 +45,27 @@ class TriggerKind(Enum):
     """A reset interrupt that the kernel doesn't take itself."""
     PLATFORM = "platform"
     """The platform ends the guest without the kernel's help; the machine makes this trigger itself."""
+
+
+class CallName(StrEnum):
+    """What a call asks for, whatever it is called on its platform."""
+
+    REGISTER = "register"
+    """ibm,configure-kernel-dump's command 1; OPAL_MPIPL_UPDATE, ADD_RANGE."""
+    UNREGISTER = "unregister"
+    """Command 2; REMOVE_ALL."""
+    INVALIDATE = "invalidate"
+    """Command 3; FREE_PRESERVED_MEMORY."""
+    TERMINATE = "terminate"
+    """ibm,os-term; OPAL_CEC_REBOOT2 of type MPIPL."""
+    SET_KERNEL_TAG = "set-kernel-tag"
+    SET_BOOT_MEM_TAG = "set-boot-mem-tag"
+    """OPAL_MPIPL_REGISTER_TAG, which has no like with RTAS."""
+    QUERY_CPU_TAG = "query-cpu-tag"
+    QUERY_OPAL_TAG = "query-opal-tag"
+    QUERY_KERNEL_TAG = "query-kernel-tag"
+    QUERY_BOOT_MEM_TAG = "query-boot-mem-tag"
+    """OPAL_MPIPL_QUERY_TAG."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +157,8 @@ class PreservedDump:
     the sources that were copied aside; the capture kernel may use that memory, and no other.
     ``keep`` is RAM above boot memory top, and every destination: the machine keeps every byte of it
     over every reset until the dump is invalidated. ``crash_info`` is where the crashed kernel has its
-    crash-info header, None if it has not said so.
+    crash-info header, None if it has not said so. ``tags`` is what the next kernel can ask for, where the platform
+    has that.
     """
 
     regions: tuple[PreservedRegion, ...]
@@ -144,6 +166,7 @@ class PreservedDump:
     boot_memory: RangeSet
     keep: RangeSet
     crash_info: int | None = None
+    tags: tuple[int, ...] = ()
 
 
 class Firmware(Protocol):
@@ -160,6 +183,9 @@ class Firmware(Protocol):
     @property
     def preserved(self) -> PreservedDump | None:
         """The dump that is held, from preserve() until the guest invalidates it."""
+
+    def name_of(self, call: FirmwareCall) -> CallName | None:
+        """What a call asks for; None if it is none of FADump's."""
 
     def call(self, call: FirmwareCall, memory: GuestMemory) -> Outcome:
         """Take a call. Never raises, whatever the guest passed, and writes nothing to memory.

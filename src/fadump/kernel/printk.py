@@ -101,7 +101,7 @@ class Printk:
         message = Message(level, self.uptime_ns, text)
         self._console(message.line)
         self._unread.append(message)
-        if "fadump: " in text or "irmware-" in text:
+        if ("fadump: " in text or "irmware-" in text) and "freeing reserved memory" not in text:
             self.last_lines.append(text)
         self._store(level, text.encode()[:_MOST_TEXT_BYTES])
 

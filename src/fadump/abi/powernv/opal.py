@@ -22,14 +22,22 @@ class OpalToken(IntEnum):
 
 
 class OpalStatus(IntEnum):
-    """What a call returns."""
+    """What a call returns, as far as any call of FADump's might."""
 
     SUCCESS = 0
     PARAMETER = -1
     BUSY = -2
+    PARTIAL = -3
+    CONSTRAINED = -4
+    CLOSED = -5
     HARDWARE = -6
     UNSUPPORTED = -7
+    PERMISSION = -8
+    NO_MEM = -9
     RESOURCE = -10
+    INTERNAL_ERROR = -11
+    BUSY_EVENT = -12
+    WRONG_STATE = -14
 
 
 class RebootType(IntEnum):

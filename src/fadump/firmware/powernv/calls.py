@@ -22,14 +22,24 @@ What is decided here:
 * What makes ranges fit each other: see :mod:`.ranges`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fadump.abi.powernv.mpipl import MpiplOperation, MpiplTag
 from fadump.abi.powernv.opal import OpalStatus, OpalToken, RebootType, real_address
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError
-from fadump.firmware.core import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, State, Trigger, TriggerKind
+from fadump.firmware.core import (
+    Answer,
+    CallName,
+    FirmwareCall,
+    Outcome,
+    PassThrough,
+    PreservedDump,
+    State,
+    Trigger,
+    TriggerKind,
+)
 from fadump.firmware.message import read_message
 from fadump.firmware.powernv.dump import TakenDump, opal_range, take_dump
 from fadump.firmware.powernv.ranges import RangeError, Registration, add_range, checked_range, remove_range
@@ -41,6 +51,24 @@ from fadump.memory.ranges import Range
 _TOKENS = frozenset(int(token) for token in OpalToken)
 _MOST_ARGUMENTS = 4
 _NO_TAGS = tuple(0 for _tag in MpiplTag)
+_CALLS: Mapping[int, Mapping[int, CallName]] = {
+    OpalToken.CEC_REBOOT2: {RebootType.MPIPL: CallName.TERMINATE},
+    OpalToken.MPIPL_UPDATE: {
+        MpiplOperation.ADD_RANGE: CallName.REGISTER,
+        MpiplOperation.REMOVE_ALL: CallName.UNREGISTER,
+        MpiplOperation.FREE_PRESERVED_MEMORY: CallName.INVALIDATE,
+    },
+    OpalToken.MPIPL_REGISTER_TAG: {
+        MpiplTag.KERNEL: CallName.SET_KERNEL_TAG,
+        MpiplTag.BOOT_MEM: CallName.SET_BOOT_MEM_TAG,
+    },
+    OpalToken.MPIPL_QUERY_TAG: {
+        MpiplTag.CPU: CallName.QUERY_CPU_TAG,
+        MpiplTag.OPAL: CallName.QUERY_OPAL_TAG,
+        MpiplTag.KERNEL: CallName.QUERY_KERNEL_TAG,
+        MpiplTag.BOOT_MEM: CallName.QUERY_BOOT_MEM_TAG,
+    },
+}
 
 
 class PowernvFirmware:
@@ -77,6 +105,13 @@ class PowernvFirmware:
     def preserved(self) -> PreservedDump | None:
         """The dump that is held until the guest frees it."""
         return self._dump.preserved if self._dump else None
+
+    def name_of(self, call: FirmwareCall) -> CallName | None:
+        """What a call asks for; None if it is none of FADump's."""
+        if self._platform is None or not call.args:
+            return None
+        names = _CALLS.get(call.token, {})
+        return names.get(_low_word(call.args[0]))
 
     def call(self, call: FirmwareCall, memory: GuestMemory) -> Outcome:
         """Take an OPAL call. Reads guest memory at most once, writes none; never raises."""
@@ -130,7 +165,7 @@ class PowernvFirmware:
         """What skiboot does with its tables and tags at every start."""
         self._registration = Registration()
         self._triggered = False
-        self._tags = self._dump.tags if self._dump else _NO_TAGS
+        self._tags = self._dump.preserved.tags if self._dump else _NO_TAGS
 
     def _reboot(self, cpu_id: int, reboot_type: int, pointer: int, memory: GuestMemory) -> Trigger | PassThrough:
         if reboot_type != RebootType.MPIPL:

@@ -38,10 +38,9 @@ _MISSING = 1
 
 @dataclass(frozen=True, slots=True)
 class TakenDump:
-    """A dump and the tags that the next kernel asks for, by :class:`MpiplTag`; 0 for what there is not."""
+    """A dump; its tags are by :class:`MpiplTag`, 0 for what there is not."""
 
     preserved: PreservedDump
-    tags: tuple[int, ...]
     has_kernel: bool
     """Whether ranges of the kernel are in it; without them no kernel takes it up, nor says that it is done with."""
 
@@ -71,15 +70,16 @@ def take_dump(
     registers = _write_cpu_data(platform, memory, cpus)
     structure, tags = _write_metadata(platform, registers, opal, crashing_pir or 0, memory)
     boot_memory = _boot_memory(kernel, registration.boot_memory_bytes)
+    known = {**tags, MpiplTag.KERNEL: registration.kernel_tag, MpiplTag.BOOT_MEM: registration.boot_memory_bytes}
     preserved = PreservedDump(
         regions=(registers, opal, *kernel),
         structure=structure,
         boot_memory=boot_memory,
         keep=_keep(memory.ram, boot_memory, kernel, platform.areas),
         crash_info=crash_info,
+        tags=tuple(known[tag] for tag in MpiplTag),
     )
-    known = {**tags, MpiplTag.KERNEL: registration.kernel_tag, MpiplTag.BOOT_MEM: registration.boot_memory_bytes}
-    return TakenDump(preserved, tuple(known[tag] for tag in MpiplTag), bool(kernel))
+    return TakenDump(preserved, bool(kernel))
 
 
 def _copied(region: RegionId, name: str, wanted: CopyRange, memory: GuestMemory) -> PreservedRegion:

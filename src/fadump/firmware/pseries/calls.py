@@ -17,7 +17,6 @@ What LoPAR leaves open:
 * max_time_auto is kept in the structure; the platform has no timer that would act on it.
 """
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 
 from fadump.abi.pseries import register_names, register_save_area
@@ -25,7 +24,17 @@ from fadump.abi.pseries.dump_structure import DumpStructure, SectionType
 from fadump.abi.pseries.rtas import DumpCommand, RtasStatus
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError
-from fadump.firmware.core import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, State, Trigger, TriggerKind
+from fadump.firmware.core import (
+    Answer,
+    CallName,
+    FirmwareCall,
+    Outcome,
+    PassThrough,
+    PreservedDump,
+    State,
+    Trigger,
+    TriggerKind,
+)
 from fadump.firmware.message import read_message
 from fadump.firmware.pseries.dump import take_dump
 from fadump.firmware.pseries.sections import RegistrationError, check_structure, read_structure
@@ -35,6 +44,12 @@ from fadump.memory.guest import GuestMemory
 
 REGISTERS_PER_CPU = len(register_names.REGISTERS)
 """Room for every register that LoPAR's table names, without the transactional checkpoints."""
+
+_COMMANDS: Mapping[int, CallName] = {
+    DumpCommand.REGISTER: CallName.REGISTER,
+    DumpCommand.UNREGISTER: CallName.UNREGISTER,
+    DumpCommand.INVALIDATE: CallName.INVALIDATE,
+}
 
 
 class PseriesFirmware:
@@ -49,7 +64,6 @@ class PseriesFirmware:
         self._platform: Platform | None = None  # known from the first handover on
         self._registration: DumpStructure | None = None
         self._dump: PreservedDump | None = None
-        self._forced_statuses: deque[int] = deque()
 
     @property
     def state(self) -> State:
@@ -71,19 +85,18 @@ class PseriesFirmware:
         """The dump that is held until the guest invalidates it."""
         return self._dump
 
-    def answer_next(self, *statuses: int) -> None:
-        """Answer the next calls with ``statuses``, one each, and do nothing else for them.
-
-        For trying out what a guest does with -2 (busy), 990x (extended delay) or -1 (hardware error).
-        """
-        self._forced_statuses.extend(statuses)
+    def name_of(self, call: FirmwareCall) -> CallName | None:
+        """What a call asks for; None if it is none of FADump's."""
+        if self._platform is None or call.token not in self._platform.tokens:
+            return None
+        if call.token == self._platform.os_term_token:
+            return CallName.TERMINATE
+        return _COMMANDS.get(call.args[0]) if call.args else None
 
     def call(self, call: FirmwareCall, memory: GuestMemory) -> Outcome:
         """Take an RTAS call. Reads guest memory at most once, writes none; never raises."""
         if self._platform is None or call.token not in self._platform.tokens:
             return PassThrough()
-        if self._forced_statuses:
-            return Answer(self._forced_statuses.popleft(), reason="this status was asked for")
         if call.token == self._platform.os_term_token:
             return self._os_term(call, memory)
         return self._configure_kernel_dump(call, memory, self._platform)

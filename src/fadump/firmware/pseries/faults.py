@@ -1,31 +1,265 @@
-"""What the pseries firmware can be told to do wrong, to see what a kernel makes of it.
+"""What the pseries firmware can be told to do wrong.
 
-Step "register" of docs/architecture.md. Specification: LoPAR, "Extended Delay Option"; its reader: Linux
-arch/powerpc/kernel/rtas.c, rtas_busy_delay_time(), after which the caller calls again.
+Steps "register", "preserve" and "handover" of docs/architecture.md. Specification of what is bent: LoPAR,
+ibm,configure-kernel-dump's statuses and section error flags, and the register save area. Its reader: Linux
+arch/powerpc/platforms/pseries/rtas-fadump.c. Offsets are those of :mod:`fadump.abi.pseries.dump_structure` and
+:mod:`.register_save_area`.
 """
 
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from types import MappingProxyType
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 
+from fadump.abi.pseries import register_save_area, rtas
+from fadump.abi.pseries.dump_structure import (
+    HEADER_BYTES,
+    SECTION_BYTES,
+    DumpStatus,
+    DumpStructure,
+    Section,
+    SectionError,
+    SectionType,
+)
 from fadump.abi.pseries.rtas import RtasStatus
+from fadump.abi.registers import CpuRegisters
+from fadump.errors import FormatError
+from fadump.firmware import crash_info_flaws
+from fadump.firmware.core import CallName, PreservedDump
+from fadump.firmware.faults import FaultNames, Flaw, Spoilt
+from fadump.firmware.pseries.dump import describe_dump
+from fadump.memory.devicetree import DeviceTree
+from fadump.memory.ranges import RangeSet
 
-
-class FirmwareFault(StrEnum):
-    """Statuses that the first calls get instead of an answer."""
-
-    BUSY = "busy-firmware"
-    EXTENDED_DELAY = "extended-delay"
-
-
-FIRMWARE_FAULT_TEXTS = {
-    FirmwareFault.BUSY: "the firmware's first three calls are answered with busy (-2)",
-    FirmwareFault.EXTENDED_DELAY: "the firmware's first three calls are answered with try again in 1, 10 and 100 ms",
+_VERSION, _SECTION_COUNT, _STATUS = (0, ">I"), (4, ">H"), (6, ">H")
+_TYPE, _ERROR_FLAGS, _COPIED, _DESTINATION = (0x04, ">H"), (0x06, ">H"), (0x18, ">Q"), (0x20, ">Q")
+_RESERVED_TYPE = 3
+_UNKNOWN_CPU = 63
+_ENTRY_BYTES = 16
+_SHORT_BYTES = 0x1_0000
+_PARTS = {
+    "cpu-state": (SectionType.CPU_STATE, "the CPU state section"),
+    "hpte": (SectionType.HPTE, "the hash page table section"),
+    "boot-memory": (SectionType.REAL_MODE_REGION, "the boot memory section"),
+    "parameters": (SectionType.PARAMETER_AREA, "the section with the command line"),
+}
+_CALLS = {
+    CallName.REGISTER: "ibm,configure-kernel-dump, register",
+    CallName.UNREGISTER: "ibm,configure-kernel-dump, unregister",
+    CallName.INVALIDATE: "ibm,configure-kernel-dump, invalidate",
+    CallName.TERMINATE: "ibm,os-term",
+}
+_STATUSES = {
+    **{status.name.lower().replace("_", "-"): int(status) for status in RtasStatus if status.name[:8] != "EXTENDED"},
+    "delay-1ms": int(RtasStatus.EXTENDED_DELAY_MIN),
+    "delay-100s": int(RtasStatus.EXTENDED_DELAY_MAX),
 }
 
-FORCED_STATUSES: Mapping[FirmwareFault, Sequence[int]] = MappingProxyType(
-    {
-        FirmwareFault.BUSY: (RtasStatus.BUSY,) * 3,
-        FirmwareFault.EXTENDED_DELAY: tuple(RtasStatus.EXTENDED_DELAY_MIN + exponent for exponent in range(3)),
-    }
+
+def _present(tree: DeviceTree, spoilt: Spoilt) -> None:
+    node = tree.find("/rtas")
+    if node is None:
+        return
+    node.properties.pop(rtas.KERNEL_DUMP, None)
+    if spoilt.structure is not None:
+        node.properties[rtas.KERNEL_DUMP] = bytes(spoilt.structure)
+
+
+def _describe(dump: PreservedDump, structure: bytes) -> PreservedDump:
+    """The sections as they are presented; what is kept, and what is known of the kernel, stays the true dump's."""
+    try:
+        return replace(dump, regions=describe_dump(DumpStructure.decode(structure), RangeSet()).regions)
+    except FormatError:  # a structure that this project doesn't read either
+        return dump
+
+
+def _patch(structure: bytearray, field: tuple[int, str], value: int, base: int = 0) -> None:
+    offset, layout = field
+    struct.pack_into(layout, structure, base + offset, value)
+
+
+def _patched(field: tuple[int, str], value: int) -> Callable[[Spoilt], None]:
+    def spoil(spoilt: Spoilt) -> None:
+        if spoilt.structure is not None:
+            _patch(spoilt.structure, field, value)
+
+    return spoil
+
+
+def _hide(spoilt: Spoilt) -> None:
+    spoilt.structure = None
+
+
+def _sections(spoilt: Spoilt, wanted: SectionType) -> Iterator[tuple[int, Section]]:
+    """Offset and content of each section of a type, as it was before anything was spoilt."""
+    for index, section in enumerate(DumpStructure.decode(spoilt.dump.structure).sections):
+        if section.type == wanted:
+            yield HEADER_BYTES + index * SECTION_BYTES, section
+
+
+def _in_section(
+    type_: SectionType, change: Callable[[Spoilt, bytearray, int, Section], None]
+) -> Callable[[Spoilt], None]:
+    """Change the first section of a type."""
+
+    def spoil(spoilt: Spoilt) -> None:
+        for offset, section in _sections(spoilt, type_):
+            if spoilt.structure is not None:
+                change(spoilt, spoilt.structure, offset, section)
+            return
+
+    return spoil
+
+
+def _mark(error: SectionError, _spoilt: Spoilt, structure: bytearray, offset: int, _section: Section) -> None:
+    """A section that wasn't copied, and says why."""
+    _patch(structure, _ERROR_FLAGS, error, offset)
+    _patch(structure, _COPIED, 0, offset)
+
+
+def _shorten(spoilt: Spoilt, structure: bytearray, offset: int, section: Section) -> None:
+    """The section's end is not there, and it says so."""
+    missing_bytes = min(_SHORT_BYTES, section.requested_bytes // 2)
+    if section.source != section.destination:
+        spoilt.memory.write(section.destination + section.requested_bytes - missing_bytes, bytes(missing_bytes))
+    _patch(structure, _COPIED, section.requested_bytes - missing_bytes, offset)
+
+
+def _move_out(spoilt: Spoilt, structure: bytearray, offset: int, _section: Section) -> None:
+    _patch(structure, _DESTINATION, max(extent.end for extent in spoilt.memory.ram) + _SHORT_BYTES, offset)
+
+
+def _move_over(spoilt: Spoilt, structure: bytearray, offset: int, section: Section) -> None:
+    """Where another section's data is: boot memory's for the firmware's own, the CPU state for boot memory."""
+    other = SectionType.CPU_STATE if section.type == SectionType.REAL_MODE_REGION else SectionType.REAL_MODE_REGION
+    for _offset, found in _sections(spoilt, other):
+        _patch(structure, _DESTINATION, found.destination, offset)
+        return
+
+
+def _forget_type(_spoilt: Spoilt, structure: bytearray, offset: int, _section: Section) -> None:
+    _patch(structure, _TYPE, _RESERVED_TYPE, offset)
+
+
+def _section_flaws() -> Iterator[Flaw]:
+    for part, (type_, what) in _PARTS.items():
+        for error in SectionError:
+            assert error.name is not None  # noqa: S101 - each is one flag
+            name = error.name.lower().replace("_", "-")
+            text = f"{what} was not copied: {name.replace('-', ' ')}"
+            yield Flaw(f"{part}={name}", text, _in_section(type_, partial(_mark, error)))
+        if type_ != SectionType.HPTE:  # which is empty here
+            yield Flaw(f"{part}=short", f"{what} was not copied to its end", _in_section(type_, _shorten))
+        yield Flaw(f"{part}=outside", f"{what} is said to be outside memory", _in_section(type_, _move_out))
+        yield Flaw(f"{part}=overlapping", f"{what} is said to be where another is", _in_section(type_, _move_over))
+        yield Flaw(f"{part}=unknown-type", f"{what} has a type that no kernel knows", _in_section(type_, _forget_type))
+
+
+def _structure_flaws() -> Iterator[Flaw]:
+    error = DumpStatus.PERFORMED | DumpStatus.TRIGGERED | DumpStatus.ERROR
+    yield Flaw("dump=missing", "the capture kernel is not told of the dump", _hide)
+    yield Flaw(
+        "dump=error", "the dump memory structure's status says that there was an error", _patched(_STATUS, error)
+    )
+    yield Flaw("dump=later-version", "the dump memory structure is of version 2", _patched(_VERSION, 2))
+    yield Flaw("dump=no-sections", "the dump memory structure has no sections", _patched(_SECTION_COUNT, 0))
+
+
+def _in_area(change: Callable[[bytearray, list[CpuRegisters]], bytes | bytearray]) -> Callable[[Spoilt], None]:
+    """Change the register save area: ``change`` is given it, and the CPUs in it, and returns another of that size."""
+
+    def spoil(spoilt: Spoilt) -> None:
+        for _offset, section in _sections(spoilt, SectionType.CPU_STATE):
+            area = bytearray(spoilt.memory.read(section.destination, section.requested_bytes))
+            changed = change(area, register_save_area.decode(memoryview(area)))
+            spoilt.memory.write(section.destination, changed[: len(area)].ljust(len(area), b"\0"))
+            return
+
+    return spoil
+
+
+def _area_field(offset: int, value: int) -> Callable[[bytearray, list[CpuRegisters]], bytearray]:
+    def change(area: bytearray, _cpus: list[CpuRegisters]) -> bytearray:
+        struct.pack_into(">I", area, offset, value)
+        return area
+
+    return change
+
+
+def _count(difference: int) -> Callable[[bytearray, list[CpuRegisters]], bytearray]:
+    def change(area: bytearray, cpus: list[CpuRegisters]) -> bytearray:
+        struct.pack_into(">I", area, register_save_area.CPU_COUNT_OFFSET, len(cpus) + difference)
+        return area
+
+    return change
+
+
+def _no_magic(area: bytearray, _cpus: list[CpuRegisters]) -> bytearray:
+    area[: len(register_save_area.MAGIC)] = bytes(len(register_save_area.MAGIC))
+    return area
+
+
+def _renamed(old: bytes, new: bytes, *, last: bool = False) -> Callable[[bytearray, list[CpuRegisters]], bytearray]:
+    """The first entry of a name, or the last, gets another."""
+
+    def change(area: bytearray, _cpus: list[CpuRegisters]) -> bytearray:
+        at = area.rfind(old) if last else area.find(old)
+        area[at : at + len(old)] = new
+        return area
+
+    return change
+
+
+def _unknown_names(area: bytearray, _cpus: list[CpuRegisters]) -> bytearray:
+    return area.replace(b"GPR0", b"XYZ0")
+
+
+def _reversed(area: bytearray, cpus: list[CpuRegisters]) -> bytes:
+    return register_save_area.encode(cpus[::-1], len(area))
+
+
+def _unknown_cpu(area: bytearray, cpus: list[CpuRegisters]) -> bytes:
+    *others, last = cpus
+    return register_save_area.encode([*others, CpuRegisters(_UNKNOWN_CPU, last.values)], len(area))
+
+
+def _twice(area: bytearray, cpus: list[CpuRegisters]) -> bytes:
+    return register_save_area.encode([cpus[0], *cpus[:-1]], len(area))
+
+
+def _area_flaws() -> Iterator[Flaw]:
+    count_at = register_save_area.CPU_COUNT_OFFSET
+    for name, text, change in (
+        ("no-magic", "the register save area has no magic", _no_magic),
+        ("later-version", "the register save area is of version 1", _area_field(8, 1)),
+        ("no-cpus", "the register save area counts no CPUs", _area_field(count_at, 0)),
+        ("fewer-cpus", "the register save area counts one CPU too few", _count(-1)),
+        ("more-cpus", "the register save area counts one CPU too many", _count(1)),
+        ("endless-cpus", "the register save area counts 4294967295 CPUs", _area_field(count_at, 0xFFFF_FFFF)),
+        (
+            "count-outside",
+            "the register save area has its count of CPUs 4 GiB further on",
+            _area_field(0x0C, 0xFFFF_FFF0),
+        ),
+        ("no-start", "a CPU's registers have no CPUSTRT", _renamed(b"CPUSTRT", b"CPUNONE")),
+        ("no-end", "a CPU's registers have no CPUEND", _renamed(b"CPUEND\0", b"CPUNONE")),
+        ("no-last-end", "the last CPU's registers have no CPUEND", _renamed(b"CPUEND\0", b"CPUNONE", last=True)),
+        ("unknown-names", "ten registers of each CPU have names that no kernel knows", _unknown_names),
+        ("reversed", "the CPUs stand in the register save area in reverse order", _reversed),
+        ("twice", "a CPU stands in the register save area twice, and the last one doesn't", _twice),
+        ("unknown-cpu", "the last CPU has the number 63 in the register save area", _unknown_cpu),
+    ):
+        yield Flaw(f"registers={name}", text, _in_area(change))
+
+
+PSERIES_FAULTS = FaultNames(
+    calls=_CALLS,
+    statuses=_STATUSES,
+    flaws={
+        flaw.name: flaw
+        for flaws in (_structure_flaws(), _section_flaws(), _area_flaws(), crash_info_flaws.flaws())
+        for flaw in flaws
+    },
+    present=_present,
+    describe=_describe,
 )

@@ -15,7 +15,16 @@ from fadump.abi.pseries.dump_structure import DumpStructure
 from fadump.abi.pseries.rtas import DumpCommand
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError
-from fadump.firmware.core import FirmwareCall, PassThrough, PreservedDump, State, Trigger, TriggerKind, Watched
+from fadump.firmware.core import (
+    CallName,
+    FirmwareCall,
+    PassThrough,
+    PreservedDump,
+    State,
+    Trigger,
+    TriggerKind,
+    Watched,
+)
 from fadump.firmware.pseries.dump import describe_dump
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
@@ -50,6 +59,10 @@ class WatchedFirmware:
     def preserved(self) -> PreservedDump | None:
         """The dump as the platform describes it; it asks nobody to keep anything."""
         return self._dump
+
+    def name_of(self, call: FirmwareCall) -> CallName | None:
+        """Nobody asks: nothing of QEMU's firmware can be bent."""
+        return None
 
     def call(self, call: FirmwareCall, memory: GuestMemory) -> PassThrough | Watched:
         """Note what the call does; it is never answered here."""

@@ -1,0 +1,151 @@
+"""What the powernv firmware can be told to do wrong.
+
+Steps "register", "preserve" and "handover" of docs/architecture.md. Specification of what is bent: skiboot's
+include/opal-api.h for the statuses, HDAT's CPU data, and Linux's own metadata. Their reader: Linux
+arch/powerpc/platforms/powernv/opal-fadump.c. Offsets are those of :mod:`fadump.abi.powernv.mpipl`, :mod:`.cpu_data` and
+:mod:`.kernel_metadata`.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from fadump.abi.powernv import cpu_data
+from fadump.abi.powernv.hdat import RegionId
+from fadump.abi.powernv.mpipl import MpiplTag
+from fadump.abi.powernv.opal import OpalStatus, real_address
+from fadump.firmware import crash_info_flaws
+from fadump.firmware.core import CallName, PreservedDump
+from fadump.firmware.faults import FaultNames, Flaw, Spoilt
+from fadump.memory.devicetree import DeviceTree
+
+_CPU_DATA_VERSION, _CPU_DATA_BYTES, _REGION_COPY = 0x0C, 0x10, 0x20
+_PIR, _CORE_STATE, _ENTRIES, _ENTRY_BYTES = 0x00, 0x04, 0x18, 16
+_KERNEL_VERSION, _KERNEL_REGISTERED, _KERNEL_CRASH_INFO = 0x00, 0x06, 0x08
+_UNKNOWN_PIR = 0x3FF
+_UNKNOWN_NUMBER = 0x7FF
+_SHORT_BYTES = 0x1_0000
+_CALLS = {
+    CallName.REGISTER: "OPAL_MPIPL_UPDATE, add a range",
+    CallName.UNREGISTER: "OPAL_MPIPL_UPDATE, remove all ranges",
+    CallName.INVALIDATE: "OPAL_MPIPL_UPDATE, free preserved memory",
+    CallName.TERMINATE: "OPAL_CEC_REBOOT2 of type MPIPL",
+    CallName.SET_KERNEL_TAG: "OPAL_MPIPL_REGISTER_TAG, the kernel's metadata",
+    CallName.SET_BOOT_MEM_TAG: "OPAL_MPIPL_REGISTER_TAG, boot memory top",
+    CallName.QUERY_KERNEL_TAG: "OPAL_MPIPL_QUERY_TAG, the crashed kernel's metadata",
+    CallName.QUERY_CPU_TAG: "OPAL_MPIPL_QUERY_TAG, the CPUs' registers",
+    CallName.QUERY_OPAL_TAG: "OPAL_MPIPL_QUERY_TAG, OPAL's memory",
+    CallName.QUERY_BOOT_MEM_TAG: "OPAL_MPIPL_QUERY_TAG, which only a kernel asks that preserves a dump",
+}
+
+
+def _present(tree: DeviceTree, spoilt: Spoilt) -> None:
+    node = tree.find("/ibm,opal/dump")
+    if node is not None and spoilt.structure is None:
+        node.properties.pop("mpipl-boot", None)
+
+
+def _describe(dump: PreservedDump, _structure: bytes) -> PreservedDump:
+    return dump
+
+
+def _hide(spoilt: Spoilt) -> None:
+    spoilt.structure = None
+
+
+def _shorten(spoilt: Spoilt) -> None:
+    """MPIPL can't say it: the end of boot memory's copy isn't there."""
+    copies = [it for it in spoilt.dump.regions if it.type == RegionId.KERNEL and it.source != it.destination]
+    for copy in copies[-1:]:
+        missing_bytes = min(_SHORT_BYTES, copy.copied_bytes)
+        spoilt.memory.write(copy.destination + copy.copied_bytes - missing_bytes, bytes(missing_bytes))
+
+
+def _at_tag(tag: MpiplTag, offset: int, layout: str, value: int, spoilt: Spoilt) -> None:
+    """Write a number into what a tag points to."""
+    address = real_address(spoilt.dump.tags[tag])
+    if address:
+        spoilt.memory.write(address + offset, struct.pack(layout, value))
+
+
+def _in_threads(change: Callable[[list[bytearray]], list[bytearray]]) -> Callable[[Spoilt], None]:
+    """Change the CPU data: ``change`` is given each thread's, and returns as many."""
+
+    def spoil(spoilt: Spoilt) -> None:
+        metadata = real_address(spoilt.dump.tags[MpiplTag.CPU])
+        if not metadata:
+            return
+        (place,) = struct.unpack(">Q", spoilt.memory.read(metadata + _REGION_COPY, 8))
+        size_bytes = next(region.copied_bytes for region in spoilt.dump.regions if region.destination == place)
+        data = spoilt.memory.read(place, size_bytes)
+        threads = [
+            bytearray(data[at : at + cpu_data.THREAD_BYTES]) for at in range(0, size_bytes, cpu_data.THREAD_BYTES)
+        ]
+        spoilt.memory.write(place, b"".join(change(threads)))
+
+    return spoil
+
+
+def _inactive(threads: list[bytearray]) -> list[bytearray]:
+    for thread in threads:
+        thread[_CORE_STATE] = cpu_data.INACTIVE
+    return threads
+
+
+def _reversed(threads: list[bytearray]) -> list[bytearray]:
+    return threads[::-1]
+
+
+def _twice(threads: list[bytearray]) -> list[bytearray]:
+    return [threads[0], *threads[:-1]]
+
+
+def _unknown_cpu(threads: list[bytearray]) -> list[bytearray]:
+    """The last thread that is active has another PIR."""
+    for thread in threads[::-1]:
+        if thread[_CORE_STATE] != cpu_data.INACTIVE:
+            struct.pack_into(">I", thread, _PIR, _UNKNOWN_PIR)
+            break
+    return threads
+
+
+def _unknown_numbers(threads: list[bytearray]) -> list[bytearray]:
+    for thread in threads:
+        for index in range(10):
+            struct.pack_into(">II", thread, _ENTRIES + index * _ENTRY_BYTES, 2, _UNKNOWN_NUMBER)
+    return threads
+
+
+def _flaws() -> Iterator[Flaw]:
+    yield Flaw("dump=missing", "the capture kernel is not told of the dump", _hide)
+    yield Flaw("boot-memory=short", "the copy of boot memory ends early, and nobody says so", _shorten)
+    for part, tag, name, text, offset, layout, value in (
+        ("metadata", MpiplTag.KERNEL, "later-version", "the kernel's metadata are of version 2",
+         _KERNEL_VERSION, ">B", 2),
+        ("metadata", MpiplTag.KERNEL, "no-ranges", "the kernel's metadata say that no range was registered",
+         _KERNEL_REGISTERED, ">H", 0),
+        ("metadata", MpiplTag.KERNEL, "no-header", "the kernel's metadata have no crash-info header",
+         _KERNEL_CRASH_INFO, ">Q", 0),
+        ("registers", MpiplTag.CPU, "later-version", "the CPU data are of version 2", _CPU_DATA_VERSION, ">I", 2),
+        ("registers", MpiplTag.CPU, "no-size", "the CPU data have 0 bytes for each thread", _CPU_DATA_BYTES, ">I", 0),
+        ("registers", MpiplTag.CPU, "too-large", "the CPU data have 4 GiB for each thread",
+         _CPU_DATA_BYTES, ">I", 0xFFFF_FFFF),
+    ):  # fmt: skip
+        yield Flaw(f"{part}={name}", text, partial(_at_tag, tag, offset, layout, value))
+    for name, text, change in (
+        ("inactive", "the CPU data say that every thread was inactive", _inactive),
+        ("reversed", "the threads stand in the CPU data in reverse order", _reversed),
+        ("twice", "a thread stands in the CPU data twice, and the last one doesn't", _twice),
+        ("unknown-cpu", "the last thread has PIR 1023 in the CPU data", _unknown_cpu),
+        ("unknown-names", "ten registers of each thread have numbers that no kernel knows", _unknown_numbers),
+    ):
+        yield Flaw(f"registers={name}", text, _in_threads(change))
+
+
+POWERNV_FAULTS = FaultNames(
+    calls=_CALLS,
+    statuses={status.name.lower().replace("_", "-"): int(status) for status in OpalStatus},
+    flaws={flaw.name: flaw for flaws in (_flaws(), crash_info_flaws.flaws()) for flaw in flaws},
+    present=_present,
+    describe=_describe,
+)

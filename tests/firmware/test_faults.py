@@ -1,0 +1,128 @@
+"""Names of faults, and the firmware that has them."""
+
+import pytest
+
+from fadump.abi.pseries.dump_structure import DumpStructure
+from fadump.abi.pseries.rtas import KERNEL_DUMP, DumpCommand, RtasStatus
+from fadump.firmware.core import Answer, CallName, PassThrough, State, Trigger
+from fadump.firmware.faults import FOR_EVER, FaultyFirmware, StatusFault, UnknownFaultError
+from fadump.firmware.powernv.faults import POWERNV_FAULTS
+from fadump.firmware.pseries.faults import PSERIES_FAULTS
+from tests.firmware.guest import (
+    BOOT_COPY,
+    CONFIGURE_TOKEN,
+    call,
+    configure,
+    crash,
+    described_firmware,
+    device_tree,
+    os_term,
+    register,
+)
+
+
+def faulty(*names):
+    firmware = FaultyFirmware(described_firmware(), PSERIES_FAULTS)
+    firmware.add(*(PSERIES_FAULTS.parse(name) for name in names))
+    return firmware
+
+
+@pytest.mark.parametrize(
+    ("name", "call_name", "answers"),
+    [
+        ("register=-1", CallName.REGISTER, ((-1, FOR_EVER),)),
+        ("register=busy*2", CallName.REGISTER, ((-2, 2),)),
+        ("unregister=dump-active*1,9903*2,-3", CallName.UNREGISTER, ((-10, 1), (9903, 2), (-3, FOR_EVER))),
+        ("terminate=success", CallName.TERMINATE, ((0, FOR_EVER),)),
+    ],
+)
+def test_a_name_says_which_call_gets_what(name, call_name, answers):
+    assert PSERIES_FAULTS.parse(name) == StatusFault(name, call_name, answers)
+
+
+@pytest.mark.parametrize("names", [PSERIES_FAULTS, POWERNV_FAULTS], ids=["pseries", "powernv"])
+def test_every_call_and_every_word_and_every_flaw_is_a_name(names):
+    for call_name in names.calls:
+        for word, status in names.statuses.items():
+            fault = names.parse(f"{call_name}={word}")
+            assert (fault.call, fault.answers) == (call_name, ((status, FOR_EVER),))
+    assert all(names.parse(flaw).name == flaw and names.parse(flaw).text for flaw in names.flaws)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("", "'' is no fault: one begins with boot-memory, cpu-state, crash-info, dump, hpte, invalidate, "),
+        ("busy", "'busy' is no fault: one begins with"),
+        ("register", "'register' is no fault: '' is no status; write a number, success, hardware-error, "),
+        ("register=", "'' is no status"),
+        ("register=slow", "'slow' is no status"),
+        ("register=busy*0", "'busy\\*0' is no status"),
+        ("register=busy*", "'busy\\*' is no status"),
+        ("register=1e3", "'1e3' is no status"),
+        ("register=-1,", "'' is no status"),
+        ("register=-1,-3", "all but the last status need a \\*N"),
+        ("boot-memory=none", "'boot-memory=none' is no fault"),
+        ("query-cpu-tag=-1", "is no fault"),
+    ],
+)
+def test_what_is_no_name_is_told(name, sentence):
+    with pytest.raises(UnknownFaultError, match=sentence):
+        PSERIES_FAULTS.parse(name)
+
+
+def test_calls_are_answered_so_often_and_do_nothing_else(memory):
+    firmware = faulty("register=busy*2,9901*1", "terminate=busy*1")
+    statuses = [register(firmware, memory).status for _ in range(3)]
+    assert (statuses, firmware.state) == ([-2, -2, 9901], State.IDLE)
+    assert register(firmware, memory) == Answer(RtasStatus.SUCCESS)
+    assert os_term(firmware, memory) == Answer(RtasStatus.BUSY)
+    assert isinstance(os_term(firmware, memory), Trigger)
+
+
+def test_other_calls_are_served(memory):
+    firmware = faulty("register=-1")
+    assert call(firmware, memory, CONFIGURE_TOKEN + 1, ()) == PassThrough()
+    assert configure(firmware, memory, DumpCommand.UNREGISTER, 0, 440) == Answer(RtasStatus.SUCCESS)
+    assert [register(firmware, memory).status for _ in range(3)] == [-1] * 3
+    firmware.clear()
+    assert register(firmware, memory) == Answer(RtasStatus.SUCCESS)
+
+
+def test_a_dump_is_spoilt_once_and_presented_so_until_it_is_invalidated(memory):
+    firmware = faulty("boot-memory=short", "cpu-state=invalid-source")
+    register(firmware, memory)
+    dump = crash(firmware, memory)
+    sections = {section.type: section for section in DumpStructure.decode(dump.structure).sections}
+    copy = sections[0x11]
+    assert copy.copied_bytes < copy.requested_bytes
+    missing_bytes = copy.requested_bytes - copy.copied_bytes
+    assert not any(memory.read(BOOT_COPY.destination + copy.copied_bytes, missing_bytes))
+    assert (sections[1].error_flags, sections[1].copied_bytes) == (0x4000, 0)
+    assert next(region.error_flags for region in dump.regions) == 0x4000
+    for _handover in range(2):
+        tree = device_tree()
+        firmware.describe(tree)
+        assert tree.find("/rtas").properties[KERNEL_DUMP] == dump.structure
+        firmware.on_reset()
+    assert firmware.preserved == dump
+    assert configure(firmware, memory, DumpCommand.INVALIDATE, 0, 440) == Answer(RtasStatus.SUCCESS)
+    assert firmware.preserved is None
+
+
+def test_a_dump_that_is_not_presented_is_still_held(memory):
+    firmware = faulty("dump=missing")
+    register(firmware, memory)
+    crash(firmware, memory)
+    tree = device_tree()
+    firmware.describe(tree)
+    assert KERNEL_DUMP not in tree.find("/rtas").properties
+    assert firmware.state is State.ACTIVE
+
+
+@pytest.mark.parametrize("name", PSERIES_FAULTS.flaws)
+def test_no_flaw_is_an_exception_whatever_was_registered(memory, name):
+    """A structure of one section has nothing that most flaws spoil."""
+    firmware = faulty(name)
+    register(firmware, memory, DumpStructure(sections=(BOOT_COPY,)))
+    assert crash(firmware, memory).keep == crash(firmware, memory).keep
