@@ -16,9 +16,16 @@ from tests.firmware.guest import (
     crash,
     described_firmware,
     device_tree,
+    guest_memory,
     os_term,
     register,
 )
+
+
+@pytest.fixture
+def memory():
+    with guest_memory() as memory:
+        yield memory
 
 
 def faulty(*names):
