@@ -10,6 +10,7 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from isal import isal_zlib
 
 from fadump.errors import FormatError, SetupError
 from fadump.vmcore import codecs
@@ -34,6 +35,51 @@ def test_threads_unpack_at_once(codec):
     with ThreadPoolExecutor(4) as threads:
         unpacked = threads.map(lambda data, page: unpack_page(data, flags, len(page), 0), packed * 4, pages * 4)
         assert list(unpacked) == pages * 4
+
+
+@pytest.fixture(params=["isal", "zlib"])
+def inflate(request, monkeypatch):
+    """Either library that unpacks zlib's pages."""
+    module = isal_zlib if request.param == "isal" else zlib
+    monkeypatch.setattr(codecs, "_inflate", module)
+    monkeypatch.setattr(codecs, "_inflate_error", module.error)
+
+
+@pytest.mark.parametrize("level", range(10))
+def test_zlib_is_unpacked_by_either_library(inflate, level):
+    page = bytes(range(256)) * 8 + bytes(2048)
+    assert unpack_page(zlib.compress(page, level), ZLIB, PAGE_BYTES, 0) == page
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data[:-1],
+        lambda data: data[:-4],
+        lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+        lambda data: data[5:],
+        lambda data: data[:0],
+    ],
+    ids=["no last byte", "no checksum", "wrong checksum", "no beginning", "nothing"],
+)
+def test_zlib_that_is_damaged_is_refused_by_either_library(inflate, spoil):
+    with pytest.raises(FormatError, match="unpack"):
+        unpack_page(spoil(zlib.compress(bytes(range(256)) * 16)), ZLIB, PAGE_BYTES, 0)
+
+
+def test_zlib_that_would_grow_huge_is_refused_by_either_library(inflate):
+    packed = zlib.compress(bytes(64 << 20), 9)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError):
+            unpack_page(packed, ZLIB, PAGE_BYTES, 0)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_isal_is_what_is_used_where_it_is_there():
+    assert codecs._inflate is isal_zlib
 
 
 def test_other_flags_of_a_page_say_nothing_about_its_packing():

@@ -33,22 +33,32 @@ class PageBitmap:
             source.read_into(offset, memoryview(self._data), "page bitmap")
         if self.pages_known % 8:
             self._data[-1] &= (1 << self.pages_known % 8) - 1
-        self._before = np.concatenate([[0], np.cumsum(self._block_counts(), dtype=np.int64)])
+        before = np.concatenate([[0], np.cumsum(self._block_counts(), dtype=np.int64)])
+        self._before = before.data  # whose elements are Python's integers
 
     def __contains__(self, page: int) -> bool:
-        return 0 <= page < self.pages_known and bool(self._data[page >> 3] >> (page & 7) & 1)
+        return self.rank_if_set(page) is not None
 
     @property
     def count(self) -> int:
         """How many bits are set."""
-        return int(self._before[-1])
+        return self._before[-1]
+
+    def rank_if_set(self, page: int) -> int | None:
+        """How many pages before ``page`` have their bit set; None if it hasn't itself."""
+        if not 0 <= page < self.pages_known:
+            return None
+        block = page // _BLOCK_PAGES
+        bit = 1 << page % _BLOCK_PAGES
+        bits = int.from_bytes(self._data[block * _BLOCK_BYTES : (page >> 3) + 1], "little")
+        return self._before[block] + (bits & bit - 1).bit_count() if bits & bit else None
 
     def rank(self, page: int) -> int:
         """How many pages before ``page`` have their bit set."""
         page = min(page, self.pages_known)
         block, rest = divmod(page, _BLOCK_PAGES)
         bits = int.from_bytes(self._data[block * _BLOCK_BYTES : (page + 7) >> 3], "little")
-        return int(self._before[block]) + (bits & ((1 << rest) - 1)).bit_count()
+        return self._before[block] + (bits & ((1 << rest) - 1)).bit_count()
 
     def count_between(self, start: int, end: int) -> int:
         """How many pages from ``start`` up to ``end`` have their bit set."""

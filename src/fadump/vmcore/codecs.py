@@ -8,13 +8,23 @@ import ctypes
 import threading
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from enum import IntFlag
 from functools import cache
+from types import ModuleType
+from typing import cast
 
 import cramjam
 import zstandard
 
 from fadump.errors import FormatError, SetupError
+
+_inflate: ModuleType = zlib
+_inflate_error: type[Exception] = zlib.error
+with suppress(ImportError):  # it is faster, and not there for every processor
+    from isal import isal_zlib
+
+    _inflate, _inflate_error = isal_zlib, cast("type[Exception]", isal_zlib.error)
 
 
 class PageFlag(IntFlag):
@@ -61,10 +71,10 @@ def _unpack_nothing(data: bytes, _page_bytes: int) -> bytes:
 
 
 def _unpack_zlib(data: bytes, page_bytes: int) -> bytes:
-    stream = zlib.decompressobj()
+    stream = _inflate.decompressobj()
     try:
-        page = stream.decompress(data, page_bytes + 1)
-    except zlib.error as error:
+        page: bytes = stream.decompress(data, page_bytes + 1)
+    except _inflate_error as error:
         raise _NotAPageError(error) from error
     if len(page) <= page_bytes and not stream.eof:
         raise _NotAPageError("its end is missing")
@@ -72,12 +82,37 @@ def _unpack_zlib(data: bytes, page_bytes: int) -> bytes:
 
 
 def _unpack_lzo(data: bytes, page_bytes: int) -> bytes:
-    page = ctypes.create_string_buffer(page_bytes)
-    length = ctypes.c_size_t(page_bytes)
-    status = lzo_function("lzo1x_decompress_safe")(data, len(data), page, ctypes.byref(length), None)
+    room = _LZO.room(page_bytes)
+    room.length.value = page_bytes
+    status = lzo_function("lzo1x_decompress_safe")(data, len(data), room.page, room.length_pointer, None)
     if status:
         raise _NotAPageError(f"error {status}")
-    return page.raw[: length.value]
+    return room.view[: room.length.value].tobytes()
+
+
+class _LzoRoom:
+    """What a page is unpacked into: making it anew takes longer than unpacking a page."""
+
+    def __init__(self, page_bytes: int) -> None:
+        self.page = ctypes.create_string_buffer(page_bytes)
+        self.view = memoryview(self.page)
+        self.length = ctypes.c_size_t()
+        self.length_pointer = ctypes.byref(self.length)
+
+
+class _ThreadsLzo(threading.local):
+    """Each thread's own room, for pages of the size that it unpacked last."""
+
+    def __init__(self) -> None:
+        self._room = _LzoRoom(0)
+
+    def room(self, page_bytes: int) -> _LzoRoom:
+        if len(self._room.page) != page_bytes:
+            self._room = _LzoRoom(page_bytes)
+        return self._room
+
+
+_LZO = _ThreadsLzo()
 
 
 @cache

@@ -5,9 +5,7 @@ headers and bitmaps, and each has the pages of its own range.
 """
 
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
@@ -56,6 +54,7 @@ class KdumpDump(Dump):
         self.vmcoreinfo = next((file.vmcoreinfo for file in files if file.vmcoreinfo), None)
         self.memory = max(files, key=lambda file: file.bitmap.pages_known).memory()
         self._ranges = list(self.memory)
+        self._last_read = Range(0, 0)
         self.faults = [fault for file in files for fault in file.faults]
 
     @property
@@ -78,14 +77,13 @@ class KdumpDump(Dump):
             raise AddressError(address, length)
         if not length:
             return b""
-        wanted = Range.sized(address, length)
-        if not self.memory.contains(wanted):
-            self._refuse(wanted)
-        first, last = address // self.page_bytes, (wanted.end - 1) // self.page_bytes
-        skipped = address - first * self.page_bytes
-        if first == last:
-            return self._part_of_page(first, skipped, wanted)
-        data = b"".join(self._pages_between(first, last + 1, wanted))
+        end = address + length
+        if not (self._last_read.start <= address and end <= self._last_read.end):
+            self._last_read = self._memory_around(Range(address, end))
+        first, skipped = divmod(address, self.page_bytes)
+        if skipped + length <= self.page_bytes:
+            return self._part_of_page(first, skipped, length)
+        data = b"".join(self._pages_between(first, -(-end // self.page_bytes), Range(address, end)))
         return data if not skipped and len(data) == length else data[skipped : skipped + length]
 
     def view_physical(self, wanted: Range) -> Bytes:
@@ -104,11 +102,12 @@ class KdumpDump(Dump):
             source.close()
         self._cache.clear()
 
-    def _part_of_page(self, page: int, skipped: int, wanted: Range) -> bytes:
-        index, found = self._find(page, wanted)
+    def _part_of_page(self, page: int, skipped: int, length: int) -> bytes:
+        index, found = self._find(page, page * self.page_bytes + skipped, length)
         if found.is_plain(self.page_bytes):
-            return self._files[index].source.read(found.offset + skipped, wanted.size_bytes, "page")
-        return self._unpacked(index, found)[skipped : skipped + wanted.size_bytes]
+            return self._files[index].source.read(found.offset + skipped, length, "page")
+        data = self._unpacked(index, found)
+        return data if length == len(data) else data[skipped : skipped + length]
 
     def _pages_between(self, start: int, end: int, wanted: Range) -> Iterator[bytes]:
         """Whole pages, for someone who wants ``wanted``. Of many, descriptors are looked at together."""
@@ -117,38 +116,40 @@ class KdumpDump(Dump):
             known = self._known_pages(index) if index >= 0 else Range(0, 0)
             stop = min(end, known.end, start + _WINDOW_PAGES)
             if stop - start < _FEW_PAGES or start not in known:
-                yield self._unpacked(*self._find(start, wanted))
+                yield self._unpacked(*self._find(start, wanted.start, wanted.size_bytes))
                 start += 1
                 continue
             pages = self._files[index].look(start, stop)
             columns = (pages.stored.tolist(), pages.offsets.tolist(), pages.sizes.tolist(), pages.flags.tolist())
             for page, (is_stored, *fields) in enumerate(zip(*columns, strict=True), start):
-                found = (index, Descriptor(*fields)) if is_stored else self._find(page, wanted)
+                found = (index, Descriptor(*fields)) if is_stored else self._find(page, wanted.start, wanted.size_bytes)
                 yield self._unpacked(*found)
             start = stop
 
-    def _find(self, page: int, wanted: Range) -> tuple[int, Descriptor]:
-        """Which file has the page, and where."""
+    def _find(self, page: int, address: int, length: int) -> tuple[int, Descriptor]:
+        """Which file has the page, and where, for someone who wants ``length`` bytes from ``address``."""
         index = bisect_right(self._first_pages, page) - 1
         file = self._files[index]
         found = file.find(page) if index >= 0 and page in file.pages else State.MISSING
         if isinstance(found, State):
-            at = max(wanted.start, page * self.page_bytes)
-            raise NotInDumpError(wanted.start, wanted.size_bytes, at, found)
+            raise NotInDumpError(address, length, max(address, page * self.page_bytes), found)
         return index, found
 
     def _unpacked(self, index: int, found: Descriptor) -> bytes:
-        data = self._cache.get(index, found)
+        key = (index, found)
+        data = self._cache.get(key)
         if data is None:
             data = self._files[index].unpack(found)
-            self._cache.put(index, found, data)
+            self._cache.put(key, data)
         return data
 
-    def _refuse(self, wanted: Range) -> None:
-        """Say why the first address that can't be read can't."""
-        for piece in self.mapping(wanted):
-            if piece.state is not State.STORED:
-                raise NotInDumpError(wanted.start, wanted.size_bytes, piece.range.start, piece.state)
+    def _memory_around(self, wanted: Range) -> Range:
+        """The memory that all of ``wanted`` is in; if there is none, say where and why not."""
+        index = bisect_right(self._ranges, wanted.start, key=_start)
+        if index and self._ranges[index - 1].contains(wanted):
+            return self._ranges[index - 1]
+        lacking = next(piece for piece in self.mapping(wanted) if piece.state is not State.STORED)
+        raise NotInDumpError(wanted.start, wanted.size_bytes, lacking.range.start, lacking.state)
 
     def _all_pieces(self, wanted: Range) -> Iterator[Piece]:
         at = wanted.start
@@ -207,25 +208,30 @@ class KdumpDump(Dump):
 
 
 class _PageCache:
-    """The pages read last. Threads may come at any time: each step is one that the interpreter does whole."""
+    """The pages read last, in two generations: when the newer is full, the older goes.
+
+    Threads may come at any time: each step is one that the interpreter does whole.
+    """
 
     def __init__(self) -> None:
-        self._pages: OrderedDict[tuple[int, Descriptor], bytes] = OrderedDict()
+        self._newer: dict[tuple[int, Descriptor], bytes] = {}
+        self._older: dict[tuple[int, Descriptor], bytes] = {}
 
-    def get(self, file: int, found: Descriptor) -> bytes | None:
-        data = self._pages.pop((file, found), None)
-        if data is not None:
-            self._pages[file, found] = data
+    def get(self, key: tuple[int, Descriptor]) -> bytes | None:
+        data = self._newer.get(key)
+        if data is None:
+            data = self._older.get(key)
+            if data is not None:
+                self.put(key, data)
         return data
 
-    def put(self, file: int, found: Descriptor, data: bytes) -> None:
-        self._pages[file, found] = data
-        if len(self._pages) > _CACHE_PAGES:
-            with suppress(KeyError):  # other threads were faster
-                self._pages.popitem(last=False)
+    def put(self, key: tuple[int, Descriptor], data: bytes) -> None:
+        if len(self._newer) >= _CACHE_PAGES // 2:
+            self._older, self._newer = self._newer, {}
+        self._newer[key] = data
 
     def clear(self) -> None:
-        self._pages.clear()
+        self._newer, self._older = {}, {}
 
 
 def _check_set(files: Sequence[KdumpFile]) -> None:

@@ -94,7 +94,9 @@ class KdumpFile:
         second_bitmap = header.bitmaps_bytes // 2 if header.has_two_bitmaps else 0
         self.bitmap = PageBitmap(source, header.bitmap_offset + second_bitmap, header.pages)
         """The pages that were written, here or in another file of the set."""
-        self._first_rank = self.bitmap.rank(self.pages.start)
+        first_rank = self.bitmap.rank(self.pages.start)
+        self._rank_zero_offset = header.descriptors_offset - first_rank * DESCRIPTOR_BYTES
+        """Where the descriptor of the first page of all files would be."""
         self.page_count = self.bitmap.count_between(self.pages.start, self.pages.end)
         """How many descriptors the file has."""
         self.data_offset = header.descriptors_offset + self.page_count * DESCRIPTOR_BYTES
@@ -144,12 +146,13 @@ class KdumpFile:
         :raises FormatError: its descriptor makes no sense, or the file has become shorter since it was opened.
         :raises OSError: the file can't be read.
         """
-        if page not in self.bitmap:
+        rank = self.bitmap.rank_if_set(page)
+        if rank is None:
             return State.EXCLUDED if page < self.bitmap.pages_known else State.MISSING
-        at = self._descriptor_offset(page)
+        at = self._rank_zero_offset + rank * DESCRIPTOR_BYTES
         if at + DESCRIPTOR_BYTES > self.source.size_bytes:
             return State.MISSING
-        found = Descriptor(*self._scalar.unpack(self.source.read(at, DESCRIPTOR_BYTES, "page descriptor")))
+        found = Descriptor._make(self._scalar.unpack(self.source.read(at, DESCRIPTOR_BYTES, "page descriptor")))
         if not found.offset or found.offset + found.size_bytes > self.source.size_bytes:
             return State.MISSING
         self._check(found)
@@ -175,7 +178,7 @@ class KdumpFile:
             raise FormatError("packed page", offset=found.offset, expected=wanted, found=found.size_bytes)
 
     def _descriptor_offset(self, page: int) -> int:
-        return self.header.descriptors_offset + (self.bitmap.rank(page) - self._first_rank) * DESCRIPTOR_BYTES
+        return self._rank_zero_offset + self.bitmap.rank(page) * DESCRIPTOR_BYTES
 
     def _judge(self) -> None:
         header = self.header
