@@ -3,7 +3,7 @@
 import pytest
 
 from fadump.kit.kernel import build_kernel
-from tests.linux.makedumpfile import Makedumpfile
+from tests.linux.foreign import ForeignProgram
 from tests.linux.page_sets import compare_page_sets, crash_under_load
 
 
@@ -18,7 +18,7 @@ from tests.linux.page_sets import compare_page_sets, crash_under_load
 def test_every_dump_level_leaves_out_what_makedumpfile_leaves_out(tmp_path, series, page_size, cpu_model, suites):
     kernel = build_kernel(series, page_size)
     (tmp_path / "ppc64el").mkdir()
-    makedumpfile = Makedumpfile(tmp_path / "ppc64el", suites)
+    makedumpfile = ForeignProgram("makedumpfile", tmp_path / "ppc64el", suites)
     vmcore = crash_under_load(tmp_path / "crash", kernel, cpu_model=cpu_model)
     counts, differing = compare_page_sets(vmcore, makedumpfile, tmp_path / "out")
     assert differing == {}

@@ -5,6 +5,11 @@ import pytest
 from fadump.abi.platform import Platform
 from fadump.kit.kernel import find_kernel
 from tests.linux.fadump_command import fadump_run
+from tests.linux.foreign import ForeignProgram
+from tests.linux.page_sets import BUSY_CPUS, WORKLOAD, crash_under_load
+
+SUITES = ["forky", "sid"]
+"""Whose makedumpfile and crash know the kernels that are crashed here."""
 
 
 def pytest_collection_modifyitems(items):
@@ -33,10 +38,27 @@ def powernv_cycle(tmp_path_factory, kernel):
     return good_run(tmp_path_factory.mktemp("powernv"), "--platform", "powernv", "--crash-cpu", "1", "--verify")
 
 
+@pytest.fixture(scope="session")
+def busy_crash(tmp_path_factory, kernel):
+    """The dump of a machine whose memory is used in every way and whose CPUs are busy, but for an offline one."""
+    script = WORKLOAD + BUSY_CPUS
+    return crash_under_load(tmp_path_factory.mktemp("busy"), kernel, script, crash_cpu=2, cpus=4)
+
+
 @pytest.fixture(scope="session", params=list(Platform))
 def any_cycle(request):
     """A whole cycle, on each platform."""
     return request.getfixturevalue({Platform.PSERIES: "cycle", Platform.POWERNV: "powernv_cycle"}[request.param])
+
+
+@pytest.fixture(scope="session")
+def makedumpfile(tmp_path_factory):
+    return ForeignProgram("makedumpfile", tmp_path_factory.mktemp("makedumpfile"), SUITES)
+
+
+@pytest.fixture(scope="session")
+def crash(tmp_path_factory):
+    return ForeignProgram("crash", tmp_path_factory.mktemp("crash"), SUITES)
 
 
 def good_run(out, *options):

@@ -25,14 +25,20 @@ anonymous_kb() { sed -n 's/^AnonPages: *\([0-9]*\) kB/\1/p' /proc/meminfo; }
 until [ "$(anonymous_kb)" -gt 20000 ]; do usleep 100000; done
 """
 """Page cache with and without buffers, tmpfs, anonymous memory, huge pages, slab; the disk is the dump's, later."""
+BUSY_CPUS = r"""
+echo 0 >/sys/devices/system/cpu/cpu1/online || exit 1
+(while :; do :; done) &
+dd if=/dev/zero of=/dev/null bs=1M 2>/dev/null &
+"""
+"""The second CPU offline, one in user space and one in the kernel."""
 
 
-def crash_under_load(directory, kernel, **machine):
+def crash_under_load(directory, kernel, script=WORKLOAD, crash_cpu=0, **machine):
     """A dump of a machine that has used its memory in every way."""
     with Scenario(directory, kernel, **machine) as scenario:
         scenario.hello()
-        scenario.run(WORKLOAD)
-        scenario.crash()
+        scenario.run(script)
+        scenario.crash(cpu=crash_cpu)
         scenario.save()
     return directory / "vmcore.incomplete"
 

@@ -44,9 +44,12 @@ class Saved:
 
 
 class Scenario:
-    """A guest with two CPUs and little memory for as long as the block runs; its files stay in ``directory``."""
+    """A guest with little memory for as long as the block runs; its files stay in ``directory``.
 
-    def __init__(self, directory, kernel, cmdline="", platform=Platform.PSERIES, cpu_model="POWER9"):
+    ``machine`` is the rest of its QemuConfig.
+    """
+
+    def __init__(self, directory, kernel, cmdline="", platform=Platform.PSERIES, **machine):
         self.directory = directory
         self._memory_bytes = MEMORY_BYTES[platform]
         options = RunOptions(directory, platform, self._memory_bytes, cmdline=cmdline)
@@ -55,8 +58,8 @@ class Scenario:
             initrd=build_initramfs(),
             cmdline=kernel_command_line(options),
             platform=platform,
-            cpu_model=cpu_model,
             nodes=(self._memory_bytes,),
+            **machine,
         )
         self._fault_names = FAULT_NAMES[platform]
         self.firmware = FaultyFirmware(FIRMWARE[platform](), self._fault_names)

@@ -8,14 +8,8 @@ from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.core import Kind, State
 from fadump.vmcore.dump import open_dump
-from tests.linux.makedumpfile import Makedumpfile
 
 PIECE_BYTES = 4 << 20
-
-
-@pytest.fixture(scope="module")
-def makedumpfile(tmp_path_factory):
-    return Makedumpfile(tmp_path_factory.mktemp("ppc64el"), ["forky", "sid"])
 
 
 @pytest.fixture(scope="module")

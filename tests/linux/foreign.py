@@ -1,0 +1,43 @@
+"""Programs of Debian's for ppc64el, which we did not write, in QEMU's user mode with the libraries of their own suite.
+
+makedumpfile and crash read only dumps of the machine that they run on.
+"""
+
+import subprocess
+
+from fadump.kit.debian import fetch_with_dependencies, unpack
+
+LIBRARIES = "/usr/lib/powerpc64le-linux-gnu:/lib/powerpc64le-linux-gnu"
+LOADER = "ld64.so.2"
+RUN_SECONDS = 300
+
+
+class ForeignProgram:
+    """A program of the package of its name, from the first of ``suites`` that has it, unpacked into ``directory``."""
+
+    def __init__(self, name, directory, suites):
+        found = fetch_with_dependencies(name, "ppc64el", suites)
+        for package in found:
+            unpack(package, directory)
+            package.path.unlink()
+        self.version = next(package.version for package in found if package.name == name)
+        _lead_to_loader(directory)
+        program = directory / "usr/bin" / name
+        self._command = ["qemu-ppc64le", "-L", directory, "-E", f"LD_LIBRARY_PATH={LIBRARIES}", program]
+
+    def run(self, *arguments, **options):
+        """Run it to its good end; returns what it says. ``options`` are subprocess.run()'s."""
+        command = [str(word) for word in (*self._command, *arguments)]
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "timeout": RUN_SECONDS} | options
+        done = subprocess.run(command, check=False, **options)
+        assert done.returncode == 0, (done.stdout or "")[-2000:] + done.stderr[-2000:]
+        return done.stdout
+
+
+def _lead_to_loader(directory):
+    """Programs name /lib64/ld64.so.2, which is a link to an absolute path, or lies under /usr: that is the host's."""
+    (loader,) = (path for path in directory.rglob(LOADER) if path.is_file() and not path.is_symlink())
+    link = directory / "lib64" / LOADER
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(loader)
