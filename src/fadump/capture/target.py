@@ -8,6 +8,7 @@ A file is called ``DST.incomplete`` until :meth:`FileTarget.publish`. A stream i
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -83,8 +84,9 @@ class FileTarget:
             self._files.allocate(self._fd, offset, length)
 
     def truncate(self, length: int) -> None:
-        """Cut the file to ``length`` bytes."""
+        """Cut the file to ``length`` bytes, durably: what follows must never be read with what was there."""
         self._files.truncate(self._fd, length)
+        self.barrier()
         self._written = self._written_out = length
 
     def barrier(self) -> None:
@@ -107,7 +109,8 @@ class FileTarget:
         """See :class:`Target`."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            self._files.close(fd)
+            with suppress(OSError):  # what counts is durable by now, or marked as incomplete
+                self._files.close(fd)
 
 
 class StreamTarget:

@@ -1,0 +1,133 @@
+"""Every fault at every operation of a save, one after the other: nothing lost, nothing invented."""
+
+import pytest
+
+from fadump.capture import batches, kdump_writer
+from fadump.capture import save as save_module
+from fadump.capture.packers import Compression
+from fadump.capture.save import SaveOptions, save_dump
+from fadump.capture.selection import select_pages
+from fadump.capture.target import FileTarget
+from fadump.errors import FadumpError
+from fadump.linux.pages import DumpLevel
+from tests.capture.disk import DEADLY, HARMLESS, Disk, Fault, KilledError, chooser
+from tests.capture.judge import PAGE, Source, judge, read_back
+
+NAME = "out"
+LOG_OPERATIONS = 6
+"""With which a save begins."""
+CUTS = 6
+"""How often power is cut at one operation, each time with something else forgotten."""
+
+
+@pytest.fixture(scope="module")
+def source():
+    return Source()
+
+
+@pytest.fixture(autouse=True)
+def many_records(monkeypatch):
+    """A small dump in as many steps as a large one."""
+    monkeypatch.setattr(batches, "BATCH_BYTES", 8 * PAGE)
+    monkeypatch.setattr(kdump_writer, "CHECKPOINT_BYTES", 12 * PAGE)
+
+
+def save(source, disk, **options):
+    return save_dump(source.dump, disk.directory / NAME, SaveOptions(**options), files=disk)
+
+
+def undisturbed(source, directory, **options):
+    """The operations of a save that nothing disturbs, and the states of its pages."""
+    directory.mkdir()
+    disk = Disk(directory)
+    save(source, disk, **options)
+    disk.check_modes()
+    _pages, states, report = read_back(directory / NAME, source.pages)
+    assert report.whole and len(disk.operations) > 20
+    return disk.operations, states
+
+
+def attempt(source, disk, **options):
+    """Save on a disk that fails; whether it said that all is well."""
+    try:
+        save(source, disk, **options)
+    except (KilledError, FadumpError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("compression", [Compression.ZLIB, Compression.NONE])
+@pytest.mark.parametrize("fault", Fault)
+def test_one_fault_at_each_operation(tmp_path, source, fault, compression):
+    operations, states = undisturbed(source, tmp_path / "good", compression=compression)
+    struck = 0
+    for at in range(len(operations)):
+        directory = tmp_path / f"{at}"
+        directory.mkdir()
+        disk = Disk(directory, (fault, at))
+        done = attempt(source, disk, compression=compression)
+        struck += disk.struck
+        disk.check_modes()
+        there = judge(directory, NAME, source, states)
+        assert there or not done
+        if fault in HARMLESS:
+            assert done
+    assert struck > 10
+
+
+@pytest.mark.parametrize("compression", [Compression.ZLIB, Compression.NONE])
+def test_power_is_cut_at_each_operation(tmp_path, source, compression):
+    operations, states = undisturbed(source, tmp_path / "good", compression=compression)
+    for at in range(len(operations) + 1):
+        for cut in range(CUTS):
+            directory = tmp_path / f"{at}-{cut}"
+            directory.mkdir()
+            disk = Disk(directory, (sorted(DEADLY)[cut % 2], at))
+            done = attempt(source, disk, compression=compression)
+            assert done == (at == len(operations))
+            disk.lose_power(chooser(at, cut))
+            assert judge(directory, NAME, source, states) or not done
+
+
+def test_power_is_cut_while_the_next_level_is_tried(tmp_path, source, monkeypatch):
+    """The next level's bitmap must never be read with the descriptors of the one before."""
+    monkeypatch.setattr(save_module, "select_pages", every_third_page_out)
+    levels = (DumpLevel(0), DumpLevel(31))
+    operations, states = undisturbed(source, tmp_path / "good", levels=levels[1:], compression=Compression.NONE)
+    full_at = len(operations) - 8
+    first, second = operations[:full_at], operations[LOG_OPERATIONS:]
+    for at in range(full_at, len(first) + len(second)):
+        for cut in range(CUTS):
+            directory = tmp_path / f"{at}-{cut}"
+            directory.mkdir()
+            disk = Disk(directory, (Fault.NO_SPACE, full_at), (Fault.KILLED_WITHIN, at))
+            done = attempt(source, disk, levels=levels, compression=Compression.NONE)
+            disk.lose_power(chooser(at, cut))
+            assert judge(directory, NAME, source, states) or not done
+
+
+def every_third_page_out(dump, known, level):
+    """Stands for page classes, which the small dump doesn't have."""
+    selection = select_pages(dump, known, level)
+    if level:
+        for number in range(0, selection.pages, 3):
+            selection.wanted.fill(number, number + 1, value=False)
+    return selection
+
+
+def test_a_writer_without_barriers_is_found_out(tmp_path, source, monkeypatch):
+    """The disk forgets enough, and the judge looks closely enough."""
+    monkeypatch.setattr(FileTarget, "barrier", lambda _self: None)
+    operations, states = undisturbed(source, tmp_path / "good", compression=Compression.NONE)
+    found_out = 0
+    for seed in range(20):
+        directory = tmp_path / f"{seed}"
+        directory.mkdir()
+        disk = Disk(directory, (Fault.KILLED, len(operations) - 2))
+        attempt(source, disk, compression=Compression.NONE)
+        disk.lose_power(chooser(seed))
+        try:
+            judge(directory, NAME, source, states)
+        except AssertionError:
+            found_out += 1
+    assert found_out > 5
