@@ -6,6 +6,7 @@ from fadump.abi.linux.crash_header import CrashHeader
 from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.abi.platform import Platform
 from fadump.kernel.rtas_fadump import PT_REGS_NAMES
+from fadump.kernel.stacks import crashing
 from fadump.machine.core import Crash, Release
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.ranges import Range, RangeSet
@@ -79,4 +80,9 @@ def test_the_header_has_the_crashing_cpus_registers(platform, nmi):
     assert nmi or crashed == (3 if platform is Platform.PSERIES else 5)
     (cpu,) = (cpu for cpu in cpus if cpu.cpu_id == crashed)
     expected = {PT_REGS_NAMES[name]: value for name, value in cpu.values.items() if name in PT_REGS_NAMES}
-    assert header.registers == dict.fromkeys(REGISTER_NAMES, 0) | expected | {"trap": 0x100 if nmi else 0}
+    if nmi:
+        expected["trap"] = 0x100
+    else:  # they are saved where the kernel crashes
+        logical = [cpu.cpu_id for cpu in cpus].index(crashed)
+        expected |= crashing(logical).registers()
+    assert header.registers == dict.fromkeys(REGISTER_NAMES, 0) | expected

@@ -1,8 +1,8 @@
 """What the model kernel's memory is filled with: bytes from a seed, so that a dump has something to show.
 
-No step of its own in docs/architecture.md. In nature these are page cache, slab and processes; here they are pages at
-random places of whatever memory the kernel may use, other ones at each boot. The more of boot memory a capture kernel
-overwrites, the more of the dump must come from the firmware's copy.
+No step of its own in docs/architecture.md. What a page is used for is :mod:`.page_mix`'s; here some of those in use get
+bytes, other ones at each boot. The more of boot memory a capture kernel overwrites, the more of the dump must come from
+the firmware's copy.
 """
 
 import random
@@ -23,9 +23,9 @@ def write_image(memory: GuestMemory, seed: str) -> None:
         memory.write(start, source.randbytes(min(_STEP_BYTES, TEXT.end - start)))
 
 
-def use_memory(memory: GuestMemory, usable: RangeSet, page_bytes: int, seed: str) -> None:
-    """Fill pages of ``usable``; each gets some bytes from its middle on, so that holes are seen on both sides."""
-    pieces = [piece for piece in usable if piece.size_bytes >= page_bytes]
+def use_memory(memory: GuestMemory, used: RangeSet, page_bytes: int, seed: str) -> None:
+    """Fill some pages of ``used``; each gets some bytes from its middle on, so that holes are seen on both sides."""
+    pieces = [piece for piece in used if piece.size_bytes >= page_bytes]
     if not pieces:
         return
     source = seeded(f"{seed} pages")

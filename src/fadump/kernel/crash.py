@@ -8,6 +8,7 @@ None of these functions comes back if the firmware takes a dump, as the machine 
 kernel ends in its panic timeout and reboots.
 """
 
+import struct
 from dataclasses import replace
 
 from fadump.abi.platform import Platform
@@ -15,26 +16,20 @@ from fadump.kernel.calls import Steps
 from fadump.kernel.header import read_header
 from fadump.kernel.ops import FadumpOps
 from fadump.kernel.release import cleanup
-from fadump.kernel.state import PAGE_TABLES, UTS_NAMESPACE, VMCOREINFO_NOTE, FadumpState
+from fadump.kernel.state import VMCOREINFO_NOTE, FadumpState
 from fadump.kernel.vmcore import Registers
 from fadump.kernel.vmcoreinfo import encode_note, encode_text
 
 _SYSTEM_RESET = 0x100
 _PANIC_TIMEOUT_SECONDS = 5
-_STEXT = 0
 
 
 def save_vmcoreinfo(state: FadumpState, *, crashed: bool) -> None:
     """crash_save_vmcoreinfo(): the note, with the time of the crash once there is one."""
-    text = encode_text(
-        state.release,
-        state.traits.page_bytes,
-        radix=state.radix,
-        symbols={"init_uts_ns": UTS_NAMESPACE, "swapper_pg_dir": PAGE_TABLES.start, "_stext": _STEXT},
-        log=state.log.facts(),
-    )
+    facts = dict(state.facts)
     if crashed:
-        text += f"CRASHTIME={state.epoch_seconds + state.log.uptime_ns // 1_000_000_000}\n".encode()
+        facts["CRASHTIME"] = str(state.epoch_seconds + state.log.uptime_ns // 1_000_000_000)
+    text = encode_text(facts)
     state.memory.write(VMCOREINFO_NOTE, encode_note(text))
 
 
@@ -62,6 +57,7 @@ def crash_fadump(state: FadumpState, ops: FadumpOps, cpu: int, registers: Regist
     if not state.registered or not state.header_address:
         return
     save_vmcoreinfo(state, crashed=True)
+    state.memory.write(state.crashing_cpu_address, struct.pack("<I", cpu))
     # With OPAL it is the platform's name of the CPU, see opal_fadump_trigger(); with RTAS both are the same.
     header = replace(
         read_header(state), crashing_cpu=state.cpu_names[cpu], registers=registers, cpu_mask=state.cpu_mask

@@ -117,6 +117,23 @@ def find_from_top(free: Iterable[Range], within: Range, size_bytes: int) -> Rang
     return best
 
 
+class Memblock:
+    """What is free once all is reserved that is reserved early; it is handed out from the top."""
+
+    def __init__(self, free: RangeSet) -> None:
+        self.free = free
+        """What is left."""
+
+    def allocate(self, size_bytes: int) -> int | None:
+        """memblock_alloc(): the highest free place at a multiple of its size, a power of two; None if there is none."""
+        pieces = list(self.free)
+        place = find_from_top(pieces, Range(0, pieces[-1].end), size_bytes) if pieces else None
+        if place is None:
+            return None
+        self.free -= RangeSet([place])
+        return place.start
+
+
 def limited(regions: Sequence[Range], limit_bytes: int, kernel: KernelTraits) -> tuple[Range, ...]:
     """The memory that is left after ``mem=``, 0 if it isn't given: so many bytes of it, from below.
 

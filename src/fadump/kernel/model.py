@@ -14,6 +14,7 @@ The kernel has a log (:mod:`.printk`) and memory of its own (:mod:`.content`); u
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.platform import Platform
 from fadump.abi.pseries import rtas
 from fadump.errors import AddressError, FormatError
@@ -21,19 +22,22 @@ from fadump.kernel import crash, process, register, release
 from fadump.kernel.calls import Errno, KernelPanicError, Steps
 from fadump.kernel.cmdline import COMMAND_LINE_BYTES, parse_parameters
 from fadump.kernel.content import usable_memory, use_memory, write_image
-from fadump.kernel.memory_map import KERNEL, limited
+from fadump.kernel.data import write_data
+from fadump.kernel.memmap import MemMap
+from fadump.kernel.memory_map import KERNEL, Memblock, limited
 from fadump.kernel.opal_fadump import OpalFadump
-from fadump.kernel.page_tables import write_page_tables
+from fadump.kernel.page_tables import PageTables
 from fadump.kernel.printk import Printk
 from fadump.kernel.procfs import proc_files
 from fadump.kernel.reserve import mmu_in_use
 from fadump.kernel.rtas_fadump import RtasFadump
+from fadump.kernel.stacks import crashing, write_stacks
 from fadump.kernel.state import LOG, UTS_NAMESPACE, FadumpState
 from fadump.kernel.sysfs import Entry, FadumpFiles, kexec_files
 from fadump.kernel.traits import KERNEL_VERSIONS, LINUX_6_12, KernelTraits, Mmu
 from fadump.kernel.tree import system_of
 from fadump.kernel.vmcore import Registers, VmCore
-from fadump.kernel.vmcoreinfo import encode_uts
+from fadump.kernel.vmcoreinfo import encode_uts, facts_of
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
@@ -70,9 +74,12 @@ class KernelModel:
         """/proc/vmcore, in a capture boot that has come to one."""
         self.total_bytes = 0
         """MemTotal."""
+        self.memory_in_use = RangeSet()
+        """Pages that struct pages say are in use, but for the kernel's own."""
         self._state: FadumpState
         self._ops: RtasFadump | OpalFadump
         self._fadump_files: FadumpFiles
+        self._memmap: MemMap
 
     def boot(self, tree: DeviceTree, memory: GuestMemory) -> Steps[None]:
         """Start: reserve and register, or find a dump and prepare it.
@@ -94,7 +101,7 @@ class KernelModel:
         state.ram = limited(state.system.memory.regions, state.memory_limit, state.traits)
         usable = self._usable()
         self.total_bytes = usable.size_bytes
-        use_memory(memory, usable, state.traits.page_bytes, self._config.seed)
+        self._write_memory(usable)
         crash.save_vmcoreinfo(state, crashed=False)
         if not state.enabled:
             return
@@ -116,13 +123,14 @@ class KernelModel:
             self.vmcore = None
             self.total_bytes += freed.size_bytes + self._state.buffers_bytes
             self._state.buffers_bytes = 0
-            use_memory(self._state.memory, freed, self._state.traits.page_bytes, f"{self._config.seed} released")
+            self._use(freed, f"{self._config.seed} released")
         return errno
 
     def trigger_crash(self, cpu: int, registers: Registers) -> Steps[None]:
         """Writing c to /proc/sysrq-trigger on a CPU that has these registers then. At its end the kernel reboots."""
         self._state.log.pr_info("sysrq: Trigger a crash")
-        yield from crash.panic(self._state, self._ops, cpu, registers, "sysrq triggered crash")
+        here = {**registers, **crashing(cpu).registers()}
+        yield from crash.panic(self._state, self._ops, cpu, here, "sysrq triggered crash")
 
     def system_reset(self, cpu: int, registers: Registers) -> Steps[None]:
         """A system reset interrupt. At its end the kernel reboots."""
@@ -192,7 +200,6 @@ class KernelModel:
         system, traits = found.system, self._config.traits
         parameters = parse_parameters(found.cmdline, traits)
         radix = mmu_in_use(system, parameters) is Mmu.RADIX
-        write_page_tables(memory, system.memory.regions, traits.page_bytes, radix=radix)
         names = _cpu_names(tree, system.platform)
         if not 1 <= len(names) <= traits.nr_cpus:
             raise KernelPanicError(f"there are {len(names)} CPUs, this kernel runs on 1 to {traits.nr_cpus}")
@@ -212,6 +219,35 @@ class KernelModel:
             enabled=parameters.fadump,
         )
         self._ops = RtasFadump(self._state) if system.platform is Platform.PSERIES else OpalFadump(self._state)
+
+    def _write_memory(self, usable: RangeSet) -> None:
+        """Page tables, struct pages and variables, then what all other memory is used for."""
+        state = self._state
+        page_bytes = state.traits.page_bytes
+        page_tables = PageTables(page_bytes, radix=state.radix)
+        memblock = Memblock(usable)
+        self._memmap = MemMap(state, memblock)
+        if state.radix:
+            page_tables.map_linear(state.ram)
+            for block in self._memmap.blocks:
+                page_tables.map_leaf(block.virtual, block.physical, self._memmap.block_bits)
+        symbols = write_data(state, self._memmap, memblock, page_tables)
+        page_tables.write(state.memory)
+        write_stacks(state.memory, len(state.cpu_names), state.platform, state.traits)
+        self._memmap.write()
+        self._use(memblock.free, self._config.seed)
+        state.crashing_cpu_address = symbols["crashing_cpu"] & ~PAGE_OFFSET
+        log = {**state.log.facts(), "SYMBOL(clear_seq)": f"{symbols['clear_seq']:x}"}
+        state.facts = facts_of(state.release, state.traits, symbols, log, radix=state.radix)
+
+    def _use(self, usable: RangeSet, seed: str) -> None:
+        """Memory is used by a system that runs: what it is, where struct pages say so, and some of its bytes."""
+        state = self._state
+        used = self._memmap.hand_out(usable, seed)
+        self.memory_in_use |= used
+        page_bytes = state.traits.page_bytes
+        use_memory(state.memory, used, page_bytes, f"{seed} used")
+        use_memory(state.memory, usable - self._memmap.memory, page_bytes, f"{seed} above")
 
     def _append_bootargs(self) -> None:
         """fadump_append_bootargs(): the first kernel has left words for this one's command line."""

@@ -1,8 +1,8 @@
-"""The model kernel's page tables: with radix, the linear map of all its memory.
+"""The model kernel's page tables: the linear map with radix, vmemmap with radix, vmalloc with both.
 
-Linux arch/powerpc/mm/book3s64/radix_pgtable.c, create_physical_mapping(), with leaves of 1 GiB and 2 MiB; the layout is
-:mod:`fadump.abi.linux.page_table`'s. With hash the linear map is not in page tables, and the top one is empty, as there
-is nothing in vmalloc either. Memory that is not a multiple of 2 MiB is mapped as far as it is.
+Linux arch/powerpc/mm/book3s64/radix_pgtable.c, create_physical_mapping() and radix__vmemmap_populate(), with leaves of
+1 GiB and 2 MiB; map_kernel_page() for vmalloc. The layout is :mod:`fadump.abi.linux.page_table`'s. With hash neither
+the linear map nor vmemmap are in page tables. Memory that is not a multiple of 2 MiB is mapped as far as it is.
 """
 
 import struct
@@ -17,55 +17,71 @@ from fadump.memory.ranges import Range
 _FLAGS = 0x18E
 """Accessed, dirty, privileged, read and write: what _PAGE_KERNEL_RW comes to."""
 _ENTRY = struct.Struct(">Q")
-_PMD_SHIFT, _PUD_SHIFT, _PGD_SHIFT = 21, 30, 39
-_PGD_BYTES = 0x10000
-_TABLE_BYTES = 0x1000
-_INDEX = 0x1FF
-_PUD_LEVEL, _PMD_LEVEL = 1, 2
+_PMD_SHIFT, _PUD_SHIFT = 21, 30
+_LEAST_TABLE_BYTES = 0x1000
 
 
-def write_page_tables(memory: GuestMemory, regions: Sequence[Range], page_bytes: int, *, radix: bool) -> int:
-    """Write the tables, and return where the top one is, as a physical address.
+class PageTables:
+    """The tables from swapper_pg_dir, :data:`.state.PAGE_TABLES`, on; :meth:`write` puts them into memory.
 
     If there is no room for all tables, which takes thousands of memory ranges, the rest is left out.
     """
-    memory.discard(PAGE_TABLES)
-    if radix:
-        _LinearMap(memory, abi.RADIX_INDEX_BITS[page_bytes]).map(regions)
-    return PAGE_TABLES.start
 
-
-class _LinearMap:
-    def __init__(self, memory: GuestMemory, index_bits: Sequence[int]) -> None:
-        self._memory = memory
-        self._index_bits = index_bits
-        self._top = _Table(PAGE_TABLES.start, bytearray(_PGD_BYTES))
-        self._next = PAGE_TABLES.start + _PGD_BYTES
+    def __init__(self, page_bytes: int, *, radix: bool) -> None:
+        self._index_bits = (abi.RADIX_INDEX_BITS if radix else abi.HASH_INDEX_BITS)[page_bytes]
+        page_bits = page_bytes.bit_length() - 1
+        self._shifts = [sum(self._index_bits[level + 1 :]) + page_bits for level in range(len(self._index_bits))]
+        self._next = PAGE_TABLES.start
         self._tables: dict[tuple[int, int], _Table] = {}
+        self._top = self._new_table(0)
 
-    def map(self, regions: Sequence[Range]) -> None:
+    def map_linear(self, regions: Sequence[Range]) -> None:
+        """All memory at :data:`~fadump.abi.linux.page_table.PAGE_OFFSET`, in the largest leaves that fit."""
         for start, shift in (leaf for region in regions for leaf in _leaves(region)):
-            table = self._table(_PUD_LEVEL, self._top, start, _PGD_SHIFT)
-            if table is not None and shift == _PMD_SHIFT:
-                table = self._table(_PMD_LEVEL, table, start, _PUD_SHIFT)
-            if table is None:
+            if not self.map_leaf(abi.PAGE_OFFSET | start, start, shift):
                 break
-            table.put(start >> shift & _INDEX, abi.PRESENT | abi.LEAF | start | _FLAGS)
-        for table in (self._top, *self._tables.values()):
-            self._memory.write(table.address, table.entries)
 
-    def _table(self, level: int, parent: "_Table", address: int, shift: int) -> "_Table | None":
-        """The table for an address below its parent, made if it isn't there yet; None if there is no room."""
-        key = (level, address >> shift)
+    def map_leaf(self, virtual: int, physical: int, shift: int) -> bool:
+        """Map one page of 1 << ``shift`` bytes, a size that a level has; False if there is no room for a table."""
+        level = self._shifts.index(shift)
+        table = self._top
+        for above in range(level):
+            below = self._below(table, above, virtual)
+            if below is None:
+                return False
+            table = below
+        table.put(self._index(virtual, level), abi.PRESENT | abi.LEAF | physical | _FLAGS)
+        return True
+
+    def write(self, memory: GuestMemory) -> None:
+        """Write all tables, and nothing for the rest of their place."""
+        memory.discard(PAGE_TABLES)
+        for table in (self._top, *self._tables.values()):
+            if any(table.entries):
+                memory.write(table.address, table.entries)
+
+    def _below(self, parent: "_Table", level: int, virtual: int) -> "_Table | None":
+        """The table for an address below its parent at ``level``, made if it isn't there yet; None: no room."""
+        key = (level + 1, virtual >> self._shifts[level])
         if key not in self._tables:
-            if self._next + _TABLE_BYTES > PAGE_TABLES.end:
+            size_bytes = _ENTRY.size << self._index_bits[level + 1]
+            if self._next + max(size_bytes, _LEAST_TABLE_BYTES) > PAGE_TABLES.end:
                 return None
-            table = _Table(self._next, bytearray(_TABLE_BYTES))
-            self._next += _TABLE_BYTES
-            index = address >> shift if level == _PUD_LEVEL else address >> shift & _INDEX
-            parent.put(index, abi.PRESENT | table.address | self._index_bits[level])
-            self._tables[key] = table
+            self._tables[key] = self._new_table(level + 1)
+            entry = abi.PRESENT | self._tables[key].address | self._index_bits[level + 1]
+            parent.put(self._index(virtual, level), entry)
         return self._tables[key]
+
+    def _new_table(self, level: int) -> "_Table":
+        size_bytes = _ENTRY.size << self._index_bits[level]
+        room_bytes = max(size_bytes, _LEAST_TABLE_BYTES)
+        self._next = -(-self._next // room_bytes) * room_bytes
+        table = _Table(self._next, bytearray(size_bytes))
+        self._next += room_bytes
+        return table
+
+    def _index(self, virtual: int, level: int) -> int:
+        return virtual >> self._shifts[level] & (1 << self._index_bits[level]) - 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,12 +147,12 @@ class Printk:
             "dev_printk_info.subsystem": 0, "dev_printk_info.device": 16,
             "prb_data_ring.size_bits": 0, "prb_data_ring.data": 8, "prb_data_ring.head_lpos": 16,
             "prb_data_ring.tail_lpos": 24,
-            "atomic_long_t.counter": 0,
+            "atomic_long_t.counter": 0, "latched_seq.val": 8,
         }  # fmt: skip
         sizes = {
             "printk_ringbuffer": _RING_BYTES, "prb_desc_ring": _TEXT_RING_OFFSET, "prb_desc": _DESCRIPTOR.size,
             "prb_data_blk_lpos": 16, "printk_info": _INFO.size, "dev_printk_info": 64, "prb_data_ring": 32,
-            "atomic_long_t": 8,
+            "atomic_long_t": 8, "latched_seq": 24,
         }  # fmt: skip
         return {
             "SYMBOL(prb)": f"{PAGE_OFFSET | self._pointer:x}",

@@ -4,7 +4,7 @@ All steps of docs/architecture.md that are the kernel's. Linux arch/powerpc/incl
 image is :data:`~fadump.kernel.memory_map.KERNEL`, and all that the model writes for itself lies in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fadump.abi.platform import Platform
@@ -18,6 +18,8 @@ from fadump.memory.ranges import Range
 
 TEXT = Range(0x10_0000, 0x20_0000)
 """Text and data, as far as they matter to nobody here: bytes from a seed."""
+SECTION_ROOTS = Range(0x20_0000, 0x60_0000)
+"""mem_section: pointers to pages of struct mem_section."""
 PAGE_TABLES = Range(0x60_0000, 0x150_0000)
 """swapper_pg_dir, then the tables below it."""
 WORK_BUFFER = 0x170_0000
@@ -26,8 +28,11 @@ RTAS_ARGUMENTS = 0x170_0400
 OS_TERM_TEXT = 0x170_0800
 TAG_VALUE = 0x170_1000
 UTS_NAMESPACE = 0x170_2000
+DATA = Range(0x171_0000, 0x180_0000)
+"""Small variables and kallsyms."""
 VMCOREINFO_NOTE = 0x180_0000
 LOG = 0x1A0_0000
+STACKS = Range(0x1B0_0000, 0x1F0_0000)
 OS_TERM_TEXT_BYTES = 2048
 
 
@@ -63,6 +68,10 @@ class FadumpState:
     copy_address: int = 0
     header_address: int = 0
     parameter_area: int | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What VMCOREINFO says but for the time of the crash."""
+    crashing_cpu_address: int = 0
+    """Of the variable that crash_fadump() puts the CPU's number into."""
     buffers_bytes: int = 0
     """What the ELF core header and the CPUs' notes take until the dump is released."""
 

@@ -54,6 +54,9 @@ class KernelTraits:
     ``limits_to_16_mib``: what ``mem=`` leaves is rounded down to 16 MiB (5a799af95226); before, up to a page.
     ``bounded_wait``: RTAS that stays busy for a minute is given up ("powerpc/fadump: Add timeout to RTAS busy-wait
     loops", in 6.12's stable releases; 6.1 waits for ever).
+    ``typed_pages``: _mapcount's top byte has a page's type, slab and hugetlb among them (4ffca5a96678).
+    ``small_interrupt_frames``: as the ELFv2 ABI allows (in v6.2).
+    ``exports_mmu``: VMCOREINFO has the MMU's kind and where vmalloc and vmemmap begin, and no list of vmalloc's areas.
     ``refuses_crashkernel_of_all_ram``: then the default applies; without it the size is cut to a quarter of RAM.
     ``huge_pages``: CONFIG_HUGETLB_PAGE; with it the alignment for CMA is not known yet when the size is rounded.
     """
@@ -67,6 +70,9 @@ class KernelTraits:
     extends_memory_limit: bool = False
     limits_to_16_mib: bool = True
     bounded_wait: bool = True
+    typed_pages: bool = True
+    small_interrupt_frames: bool = True
+    exports_mmu: bool = True
     refuses_crashkernel_of_all_ram: bool = True
     huge_pages: bool = True
 
@@ -107,6 +113,9 @@ LINUX_6_1 = KernelTraits(
     extends_memory_limit=True,
     limits_to_16_mib=False,
     bounded_wait=False,
+    typed_pages=False,
+    small_interrupt_frames=False,
+    exports_mmu=False,
     refuses_crashkernel_of_all_ram=False,
 )
 """Debian's 6.1.176."""

@@ -67,11 +67,20 @@ class Translation:
         self._read = read_physical
         self._facts = facts
         self._byte_order = byte_order
+
+    @cached_property
+    def linear(self) -> Range:
+        """The virtual addresses of the linear map.
+
+        :raises AddressError: the dump doesn't have what tells hash from radix, where that matters.
+        """
+        facts = self._facts
         others = [facts.number("VMALLOC_START")] if "NUMBER(VMALLOC_START)" in facts else []
         others += [facts.symbol("vmemmap")] if "SYMBOL(vmemmap)" in facts else []
+        if not others and facts.values.get("PAGESIZE") == "4096" and not self.is_radix:
+            others = [abi.HASH_4K_LINEAR_END]
         ends = [address for address in others if abi.PAGE_OFFSET < address < abi.LINEAR_END]
-        self.linear = Range(abi.PAGE_OFFSET, min(ends, default=abi.LINEAR_END))
-        """The virtual addresses of the linear map."""
+        return Range(abi.PAGE_OFFSET, min(ends, default=abi.LINEAR_END))
 
     @cached_property
     def is_radix(self) -> bool:
@@ -196,8 +205,8 @@ class Translation:
         return word
 
     def _unpack(self, fields: str, virtual: int) -> tuple[int, ...]:
-        """Fields in the linear map."""
-        if virtual not in self.linear:
+        """Fields in the linear map, wherever that ends."""
+        if not abi.PAGE_OFFSET <= virtual < abi.LINEAR_END:
             raise TranslationError(virtual, "it should be in the linear map")
         layout = struct.Struct(STRUCT_ORDER[self._byte_order] + fields)
         return layout.unpack(self._read(virtual - abi.PAGE_OFFSET, layout.size))

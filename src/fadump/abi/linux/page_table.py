@@ -23,6 +23,8 @@ PAGE_OFFSET = 0xC000_0000_0000_0000
 """The virtual address of physical 0."""
 LINEAR_END = 0xC008_0000_0000_0000
 """Where the linear map ends at the latest: 51 bits of physical address."""
+HASH_4K_LINEAR_END = 0xC000_3D00_0000_0000
+"""The same with hash and pages of 4 KiB: H_KERN_VIRT_START since 0034d395f89d (in v5.2)."""
 MMU_FTR_TYPE_RADIX = 0x40
 """In cpu_spec.mmu_features."""
 

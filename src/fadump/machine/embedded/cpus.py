@@ -9,22 +9,22 @@ from collections.abc import Mapping
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.registers import CpuRegisters
 from fadump.kernel.content import seeded
-from fadump.kernel.state import TEXT
+from fadump.kernel.stacks import Doing
 
-_MSR = 0x8000_0000_0000_9033
 _PVR_POWER9 = 0x004E_1202
-_SPECIAL = ("LR", "CTR", "CFAR", "SRR0", "SPRG1", "SPRG3", "TB", "PURR", "SPURR", "DSCR", "VTB", "IC")
+_SPECIAL = ("CTR", "CFAR", "SRR0", "SPRG1", "SPRG3", "TB", "PURR", "SPURR", "DSCR", "VTB", "IC")
 
 
-def cpu_registers(cpu_id: int, seed: str) -> CpuRegisters:
-    """One CPU's registers."""
+def cpu_registers(cpu_id: int, doing: Doing, seed: str) -> CpuRegisters:
+    """One CPU's registers, of which those that a backtrace begins with are where it is."""
     source = seeded(f"{seed} CPU {cpu_id}")
     values = {f"GPR{number:02}": source.getrandbits(64) for number in range(32)}
     values |= {name: source.getrandbits(64) for name in _SPECIAL}
     values |= {
-        "GPR01": PAGE_OFFSET | source.randrange(TEXT.start, TEXT.end) & -16,
-        "NIA": PAGE_OFFSET | source.randrange(TEXT.start, TEXT.end) & -4,
-        "MSR": _MSR,
+        "GPR01": doing.gpr1,
+        "NIA": doing.nip,
+        "LR": doing.link,
+        "MSR": doing.msr,
         "CR": source.getrandbits(32),
         "XER": source.getrandbits(3) << 29,
         "DAR": PAGE_OFFSET | source.getrandbits(32),

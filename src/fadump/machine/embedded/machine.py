@@ -24,6 +24,7 @@ from fadump.firmware.core import Answer, FirmwareCall, PassThrough
 from fadump.kernel.calls import Call, KernelPanicError
 from fadump.kernel.content import seeded
 from fadump.kernel.model import KernelModel
+from fadump.kernel.stacks import idle
 from fadump.machine.core import Event, FirmwareMemory, GuestReport, GuestReset, Handover, Request, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.cpus import cpu_registers
@@ -62,6 +63,8 @@ class EmbeddedMachine:
                 raise SetupError(f"the host can't map the guest's memory: {error.strerror}; give less") from error
             raise
         self._pending: deque[Event] = deque()
+        self.kernel: KernelModel
+        """The kernel of this boot, once it has been entered."""
         self._guest: Guest | None = None
         self._send: int | Request | SystemReset | None = None
         self._asked: deque[Request | SystemReset] = deque()
@@ -122,7 +125,8 @@ class EmbeddedMachine:
         self._unshown = self._not_shown(tree)
         kernel = self._config.later_kernel if self._crashes else None
         config = replace(kernel or self._config.kernel, seed=f"{self._config.seed} boot {handover.boot}")
-        system = GuestSystem(KernelModel(config, self._print), self._memory, self._read_cpus, self._disk_fd)
+        self.kernel = KernelModel(config, self._print)
+        system = GuestSystem(self.kernel, self._memory, self._read_cpus, self._disk_fd)
         self._guest, self._send = system.run(tree), None
 
     def answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
@@ -212,7 +216,9 @@ class EmbeddedMachine:
         return [FirmwareMemory(Range.sized(*pair), "reserved-ranges") for pair in pairs]
 
     def _read_cpus(self) -> list[CpuRegisters]:
-        return [cpu_registers(cpu_id, f"{self._config.seed} {self._crashes}") for cpu_id in self._config.cpu_ids]
+        seed, platform = f"{self._config.seed} {self._crashes}", self._config.platform
+        ids = enumerate(self._config.cpu_ids)
+        return [cpu_registers(cpu_id, idle(number, platform), seed) for number, cpu_id in ids]
 
     def _stop_guest(self) -> None:
         if self._guest is not None:

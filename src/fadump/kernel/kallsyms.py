@@ -1,0 +1,66 @@
+"""The model kernel's table of its own symbols, as scripts/kallsyms.c packs it.
+
+The layout is :mod:`fadump.abi.linux.kallsyms`, with offsets from a base. Tokens that stand for more than one letter are
+the most common pairs of letters, as there, but only one round of them.
+"""
+
+import struct
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from fadump.abi.linux import kallsyms as abi
+
+_FIRST_PAIR = 0x80
+"""Names have no such bytes, so these can stand for pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """``kind`` is nm's letter; ``address`` is virtual."""
+
+    name: str
+    kind: str
+    address: int
+
+
+def tables(symbols: Sequence[Symbol]) -> Mapping[str, bytes]:
+    """The tables by the names that the kernel has for them, without "kallsyms_"; symbols go by address."""
+    ordered = sorted(symbols, key=lambda symbol: symbol.address)
+    names = [f"{symbol.kind}{symbol.name}".encode() for symbol in ordered]
+    tokens = _tokens(names)
+    pairs = {token: bytes([code]) for code, token in enumerate(tokens) if len(token) > 1}
+    packed = b"".join(_packed(name, pairs) for name in names)
+    starts, table = [], b""
+    for token in tokens:
+        starts.append(len(table))
+        table += token + b"\0"
+    base = ordered[0].address
+    return {
+        "num_syms": struct.pack("<I", len(ordered)),
+        "names": packed,
+        "token_table": table,
+        "token_index": struct.pack(f"<{abi.TOKENS}H", *starts),
+        "offsets": struct.pack(f"<{len(ordered)}I", *(symbol.address - base for symbol in ordered)),
+        "relative_base": struct.pack("<Q", base),
+    }
+
+
+def _tokens(names: Sequence[bytes]) -> list[bytes]:
+    counts = Counter(bytes(pair) for name in names for pair in pairwise(name))
+    common = [pair for pair, _count in counts.most_common(abi.TOKENS - _FIRST_PAIR)]
+    letters = [bytes([code]) if 0x21 <= code < 0x7F else b"" for code in range(_FIRST_PAIR)]
+    return [*letters, *common, *[b""] * (abi.TOKENS - _FIRST_PAIR - len(common))]
+
+
+def _packed(name: bytes, pairs: Mapping[bytes, bytes]) -> bytes:
+    codes, at = b"", 0
+    while at < len(name):
+        pair = name[at : at + 2]
+        codes += pairs.get(pair, name[at : at + 1])
+        at += 2 if pair in pairs else 1
+    length = len(codes)
+    if length < abi.LONG_LENGTH:
+        return bytes([length]) + codes
+    return bytes([length & (abi.LONG_LENGTH - 1) | abi.LONG_LENGTH, length >> abi.LONG_LENGTH_SHIFT]) + codes
