@@ -99,6 +99,25 @@ def test_a_crashkernel_that_does_not_count_says_why(cmdline, problem):
     assert problem in found.problem
 
 
+@pytest.mark.parametrize(
+    ("cmdline", "message"),
+    [
+        ("crashkernel=512M", ""),
+        ("crashkernel=1G,cma", "crashkernel: unrecognized char: ,"),
+        ("crashkernel=x", "crashkernel: memory value expected"),
+        ("crashkernel=0", ""),
+        ("crashkernel=8G-:512M", "crashkernel size resulted in zero bytes"),
+        ("crashkernel=4G-2G:512M", "crashkernel: end <= start"),
+        ("crashkernel=2G:512M", "crashkernel: '-' expected"),
+        ("crashkernel=2G-3G512M,:", "crashkernel: ':' expected"),
+        ("crashkernel=2G-:", "crashkernel: Memory value expected"),
+        ("crashkernel=2G-3G:8G", "crashkernel: invalid size"),
+    ],
+)
+def test_what_linux_says_of_it(cmdline, message):
+    assert parse_crashkernel(cmdline, RAM, LINUX_6_12).message == message
+
+
 def test_an_older_kernel_takes_a_crashkernel_of_all_ram():
     assert parse_crashkernel("crashkernel=5G", RAM, LINUX_6_1).size_bytes == 5 * GIB
     assert parse_crashkernel("crashkernel=5G", RAM, LINUX_6_1).problem is None

@@ -25,6 +25,49 @@ def test_where_kdump_gets_its_memory(blocks, cmdline, start_mib, size_mib):
     assert found.reason.source == "arch/powerpc/kexec/core.c:reserve_crashkernel"
 
 
+@pytest.mark.parametrize(
+    ("cmdline", "messages", "limit_mib"),
+    [
+        ("", (), 0),
+        ("crashkernel=1G,cma", ("crashkernel: unrecognized char: ,",), 0),
+        ("crashkernel=256M", ("Reserving 256MB of memory at 512MB for crashkernel (System RAM: 2048MB)",), 0),
+        (
+            "crashkernel=256M@0x4000001",
+            (
+                "Crash kernel base must be aligned to 0x10000",
+                "Reserving 256MB of memory at 64MB for crashkernel (System RAM: 2048MB)",
+            ),
+            0,
+        ),
+        ("crashkernel=256M@16M", ("Crash kernel can not overlap current kernel",), 0),
+        (
+            "crashkernel=256M mem=640M",
+            ("Reserving 256MB of memory at 320MB for crashkernel (System RAM: 640MB)",),
+            640,
+        ),
+        (
+            "crashkernel=500M mem=640M",
+            (
+                "Adjusted memory limit for crashkernel, now 0x33400000",
+                "Reserving 500MB of memory at 320MB for crashkernel (System RAM: 820MB)",
+            ),
+            820,
+        ),
+        (
+            "crashkernel=1600M",
+            (
+                "Reserving 1600MB of memory at 512MB for crashkernel (System RAM: 2048MB)",
+                "Failed to reserve memory for crashkernel!",
+            ),
+            0,
+        ),
+    ],
+)
+def test_what_linux_says_of_it(cmdline, messages, limit_mib):
+    found = kdump_reservation(pseries(), LINUX_6_12, cmdline)
+    assert (found.messages, found.memory_limit) == (messages, limit_mib * MIB)
+
+
 def test_powernv_starts_lower():
     assert kdump_reservation(powernv(), LINUX_6_12, "crashkernel=1G").area.start == 128 * MIB
 

@@ -32,6 +32,14 @@ def test_neighbours_are_one_region_unless_only_one_can_be_removed():
     assert regions_of(removable) == (low, Range(GIB, 3 * GIB))
 
 
+def test_regions_end_with_their_numa_node_once_the_nodes_are_known():
+    blocks = [MemoryBlock(Range.sized(index * GIB, GIB), node=index // 2) for index in range(4)]
+    map_ = MemoryMap.of([*blocks, MemoryBlock(Range(8 * GIB, 9 * GIB), node=1)], RangeSet(), RangeSet())
+    assert map_.regions == (Range(0, 4 * GIB), Range(8 * GIB, 9 * GIB))
+    assert map_.by_node(map_.regions) == (Range(0, 2 * GIB), Range(2 * GIB, 4 * GIB), Range(8 * GIB, 9 * GIB))
+    assert map_.by_node([Range(0, GIB)]) == (Range(0, GIB),)
+
+
 @given(blocks, st.lists(ranges, max_size=6))
 def test_what_is_free_is_memory_that_is_not_reserved(given_blocks, reserved):
     regions = regions_of(given_blocks)

@@ -7,16 +7,18 @@ from fadump.abi.linux.crash_header import CrashHeader
 from fadump.abi.platform import Platform
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.abi.pseries.dump_structure import DumpStructure
+from fadump.firmware.message import read_message
 from fadump.kernel.calls import KernelPanicError
 from fadump.kernel.model import KernelConfig, KernelModel
 from fadump.kernel.reserve import Part, reserve
 from fadump.kernel.state import VMCOREINFO_NOTE, WORK_BUFFER
-from fadump.kernel.traits import LINUX_6_12, KernelTraits
+from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, KernelTraits
 from fadump.kernel.tree import system_of
 from fadump.memory.devicetree import encode_cells
 from fadump.memory.ranges import Range
 from fadump.vmcore.notes import decode_vmcoreinfo, iter_notes
 from tests.kernel.running import GIB, described_tree, guest_memory, run
+from tests.kernel.trees import memory_node, pairs
 
 PIECES = (Range(0, 4 * GIB),)
 TRAITS = [LINUX_6_12, KernelTraits(page_bytes=4096, nr_cpus=2048)]
@@ -100,7 +102,7 @@ def test_what_firmware_has_reserved_is_not_touched():
 
 
 @pytest.mark.parametrize(("cmdline", "said"), [
-    ("fadump=on crashkernel=64M", "fadump: Can't enable fadump: 64 MiB of boot memory is less than 320 MiB"),
+    ("fadump=on crashkernel=64M", "Can't enable fadump with boot memory size (0x4000000) less than 0x14000000"),
     ("fadump=on mem=400M", "fadump: Failed to find memory chunk for reservation!"),
 ])  # fmt: skip
 def test_a_kernel_that_finds_no_room_does_without(cmdline, said):
@@ -146,3 +148,55 @@ def test_what_a_kernel_cannot_run_on_is_a_panic(spoil):
 def test_a_machine_without_memory_for_the_kernel_is_a_panic():
     with guest_memory(Range(0, 1 << 20)) as memory, pytest.raises(KernelPanicError, match="no memory for the kernel"):
         booted(memory, described_tree())
+
+
+def boots(tree):
+    """What a boot says, without times."""
+    lines = []
+    with guest_memory(*PIECES) as memory:
+        kernel = KernelModel(KernelConfig(), lines.append)
+        run(kernel.boot(tree, memory), memory)
+    return [line.partition("] ")[2].rstrip() for line in lines]
+
+
+def test_linux_says_how_it_comes_to_the_size_and_in_which_order_things_are_set_up():
+    cmdline = "fadump=on crashkernel=2G fadump_reserve_mem=400M"
+    lent = "bytes of memory reserved for firmware-assisted dump"
+    assert boots(described_tree(cmdline=cmdline))[2:] == [
+        "fadump: 'fadump_reserve_mem=' parameter is deprecated in favor of 'crashkernel=' parameter.",
+        "fadump: Using 'crashkernel=' parameter for memory reservation.",
+        "fadump: Adjusted boot memory size to 1024MB",
+        "fadump: Reserved 1024MB of memory at 0x00000040000000 (System RAM: 4096MB)",
+        f"fadump: Initialized 0x40000000 bytes cma area at 1024MB from 0x400101b0 {lent}",
+        "rtas fadump: Registration is successful!",
+    ]
+    said = boots(described_tree(cmdline="fadump=on crashkernel=1G,cma"))
+    assert said[2] == "crashkernel: unrecognized char: ,"
+
+
+def test_a_kernel_without_fadump_leaves_memory_to_kdump():
+    said = boots(described_tree(cmdline="crashkernel=512M"))
+    assert said[2:] == ["Reserving 512MB of memory at 512MB for crashkernel (System RAM: 4096MB)"]
+    said = boots(described_tree(cmdline="fadump=on crashkernel=2G-1G:1M"))
+    assert said.count("crashkernel: end <= start") == 1  # FADump has its default size, and kdump does not ask
+    said = boots(described_tree(cmdline="fadump=on crashkernel=2G-1G:1M fadump_reserve_mem=1M"))
+    assert said.count("crashkernel: end <= start") == 2
+
+
+def test_the_words_for_the_capture_kernel_need_room_that_kdump_has_not_taken():
+    tree = described_tree(cmdline="crashkernel=512M", radix=False)  # from 512 MiB on; the words' place begins at 672
+    assert "fadump: WARNING: Could not setup area to pass additional parameters!" in boots(tree)
+    assert len(boots(described_tree(cmdline="", radix=False))) == 2
+    tree.find("/memory@0").properties["reg"] = pairs((0, 512 << 20))
+    tree.root.children.append(memory_node(512 << 20, 512 << 20))
+    assert "Could not setup area" not in "".join(boots(tree))  # with so little of it Linux does not look
+
+
+@pytest.mark.parametrize(("traits", "message"), [(LINUX_6_12, ""), (LINUX_6_1, "OS panic: sysrq triggered crash")])
+def test_whether_os_term_gets_its_text(traits, message):
+    with guest_memory(*PIECES) as memory:
+        kernel = KernelModel(KernelConfig(traits), lambda _line: None)
+        run(kernel.boot(described_tree(), memory), memory)
+        calls, _result = run(kernel.trigger_crash(0, {}), memory)
+        (address,) = next(call.args for call in calls if len(call.args) == 1)
+        assert (read_message(memory, address) if address else "") == message

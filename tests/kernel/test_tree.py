@@ -170,6 +170,19 @@ def test_a_tree_without_sense_is_refused(node, message):
         system_of(guest_tree(node))
 
 
+def test_numa_nodes_are_known_by_their_associativity():
+    """Each number of the path is a level; ibm,associativity-reference-points has the one that makes a NUMA node."""
+    near, far = memory_node(0, GIB), memory_node(GIB, GIB)
+    near.properties["ibm,associativity"] = encode_cells(2, 7, 0)
+    far.properties["ibm,associativity"] = encode_cells(2, 7, 1)
+    dimms = dynamic_v2(BLOCK, (4, 4 * GIB, ASSIGNED), (4, 5 * GIB, ASSIGNED))
+    dimms.properties["ibm,associativity-lookup-arrays"] = encode_cells(1, 2, 7, 3)
+    tree = guest_tree(near, far, dimms)
+    assert system_of(tree).system.memory.node_borders == ()  # nothing says which level counts
+    tree.find("/rtas").properties["ibm,associativity-reference-points"] = encode_cells(2)
+    assert system_of(tree).system.memory.node_borders == (GIB, 4 * GIB)
+
+
 def test_a_list_of_blocks_that_is_cut_short():
     node = dynamic_v2(BLOCK, (4, GIB, ASSIGNED))
     node.properties["ibm,dynamic-memory-v2"] = node.properties["ibm,dynamic-memory-v2"][:-4]
@@ -186,6 +199,7 @@ def test_a_tree_with_an_impossible_count_of_cells():
 
 NAMES = ["reg", "device_type", "linux,usable-memory", "#address-cells", "#size-cells", "reserved-ranges", "bootargs"]
 NAMES += ["ibm,lmb-size", "ibm,dynamic-memory", "ibm,dynamic-memory-v2", "ibm,configure-kernel-dump-sizes"]
+NAMES += ["ibm,associativity", "ibm,associativity-reference-points", "ibm,associativity-lookup-arrays"]
 NAMES += ["ibm,architecture-vec-5", "linux,initrd-start", "linux,initrd-end"]
 NODES = ["memory@0", "chosen", "rtas", "ibm,opal", "ibm,dynamic-reconfiguration-memory", "reserved-memory"]
 values = st.binary(max_size=40) | st.sampled_from([b"memory\0", pairs((0, GIB)), b"\0\0\0\x01" * 8])

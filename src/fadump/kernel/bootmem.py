@@ -32,7 +32,7 @@ _CALCULATE = f"{_FADUMP}:fadump_calculate_reserve_size"
 _REGIONS = f"{_FADUMP}:fadump_get_boot_mem_regions"
 _RESERVE = f"{_FADUMP}:fadump_reserve_mem"
 _DEFAULT_STEP_BYTES = 256 * MIB
-_LARGEST_SHARE = 4
+LARGEST_SHARE = 4
 """MAX_BOOT_MEM_RATIO: crashkernel= gets no more than a quarter of RAM."""
 
 
@@ -80,12 +80,15 @@ def boot_memory(
             f"{size_text(size_bytes)} of boot memory is less than {size_text(least_bytes)}, the least on {platform}: "
             f"{wanted.sentence}",
             _RESERVE,
+            f"Can't enable fadump with boot memory size ({size_bytes:#x}) less than {least_bytes:#x}",
         )
     top = align_up(size_bytes + _holes(memory.regions, size_bytes), kernel.page_bytes)
     regions = _regions(memory.regions, size_bytes, kernel.max_region_bytes(platform), kernel.max_regions(platform))
     if regions is None:
         return Refusal(
-            f"boot memory takes more than {kernel.max_regions(platform)} ranges, the most on {platform}", _REGIONS
+            f"boot memory takes more than {kernel.max_regions(platform)} ranges, the most on {platform}",
+            _REGIONS,
+            "Too many holes in boot memory area to enable fadump",
         )
     registered = regions
     if platform is Platform.PSERIES and not kernel.region_per_range:
@@ -106,7 +109,7 @@ def _wanted(
     ram_bytes = memory.ram_bytes
     crashkernel = parse_crashkernel(cmdline, ram_bytes, kernel)
     if crashkernel.problem is None:
-        most_bytes = ram_bytes // _LARGEST_SHARE
+        most_bytes = ram_bytes // LARGEST_SHARE
         if crashkernel.size_bytes > most_bytes:
             return _Wanted(
                 most_bytes,

@@ -18,19 +18,20 @@ _SKIPPED_SUFFIXES = (",high", ",low")
 _SPACES = " \t\n\v\f\r\xa0"
 _SUFFIXES = "KMGTPE"
 _RAM_ROUNDING_BYTES = 128 * MIB
-_EXPECTED_SIZE = "a size is expected"
 
 
 @dataclass(frozen=True, slots=True)
 class CrashKernel:
     """What ``crashkernel=`` came to. ``problem`` says why it doesn't count; None if it does.
 
-    ``base`` is the offset after ``@``, which kdump honours and FADump doesn't.
+    ``base`` is the offset after ``@``, which kdump honours and FADump doesn't. ``message`` is what Linux prints, each
+    time that it reads the command line; empty if nothing.
     """
 
     size_bytes: int
     base: int
     problem: str | None
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,11 @@ class Parameters:
 
 
 class _BadCrashKernelError(Exception):
-    pass
+    """Says what is wrong; ``message`` is Linux's."""
+
+    def __init__(self, sentence: str, message: str) -> None:
+        self.message = f"crashkernel: {message}"
+        super().__init__(sentence)
 
 
 def memparse(text: str, at: int = 0) -> tuple[int, int]:
@@ -75,13 +80,14 @@ def parse_crashkernel(cmdline: str, ram_bytes: int, kernel: KernelTraits) -> Cra
     if at is None:
         return CrashKernel(0, 0, "there is no crashkernel=")
     value = cmdline[at + len(_NAME) :]
+    read = _ranges if ":" in value.split(" ", 1)[0] else _simple
     try:
-        read = _ranges if ":" in value.split(" ", 1)[0] else _simple
         size_bytes, base = read(value, ram_bytes)
     except _BadCrashKernelError as error:
-        return CrashKernel(0, 0, f"crashkernel= is not valid, {error}")
+        return CrashKernel(0, 0, f"crashkernel= is not valid, {error}", error.message)
     if not size_bytes:
-        return CrashKernel(0, base, "crashkernel= comes to 0 bytes")
+        message = "crashkernel size resulted in zero bytes" if read is _ranges else ""
+        return CrashKernel(0, base, "crashkernel= comes to 0 bytes", message)
     if size_bytes >= ram_bytes and kernel.refuses_crashkernel_of_all_ram:
         return CrashKernel(size_bytes, base, "crashkernel= is not smaller than RAM")
     return CrashKernel(size_bytes, base, None)
@@ -159,11 +165,11 @@ def _last_crashkernel(cmdline: str) -> int | None:
 
 def _simple(value: str, _ram_bytes: int) -> tuple[int, int]:
     """``size[@offset]``."""
-    size_bytes, end = _size(value, 0)
+    size_bytes, end = _size(value, 0, "memory value expected")
     if value[end : end + 1] == "@":
         return size_bytes, memparse(value, end + 1)[0]
     if value[end : end + 1] not in ("", " "):
-        raise _BadCrashKernelError(f"{value[end]!r} is not expected")
+        raise _BadCrashKernelError(f"{value[end]!r} is not expected", f"unrecognized char: {value[end]}")
     return size_bytes, 0
 
 
@@ -178,10 +184,10 @@ def _ranges(value: str, ram_bytes: int) -> tuple[int, int]:
         if value[at : at + 1] != ":":
             end, at = _size(value, at)
             if end <= start:
-                raise _BadCrashKernelError("a range ends before it starts")
+                raise _BadCrashKernelError("a range ends before it starts", "end <= start")
         size_bytes, at = _size(value, _expect(value, at, ":"))
         if size_bytes >= ram_bytes:
-            raise _BadCrashKernelError("a size is not smaller than RAM")
+            raise _BadCrashKernelError("a size is not smaller than RAM", "invalid size")
         if start <= ram_bytes < end:
             return size_bytes, _offset(value, at) if size_bytes else 0
         if value[at : at + 1] != ",":
@@ -198,14 +204,14 @@ def _offset(value: str, at: int) -> int:
 
 def _expect(value: str, at: int, wanted: str) -> int:
     if value[at : at + 1] != wanted:
-        raise _BadCrashKernelError(f"{wanted!r} is expected")
+        raise _BadCrashKernelError(f"{wanted!r} is expected", f"{wanted!r} expected")
     return at + 1
 
 
-def _size(text: str, at: int) -> tuple[int, int]:
+def _size(text: str, at: int, message: str = "Memory value expected") -> tuple[int, int]:
     size_bytes, end = memparse(text, at)
     if end == at:
-        raise _BadCrashKernelError(_EXPECTED_SIZE)
+        raise _BadCrashKernelError("a size is expected", message)
     return size_bytes, end
 
 

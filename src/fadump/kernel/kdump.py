@@ -18,28 +18,50 @@ _MOST_START = {Platform.PSERIES: 512 * MIB, Platform.POWERNV: 128 * MIB}
 
 @dataclass(frozen=True, slots=True)
 class KdumpReservation:
-    """``area`` is the crash kernel's memory; None if there is none, then ``reason`` says why."""
+    """``area`` is the crash kernel's memory; None if there is none, then ``reason`` says why.
+
+    ``messages`` are Linux's. ``memory_limit`` is what ``mem=`` has become, which gives way to the area; 0: none.
+    """
 
     area: Range | None
     reason: Reason
+    messages: tuple[str, ...] = ()
+    memory_limit: int = 0
 
 
-def kdump_reservation(system: System, kernel: KernelTraits, cmdline: str) -> KdumpReservation:
-    """What a kernel without FADump reserves for a kernel that kexec loads."""
-    memory, limit = system.memory, parse_parameters(cmdline, kernel).memory_limit
-    crashkernel = parse_crashkernel(cmdline, limit or memory.ram_bytes, kernel)
+def kdump_reservation(system: System, kernel: KernelTraits, cmdline: str, limit: int | None = None) -> KdumpReservation:
+    """What a kernel without FADump reserves for a kernel that kexec loads.
+
+    ``limit`` is ``mem=``, where it is no longer what the command line says.
+    """
+    memory = system.memory
+    if limit is None:
+        limit = parse_parameters(cmdline, kernel).memory_limit
+    ram_bytes = limit or memory.ram_bytes
+    crashkernel = parse_crashkernel(cmdline, ram_bytes, kernel)
+    messages: tuple[str, ...] = (crashkernel.message,) if crashkernel.message else ()
     if crashkernel.problem is not None:
-        return _nothing(f"kdump has no memory either: {crashkernel.problem}")
+        return _nothing(f"kdump has no memory either: {crashkernel.problem}", messages, limit)
     if crashkernel.size_bytes == 1:
-        return _nothing("kdump has no memory either: one byte counts as none")
+        return _nothing("kdump has no memory either: one byte counts as none", messages, limit)
     start = crashkernel.base or _default_start(system, limit)
     area = Range.sized(align_up(start, kernel.page_bytes), align_up(crashkernel.size_bytes, kernel.page_bytes))
+    if area.start != start:
+        messages += (f"Crash kernel base must be aligned to {kernel.page_bytes:#x}",)
     if area.overlaps(memory.kernel):
-        return _nothing(f"kdump's {area} would overlap the running kernel {memory.kernel}")
+        messages += ("Crash kernel can not overlap current kernel",)
+        return _nothing(f"kdump's {area} would overlap the running kernel {memory.kernel}", messages, limit)
+    if limit and limit <= area.end - 1:
+        limit = ram_bytes = area.end
+        messages += (f"Adjusted memory limit for crashkernel, now {limit:#x}",)
+    place = f"{area.size_bytes // MIB}MB of memory at {area.start // MIB}MB"
+    messages += (f"Reserving {place} for crashkernel (System RAM: {ram_bytes // MIB}MB)",)
     if not any(region.contains(area) for region in memory.regions):
-        return _nothing(f"kdump's {area} is not memory in one piece")
+        messages += ("Failed to reserve memory for crashkernel!",)
+        return _nothing(f"kdump's {area} is not memory in one piece", messages, limit)
     why = "crashkernel= says where" if crashkernel.base else "the middle of the first memory block, or as far as it may"
-    return KdumpReservation(area, Reason("kdump_base", area.start, f"memory goes to kdump: {why}", _RESERVE))
+    reason = Reason("kdump_base", area.start, f"memory goes to kdump: {why}", _RESERVE)
+    return KdumpReservation(area, reason, messages, limit)
 
 
 def _default_start(system: System, memory_limit: int) -> int:
@@ -50,5 +72,5 @@ def _default_start(system: System, memory_limit: int) -> int:
     return min(most, min(first_bytes, memory_limit or first_bytes) // 2)
 
 
-def _nothing(sentence: str) -> KdumpReservation:
-    return KdumpReservation(None, Reason("kdump_base", 0, sentence, _RESERVE))
+def _nothing(sentence: str, messages: tuple[str, ...], limit: int) -> KdumpReservation:
+    return KdumpReservation(None, Reason("kdump_base", 0, sentence, _RESERVE), messages, limit)

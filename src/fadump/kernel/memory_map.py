@@ -7,6 +7,7 @@ reserves most of it afterwards: the kernel itself, and the first 64 KiB. All els
 ``reserved-ranges``.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,10 +22,14 @@ _NOTHING = RangeSet()
 
 @dataclass(frozen=True, slots=True)
 class MemoryBlock:
-    """Memory as the device tree has it; ``hot_removable``: flag 0x100 of a block that can be unplugged."""
+    """Memory as the device tree has it; ``hot_removable``: flag 0x100 of a block that can be unplugged.
+
+    ``node`` is the number of its NUMA node.
+    """
 
     range: Range
     hot_removable: bool = False
+    node: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,8 @@ class MemoryMap:
 
     ``firmware`` is the root's ``reserved-ranges``. ``reserved_later`` is what the kernel reserves after FADump: the
     device tree, the initrd and ``/reserved-memory``. ``first_block_bytes`` is the size of the first memory block, a
-    hash guest's real mode area; ``kernel`` is where the kernel's image is.
+    hash guest's real mode area; ``kernel`` is where the kernel's image is. ``node_borders`` are the addresses at which
+    one NUMA node's memory ends and another's begins.
     """
 
     regions: tuple[Range, ...]
@@ -41,6 +47,7 @@ class MemoryMap:
     firmware: RangeSet = _NOTHING
     reserved_later: RangeSet = _NOTHING
     kernel: Range = KERNEL
+    node_borders: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, blocks: Sequence[MemoryBlock], firmware: RangeSet, reserved_later: RangeSet) -> "MemoryMap":
@@ -53,7 +60,20 @@ class MemoryMap:
             raise ValueError("there is no memory at address 0, where a kernel starts")
         if any(block.range.end > 1 << 64 for block in blocks):
             raise ValueError("there is memory beyond 64 bits")
-        return cls(regions_of(blocks), first.size_bytes, firmware, reserved_later)
+        borders = tuple(_node_borders(blocks))
+        return cls(regions_of(blocks), first.size_bytes, firmware, reserved_later, node_borders=borders)
+
+    def by_node(self, regions: Sequence[Range]) -> tuple[Range, ...]:
+        """``regions`` of memory as they are once the kernel knows the NUMA nodes: each in one node.
+
+        Linux arch/powerpc/mm/numa.c parse_numa_properties(), memblock_set_node(); FADump's own is reserved before that.
+        """
+        found = []
+        for region in regions:
+            inside = [border for border in self.node_borders if region.start < border < region.end]
+            edges = [region.start, *inside, region.end]
+            found += [Range(start, end) for start, end in itertools.pairwise(edges)]
+        return tuple(found)
 
     @property
     def ram_bytes(self) -> int:
@@ -69,6 +89,14 @@ class MemoryMap:
     def reserved_early(self) -> RangeSet:
         """What is reserved when FADump looks for its place."""
         return RangeSet([self.kernel, Range(0, 0x10000)])
+
+
+def _node_borders(blocks: Iterable[MemoryBlock]) -> Iterator[int]:
+    last: MemoryBlock | None = None
+    for block in sorted(blocks, key=lambda block: block.range):
+        if last is not None and last.node != block.node:
+            yield block.range.start
+        last = block
 
 
 def regions_of(blocks: Iterable[MemoryBlock]) -> tuple[Range, ...]:

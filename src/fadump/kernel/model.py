@@ -90,15 +90,18 @@ class KernelModel:
         state, ops = self._state, self._ops
         yield from ops.scan(tree)
         if state.enabled and state.active:
+            self._append_bootargs()
             register.extend_limit(state, state.boot_memory_bytes)
             process.reserve_crash_area(state)
-            self._append_bootargs()
         elif state.enabled:
             yield from register.reserve_memory(state, ops)
+        if not state.enabled:
+            register.reserve_for_kdump(state)
         if not state.active:
             register.setup_parameter_area(state)
+        register.lend_area(state)
         self._fadump_files = FadumpFiles(state, ops, self.write_release_mem)
-        state.ram = limited(state.system.memory.regions, state.memory_limit, state.traits)
+        state.ram = state.system.memory.by_node(limited(state.system.memory.regions, state.memory_limit, state.traits))
         usable = self._usable()
         self.total_bytes = usable.size_bytes
         self._write_memory(usable)
@@ -269,7 +272,7 @@ class KernelModel:
         """Memory that this boot may use for what it likes."""
         state = self._state
         memory = state.system.memory
-        taken = [KERNEL, state.area, *memory.firmware, *memory.reserved_later]
+        taken = [KERNEL, state.area, state.kdump_area, *memory.firmware, *memory.reserved_later]
         if state.parameter_area is not None:
             taken.append(Range.sized(state.parameter_area, COMMAND_LINE_BYTES))
         end = state.boot_memory_top if state.enabled and state.active else memory.end

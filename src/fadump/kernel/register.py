@@ -8,14 +8,15 @@ from fadump.abi.linux.crash_header import OldCrashHeader
 from fadump.abi.platform import Platform
 from fadump.errors import AddressError
 from fadump.kernel import elfcorehdr
-from fadump.kernel.bootmem import boot_memory
+from fadump.kernel.bootmem import LARGEST_SHARE, boot_memory
 from fadump.kernel.calls import Errno, KernelPanicError, Steps
-from fadump.kernel.cmdline import COMMAND_LINE_BYTES, parse_parameters
+from fadump.kernel.cmdline import COMMAND_LINE_BYTES, parse_crashkernel, parse_parameters
 from fadump.kernel.elfcorehdr import CPU_NOTES, NotePlace, loads_at_registration
 from fadump.kernel.header import initial_header
+from fadump.kernel.kdump import kdump_reservation
 from fadump.kernel.kstrtox import kstrtoint
 from fadump.kernel.ops import FadumpOps
-from fadump.kernel.reserve import Reservation, extended_limit, parameter_area, reserve
+from fadump.kernel.reserve import Reservation, extended_limit, has_room_for_parameters, parameter_area, reserve
 from fadump.kernel.state import VMCOREINFO_NOTE, FadumpState
 from fadump.kernel.traits import MIB, Refusal
 from fadump.kernel.vmcoreinfo import note_area_bytes
@@ -28,12 +29,14 @@ def reserve_memory(state: FadumpState, ops: FadumpOps) -> Steps[None]:
     """What a first kernel reserves, or that it does without; both are in the log."""
     system, traits = state.system, state.traits
     outcome = reserve(system, traits, state.cmdline)
+    if system.supported:
+        _say_size(state)
     boot = boot_memory(system.platform, system.memory, traits, state.cmdline, parse_parameters(state.cmdline, traits))
     if system.supported and not isinstance(boot, Refusal):
         extend_limit(state, boot.size_bytes)
     if isinstance(outcome, Refusal):
         state.enabled = False
-        _say_why_not(state, outcome)
+        state.log.pr_err(f"{_P}{outcome.message}")
         return
     _take(state, outcome)
     if (yield from ops.setup_metadata()):
@@ -45,13 +48,28 @@ def reserve_memory(state: FadumpState, ops: FadumpOps) -> Steps[None]:
         f"{_P}Reserved {outcome.area.size_bytes // MIB}MB of memory at {outcome.area.start:#016x} "
         f"(System RAM: {ram_bytes // MIB}MB)"
     )
-    if outcome.cma is not None:
-        state.log.pr_info(
-            f"{_P}Initialized 0x{outcome.cma.size_bytes:x} bytes cma area at {outcome.cma.start // MIB}MB from "
-            f"0x{outcome.area.size_bytes:x} bytes of memory reserved for firmware-assisted dump"
-        )
-    elif not parse_parameters(state.cmdline, state.traits).nocma:
+
+
+def lend_area(state: FadumpState) -> None:
+    """fadump_cma_init(): the copy of boot memory is user space's until the crash, if CMA takes it."""
+    if state.active or not state.area or parse_parameters(state.cmdline, state.traits).nocma:
+        return
+    if state.cma is None:
         state.log.pr_err(f"{_P}Failed to init cma area for firmware-assisted dump,{Errno.EINVAL}")
+        return
+    state.log.pr_info(
+        f"{_P}Initialized 0x{state.cma.size_bytes:x} bytes cma area at {state.cma.start // MIB}MB from "
+        f"0x{state.area.size_bytes:x} bytes of memory reserved for firmware-assisted dump"
+    )
+
+
+def reserve_for_kdump(state: FadumpState) -> None:
+    """reserve_crashkernel(): a kernel without FADump keeps memory for a kernel that kexec loads."""
+    reservation = kdump_reservation(state.system, state.traits, state.cmdline, state.memory_limit)
+    for message in reservation.messages:
+        state.log.pr_info(message)
+    state.kdump_area = reservation.area or Range(0, 0)
+    state.memory_limit = reservation.memory_limit
 
 
 def setup_parameter_area(state: FadumpState) -> None:
@@ -61,9 +79,11 @@ def setup_parameter_area(state: FadumpState) -> None:
         return
     if not state.area:
         parameters = parse_parameters(state.cmdline, traits)
-        found = parameter_area(state.system, traits, state.memory_limit, parameters, state.area)
+        found = parameter_area(state.system, traits, state.memory_limit, parameters, state.kdump_area)
         state.parameter_area = None if found is None else found.start
     if state.parameter_area is None:
+        if not has_room_for_parameters(state.system, parse_parameters(state.cmdline, traits)):
+            return
         state.log.pr_warn(f"{_P}WARNING: Could not setup area to pass additional parameters!")
     else:
         state.memory.write(state.parameter_area, bytes(COMMAND_LINE_BYTES))
@@ -77,18 +97,22 @@ def extend_limit(state: FadumpState, boot_memory_bytes: int) -> None:
         state.log.pr_info(f"Adjusted memory_limit for firmware-assisted dump, now {extended:#016x}")
 
 
-def _say_why_not(state: FadumpState, refusal: Refusal) -> None:
-    """Linux's message, but for boot memory that is too small: there it has the sizes only."""
-    log, system = state.log, state.system
-    parameters = parse_parameters(state.cmdline, state.traits)
-    if not system.supported:
-        log.pr_info(f"{_P}Firmware-Assisted Dump is not supported on this hardware")
-    elif not isinstance(boot_memory(system.platform, system.memory, state.traits, state.cmdline, parameters), Refusal):
-        log.pr_err(f"{_P}Failed to find memory chunk for reservation!")
-    elif refusal.source.endswith("fadump_get_boot_mem_regions"):
-        log.pr_err(f"{_P}Too many holes in boot memory area to enable fadump")
-    else:
-        log.pr_err(f"{_P}Can't enable fadump: {refusal.sentence}")
+def _say_size(state: FadumpState) -> None:
+    """What fadump_calculate_reserve_size() says about the command line."""
+    log, ram_bytes = state.log, state.system.memory.ram_bytes
+    reserve_mem = parse_parameters(state.cmdline, state.traits).fadump_reserve_mem
+    if reserve_mem:
+        log.pr_warn(f"{_P}'fadump_reserve_mem=' parameter is deprecated in favor of 'crashkernel=' parameter.")
+    crashkernel = parse_crashkernel(state.cmdline, ram_bytes, state.traits)
+    if crashkernel.message:
+        log.pr_warn(crashkernel.message)
+    if crashkernel.problem is not None:
+        return
+    if reserve_mem:
+        log.pr_info(f"{_P}Using 'crashkernel=' parameter for memory reservation.")
+    most_bytes = ram_bytes // LARGEST_SHARE
+    if crashkernel.size_bytes > most_bytes:
+        log.pr_info(f"{_P}Adjusted boot memory size to {most_bytes // MIB}MB")
 
 
 def _take(state: FadumpState, reservation: Reservation) -> None:
@@ -97,6 +121,7 @@ def _take(state: FadumpState, reservation: Reservation) -> None:
     state.regions = boot.ranges
     state.boot_memory_bytes, state.boot_memory_top = boot.size_bytes, boot.top
     state.parameter_area = None if reservation.parameter_area is None else reservation.parameter_area.start
+    state.cma = reservation.cma
 
 
 def register_fadump(state: FadumpState, ops: FadumpOps) -> Steps[Errno]:

@@ -35,13 +35,13 @@ def invalidate_release(state: FadumpState, ops: FadumpOps) -> Steps[RangeSet]:
     if not state.active:
         return RangeSet()
     yield from cleanup(state, ops)
-    freed = RangeSet(_freed(state))
+    freed = list(_freed(state))
     for piece in freed:
         state.log.pr_info(f"{_P}freeing reserved memory (0x{piece.start:x} - 0x{piece.end:x})")
     if (yield from ops.setup_metadata()):
         state.log.pr_warn(f"{_P}Failed to setup kernel metadata!")
     ops.init_mem_struct()
-    return freed
+    return RangeSet(freed)
 
 
 def release_mem_store(state: FadumpState, ops: FadumpOps, data: bytes) -> Steps[tuple[Errno, RangeSet]]:
@@ -63,4 +63,5 @@ def _freed(state: FadumpState) -> Iterator[Range]:
     above = RangeSet([Range(state.boot_memory_top, end)])
     for piece in above - (memory.firmware | RangeSet([state.area])):
         pages = RangeSet([Range(align_down(piece.start, page_bytes), align_down(piece.end, page_bytes))])
-        yield from pages & RangeSet(state.ram)
+        for node in state.ram:
+            yield from pages & RangeSet([node])

@@ -150,7 +150,8 @@ def reserve(system: System, kernel: KernelTraits, cmdline: str) -> Reservation |
     if not parameters.fadump:
         return Refusal("fadump= does not say on", f"{_FADUMP}:early_fadump_param")
     if not system.supported:
-        return Refusal("the firmware does not offer FADump", _RESERVE)
+        message = "Firmware-Assisted Dump is not supported on this hardware"
+        return Refusal("the firmware does not offer FADump", _RESERVE, message)
     boot = boot_memory(system.platform, system.memory, kernel, cmdline, parameters)
     if isinstance(boot, Refusal):
         return boot
@@ -162,6 +163,7 @@ def reserve(system: System, kernel: KernelTraits, cmdline: str) -> Reservation |
         return Refusal(
             f"no {area_bytes:#x} bytes in one piece are free between boot memory's top {boot.top:#x} and {boundary:#x}",
             _RESERVE,
+            "Failed to find memory chunk for reservation!",
         )
     return _reservation(system, kernel, parameters, boot, sizes, Range.sized(base, area_bytes))
 
@@ -216,12 +218,18 @@ def parameter_area(
     end = regions[-1].end
     within = Range(end // 2, end)
     if mmu_in_use(system, parameters) is Mmu.HASH:
-        rma_bytes = min(memory.first_block_bytes, parameters.memory_limit or memory.first_block_bytes)
-        if rma_bytes < _LEAST_HASH_RMA_BYTES:
+        if not has_room_for_parameters(system, parameters):
             return None
         within = _HASH_PARAMETERS
     reserved = memory.reserved_early | RangeSet([area]) | memory.firmware | memory.reserved_later
     return find_from_top(free_ranges(regions, reserved), within, COMMAND_LINE_BYTES)
+
+
+def has_room_for_parameters(system: System, parameters: Parameters) -> bool:
+    """Whether Linux looks for a place at all; it says nothing if it doesn't."""
+    first_bytes = system.memory.first_block_bytes
+    rma_bytes = min(first_bytes, parameters.memory_limit or first_bytes)
+    return mmu_in_use(system, parameters) is Mmu.RADIX or rma_bytes >= _LEAST_HASH_RMA_BYTES
 
 
 def mmu_in_use(system: System, parameters: Parameters) -> Mmu:

@@ -261,8 +261,9 @@ class RtasFadump:
             return
         text = f"OS panic: {message}".encode()[: OS_TERM_TEXT_BYTES - 1]
         state.memory.write(OS_TERM_TEXT, text.ljust(OS_TERM_TEXT_BYTES, b"\0"))
+        pointer = 0 if state.traits.os_term_without_text else OS_TERM_TEXT
         while True:
-            status = yield from self._call(state.cpu_names[cpu], token, OS_TERM_TEXT)
+            status = yield from self._call(state.cpu_names[cpu], token, pointer)
             delay_ms = rtas.retry_delay_ms(status)
             if not delay_ms:
                 break

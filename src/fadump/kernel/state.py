@@ -62,6 +62,10 @@ class FadumpState:
     active: bool = False
     registered: bool = False
     area: Range = field(default_factory=lambda: Range(0, 0))
+    kdump_area: Range = field(default_factory=lambda: Range(0, 0))
+    """What is reserved for kdump, where there is no FADump."""
+    cma: Range | None = None
+    """What of the area is lent to user space."""
     boot_memory_bytes: int = 0
     boot_memory_top: int = 0
     regions: tuple[Region, ...] = ()

@@ -57,6 +57,9 @@ class KernelTraits:
     ``typed_pages``: _mapcount's top byte has a page's type, slab and hugetlb among them (4ffca5a96678).
     ``small_interrupt_frames``: as the ELFv2 ABI allows (in v6.2).
     ``exports_mmu``: VMCOREINFO has the MMU's kind and where vmalloc and vmemmap begin, and no list of vmalloc's areas.
+    ``os_term_without_text``: ibm,os-term gets a null pointer where its text should be, as rtas_os_term() passes an
+    argument that rtas_call() wants and rtas_call_unlocked() doesn't ("powerpc/fadump: invoke ibm,os-term with
+    rtas_call_unlocked()", v6.6).
     ``refuses_crashkernel_of_all_ram``: then the default applies; without it the size is cut to a quarter of RAM.
     ``huge_pages``: CONFIG_HUGETLB_PAGE; with it the alignment for CMA is not known yet when the size is rounded.
     """
@@ -73,6 +76,7 @@ class KernelTraits:
     typed_pages: bool = True
     small_interrupt_frames: bool = True
     exports_mmu: bool = True
+    os_term_without_text: bool = True
     refuses_crashkernel_of_all_ram: bool = True
     huge_pages: bool = True
 
@@ -116,6 +120,7 @@ LINUX_6_1 = KernelTraits(
     typed_pages=False,
     small_interrupt_frames=False,
     exports_mmu=False,
+    os_term_without_text=False,
     refuses_crashkernel_of_all_ram=False,
 )
 """Debian's 6.1.176."""
@@ -140,10 +145,11 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a kernel does without FADump."""
+    """Why a kernel does without FADump. ``message`` is what Linux prints, empty if nothing."""
 
     sentence: str
     source: str
+    message: str = ""
 
 
 def align_down(value: int, alignment: int) -> int:

@@ -7,7 +7,7 @@ opal-fadump.c opal_fadump_dt_scan(). All numbers are big-endian.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fadump.abi.platform import Platform
@@ -23,6 +23,9 @@ _ASSIGNED, _RESERVED, _HOT_REMOVABLE = 0x08, 0x80, 0x100
 _DEFAULT_CELLS = (1,)
 _AVAILABLE = (b"okay", b"ok")
 _MAX_BLOCKS = 1 << 20
+_ASSOCIATIVITY, _REFERENCE_POINTS = "ibm,associativity", "ibm,associativity-reference-points"
+_LOOKUP_ARRAYS, _MOST_LOOKUP_CELLS = "ibm,associativity-lookup-arrays", 1 << 16
+_NO_NODE = 0xFFFF
 _RADIX_BYTE, _RADIX = 24, 0x40
 """Option vector 5 in /chosen: the byte and its bit that says that the guest has negotiated radix."""
 
@@ -60,6 +63,7 @@ def system_of(tree: DeviceTree) -> FoundSystem:
 def _blocks(tree: DeviceTree) -> Iterator[MemoryBlock]:
     address_cells = _cells(tree.root, "#address-cells")
     size_cells = _cells(tree.root, "#size-cells")
+    depth = _associativity_depth(tree)
     for node in tree.root.children:
         if node.properties.get("device_type", b"").rstrip(b"\0") != b"memory":
             continue
@@ -67,14 +71,32 @@ def _blocks(tree: DeviceTree) -> Iterator[MemoryBlock]:
         if name not in node.properties or node.properties.get("status", b"ok").rstrip(b"\0") not in _AVAILABLE:
             continue
         removable = "hotpluggable" in node.properties
+        numa_node = _domain(node.cells(_ASSOCIATIVITY) if _ASSOCIATIVITY in node.properties else (), depth)
         for range_ in _ranges(node, name, address_cells, size_cells):
-            yield MemoryBlock(range_, removable)
+            yield MemoryBlock(range_, removable, numa_node)
     dynamic = tree.find("/ibm,dynamic-reconfiguration-memory")
     if dynamic is not None:
-        yield from _dynamic_blocks(dynamic, address_cells)
+        yield from _dynamic_blocks(dynamic, address_cells, depth)
 
 
-def _dynamic_blocks(node: Node, address_cells: int) -> Iterator[MemoryBlock]:
+def _associativity_depth(tree: DeviceTree) -> int:
+    """Which of an associativity's numbers is the NUMA node: find_primary_domain_index() in arch/powerpc/mm/numa.c.
+
+    As of form 1; 0: the tree doesn't say.
+    """
+    root = tree.find("/ibm,opal") or tree.find("/rtas")
+    if root is None or _REFERENCE_POINTS not in root.properties:
+        return 0
+    return (root.cells(_REFERENCE_POINTS) or (0,))[0]
+
+
+def _domain(associativity: Sequence[int], depth: int) -> int:
+    """The node in an associativity, which begins with its length; memory of no known node is the first one's."""
+    found = associativity[depth] if 0 < depth < len(associativity) else _NO_NODE
+    return 0 if found >= _NO_NODE else found
+
+
+def _dynamic_blocks(node: Node, address_cells: int, depth: int) -> Iterator[MemoryBlock]:
     """Blocks of one size, listed one by one or, in version 2, as runs."""
     if "ibm,lmb-size" not in node.properties:
         return
@@ -84,6 +106,7 @@ def _dynamic_blocks(node: Node, address_cells: int) -> Iterator[MemoryBlock]:
         return
     count, *cells = node.cells(name) or (0,)
     is_run = name.endswith("v2")
+    arrays = _lookup_arrays(node)
     width = address_cells + 4
     if len(cells) < count * width:
         raise FormatError(f"{name} is cut short", offset=4 * len(cells) + 4, expected=count * width, found=len(cells))
@@ -96,7 +119,16 @@ def _dynamic_blocks(node: Node, address_cells: int) -> Iterator[MemoryBlock]:
         if flags & _RESERVED or not flags & _ASSIGNED:
             continue
         start = _number(entry[:address_cells])
-        yield MemoryBlock(Range.sized(start, run * block_bytes), bool(flags & _HOT_REMOVABLE))
+        numa_node = _domain(arrays.get(entry[-2], ()), depth)
+        yield MemoryBlock(Range.sized(start, run * block_bytes), bool(flags & _HOT_REMOVABLE), numa_node)
+
+
+def _lookup_arrays(node: Node) -> dict[int, tuple[int, ...]]:
+    """The associativities that blocks name by number: how many there are, how long each is, then all of them."""
+    if _LOOKUP_ARRAYS not in node.properties:
+        return {}
+    count, length, *cells = (*node.cells(_LOOKUP_ARRAYS), 0, 0)[:_MOST_LOOKUP_CELLS]
+    return {index: (length, *cells[index * length : (index + 1) * length]) for index in range(min(count, len(cells)))}
 
 
 def _later(tree: DeviceTree) -> Iterator[Range]:
