@@ -1,13 +1,16 @@
-"""The ``fadump`` command. One module per subcommand: it parses, calls and prints."""
+"""The ``fadump`` command. One module per subcommand: it parses, calls and prints.
+
+Only the module of the command that is wanted is imported: all of them take longer than many a command.
+"""
 
 import argparse
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from types import FrameType
 
-from fadump.cli import check, dmesg, kernel, plan, qemu, run, save, show
 from fadump.errors import FadumpError
 
 EXIT_FAILED = 1
@@ -15,10 +18,14 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 EXIT_TERMINATED = 143
 
+_COMMANDS = ("run", "save", "show", "dmesg", "check", "plan", "kernel", "qemu")
+"""The modules of this package that have a command of their name, in the order of the help."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 done, 1 failed (with one sentence on stderr), 2 wrong usage."""
-    options = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser(words).parse_args(words)
     signal.signal(signal.SIGTERM, _terminate)
     try:
         status = int(options.func(options))
@@ -38,19 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser for these words: it knows the command that they begin with, or all."""
     parser = argparse.ArgumentParser(
         prog="fadump", description="Linux's Firmware-Assisted Dump, whole: firmware, machine and dump tools."
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    run.add_parser(commands)
-    save.add_parser(commands)
-    show.add_parser(commands)
-    dmesg.add_parser(commands)
-    check.add_parser(commands)
-    plan.add_parser(commands)
-    kernel.add_parser(commands)
-    qemu.add_parser(commands)
+    for name in words[:1] if words and words[0] in _COMMANDS else _COMMANDS:
+        import_module(f"fadump.cli.{name}").add_parser(commands)
     return parser
 
 

@@ -5,6 +5,9 @@ It has the kernel's symbols, not its modules'. Nothing in it is trusted: there i
 and a table that contradicts itself is an error.
 """
 
+from codecs import charmap_decode
+from collections.abc import Iterable, Iterator, Sequence
+
 from fadump.abi.linux import kallsyms as abi
 from fadump.errors import FormatError
 from fadump.linux.memory import KernelMemory
@@ -29,53 +32,61 @@ def read_kallsyms(memory: KernelMemory) -> SymbolTable:
     count = memory.number(facts.symbol("kallsyms_num_syms"))
     if count > _MOST_SYMBOLS:
         raise FormatError("number of symbols", offset=0, expected=f"at most {_MOST_SYMBOLS}", found=count)
-    names = _names(memory, facts.symbol("kallsyms_names"), count)
-    symbols = [
-        Symbol(name[1:].decode("utf-8", "backslashreplace"), address, name[:1].decode("ascii", "backslashreplace"))
-        for name, address in zip(names, _addresses(memory, count), strict=True)
-    ]
-    return SymbolTable(symbols)
+    packed = _packed_names(memory, facts.symbol("kallsyms_names"), count)
+    names = _unpacked(packed, _tokens(memory))
+    return SymbolTable(
+        Symbol(name[1:], address, name[0]) for name, address in zip(names, _addresses(memory, count), strict=True)
+    )
 
 
-def _names(memory: KernelMemory, start: int, count: int) -> list[bytes]:
-    tokens = _tokens(memory)
-    packed = _Packed(memory, start)
-    names: list[bytes] = []
-    for _ in range(count):
-        length = packed.take(1)[0]
-        if length & abi.LONG_LENGTH:
-            length = length & ~abi.LONG_LENGTH | packed.take(1)[0] << abi.LONG_LENGTH_SHIFT
-        name = b"".join([tokens[byte] for byte in packed.take(length)])
+def _unpacked(packed: Iterable[bytes], tokens: Sequence[bytes]) -> Iterator[str]:
+    """Names behind their kinds. Each byte of a packed one stands for a token."""
+    token_of = {number: token.decode("latin-1") for number, token in enumerate(tokens)}
+    for number, one in enumerate(packed):
+        name, _length = charmap_decode(one, "strict", token_of)
         if not 0 < len(name) <= _MOST_NAME_BYTES:
-            raise FormatError("length of a symbol's name", offset=packed.taken, expected=1, found=len(name))
-        names.append(name)
-    return names
+            raise FormatError(f"length of the name of symbol {number}", offset=0, expected=1, found=len(name))
+        yield name if name.isascii() else _name_of(name.encode("latin-1"))
 
 
-class _Packed:
-    """The bytes of kallsyms_names, whose number nobody states: read as they are needed."""
+def _name_of(raw: bytes) -> str:
+    return raw[:1].decode("latin-1") + raw[1:].decode("utf-8", "backslashreplace")
+
+
+def _packed_names(memory: KernelMemory, start: int, count: int) -> Iterator[bytes]:
+    """The names as they are packed, whose number of bytes nobody states: they are read as they are needed."""
+    steps = _Steps(memory, start)
+    data, at = b"", 0
+    for _ in range(count):
+        if at == len(data):
+            data, at = steps.more(b"", 1), 0
+        length = data[at]
+        at += 1
+        if length & abi.LONG_LENGTH:
+            if at == len(data):
+                data, at = steps.more(b"", 1), 0
+            length = length & ~abi.LONG_LENGTH | data[at] << abi.LONG_LENGTH_SHIFT
+            at += 1
+        if at + length > len(data):
+            data, at = steps.more(data[at:], length), 0
+        yield data[at : at + length]
+        at += length
+
+
+class _Steps:
+    """Memory from one address on."""
 
     def __init__(self, memory: KernelMemory, start: int) -> None:
         self._memory = memory
-        self._start = start
-        self._data = b""
-        self._at = 0
-        self.taken = 0
+        self._at = start
 
-    def take(self, length: int) -> bytes:
-        if self._at + length > len(self._data):
-            self._fill(length)
+    def more(self, rest: bytes, needed: int) -> bytes:
+        """``rest``, which was read last, and on to ``needed`` bytes and the end of a step: memory may end behind it."""
+        end = self._at + needed - len(rest)
+        length = end + -end % _STEP_BYTES - self._at
+        data = rest + self._memory.read(self._at, length)
         self._at += length
-        self.taken += length
-        return self._data[self._at - length : self._at]
-
-    def _fill(self, length: int) -> None:
-        """Read on up to the end of the step that ``length`` bytes end in: memory may end behind it."""
-        rest = self._data[self._at :]
-        at = self._start + self.taken + len(rest)
-        needed = length - len(rest)
-        self._data = rest + self._memory.read(at, needed + -(at + needed) % _STEP_BYTES)
-        self._at = 0
+        return data
 
 
 def _tokens(memory: KernelMemory) -> list[bytes]:

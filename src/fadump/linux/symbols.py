@@ -1,8 +1,11 @@
 """Names of kernel addresses, wherever they come from: :mod:`fadump.linux.kallsyms` or :mod:`fadump.linux.vmlinux`."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
+from typing import NamedTuple
 
 from fadump.errors import FadumpError
 
@@ -17,8 +20,7 @@ class UnknownSymbolError(FadumpError, LookupError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol:
+class Symbol(NamedTuple):
     """A name and its virtual address; ``kind`` is a letter as nm(1) has it: "T" text, "d" data of one file."""
 
     name: str
@@ -43,11 +45,12 @@ class SymbolTable:
 
     def __init__(self, symbols: Iterable[Symbol]) -> None:
         """Of symbols at one address, the first is its name, as in Linux; of those with one name, the first has it."""
-        self._sorted = sorted(symbols, key=lambda symbol: symbol.address)
+        self._sorted = sorted(symbols, key=attrgetter("address"))
         self._addresses = [symbol.address for symbol in self._sorted]
-        self._by_name: dict[str, Symbol] = {}
-        for symbol in self._sorted:
-            self._by_name.setdefault(symbol.name, symbol)
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Symbol]:
+        return {symbol.name: symbol for symbol in reversed(self._sorted)}
 
     def __iter__(self) -> Iterator[Symbol]:
         return iter(self._sorted)
