@@ -1,8 +1,9 @@
-# make run            one whole cycle: boot, register, crash, dump, save, release, register again
+# make run            one whole cycle: boot, register, crash, dump, save, release, register again; in a second
+#                     MACHINE=qemu: with a real Linux; the first time it builds a kernel, ten minutes
 # make test           every test, about 15 minutes; the first time it builds a kernel, ten minutes more
 # make test-kernels   more kernels, both page sizes, and a newer QEMU; the first time it builds six kernels
 
-MACHINE ?= qemu
+MACHINE ?= embedded
 VENV ?= .venv
 PYTHON ?= python3
 

@@ -22,7 +22,7 @@ from fadump.kit.kernel import find_kernel
 from fadump.machine.core import GuestReport, Handover
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
-from fadump.options import RunOptions, kernel_command_line
+from fadump.options import RunOptions, WhichMachine, kernel_command_line
 
 _MEMORY_BYTES = {Platform.PSERIES: 2 << 30, Platform.POWERNV: 4 << 30}
 _SILENCE_SECONDS = 300
@@ -64,7 +64,7 @@ def boot_seconds(platform: Platform, *, ours: bool) -> float:
         raise SetupError("no default kernel in the cache: run fadump kernel build")
     with tempfile.TemporaryFile() as disk, Path(os.devnull).open("wb") as console:
         disk.truncate(1 << 20)
-        options = RunOptions(out=kernel.bootable.parent, platform=platform, memory_bytes=_MEMORY_BYTES[platform])
+        options = RunOptions(kernel.bootable.parent, WhichMachine.QEMU, platform, _MEMORY_BYTES[platform])
         config = QemuConfig(
             kernel.bootable,
             build_initramfs(),

@@ -24,7 +24,7 @@ from fadump.machine.core import Event, Handover
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range
-from fadump.options import RunOptions, kernel_command_line
+from fadump.options import RunOptions, WhichMachine, kernel_command_line
 from fadump.output import OutputDirectory
 
 STOPS_PER_BOOT = 2
@@ -81,7 +81,7 @@ def one_cycle(out: Path) -> dict[str, object]:
     kernel = find_kernel()
     if kernel is None:
         raise SetupError("no default kernel in the cache: run fadump kernel build")
-    config = QemuConfig(kernel.bootable, build_initramfs(), kernel_command_line(RunOptions(out=out)))
+    config = QemuConfig(kernel.bootable, build_initramfs(), kernel_command_line(RunOptions(out, WhichMachine.QEMU)))
     with (
         OutputDirectory(out, _DISK_BYTES) as output,
         CountingMachine(config, output.vmcore_fd, output.console_log) as machine,

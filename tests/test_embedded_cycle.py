@@ -17,7 +17,7 @@ from fadump.linux.system import open_system
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.qemu.process import Dimm
 from fadump.memory.ranges import Range
-from fadump.options import MIB, RunOptions, WhichMachine, WhoseFirmware, check_host, check_options
+from fadump.options import MIB, RunOptions, WhoseFirmware, check_host, check_options
 from fadump.verify import Verifier
 from fadump.vmcore.elfcore import ElfCore
 from tests.machine.embedded.bench import ALL, LEAST, config_of, disk, firmware_of
@@ -102,7 +102,7 @@ def test_a_machine_of_64_tib_takes_no_more_than_what_was_written(tmp_path):
 
 
 def fadump_run(tmp_path, capsys, *options):
-    status = main(["run", "--machine", "embedded", "--json", "--out", str(tmp_path / "out"), *options])
+    status = main(["run", "--json", "--out", str(tmp_path / "out"), *options])
     return status, json.loads(capsys.readouterr().out)
 
 
@@ -152,7 +152,7 @@ def test_a_dump_may_be_larger_than_the_file_system_has_room_for(tmp_path, capsys
 )
 def test_what_the_embedded_machine_is_not_is_refused(tmp_path, options, sentence):
     with pytest.raises(SetupError, match=sentence):
-        check_options(RunOptions(tmp_path, machine=WhichMachine.EMBEDDED, **options))
+        check_options(RunOptions(tmp_path, **options))
 
 
 def test_a_file_system_that_cannot_hold_the_dump_is_told_before_anything_happens(tmp_path, monkeypatch):
@@ -161,7 +161,7 @@ def test_a_file_system_that_cannot_hold_the_dump_is_told_before_anything_happens
 
     monkeypatch.setattr(os, "ftruncate", too_large)
     with pytest.raises(SetupError, match="can't hold a dump of 67108864 MiB, even with holes: name an --out"):
-        check_host(RunOptions(tmp_path, machine=WhichMachine.EMBEDDED, memory_bytes=64 << 40))
+        check_host(RunOptions(tmp_path, memory_bytes=64 << 40))
 
 
 def test_nothing_of_qemus_is_needed(tmp_path):
@@ -170,9 +170,11 @@ def test_nothing_of_qemus_is_needed(tmp_path):
         "import sys; sys.modules['qemu'] = sys.modules['qemu.qmp'] = None; from fadump.cli import main; "
         "sys.exit(main(sys.argv[1:]))"
     )
-    options = ["run", "--machine", "embedded", "--memory", "1G", "--json", "--out", str(tmp_path / "out")]
+    options = ["run", "--memory", "1G", "--json", "--out", str(tmp_path / "out")]
     done = subprocess.run([sys.executable, "-c", program, *options], capture_output=True, text=True, check=False)
     assert (done.returncode, json.loads(done.stdout)["result"]) == (0, "saved"), done.stderr
-    done = subprocess.run([sys.executable, "-c", program, "run"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program, "run", "--machine", "qemu"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert "--machine qemu needs the Python package qemu.qmp: install fadump[qemu]" in done.stderr

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -13,8 +14,9 @@ from fadump.cli import main
 from fadump.cycle import CrashBy
 from fadump.errors import SetupError
 from fadump.machine.qemu.process import Dimm
-from fadump.options import MIB, RunOptions, WhoseFirmware, check_host, check_options, kernel_command_line
+from fadump.options import MIB, RunOptions, WhichMachine, WhoseFirmware, check_host, check_options, kernel_command_line
 
+on_qemu = partial(RunOptions, machine=WhichMachine.QEMU)
 POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
 
 
@@ -66,22 +68,22 @@ def test_what_cannot_work_is_refused_with_its_reason(tmp_path, options, sentence
 
     options = {key: Path(value) if key == "kernel" else value for key, value in options.items()}
     with pytest.raises(SetupError, match=sentence):
-        check_options(RunOptions(out=tmp_path, **options))
+        check_options(on_qemu(tmp_path, **options))
 
 
 def test_a_host_without_the_memory_is_told(tmp_path):
     with pytest.raises(SetupError, match="a guest with 1048576 MiB needs about that and 512 MiB more of"):
-        check_host(RunOptions(tmp_path, memory_bytes=1 << 40))
+        check_host(on_qemu(tmp_path, memory_bytes=1 << 40))
 
 
 def test_a_disk_without_the_room_is_told_and_nothing_is_made(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=2047 * MIB)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage if path == tmp_path else pytest.fail(f"asked {path}"))
     with pytest.raises(SetupError, match="and .* has 2047 MiB free: make room there, name another --out"):
-        check_host(RunOptions(tmp_path / "not" / "there", memory_bytes=2048 * MIB))
+        check_host(on_qemu(tmp_path / "not" / "there", memory_bytes=2048 * MIB))
     assert not (tmp_path / "not").exists()
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=2048 * MIB))
-    check_host(RunOptions(tmp_path, memory_bytes=2048 * MIB))
+    check_host(on_qemu(tmp_path, memory_bytes=2048 * MIB))
 
 
 def test_crashkernel_is_ours_only_where_linux_allows_enough_of_it(tmp_path):

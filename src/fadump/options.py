@@ -68,7 +68,7 @@ class RunOptions:
     """
 
     out: Path
-    machine: WhichMachine = WhichMachine.QEMU
+    machine: WhichMachine = WhichMachine.EMBEDDED
     platform: Platform = Platform.PSERIES
     memory_bytes: int = 2048 * MIB
     nodes: tuple[int, ...] = ()

@@ -11,6 +11,7 @@ from pathlib import Path
 RUN_SECONDS = 900
 END_SECONDS = 60
 COMMAND = [sys.executable, "-m", "fadump"]
+RUN = ["run", "--machine", "qemu"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Done:
 
 
 def fadump_run(out, *options):
-    """``fadump run --json``; its files stay in ``out``, for whoever looks why a test failed."""
-    command = [*COMMAND, "run", "--json", "--out", str(out), *options]
+    """``fadump run --json`` with real Linux; its files stay in ``out``, for whoever looks why a test failed."""
+    command = [*COMMAND, *RUN, "--json", "--out", str(out), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
     return Done(done.returncode, done.stdout, done.stderr, out)
 
@@ -43,7 +44,7 @@ class StartedRun:
     def __init__(self, out, *options):
         self.out = out
         self.process = subprocess.Popen(
-            [*COMMAND, "run", "--out", str(out), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*COMMAND, *RUN, "--out", str(out), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
     def __enter__(self):

@@ -15,7 +15,7 @@ from fadump.machine.core import Register, Release, Reregister, RunScript, Save, 
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range, RangeSet
-from fadump.options import RunOptions, kernel_command_line
+from fadump.options import RunOptions, WhichMachine, kernel_command_line
 from fadump.output import OutputDirectory
 from fadump.verify import Verdict, Verifier
 from fadump.vmcore.crash_image import CrashImage
@@ -52,7 +52,7 @@ class Scenario:
     def __init__(self, directory, kernel, cmdline="", platform=Platform.PSERIES, **machine):
         self.directory = directory
         self._memory_bytes = MEMORY_BYTES[platform]
-        options = RunOptions(directory, platform, self._memory_bytes, cmdline=cmdline)
+        options = RunOptions(directory, WhichMachine.QEMU, platform, self._memory_bytes, cmdline=cmdline)
         self._config = QemuConfig(
             kernel=kernel.bootable,
             initrd=build_initramfs(),

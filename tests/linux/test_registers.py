@@ -20,7 +20,7 @@ from fadump.machine.core import Crash, GuestReport, Handover, Register
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.machine.qemu.register_sources import SOURCES, Missing
-from fadump.options import RunOptions, kernel_command_line
+from fadump.options import RunOptions, WhichMachine, kernel_command_line
 
 SECONDS = 300
 CRASH_CPU = 1
@@ -29,7 +29,7 @@ CRASH_CPU = 1
 @pytest.fixture(scope="module")
 def crashed(kernel):
     """The area as decoded, and ``info registers -a`` as text; the guest has crashed and stands still."""
-    options = RunOptions(out=Path())
+    options = RunOptions(Path(), WhichMachine.QEMU)
     config = QemuConfig(kernel.bootable, build_initramfs(), kernel_command_line(options))
     disk_fd = os.memfd_create("disk")
     os.ftruncate(disk_fd, 3 << 30)

@@ -16,7 +16,7 @@ from fadump.kit.kernel import (
 )
 
 _EPILOG = """example:
-  fadump kernel build                     Linux 6.12 with 64K pages, the one that 'fadump run' takes
+  fadump kernel build                     Linux 6.12 with 64K pages, the one that 'fadump run --machine qemu' takes
   fadump kernel build --page-size 4K      the same with 4K pages
   fadump kernel list --json               every kernel that has been built, with its files
 """

@@ -8,7 +8,7 @@ from fadump.kit.qemu import Qemu, fetch_qemu, list_qemus
 
 _EPILOG = """example:
   fadump qemu fetch                                  a QEMU with SMT and with a FADump of its own
-  fadump run --qemu newest --cpus 8 --smt 2          use it; this fetches it too, if need be
+  fadump run --machine qemu --qemu newest --cpus 8 --smt 2     use it; this fetches it too, if need be
 """
 
 
@@ -27,7 +27,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "fetch",
         help="fetch a QEMU, unless it is there",
         description="Fetch a QEMU and all that it depends on, about 40 MB, unless it is there.",
-        epilog='example:\n  fadump run --qemu "$(fadump qemu fetch --json | jq -r .path)"\n',
+        epilog='example:\n  fadump run --machine qemu --qemu "$(fadump qemu fetch --json | jq -r .path)"\n',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     fetch.add_argument("--json", action="store_true", help="print one JSON object about the QEMU")

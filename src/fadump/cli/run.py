@@ -23,10 +23,12 @@ from fadump.verify import Verdict
 _DEFAULT_MEMORY = {Platform.PSERIES: 2 << 30, Platform.POWERNV: 4 << 30}
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 FAULT_LIST = "list"
-_MEMORY_HELP = "guest memory, up to 16G, embedded 64T (default: 2G; powernv: 4G, its least)"
+_MEMORY_HELP = "guest memory, up to 64T, with qemu 16G (default: 2G; powernv: 4G, its least)"
 _EXAMPLE = """example:
   fadump run --memory 4G --cpus 4 --out crash-1
-      boots Linux, crashes it, and leaves crash-1/vmcore"""
+      crashes a model of Linux, and leaves crash-1/vmcore
+  fadump run --machine qemu
+      the same with real Linux: boots it in QEMU"""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -39,8 +41,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--machine", choices=list(WhichMachine), type=WhichMachine, default=WhichMachine.QEMU, metavar="MACHINE",
-        help="what to run on: qemu, real Linux (default); embedded, the model of Linux, in a second",
+        "--machine", choices=list(WhichMachine), type=WhichMachine, default=WhichMachine.EMBEDDED, metavar="MACHINE",
+        help="what to run on: embedded, a model of Linux, in a second (default); qemu, real Linux",
     )  # fmt: skip
     parser.add_argument(
         "--platform", choices=list(Platform), type=Platform, default=Platform.PSERIES, metavar="PLATFORM",
@@ -59,12 +61,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--cpu-model", default="POWER9", help="QEMU's name of the CPU (default: %(default)s)")
     parser.add_argument("--cmdline", default="", help="words added to the kernel's command line")
     parser.add_argument(
-        "--kernel-version", choices=list(KERNEL_VERSIONS), help="the Linux that --machine embedded is a model of"
+        "--kernel-version",
+        choices=list(KERNEL_VERSIONS),
+        help="embedded: which Linux it is (default: 6.12)",
     )
-    parser.add_argument("--page-size", choices=list(PAGE_BYTES), help="its page size (default: 64K)")
-    parser.add_argument("--kernel", type=Path, help="a vmlinux with CONFIG_FA_DUMP (default: fadump kernel build)")
-    parser.add_argument("--initrd", type=Path, help="an initramfs that ours is added to, for a kernel with modules")
-    parser.add_argument("--qemu", default=DEFAULT_QEMU, help="the QEMU to run, or newest (default: %(default)s)")
+    parser.add_argument("--page-size", choices=list(PAGE_BYTES), help="embedded: the page size (default: 64K)")
+    parser.add_argument("--kernel", type=Path, help="qemu: a vmlinux with FADump (default: fadump kernel build)")
+    parser.add_argument("--initrd", type=Path, help="qemu: an initramfs for a kernel with modules; ours is added")
+    parser.add_argument("--qemu", default=DEFAULT_QEMU, help="qemu: which QEMU, or newest (default: %(default)s)")
     parser.add_argument(
         "--firmware", choices=list(WhoseFirmware), type=WhoseFirmware, default=WhoseFirmware.OURS, metavar="WHOSE",
         help="who takes the dump: ours (default), or qemu, QEMU's own FADump, which 10.2 and later have",

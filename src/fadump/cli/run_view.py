@@ -61,8 +61,8 @@ class RunView:
             if judged.verdict is not None:
                 self._verdict(judged.verdict)
         self._print(f"{result.vmcore}: {cycle.vmcore_bytes / _MIB:.0f} MiB")
-        if result.vmlinux is not None:
-            self._print(f"look at it:  drgn -c {result.vmcore} -s {result.vmlinux}")
+        drgn = f"drgn -c {result.vmcore} -s {result.vmlinux}"
+        self._print(f"look at it:  {drgn if result.vmlinux else f'fadump show {result.vmcore}'}")
 
     def _verdict(self, verdict: Verdict) -> None:
         memory = verdict.memory
