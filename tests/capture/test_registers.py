@@ -82,6 +82,26 @@ def test_notes_in_another_order_are_sorted():
     assert (report.cpus, order(dump)) == ((0, 1, 2), [1, 2, 0])
 
 
+def test_cpus_without_registers_get_stand_ins_if_every_cpu_is_to_have_a_note():
+    kernel = smp_kernel(3, online=0b100101)
+    dump, report = with_registers(kernel.dump(), every_cpu=True)
+    assert report == AddedRegisters(cpus=(0, 2, 5))
+    names = [(note.name, note.type) for note in dump.notes]
+    assert names[:6] == [("CORE", 1), ("OFFLINE", 1), ("CORE", 1), ("OFFLINE", 1), ("OFFLINE", 1), ("CORE", 1)]
+    assert names[6:] == [("QEMU-style", 0), ("VMCOREINFO", 0)]
+    assert dump.notes[1].desc == bytes(504)
+    assert order(dump) == [0, 1, 2]
+    without, report = with_registers(dump)
+    assert [note.name for note in without.notes] == ["CORE"] * 3 + ["VMCOREINFO"]
+    assert report == AddedRegisters(already=(0, 2, 5))
+
+
+def test_no_stand_ins_if_no_cpu_lacks_registers():
+    kernel = smp_kernel(3, online=0b111)
+    dump, _report = with_registers(kernel.dump(), every_cpu=True)
+    assert list(dump.notes) == list(kernel.dump().notes)
+
+
 def test_a_note_of_an_unknown_cpu_is_added_nowhere_and_kept():
     dump, report = added(smp_kernel(3, online=0b11, owners=[7, None, 1]))
     assert (report.cpus, report.unknown) == ((1, 7), 1)

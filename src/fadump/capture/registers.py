@@ -1,12 +1,20 @@
 """Each CPU's registers where other readers look for them.
 
-After the last step of "follow one crash" in docs/architecture.md, on the way from a dump to a saved one. When a kernel
-dies by kdump, every CPU saves its registers as an NT_PRSTATUS in its own ``crash_notes`` (kernel/crash_core.c,
-crash_save_cpu()). drgn takes them from there if VMCOREINFO has CRASHTIME, and crash asks there which CPUs have a note.
-In a firmware-assisted dump that memory is zeros: crash_fadump() leaves the registers to the firmware, and the capture
-kernel makes notes of them that don't say whose they are. So each CPU's note is laid over its ``crash_notes`` here,
-exactly as crash_save_cpu() would have written it, but for the process id, which isn't known; and the notes are sorted
-by CPU, those of offline CPUs last, since crash counts online ones. Nothing but zeros is ever overwritten.
+After the last step of "follow one crash" in docs/architecture.md, on the way from a dump to a saved one. The capture
+kernel makes one NT_PRSTATUS per CPU that doesn't say whose it is, and readers differ in how they guess.
+
+* drgn doesn't guess. When a kernel dies by kdump, every CPU saves its registers in its own ``crash_notes``
+  (kernel/crash_core.c, crash_save_cpu()), and drgn takes them from there if VMCOREINFO has CRASHTIME. crash_fadump()
+  leaves the registers to the firmware and that memory as zeros. So each CPU's note is laid over its ``crash_notes``,
+  exactly as crash_save_cpu() would have written it but for the process id, which isn't known.
+* crash counts. In an ELF core the n-th note is the n-th online CPU's; so those of offline CPUs come last here. In a
+  kdump-compressed file it is the n-th online CPU's up to crash 8.0.6, and the n-th present CPU's in 9.0 (diskdump.c,
+  map_cpus_to_prstatus_kdump_cmprs()). All versions take it for CPU n's if there is a note whose owner begins with
+  QEMU, as QEMU has a note for every CPU. So where CPUs lack notes, they get stand-ins of zeros in such a file, which
+  crash reads as registers that were not saved; they aren't owned by ``CORE``, so that nobody else takes them for
+  registers.
+
+Nothing but zeros is ever overwritten, and no register is invented.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +31,12 @@ from fadump.vmcore.dump import StrPath
 from fadump.vmcore.notes import CORE_NAME, NT_PRSTATUS, Note, decode_prstatus, encode_note
 from fadump.vmcore.overlay import OverlayDump
 
+STAND_IN_NAME = "OFFLINE"
+"""Whose the NT_PRSTATUS of a CPU without registers is."""
+EVERY_CPU_NAME = "QEMU-style"
+"""Whose the note is that makes crash take the n-th NT_PRSTATUS for CPU n's."""
+
+_EVERY_CPU_TEXT = b"The n-th NT_PRSTATUS is CPU n's. The owner OFFLINE means that it has no registers.\0"
 _END_BYTES = 12
 """final_note(): a header of zeros behind the note."""
 _ADDRESS_MASK = (1 << 64) - 1
@@ -43,22 +57,25 @@ class AddedRegisters:
     why_not: str | None = None
 
 
-def with_registers(dump: Dump, vmlinux: StrPath | None = None) -> tuple[Dump, AddedRegisters]:
+def with_registers(
+    dump: Dump, vmlinux: StrPath | None = None, *, every_cpu: bool = False
+) -> tuple[Dump, AddedRegisters]:
     """The same dump with registers for every reader, and what was added to it; closing it closes ``dump``.
 
-    ``vmlinux`` may be the crashed kernel's, for a kernel that doesn't list its own symbols. What the dump lacks is no
-    error, as it can be saved without.
+    ``vmlinux`` may be the crashed kernel's, for a kernel that doesn't list its own symbols. ``every_cpu`` adds
+    stand-ins for CPUs without registers, which a kdump-compressed file needs and an ELF core must not have. What the
+    dump lacks is no error, as it can be saved without.
 
     :raises OSError: the dump or the vmlinux can't be read.
     """
     system = CrashedSystem(dump, vmlinux)
     try:
-        return _with_registers(system.memory, system.symbols)
+        return _with_registers(system.memory, system.symbols, every_cpu=every_cpu)
     except FadumpError as error:
         return dump, AddedRegisters(why_not=str(error))
 
 
-def _with_registers(memory: KernelMemory, symbols: SymbolTable) -> tuple[Dump, AddedRegisters]:
+def _with_registers(memory: KernelMemory, symbols: SymbolTable, *, every_cpu: bool) -> tuple[Dump, AddedRegisters]:
     dump = memory.dump
     notes = [note for note in dump.notes if note.is_prstatus()]
     numbers = number_registers(memory, symbols, [decode_prstatus(note, dump.byte_order).registers for note in notes])
@@ -79,10 +96,16 @@ def _with_registers(memory: KernelMemory, symbols: SymbolTable) -> tuple[Dump, A
             head_bytes = len(wanted) - len(note.desc)
             (already if found[:head_bytes] == wanted[:head_bytes] else occupied).append(number)
     result = AddedRegisters(tuple(added), tuple(already), tuple(occupied), unknown=len(notes) - len(numbered))
-    sorted_notes = _sorted(dump.notes, numbered, frozenset(online_cpus(memory, symbols)))
-    if not patches and sorted_notes == list(dump.notes):
+    unknown = [note for number, note in zip(numbers, notes, strict=True) if number is None]
+    if every_cpu:
+        of_cpus = _every_cpu(numbered)
+    else:
+        online = frozenset(online_cpus(memory, symbols))
+        of_cpus = [numbered[number] for number in sorted(numbered, key=lambda number: (number not in online, number))]
+    arranged = [*of_cpus, *unknown, *(note for note in dump.notes if not note.is_prstatus() and not _is_ours(note))]
+    if not patches and arranged == list(dump.notes):
         return dump, result
-    return OverlayDump(dump, patches, page_bytes=memory.facts.page_size(), notes=sorted_notes), result
+    return OverlayDump(dump, patches, page_bytes=memory.facts.page_size(), notes=arranged), result
 
 
 class _Places:
@@ -106,10 +129,15 @@ def _physical(memory: KernelMemory, virtual: int, data: bytes) -> Mapping[int, b
     return {piece.physical: data[piece.virtual.start - virtual : piece.virtual.end - virtual] for piece in pieces}
 
 
-def _sorted(notes: Sequence[Note], numbered: Mapping[int, Note], online: frozenset[int]) -> list[Note]:
-    """The same notes; those of CPUs by number, online ones first, in the places that such notes had."""
-    known = sorted(numbered, key=lambda number: (number not in online, number))
-    offsets = {note.offset for note in numbered.values()}
-    unknown = [note for note in notes if note.is_prstatus() and note.offset not in offsets]
-    of_cpus = iter([numbered[number] for number in known] + unknown)
-    return [next(of_cpus) if note.is_prstatus() else note for note in notes]
+def _every_cpu(numbered: Mapping[int, Note]) -> list[Note]:
+    """A note for each CPU by its number, and one that says so; just the notes if no CPU lacks one."""
+    if all(number < len(numbered) for number in numbered):
+        return [numbered[number] for number in sorted(numbered)]
+    desc_bytes = max(len(note.desc) for note in numbered.values())
+    stand_in = Note(STAND_IN_NAME, NT_PRSTATUS, bytes(desc_bytes), 0)
+    notes = [numbered.get(number, stand_in) for number in range(max(numbered) + 1)]
+    return [*notes, Note(EVERY_CPU_NAME, 0, _EVERY_CPU_TEXT, 0)]
+
+
+def _is_ours(note: Note) -> bool:
+    return note.name in (STAND_IN_NAME, EVERY_CPU_NAME)
