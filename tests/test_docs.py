@@ -1,6 +1,7 @@
 """Tables in the documents are what the code says. ``python -m tests.test_docs`` writes them anew."""
 
 import re
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import pytest
 from fadump.abi.powernv.opal import OpalStatus, OpalToken
 from fadump.abi.pseries.rtas import RtasStatus
 from fadump.machine.qemu.register_sources import SOURCES, Missing, Printed, Shown, Special, Stub
+from tests.fault_table import ACCIDENTS, HEADERS, REGISTERS, STRUCTURES
+from tests.fault_table import CALLS as CALL_FAULTS
 from tests.firmware.powernv_status_table import ROWS as POWERNV_ROWS
 from tests.firmware.status_table import CONFIGURE_TOKEN, OS_TERM_TOKEN, ROWS
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "firmware.md"
+DOCS = Path(__file__).parent.parent / "docs"
 CALLS = {CONFIGURE_TOKEN: "ibm,configure-kernel-dump", OS_TERM_TOKEN: "ibm,os-term"}
 
 
@@ -78,7 +81,26 @@ def _spans(names):
     return [f"`{kind[0]}`" if kind[0] == kind[-1] else f"`{kind[0]}` to `{kind[-1]}`" for kind in kinds.values()]
 
 
-TABLES = {"status table": status_table, "OPAL status table": opal_status_table, "register table": register_table}
+def fault_table(rows):
+    """A line for each fault that tests/test_faults.py runs."""
+    lines = ["| `--fault` | platform | how the run ends | what Linux says | decided by |", "|---|---|---|---|---|"]
+    for row in rows:
+        name = " ".join([row.name, *row.options])
+        said = f"`{row.said}`" if row.said else ""
+        lines.append(f"| `{name}` | {row.platform} | {row.end} | {said} | {row.source} |")
+    return "\n".join(lines)
+
+
+TABLES = {
+    "status table": ("firmware.md", status_table),
+    "OPAL status table": ("firmware.md", opal_status_table),
+    "register table": ("firmware.md", register_table),
+    "call faults": ("faults.md", partial(fault_table, CALL_FAULTS)),
+    "structure faults": ("faults.md", partial(fault_table, STRUCTURES)),
+    "register faults": ("faults.md", partial(fault_table, REGISTERS)),
+    "header faults": ("faults.md", partial(fault_table, HEADERS)),
+    "accidents": ("faults.md", partial(fault_table, ACCIDENTS)),
+}
 
 
 def with_table(text, name, table):
@@ -91,15 +113,15 @@ def with_table(text, name, table):
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_is_what_the_code_says(name):
-    text = DOCUMENT.read_text()
-    assert with_table(text, name, TABLES[name]()) == text, "run python -m tests.test_docs"
+    document, table = TABLES[name]
+    text = (DOCS / document).read_text()
+    assert with_table(text, name, table()) == text, "run python -m tests.test_docs"
 
 
 def main():
-    text = DOCUMENT.read_text()
-    for name, table in TABLES.items():
-        text = with_table(text, name, table())
-    DOCUMENT.write_text(text)
+    for name, (document, table) in TABLES.items():
+        path = DOCS / document
+        path.write_text(with_table(path.read_text(), name, table()))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fadump.errors import MachineError
-from fadump.firmware.core import CallName, Firmware, State
+from fadump.firmware.core import Firmware, State
 from fadump.machine.core import GuestReport, Machine, Register, Release, Request, Reregister, Save, SaveOpalCore
 from fadump.session import (
     SILENCE_SECONDS,
@@ -196,9 +196,8 @@ class _Cycle(Session):
             return
         if self.power_is_cut:
             raise RebootedError("crashing", hello)
-        call, said = self._refused
-        if call is CallName.TERMINATE:
-            raise MachineError(f"the guest has booted again after the crash without a dump: {said}")
+        if self.crash_answered:
+            raise MachineError(f"the guest has booted again after the crash without a dump: {self.crash_answered}")
         if self.state_at_reset in (State.IDLE, State.INVALIDATED):
             raise MachineError(
                 "the guest crashed without a registration, so there is no dump; Linux has rebooted itself"

@@ -146,6 +146,8 @@ class Session:
         """Where the firmware stood when the guest was last reset other than for a dump."""
         self.power_is_cut = False
         """Set when the power is cut."""
+        self.crash_answered = ""
+        """How the firmware has answered a crashing guest, instead of taking its dump."""
         self._machine = machine
         self._firmware = firmware
         self._observer = observer
@@ -157,7 +159,6 @@ class Session:
         self._power_cut_at = power_cut_at
         self._events = 0
         self._asked_the_same: tuple[FirmwareCall | None, int] = (None, 0)
-        self._refused: tuple[CallName | None, str] = (None, "")
 
     def reached(self, milestone: Milestone) -> None:
         at_seconds = self._now()
@@ -198,6 +199,7 @@ class Session:
                     last_lines = "".join(f"\n  | {line}" for line in console)
                     raise MachineError(f"while waiting for the guest to report {step!r}: {reason}{last_lines}")
                 case GuestReport() as report:
+                    self._asked_the_same = (None, 0)
                     self._observer.report(report)
                     if report.step == step:
                         return report
@@ -237,18 +239,20 @@ class Session:
                 self._machine.answer(call, PassThrough())
 
     def _check_patience(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
-        """A guest may ask a busy firmware for ever; Linux before 6.12.100 or so does.
+        """A guest may ask a busy firmware for ever; Linux 6.1 does.
 
         :raises MachineError: it has asked often enough.
         """
         before, times = self._asked_the_same
         self._asked_the_same = (call, times + 1 if call == before else 1)
-        if isinstance(outcome, Answer) and outcome.status:
-            name = self._firmware.name_of(call)
-            said = f"the firmware has answered {name or 'a call'} with status {int(outcome.status)}"
-            self._refused = (name, said)
-            if times >= MOST_EQUAL_CALLS:
-                raise MachineError(f"the guest asks for ever: {said} {times} times")
+        if not isinstance(outcome, Answer):
+            return
+        name = self._firmware.name_of(call)
+        said = f"the firmware has answered {name or 'a call'} with status {int(outcome.status)}"
+        if name is CallName.TERMINATE:
+            self.crash_answered = said
+        if outcome.status and times >= MOST_EQUAL_CALLS:
+            raise MachineError(f"the guest asks for ever: {said} {times} times")
 
     def _take_dump(self, trigger: Trigger) -> None:
         cpus = self._look_at_crash(trigger)

@@ -46,3 +46,8 @@ class Errno(IntEnum):
 
 class KernelPanicError(FadumpError):
     """The model kernel can't go on; the sentence is what it prints."""
+
+
+def no_memory_at(address: int) -> KernelPanicError:
+    """What a kernel dies of that reads through its linear mapping where there is no memory."""
+    return KernelPanicError(f"BUG: Unable to handle kernel data access on read at 0xc{address:015x}")

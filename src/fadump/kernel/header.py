@@ -8,6 +8,7 @@ to an ELF core header right behind it, and only its magic is looked at: rtas_fad
 from fadump.abi.linux import crash_info
 from fadump.abi.linux.crash_header import CrashHeader, OldCrashHeader
 from fadump.errors import AddressError
+from fadump.kernel.calls import no_memory_at
 from fadump.kernel.state import VMCOREINFO_NOTE, FadumpState
 from fadump.kernel.vmcoreinfo import note_area_bytes
 
@@ -32,12 +33,14 @@ def initial_header(state: FadumpState) -> Header:
 
 
 def read_header(state: FadumpState) -> Header:
-    """The header in memory, as this kernel reads it; zeros where there is no memory (Linux takes a machine check)."""
-    size_bytes = state.traits.header_bytes
+    """The header in memory, as this kernel reads it.
+
+    :raises KernelPanicError: there is no memory.
+    """
     try:
-        raw = state.memory.read(state.header_address, size_bytes)
-    except AddressError:
-        raw = bytes(size_bytes)
+        raw = state.memory.read(state.header_address, state.traits.header_bytes)
+    except AddressError as error:
+        raise no_memory_at(state.header_address) from error
     kind = OldCrashHeader if state.traits.first_kernel_writes_elfcorehdr else CrashHeader
     return kind.decode(raw, state.cpu_mask_bytes)
 

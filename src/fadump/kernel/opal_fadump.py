@@ -26,6 +26,8 @@ from fadump.memory.ranges import Range
 
 _P = "opal fadump: "
 _METADATA_BYTES = 0x1000
+_COUNT_OFFSET, _ONE = 0x14, (1).to_bytes(4, "big")
+"""Of the regions in MPIPL metadata."""
 
 
 class OpalFadump:
@@ -41,9 +43,10 @@ class OpalFadump:
         node, state = tree.find("/ibm,opal/dump"), self._state
         if node is None or not state.system.supported or "mpipl-boot" not in node.properties:
             return
-        address = yield from self._query(MpiplTag.KERNEL)
-        if not address:
-            state.log.pr_err(f"{_P}Failed to get Kernel metadata")
+        state.memory.write(TAG_VALUE, bytes(8))
+        status, address = yield from self._query(MpiplTag.KERNEL)
+        if status != OpalStatus.SUCCESS or not address:
+            state.log.pr_err(f"{_P}Failed to get Kernel metadata ({status})")
             return
         try:
             active = KernelMetadata.decode(state.memory.read(address, kernel_metadata.SIZE_BYTES))
@@ -57,7 +60,7 @@ class OpalFadump:
             state.log.pr_warn(f"{_P}WARNING: Kernel metadata format mismatch identified! Core file maybe corrupted..")
         if not active.registered_regions or not active.regions:
             return
-        cpus = yield from self._query(MpiplTag.CPU)
+        _status, cpus = yield from self._query(MpiplTag.CPU)  # Linux doesn't look at it, and takes the address before
         self._cpu_metadata = self._read_cpu_metadata(cpus) if cpus else None
         state.log.pr_info(f"{_P}Firmware-assisted dump is active.")
         state.active = True
@@ -85,9 +88,11 @@ class OpalFadump:
         log.pr_warn(f"{_P}WARNING: If the unsaved regions contain kernel pages, the vmcore will be corrupted.")
 
     def _read_cpu_metadata(self, address: int) -> MpiplMetadata | None:
+        """What is at the CPU tag, or where Linux takes it to be; it reads one region, whatever their number."""
         memory = self._state.memory
         try:
-            return MpiplMetadata.decode(memory.read(address, _METADATA_BYTES))
+            read = memory.read(address, _METADATA_BYTES)
+            return MpiplMetadata.decode(read[:_COUNT_OFFSET] + _ONE + read[_COUNT_OFFSET + len(_ONE) :])
         except (AddressError, FormatError):
             return None
 
@@ -191,7 +196,7 @@ class OpalFadump:
     def _cpus(self) -> list[CpuRegisters] | None:
         """The active threads, after is_opal_fadump_cpu_data_valid(); None if the firmware has no data, or not valid."""
         metadata, log = self._cpu_metadata, self._state.log
-        if metadata is None or not metadata.regions:
+        if metadata is None:
             return None
         if metadata.cpu_data_version != cpu_data.VERSION:
             log.pr_warn(
@@ -243,14 +248,10 @@ class OpalFadump:
         self._metadata = metadata
         self._state.memory.write(self._address, metadata.encode())
 
-    def _query(self, tag: MpiplTag) -> Steps[int]:
-        """A tag's value; 0 if it isn't set, or can't be had."""
-        memory = self._state.memory
-        memory.write(TAG_VALUE, bytes(8))
+    def _query(self, tag: MpiplTag) -> Steps[tuple[int, int]]:
+        """The status, and what stands where a tag's value goes: a call that fails leaves what was there."""
         status = yield from self._call(OpalToken.MPIPL_QUERY_TAG, tag, PAGE_OFFSET | TAG_VALUE)
-        if status != OpalStatus.SUCCESS:
-            return 0
-        return int.from_bytes(memory.read(TAG_VALUE, 8), "big")
+        return status, int.from_bytes(self._state.memory.read(TAG_VALUE, 8), "big")
 
     def _call(self, token: OpalToken, *args: int) -> Steps[int]:
         return (yield Call(self._state.cpu_names[0], token, args))

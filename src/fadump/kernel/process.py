@@ -9,10 +9,11 @@ from fadump.abi.linux.crash_header import CrashHeader, OldCrashHeader
 from fadump.abi.platform import Platform
 from fadump.errors import AddressError
 from fadump.kernel import elfcorehdr
-from fadump.kernel.calls import Steps
+from fadump.kernel.calls import KernelPanicError, Steps
 from fadump.kernel.elfcorehdr import CPU_NOTES, Load, NoCoreHeaderError, NotePlace, loads_of
 from fadump.kernel.header import Header, is_compatible, read_header
 from fadump.kernel.ops import FadumpOps
+from fadump.kernel.register_area import NOTE_BUFFER_BYTES
 from fadump.kernel.release import invalidate_release
 from fadump.kernel.state import FadumpState
 from fadump.kernel.traits import MIB, align_up
@@ -20,12 +21,15 @@ from fadump.kernel.vmcore import Registers, VmCore, cpu_note, lay_out, whole_not
 from fadump.memory.ranges import Range, RangeSet
 
 _P = "fadump: "
-_NOTE_BUFFER_BYTES = 544
-"""sizeof(note_buf_t): a CPU's note and a closing one."""
 
 
 def reserve_crash_area(state: FadumpState) -> None:
-    """Everything above boot memory is left alone until the dump is released."""
+    """Everything above boot memory is left alone until the dump is released.
+
+    :raises KernelPanicError: nothing is left; Linux dies here before it can print a word.
+    """
+    if not state.boot_memory_top:
+        raise KernelPanicError("no memory is left: all of it is reserved for a dump without boot memory")
     state.log.pr_info(f"{_P}Firmware-assisted dump is active.")
     for region in state.system.memory.regions:
         if region.end >= state.boot_memory_top:
@@ -55,10 +59,8 @@ def process(state: FadumpState, ops: FadumpOps) -> Steps[VmCore | None]:
 
 def _header(state: FadumpState) -> Header | None:
     """The crashed kernel's header, if this kernel can make anything of it."""
-    if not state.header_address:
-        if not state.traits.first_kernel_writes_elfcorehdr:
-            state.log.pr_err(f"{_P}Crash info header is empty.")
-        return None
+    if not state.header_address and state.traits.first_kernel_writes_elfcorehdr:
+        return None  # later kernels look at what is at 0: their check is of a virtual address
     header = read_header(state)
     if isinstance(header, CrashHeader) and not is_compatible(state, header):
         return None
@@ -103,7 +105,7 @@ def _buffers_bytes(state: FadumpState, header: Header, cpus: int) -> int:
     """What the kernel allocates: for its ELF core header, and for notes, with OPAL of all threads, active or not."""
     page_bytes = state.traits.page_bytes
     counted = len(state.cpu_names) if state.platform is Platform.POWERNV else cpus
-    notes_bytes = align_up(counted * _NOTE_BUFFER_BYTES, page_bytes)
+    notes_bytes = align_up(counted * NOTE_BUFFER_BYTES, page_bytes)
     if isinstance(header, OldCrashHeader):
         return notes_bytes
     headers = 2 + len(state.regions) + len(state.ram)

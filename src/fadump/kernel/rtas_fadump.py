@@ -4,9 +4,10 @@ Steps "register", "crash", "capture boot" and "release" of docs/architecture.md.
 arch/powerpc/platforms/pseries/rtas-fadump.c; rtas_call() and rtas_os_term() in arch/powerpc/kernel/rtas.c.
 """
 
+import struct
 from collections.abc import Iterator, Sequence
 
-from fadump.abi.pseries import register_save_area, rtas
+from fadump.abi.pseries import rtas
 from fadump.abi.pseries.dump_structure import (
     HEADER_BYTES,
     MAX_SECTIONS,
@@ -19,11 +20,11 @@ from fadump.abi.pseries.dump_structure import (
     SectionType,
 )
 from fadump.abi.pseries.rtas import DumpCommand, RtasArguments
-from fadump.errors import AddressError, FormatError
 from fadump.kernel.bootmem import Region
-from fadump.kernel.calls import Call, Errno, Steps
+from fadump.kernel.calls import Call, Errno, KernelPanicError, Steps
 from fadump.kernel.cmdline import COMMAND_LINE_BYTES
 from fadump.kernel.header import Header, is_valid
+from fadump.kernel.register_area import UnreadableError, read_area
 from fadump.kernel.state import OS_TERM_TEXT, OS_TERM_TEXT_BYTES, RTAS_ARGUMENTS, WORK_BUFFER, FadumpState
 from fadump.kernel.vmcore import Registers
 from fadump.memory.devicetree import DeviceTree
@@ -31,6 +32,7 @@ from fadump.memory.ranges import Range
 
 _P = "rtas fadump: "
 _MAX_WAIT_MS = 60_000
+_COUNT_OFFSET = 4
 _FIXED_SECTIONS = 3
 """How many a kernel without a section for each range has: CPU state, hash page table, boot memory; in that order."""
 _FIRMWARE_TYPES = (SectionType.CPU_STATE, SectionType.HPTE, SectionType.REAL_MODE_REGION)
@@ -62,11 +64,7 @@ class RtasFadump:
             return
         yield from ()
         state = self._state
-        try:
-            active = DumpStructure.decode(node.properties[rtas.KERNEL_DUMP])
-        except FormatError as error:
-            state.log.pr_err(f"{_P}{error}")
-            return
+        active = _as_linux_reads(node.properties[rtas.KERNEL_DUMP])
         self._active = active
         state.log.pr_info(f"{_P}Firmware-assisted dump is active.")
         state.active = True
@@ -230,17 +228,13 @@ class RtasFadump:
         state = self._state
         by_type = (each for each in self._active.sections if each.type == SectionType.CPU_STATE)
         area = next(by_type, None) if state.traits.region_per_range else _fixed_sections(self._active)[0]
+        if area is None:  # cpu_state_dest_vaddr was never set
+            raise KernelPanicError("BUG: Kernel NULL pointer dereference on read at 0x00000000")
         try:
-            data = b"" if area is None else state.memory.read(area.destination, area.requested_bytes)
-        except AddressError:
-            data = b""
-        if not data.startswith(register_save_area.MAGIC):
-            state.log.pr_err(f"{_P}Unable to read register save area.")
-            return None
-        try:
-            cpus = register_save_area.decode(data)
-        except FormatError:
-            state.log.pr_err(f"{_P}Unable to read CPU state data")
+            cpus = list(read_area(state.memory, area.destination, state.traits.page_bytes))
+        except UnreadableError as error:
+            prefix = "fadump: " if "allocate" in str(error) else _P
+            state.log.pr_err(f"{prefix}{error}")
             return None
         found: list[Registers] = []
         for cpu in cpus:
@@ -331,6 +325,22 @@ class RtasFadump:
         yield Call(cpu, token, args, 1, answer_address)
         status, _outputs = rtas.decode_answer(memory.read(answer_address, 4))
         return status
+
+
+def _as_linux_reads(structure: bytes) -> DumpStructure:
+    """The structure as Linux takes it: how many sections, and they where they always are; not even the version counts.
+
+    With more than 10, Linux would go on in the rest of the device tree.
+    """
+    (count,) = struct.unpack_from(">H", structure.ljust(HEADER_BYTES, b"\0"), _COUNT_OFFSET)
+    count = min(count, MAX_SECTIONS, max(0, len(structure) - HEADER_BYTES) // SECTION_BYTES)
+    if not count:
+        return DumpStructure()
+    own = DumpStructure(sections=(_section(0, 0, 0, 0),) * count).encode()
+    status = structure[_COUNT_OFFSET + 2 : _COUNT_OFFSET + 4]
+    return DumpStructure.decode(
+        own[: _COUNT_OFFSET + 2] + status + own[_COUNT_OFFSET + 4 : HEADER_BYTES] + structure[HEADER_BYTES:]
+    )
 
 
 def _fixed_sections(structure: DumpStructure) -> Sequence[Section]:

@@ -18,13 +18,13 @@ from fadump.firmware import crash_info_flaws
 from fadump.firmware.core import CallName, PreservedDump
 from fadump.firmware.faults import FaultNames, Flaw, Spoilt
 from fadump.memory.devicetree import DeviceTree
+from fadump.memory.ranges import Range
 
 _CPU_DATA_VERSION, _CPU_DATA_BYTES, _REGION_COPY = 0x0C, 0x10, 0x20
 _PIR, _CORE_STATE, _ENTRIES, _ENTRY_BYTES = 0x00, 0x04, 0x18, 16
 _KERNEL_VERSION, _KERNEL_REGISTERED, _KERNEL_CRASH_INFO = 0x00, 0x06, 0x08
 _UNKNOWN_PIR = 0x3FF
 _UNKNOWN_NUMBER = 0x7FF
-_SHORT_BYTES = 0x1_0000
 _CALLS = {
     CallName.REGISTER: "OPAL_MPIPL_UPDATE, add a range",
     CallName.UNREGISTER: "OPAL_MPIPL_UPDATE, remove all ranges",
@@ -54,11 +54,10 @@ def _hide(spoilt: Spoilt) -> None:
 
 
 def _shorten(spoilt: Spoilt) -> None:
-    """MPIPL can't say it: the end of boot memory's copy isn't there."""
+    """MPIPL can't say it: the second half of boot memory's last copy isn't there."""
     copies = [it for it in spoilt.dump.regions if it.type == RegionId.KERNEL and it.source != it.destination]
     for copy in copies[-1:]:
-        missing_bytes = min(_SHORT_BYTES, copy.copied_bytes)
-        spoilt.memory.write(copy.destination + copy.copied_bytes - missing_bytes, bytes(missing_bytes))
+        spoilt.memory.discard(Range(copy.destination + copy.copied_bytes // 2, copy.destination + copy.copied_bytes))
 
 
 def _at_tag(tag: MpiplTag, offset: int, layout: str, value: int, spoilt: Spoilt) -> None:

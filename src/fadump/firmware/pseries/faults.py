@@ -29,14 +29,14 @@ from fadump.firmware.core import CallName, PreservedDump
 from fadump.firmware.faults import FaultNames, Flaw, Spoilt
 from fadump.firmware.pseries.dump import describe_dump
 from fadump.memory.devicetree import DeviceTree
-from fadump.memory.ranges import RangeSet
+from fadump.memory.ranges import Range, RangeSet
 
 _VERSION, _SECTION_COUNT, _STATUS = (0, ">I"), (4, ">H"), (6, ">H")
 _TYPE, _ERROR_FLAGS, _COPIED, _DESTINATION = (0x04, ">H"), (0x06, ">H"), (0x18, ">Q"), (0x20, ">Q")
 _RESERVED_TYPE = 3
 _UNKNOWN_CPU = 63
 _ENTRY_BYTES = 16
-_SHORT_BYTES = 0x1_0000
+_OUTSIDE_BYTES = 0x1_0000
 _PARTS = {
     "cpu-state": (SectionType.CPU_STATE, "the CPU state section"),
     "hpte": (SectionType.HPTE, "the hash page table section"),
@@ -118,15 +118,16 @@ def _mark(error: SectionError, _spoilt: Spoilt, structure: bytearray, offset: in
 
 
 def _shorten(spoilt: Spoilt, structure: bytearray, offset: int, section: Section) -> None:
-    """The section's end is not there, and it says so."""
-    missing_bytes = min(_SHORT_BYTES, section.requested_bytes // 2)
+    """The second half is not there, and the section says so."""
+    copied_bytes = section.requested_bytes // 2
     if section.source != section.destination:
-        spoilt.memory.write(section.destination + section.requested_bytes - missing_bytes, bytes(missing_bytes))
-    _patch(structure, _COPIED, section.requested_bytes - missing_bytes, offset)
+        end = section.destination + section.requested_bytes
+        spoilt.memory.discard(Range(section.destination + copied_bytes, end))
+    _patch(structure, _COPIED, copied_bytes, offset)
 
 
 def _move_out(spoilt: Spoilt, structure: bytearray, offset: int, _section: Section) -> None:
-    _patch(structure, _DESTINATION, max(extent.end for extent in spoilt.memory.ram) + _SHORT_BYTES, offset)
+    _patch(structure, _DESTINATION, max(extent.end for extent in spoilt.memory.ram) + _OUTSIDE_BYTES, offset)
 
 
 def _move_over(spoilt: Spoilt, structure: bytearray, offset: int, section: Section) -> None:

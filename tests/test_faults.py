@@ -1,0 +1,124 @@
+"""Each fault on the embedded machine: how the run ends, what the model of Linux says, and no exception of ours."""
+
+import json
+import re
+
+import pytest
+
+from fadump.abi.platform import Platform
+from fadump.cli import main
+from fadump.faults import FAULT_NAMES, UnknownFaultError, check_name, fault_list, parse_faults
+from fadump.firmware.faults import StatusFault
+from fadump.machine.qemu.process import Fault
+from tests.fault_table import ROWS, End
+
+MEMORY = {Platform.PSERIES: "1G", Platform.POWERNV: "4G"}
+NAMED = [flaw for names in FAULT_NAMES.values() for flaw in names.flaws]
+POWER_CUTS = 25
+
+
+def run_with(out, capsys, platform, *options):
+    command = ["run", "--machine", "embedded", "--json", "--platform", platform, "--memory", MEMORY[platform]]
+    status = main([*command, "--out", str(out), *options])
+    captured = capsys.readouterr()
+    return status, json.loads(captured.out), captured.err
+
+
+def by_name(row):
+    return " ".join([row.platform, row.name, *row.options])
+
+
+@pytest.mark.parametrize("row", ROWS, ids=by_name)
+def test_a_run_with_a_fault_ends_as_linux_would_have_it(tmp_path, capsys, row):
+    verify = (
+        ["--verify"] if row.end is End.DIFFERENT or (row.end, row.platform) == (End.SAVED, Platform.PSERIES) else []
+    )
+    status, said, sentence = run_with(tmp_path, capsys, row.platform, "--fault", row.name, *row.options, *verify)
+    console = (tmp_path / "console.log").read_text()
+    assert row.said in console
+    match row.end:
+        case End.SAVED:
+            assert (status, said["result"]) == (0, "saved"), (said, sentence)
+        case End.DIFFERENT:
+            assert (status, said["result"]) == (1, "different"), (said, sentence)
+        case End.NOT_IN_PRODUCTION:
+            assert (status, said["result"]) == (1, "failed")
+            assert (tmp_path / "vmcore").exists()
+            assert row.said in said["error"]
+        case End.NO_DUMP:
+            assert (status, said["result"]) == (1, "failed"), sentence
+            assert not (tmp_path / "vmcore").exists()
+        case End.PANIC:
+            assert (status, said["result"]) == (1, "failed")
+            assert re.search(
+                r"while waiting for the guest to report 'hello': the guest's kernel has panicked: ", said["error"]
+            )
+
+
+def test_every_flaw_is_in_the_table():
+    told = {(row.platform, row.name) for row in ROWS}
+    named = {(platform, flaw) for platform, names in FAULT_NAMES.items() for flaw in names.flaws}
+    assert not named - told
+
+
+@pytest.mark.parametrize("platform", Platform)
+def test_the_power_is_cut_at_any_event_and_the_dump_is_saved_all_the_same(tmp_path, capsys, platform):
+    for cut_at in range(1, POWER_CUTS):
+        status, said, sentence = run_with(tmp_path, capsys, platform, "--fault", f"power-cut={cut_at}")
+        assert (status, said["result"]) == (0, "saved"), (cut_at, sentence)
+        if said["reboots"] == 1 and len(said["timeline"]) == 9 and cut_at > 12:
+            break
+    else:
+        pytest.fail("a cycle has fewer events than that")
+
+
+def test_linux_6_1_asks_a_busy_firmware_for_ever_and_is_told_so(tmp_path, capsys):
+    status, said, _text = run_with(
+        tmp_path, capsys, Platform.PSERIES, "--kernel-version", "6.1", "--fault", "terminate=busy"
+    )
+    assert status == 1
+    assert "the guest asks for ever: the firmware has answered terminate with status -2 100000 times" in said["error"]
+
+
+def test_several_faults_at_once(tmp_path, capsys):
+    status, said, _text = run_with(
+        tmp_path, capsys, Platform.PSERIES, "--verify", "--fault", "register=busy*1", "--fault", "dump=error",
+        "--fault", "power-cut=9", "--fault", "second-crash", "--fault", "release-twice",
+    )  # fmt: skip
+    assert (status, said["result"]) == (0, "saved")
+
+
+def test_names_of_every_kind_are_taken():
+    faults = parse_faults(
+        ["no-put-back", "register=-1", "registers=twice", "power-cut=3", "second-crash", "release-twice"],
+        Platform.PSERIES,
+    )
+    assert faults.machine == {Fault.NO_PUT_BACK}
+    assert [fault.name for fault in faults.firmware] == ["register=-1", "registers=twice"]
+    assert isinstance(faults.firmware[0], StatusFault)
+    accidents = faults.accidents
+    assert (accidents.power_cut_at, accidents.second_crash, accidents.release_twice) == (3, True, True)
+
+
+@pytest.mark.parametrize("name", ["power-cut=0", "power-cut=", "power-cut", "second-crash=1", "nonsense", ""])
+def test_other_names_are_not(name):
+    with pytest.raises(UnknownFaultError, match="is no fault: one begins with"):
+        check_name(name)
+
+
+def test_a_fault_of_the_other_platform_is_told_apart():
+    assert check_name("query-cpu-tag=-1") == "query-cpu-tag=-1"
+    with pytest.raises(UnknownFaultError, match="'query-cpu-tag=-1' is a fault of --platform powernv, not of pseries"):
+        parse_faults(["query-cpu-tag=-1"], Platform.PSERIES)
+
+
+def test_a_wrong_name_is_wrong_usage(capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(["run", "--fault", "register=slow"])
+    assert raised.value.code == 2
+    assert "'slow' is no status; write a number, success" in capsys.readouterr().err
+
+
+def test_the_list_has_every_name_in_one_line_that_fits():
+    lines = list(fault_list())
+    assert all(any(line.split()[:1] == [name] for line in lines) for name in [*NAMED, *Fault, "register=STATUS"])
