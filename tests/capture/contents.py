@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from benchmarks.report import MIB
 from benchmarks.truth import PAGE
 from fadump.memory.ranges import Range
 from fadump.vmcore.core import READABLE, Dump, State
@@ -26,13 +27,13 @@ def states_of(dump: Dump, pages: int) -> list[State]:
 
 
 def differing_pages(dump: Dump, source: Dump) -> list[int]:
-    """The pages of ``dump`` that can be read and aren't the source's."""
+    """Where pages of ``dump`` that can be read aren't the source's: the first page of each MiB that differs."""
     different = []
     for memory in dump.memory:
         for piece in dump.mapping(memory):
             if piece.state in READABLE:
-                for at in range(piece.range.start, piece.range.end, PAGE):
-                    size = min(PAGE, piece.range.end - at)
+                for at in range(piece.range.start, piece.range.end, MIB):
+                    size = min(MIB, piece.range.end - at)
                     if dump.read_physical(at, size) != source.read_physical(at, size):
                         different.append(at // PAGE)
     return different

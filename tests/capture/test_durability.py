@@ -6,7 +6,8 @@ import os
 import pytest
 
 from fadump.capture.files import HostFiles
-from fadump.capture.save import SaveOptions, save_dump
+from fadump.capture.job import SaveOptions
+from fadump.capture.save import save_dump
 from fadump.capture.target import SaveError
 from fadump.linux.pages import DumpLevel
 from fadump.vmcore.check import check_dump

@@ -6,8 +6,9 @@ import stat
 import numpy as np
 import pytest
 
+from fadump.capture.job import SaveOptions
 from fadump.capture.packers import Compression
-from fadump.capture.save import SaveOptions, save_dump
+from fadump.capture.save import save_dump
 from fadump.errors import FadumpError, SetupError
 from fadump.linux.pages import DumpLevel, PageClass, left_out
 from fadump.vmcore.check import check_dump

@@ -10,7 +10,8 @@ from fadump.kernel.bootmem import Region
 from fadump.kernel.elfcorehdr import Load, loads_of
 from fadump.kernel.vmcore import cpu_note, lay_out, whole_notes
 from fadump.memory.ranges import Range, RangeSet
-from fadump.vmcore.elfcore import EM_PPC64, ElfCore
+from fadump.vmcore.elf_header import EM_PPC64
+from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.notes import decode_prstatus
 
 PAGE = 0x10000

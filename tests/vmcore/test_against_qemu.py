@@ -11,7 +11,8 @@ from fadump.memory.guest import Segment
 from fadump.memory.ranges import Range
 from fadump.vmcore.compare import compare
 from fadump.vmcore.crash_image import CrashImage
-from fadump.vmcore.elfcore import EM_PPC64, ElfCore
+from fadump.vmcore.elf_header import EM_PPC64
+from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.notes import decode_prstatus
 
 RAM = Range(0, 256 << 20)

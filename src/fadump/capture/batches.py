@@ -18,6 +18,9 @@ from fadump.memory.ranges import Range
 from fadump.vmcore.core import READABLE, Bytes, Dump
 
 BATCH_BYTES = 2 << 20
+_ALL_BATCHES_BYTES = 48 << 20
+"""How much memory there is for all threads' batches, in the small memory of a capture kernel."""
+_LEAST_BATCH_BYTES = 256 << 10
 _MOST_APART_PAGES = 16
 
 Numbers = npt.NDArray[np.int64]
@@ -43,18 +46,19 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Spans, rising; ``count`` pages in all, about :data:`BATCH_BYTES`."""
+    """Spans, rising; ``count`` pages in all."""
 
     spans: tuple[Span, ...]
     count: int
 
 
-def cut_batches(dump: Dump, selection: Selection, pages: Range) -> Iterator[Batch]:
-    """All pages to be read of those numbered ``pages``, in batches.
+def cut_batches(dump: Dump, selection: Selection, pages: Range, threads: int = 1) -> Iterator[Batch]:
+    """All wanted pages of those numbered ``pages``, in batches that so many threads can have several of at a time.
 
     :raises OSError: the dump can't be read.
     """
-    most = max(1, BATCH_BYTES // selection.page_bytes)
+    batch_bytes = min(BATCH_BYTES, max(_LEAST_BATCH_BYTES, _ALL_BATCHES_BYTES // (4 * threads)))
+    most = max(1, batch_bytes // selection.page_bytes)
     spans: list[Span] = []
     count = 0
     for span in _spans(dump, selection, pages, most):

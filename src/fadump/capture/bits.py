@@ -28,6 +28,12 @@ class PageBits:
         """The bits, in whole bytes."""
         return self._bytes.data
 
+    def copy(self) -> "PageBits":
+        """The same set, to be changed."""
+        same = PageBits(self.pages)
+        same._bytes[:] = self._bytes
+        return same
+
     def count(self) -> int:
         """How many pages are in the set."""
         return sum(
@@ -38,6 +44,15 @@ class PageBits:
     def count_between(self, start: int, end: int) -> int:
         """How many of the pages from ``start`` up to ``end`` are in it."""
         return sum(int(self.flags(at, min(at + WINDOW_PAGES, end)).sum()) for at in range(start, end, WINDOW_PAGES))
+
+    def find(self, rank: int) -> int:
+        """The page of which ``rank`` others in the set come before; the end of all pages if there is none."""
+        for window in self.windows(0, self.pages):
+            numbers = np.flatnonzero(self.flags(window.start, window.end))
+            if rank < len(numbers):
+                return window.start + int(numbers[rank])
+            rank -= len(numbers)
+        return self.pages
 
     def flags(self, start: int, end: int) -> Flags:
         """Whether each page from ``start`` up to ``end`` is in it."""

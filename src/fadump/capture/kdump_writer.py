@@ -19,9 +19,9 @@ import numpy.typing as npt
 from fadump.capture.about import About
 from fadump.capture.packers import Compression, make_packer
 from fadump.capture.packing import PackedBatch
-from fadump.capture.sealing import Checksums, SealedNotes, sealed
+from fadump.capture.sealing import Checksums, SealedNotes, agrees, chunks, sealed
 from fadump.capture.selection import Selection
-from fadump.capture.target import Target
+from fadump.capture.target import FileTarget, Target
 from fadump.memory.ranges import Range
 from fadump.vmcore.kdump_file import descriptor_type
 from fadump.vmcore.kdump_header import (
@@ -34,6 +34,7 @@ from fadump.vmcore.kdump_header import (
     encode_sub_header,
 )
 from fadump.vmcore.seal import Seal
+from fadump.vmcore.source import Source
 
 CHECKPOINT_BYTES = 256 << 20
 """After so many bytes of pages their descriptors are written."""
@@ -52,8 +53,8 @@ class KdumpWriter:
         self._notes = SealedNotes(about.notes, about.byte_order, selection.page_bytes + SUB_HEADER_BYTES)
         self._header = _header(about, selection, compression, self._notes, split)
         self._checksums = Checksums(about.byte_order)
-        pages = split or Range(0, selection.pages)
-        self._count = selection.wanted.count_between(pages.start, pages.end)
+        self._pages = split or Range(0, selection.pages)
+        self._count = selection.wanted.count_between(self._pages.start, self._pages.end)
         self._row = descriptor_type(about.byte_order)
         self._descriptors_at = self._header.descriptors_offset
         self._data_at = self._descriptors_at + self._count * DESCRIPTOR_BYTES
@@ -78,13 +79,19 @@ class KdumpWriter:
         self._target.allocate(self._descriptors_at, self._count * DESCRIPTOR_BYTES)
         self._checksums.add_bytes(self._header.bitmap_offset, bitmaps)
         self._target.barrier()
-        zeros = bytes(self._selection.page_bytes)
-        packed = bytes(make_packer(self._compression)([memoryview(zeros)])[0])
-        flags = int(self._compression.flag) if len(packed) < len(zeros) else 0
-        packed = packed if flags else zeros
+        self._append(self._share_zeros())
+
+    def _share_zeros(self) -> bytes:
+        """The one page of zeros, packed, which is to stand at the end of the file."""
+        packed, flags = self._packed_zeros()
         self._zero["offset"], self._zero["size"], self._zero["flags"] = self._data_at, len(packed), flags
         self._checksums.add_bytes(self._data_at, packed)
-        self._append(packed)
+        return packed
+
+    def _packed_zeros(self) -> tuple[bytes, int]:
+        zeros = bytes(self._selection.page_bytes)
+        packed = bytes(make_packer(self._compression)([memoryview(zeros)])[0])
+        return (packed, int(self._compression.flag)) if len(packed) < len(zeros) else (zeros, 0)
 
     def add(self, batch: PackedBatch) -> None:
         """Step 2: the next pages."""
@@ -120,9 +127,43 @@ class KdumpWriter:
         table = self._checksums.encode()
         self._target.write(self._data_at, table)
         self._target.barrier()
-        seal = replace(sealed(final[: self._notes.seal.start], table, self._data_at), complete=complete)
+        seal = sealed(final[: self._notes.seal.start], table, self._data_at, complete=complete)
         self._target.write(0, self._head(replace(self._header, status=status), seal))
         self._target.barrier()
+
+    def matches(self, source: Source) -> bool:
+        """See :class:`~fadump.capture.job.Writer`."""
+        return self._agrees(source, exactly=False)
+
+    def has_begun(self, source: Source) -> bool:
+        """See :class:`~fadump.capture.job.Writer`."""
+        bitmaps = agrees(source, self._header.bitmap_offset, self._bitmaps(), [], exactly=True)
+        zeros = agrees(source, self._data_at, self._packed_zeros()[0], [], exactly=True)
+        return bitmaps and zeros and self._agrees(source, exactly=True)
+
+    def _agrees(self, source: Source, *, exactly: bool) -> bool:
+        finished = replace(self._header, status=self._header.status & ~INCOMPLETE)
+        variants = [self._head(header, Seal(complete=False)) for header in (self._header, finished)]
+        return any(agrees(source, 0, head, [self._notes.seal], exactly=exactly) for head in variants)
+
+    def resume(self, target: FileTarget, source: Source, page: int) -> None:
+        """See :class:`~fadump.capture.job.Writer`."""
+        kept = self._selection.wanted.count_between(self._pages.start, page)
+        rows_at, room = self._descriptors_at, self._count * DESCRIPTOR_BYTES
+        rows = source.read(rows_at, kept * DESCRIPTOR_BYTES, "page descriptors")
+        self._checksums.add_bytes(self._header.bitmap_offset, self._bitmaps())
+        self._data_at += len(self._share_zeros())
+        table = np.frombuffer(rows, self._row)
+        ends = table["offset"] + table["size"]
+        end = max(self._data_at, int(ends.max(initial=0)))
+        for offset, size_bytes in chunks(self._data_at, end):
+            self._checksums.add_bytes(offset, source.read(offset, size_bytes, "pages"))
+        self._checksums.add_bytes(rows_at, rows)
+        target.write(0, self._head(self._header, Seal(complete=False)))
+        target.write(rows_at + len(rows), bytes(room - len(rows)))
+        target.barrier()  # no descriptor is left of the pages that are cut off now
+        target.truncate(end)
+        self._data_at, self._descriptors_at = end, rows_at + len(rows)
 
     def _append(self, data: bytes) -> None:
         self._target.write(self._data_at, data)

@@ -1,15 +1,11 @@
 """Reading, looking for zeros, packing: a batch of pages at a time, in threads, in order.
 
-Step "saved" of docs/architecture.md. Threads take batches from one bounded queue and whoever asked gets them back in
-the order of pages; nobody waits busily, and no more than a few batches are in memory at any time.
+Step "saved" of docs/architecture.md; the threads are :mod:`fadump.capture.threads`.
 """
 
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import local
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +14,13 @@ from fadump.capture.batches import Batch, Has, Numbers, read_span
 from fadump.capture.packers import Compression, Pack, crc32, make_packer
 from fadump.vmcore.core import Bytes, Dump
 
-_AHEAD = 2
-"""How many batches wait for each thread, being read, packed, or to be written."""
-
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
     """Pages as they are to stand in a file, end to end in ``data``, which has the checksum ``crc``.
 
-    For each of ``pages``: how many bytes of ``data`` are its own, ``sizes``, and how they are packed, ``flags``. Pages
-    of ``zeros`` and those that are ``missing`` have none.
+    For each of ``pages``: how many bytes of ``data`` are its own, ``sizes``, and how they are packed, ``flags``. Those
+    that are ``missing`` have none, nor have pages of ``zeros`` unless :class:`Packer` was told otherwise.
     """
 
     pages: Numbers
@@ -39,40 +32,27 @@ class PackedBatch:
     missing: npt.NDArray[np.bool_]
 
 
-class Packing:
-    """Packs the batches of one dump. Also a context manager: leaving it waits for what runs and drops the rest."""
+class Packer:
+    """Packs the batches of one dump, in whatever thread it is called."""
 
-    def __init__(self, dump: Dump, page_bytes: int, compression: Compression, threads: int) -> None:
-        """:raises SetupError: the host lacks a library."""
+    def __init__(self, dump: Dump, page_bytes: int, compression: Compression, *, zeros_too: bool = False) -> None:
+        """With ``zeros_too``, pages of zeros have their bytes in the data like all others.
+
+        :raises SetupError: the host lacks a library.
+        """
         self._dump = dump
         self._page_bytes = page_bytes
         self._compression = compression
-        self._most = threads * _AHEAD + 1
+        self._zeros_too = zeros_too
         self._mine = local()
         make_packer(compression)  # so that a missing library is known here and not in a thread
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pack")
-        self._queue: deque[Future[PackedBatch]] = deque()
 
-    def packed(self, batches: Iterator[Batch]) -> Iterator[PackedBatch]:
-        """The same batches packed, in the same order.
+    def pack(self, batch: Batch) -> PackedBatch:
+        """A batch packed.
 
         :raises FadumpError: the dump can't be read: it doesn't unpack, or was made shorter meanwhile.
         :raises OSError: as above.
         """
-        for batch in batches:
-            self._queue.append(self._pool.submit(self._pack, batch))
-            if len(self._queue) >= self._most:
-                yield self._queue.popleft().result()
-        while self._queue:
-            yield self._queue.popleft().result()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def _pack(self, batch: Batch) -> PackedBatch:
         page_bytes = self._page_bytes
         zeros, missing = np.zeros(batch.count, np.bool_), np.zeros(batch.count, np.bool_)
         pages: list[memoryview] = []
@@ -84,9 +64,9 @@ class Packing:
                 missing[here] = True
                 continue
             data, places = read_span(self._dump, span, page_bytes)
-            zeros[here] = zero = _are_zeros(data, places, page_bytes)
+            zeros[here] = zero = are_zeros(data, places, page_bytes)
             view = data.data
-            starts = (places[~zero] * page_bytes).tolist()
+            starts = ((places if self._zeros_too else places[~zero]) * page_bytes).tolist()
             pages += [view[start : start + page_bytes] for start in starts]
         packed: list[Any] = list(self._packer()(pages))
         sizes = np.fromiter(map(len, packed), np.uint32, len(packed))
@@ -96,7 +76,7 @@ class Packing:
         sizes[raw] = page_bytes
         flags = np.full(len(packed), self._compression.flag, np.uint32)
         flags[raw] = 0
-        has_bytes = ~(zeros | missing)
+        has_bytes = ~missing if self._zeros_too else ~(zeros | missing)
         data_bytes = b"".join(packed)
         return PackedBatch(
             pages=np.concatenate([span.pages for span in batch.spans]),
@@ -116,7 +96,7 @@ class Packing:
         return packer
 
 
-def _are_zeros(data: Bytes, places: Numbers, page_bytes: int) -> npt.NDArray[np.bool_]:
+def are_zeros(data: Bytes, places: Numbers, page_bytes: int) -> npt.NDArray[np.bool_]:
     """Which of the pages at ``places`` of ``data`` are all zeros. Most others are known by a few of their words."""
     words = data.view(np.uint64).reshape(-1, page_bytes // 8)
     zeros = np.ones(len(places), np.bool_)

@@ -5,44 +5,29 @@ Step "saved" of docs/architecture.md. The first file to read of this package: :f
 
 import errno
 import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fadump.capture.about import About, describe
-from fadump.capture.batches import cut_batches
+from fadump.capture.about import describe
 from fadump.capture.dmesg import dmesg_name, save_dmesg
 from fadump.capture.files import HOST, Files
-from fadump.capture.kdump_writer import KdumpWriter
-from fadump.capture.packers import Compression
-from fadump.capture.packing import Packing
+from fadump.capture.job import Job, SaveOptions, Tell
 from fadump.capture.report import PageReport, report_pages
-from fadump.capture.selection import Selection, know_pages, select_pages
-from fadump.capture.target import FileTarget, SaveError
+from fadump.capture.selection import know_pages, select_pages
+from fadump.capture.target import FileTarget, SaveError, StreamTarget, incomplete_name
 from fadump.errors import SetupError
 from fadump.linux.pages import DumpLevel
-from fadump.memory.ranges import Range
 from fadump.vmcore.core import Dump
-
-Tell = Callable[[int, int], None]
-"""Told how many bytes of memory are done, and how many there are."""
-
-
-@dataclass(frozen=True, slots=True)
-class SaveOptions:
-    """How to save. Of ``levels`` the first is taken; the next one if the disk turns out to be too small."""
-
-    levels: Sequence[DumpLevel] = (DumpLevel(0),)
-    compression: Compression = Compression.ZLIB
-    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What has been saved: the files of the dump, and in how many bytes. ``remarks`` are sentences for the user.
+    """What has been saved: the files of the dump (none: a stream), and in how many bytes. ``remarks`` are sentences
+    for the user.
 
-    ``complete`` is False if the source wasn't: then the dump says so too.
+    ``complete`` is False if the source wasn't: then the dump says so too. ``kept_bytes`` of memory were there already.
     """
 
     files: Sequence[Path]
@@ -51,13 +36,14 @@ class Saved:
     level: DumpLevel
     pages: PageReport
     complete: bool
+    kept_bytes: int
     remarks: Sequence[str]
 
 
 def save_dump(
     dump: Dump, destination: Path, options: SaveOptions, *, files: Files = HOST, tell: Tell | None = None
 ) -> Saved:
-    """Save ``dump`` as a kdump-compressed file, durably.
+    """Save ``dump`` durably, as one file or, split, as ``destination.1`` and so on.
 
     Whatever happens, ``destination`` is only there once it is complete; until then there is ``destination.incomplete``,
     of which each page that can be read is right.
@@ -67,83 +53,109 @@ def save_dump(
     :raises FadumpError: the dump can't be read, or there is nothing to save.
     :raises OSError: the dump can't be read.
     """
-    _refuse_to_replace(destination)
+    paths = file_names(destination, options.split)
+    _refuse_to_replace(paths, options)
     known = know_pages(dump)
     about = describe(dump)
     remarks: list[str] = []
-    target = FileTarget(destination, files)
+    with ExitStack() as opened:
+        targets = [_open(path, files, options, opened) for path in paths]
+        with _says_what_is_left(targets):
+            missing_log = save_dmesg(dump, dmesg_name(destination), files)
+            remarks += [missing_log] if missing_log else []
+            keep = options.continued
+            for level in options.levels:
+                job = Job(dump, about, select_pages(dump, known, level), options, tell)
+                if keep and not job.matches(targets):
+                    continue
+                try:
+                    written = job.write(targets, keep=keep)
+                    break
+                except OSError as error:
+                    if error.errno != errno.ENOSPC or level == options.levels[-1]:
+                        raise
+                    remarks.append(f"there was no room for level {int(level)}")
+                    keep = False
+            else:
+                raise SetupError(
+                    f"{targets[0].incomplete} is not of this dump, or was saved with other options: "
+                    "give those, or remove it"
+                )
+            for target in targets:
+                target.publish()
+    return Saved(
+        files=paths,
+        size_bytes=written.size_bytes,
+        dmesg=dmesg_name(destination),
+        level=job.selection.level,
+        pages=report_pages(job.selection, written.zeros),
+        complete=job.source_is_complete,
+        kept_bytes=written.kept_bytes,
+        remarks=(*remarks, *job.remarks),
+    )
+
+
+def stream_dump(dump: Dump, fd: int, options: SaveOptions, *, files: Files = HOST, tell: Tell | None = None) -> Saved:
+    """Write ``dump`` as a flattened stream to an open descriptor, which stays the caller's. There is no log beside it.
+
+    :raises SaveError: the stream can't be written: nobody reads it any more.
+    :raises FadumpError: the dump can't be read, or there is nothing to save.
+    :raises OSError: the dump can't be read.
+    """
+    job = Job(dump, describe(dump), select_pages(dump, know_pages(dump), options.levels[0]), options, tell)
     try:
-        missing_log = save_dmesg(dump, dmesg_name(destination), files)
-        remarks += [missing_log] if missing_log else []
-        for number, level in enumerate(options.levels):
-            selection = select_pages(dump, known, level)
-            job = _Job(dump, about, selection, options, target, tell)
-            try:
-                zeros, size_bytes = job.run()
-                break
-            except OSError as error:
-                if error.errno != errno.ENOSPC or number + 1 == len(options.levels):
-                    raise
-                remarks.append(f"there was no room for level {level}: saved at level {options.levels[number + 1]}")
-                target.truncate(0)
+        target = StreamTarget(fd, files)
+        written = job.write([target], keep=False)
         target.publish()
     except OSError as error:
-        raise SaveError(_what_is_left(target, error)) from error
-    finally:
-        target.close()
+        raise SaveError(f"can't write the stream, which says that it broke off: {_why(error)}") from error
     return Saved(
-        files=(destination,),
-        size_bytes=size_bytes,
-        dmesg=dmesg_name(destination),
-        level=selection.level,
-        pages=report_pages(selection, zeros),
-        complete=not selection.missing.count() and not dump.faults,
-        remarks=(*remarks, *selection.remarks),
+        files=(),
+        size_bytes=written.size_bytes,
+        dmesg=None,
+        level=job.selection.level,
+        pages=report_pages(job.selection, written.zeros),
+        complete=job.source_is_complete,
+        kept_bytes=0,
+        remarks=job.remarks,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One try at one level."""
-
-    dump: Dump
-    about: About
-    selection: Selection
-    options: SaveOptions
-    target: FileTarget
-    tell: Tell | None
-
-    def run(self) -> tuple[int, int]:
-        """Write the whole file; how many pages were zeros, and how large the file is."""
-        selection, page_bytes = self.selection, self.selection.page_bytes
-        total = selection.wanted.count() * page_bytes
-        writer = KdumpWriter(self.target, self.about, selection, self.options.compression)
-        zeros = done = 0
-        writer.begin()
-        with Packing(self.dump, page_bytes, self.options.compression, self.options.threads) as packing:
-            try:
-                for batch in packing.packed(cut_batches(self.dump, selection, Range(0, selection.pages))):
-                    writer.add(batch)
-                    zeros += int(batch.zeros.sum())
-                    done += len(batch.pages) * page_bytes
-                    if self.tell is not None:
-                        self.tell(done, total)
-            except BaseException:
-                with suppress(OSError):  # whatever ended it is what is told
-                    writer.checkpoint()
-                raise
-        writer.finish(complete=not self.dump.faults and not selection.missing.count())
-        return zeros, writer.size_bytes
+def file_names(destination: Path, split: int) -> list[Path]:
+    """What the files of a dump are called."""
+    if split == 1:
+        return [destination]
+    return [destination.with_name(f"{destination.name}.{number}") for number in range(1, split + 1)]
 
 
-def _refuse_to_replace(path: Path) -> None:
-    if os.path.lexists(path):
-        raise SetupError(f"{path} is there already: remove it, or name another file")
+def _open(path: Path, files: Files, options: SaveOptions, opened: ExitStack) -> FileTarget:
+    target = FileTarget(path, files, continued=options.continued)
+    opened.callback(target.close)
+    return target
 
 
-def _what_is_left(target: FileTarget, error: OSError) -> str:
-    why = error.strerror or str(error)
-    return (
-        f"can't save to {target.path}: {why}; {target.incomplete} has the pages so far and says that it is incomplete: "
-        "make room and go on with --continue, or remove it"
-    )
+def _refuse_to_replace(paths: Sequence[Path], options: SaveOptions) -> None:
+    for path in paths:
+        if os.path.lexists(path):
+            raise SetupError(f"{path} is there already: remove it, or name another file")
+        if not options.continued and os.path.lexists(incomplete_name(path)):
+            raise SetupError(
+                f"{incomplete_name(path)} is there from a save that was interrupted: "
+                "go on with --continue, or remove it"
+            )
+
+
+@contextmanager
+def _says_what_is_left(targets: Sequence[FileTarget]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        left = ", ".join(str(target.incomplete) for target in targets)
+        raise SaveError(
+            f"can't save to {targets[0].path}: {_why(error)}; {left} has the pages so far and says that it is "
+            "incomplete: make room and go on with --continue, or remove it"
+        ) from error
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)

@@ -3,14 +3,17 @@
 Step "saved" of docs/architecture.md; the layout is :mod:`fadump.vmcore.seal`'s.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fadump.capture.packers import crc32
 from fadump.memory.ranges import Range
 from fadump.vmcore.notes import VMCOREINFO_NAME, ByteOrder, Note, encode_note
 from fadump.vmcore.seal import NAME, SEAL_BYTES, TYPE, Row, Seal, encode_table
+from fadump.vmcore.source import Source
 
 _MOST_ROW_BYTES = 1 << 30
+_CHUNK_BYTES = 1 << 20
+_SECTOR_BYTES = 512
 
 
 class SealedNotes:
@@ -61,15 +64,38 @@ class Checksums:
         return encode_table(sorted(self._rows, key=lambda row: row.offset), self._byte_order)
 
 
-def sealed(head: bytes, table: bytes, table_offset: int) -> Seal:
-    """The seal of a complete file: ``head`` is the file up to the seal's bytes."""
+def sealed(head: bytes, table: bytes, table_offset: int, *, complete: bool) -> Seal:
+    """The seal of a file to which nothing will be added: ``head`` is the file up to the seal's bytes."""
     return Seal(
-        complete=True,
+        complete=complete,
         table_offset=table_offset,
         table_bytes=len(table),
         table_crc=crc32(table),
         head_crc=crc32(head),
     )
+
+
+def agrees(source: Source, offset: int, expected: bytes, varying: Sequence[Range], *, exactly: bool) -> bool:
+    """Whether a file has ``expected`` at ``offset``, but for what is ``varying``.
+
+    Not ``exactly``: whole sectors may be missing or zeros, as a power cut leaves them.
+    """
+    there = max(0, min(len(expected), source.size_bytes - offset))
+    found = (source.read(offset, there, "headers") if there else b"").ljust(len(expected), b"\0")
+    lost = bytearray(expected)
+    for at in range(0, len(expected), _SECTOR_BYTES):
+        sector = slice(at, at + _SECTOR_BYTES)
+        if exactly or any(found[sector]):
+            lost[sector] = found[sector]
+    for where in varying:
+        lost[where.start - offset : where.end - offset] = expected[where.start - offset : where.end - offset]
+    return lost == expected
+
+
+def chunks(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Offset and size of pieces of a file that are read one at a time."""
+    for at in range(start, end, _CHUNK_BYTES):
+        yield at, min(_CHUNK_BYTES, end - at)
 
 
 def _padded(size_bytes: int) -> int:

@@ -1,4 +1,4 @@
-"""``fadump save``: filter, compress and save a dump so that nothing is lost."""
+"""``fadump save``: filter, compress and save a dump so that nothing is lost; convert one."""
 
 import argparse
 import json
@@ -6,17 +6,24 @@ import os
 import sys
 from pathlib import Path
 
+from fadump.capture.estimate import Estimate, estimate_size
+from fadump.capture.job import Format, SaveOptions
 from fadump.capture.packers import Compression
-from fadump.capture.save import Saved, SaveOptions, save_dump
+from fadump.capture.registers import AddedRegisters, with_registers
+from fadump.capture.save import Saved, save_dump, stream_dump
 from fadump.errors import FadumpError
 from fadump.linux.pages import DumpLevel
 from fadump.progress import Progress, binary_size
+from fadump.vmcore.core import Dump
 from fadump.vmcore.dump import open_dump
 
 _MOST_LEVEL = 31
+_STDOUT = "-"
 _EPILOG = """example:
   fadump save /proc/vmcore /var/crash/vmcore --level 31     without zeros, cache, user and free pages
   fadump save vmcore small --level 1,31 --compress zstd     level 31 if the disk can't hold level 1
+  fadump save vmcore - --level 31 | ssh host 'cat > vmcore.flat'
+  fadump save vmcore.flat vmcore.elf --format elf           convert; of any kind, from any machine
   fadump save part-1 part-2 whole                           join the files of a split dump
 """
 
@@ -26,17 +33,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "save",
         help="filter, compress and save a dump durably; convert one",
-        description="Save a dump of any kind as a kdump-compressed file. Until all of it is on the disk it is called "
-        "DST.incomplete and says in its header that it is incomplete. The crashed kernel's log is saved first, as "
-        "DST-dmesg.txt. Exit status 0: saved; 1: not, or the source itself is incomplete.",
+        description="Save a dump of any kind. Until all of it is on the disk it is called DST.incomplete and says in "
+        "its headers that it is incomplete. The crashed kernel's log is saved first, as DST-dmesg.txt. Exit status 0: "
+        "saved; 1: not, or the source itself is incomplete.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", nargs="+", metavar="SRC", help="a dump; of a split one, all of its files")
-    parser.add_argument("destination", type=Path, metavar="DST", help="where it goes; must not be there yet")
+    parser.add_argument("destination", metavar="DST", help="where it goes, not there yet; -: flattened to stdout")
     parser.add_argument(
         "--level",
-        type=_levels,
+        type=levels,
         default=[DumpLevel(0)],
         metavar="N[,N...]",
         help="what to leave out, makedumpfile's -d: 1 pages of zeros, 2 cache, 4 cache and private cache, 8 users' "
@@ -49,41 +56,112 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default=Compression.ZLIB,
         help="how pages are packed (default: zlib)",
     )
-    parser.add_argument("--threads", type=_threads, default=_cpus(), metavar="N", help="that pack (default: CPUs)")
+    parser.add_argument(
+        "--format", type=Format, choices=list(Format), default=Format.KDUMP, help="what is written (default: kdump)"
+    )
+    parser.add_argument("--threads", type=_count, default=_cpus(), metavar="N", help="that pack (default: CPUs)")
+    parser.add_argument(
+        "--split", type=_count, default=1, metavar="N", help="write N files DST.1 and so on, with as many pages each"
+    )
+    parser.add_argument("--no-registers", action="store_true", help="don't add registers where drgn and crash look")
+    parser.add_argument("--dry-run", action="store_true", help="write nothing, say how large it would be")
+    parser.add_argument(
+        "--continue", dest="continued", action="store_true", help="go on with DST.incomplete, with the same options"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, text on stderr")
-    parser.set_defaults(func=_save)
+    parser.set_defaults(func=_save, parser=parser)
 
 
 def _save(arguments: argparse.Namespace) -> int:
-    options = SaveOptions(arguments.level, arguments.compress, arguments.threads)
+    _refuse_contradictions(arguments)
+    options = SaveOptions(
+        levels=arguments.level,
+        compression=arguments.compress,
+        format=arguments.format,
+        threads=arguments.threads,
+        split=arguments.split,
+        continued=arguments.continued,
+    )
     try:
-        with open_dump(arguments.source) as dump:
-            if dump.faults:
-                print(f"fadump: the source is not whole: {dump.faults[0]}", file=sys.stderr)
-            with Progress.step(f"Saving {arguments.destination}", unit="bytes") as step:
-                saved = save_dump(
-                    dump, arguments.destination, options, tell=lambda done, total: step.update(done, total=total)
-                )
+        with open_dump(arguments.source) as source:
+            if source.faults:
+                print(f"fadump: the source is not whole: {source.faults[0]}", file=sys.stderr)
+            dump, added = (source, AddedRegisters()) if arguments.no_registers else with_registers(source)
+            if arguments.dry_run:
+                return _estimate(dump, options, as_json=arguments.json)
+            saved = _run(dump, arguments.destination, options)
     except FadumpError as error:
         if arguments.json:
             print(json.dumps({"result": "failed", "error": str(error)}))
         raise
-    print(_text(saved), file=sys.stderr if arguments.json else sys.stdout)
+    print(_text(saved, added), file=sys.stderr if arguments.json or not saved.files else sys.stdout)
     if arguments.json:
-        print(json.dumps(_as_json(saved)))
+        print(json.dumps(_as_json(saved, added)))
     return 0 if saved.complete else 1
 
 
-def _text(saved: Saved) -> str:
+def _refuse_contradictions(arguments: argparse.Namespace) -> None:
+    if arguments.destination == _STDOUT:
+        alone = {"--split": arguments.split > 1, "--continue": arguments.continued, "--json": arguments.json}
+        alone["more than one --level"] = len(arguments.level) > 1
+        for option, given in alone.items():
+            if given and not arguments.dry_run:
+                arguments.parser.error(f"{option} doesn't go with a stream to stdout")
+    if arguments.format is Format.ELF and arguments.split > 1:
+        arguments.parser.error("an ELF core is one file: --split doesn't go with --format elf")
+
+
+def _run(dump: Dump, destination: str, options: SaveOptions) -> Saved:
+    with Progress.step("Saving" if destination == _STDOUT else f"Saving {destination}", unit="bytes") as step:
+
+        def tell(done: int, total: int) -> None:
+            step.update(done, total=total)
+
+        if destination == _STDOUT:
+            return stream_dump(dump, sys.stdout.fileno(), options, tell=tell)
+        return save_dump(dump, Path(destination), options, tell=tell)
+
+
+def _estimate(dump: Dump, options: SaveOptions, *, as_json: bool) -> int:
+    estimates = [estimate_size(dump, level, options) for level in options.levels]
+    for estimate in estimates:
+        print(_estimate_text(estimate), file=sys.stderr if as_json else sys.stdout)
+    if as_json:
+        print(json.dumps({"result": "estimated", "estimates": [_estimate_json(one) for one in estimates]}))
+    return 0
+
+
+def _estimate_text(estimate: Estimate) -> str:
+    margin = f", give or take {binary_size(estimate.margin_bytes)}" if estimate.margin_bytes else ""
+    lines = [estimate.pages.text(), "", *(f"remark: {remark}" for remark in estimate.remarks)]
+    return "\n".join([*lines, f"level {int(estimate.level)}: about {binary_size(estimate.size_bytes)}{margin}"])
+
+
+def _estimate_json(estimate: Estimate) -> dict[str, object]:
+    return {
+        "level": int(estimate.level),
+        "bytes": estimate.size_bytes,
+        "margin_bytes": estimate.margin_bytes,
+        "pages": estimate.pages.as_json(),
+        "remarks": list(estimate.remarks),
+    }
+
+
+def _text(saved: Saved, added: AddedRegisters) -> str:
     lines = [saved.pages.text(), ""]
+    if saved.kept_bytes:
+        lines.append(f"{binary_size(saved.kept_bytes)} of memory were there already, and right")
+    if added.cpus:
+        lines.append(f"registers added for drgn and crash: CPUs {', '.join(map(str, added.cpus))}")
     lines += [f"remark: {remark}" for remark in saved.remarks]
     if not saved.complete:
         lines.append("the source is incomplete, and so is what was saved; it says so")
-    lines.append(f"{', '.join(map(str, saved.files))}: {binary_size(saved.size_bytes)}, level {int(saved.level)}")
+    names = ", ".join(map(str, saved.files)) or "stream"
+    lines.append(f"{names}: {binary_size(saved.size_bytes)}, level {int(saved.level)}")
     return "\n".join(lines)
 
 
-def _as_json(saved: Saved) -> dict[str, object]:
+def _as_json(saved: Saved, added: AddedRegisters) -> dict[str, object]:
     return {
         "result": "saved" if saved.complete else "incomplete",
         "files": [str(path) for path in saved.files],
@@ -91,11 +169,14 @@ def _as_json(saved: Saved) -> dict[str, object]:
         "dmesg": None if saved.dmesg is None else str(saved.dmesg),
         "level": int(saved.level),
         "pages": saved.pages.as_json(),
+        "kept_bytes": saved.kept_bytes,
+        "registers_added": list(added.cpus),
         "remarks": list(saved.remarks),
     }
 
 
-def _levels(text: str) -> list[DumpLevel]:
+def levels(text: str) -> list[DumpLevel]:
+    """Dump levels as they are typed: "31", "1,31"."""
     try:
         numbers = [int(number) for number in text.split(",")]
     except ValueError:
@@ -105,11 +186,10 @@ def _levels(text: str) -> list[DumpLevel]:
     return [DumpLevel(number) for number in numbers]
 
 
-def _threads(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 def _cpus() -> int:

@@ -14,7 +14,7 @@ from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.errors import FadumpError
 from fadump.kernel.bootmem import Region
 from fadump.memory.ranges import Range
-from fadump.vmcore.elfcore import EM_PPC64, MAGIC
+from fadump.vmcore.elf_header import EM_PPC64, MAGIC
 
 EHDR = struct.Struct("<4sBBBB8xHHIQQQIHHHHHH")
 PHDR = struct.Struct("<IIQQQQQQ")

@@ -14,6 +14,7 @@ import numpy as np
 from fadump.errors import FormatError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.progress import binary_size
+from fadump.vmcore.checksums import broken_checksums
 from fadump.vmcore.core import MOST_RANGES, Dump, State, limited_set
 from fadump.vmcore.elf_dump import ElfDump
 from fadump.vmcore.elfcore import ElfCore
@@ -83,11 +84,13 @@ def check_dump(dump: Dump, *, advance: Callable[[int], None] | None = None) -> C
     if isinstance(dump, ElfDump):
         findings += _check_program_headers(dump.core)
         findings += _check_bytes(dump, tell)
+        findings += _listed(broken_checksums(dump.core.source, dump.notes, dump.byte_order))
     if isinstance(dump, KdumpDump):
         findings += _check_set(dump)
         findings += _check_bitmaps(dump)
         for file in dump.files:
             findings += _check_pages(file, tell)
+            findings += _listed(broken_checksums(file.source, file.notes, dump.byte_order))
     cpus = sum(note.is_prstatus() for note in dump.notes)
     return CheckReport(MappingProxyType(in_states), cpus, tuple(findings))
 

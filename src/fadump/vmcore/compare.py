@@ -18,7 +18,8 @@ from fadump.abi.registers import CpuRegisters
 from fadump.errors import FormatError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.crash_image import CrashImage
-from fadump.vmcore.elfcore import EM_PPC64, ElfCore, LoadSegment
+from fadump.vmcore.elf_header import EM_PPC64
+from fadump.vmcore.elfcore import ElfCore, LoadSegment
 from fadump.vmcore.notes import Prstatus, decode_prstatus
 
 MOST_DIFFERENCES = 64

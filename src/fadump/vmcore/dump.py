@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from fadump.errors import FormatError
 from fadump.vmcore.core import Dump, Kind, NotInDumpError, Piece, State
 from fadump.vmcore.elf_dump import ElfDump
-from fadump.vmcore.elfcore import MAGIC as ELF_MAGIC
+from fadump.vmcore.elf_header import MAGIC as ELF_MAGIC
 from fadump.vmcore.flattened import SIGNATURE as FLATTENED_SIGNATURE
 from fadump.vmcore.flattened import FlattenedSource
 from fadump.vmcore.kdump import KdumpDump

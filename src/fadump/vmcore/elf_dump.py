@@ -3,33 +3,18 @@
 The format is read by :mod:`fadump.vmcore.elfcore`, tolerantly: what is wrong is noted, not refused.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain
-from types import MappingProxyType
 
 from fadump.errors import AddressError, FormatError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.core import READABLE, Bytes, Dump, Kind, NotInDumpError, Piece, State, merged, vmcoreinfo_of
+from fadump.vmcore.elf_header import INCOMPLETE, MACHINES
 from fadump.vmcore.elfcore import ElfCore, Extent
-from fadump.vmcore.notes import ByteOrder
+from fadump.vmcore.seal import unsealed
 from fadump.vmcore.source import Source
 
-MACHINES: Mapping[tuple[int, ByteOrder], str] = MappingProxyType(
-    {
-        (21, "little"): "ppc64le",
-        (21, "big"): "ppc64",
-        (22, "big"): "s390x",
-        (62, "little"): "x86_64",
-        (183, "little"): "aarch64",
-        (243, "little"): "riscv64",
-        (258, "little"): "loongarch64",
-    }
-)
-"""What uname(1) calls the machines that e_machine and the byte order name."""
-
 _FLAGS_OFFSET = 0x30
-_INCOMPLETE = 0x1
-"""makedumpfile's DUMP_ELF_INCOMPLETE in e_flags. On big-endian Power the same bit is the ABI of every dump."""
 
 
 class ElfDump(Dump):
@@ -53,8 +38,9 @@ class ElfDump(Dump):
         self.notes = self._core.notes
         self.vmcoreinfo = vmcoreinfo_of(self.notes)
         self.memory = RangeSet(segment.physical for segment in self._core.segments)
-        if self._core.flags & _INCOMPLETE and self.machine != "ppc64":
+        if self._core.flags & INCOMPLETE and self.machine != "ppc64":
             faults.append(FormatError("marked as incomplete by who wrote it", offset=_FLAGS_OFFSET))
+        faults += filter(None, [unsealed(self.notes, self.byte_order)])
         self.faults = faults
 
     @property

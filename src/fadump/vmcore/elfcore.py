@@ -24,26 +24,10 @@ from typing import NamedTuple, Self
 
 from fadump.errors import AddressError, FormatError
 from fadump.memory.ranges import Range
+from fadump.vmcore import elf_header as elf
 from fadump.vmcore.notes import STRUCT_ORDER, ByteOrder, Note, iter_notes
 from fadump.vmcore.source import FileSource, Source
 
-EM_PPC64 = 21
-MAGIC = b"\x7fELF"
-"""How an ELF file begins."""
-
-_CLASS_64 = 2
-_VERSION = 1
-_BYTE_ORDERS: dict[int, ByteOrder] = {1: "little", 2: "big"}
-_ET_CORE = 4
-_PT_LOAD = 1
-_PT_NOTE = 4
-_PN_XNUM = 0xFFFF
-
-_IDENT_BYTES = 16
-_HEADER_FIELDS = "HHIQQQIHHHHHH"
-"""Elf64_Ehdr from e_type on: type, machine, version, entry, phoff, shoff, flags, ehsize, phentsize, phnum, ..."""
-_PROGRAM_HEADER_FIELDS = "IIQQQQQQ"
-_PROGRAM_HEADER_BYTES = 0x38
 _TYPE_OFFSET = 0x10
 _VERSION_OFFSET = 0x14
 _SHOFF_OFFSET = 0x28
@@ -140,7 +124,7 @@ class ElfCore:
 
     @property
     def machine(self) -> int:
-        """e_machine: :data:`EM_PPC64` on Power."""
+        """e_machine: :data:`~fadump.vmcore.elf_header.EM_PPC64` on Power."""
         return self._machine
 
     @property
@@ -152,6 +136,11 @@ class ElfCore:
     def byte_order(self) -> ByteOrder:
         """The byte order of headers and notes; it is the kernel's."""
         return self._byte_order
+
+    @property
+    def source(self) -> Source:
+        """The file."""
+        return self._file
 
     @property
     def segments(self) -> Sequence[LoadSegment]:
@@ -266,21 +255,21 @@ class _ProgramHeader(NamedTuple):
 
 
 def _read_header(file: Source) -> _Header:
-    ident = file.read(0, _IDENT_BYTES, "ELF header")
-    _expect(MAGIC, ident[:4], "not an ELF file", 0)
-    _expect(_CLASS_64, ident[4], "not a 64-bit ELF file", 4)
-    byte_order = _BYTE_ORDERS.get(ident[5])
+    ident = file.read(0, elf.IDENT_BYTES, "ELF header")
+    _expect(elf.MAGIC, ident[:4], "not an ELF file", 0)
+    _expect(elf.CLASS_64, ident[4], "not a 64-bit ELF file", 4)
+    byte_order = elf.BYTE_ORDERS.get(ident[5])
     if byte_order is None:
-        raise FormatError("ELF byte order unknown", offset=5, expected=[*_BYTE_ORDERS], found=ident[5])
-    _expect(_VERSION, ident[6], "ELF version unknown", 6)
+        raise FormatError("ELF byte order unknown", offset=5, expected=[*elf.BYTE_ORDERS], found=ident[5])
+    _expect(elf.VERSION, ident[6], "ELF version unknown", 6)
 
-    layout = struct.Struct(STRUCT_ORDER[byte_order] + _HEADER_FIELDS)
-    raw = file.read(_IDENT_BYTES, layout.size, "ELF header")
+    layout = struct.Struct(STRUCT_ORDER[byte_order] + elf.HEADER_FIELDS)
+    raw = file.read(elf.IDENT_BYTES, layout.size, "ELF header")
     type_, machine, version, _entry, phoff, shoff, flags, _ehsize, phentsize, phnum, *_sections = layout.unpack(raw)
-    _expect(_ET_CORE, type_, "not an ELF core", _TYPE_OFFSET)
-    _expect(_VERSION, version, "ELF version unknown", _VERSION_OFFSET)
-    _expect(_PROGRAM_HEADER_BYTES, phentsize, "program headers of unknown size", _PHENTSIZE_OFFSET)
-    if phnum == _PN_XNUM:
+    _expect(elf.ET_CORE, type_, "not an ELF core", _TYPE_OFFSET)
+    _expect(elf.VERSION, version, "ELF version unknown", _VERSION_OFFSET)
+    _expect(elf.PROGRAM_HEADER_BYTES, phentsize, "program headers of unknown size", _PHENTSIZE_OFFSET)
+    if phnum == elf.PN_XNUM:
         if not shoff:
             raise FormatError("PN_XNUM without a section header that has the number", offset=_SHOFF_OFFSET)
         at = shoff + _SH_INFO_OFFSET
@@ -293,7 +282,7 @@ def _read_program_headers(file: Source, header: _Header, fault: _Fault) -> Itera
     if not 0 < count <= _MOST_PROGRAM_HEADERS:
         wanted = f"1 to {_MOST_PROGRAM_HEADERS}"
         raise FormatError("number of program headers", offset=_PHNUM_OFFSET, expected=wanted, found=count)
-    layout = struct.Struct(STRUCT_ORDER[header.byte_order] + _PROGRAM_HEADER_FIELDS)
+    layout = struct.Struct(STRUCT_ORDER[header.byte_order] + elf.PROGRAM_HEADER_FIELDS)
     try:
         file.check_has(offset, count * layout.size, "program headers")
     except FormatError as error:
@@ -302,7 +291,7 @@ def _read_program_headers(file: Source, header: _Header, fault: _Fault) -> Itera
     raw = file.read(offset, count * layout.size, "program headers") if count else b""
     for index, fields in enumerate(layout.iter_unpack(raw)):
         entry = _ProgramHeader(offset + index * layout.size, *fields)
-        if entry.type in (_PT_LOAD, _PT_NOTE):
+        if entry.type in (elf.PT_LOAD, elf.PT_NOTE):
             try:
                 file.check_has(entry.offset, entry.filesz, f"segment of the program header at {entry.at:#x}")
             except FormatError as error:
@@ -312,7 +301,7 @@ def _read_program_headers(file: Source, header: _Header, fault: _Fault) -> Itera
 
 def _load_segments(entries: Sequence[_ProgramHeader], fault: _Fault) -> Iterator[LoadSegment]:
     for entry in entries:
-        if entry.type != _PT_LOAD:
+        if entry.type != elf.PT_LOAD:
             continue
         if entry.filesz > entry.memsz:
             fault(FormatError("PT_LOAD larger in the file than in memory", offset=entry.at))
@@ -327,7 +316,7 @@ def _read_notes(
 ) -> Iterator[Note]:
     note_bytes = note_count = 0
     for entry in entries:
-        if entry.type != _PT_NOTE:
+        if entry.type != elf.PT_NOTE:
             continue
         there = min(entry.filesz, max(0, file.size_bytes - entry.offset))  # less than filesz was a fault already
         note_bytes += there

@@ -27,6 +27,7 @@ from fadump.vmcore.codecs import PACKED, unpack_page
 from fadump.vmcore.core import MOST_MEMORY_RANGES, State, limited_set, vmcoreinfo_of
 from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES, INCOMPLETE, NEWEST_VERSION, STATUS_OFFSET, read_kdump_header
 from fadump.vmcore.notes import STRUCT_ORDER, ByteOrder, Note, iter_notes
+from fadump.vmcore.seal import unsealed
 from fadump.vmcore.source import Source
 
 _MOST_NOTE_BYTES = 128 << 20
@@ -187,6 +188,7 @@ class KdumpFile:
             self.faults.append(FormatError(message, offset=8, found=header.version))
         if header.status & INCOMPLETE:
             self.faults.append(FormatError("marked as incomplete by who wrote it", offset=STATUS_OFFSET))
+        self.faults += filter(None, [unsealed(self.notes, header.byte_order)])
         for what, offset, size_bytes in (
             ("page bitmaps", header.bitmap_offset, header.bitmaps_bytes),
             ("page descriptors", header.descriptors_offset, self.page_count * DESCRIPTOR_BYTES),

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fadump.errors import FormatError
 from fadump.vmcore.notes import STRUCT_ORDER, ByteOrder, Note
 
 NAME = "FADUMP"
@@ -76,6 +77,14 @@ def find_seal(notes: Sequence[Note], byte_order: ByteOrder) -> tuple[Seal, int] 
             if version == _VERSION:
                 return Seal(not state, *numbers), note.offset
     return None
+
+
+def unsealed(notes: Sequence[Note], byte_order: ByteOrder) -> FormatError | None:
+    """What is wrong with a dump whose seal says that it was never finished; None: it has none, or says nothing such."""
+    found = find_seal(notes, byte_order)
+    if found is None or found[0].complete:
+        return None
+    return FormatError("marked as incomplete by fadump save", offset=found[1])
 
 
 def is_seal(note: Note) -> bool:

@@ -1,0 +1,257 @@
+"""Writing a filtered ELF core so that at any time it is either complete or says that it isn't.
+
+Step "saved" of docs/architecture.md; the headers are :mod:`fadump.vmcore.elf_header`'s, what is added
+:mod:`fadump.vmcore.seal`'s. As in a kdump-compressed file, program headers of memory are written when that memory is
+durable, so what can be read is right. Memory that was left out is in no PT_LOAD: nobody takes it for zeros. Pages of
+zeros are holes of the file and take no room.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fadump.abi.linux.page_table import PAGE_OFFSET
+from fadump.capture.about import About
+from fadump.capture.batches import Numbers
+from fadump.capture.bits import PageBits
+from fadump.capture.packing import PackedBatch
+from fadump.capture.sealing import Checksums, SealedNotes, agrees, chunks, sealed
+from fadump.capture.selection import Selection
+from fadump.capture.target import FileTarget, Target
+from fadump.errors import FadumpError, FormatError
+from fadump.memory.ranges import Range, RangeSet
+from fadump.vmcore import elf_header as elf
+from fadump.vmcore.core import READABLE, Dump
+from fadump.vmcore.elfcore import ElfCore
+from fadump.vmcore.seal import Seal
+from fadump.vmcore.source import Source
+
+CHECKPOINT_BYTES = 256 << 20
+"""After so many bytes of memory its program headers are written."""
+
+MOST_SEGMENTS = 60_000
+"""More wouldn't fit into the ELF header's count, and not all readers look elsewhere."""
+_LEAST_HOLE_BYTES = 64 << 10
+"""Fewer zeros are written: a hole for them would cost more than it saves."""
+_MOST_GAP_PAGES = 1 << 20
+_MACHINES = {name: machine for (machine, _byte_order), name in elf.MACHINES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """Memory that follows one another in the file too; its first page is number ``rank`` of those in the file."""
+
+    physical: Range
+    rank: int
+
+
+class ElfWriter:
+    """Writes one file."""
+
+    def __init__(self, target: Target, about: About, selection: Selection, memory: RangeSet) -> None:
+        """``memory`` is all that the source has, of which ``selection`` says what is wanted.
+
+        :raises FadumpError: it is in too many pieces for an ELF core, or of an unknown machine.
+        """
+        self._target = target
+        self._about = about
+        self._page_bytes = selection.page_bytes
+        self._flags = _abi(about.machine)
+        self._machine = _machine(about.machine)
+        self._segments = _segments(selection, memory)
+        self._ranks = [segment.rank for segment in self._segments]
+        count = 1 + len(self._segments)
+        notes_at = elf.HEADER_BYTES + count * elf.PROGRAM_HEADER_BYTES
+        notes_at += len(elf.encode_section_header_0(about.byte_order, count))
+        self._notes = SealedNotes(about.notes, about.byte_order, notes_at)
+        self._data_at = -(-self._notes.where.end // self._page_bytes) * self._page_bytes
+        self._checksums = Checksums(about.byte_order)
+        self._wanted = selection.wanted
+        self._rank = self._durable_rank = 0
+        self._unsafe_bytes = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """How large the file is by now, its holes included."""
+        return self._offset(self._rank)
+
+    def begin(self) -> None:
+        """Headers that say INCOMPLETE and have no memory yet.
+
+        :raises OSError: the file can't be written; so for all steps.
+        """
+        self._target.allocate(0, self._data_at)
+        self._target.write(0, self._head(0, Seal(complete=False)))
+        self._target.barrier()
+
+    def add(self, batch: PackedBatch) -> None:
+        """The next pages, zeros and all."""
+        start = self._offset(self._rank)
+        data = memoryview(batch.data)
+        for run in _runs(np.flatnonzero(~batch.zeros), _LEAST_HOLE_BYTES // self._page_bytes):
+            written = slice(run.start * self._page_bytes, run.end * self._page_bytes)
+            self._target.write(start + written.start, data[written])
+        self._checksums.add(start, len(data), batch.crc)
+        self._rank += len(batch.pages)
+        self._unsafe_bytes += int((~batch.zeros).sum()) * self._page_bytes
+        if self._unsafe_bytes >= CHECKPOINT_BYTES:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Make all memory so far durable, then write the program headers that speak of it."""
+        if self._rank > self._durable_rank:
+            self._target.barrier()
+            first = max(0, bisect_left(self._ranks, self._durable_rank) - 1)
+            headers = self._program_headers(self._rank, Range(first, bisect_left(self._ranks, self._rank)))
+            self._target.write(elf.HEADER_BYTES + (1 + first) * elf.PROGRAM_HEADER_BYTES, headers)
+            self._durable_rank = self._rank
+        self._unsafe_bytes = 0
+
+    def finish(self, *, complete: bool) -> None:
+        """The checksums, then headers that don't say INCOMPLETE, unless the source wasn't ``complete``."""
+        self.checkpoint()
+        table = self._checksums.encode()
+        at = self._offset(self._rank)
+        self._target.write(at, table)
+        self._target.barrier()
+        head = self._head(self._rank, Seal(complete=complete))
+        seal = sealed(head[: self._notes.seal.start], table, at, complete=complete)
+        self._target.write(0, self._head(self._rank, seal))
+        self._target.barrier()
+
+    def matches(self, source: Source) -> bool:
+        """See :class:`~fadump.capture.job.Writer`."""
+        return self._agrees(source, exactly=False)
+
+    def has_begun(self, source: Source) -> bool:
+        """See :class:`~fadump.capture.job.Writer`."""
+        if not self._agrees(source, exactly=True):
+            return False
+        try:
+            core = ElfCore(source, faults=[])
+        except FormatError:
+            return False
+        ends = {(one.physical.start, self._offset_of(one)): one.physical.end for one in self._segments}
+        return all(load.physical.end <= ends.get((load.physical.start, load.file_offset), 0) for load in core.segments)
+
+    def _agrees(self, source: Source, *, exactly: bool) -> bool:
+        """Whether all of the headers but program headers of memory is as it would be written."""
+        variants = [self._head(0, Seal(complete=complete)) for complete in (False, True)]
+        first = elf.HEADER_BYTES + elf.PROGRAM_HEADER_BYTES
+        varying = [Range(first, self._notes.where.start), self._notes.seal]
+        return any(agrees(source, 0, head, varying, exactly=exactly) for head in variants)
+
+    def resume(self, target: FileTarget, source: Source, page: int) -> None:
+        """See :class:`~fadump.capture.job.Writer`."""
+        self._rank = self._durable_rank = self._wanted.count_between(0, page)
+        for offset, size_bytes in chunks(self._data_at, self._offset(self._rank)):
+            self._checksums.add_bytes(offset, source.read(offset, size_bytes, "memory"))
+        target.write(0, self._head(self._rank, Seal(complete=False)))
+        target.barrier()
+        target.truncate(self._offset(self._rank))
+
+    def _offset(self, rank: int) -> int:
+        return self._data_at + rank * self._page_bytes
+
+    def _offset_of(self, segment: _Segment) -> int:
+        return self._offset(segment.rank) + segment.physical.start % self._page_bytes
+
+    def _head(self, durable_rank: int, seal: Seal) -> bytes:
+        """Everything before the memory, with program headers of the first so many pages."""
+        order, count = self._about.byte_order, 1 + len(self._segments)
+        flags = self._flags if seal.complete or self._about.machine == "ppc64" else self._flags | elf.INCOMPLETE
+        parts = [
+            elf.encode_elf_header(order, self._machine, flags, count),
+            elf.encode_note_header(order, self._notes.where.start, self._notes.where.size_bytes),
+            self._program_headers(durable_rank, Range(0, len(self._segments))),
+            elf.encode_section_header_0(order, count),
+            self._notes.encode(seal),
+        ]
+        return b"".join(parts)
+
+    def _program_headers(self, durable_rank: int, segments: Range) -> bytes:
+        """Those of some segments, as far as they are in the first so many pages; zeros, PT_NULL, where they aren't."""
+        headers = []
+        for segment in self._segments[segments.start : segments.end]:
+            first = segment.physical.start // self._page_bytes
+            end = min(segment.physical.end, (first + durable_rank - segment.rank) * self._page_bytes)
+            if end <= segment.physical.start:
+                headers.append(bytes(elf.PROGRAM_HEADER_BYTES))
+                continue
+            physical = segment.physical.start
+            offset = self._offset_of(segment)
+            virtual = _virtual(self._about.machine, physical)
+            headers.append(elf.encode_load_header(self._about.byte_order, offset, virtual, physical, end - physical))
+        return b"".join(headers)
+
+
+def fit_for_elf(dump: Dump, selection: Selection) -> Selection:
+    """What of a selection an ELF core can hold: it says nothing of missing pages, and has so many segments.
+
+    If there are more, unwanted pages between wanted ones stay in after all, first those in the smallest gaps.
+
+    :raises FadumpError: they are still too many.
+    :raises OSError: the dump can't be read.
+    """
+    wanted = selection.wanted.copy()
+    for window in selection.missing.windows(0, selection.pages):
+        kept = wanted.flags(window.start, window.end) & ~selection.missing.flags(window.start, window.end)
+        wanted.put(window.start, kept)
+    gap_pages = 1
+    while sum(1 for _run in wanted.runs()) > MOST_SEGMENTS:
+        if gap_pages > _MOST_GAP_PAGES:
+            raise FadumpError(f"the pages to save are in more than {MOST_SEGMENTS} pieces: use --format kdump")
+        _fill_gaps(dump, wanted, selection.page_bytes, gap_pages)
+        gap_pages *= 2
+    more = wanted.count() - selection.wanted.count() + selection.missing.count()
+    remarks = [f"{more} pages are saved after all, as an ELF core would be in too many pieces"] if more else []
+    return replace(selection, wanted=wanted, missing=PageBits(selection.pages), remarks=(*selection.remarks, *remarks))
+
+
+def _fill_gaps(dump: Dump, wanted: PageBits, page_bytes: int, most_pages: int) -> None:
+    last_end: int | None = None
+    for run in list(wanted.runs()):
+        if last_end is not None and 0 < run.start - last_end <= most_pages:
+            gap = Range(last_end * page_bytes, run.start * page_bytes)
+            if all(piece.state in READABLE for piece in dump.mapping(gap)):
+                wanted.fill(last_end, run.start, value=True)
+        last_end = run.end
+
+
+def _runs(numbers: Numbers, most_apart: int) -> Iterator[Range]:
+    """Rising numbers as ranges, which go over gaps that aren't wider than ``most_apart``."""
+    cuts = np.flatnonzero(np.diff(numbers) > most_apart) + 1
+    for part in np.split(numbers, cuts):
+        if len(part):
+            yield Range(int(part[0]), int(part[-1]) + 1)
+
+
+def _segments(selection: Selection, memory: RangeSet) -> list[_Segment]:
+    page_bytes = selection.page_bytes
+    wanted = RangeSet(Range(run.start * page_bytes, run.end * page_bytes) for run in selection.wanted.runs())
+    segments = []
+    rank = 0
+    for run in wanted:
+        parts = memory & RangeSet([run])
+        segments += [_Segment(part, rank + (part.start - run.start) // page_bytes) for part in parts]
+        rank += run.size_bytes // page_bytes
+    return segments
+
+
+def _machine(name: str) -> int:
+    machine = _MACHINES.get(name)
+    if machine is None:
+        raise FadumpError(f"there is no ELF core of the machine {name!r} here: use --format kdump")
+    return machine
+
+
+def _abi(machine: str) -> int:
+    """e_flags, as Linux's fadump.c sets it."""
+    return {"ppc64le": 2, "ppc64": 1}.get(machine, 0)
+
+
+def _virtual(machine: str, physical: int) -> int:
+    """p_vaddr: where the linear map has it on Power; elsewhere readers don't ask."""
+    return PAGE_OFFSET | physical if machine.startswith("ppc64") else 0

@@ -1,0 +1,43 @@
+"""Work in threads, its results in order.
+
+Step "saved" of docs/architecture.md. Threads take pieces of work from one bounded queue, and whoever asked gets the
+results in the order of the work; nobody waits busily, and no more than a few pieces are in memory at any time.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self, TypeVar
+
+_AHEAD = 2
+"""How many pieces wait for each thread, being worked on, or done."""
+
+Work = TypeVar("Work")
+Result = TypeVar("Result")
+
+
+class InOrder:
+    """So many threads. Also a context manager: leaving it waits for what runs and drops the rest."""
+
+    def __init__(self, threads: int) -> None:
+        self._most = threads * _AHEAD + 1
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="save")
+
+    def map(self, function: Callable[[Work], Result], pieces: Iterable[Work]) -> Iterator[Result]:
+        """What ``function`` makes of each piece; an error of it is raised where its result would be."""
+        queue: deque[Future[Result]] = deque()
+        for piece in pieces:
+            queue.append(self._pool.submit(function, piece))
+            if len(queue) >= self._most:
+                yield queue.popleft().result()
+        while queue:
+            yield queue.popleft().result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)

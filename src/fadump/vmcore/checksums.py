@@ -1,0 +1,77 @@
+"""Whether the bytes of a file are those that ``fadump save`` wrote, as its seal proves.
+
+After the last step of "follow one crash" in docs/architecture.md; the layout is :mod:`fadump.vmcore.seal`'s.
+"""
+
+import zlib
+from collections.abc import Iterator, Sequence
+
+from fadump.errors import FormatError
+from fadump.memory.ranges import Range
+from fadump.vmcore.notes import ByteOrder, Note
+from fadump.vmcore.seal import SEAL_BYTES, Row, Seal, decode_table, find_seal
+from fadump.vmcore.source import Source
+
+_PIECE_BYTES = 1 << 20
+_MOST_TABLE_BYTES = 1 << 30
+
+
+def broken_checksums(source: Source, notes: Sequence[Note], byte_order: ByteOrder) -> Iterator[str]:
+    """What is wrong with a file, in sentences; nothing for one without a seal, or with somebody else's.
+
+    :raises OSError: the file can't be read.
+    """
+    found = find_seal(notes, byte_order)
+    if found is None or not found[0].table_offset:
+        return
+    seal, seal_offset = found
+    end = seal.table_offset + seal.table_bytes
+    head_is_right = _crc(source, Range(0, seal_offset)) == seal.head_crc
+    if not head_is_right and source.size_bytes != end:
+        return  # a tool has written the dump anew, and copied the note
+    if not head_is_right:
+        yield f"its headers, before offset {seal_offset:#x}, are not what was written"
+    if source.size_bytes != end:
+        yield f"the file was {end:#x} bytes when it was written and is {source.size_bytes:#x} now"
+    yield from _broken_rows(source, seal, seal_offset + SEAL_BYTES, byte_order)
+
+
+def _broken_rows(source: Source, seal: Seal, start: int, byte_order: ByteOrder) -> Iterator[str]:
+    if seal.table_bytes > _MOST_TABLE_BYTES:
+        yield f"a table of checksums of {seal.table_bytes:#x} bytes is more than any file has"
+        return
+    try:
+        table = source.read(seal.table_offset, seal.table_bytes, "table of checksums")
+    except FormatError as error:
+        yield str(error)
+        return
+    if zlib.crc32(table) != seal.table_crc:
+        yield f"the table of checksums at offset {seal.table_offset:#x} is not what was written"
+        return
+    at = start
+    for row in [*decode_table(table, byte_order), Row(seal.table_offset, 0, 0)]:
+        gap = Range(at, max(at, row.offset))
+        if _crc(source, gap) != _zeros_crc(gap.size_bytes):
+            yield f"bytes {gap} of the file were zeros when it was written"
+        where = Range.sized(row.offset, row.size_bytes)
+        if _crc(source, where) != row.crc:
+            yield f"bytes {where} of the file are not what was written: their checksum is wrong"
+        at = max(at, where.end)
+
+
+def _crc(source: Source, where: Range) -> int | None:
+    """The checksum of some bytes; None if they aren't all there."""
+    crc = 0
+    try:
+        for offset in range(where.start, where.end, _PIECE_BYTES):
+            crc = zlib.crc32(source.read(offset, min(_PIECE_BYTES, where.end - offset), "file"), crc)
+    except FormatError:
+        return None
+    return crc
+
+
+def _zeros_crc(size_bytes: int) -> int:
+    crc = 0
+    for at in range(0, size_bytes, _PIECE_BYTES):
+        crc = zlib.crc32(bytes(min(_PIECE_BYTES, size_bytes - at)), crc)
+    return crc

@@ -1,0 +1,137 @@
+"""A save that was interrupted is gone on with, wherever that was; what is there is compared before it is kept."""
+
+import errno
+import os
+
+import pytest
+
+from fadump.capture.files import HostFiles
+from fadump.capture.job import Format, SaveOptions
+from fadump.capture.packers import Compression
+from fadump.capture.save import save_dump
+from fadump.capture.target import SaveError
+from fadump.errors import SetupError
+from fadump.linux.pages import DumpLevel
+from fadump.vmcore.check import check_dump
+from fadump.vmcore.core import State
+from fadump.vmcore.dump import open_dump
+from tests.capture.contents import differing_pages
+
+LEVELS = (DumpLevel(17),)
+FORMS = {
+    "kdump": {},
+    "elf": {"format": Format.ELF},
+    "split": {"split": 3},
+}
+
+
+class KilledError(Exception):
+    """What stands for SIGKILL: nothing is done after it."""
+
+
+class DyingFiles(HostFiles):
+    """Dies at a call: nothing is written any more."""
+
+    def __init__(self, calls):
+        self.left = calls
+
+    def pwrite(self, fd, data, offset):
+        self._count()
+        return super().pwrite(fd, data, offset)
+
+    def fsync(self, fd):
+        self._count()
+        super().fsync(fd)
+
+    def rename(self, source, destination):
+        self._count()
+        super().rename(source, destination)
+
+    def _count(self):
+        self.left -= 1
+        if self.left < 0:
+            raise KilledError
+
+
+def save(source, destination, files=None, **options):
+    with open_dump(source) as dump:
+        return save_dump(dump, destination, SaveOptions(levels=LEVELS, **options), files=files or HostFiles())
+
+
+@pytest.fixture
+def small_checkpoints(monkeypatch):
+    for writer in ("kdump_writer", "elf_writer"):
+        monkeypatch.setattr(f"fadump.capture.{writer}.CHECKPOINT_BYTES", 1 << 20)
+
+
+@pytest.mark.usefixtures("small_checkpoints")
+@pytest.mark.parametrize("form", list(FORMS))
+def test_wherever_it_died_it_is_gone_on_with(vmcore, tmp_path, form):
+    once = save(vmcore, tmp_path / "once", **FORMS[form])
+    kept = set()
+    for calls in [*range(3, 11), *range(12, 30, 4), *range(30, 200, 40)]:  # the log is safe by then
+        out = tmp_path / f"out{calls}"
+        try:
+            save(vmcore, out, DyingFiles(calls), **FORMS[form])
+            break
+        except KilledError:
+            pass
+        with open_dump(vmcore) as source:
+            for path in tmp_path.glob(f"out{calls}*.incomplete"):
+                if path.read_bytes()[:512].strip(b"\0"):
+                    with open_dump(path) as dump:
+                        assert differing_pages(dump, source) == []
+            for path in tmp_path.glob(f"out{calls}.?"):  # some files of a set have their names
+                path.rename(path.with_name(path.name + ".incomplete"))
+        saved = save(vmcore, out, continued=True, **FORMS[form])
+        kept.add(saved.kept_bytes)
+        assert saved.pages == once.pages
+        with open_dump(saved.files) as dump, open_dump(vmcore) as source:
+            assert check_dump(dump).whole and differing_pages(dump, source) == []
+            assert State.MISSING not in {piece.state for memory in dump.memory for piece in dump.mapping(memory)}
+        for new, old in zip(saved.files, once.files, strict=True):
+            assert new.stat().st_size <= old.stat().st_size * 1.01
+            new.unlink()
+    assert len(kept) > 3 and min(kept) == 0
+
+
+def test_pages_that_were_damaged_meanwhile_are_not_kept(vmcore, tmp_path):
+    with pytest.raises(KilledError):
+        save(vmcore, tmp_path / "out", DyingFiles(12), compression=Compression.NONE)
+    path = tmp_path / "out.incomplete"
+    with open_dump(path) as dump:
+        (file,) = dump.files
+        place = file.data_offset + 3 * 4096
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(b"damage")
+    saved = save(vmcore, tmp_path / "out", continued=True, compression=Compression.NONE)
+    with open_dump(saved.files) as dump, open_dump(vmcore) as source:
+        assert check_dump(dump).whole and differing_pages(dump, source) == []
+
+
+@pytest.mark.parametrize(
+    "other", [{"compression": Compression.ZSTD}, {"format": Format.ELF}, {"levels": (DumpLevel(31),)}]
+)
+def test_a_file_of_another_save_is_refused_and_left_alone(vmcore, tmp_path, other):
+    with pytest.raises(KilledError):
+        save(vmcore, tmp_path / "out", DyingFiles(12))
+    before = (tmp_path / "out.incomplete").read_bytes()
+    with open_dump(vmcore) as dump, pytest.raises(SetupError, match="is not of this dump, or was saved with other"):
+        save_dump(dump, tmp_path / "out", SaveOptions(**({"levels": LEVELS, "continued": True} | other)))
+    assert (tmp_path / "out.incomplete").read_bytes() == before
+
+
+def test_there_must_be_something_to_go_on_with(vmcore, tmp_path):
+    with pytest.raises(SetupError, match=r"out\.incomplete"):
+        save(vmcore, tmp_path / "out", continued=True)
+
+
+def test_an_error_of_the_disk_is_final_and_told(vmcore, tmp_path):
+    class Broken(HostFiles):
+        def fsync(self, fd):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(SaveError, match="Input/output error"):
+        save(vmcore, tmp_path / "out", Broken())
+    assert not (tmp_path / "out").exists()

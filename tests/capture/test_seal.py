@@ -1,0 +1,72 @@
+"""Whatever bit of a saved file is turned, the check finds it."""
+
+import subprocess
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fadump.capture.job import Format, SaveOptions
+from fadump.capture.packers import Compression
+from fadump.capture.save import save_dump
+from fadump.errors import FormatError
+from fadump.linux.pages import DumpLevel
+from fadump.vmcore.check import check_dump
+from fadump.vmcore.dump import open_dump
+from fadump.vmcore.seal import find_seal
+from tests.vmcore.dump_helpers import open_bytes
+
+
+@pytest.fixture(scope="module", params=list(Format))
+def saved(request, vmcore, tmp_path_factory):
+    """A small saved dump whose pages nothing else protects, as bytes."""
+    path = tmp_path_factory.mktemp("sealed") / "out"
+    options = SaveOptions(levels=(DumpLevel(31),), format=request.param, compression=Compression.NONE)
+    with open_dump(vmcore) as dump:
+        save_dump(dump, path, options)
+    return path.read_bytes()
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_a_turned_bit_is_found(saved, data):
+    at = data.draw(st.integers(0, len(saved) - 1))
+    damaged = bytearray(saved)
+    damaged[at] ^= 1 << data.draw(st.integers(0, 7))
+    try:
+        with open_bytes(bytes(damaged)) as dump:
+            assert not check_dump(dump).whole, hex(at)
+    except FormatError:
+        pass  # it doesn't open any more
+
+
+@settings(max_examples=30)
+@given(data=st.data())
+def test_a_file_cut_short_is_found(saved, data):
+    size = data.draw(st.integers(1, len(saved) - 1))
+    try:
+        with open_bytes(saved[:size]) as dump:
+            assert not check_dump(dump).whole
+    except FormatError:
+        pass
+
+
+def test_a_seal_that_another_tool_copied_says_nothing(saved):
+    with open_bytes(saved) as dump:
+        _seal, offset = find_seal(dump.notes, dump.byte_order)
+    changed = bytearray(saved + b"more")
+    changed[offset - 40] ^= 1  # VMCOREINFO's end
+    with open_bytes(bytes(changed)) as dump:
+        assert not [finding for finding in check_dump(dump).findings if "written" in finding.text]
+
+
+def test_checksums_are_zlibs(saved):
+    done = subprocess.run(
+        ["python3", "-c", "import sys,zlib; print(zlib.crc32(sys.stdin.buffer.read()))"],
+        input=saved[:1000],
+        capture_output=True,
+        check=True,
+    )
+    from fadump.capture.packers import crc32
+
+    assert int(done.stdout) == crc32(saved[:1000])
