@@ -179,7 +179,7 @@ def test_discarding_does_not_look_for_the_end_of_what_was_populated(memory, monk
         return seek(fd, position, whence)
 
     fill(memory, RAM, 1)
-    monkeypatch.setattr(guest.os, "lseek", no_end)
+    monkeypatch.setattr(os, "lseek", no_end)
     memory.discard(Range(LOW.start + 1, LOW.start + 2 * PAGE + 1))
     assert memory.read(LOW.start, 2 * PAGE + 2) == b"\1" + bytes(2 * PAGE) + b"\1"
 
@@ -269,7 +269,7 @@ def test_memory_on_a_file_system_without_holes_is_copied_all_the_same(memory, mo
     def no_holes(_fd, _position, _whence):
         raise OSError(guest.errno.EINVAL, "no holes here")
 
-    monkeypatch.setattr(guest.os, "lseek", no_holes)
+    monkeypatch.setattr(os, "lseek", no_holes)
     fill(memory, Range.sized(LOW.start + PAGE, 10), 3)
     fill(memory, HIGH, 9)
     assert memory.populated(LOW) == RangeSet([LOW])
@@ -308,7 +308,7 @@ def test_other_errors_of_the_host_are_not_swallowed(memory, monkeypatch):
     monkeypatch.setattr(guest.os, "pwrite", fails)
     with pytest.raises(OSError, match="the disk is broken"):
         memory.copy(LOW, HIGH.start)
-    monkeypatch.setattr(guest.os, "lseek", fails)
+    monkeypatch.setattr(os, "lseek", fails)
     with pytest.raises(OSError, match="the disk is broken"):
         memory.populated(LOW)
 

@@ -295,3 +295,22 @@ def test_a_note_that_is_cut_short_is_refused():
         pytest.raises(FormatError, match="cut short"),
     ):
         compare_cpus(core, image, 0)
+
+
+def test_where_both_have_a_hole_nothing_is_read(image, open_core, monkeypatch):
+    core, read = open_core(), []
+    whole = ElfCore.read_file_into
+
+    def counted(core, offset, buffer):
+        read.append(len(buffer))
+        whole(core, offset, buffer)
+
+    monkeypatch.setattr(ElfCore, "read_file_into", counted)
+    told = []
+    result = compare(core, image, advance=told.append)
+    assert (result.bytes_compared, result.bytes_different) == (DUMPED_BYTES, 0)
+    assert sum(told) == DUMPED_BYTES and sum(read) <= DUMPED_BYTES - HOLE.size_bytes + RESERVED.size_bytes + 2 * PAGE
+
+
+def test_data_where_the_machine_had_a_hole_is_found(image, open_core):
+    assert compare(open_core([HOLE.start + 5]), image).differences == (Range.sized(HOLE.start + 5, 1),)

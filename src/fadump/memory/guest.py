@@ -22,6 +22,7 @@ from typing import Self
 import numpy as np
 
 from fadump.errors import AddressError
+from fadump.memory.holes import data_ranges, first_data
 from fadump.memory.ranges import Range, RangeSet
 
 _COPY_BYTES = 8 << 20
@@ -261,14 +262,9 @@ class _Mapping:
 
     def extents(self, part: Range) -> Iterator[Range]:
         """Where the file has data, the pieces clipped to ``part``."""
-        at = part.start
-        while at < part.end:
-            start = self._seek(at, os.SEEK_DATA)
-            if start is None or start >= part.end:
-                return
-            hole = self._seek(start, os.SEEK_HOLE)
-            at = part.end if hole is None else min(hole, part.end)
-            yield Range(start, at)
+        shift = self.range.start - self._file_offset
+        for found in data_ranges(self._fd, Range(part.start - shift, part.end - shift)):
+            yield Range(found.start + shift, found.end + shift)
 
     def discard(self, part: Range) -> None:
         # Not by extents: finding where data ends takes time in all that follows, however far.
@@ -293,18 +289,6 @@ class _Mapping:
     def _in_map(self, address: int) -> int:
         return self._in_file(address) - self._map_offset
 
-    def _seek(self, address: int, whence: int) -> int | None:
-        """The address of the next data or hole; None if the file has no more."""
-        try:
-            found = os.lseek(self._fd, self._in_file(address), whence)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return None
-            if error.errno in {errno.EINVAL, errno.EOPNOTSUPP}:  # a file system that knows no holes
-                return address if whence == os.SEEK_DATA else None
-            raise
-        return found - self._file_offset + self.range.start
-
     def _punch(self, pages: Range) -> bool:
         try:
             self._map.madvise(mmap.MADV_REMOVE, self._in_map(pages.start), pages.size_bytes)
@@ -313,9 +297,9 @@ class _Mapping:
         return True
 
     def _zero(self, part: Range) -> None:
-        data = self._seek(part.start, os.SEEK_DATA)
-        if data is None:
+        first = first_data(self._fd, self._in_file(part.start))
+        if first is None:
             return
-        for at in range(data, part.end, _COPY_BYTES):
+        for at in range(first - self._file_offset + self.range.start, part.end, _COPY_BYTES):
             chunk = Range(at, min(at + _COPY_BYTES, part.end))
             self.view(chunk)[:] = bytes(chunk.size_bytes)

@@ -74,16 +74,20 @@ class Comparison:
     not_in_dump: RangeSet
 
 
+def _nobody(_bytes: int) -> None:
+    """Nobody wants to know how far it is."""
+
+
 def compare(
     core: ElfCore,
     image: CrashImage,
     excluded: Sequence[Exclusion] = (),
     *,
-    advance: Callable[[int], None] | None = None,
+    advance: Callable[[int], None] = _nobody,
 ) -> Comparison:
     """Compare all memory in a dump with the machine's; ``advance`` is told of each piece how large it was.
 
-    It needs a few MiB of memory, whatever the dump's size.
+    It needs a few MiB of memory, whatever the dump's size. Where both have a hole, nothing is read.
 
     :raises FormatError: the dump has become shorter since it was opened.
     :raises OSError: the dump can't be read.
@@ -94,15 +98,14 @@ def compare(
     reader = _Reader(core, image)
     bytes_compared = 0
     for segment in core.segments:
-        for piece, is_ram in _pieces(segment, left_out, image.ram):
+        for part, is_ram in _parts(segment, left_out, image.ram):
+            bytes_compared += part.size_bytes
             if is_ram:
-                for where, bytes_different in reader.differences(segment, piece):
+                for where, bytes_different in reader.differences(segment, part, advance):
                     tally.add(where, bytes_different)
             else:
-                tally.add(piece, piece.size_bytes)
-            bytes_compared += piece.size_bytes
-            if advance is not None:
-                advance(piece.size_bytes)
+                tally.add(part, part.size_bytes)
+                advance(part.size_bytes)
     return Comparison(
         bytes_compared=bytes_compared,
         bytes_different=tally.bytes_different,
@@ -191,12 +194,10 @@ class _Tally:
             self._listed[self.count - 1 :] = [self._last]
 
 
-def _pieces(segment: LoadSegment, left_out: RangeSet, ram: RangeSet) -> Iterator[tuple[Range, bool]]:
-    """What of a segment is to be compared, by address, in small pieces, and whether each was RAM."""
+def _parts(segment: LoadSegment, left_out: RangeSet, ram: RangeSet) -> Iterator[tuple[Range, bool]]:
+    """What of a segment is to be compared, by address, and whether each was RAM."""
     wanted = RangeSet([segment.in_file]) - left_out
-    for part, is_ram in sorted([*((part, True) for part in wanted & ram), *((part, False) for part in wanted - ram)]):
-        for start in range(part.start, part.end, _PIECE_BYTES):
-            yield Range(start, min(start + _PIECE_BYTES, part.end)), is_ram
+    yield from sorted([*((part, True) for part in wanted & ram), *((part, False) for part in wanted - ram)])
 
 
 class _Reader:
@@ -208,7 +209,21 @@ class _Reader:
         self._dumped = bytearray()
         self._original = bytearray()
 
-    def differences(self, segment: LoadSegment, piece: Range) -> Iterator[tuple[Range, int]]:
+    def differences(
+        self, segment: LoadSegment, part: Range, advance: Callable[[int], None]
+    ) -> Iterator[tuple[Range, int]]:
+        """See :func:`_differing_blocks`; ``part`` is RAM."""
+        in_dump = RangeSet(self._core.data_ranges(segment)) & RangeSet([part])
+        at = part.start
+        for data in in_dump | RangeSet(self._image.data_ranges(part)):
+            for start in range(data.start, data.end, _PIECE_BYTES):
+                piece = Range(start, min(start + _PIECE_BYTES, data.end))
+                yield from self._compared(segment, piece)
+                advance(piece.end - at)
+                at = piece.end
+        advance(part.end - at)
+
+    def _compared(self, segment: LoadSegment, piece: Range) -> Iterator[tuple[Range, int]]:
         if len(self._dumped) != piece.size_bytes:
             self._dumped, self._original = bytearray(piece.size_bytes), bytearray(piece.size_bytes)
         offset = segment.file_offset + piece.start - segment.physical.start

@@ -18,6 +18,7 @@ from typing import Self
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import AddressError, SetupError
 from fadump.memory.guest import Segment
+from fadump.memory.holes import data_ranges
 from fadump.memory.ranges import Range, RangeSet
 
 _ALL_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
@@ -94,6 +95,10 @@ class CrashImage:
         while done < len(buffer):  # one call gives at most 2 GiB
             done += os.preadv(self._fd, [buffer[done:]], address + done)
 
+    def data_ranges(self, wanted: Range) -> Iterator[Range]:
+        """Which addresses in ``wanted`` may hold anything but zeros."""
+        return data_ranges(self._fd, wanted)
+
     def close(self) -> None:
         """Give the host's memory back; nothing can be read any more. May be called twice."""
         fd, self._fd = self._fd, -1
@@ -125,7 +130,7 @@ def _check_segments(segments: Sequence[Segment]) -> None:
 
 
 def _copy(segment: Segment, image_fd: int) -> None:
-    for extent in _data_extents(segment):
+    for extent in data_ranges(segment.fd, Range.sized(segment.offset, segment.range.size_bytes)):
         address = segment.range.start + extent.start - segment.offset
         try:
             _send(segment.fd, extent, image_fd, address)
@@ -136,22 +141,6 @@ def _copy(segment: Segment, image_fd: int) -> None:
                 f"the host has no room for a copy of guest memory {segment.range}: free memory, give the guest "
                 "less, or run without --verify"
             ) from error
-
-
-def _data_extents(segment: Segment) -> Iterator[Range]:
-    """File offsets of the segment's bytes that are not in a hole."""
-    at, end = segment.offset, segment.offset + segment.range.size_bytes
-    while at < end:
-        try:
-            start = os.lseek(segment.fd, at, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno != errno.ENXIO:  # that means: no more data up to the end of the file
-                raise
-            return
-        if start >= end:
-            return
-        at = min(end, os.lseek(segment.fd, start, os.SEEK_HOLE))
-        yield Range(start, at)
 
 
 def _send(source_fd: int, source: Range, image_fd: int, address: int) -> None:

@@ -204,6 +204,16 @@ class ElfCore:
         """
         self._file.read_into(offset, buffer, "file")
 
+    def data_ranges(self, segment: LoadSegment) -> Iterator[Range]:
+        """Which physical addresses of a segment the file may have anything but zeros for.
+
+        :raises FormatError: as :meth:`read_file`.
+        :raises OSError: the file can't be read.
+        """
+        shift = segment.physical.start - segment.file_offset
+        for found in self._file.data_ranges(Range.sized(segment.file_offset, segment.file_bytes)):
+            yield Range(found.start + shift, found.end + shift)
+
     def close(self) -> None:
         """Close the file; nothing but headers and notes can be read any more. May be called twice."""
         self._file.close()

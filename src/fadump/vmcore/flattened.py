@@ -15,6 +15,7 @@ take 24 bytes of memory each.
 
 import struct
 from array import array
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +73,11 @@ class FlattenedSource:
         data = bytearray(length)
         self.read_into(offset, memoryview(data), what)
         return bytes(data)
+
+    def data_ranges(self, wanted: Range) -> Iterator[Range]:
+        """See :class:`Source`."""
+        if wanted:
+            yield wanted
 
     def read_into(self, offset: int, buffer: memoryview, what: str) -> None:
         """See :class:`Source`."""

@@ -6,12 +6,15 @@ that is made shorter meanwhile is an error for the one and ends the process (SIG
 
 import mmap
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Protocol
 
 import numpy as np
 
 from fadump.errors import FormatError
+from fadump.memory.holes import data_ranges
+from fadump.memory.ranges import Range
 from fadump.vmcore.core import Bytes
 
 
@@ -35,6 +38,9 @@ class Source(Protocol):
 
         :raises FormatError: they aren't.
         """
+
+    def data_ranges(self, wanted: Range) -> Iterator[Range]:
+        """Which of the ``wanted`` bytes may be anything but zeros; errors as for :meth:`read`."""
 
     def view(self, offset: int, length: int) -> Bytes | None:
         """The same bytes without a copy; None where that can't be. ``length`` isn't 0."""
@@ -80,6 +86,13 @@ class FileSource:
     def check_has(self, offset: int, length: int, what: str) -> None:
         """See :class:`Source`."""
         check_has(self, offset, length, what)
+
+    def data_ranges(self, wanted: Range) -> Iterator[Range]:
+        """See :class:`Source`: what is not in a hole."""
+        there = os.lseek(self._fd, 0, os.SEEK_END)
+        if there < min(wanted.end, self.size_bytes):
+            raise FormatError("file has gone: it was made shorter meanwhile", offset=there)
+        return data_ranges(self._fd, wanted)
 
     def view(self, offset: int, length: int) -> Bytes | None:
         """See :class:`Source`; None for a file that can't be mapped."""
