@@ -8,8 +8,6 @@ anything is measured.
 
 import argparse
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,7 +16,7 @@ import drgn
 import numpy as np
 
 import fadump
-from benchmarks.report import GIB, MIB, RUNS, median, parser, show, timed
+from benchmarks.report import GIB, MIB, RUNS, median, parser, peak_anonymous, show, timed
 from benchmarks.truth import KERNEL_BYTES, PAGE, STRUCT, Truth, make_truth, write_elf, write_kdump
 from fadump.linux.pages import classify_pages
 from fadump.memory.ranges import Range
@@ -29,7 +27,6 @@ READS = 20_000
 LARGE_GIB = 64
 _DRGNS_MACHINE = "x86_64"
 """libkdumpfile refuses ppc64 with 4K pages; where pages are in the file doesn't depend on the machine."""
-_POLL_SECONDS = 0.001
 
 
 def main() -> None:
@@ -123,7 +120,7 @@ def show_row(truth: Truth, directory: Path, kind: str, runs: int) -> dict[str, o
 
     def run() -> float:
         start = time.perf_counter()
-        peaks.append(_peak_anonymous(["show", str(path)]))
+        peaks.append(peak_anonymous(["show", str(path)]))
         return time.perf_counter() - start
 
     row: dict[str, object] = {
@@ -134,24 +131,6 @@ def show_row(truth: Truth, directory: Path, kind: str, runs: int) -> dict[str, o
     }
     path.unlink()
     return row
-
-
-def _peak_anonymous(command: list[str]) -> int:
-    """The most anonymous memory that a command of fadump was seen with, in bytes: Linux keeps no record of it.
-
-    :raises CalledProcessError: it fails.
-    """
-    arguments = [sys.executable, "-m", "fadump", *command]
-    peak = 0
-    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as process:
-        status = Path(f"/proc/{process.pid}/status")
-        while process.poll() is None:
-            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-            peak = max(peak, int(fields.get("RssAnon", "0 kB").split()[0]) << 10)
-            time.sleep(_POLL_SECONDS)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, arguments)
-    return peak
 
 
 if __name__ == "__main__":

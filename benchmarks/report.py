@@ -5,12 +5,16 @@ import gc
 import json
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 MIB = 1 << 20
 GIB = 1 << 30
 RUNS = 5
+_POLL_SECONDS = 0.001
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -31,6 +35,24 @@ def timed(work: Callable[[], object]) -> float:
 def median(measure: Callable[[], float], runs: int) -> float:
     """The median of ``runs`` measurements, each of which sets up what it needs."""
     return statistics.median(measure() for _run in range(runs))
+
+
+def peak_anonymous(command: list[str]) -> int:
+    """The most anonymous memory that a command of fadump was seen with, in bytes: Linux keeps no record of it.
+
+    :raises CalledProcessError: it fails.
+    """
+    arguments = [sys.executable, "-m", "fadump", *command]
+    peak = 0
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as process:
+        status = Path(f"/proc/{process.pid}/status")
+        while process.poll() is None:
+            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            peak = max(peak, int(fields.get("RssAnon", "0 kB").split()[0]) << 10)
+            time.sleep(_POLL_SECONDS)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, arguments)
+    return peak
 
 
 def show(benchmark: str, rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:

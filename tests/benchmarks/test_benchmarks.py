@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import keep, plan, preserve, report, stops
+from benchmarks import cycle, keep, plan, preserve, report, stops
 
 
 @pytest.mark.parametrize(("source_percent", "destination_percent"), preserve.CASES)
@@ -38,3 +38,8 @@ def test_a_report_is_a_table_or_json(capsys):
     assert capsys.readouterr().out.splitlines()[:3] == ["size  seconds", "   1    0.500", "1000   12.250"]
     report.show("name", rows, as_json=True)
     assert json.loads(capsys.readouterr().out)["rows"] == rows
+
+
+def test_a_cycle_is_measured():
+    row = cycle.row("small", [*cycle.scattered(3)[:2], "--cpus", "1"], 1)
+    assert row["cycle s"] > 0 and 0 < row["RssAnon MiB"] < 500

@@ -71,7 +71,7 @@ def test_pages_of_vmalloc_are_mapped_one_by_one(page_bytes, radix):
     with guest_memory(RAM) as memory:
         tables = PageTables(page_bytes, radix=radix)
         for number, place in enumerate(places):
-            assert tables.map_leaf(start + number * page_bytes, place, page_bytes.bit_length() - 1)
+            assert tables.map_leaves(start + number * page_bytes, place, page_bytes.bit_length() - 1)
         tables.write(memory)
         facts = {"PAGESIZE": page_bytes, "NUMBER(RADIX_MMU)": int(radix), "NUMBER(VMALLOC_START)": "0xc008000000000000"}
         facts["SYMBOL(swapper_pg_dir)"] = f"{PAGE_OFFSET | PAGE_TABLES.start:x}"

@@ -125,6 +125,6 @@ def _vmalloc(state: FadumpState, memblock: Memblock, page_tables: PageTables) ->
     for number, physical in enumerate((lower, upper)):
         if physical is None:
             return 0
-        page_tables.map_leaf(virtual + number * page_bytes, physical, page_bytes.bit_length() - 1)
+        page_tables.map_leaves(virtual + number * page_bytes, physical, page_bytes.bit_length() - 1)
         state.memory.write(physical, source.randbytes(page_bytes))
     return virtual

@@ -233,7 +233,7 @@ class KernelModel:
         if state.radix:
             page_tables.map_linear(state.ram)
             for block in self._memmap.blocks:
-                page_tables.map_leaf(block.virtual, block.physical, self._memmap.block_bits)
+                page_tables.map_leaves(block.virtual, block.physical, self._memmap.block_bits)
         symbols = write_data(state, self._memmap, memblock, page_tables)
         page_tables.write(state.memory)
         write_stacks(state.memory, len(state.cpu_names), state.platform, state.traits)

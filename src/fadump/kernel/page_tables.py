@@ -5,9 +5,11 @@ Linux arch/powerpc/mm/book3s64/radix_pgtable.c, create_physical_mapping() and ra
 the linear map nor vmemmap are in page tables. Memory that is not a multiple of 2 MiB is mapped as far as it is.
 """
 
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from fadump.abi.linux import page_table as abi
 from fadump.kernel.state import PAGE_TABLES
@@ -16,7 +18,7 @@ from fadump.memory.ranges import Range
 
 _FLAGS = 0x18E
 """Accessed, dirty, privileged, read and write: what _PAGE_KERNEL_RW comes to."""
-_ENTRY = struct.Struct(">Q")
+_ENTRY_BYTES = abi.ENTRY_BYTES
 _PMD_SHIFT, _PUD_SHIFT = 21, 30
 _LEAST_TABLE_BYTES = 0x1000
 
@@ -37,46 +39,56 @@ class PageTables:
 
     def map_linear(self, regions: Sequence[Range]) -> None:
         """All memory at :data:`~fadump.abi.linux.page_table.PAGE_OFFSET`, in the largest leaves that fit."""
-        for start, shift in (leaf for region in regions for leaf in _leaves(region)):
-            if not self.map_leaf(abi.PAGE_OFFSET | start, start, shift):
+        for start, shift, count in (run for region in regions for run in _leaves(region)):
+            if not self.map_leaves(abi.PAGE_OFFSET | start, start, shift, count):
                 break
 
-    def map_leaf(self, virtual: int, physical: int, shift: int) -> bool:
-        """Map one page of 1 << ``shift`` bytes, a size that a level has; False if there is no room for a table."""
+    def map_leaves(self, virtual: int, physical: int, shift: int, count: int = 1) -> bool:
+        """Map ``count`` pages of 1 << ``shift`` bytes, a size that a level has; False: no room for a table."""
         level = self._shifts.index(shift)
-        table = self._top
-        for above in range(level):
-            below = self._below(table, above, virtual)
-            if below is None:
+        while count:
+            table = self._table(virtual, level)
+            if table is None:
                 return False
-            table = below
-        table.put(self._index(virtual, level), abi.PRESENT | abi.LEAF | physical | _FLAGS)
+            index = self._index(virtual, level)
+            here = min(count, len(table.entries) - index)
+            addresses = np.uint64(physical) + (np.arange(here, dtype=np.uint64) << np.uint64(shift))
+            table.entries[index : index + here] = addresses | np.uint64(abi.PRESENT | abi.LEAF | _FLAGS)
+            virtual, physical, count = virtual + (here << shift), physical + (here << shift), count - here
         return True
 
     def write(self, memory: GuestMemory) -> None:
         """Write all tables, and nothing for the rest of their place."""
         memory.discard(PAGE_TABLES)
         for table in (self._top, *self._tables.values()):
-            if any(table.entries):
-                memory.write(table.address, table.entries)
+            if table.entries.any():
+                memory.write(table.address, table.entries.tobytes())
+
+    def _table(self, virtual: int, level: int) -> "_Table | None":
+        """The table at ``level`` for an address, made with those above it; None if there is no room."""
+        table: _Table | None = self._top
+        for above in range(level):
+            if table is not None:
+                table = self._below(table, above, virtual)
+        return table
 
     def _below(self, parent: "_Table", level: int, virtual: int) -> "_Table | None":
         """The table for an address below its parent at ``level``, made if it isn't there yet; None: no room."""
         key = (level + 1, virtual >> self._shifts[level])
         if key not in self._tables:
-            size_bytes = _ENTRY.size << self._index_bits[level + 1]
+            size_bytes = _ENTRY_BYTES << self._index_bits[level + 1]
             if self._next + max(size_bytes, _LEAST_TABLE_BYTES) > PAGE_TABLES.end:
                 return None
             self._tables[key] = self._new_table(level + 1)
             entry = abi.PRESENT | self._tables[key].address | self._index_bits[level + 1]
-            parent.put(self._index(virtual, level), entry)
+            parent.entries[self._index(virtual, level)] = entry
         return self._tables[key]
 
     def _new_table(self, level: int) -> "_Table":
-        size_bytes = _ENTRY.size << self._index_bits[level]
+        size_bytes = _ENTRY_BYTES << self._index_bits[level]
         room_bytes = max(size_bytes, _LEAST_TABLE_BYTES)
         self._next = -(-self._next // room_bytes) * room_bytes
-        table = _Table(self._next, bytearray(size_bytes))
+        table = _Table(self._next, np.zeros(size_bytes // _ENTRY_BYTES, ">u8"))
         self._next += room_bytes
         return table
 
@@ -87,20 +99,19 @@ class PageTables:
 @dataclass(frozen=True, slots=True)
 class _Table:
     address: int
-    entries: bytearray
-
-    def put(self, index: int, entry: int) -> None:
-        _ENTRY.pack_into(self.entries, index * _ENTRY.size, entry)
+    entries: npt.NDArray[np.uint64]
 
 
-def _leaves(region: Range) -> Iterator[tuple[int, int]]:
-    """Start and size, as a power of two, of each leaf: the largest that fits."""
-    at = -(-region.start >> _PMD_SHIFT) << _PMD_SHIFT
-    while True:
-        for shift in (_PUD_SHIFT, _PMD_SHIFT):
-            if not at & (1 << shift) - 1 and at + (1 << shift) <= region.end:
-                yield at, shift
-                at += 1 << shift
-                break
-        else:
-            return
+def _leaves(region: Range) -> Iterator[tuple[int, int, int]]:
+    """Start, size as a power of two, and number of each run of equal leaves: the largest that fit."""
+    at = region.start
+    for shift, end in (
+        (_PMD_SHIFT, min(region.end, -(-region.start >> _PUD_SHIFT) << _PUD_SHIFT)),
+        (_PUD_SHIFT, region.end),
+        (_PMD_SHIFT, region.end),
+    ):
+        at = -(-at >> shift) << shift if shift == _PMD_SHIFT else at
+        count = max(0, end - at) >> shift
+        if count:
+            yield at, shift, count
+            at += count << shift
