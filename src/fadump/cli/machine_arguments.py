@@ -1,0 +1,98 @@
+"""The options that make a machine, for all commands that have one."""
+
+import argparse
+import re
+from typing import Any
+
+from fadump.abi.platform import Platform
+from fadump.faults import check_name, fault_list
+from fadump.firmware.faults import UnknownFaultError
+from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES
+from fadump.machine.qemu.process import Dimm
+
+_DEFAULT_MEMORY = {Platform.PSERIES: 2 << 30, Platform.POWERNV: 4 << 30}
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+FAULT_LIST = "list"
+_MEMORY_HELP = "guest memory, up to 64T, with qemu 16G (default: 2G; powernv: 4G, its least)"
+
+
+def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Platform, memory, CPUs, command line, kernel version, and what goes wrong."""
+    parser.add_argument(
+        "--platform", choices=list(Platform), type=Platform, default=Platform.PSERIES, metavar="PLATFORM",
+        help="pseries: RTAS (default); powernv: OPAL, MPIPL",
+    )  # fmt: skip
+    parser.add_argument("--memory", type=_size, help=_MEMORY_HELP)
+    parser.add_argument(
+        "--node", type=_size, action="append", default=[], metavar="SIZE", help="memory of a NUMA node, once for each"
+    )
+    parser.add_argument(
+        "--dimm", type=_dimm, action="append", default=[], metavar="SIZE@ADDR", help="a DIMM above the other memory"
+    )
+    parser.add_argument("--cpus", type=int, default=2, help="CPUs that Linux sees, 1 to 8 (default: %(default)s)")
+    parser.add_argument("--smt", type=int, default=1, help="threads per core (default: %(default)s)")
+    parser.add_argument("--max-cpus", type=int, help="CPUs that can be plugged (default: no more than --cpus)")
+    parser.add_argument("--cpu-model", default="POWER9", help="QEMU's name of the CPU (default: %(default)s)")
+    parser.add_argument("--cmdline", default="", help="words added to the kernel's command line")
+    parser.add_argument(
+        "--kernel-version",
+        choices=list(KERNEL_VERSIONS),
+        help="embedded: which Linux it is (default: 6.12)",
+    )
+    parser.add_argument("--page-size", choices=list(PAGE_BYTES), help="embedded: the page size (default: 64K)")
+    parser.add_argument("--crash-cpu", type=int, default=0, help="the CPU to crash on (default: %(default)s)")
+    parser.add_argument(
+        "--fault", type=_fault, action="append", default=[], help="do something wrong on purpose; --fault list"
+    )
+
+
+def machine_choices(options: argparse.Namespace) -> dict[str, Any]:
+    """What these options say, by the names of :class:`fadump.options.RunOptions`."""
+    return {
+        "platform": options.platform,
+        "memory_bytes": options.memory or sum(options.node) or _DEFAULT_MEMORY[options.platform],
+        "nodes": tuple(options.node),
+        "dimms": tuple(options.dimm),
+        "cpus": options.cpus,
+        "smt": options.smt,
+        "max_cpus": options.max_cpus,
+        "cpu_model": options.cpu_model,
+        "cmdline": options.cmdline,
+        "kernel_version": options.kernel_version,
+        "page_size": options.page_size,
+        "crash_cpu": options.crash_cpu,
+        "fault_names": tuple(options.fault),
+    }
+
+
+def listed_faults(options: argparse.Namespace) -> bool:
+    """Whether the faults' names were asked for; then they have been printed."""
+    if FAULT_LIST not in options.fault:
+        return False
+    print("\n".join(fault_list()))
+    return True
+
+
+def _dimm(text: str) -> Dimm:
+    size, _separator, address = text.partition("@")
+    try:
+        return Dimm(_size(size), int(address, 0) if address.startswith("0x") else _size(address))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no DIMM; write it as 1G@4G or 1G@0x100000000") from None
+
+
+def _fault(text: str) -> str:
+    if text == FAULT_LIST:
+        return text
+    try:
+        return check_name(text)
+    except UnknownFaultError as error:
+        raise argparse.ArgumentTypeError(f"{error}; --fault list has them all") from None
+
+
+def _size(text: str) -> int:
+    """Bytes in "2G", "1536M" or "2147483648"."""
+    match = re.fullmatch(r"(\d{1,15})([KMGT]?)i?B?", text, re.IGNORECASE)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as 2G or 1536M")
+    return int(match[1]) * _UNITS[match[2].upper()]
