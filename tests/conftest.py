@@ -21,6 +21,7 @@ TOOLS = {
     "qemu-system-ppc64": "qemu-system-ppc",
     "qemu-ppc64le": "qemu-user",
     "gdb-multiarch": "gdb-multiarch",
+    "fusermount3": "fuse3",
     f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/liblzo2.so.2": "liblzo2-2",
 }
 

@@ -82,7 +82,9 @@ def run(options: RunOptions, observer: Observer) -> RunResult:
     """
     check_options(options)
     vmlinux, make_machine = (
-        _prepare_embedded(options) if options.machine is WhichMachine.EMBEDDED else _prepare_qemu(options)
+        (None, partial(EmbeddedMachine, embedded_config(options)))
+        if options.machine is WhichMachine.EMBEDDED
+        else _prepare_qemu(options)
     )
     check_host(options)
     with OutputDirectory(options.out, options.disk_bytes) as output:
@@ -119,12 +121,13 @@ def _prepare_qemu(options: RunOptions) -> tuple[Path | None, MakeMachine]:
     return vmlinux, partial(QemuMachine, config)
 
 
-def _prepare_embedded(options: RunOptions) -> tuple[None, MakeMachine]:
+def embedded_config(options: RunOptions) -> EmbeddedConfig:
+    """The embedded machine that is asked for."""
     ends = itertools.accumulate(options.nodes or (options.memory_bytes,))
     nodes = [Range(start, end) for start, end in itertools.pairwise([0, *ends])]
-    config = EmbeddedConfig(
+    return EmbeddedConfig(
         cmdline=kernel_command_line(options),
-        platform=(options.platform),
+        platform=options.platform,
         memory=(*nodes, *(dimm.range for dimm in options.dimms)),
         cpus=options.cpus,
         smt=options.smt,
@@ -136,13 +139,12 @@ def _prepare_embedded(options: RunOptions) -> tuple[None, MakeMachine]:
             epoch_seconds=int(time.time()),
         ),
     )
-    return None, partial(EmbeddedMachine, config)
 
 
 def _run_cycles(
     machine: Machine, options: RunOptions, output: OutputDirectory, observer: Observer
 ) -> Sequence[JudgedCycle]:
-    firmware = _firmware(options)
+    firmware = make_firmware(options)
     request = CycleRequest(options.crash_by, options.crash_cpu, accidents=options.faults.accidents)
     done: list[JudgedCycle] = []
     for _cycle in range(options.cycles):
@@ -156,7 +158,8 @@ def _run_cycles(
     return done
 
 
-def _firmware(options: RunOptions) -> Firmware:
+def make_firmware(options: RunOptions) -> Firmware:
+    """The firmware that is asked for, with its faults."""
     if options.firmware is WhoseFirmware.QEMU:
         return WatchedFirmware()
     firmware = PowernvFirmware() if options.platform is Platform.POWERNV else PseriesFirmware()

@@ -86,6 +86,25 @@ class Observer(Protocol):
         """The guest has said something."""
 
 
+class Unwatched:
+    """An observer that looks away."""
+
+    def milestone(self, milestone: Milestone, at_seconds: float) -> None:
+        """See :class:`Observer`."""
+
+    def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
+        """See :class:`Observer`."""
+
+    def terminated(self, trigger: Trigger, at_seconds: float) -> None:
+        """See :class:`Observer`."""
+
+    def preserved(self, dump: PreservedDump, at_seconds: float) -> None:
+        """See :class:`Observer`."""
+
+    def report(self, report: GuestReport) -> None:
+        """See :class:`Observer`."""
+
+
 class Inspector(Protocol):
     """Who looks at the machine at its crash, before the firmware touches anything."""
 

@@ -25,6 +25,7 @@ from fadump.kernel.content import usable_memory, use_memory, write_image
 from fadump.kernel.data import write_data
 from fadump.kernel.memmap import MemMap
 from fadump.kernel.memory_map import KERNEL, Memblock, limited
+from fadump.kernel.of_files import device_tree_files
 from fadump.kernel.opal_fadump import OpalFadump
 from fadump.kernel.page_tables import PageTables
 from fadump.kernel.printk import Printk
@@ -80,6 +81,7 @@ class KernelModel:
         self._ops: RtasFadump | OpalFadump
         self._fadump_files: FadumpFiles
         self._memmap: MemMap
+        self._tree_files: Mapping[str, Entry]
 
     def boot(self, tree: DeviceTree, memory: GuestMemory) -> Steps[None]:
         """Start: reserve and register, or find a dump and prepare it.
@@ -101,6 +103,7 @@ class KernelModel:
             register.setup_parameter_area(state)
         register.lend_area(state)
         self._fadump_files = FadumpFiles(state, ops, self.write_release_mem)
+        self._tree_files = device_tree_files(tree)
         state.ram = state.system.memory.by_node(limited(state.system.memory.regions, state.memory_limit, state.traits))
         usable = self._usable()
         self.total_bytes = usable.size_bytes
@@ -182,7 +185,12 @@ class KernelModel:
     def files(self) -> Mapping[str, Entry]:
         """The files of /sys and /proc that tell of FADump, by absolute path, as they are now."""
         state = self._state
-        return {**self._fadump_files.entries(), **kexec_files(state), **proc_files(state, self.vmcore)}
+        return {
+            **self._fadump_files.entries(),
+            **kexec_files(state),
+            **proc_files(state, self.vmcore),
+            **self._tree_files,
+        }
 
     def region_show(self) -> str:
         """The debugfs file fadump_region; empty where FADump is not enabled."""

@@ -7,13 +7,15 @@ request is answered before the next is taken.
 import base64
 import errno
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 from fadump.abi.registers import CpuRegisters
 from fadump.kernel.calls import Call, Errno, Steps
 from fadump.kernel.model import KernelModel
 from fadump.kernel.rtas_fadump import PT_REGS_NAMES
+from fadump.kernel.sysfs import Entry, FileSystem, KernelFile
 from fadump.machine.core import (
     Crash,
     GuestReport,
@@ -33,6 +35,8 @@ from fadump.memory.guest import GuestMemory
 
 _KIB = 1024
 _DIRECTORY = "/sys/kernel/fadump"
+SYSRQ_TRIGGER = "/proc/sysrq-trigger"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,21 @@ class SystemReset:
 
 
 GuestStep = Call | GuestReport | Waiting
-Guest = Generator[GuestStep, int | Request | SystemReset | None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFile:
+    """Sent instead of a request: a process writes to one of the kernel's files; ``wrote`` is reported, with the result.
+
+    ``path`` is absolute; the result is the number of bytes taken, or a negative errno.
+    """
+
+    path: str
+    data: bytes
+
+
+Asked = Request | SystemReset | WriteFile
+Guest = Generator[GuestStep, int | Asked | None, None]
 """Is sent a status for a call, nothing for a report, and a request when it waits."""
 
 
@@ -65,6 +83,14 @@ class GuestSystem:
         self._memory = memory
         self._cpus = cpus
         self._disk_fd = disk_fd
+        self._booted = False
+
+    def files(self) -> Mapping[str, Entry]:
+        """The kernel's files as they are now, by absolute path; empty while it boots."""
+        if not self._booted:
+            return {}
+        trigger = KernelFile(FileSystem.PROC, 0o200, store=_do_nothing)
+        return {**self._kernel.files(), SYSRQ_TRIGGER: trigger}
 
     def run(self, tree: DeviceTree) -> Guest:
         """From the kernel's start on; ends when the kernel reboots.
@@ -73,6 +99,7 @@ class GuestSystem:
         """
         kernel = self._kernel
         yield from _calls(kernel.boot(tree, self._memory))
+        self._booted = True
         yield self._hello(tree)
         while True:
             request = yield Waiting()
@@ -86,7 +113,7 @@ class GuestSystem:
                     return
             yield from self._serve(request)
 
-    def _serve(self, request: int | Request | SystemReset | None) -> Guest:
+    def _serve(self, request: int | Asked | None) -> Guest:
         """What the kernel lives on after."""
         match request:
             case Crash(cpu=cpu):
@@ -103,6 +130,15 @@ class GuestSystem:
                 yield from self._release()
             case RunScript():
                 yield _failed("run", "this guest has no shell")
+            case WriteFile(path=path, data=data):
+                yield from self._write(path, data)
+
+    def _write(self, path: str, data: bytes) -> Guest:
+        file = self.files().get(path)
+        result: int = Errno.ENODEV
+        if isinstance(file, KernelFile) and file.store is not None:
+            result = yield from _calls(file.store(data))
+        yield GuestReport("wrote", {"result": str(int(result))})
 
     def _hello(self, tree: DeviceTree) -> GuestReport:
         kernel = self._kernel
@@ -178,7 +214,13 @@ class GuestSystem:
         return saved_registers(self._cpus()[cpu].values, PT_REGS_NAMES)
 
 
-def _calls(steps: Steps[Errno] | Steps[None]) -> Generator[GuestStep, int | Request | SystemReset | None, Errno]:
+def _do_nothing(data: bytes) -> Steps[int]:
+    """What the letters come to that this model has no meaning for; a crash is :class:`~fadump.machine.core.Crash`."""
+    yield from ()
+    return len(data)
+
+
+def _calls(steps: Steps[_T]) -> Generator[GuestStep, int | Asked | None, _T]:
     """Run a part of the kernel: its calls are the guest's."""
     try:
         call = next(steps)
@@ -187,7 +229,7 @@ def _calls(steps: Steps[Errno] | Steps[None]) -> Generator[GuestStep, int | Requ
             assert isinstance(status, int)  # noqa: S101 - what is sent for a call
             call = steps.send(status)
     except StopIteration as end:
-        return Errno.OK if end.value is None else end.value
+        return cast("_T", end.value)
 
 
 def _failed(step: str, reason: str) -> GuestReport:

@@ -11,7 +11,7 @@ copy and nothing to put back.
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -25,10 +25,11 @@ from fadump.kernel.calls import Call, KernelPanicError
 from fadump.kernel.content import seeded
 from fadump.kernel.model import KernelModel
 from fadump.kernel.stacks import idle
+from fadump.kernel.sysfs import Entry
 from fadump.machine.core import Event, FirmwareMemory, GuestReport, GuestReset, Handover, Request, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.cpus import cpu_registers
-from fadump.machine.embedded.guest import Guest, GuestSystem, SystemReset, Waiting
+from fadump.machine.embedded.guest import Asked, Guest, GuestSystem, SystemReset, Waiting, WriteFile
 from fadump.machine.embedded.trees import TREE_ADDRESS, TREE_BYTES, build_tree, firmware_memory
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
@@ -66,8 +67,9 @@ class EmbeddedMachine:
         self.kernel: KernelModel
         """The kernel of this boot, once it has been entered."""
         self._guest: Guest | None = None
-        self._send: int | Request | SystemReset | None = None
-        self._asked: deque[Request | SystemReset] = deque()
+        self._system: GuestSystem | None = None
+        self._send: int | Asked | None = None
+        self._asked: deque[Asked] = deque()
         self._tokens: frozenset[int] = frozenset()
         self._unshown: Sequence[FirmwareMemory] = ()
         self._boot = 0
@@ -127,7 +129,7 @@ class EmbeddedMachine:
         config = replace(kernel or self._config.kernel, seed=f"{self._config.seed} boot {handover.boot}")
         self.kernel = KernelModel(config, self._print)
         system = GuestSystem(self.kernel, self._memory, self._read_cpus, self._disk_fd)
-        self._guest, self._send = system.run(tree), None
+        self._system, self._guest, self._send = system, system.run(tree), None
 
     def answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
         self._answer(call.answer_address, call.returns, outcome)
@@ -146,6 +148,19 @@ class EmbeddedMachine:
 
     def ask(self, request: Request) -> None:
         self._asked.append(request)
+
+    @property
+    def boot(self) -> int:
+        """The number of the running boot, from 1."""
+        return self._boot
+
+    def files(self) -> Mapping[str, Entry]:
+        """The files of the running kernel, by absolute path; none while no kernel runs."""
+        return {} if self._system is None else self._system.files()
+
+    def write_file(self, path: str, data: bytes) -> None:
+        """Have a process in the guest write to one of them; it reports ``wrote``."""
+        self._asked.append(WriteFile(path, data))
 
     def inject_nmi(self) -> None:
         """One CPU comes first; which one is up to the seed."""
@@ -223,7 +238,7 @@ class EmbeddedMachine:
     def _stop_guest(self) -> None:
         if self._guest is not None:
             self._guest.close()
-        self._guest, self._send = None, None
+        self._system, self._guest, self._send = None, None, None
         self._asked.clear()
 
     def _stopped(self, reason: str) -> Stopped:

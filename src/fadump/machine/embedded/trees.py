@@ -18,7 +18,7 @@ from fadump.memory.ranges import Range
 RTAS = Range(0x2FFF_0000, 0x3000_0000)
 """Where prom_init puts RTAS if the real mode area has 768 MiB; it is named in reserved-ranges."""
 OPAL = Range.sized(hdat.SKIBOOT_BASE, 0x01C5_0000)
-OPAL_HEAP = Range(0x31C5_0000, 0x32C2_0000)
+OPAL_HEAP = Range(0x31C5_0000, 0x3300_0000)
 TREE_ADDRESS = 0x0380_0000
 """In boot memory, which a capture kernel may use, whatever its size."""
 TREE_BYTES = 0x10_0000
