@@ -1,6 +1,6 @@
 """One kernel with everything that the commands show."""
 
-from tests.linux_dump.kernel_builder import PAGE_OFFSET, Log, Message, add_kallsyms, add_stack
+from tests.linux_dump.kernel_builder import PAGE_OFFSET, Log, Message, add_kallsyms, add_old_log, add_stack
 from tests.linux_dump.test_pages import LRU, kernel_with
 from tests.vmcore.core_builder import PT_REGS
 
@@ -12,10 +12,12 @@ MESSAGES = [
 INNER, OUTER = PAGE_OFFSET + 0x8000, PAGE_OFFSET + 0x9000
 
 
-def crashed_kernel(*, with_log=True, with_symbols=True):
-    kernel = kernel_with([{"flags": LRU}, {"mapcount": 0xF000_0000}])
+def crashed_kernel(byte_order="little", mmu="radix", *, with_log=True, with_old_log=False, with_symbols=True):
+    kernel = kernel_with([{"flags": LRU}, {"mapcount": 0xF000_0000}], byte_order, mmu=mmu)
     kernel.facts["CRASHTIME"] = "1795468935"
-    if with_log:
+    if with_old_log:
+        add_old_log(kernel, MESSAGES)
+    elif with_log:
         Log(kernel, MESSAGES)
     pointer = add_stack(kernel, [OUTER + 8])
     kernel.cpus = [dict.fromkeys(PT_REGS, 0) | {"nip": INNER + 4, "gpr1": pointer, "link": OUTER}]

@@ -37,6 +37,7 @@ class FakeKernel:
         self.mmu = mmu
         self.memory = bytearray(memory_bytes)
         self.next = 0x100
+        self.placed = []
         self.cpus = []
         self.symbols = {}
         self.facts = {
@@ -56,6 +57,7 @@ class FakeKernel:
         self.next = physical + len(data)
         assert self.next <= len(self.memory), "the fake kernel needs more memory"
         self.memory[physical : self.next] = data
+        self.placed.append(range(physical, self.next))
         return PAGE_OFFSET + physical
 
     def poke(self, virtual, data):

@@ -1,5 +1,7 @@
 """Classes are compared with makedumpfile's loop over pages, written down once more here, one page at a time."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,11 +9,19 @@ from hypothesis import strategies as st
 
 from fadump.errors import FadumpError, FormatError
 from fadump.linux import pages
+from fadump.linux.memory import KernelMemory
 from fadump.linux.pages import DumpLevel, PageClass, classify_pages, left_out, zero_pages
 from fadump.linux.sections import MemMap, find_mem_maps
-from fadump.linux.vmcoreinfo import MissingFactError
+from fadump.linux.vmcoreinfo import Facts, MissingFactError
 from fadump.memory.ranges import Range
-from tests.linux_dump.kernel_builder import VMEMMAP_START, FakeKernel, PageTables, add_vmemmap_list
+from tests.linux_dump.kernel_builder import (
+    PAGE_OFFSET,
+    VMEMMAP_START,
+    FakeKernel,
+    PageTables,
+    add_vmemmap_list,
+    open_bytes,
+)
 
 PAGE = 0x10000
 SECTION_BITS = 20
@@ -331,6 +341,57 @@ def test_more_struct_pages_than_the_dump_has_room_for_are_refused():
     kernel.state("NUMBER", SECTION_SIZE_BITS=50)
     with pytest.raises(FormatError, match="room"):
         find_mem_maps(kernel.read())
+
+
+def kernel_of_many_sections(mem_map, roots):
+    """A dump that claims nearly all of physical memory, and a table of sections of which all roots are one page."""
+    kernel = FakeKernel(memory_bytes=2 << 20)
+    PageTables(kernel)
+    per_root = kernel.page_size // 16
+    root = kernel.place(kernel.pack("QQ", mem_map | 3, 0) * per_root)
+    kernel.symbol("mem_section", kernel.place(kernel.pack("Q", root) * roots))
+    state_pages(kernel, "typed")
+    kernel.state("LENGTH", mem_section=roots, zone__free_area=ORDERS)
+    kernel.state("SIZE", mem_section=16, page=64)
+    kernel.state("OFFSET", mem_section__section_mem_map=0)
+    kernel.state("NUMBER", SECTION_SIZE_BITS=24, MAX_PHYSMEM_BITS=51)
+    core = bytearray(kernel.core())
+    last_header = 64 + 56 * (int.from_bytes(core[56:58], "little") - 1)
+    core[last_header + 32 : last_header + 48] = kernel.pack("QQ", 1 << 51, 1 << 51)
+    dump = open_bytes(bytes(core))
+    return KernelMemory(dump, Facts.of(dump))
+
+
+@pytest.mark.parametrize("mem_map", [VMEMMAP_START, PAGE_OFFSET], ids=["nowhere", "behind the file's end"])
+def test_struct_pages_that_are_only_claimed_take_no_memory(mem_map):
+    memory = kernel_of_many_sections(mem_map, 64)
+    tracemalloc.start()
+    try:
+        found = classify_pages(memory)
+        assert sum(len(block.classes) for block in found.blocks) < 1 << 17
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_more_sections_than_any_machine_has_are_refused():
+    with pytest.raises(FormatError, match="number of memory sections"):
+        classify_pages(kernel_of_many_sections(VMEMMAP_START, 1 << 12))
+
+
+def test_page_tables_that_show_the_same_struct_pages_over_and_over_are_refused():
+    kernel = kernel_with([{}])
+    add_sections(kernel, {0: VMEMMAP_START + PAGE})
+    tables = PageTables(kernel)
+    for number in range(1, 200):
+        tables.map(VMEMMAP_START + number * PAGE, 0)
+    kernel.state("NUMBER", SECTION_SIZE_BITS=33)
+    core = bytearray(kernel.core())
+    last_header = 64 + 56 * (int.from_bytes(core[56:58], "little") - 1)
+    core[last_header + 32 : last_header + 48] = kernel.pack("QQ", 1 << 40, 1 << 40)
+    dump = open_bytes(bytes(core))
+    with pytest.raises(FormatError, match="room"):
+        classify_pages(KernelMemory(dump, Facts.of(dump)))
 
 
 def test_a_kernel_that_does_not_state_what_a_free_page_is():

@@ -17,7 +17,7 @@ from fadump.vmcore.core import State
 from fadump.vmcore.dump import open_dump
 from tests.vmcore.core_builder import Load, build_core
 from tests.vmcore.dump_helpers import open_bytes, read_all
-from tests.vmcore.fuzz import PAGES, exercise, seeds
+from tests.vmcore.fuzz import NOTES, PAGES, exercise, seeds
 from tests.vmcore.kdump_builder import PAGE_BYTES, Kdump, build_kdump, flatten
 
 SEEDS = seeds()
@@ -37,6 +37,22 @@ def test_the_seeds_are_whole(seed):
             assert report.whole or report.sizes[State.MISSING]  # one of them is a file of a set
     except FormatError:
         pytest.fail("a seed that isn't a dump tests nothing")
+
+
+def test_a_file_cut_at_every_boundary():
+    """Around each number of the headers, and the ends of all that they speak of."""
+    kdump = Kdump(PAGES, frozenset({5}), pages=16, notes=NOTES, codec="zlib")
+    whole = build_kdump(kdump)
+    cuts = set(range(0, 600, 4)) | set(range(PAGE_BYTES, PAGE_BYTES + 112, 8))
+    for start in [*kdump.places.values(), len(whole)]:
+        cuts |= {start - 1, start, start + 1}
+    cuts |= set(range(kdump.places["descriptors"], kdump.places["descriptors"] + 4 * 24 + 1, 4))
+    for cut in sorted(cuts):
+        exercise(whole[:cut])
+    for extended in (False, True):
+        core = build_core([Load(0, b"m" * 64), Load(0x1000, b"n" * 64)], [NOTES], extended_numbering=extended)
+        for cut in range(len(core)):
+            exercise(core[:cut])
 
 
 @given(st.sampled_from(SEEDS), st.data())

@@ -54,6 +54,14 @@ class KernelMemory:
         _check_length(virtual, length)
         return self._view(self.translation.mapped(Range.sized(virtual, length)))
 
+    def can_read(self, virtual: int, length: int) -> bool:
+        """Whether :meth:`read` would raise nothing but OSError."""
+        try:
+            self.read(virtual, length)
+        except UNREADABLE:
+            return False
+        return True
+
     def views(self, wanted: Range, step_bytes: int) -> Iterator[Bytes | None]:
         """The same for all of ``wanted``, ``step_bytes`` at a time; None for a step that can't be read.
 

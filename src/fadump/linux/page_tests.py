@@ -48,11 +48,6 @@ class Blocks:
     starts: Words
     sizes: Words
 
-    @classmethod
-    def none(cls) -> "Blocks":
-        """No blocks."""
-        return cls(np.empty(0, np.int64), np.empty(0, np.int64))
-
 
 class PageTests:
     """What to look for in a struct page of one kernel. Not for two threads at once."""

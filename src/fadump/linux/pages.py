@@ -7,15 +7,17 @@ After the last step of "follow one crash" in docs/architecture.md. A page's clas
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
+from fadump.errors import FormatError
 from fadump.linux.memory import KernelMemory
 from fadump.linux.page_class import DumpLevel, PageClass, left_out
 from fadump.linux.page_tests import Blocks, ClassArray, Flags, PageTests
-from fadump.linux.sections import MemMap, find_mem_maps
+from fadump.linux.sections import MemMap, bytes_in, find_mem_maps
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import Bytes
+from fadump.vmcore.core import Bytes, State
 
 __all__ = ["DumpLevel", "PageBlock", "PageClass", "PageClasses", "classify_pages", "left_out", "zero_pages"]
 
@@ -23,6 +25,8 @@ CHUNK_PAGES = 1 << 16
 """Enough that a step's work is much more than its start. An even number, as those of all chunks."""
 _FEW_PAGES = 1 << 10
 """What is given up together where the dump doesn't have all struct pages of a chunk."""
+_BLOCK_CHUNKS = 1 << 6
+"""How many chunks are one block at most."""
 
 
 def zero_pages(pages: Bytes, page_size: int) -> Flags:
@@ -46,7 +50,10 @@ class PageBlock:
 
 @dataclass(frozen=True, slots=True)
 class PageClasses:
-    """The classes of all pages; a page number times ``page_size`` is a physical address. Blocks rise."""
+    """The classes of all pages; a page number times ``page_size`` is a physical address.
+
+    Blocks rise. Pages in none of them are UNKNOWN.
+    """
 
     page_size: int
     blocks: Sequence[PageBlock]
@@ -85,35 +92,53 @@ def classify_pages(memory: KernelMemory) -> PageClasses:
     :raises AddressError: the dump doesn't have the table of sections; and see :func:`find_mem_maps`.
     """
     tests = PageTests(memory.facts, memory.byte_order, CHUNK_PAGES)
-    blocks = [PageBlock(one.first_pfn, _classes(memory, tests, one)) for one in find_mem_maps(memory)]
+    maps = find_mem_maps(memory)
+    room = bytes_in(memory.dump, State.STORED)
+    blocks = []
+    for block in chain.from_iterable(_blocks(memory, tests, one) for one in maps):
+        room -= len(block.classes) * tests.page_bytes
+        if room < 0:  # page tables can be made to show the same bytes over and over again
+            raise FormatError("more struct pages than the dump has room for", offset=0)
+        blocks.append(block)
     return PageClasses(memory.facts.page_size(), tuple(blocks))
 
 
-def _classes(memory: KernelMemory, tests: PageTests, mem_map: MemMap) -> ClassArray:
-    classes = np.empty(mem_map.pages, np.uint8)
+def _blocks(memory: KernelMemory, tests: PageTests, mem_map: MemMap) -> Iterator[PageBlock]:
+    """The classes of the pages of a map, in blocks of which none takes much memory."""
     painter = _Painter()
-    start = 0
     struct_pages = Range.sized(mem_map.virtual, mem_map.pages * tests.page_bytes)
+    pfn = mem_map.first_pfn
+    parts: list[ClassArray] = []
     for count, raw in _chunks(memory, struct_pages, tests.page_bytes, CHUNK_PAGES):
-        part = classes[start : start + count]
         if raw is None:
-            part[:] = PageClass.UNKNOWN
-            painter.paint(part, Blocks.none())
+            part = painter.rest(count)
         else:
-            painter.paint(part, tests.classify(raw, mem_map.first_pfn + start, part))
-        start += count
-    return classes
+            part = np.empty(count, np.uint8)
+            painter.paint(part, tests.classify(raw, pfn, part))
+        pfn += count
+        parts.append(part)
+        if len(part) < count or len(parts) == _BLOCK_CHUNKS:
+            yield from _joined(pfn - count + len(part), parts)
+            parts = []
+    yield from _joined(pfn, parts)
+
+
+def _joined(end_pfn: int, parts: Sequence[ClassArray]) -> Iterator[PageBlock]:
+    classes = np.concatenate([np.empty(0, np.uint8), *parts])
+    if len(classes):
+        yield PageBlock(end_pfn - len(classes), classes)
 
 
 def _chunks(
     memory: KernelMemory, struct_pages: Range, page_bytes: int, pages: int
 ) -> Iterator[tuple[int, Bytes | None]]:
-    """So many struct pages at a time, with their number. Of those that can't be read, fewer are tried."""
+    """So many struct pages at a time, with their number. Where one end of them can be read, fewer are tried."""
     step_bytes = pages * page_bytes
     for number, raw in enumerate(memory.views(struct_pages, step_bytes)):
         start = struct_pages.start + number * step_bytes
         step = Range(start, min(start + step_bytes, struct_pages.end))
-        if raw is None and pages > _FEW_PAGES:
+        ends = (step.start, step.end - page_bytes)
+        if raw is None and pages > _FEW_PAGES and any(memory.can_read(end, page_bytes) for end in ends):
             yield from _chunks(memory, step, page_bytes, _FEW_PAGES)
         else:
             yield step.size_bytes // page_bytes, raw
@@ -126,11 +151,17 @@ class _Painter:
         self._left = 0
         self._class = PageClass.KERNEL.value
 
+    def rest(self, pages: int) -> ClassArray:
+        """Of so many pages that follow, the classes of those that are in a block which has begun."""
+        classes = np.full(min(self._left, pages), self._class, np.uint8)
+        self._left -= len(classes)
+        return classes
+
     def paint(self, classes: ClassArray, blocks: Blocks) -> None:
         """``blocks`` begin in ``classes``; blocks within blocks count as part of them."""
-        here = min(self._left, len(classes))
-        classes[:here] = self._class
-        self._left -= here
+        begun = self.rest(len(classes))
+        here = len(begun)
+        classes[:here] = begun
         kept = (blocks.sizes > 1) & (blocks.starts >= here)
         starts, ends = blocks.starts[kept], blocks.starts[kept] + blocks.sizes[kept]
         if not len(starts):

@@ -13,11 +13,14 @@ from fadump.abi.linux import page as abi
 from fadump.errors import FormatError
 from fadump.linux.memory import KernelMemory
 from fadump.memory.ranges import RangeSet
-from fadump.vmcore.core import State
+from fadump.vmcore.core import Dump, State
 from fadump.vmcore.notes import STRUCT_ORDER
 
 _MOST_ROOTS = 1 << 20
-_MOST_SECTIONS = 1 << 27
+_MOST_SECTIONS = 1 << 23
+_MOST_MAPS = 1 << 18
+_MOST_PAGES = 1 << 34
+"""64 TiB in pages of 4 KiB, the most that a machine has; a table can claim any number."""
 _ADDRESS_BITS = 64
 _WORD_BYTES = 8
 
@@ -50,6 +53,9 @@ def find_mem_maps(memory: KernelMemory) -> list[MemMap]:
     kept = _in_memory(numbers << np.uint64(section_bits), 1 << section_bits, memory.dump.memory)
     numbers, maps = numbers[kept], maps[kept]
     pages = 1 << section_bits - page_bits
+    if len(numbers) * pages > _MOST_PAGES:
+        found = len(numbers) * pages
+        raise FormatError("number of struct pages", offset=0, expected=f"at most {_MOST_PAGES}", found=found)
     _check_room(memory, len(numbers) * pages * facts.size("page"))
 
     first_pfns = numbers * np.uint64(pages)
@@ -71,13 +77,17 @@ def _sections(memory: KernelMemory, section_bits: int) -> tuple[Words, Words]:
     if at + _WORD_BYTES > section_bytes:
         raise FormatError("member outside of struct mem_section", offset=at, expected=section_bytes, found=at)
     last_address = max((range_.end for range_ in memory.dump.memory), default=0)
-    wanted = min(roots, _MOST_SECTIONS // per_root, -(-last_address >> section_bits) // per_root + 1)
+    wanted = min(roots, -(-last_address >> section_bits) // per_root + 1)
     pointers = np.frombuffer(memory.read(facts.symbol("mem_section"), wanted * _WORD_BYTES), f"{order}u8")
     layout = np.dtype({"names": ["map"], "formats": [f"{order}u8"], "offsets": [at], "itemsize": section_bytes})
     numbers, maps = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
+    count = 0
     for root in np.flatnonzero(pointers).tolist():
         table = np.frombuffer(memory.read(int(pointers[root]), per_root * section_bytes), layout)["map"]
         present = np.flatnonzero(table & np.uint64(abi.SECTION_HAS_MEM_MAP))
+        count += len(present)
+        if count > _MOST_SECTIONS:
+            raise FormatError("number of memory sections", offset=0, expected=f"at most {_MOST_SECTIONS}", found=count)
         numbers.append(present.astype(np.uint64) + np.uint64(root * per_root))
         maps.append(table[present].astype(np.uint64))
     return np.concatenate(numbers), np.concatenate(maps)
@@ -96,15 +106,15 @@ def _in_memory(starts: Words, size_bytes: int, memory: RangeSet) -> npt.NDArray[
 
 def _check_room(memory: KernelMemory, struct_bytes: int) -> None:
     """A table can be made to claim any number of sections: the dump must have room for their struct pages."""
-    dump = memory.dump
-    stored = sum(
-        piece.range.size_bytes
-        for range_ in dump.memory
-        for piece in dump.mapping(range_)
-        if piece.state in (State.STORED, State.MISSING)
-    )
-    if struct_bytes > stored:
-        raise FormatError("more struct pages than the dump has room for", offset=0, expected=stored, found=struct_bytes)
+    room = bytes_in(memory.dump, State.STORED, State.MISSING)
+    if struct_bytes > room:
+        raise FormatError("more struct pages than the dump has room for", offset=0, expected=room, found=struct_bytes)
+
+
+def bytes_in(dump: Dump, *states: State) -> int:
+    """How much of a dump's memory is in one of some states."""
+    pieces = (piece for range_ in dump.memory for piece in dump.mapping(range_))
+    return sum(piece.range.size_bytes for piece in pieces if piece.state in states)
 
 
 def _joined(first_pfns: Words, virtuals: Words, pages: int, page_bytes: int) -> list[MemMap]:
@@ -112,6 +122,8 @@ def _joined(first_pfns: Words, virtuals: Words, pages: int, page_bytes: int) -> 
         return []
     together = (np.diff(first_pfns) == pages) & (np.diff(virtuals) == pages * page_bytes)
     starts = np.concatenate([[0], np.flatnonzero(~together) + 1])
+    if len(starts) > _MOST_MAPS:
+        raise FormatError(f"struct pages in more than {_MOST_MAPS} places", offset=0, found=len(starts))
     ends = np.concatenate([starts[1:], [len(first_pfns)]])
     return [
         MemMap(int(first_pfns[start]), int(end - start) * pages, int(virtuals[start]))
