@@ -14,7 +14,7 @@ SOURCES = sorted((ROOT / "src" / "fadump").rglob("*.py"))
 ORDER = [
     *("errors", "progress", "memory", "abi", "vmcore", "linux", "firmware", "kernel"),
     *("capture", "kit", "machine"),
-    *("session", "cycle", "faults", "options", "output", "verify", "run", "mount", "shell", "cli"),
+    *("session", "cycle", "faults", "options", "output", "verify", "run", "mount", "shell", "compare", "cli"),
 ]
 NOT_EACH_OTHER = [
     *({"firmware", "kit"}, {"machine", "kit"}, {"firmware", "kernel"}, {"kernel", "kit"}),

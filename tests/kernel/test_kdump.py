@@ -65,7 +65,7 @@ def test_where_kdump_gets_its_memory(blocks, cmdline, start_mib, size_mib):
 )
 def test_what_linux_says_of_it(cmdline, messages, limit_mib):
     found = kdump_reservation(pseries(), LINUX_6_12, cmdline)
-    assert (found.messages, found.memory_limit) == (messages, limit_mib * MIB)
+    assert (tuple(text for _level, text in found.messages), found.memory_limit) == (messages, limit_mib * MIB)
 
 
 def test_powernv_starts_lower():

@@ -40,6 +40,13 @@ def test_regions_end_with_their_numa_node_once_the_nodes_are_known():
     assert map_.by_node([Range(0, GIB)]) == (Range(0, GIB),)
 
 
+def test_whether_memory_can_be_removed_splits_it_early_in_the_boot_only():
+    blocks = [MemoryBlock(Range(0, GIB)), MemoryBlock(Range(GIB, 2 * GIB), True)]
+    map_ = MemoryMap.of(blocks, RangeSet(), RangeSet())
+    assert map_.regions == (Range(0, GIB), Range(GIB, 2 * GIB))
+    assert map_.by_node(map_.regions) == (Range(0, 2 * GIB),)
+
+
 @given(blocks, st.lists(ranges, max_size=6))
 def test_what_is_free_is_memory_that_is_not_reserved(given_blocks, reserved):
     regions = regions_of(given_blocks)

@@ -18,7 +18,7 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 EXIT_TERMINATED = 143
 
-_COMMANDS = ("run", "mount", "shell", "save", "show", "dmesg", "check", "plan", "kernel", "qemu")
+_COMMANDS = ("run", "mount", "shell", "save", "show", "dmesg", "check", "plan", "compare", "kernel", "qemu")
 """The modules of this package that have a command of their name, in the order of the help."""
 
 

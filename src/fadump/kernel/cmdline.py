@@ -9,6 +9,7 @@ Two readers with different rules. Early parameters (``fadump=``, ``fadump_reserv
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fadump.kernel.printk import Level, Said
 from fadump.kernel.traits import MIB, U64, KernelTraits, align_up
 
 COMMAND_LINE_BYTES = 2048
@@ -25,13 +26,13 @@ class CrashKernel:
     """What ``crashkernel=`` came to. ``problem`` says why it doesn't count; None if it does.
 
     ``base`` is the offset after ``@``, which kdump honours and FADump doesn't. ``message`` is what Linux prints, each
-    time that it reads the command line; empty if nothing.
+    time that it reads the command line.
     """
 
     size_bytes: int
     base: int
     problem: str | None
-    message: str = ""
+    message: Said | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class _BadCrashKernelError(Exception):
     """Says what is wrong; ``message`` is Linux's."""
 
     def __init__(self, sentence: str, message: str) -> None:
-        self.message = f"crashkernel: {message}"
+        self.message = (Level.WARN, f"crashkernel: {message}")
         super().__init__(sentence)
 
 
@@ -86,7 +87,7 @@ def parse_crashkernel(cmdline: str, ram_bytes: int, kernel: KernelTraits) -> Cra
     except _BadCrashKernelError as error:
         return CrashKernel(0, 0, f"crashkernel= is not valid, {error}", error.message)
     if not size_bytes:
-        message = "crashkernel size resulted in zero bytes" if read is _ranges else ""
+        message = (Level.INFO, "crashkernel size resulted in zero bytes") if read is _ranges else None
         return CrashKernel(0, base, "crashkernel= comes to 0 bytes", message)
     if size_bytes >= ram_bytes and kernel.refuses_crashkernel_of_all_ram:
         return CrashKernel(size_bytes, base, "crashkernel= is not smaller than RAM")

@@ -4,10 +4,12 @@ Linux arch/powerpc/kernel/prom.c early_init_devtree() falls back to arch/powerpc
 The kernel is one that can run anywhere (CONFIG_NONSTATIC_KERNEL), as distributions' are.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fadump.abi.platform import Platform
 from fadump.kernel.cmdline import parse_crashkernel, parse_parameters
+from fadump.kernel.printk import Level, Said
 from fadump.kernel.reserve import System
 from fadump.kernel.traits import MIB, KernelTraits, Reason, align_up
 from fadump.memory.ranges import Range
@@ -25,7 +27,7 @@ class KdumpReservation:
 
     area: Range | None
     reason: Reason
-    messages: tuple[str, ...] = ()
+    messages: tuple[Said, ...] = ()
     memory_limit: int = 0
 
 
@@ -39,7 +41,7 @@ def kdump_reservation(system: System, kernel: KernelTraits, cmdline: str, limit:
         limit = parse_parameters(cmdline, kernel).memory_limit
     ram_bytes = limit or memory.ram_bytes
     crashkernel = parse_crashkernel(cmdline, ram_bytes, kernel)
-    messages: tuple[str, ...] = (crashkernel.message,) if crashkernel.message else ()
+    messages = [crashkernel.message] if crashkernel.message else []
     if crashkernel.problem is not None:
         return _nothing(f"kdump has no memory either: {crashkernel.problem}", messages, limit)
     if crashkernel.size_bytes == 1:
@@ -47,21 +49,21 @@ def kdump_reservation(system: System, kernel: KernelTraits, cmdline: str, limit:
     start = crashkernel.base or _default_start(system, limit)
     area = Range.sized(align_up(start, kernel.page_bytes), align_up(crashkernel.size_bytes, kernel.page_bytes))
     if area.start != start:
-        messages += (f"Crash kernel base must be aligned to {kernel.page_bytes:#x}",)
+        messages.append((Level.WARN, f"Crash kernel base must be aligned to {kernel.page_bytes:#x}"))
     if area.overlaps(memory.kernel):
-        messages += ("Crash kernel can not overlap current kernel",)
+        messages.append((Level.WARN, "Crash kernel can not overlap current kernel"))
         return _nothing(f"kdump's {area} would overlap the running kernel {memory.kernel}", messages, limit)
     if limit and limit <= area.end - 1:
         limit = ram_bytes = area.end
-        messages += (f"Adjusted memory limit for crashkernel, now {limit:#x}",)
+        messages.append((Level.WARN, f"Adjusted memory limit for crashkernel, now {limit:#x}"))
     place = f"{area.size_bytes // MIB}MB of memory at {area.start // MIB}MB"
-    messages += (f"Reserving {place} for crashkernel (System RAM: {ram_bytes // MIB}MB)",)
+    messages.append((Level.INFO, f"Reserving {place} for crashkernel (System RAM: {ram_bytes // MIB}MB)"))
     if not any(region.contains(area) for region in memory.regions):
-        messages += ("Failed to reserve memory for crashkernel!",)
+        messages.append((Level.ERR, "Failed to reserve memory for crashkernel!"))
         return _nothing(f"kdump's {area} is not memory in one piece", messages, limit)
     why = "crashkernel= says where" if crashkernel.base else "the middle of the first memory block, or as far as it may"
     reason = Reason("kdump_base", area.start, f"memory goes to kdump: {why}", _RESERVE)
-    return KdumpReservation(area, reason, messages, limit)
+    return KdumpReservation(area, reason, tuple(messages), limit)
 
 
 def _default_start(system: System, memory_limit: int) -> int:
@@ -72,5 +74,5 @@ def _default_start(system: System, memory_limit: int) -> int:
     return min(most, min(first_bytes, memory_limit or first_bytes) // 2)
 
 
-def _nothing(sentence: str, messages: tuple[str, ...], limit: int) -> KdumpReservation:
-    return KdumpReservation(None, Reason("kdump_base", 0, sentence, _RESERVE), messages, limit)
+def _nothing(sentence: str, messages: Sequence[Said], limit: int) -> KdumpReservation:
+    return KdumpReservation(None, Reason("kdump_base", 0, sentence, _RESERVE), tuple(messages), limit)

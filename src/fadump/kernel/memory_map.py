@@ -64,12 +64,14 @@ class MemoryMap:
         return cls(regions_of(blocks), first.size_bytes, firmware, reserved_later, node_borders=borders)
 
     def by_node(self, regions: Sequence[Range]) -> tuple[Range, ...]:
-        """``regions`` of memory as they are once the kernel knows the NUMA nodes: each in one node.
+        """``regions`` of memory as they are later in the boot: each in one NUMA node, and whether it may be removed no
+        longer counts.
 
-        Linux arch/powerpc/mm/numa.c parse_numa_properties(), memblock_set_node(); FADump's own is reserved before that.
+        Linux arch/powerpc/mm/numa.c parse_numa_properties(), memblock_set_node(); mm/memblock.c
+        free_low_memory_core_early(), memblock_clear_hotplug(). FADump's own is reserved before that.
         """
         found = []
-        for region in regions:
+        for region in RangeSet(regions):
             inside = [border for border in self.node_borders if region.start < border < region.end]
             edges = [region.start, *inside, region.end]
             found += [Range(start, end) for start, end in itertools.pairwise(edges)]

@@ -55,6 +55,10 @@ class _Record:
     next: int
 
 
+Said = tuple[Level, str]
+"""What is to be said, and how urgent it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """What was said, and when: nanoseconds since the boot."""

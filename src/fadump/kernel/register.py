@@ -16,6 +16,7 @@ from fadump.kernel.header import initial_header
 from fadump.kernel.kdump import kdump_reservation
 from fadump.kernel.kstrtox import kstrtoint
 from fadump.kernel.ops import FadumpOps
+from fadump.kernel.printk import Level
 from fadump.kernel.reserve import Reservation, extended_limit, has_room_for_parameters, parameter_area, reserve
 from fadump.kernel.state import VMCOREINFO_NOTE, FadumpState
 from fadump.kernel.traits import MIB, Refusal
@@ -36,7 +37,7 @@ def reserve_memory(state: FadumpState, ops: FadumpOps) -> Steps[None]:
         extend_limit(state, boot.size_bytes)
     if isinstance(outcome, Refusal):
         state.enabled = False
-        state.log.pr_err(f"{_P}{outcome.message}")
+        state.log.say(Level.ERR if system.supported else Level.INFO, f"{_P}{outcome.message}")
         return
     _take(state, outcome)
     if (yield from ops.setup_metadata()):
@@ -66,8 +67,8 @@ def lend_area(state: FadumpState) -> None:
 def reserve_for_kdump(state: FadumpState) -> None:
     """reserve_crashkernel(): a kernel without FADump keeps memory for a kernel that kexec loads."""
     reservation = kdump_reservation(state.system, state.traits, state.cmdline, state.memory_limit)
-    for message in reservation.messages:
-        state.log.pr_info(message)
+    for said in reservation.messages:
+        state.log.say(*said)
     state.kdump_area = reservation.area or Range(0, 0)
     state.memory_limit = reservation.memory_limit
 
@@ -104,8 +105,8 @@ def _say_size(state: FadumpState) -> None:
     if reserve_mem:
         log.pr_warn(f"{_P}'fadump_reserve_mem=' parameter is deprecated in favor of 'crashkernel=' parameter.")
     crashkernel = parse_crashkernel(state.cmdline, ram_bytes, state.traits)
-    if crashkernel.message:
-        log.pr_warn(crashkernel.message)
+    if crashkernel.message is not None:
+        log.say(*crashkernel.message)
     if crashkernel.problem is not None:
         return
     if reserve_mem:

@@ -65,7 +65,7 @@ class QemuConfig:
 
     ``cpus`` are those that Linux sees, threads, ``smt`` of which make a core; up to ``max_cpus`` can be plugged.
     ``nodes`` are the sizes of the NUMA nodes' memory, which lies end to end from 0; all sizes are multiples of
-    256 MiB.
+    256 MiB. ``vof`` takes QEMU's own Virtual Open Firmware instead of SLOF, on pseries: a boot takes half the time.
     """
 
     kernel: Path
@@ -79,6 +79,7 @@ class QemuConfig:
     dimms: tuple[Dimm, ...] = ()
     cpu_model: str = "POWER9"
     qemu: str = DEFAULT_QEMU
+    vof: bool = False
     faults: frozenset[Fault] = frozenset()
 
     @property
@@ -195,7 +196,7 @@ def _machine_arguments(config: QemuConfig) -> list[str]:
             return [
                 # TCG emulates no mitigation that these capabilities would ask for.
                 "-machine", "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off",
-                "-machine", f"kernel-addr={KERNEL_ADDRESS:#x}",
+                "-machine", f"kernel-addr={KERNEL_ADDRESS:#x},x-vof={'on' if config.vof else 'off'}",
                 "-cpu", config.cpu_model,
                 "-nodefaults",
                 "-device", "spapr-vty,chardev=console",

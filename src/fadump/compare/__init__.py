@@ -1,0 +1,1 @@
+"""The model of Linux against real Linux, over many configurations."""

@@ -1,0 +1,58 @@
+"""What the headers and notes of a /proc/vmcore say, as text to be compared."""
+
+import os
+from dataclasses import dataclass
+
+from fadump.compare.questions import ABSENT
+from fadump.errors import FormatError
+from fadump.vmcore.elfcore import ElfCore
+from fadump.vmcore.notes import Prstatus, decode_prstatus
+
+_CRASHED = "the CPU that crashed"
+_LOADS, _CPUS = "PT_LOADs of /proc/vmcore", "CPUs in /proc/vmcore"
+
+
+@dataclass(frozen=True, slots=True)
+class CoreHead:
+    """``loads`` are the PT_LOADs, ``cpus`` the CPUs' notes, in their order; both end at ``size_bytes`` of the file."""
+
+    loads: str
+    cpus: tuple[Prstatus, ...]
+    size_bytes: int
+
+
+def core_answers(core: CoreHead | None, crash_cpu: int) -> dict[str, str]:
+    """By the question's name; None stands for no /proc/vmcore.
+
+    Without the registers of ``crash_cpu``, which are where that kernel itself was when it crashed.
+    """
+    if core is None:
+        return {_LOADS: ABSENT, _CPUS: ABSENT}
+    cpus = (_CRASHED if number == crash_cpu else _cpu_text(cpu) for number, cpu in enumerate(core.cpus))
+    return {_LOADS: core.loads, _CPUS: "\n".join(cpus)}
+
+
+def read_core_head(head: bytes) -> CoreHead:
+    """``head`` is a core's beginning, headers and notes.
+
+    Places in the file count from the first PT_LOAD on: how long VMCOREINFO is in front of it is each kernel's own.
+
+    :raises FormatError: it is not a core's.
+    """
+    fd = os.memfd_create("fadump-core-head")
+    with os.fdopen(fd, "wb", closefd=False) as file:
+        file.write(head)
+    with ElfCore(fd, faults=list[FormatError]()) as core:  # the memory is not there
+        first = core.segments[0].file_offset if core.segments else len(head)
+        loads = "\n".join(
+            f"{load.physical} at {load.virtual_address:#x}, {load.file_bytes:#x} bytes in the file at "
+            f"{load.file_offset - first:+#x}"
+            for load in core.segments
+        )
+        notes = [decode_prstatus(note, core.byte_order) for note in core.notes if note.is_prstatus()]
+        return CoreHead(loads, tuple(notes), first)
+
+
+def _cpu_text(cpu: Prstatus) -> str:
+    values = " ".join(f"{name} {value:x}" for name, value in cpu.registers.items() if value)
+    return f"signal {cpu.signal} pid {cpu.pid} {values}"

@@ -1,0 +1,144 @@
+"""A firmware that notes what goes on between it and a kernel, as text: the same for real Linux and for the model.
+
+Addresses of a kernel's own buffers are left out, as they are each kernel's own; what is in them is not.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from fadump.abi.platform import Platform
+from fadump.abi.powernv.mpipl import MpiplOperation, MpiplTag
+from fadump.abi.powernv.opal import OpalToken
+from fadump.abi.pseries import rtas
+from fadump.abi.pseries.dump_structure import MAX_BYTES, DumpStructure
+from fadump.abi.pseries.rtas import DumpCommand
+from fadump.abi.registers import CpuRegisters
+from fadump.errors import AddressError, FormatError
+from fadump.firmware.core import Answer, CallName, Firmware, FirmwareCall, Outcome, PreservedDump, State, Trigger
+from fadump.firmware.powernv import PowernvFirmware
+from fadump.firmware.pseries import PseriesFirmware
+from fadump.memory.devicetree import DeviceTree
+from fadump.memory.guest import GuestMemory
+
+_NO_CALLS = "none"
+
+
+def firmware_for(platform: Platform) -> Firmware:
+    """A firmware of this platform that nobody has used yet."""
+    return PseriesFirmware() if platform is Platform.PSERIES else PowernvFirmware()
+
+
+@dataclass(slots=True)
+class _Boot:
+    found: bytes
+    tree: DeviceTree
+    calls: list[str] = field(default_factory=list)
+
+
+class Recorder:
+    """See :class:`fadump.firmware.core.Firmware`: it passes everything on to ``firmware``."""
+
+    def __init__(self, firmware: Firmware) -> None:
+        self._firmware = firmware
+        self._boots: list[_Boot] = []
+        self.cpus: Sequence[CpuRegisters] = ()
+        """What the CPUs had at the crash."""
+
+    @property
+    def state(self) -> State:
+        return self._firmware.state
+
+    @property
+    def tokens(self) -> frozenset[int]:
+        return self._firmware.tokens
+
+    @property
+    def preserved(self) -> PreservedDump | None:
+        return self._firmware.preserved
+
+    def name_of(self, call: FirmwareCall) -> CallName | None:
+        return self._firmware.name_of(call)
+
+    def call(self, call: FirmwareCall, memory: GuestMemory) -> Outcome:
+        text = self._opal_text(call) if self._is_opal() else self._rtas_text(call, memory)
+        outcome = self._firmware.call(call, memory)
+        self._boots[-1].calls.append(f"{text} -> {_outcome_text(outcome)}")
+        return outcome
+
+    def preserve(self, trigger: Trigger, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> PreservedDump:
+        self.cpus = cpus
+        return self._firmware.preserve(trigger, memory, cpus)
+
+    def describe(self, tree: DeviceTree) -> None:
+        self._boots.append(_Boot(tree.encode(), tree))
+        self._firmware.describe(tree)
+
+    def on_reset(self) -> None:
+        self._firmware.on_reset()
+
+    @property
+    def trees(self) -> Sequence[tuple[bytes, bytes]]:
+        """Of each boot: the tree as boot firmware has left it, and as the kernel got it, which is known by then."""
+        return [(boot.found, boot.tree.encode()) for boot in self._boots]
+
+    def take_calls(self, boot: int) -> str:
+        """The calls since the last time in a boot, counted from 0, one a line."""
+        calls, self._boots[boot].calls = self._boots[boot].calls, []
+        return "\n".join(calls) or _NO_CALLS
+
+    def dump(self) -> str:
+        """What the firmware says that it has copied, one region a line."""
+        preserved = self._firmware.preserved
+        return "" if preserved is None else "\n".join(_dump_lines(preserved))
+
+    def _is_opal(self) -> bool:
+        return self._boots[-1].tree.find("/ibm,opal") is not None
+
+    def _rtas_text(self, call: FirmwareCall, memory: GuestMemory) -> str:
+        node = self._boots[-1].tree.find("/rtas")
+        assert node is not None  # noqa: S101 - the firmware would not have described it
+        if call.token != node.cells(rtas.CONFIGURE_KERNEL_DUMP)[0]:
+            return f"{rtas.OS_TERM} with {'a' if any(call.args) else 'no'} message"
+        command, address, length = call.args
+        text = f"{rtas.CONFIGURE_KERNEL_DUMP} {command} with {length:#x} bytes"
+        if command != DumpCommand.REGISTER:
+            return text
+        try:
+            structure = DumpStructure.decode(memory.read(address, min(length, MAX_BYTES)))
+        except (AddressError, FormatError) as error:
+            return f"{text}: {error}"
+        sections = (
+            f"type {section.type:#x} flags {section.request_flags:#x} {section.source:#x}"
+            f"+{section.requested_bytes:#x} to {section.destination:#x}"
+            for section in structure.sections
+        )
+        return f"{text}: {', '.join(sections)}"
+
+    def _opal_text(self, call: FirmwareCall) -> str:
+        match call.token:
+            case OpalToken.MPIPL_UPDATE:
+                operation, *where = call.args[:4]
+                shown = where if operation == MpiplOperation.ADD_RANGE else []
+                return " ".join([f"OPAL_MPIPL_UPDATE {operation}", *(f"{number:#x}" for number in shown)])
+            case OpalToken.MPIPL_REGISTER_TAG:
+                return f"OPAL_MPIPL_REGISTER_TAG {call.args[0]} {call.args[1]:#x}"
+            case OpalToken.MPIPL_QUERY_TAG:
+                return f"OPAL_MPIPL_QUERY_TAG {MpiplTag(call.args[0]).name}"
+        return f"OPAL_CEC_REBOOT2 {call.args[0]}"
+
+
+def _outcome_text(outcome: Outcome) -> str:
+    match outcome:
+        case Answer(status=status):
+            return str(int(status))
+        case Trigger(message=message):
+            return f"a dump is taken: {message!r}"
+    return "not the firmware's"
+
+
+def _dump_lines(dump: PreservedDump) -> Iterator[str]:
+    for region in dump.regions:
+        yield (
+            f"type {region.type:#x} {region.source:#x} to {region.destination:#x}: {region.copied_bytes:#x} of "
+            f"{region.requested_bytes:#x} bytes, error flags {region.error_flags:#x}"
+        )

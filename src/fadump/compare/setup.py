@@ -1,0 +1,70 @@
+"""What a comparison needs: kernels from the cache, built if they are missing, QEMU, and the guest's initramfs."""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from fadump.compare.campaign import Subject
+from fadump.compare.configuration import Configuration
+from fadump.compare.linux_side import qemu_config, see_linux
+from fadump.compare.seen import Seen
+from fadump.compare.store import Store, what_matters
+from fadump.errors import SetupError
+from fadump.kit import initramfs, packages
+from fadump.kit.kernel import Kernel, build_kernel
+from fadump.machine.qemu.process import DEFAULT_QEMU
+
+_LEAST_BYTES = 2 << 30
+"""What a guest and its dump take of the host, about, whatever the guest's memory: nearly all of that stays a hole."""
+
+
+def open_store(directory: Path, qemu: str) -> Store:
+    """Where what is seen of Linux is kept.
+
+    :raises SetupError: there is no QEMU, or the directory can't be used.
+    """
+    if qemu == DEFAULT_QEMU:
+        packages.require("running a guest", {DEFAULT_QEMU: "qemu-system-ppc"})
+    return Store(directory, f"{_version_of(qemu)}, {what_matters()}")
+
+
+def subjects(wanted: Sequence[Configuration], qemu: str, store: Store) -> list[Subject]:
+    """Each configuration with its kernel.
+
+    :raises SetupError: a kernel can't be built, or there is no initramfs.
+    """
+    kernels = {name: build_kernel(*name) for name in sorted({(each.series, each.page_size) for each in wanted})}
+    initrd = initramfs.build_initramfs()
+    return [_subject(each, kernels[each.series, each.page_size], initrd, qemu, store) for each in wanted]
+
+
+def _subject(configuration: Configuration, kernel: Kernel, initrd: Path, qemu: str, store: Store) -> Subject:
+    config = qemu_config(configuration, kernel.bootable, initrd, qemu)
+
+    def see() -> Seen:
+        with store.console(configuration) as console:
+            return see_linux(configuration, config, console)
+
+    return Subject(configuration, kernel.bootable.parent.name, see)
+
+
+def check_host(jobs: int) -> None:
+    """Whether there is memory for so many guests.
+
+    :raises SetupError: there isn't.
+    """
+    meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    available_bytes = int(meminfo["MemAvailable"].split()[0]) * 1024
+    if available_bytes < jobs * _LEAST_BYTES:
+        raise SetupError(
+            f"--jobs {jobs} needs {jobs * _LEAST_BYTES >> 30} GiB of this machine, which has "
+            f"{available_bytes / (1 << 30):.1f} GiB available: give fewer"
+        )
+
+
+def _version_of(qemu: str) -> str:
+    try:
+        told = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SetupError(f"{qemu} does not run ({error}): install qemu-system-ppc, or name another --qemu") from error
+    return told.stdout.partition("\n")[0]

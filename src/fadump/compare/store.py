@@ -1,0 +1,85 @@
+"""What has been seen of real Linux, kept, so that a comparison can be interrupted and gone on with.
+
+Only Linux's side is kept: the model is run anew each time. A file counts for the same configuration, the same kernel
+and QEMU, and the same questions, firmware and machine: anything else is asked again.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fadump.compare.configuration import Configuration
+from fadump.compare.seen import Seen
+from fadump.errors import SetupError
+
+_PRIVATE = 0o600
+_MATTERS = (
+    *("compare/configuration.py", "compare/questions.py", "compare/linux_side.py", "compare/recorder.py"),
+    *("abi", "firmware", "kit/data/init", "machine/core.py", "machine/qemu", "memory", "session.py"),
+)
+
+
+def what_matters() -> str:
+    """A short text that changes with any of our code that Linux's answers depend on."""
+    root = Path(__file__).parent.parent
+    found = hashlib.sha256()
+    for name in _MATTERS:
+        path = root / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            found.update(file.read_bytes())
+    return found.hexdigest()[:16]
+
+
+class Store:
+    """A directory with a file for each configuration, and its console.
+
+    :raises SetupError: it can't be written to.
+    """
+
+    def __init__(self, directory: Path, basis: str) -> None:
+        """``basis`` is all that the answers depend on but kernel and configuration."""
+        self._directory = directory
+        self._basis = basis
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SetupError(f"can't write to {directory}: {error.strerror}") from error
+
+    def load(self, configuration: Configuration, kernel: str) -> Seen | None:
+        """What is there already; None if there is nothing, or of another kernel, or it can't be read."""
+        try:
+            kept = json.loads(self._path(configuration).read_text(encoding="utf-8"))
+            return Seen.from_json(kept["seen"]) if kept["of"] == self._of(configuration, kernel) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def save(self, configuration: Configuration, kernel: str, seen: Seen) -> None:
+        """Keep it; the file is whole or not there.
+
+        :raises OSError: the file system is full, or gone.
+        """
+        kept = {"title": configuration.title, "of": self._of(configuration, kernel), "seen": seen.as_json()}
+        path = self._path(configuration)
+        unfinished = path.with_suffix(".unfinished")
+        with self._create(unfinished) as file:
+            file.write(json.dumps(kept, indent=1).encode() + b"\n")
+        unfinished.rename(path)
+
+    def console(self, configuration: Configuration) -> BinaryIO:
+        """The file for this configuration's console."""
+        return self._create(self.console_path(configuration))
+
+    def console_path(self, configuration: Configuration) -> Path:
+        """Its name."""
+        return self._directory / f"{configuration.key}.console.log"
+
+    def _of(self, configuration: Configuration, kernel: str) -> dict[str, Any]:
+        return {"configuration": configuration.as_json(), "kernel": kernel, "basis": self._basis}
+
+    def _path(self, configuration: Configuration) -> Path:
+        return self._directory / f"{configuration.key}.json"
+
+    def _create(self, path: Path) -> BinaryIO:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE), "wb")

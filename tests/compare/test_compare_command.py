@@ -1,0 +1,111 @@
+"""``fadump compare`` on scripted stories: what it prints, its JSON and exit codes."""
+
+import json
+
+import pytest
+
+from fadump import cli
+from fadump.cli import compare as command
+from fadump.compare.campaign import Subject
+from fadump.compare.configuration import full_set
+from fadump.compare.seen import FIRST_BOOT, Moment, Seen
+from fadump.compare.setup import check_host
+from fadump.compare.store import Store
+from fadump.errors import MachineError, SetupError
+
+ANSWERS = {"messages": "<6>fadump: Reserved 1MB", "read /sys/kernel/fadump/mem_reserved": "444 1\n"}
+
+
+@pytest.fixture
+def compare(monkeypatch, capsys, tmp_path):
+    """Runs the command where Linux and the model answer as is said; returns status, stdout and stderr."""
+
+    def compare(*arguments, linux=ANSWERS, model=ANSWERS):
+        def subjects(wanted, _qemu, _store):
+            return [Subject(each, "kernel", see) for each in wanted]
+
+        def see():
+            if isinstance(linux, Exception):
+                raise linux
+            return Seen("6.12", [Moment(FIRST_BOOT, linux)], [])
+
+        monkeypatch.setattr(command, "subjects", subjects)
+        monkeypatch.setattr(command, "open_store", lambda directory, _qemu: Store(directory, "basis"))
+        monkeypatch.setattr("fadump.compare.campaign.see_model", lambda *_given: [Moment(FIRST_BOOT, model)])
+        status = cli.main(["compare", "--out", str(tmp_path), *arguments])
+        return status, *capsys.readouterr()
+
+    return compare
+
+
+def test_the_list_is_the_whole_set_and_runs_nothing(compare):
+    status, out, _err = compare("--list", "--seed", "7", linux=AssertionError("it is run"))
+    lines = out.splitlines()
+    assert status == 0
+    assert lines == [f"{number:4} {each.title}" for number, each in enumerate(full_set("7"), 1)]
+
+
+def test_where_nothing_differs(compare):
+    status, out, err = compare("--count", "3", "--json")
+    assert status == 0
+    assert json.loads(out) == {
+        "result": "same",
+        "seed": "0",
+        "configurations": 3,
+        "reservations": 1,
+        "crashed": 0,
+        "differences": [],
+        "explained": [],
+        "not_compared": [],
+    }
+    assert err.startswith("seed 0, 3 configurations\n")
+    assert "3 configurations compared, 1 different reservations, 0 crashed: 0 differences, 0 explained" in err
+
+
+def test_a_difference_is_told_with_what_runs_it_again(compare):
+    status, out, _err = compare("--only", "2", model={**ANSWERS, "messages": "<6>fadump: Reserved 2MB"})
+    assert status == 1
+    lines = out.splitlines()
+    assert lines[1:6] == [
+        full_set("0")[1].title,
+        "  first boot, messages",
+        "    Linux: <6>fadump: Reserved 1MB",
+        "    model: <6>fadump: Reserved 2MB",
+        "  again: fadump compare --seed 0 --only 2",
+    ]
+    status, out, _err = compare("--only", "2", "--json", model={})
+    told = json.loads(out)
+    assert (status, told["result"], len(told["differences"])) == (1, "different", 2)
+    assert told["differences"][0]["linux"] == ["<6>fadump: Reserved 1MB"]
+    assert told["differences"][0]["configuration"]["series"] in ("6.1", "6.12")
+
+
+def test_what_could_not_be_compared_is_no_success(compare):
+    status, out, err = compare("--count", "2", "--json", linux=MachineError("silent"))
+    told = json.loads(out)
+    assert (status, told["configurations"], len(told["not_compared"])) == (1, 0, 2)
+    assert told["not_compared"][0]["reason"].startswith("silent; the console is in ")
+    assert "not compared: silent" in err
+
+
+def test_what_is_missing_is_one_sentence(compare):
+    status, out, err = compare("--count", "2", "--json", linux=SetupError("no QEMU on this machine"))
+    assert (status, json.loads(out)) == (1, {"result": "failed", "error": "no QEMU on this machine"})
+    assert err.splitlines()[-1] == "fadump: no QEMU on this machine"
+
+
+def test_a_number_beyond_the_set_is_a_sentence(compare):
+    status, _out, err = compare("--count", "2", "--only", "3")
+    assert (status, err) == (1, "fadump: --only 3 is beyond --count 2\n")
+
+
+@pytest.mark.parametrize("arguments", [["--count", "0"], ["--jobs", "x"], ["--only", "-1"], ["--nothing"]])
+def test_wrong_usage(compare, arguments):
+    with pytest.raises(SystemExit) as ended:
+        compare(*arguments)
+    assert ended.value.code == 2
+
+
+def test_more_guests_than_the_host_has_memory_for_are_refused():
+    with pytest.raises(SetupError, match="--jobs 1000000 needs .* GiB of this machine, which has"):
+        check_host(1_000_000)

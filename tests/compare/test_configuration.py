@@ -1,0 +1,76 @@
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from fadump.abi.platform import Platform
+from fadump.compare.configuration import FACTORS, Cpus, Ends, Shape, configurations, full_set, may_stand_together
+from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB, Mmu
+from fadump.machine.qemu.process import Dimm
+from tests.compare.known import PSERIES
+
+SEEDS = ["0", "1", "any text"]
+
+
+def row(configuration):
+    return tuple(getattr(configuration, name) for name in FACTORS)
+
+
+def allowed_pairs():
+    for (first, ones), (second, others) in itertools.combinations(FACTORS.items(), 2):
+        for one, other in itertools.product(ones, others):
+            if may_stand_together({first: one, second: other}):
+                yield (first, one), (second, other)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_full_set_has_every_pair_and_is_large_enough(seed):
+    found = full_set(seed)
+    have = {pair for each in found for pair in itertools.combinations(zip(FACTORS, row(each), strict=True), 2)}
+    assert set(allowed_pairs()) - have == set()
+    assert len(found) >= 100
+    assert sum(each.ends is Ends.CRASHED for each in found) >= 25
+    assert len({each.key for each in found}) == len(found)
+
+
+def test_a_seed_says_which_and_in_which_order():
+    assert full_set("0") == list(itertools.islice(configurations("0"), len(full_set("0"))))
+    assert full_set("0") != full_set("1")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_each_can_be_a_machine_of_qemus(seed):
+    for each in full_set(seed):
+        assert sum(each.nodes) + sum(dimm.size_bytes for dimm in each.dimms) == each.memory_mib * MIB
+        assert all(size_bytes > 0 and size_bytes % (256 * MIB) == 0 for size_bytes in each.nodes)
+        pieces = each.memory
+        assert pieces[0].start == 0
+        assert all(lower.end <= higher.start for lower, higher in itertools.pairwise(pieces))
+        assert all(dimm.address % GIB == 0 and dimm.size_bytes % (256 * MIB) == 0 for dimm in each.dimms)
+        if each.platform is Platform.POWERNV:
+            assert not each.dimms and len(each.nodes) == 1 and each.max_cpus == each.cpu_count
+
+
+@pytest.mark.parametrize(("shape", "memory_mib", "nodes", "dimms"), [
+    (Shape.WHOLE, 2304, [2304], ()),
+    (Shape.NODES, 2304, [1024, 256, 1024], ()),
+    (Shape.NODES, 1024, [512, 256, 256], ()),
+    (Shape.DIMM, 2304, [2048], (Dimm(256 * MIB, 2048 * MIB),)),
+    (Shape.DIMM, 4096, [3072], (Dimm(1024 * MIB, 3072 * MIB),)),
+    (Shape.HOLE, 1024, [512], (Dimm(512 * MIB, 2048 * MIB),)),
+    (Shape.HOLE, 4096, [3584], (Dimm(512 * MIB, 5120 * MIB),)),
+])  # fmt: skip
+def test_how_memory_lies(shape, memory_mib, nodes, dimms):
+    found = replace(PSERIES, shape=shape, memory_mib=memory_mib)
+    assert found.nodes == tuple(mib * MIB for mib in nodes)
+    assert found.dimms == dimms
+
+
+def test_what_follows_from_its_values():
+    found = replace(PSERIES, page_size="4K", mmu=Mmu.HASH, cpus=Cpus.TWO_OF_EIGHT)
+    assert (found.cpu_count, found.max_cpus, found.crash_cpu, found.cpu_model) == (2, 8, 1, "POWER8")
+    assert found.traits == replace(LINUX_6_12, page_bytes=0x1000)
+    assert replace(found, series="6.1", page_size="64K").traits == LINUX_6_1
+    assert found.cmdline.endswith(" quiet fadump=on crashkernel=512M")
+    opal = replace(found, platform=Platform.POWERNV)
+    assert (opal.cpu_model, opal.words) == ("POWER9", "fadump=on crashkernel=512M disable_radix")

@@ -1,0 +1,57 @@
+import itertools
+
+import pytest
+
+from fadump.compare.covering import Covering
+from fadump.kernel.content import seeded
+
+FACTORS = {"machine": ("big", "small"), "disk": (1, 2, 3), "network": ("none", "slow", "fast"), "user": (True, False)}
+
+
+def small_machines_have_one_disk(values):
+    return values.get("machine") != "small" or values.get("disk", 1) == 1
+
+
+def anything(_values):
+    return True
+
+
+def pairs(rows):
+    return {pair for row in rows for pair in itertools.combinations(enumerate(row), 2)}
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("rule", [anything, small_machines_have_one_disk])
+def test_every_pair_that_can_be_is_in_a_row(seed, rule):
+    rows = Covering(FACTORS, rule, seeded(str(seed))).covering_rows()
+    every_row = itertools.product(*FACTORS.values())
+    possible = [row for row in every_row if rule(dict(zip(FACTORS, row, strict=True)))]
+    assert pairs(rows) == pairs(possible)
+    assert set(rows) <= set(possible)
+    assert 9 <= len(rows) < len(possible)  # the two largest factors have nine pairs
+
+
+def test_a_pair_that_only_a_third_value_rules_out_is_not_missed():
+    """Two values may stand together, and yet no row has them: each third value goes against one of them."""
+    factors = {"a": (0, 1), "b": (0, 1), "c": (0, 1)}
+
+    def rule(values):
+        return not ((values.get("a") == 1 and values.get("c") == 0) or (values.get("b") == 1 and values.get("c") == 1))
+
+    rows = Covering(factors, rule, seeded("0")).covering_rows()
+    assert ((0, 1), (1, 1)) not in pairs(rows)
+    assert pairs(rows) == pairs([(0, 0, 0), (0, 0, 1), (1, 0, 1), (0, 1, 0)])
+
+
+def test_the_same_source_gives_the_same_rows_and_another_one_others():
+    first, again, other = (Covering(FACTORS, anything, seeded(str(seed))).covering_rows() for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_rows_go_on_with_others_until_there_are_no_more():
+    covering = Covering(FACTORS, anything, seeded("0"))
+    count = len(covering.covering_rows())
+    rows = list(Covering(FACTORS, anything, seeded("0")).rows())
+    assert rows[:count] == Covering(FACTORS, anything, seeded("0")).covering_rows()
+    assert sorted(rows, key=repr) == sorted(itertools.product(*FACTORS.values()), key=repr)
