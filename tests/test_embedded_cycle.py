@@ -129,6 +129,15 @@ def test_a_fault_of_the_firmware_is_gone_through(tmp_path, capsys):
     assert (tmp_path / "out" / "firmware.log").read_text().count("status -2") == 3
 
 
+@pytest.mark.parametrize("crash_by", CrashBy)
+def test_opals_core_is_saved_and_proven(tmp_path, capsys, crash_by):
+    status, said = fadump_run(tmp_path, capsys, "--platform", "powernv", "--crash-by", crash_by, "--verify")
+    opal = said["verified"]["opalcore"]
+    assert (status, opal["bytes_different"], opal["bytes_compared"] > 28 * MIB) == (0, 0, True)
+    with ElfCore.open(tmp_path / "out" / "opalcore") as core:
+        assert sum(note.is_prstatus() for note in core.notes) == said["cpus"]
+
+
 def test_a_dump_may_be_larger_than_the_file_system_has_room_for(tmp_path, capsys):
     status, said = fadump_run(tmp_path, capsys, "--memory", "1T", "--cpus", "8")
     assert (status, said["cpus"], said["vmcore_bytes"] > 1000 << 30) == (0, 8, True)

@@ -26,6 +26,7 @@ from fadump.kernel.data import write_data
 from fadump.kernel.memmap import MemMap
 from fadump.kernel.memory_map import KERNEL, Memblock, limited
 from fadump.kernel.of_files import device_tree_files
+from fadump.kernel.opal_core import OpalCore
 from fadump.kernel.opal_fadump import OpalFadump
 from fadump.kernel.page_tables import PageTables
 from fadump.kernel.printk import Printk
@@ -73,10 +74,11 @@ class KernelModel:
         self._console = console
         self.vmcore: VmCore | None = None
         """/proc/vmcore, in a capture boot that has come to one."""
-        self.total_bytes = 0
-        """MemTotal."""
+        self._total_bytes = 0
         self.memory_in_use = RangeSet()
         """Pages that struct pages say are in use, but for the kernel's own."""
+        self.opal_core: OpalCore
+        """OPAL's core, which only powernv can have."""
         self._state: FadumpState
         self._ops: RtasFadump | OpalFadump
         self._fadump_files: FadumpFiles
@@ -106,14 +108,21 @@ class KernelModel:
         self._tree_files = device_tree_files(tree)
         state.ram = state.system.memory.by_node(limited(state.system.memory.regions, state.memory_limit, state.traits))
         usable = self._usable()
-        self.total_bytes = usable.size_bytes
+        self._total_bytes = usable.size_bytes
         self._write_memory(usable)
         crash.save_vmcoreinfo(state, crashed=False)
+        yield from self._setup_fadump()
+        initiated = isinstance(ops, OpalFadump) and ops.kernel_initiated
+        yield from self.opal_core.init(tree, kernel_initiated=initiated)
+
+    def _setup_fadump(self) -> Steps[None]:
+        """Process a dump, or register."""
+        state, ops = self._state, self._ops
         if not state.enabled:
             return
         if state.active:
             self.vmcore = yield from process.process(state, ops)
-            self.total_bytes -= state.buffers_bytes
+            self._total_bytes -= state.buffers_bytes
         elif state.area:
             ops.init_mem_struct()
             yield from register.register_fadump(state, ops)
@@ -127,7 +136,7 @@ class KernelModel:
         errno, freed = yield from release.release_mem_store(self._state, self._ops, data)
         if errno is Errno.OK:
             self.vmcore = None
-            self.total_bytes += freed.size_bytes + self._state.buffers_bytes
+            self._total_bytes += freed.size_bytes + self._state.buffers_bytes
             self._state.buffers_bytes = 0
             self._use(freed, f"{self._config.seed} released")
         return errno
@@ -141,6 +150,11 @@ class KernelModel:
     def system_reset(self, cpu: int, registers: Registers) -> Steps[None]:
         """A system reset interrupt. At its end the kernel reboots."""
         yield from crash.system_reset(self._state, self._ops, cpu, registers)
+
+    @property
+    def total_bytes(self) -> int:
+        """MemTotal."""
+        return self._total_bytes - self.opal_core.buffer_bytes
 
     @property
     def enabled(self) -> bool:
@@ -187,6 +201,7 @@ class KernelModel:
         state = self._state
         return {
             **self._fadump_files.entries(),
+            **self.opal_core.entries(),
             **kexec_files(state),
             **proc_files(state, self.vmcore),
             **self._tree_files,
@@ -229,6 +244,7 @@ class KernelModel:
             memory_limit=parameters.memory_limit,
             enabled=parameters.fadump,
         )
+        self.opal_core = OpalCore(self._state)
         self._ops = RtasFadump(self._state) if system.platform is Platform.PSERIES else OpalFadump(self._state)
 
     def _write_memory(self, usable: RangeSet) -> None:

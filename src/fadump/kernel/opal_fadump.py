@@ -38,13 +38,15 @@ class OpalFadump:
         self._metadata = KernelMetadata()
         self._active: KernelMetadata | None = None
         self._cpu_metadata: MpiplMetadata | None = None
+        self.kernel_initiated = False
+        """Whether the header of an active dump has a crashing CPU."""
 
     def scan(self, tree: DeviceTree) -> Steps[None]:
         node, state = tree.find("/ibm,opal/dump"), self._state
         if node is None or not state.system.supported or "mpipl-boot" not in node.properties:
             return
         state.memory.write(TAG_VALUE, bytes(8))
-        status, address = yield from self._query(MpiplTag.KERNEL)
+        status, address = yield from query_tag(self._state, MpiplTag.KERNEL)
         if status != OpalStatus.SUCCESS or not address:
             state.log.pr_err(f"{_P}Failed to get Kernel metadata ({status})")
             return
@@ -60,7 +62,8 @@ class OpalFadump:
             state.log.pr_warn(f"{_P}WARNING: Kernel metadata format mismatch identified! Core file maybe corrupted..")
         if not active.registered_regions or not active.regions:
             return
-        _status, cpus = yield from self._query(MpiplTag.CPU)  # Linux doesn't look at it, and takes the address before
+        # Linux doesn't look at the status, and takes the address before
+        _status, cpus = yield from query_tag(self._state, MpiplTag.CPU)
         self._cpu_metadata = self._read_cpu_metadata(cpus) if cpus else None
         state.log.pr_info(f"{_P}Firmware-assisted dump is active.")
         state.active = True
@@ -178,6 +181,7 @@ class OpalFadump:
         """opal_fadump_build_cpu_notes(); the crashing CPU's own registers count in any case."""
         if self._active is None or not self._state.header_address or not is_valid(self._state, header, _P):
             return None
+        self.kernel_initiated = header.crashing_cpu != CPU_UNKNOWN
         found: list[Registers] = []
         own = header.registers or {}
         for cpu in self._cpus() or []:
@@ -248,10 +252,11 @@ class OpalFadump:
         self._metadata = metadata
         self._state.memory.write(self._address, metadata.encode())
 
-    def _query(self, tag: MpiplTag) -> Steps[tuple[int, int]]:
-        """The status, and what stands where a tag's value goes: a call that fails leaves what was there."""
-        status = yield from self._call(OpalToken.MPIPL_QUERY_TAG, tag, PAGE_OFFSET | TAG_VALUE)
-        return status, int.from_bytes(self._state.memory.read(TAG_VALUE, 8), "big")
-
     def _call(self, token: OpalToken, *args: int) -> Steps[int]:
         return (yield Call(self._state.cpu_names[0], token, args))
+
+
+def query_tag(state: FadumpState, tag: MpiplTag) -> Steps[tuple[int, int]]:
+    """The status, and what stands where a tag's value goes: a call that fails leaves what was there."""
+    status = yield Call(state.cpu_names[0], OpalToken.MPIPL_QUERY_TAG, (tag, PAGE_OFFSET | TAG_VALUE))
+    return status, int.from_bytes(state.memory.read(TAG_VALUE, 8), "big")

@@ -14,14 +14,14 @@ from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.kernel.elfcorehdr import EHDR, PHDR, PT_NOTE, Load, ehdr, load_header
 from fadump.kernel.traits import align_down, align_up
 from fadump.memory.guest import GuestMemory
-from fadump.vmcore.notes import CORE_NAME, NT_PRSTATUS, encode_note
+from fadump.vmcore.notes import CORE_NAME, NT_PRSTATUS, STRUCT_ORDER, ByteOrder, encode_note
 
 Registers = Mapping[str, int]
 """pt_regs by name; absent ones are 0."""
 
 _NOTE = struct.Struct("<III")
 _PRSTATUS_BYTES = 504
-_PRSTATUS_REGISTERS_OFFSET = 0x70
+_PRSTATUS_SIGNAL_OFFSET, _PRSTATUS_PID_OFFSET, _PRSTATUS_REGISTERS_OFFSET = 0x0C, 0x20, 0x70
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,18 @@ class VmCore:
 
 def cpu_note(registers: Registers) -> bytes:
     """NT_PRSTATUS with these registers; the process and the signal stay 0."""
-    values = struct.pack(f"<{len(REGISTER_NAMES)}Q", *(registers.get(each, 0) for each in REGISTER_NAMES))
-    status = (bytes(_PRSTATUS_REGISTERS_OFFSET) + values).ljust(_PRSTATUS_BYTES, b"\0")
-    return encode_note(CORE_NAME, NT_PRSTATUS, status, "little")
+    return encode_note(CORE_NAME, NT_PRSTATUS, status_of(registers, "little"), "little")
+
+
+def status_of(registers: Registers, byte_order: ByteOrder, *, signal: int = 0, pid: int = 0, parent: int = 0) -> bytes:
+    """struct elf_prstatus."""
+    order = STRUCT_ORDER[byte_order]
+    status = bytearray(_PRSTATUS_BYTES)
+    struct.pack_into(f"{order}H", status, _PRSTATUS_SIGNAL_OFFSET, signal)
+    struct.pack_into(f"{order}II", status, _PRSTATUS_PID_OFFSET, pid, parent)
+    values = (registers.get(each, 0) for each in REGISTER_NAMES)
+    struct.pack_into(f"{order}{len(REGISTER_NAMES)}Q", status, _PRSTATUS_REGISTERS_OFFSET, *values)
+    return bytes(status)
 
 
 def whole_notes(area: bytes) -> bytes:

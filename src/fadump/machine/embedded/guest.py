@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 from fadump.abi.registers import CpuRegisters
 from fadump.kernel.calls import Call, Errno, Steps
 from fadump.kernel.model import KernelModel
+from fadump.kernel.opal_core import CORE
 from fadump.kernel.rtas_fadump import PT_REGS_NAMES
 from fadump.kernel.sysfs import Entry, FileSystem, KernelFile
 from fadump.machine.core import (
@@ -29,11 +30,11 @@ from fadump.machine.core import (
     Unregister,
 )
 from fadump.machine.embedded.cpus import saved_registers
-from fadump.machine.embedded.save import save_vmcore
+from fadump.machine.embedded.save import save_file, save_vmcore
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 
-_KIB = 1024
+_KIB, _MIB = 1 << 10, 1 << 20
 _DIRECTORY = "/sys/kernel/fadump"
 SYSRQ_TRIGGER = "/proc/sysrq-trigger"
 _T = TypeVar("_T")
@@ -125,7 +126,7 @@ class GuestSystem:
             case Save():
                 yield from self._save()
             case SaveOpalCore():
-                yield _failed("save_opalcore", "this boot has no /sys/firmware/opal/mpipl/core")
+                yield from self._save_opalcore()
             case Release():
                 yield from self._release()
             case RunScript():
@@ -155,7 +156,7 @@ class GuestSystem:
             "page_size": str(kernel.page_bytes),
             "fadump_enabled": str(int(kernel.enabled)),
             "fadump_registered": str(int(kernel.registered)),
-            "opalcore": "absent",
+            "opalcore": "absent" if kernel.opal_core.file is None else str(kernel.opal_core.file.size_bytes),
         }
         return GuestReport("hello", fields)
 
@@ -190,6 +191,24 @@ class GuestSystem:
             yield _failed("save", f"writing to the disk: {error.strerror}")
             return
         yield GuestReport("saved", {"bytes": str(vmcore.size_bytes)})
+
+    def _save_opalcore(self) -> Guest:
+        """To the disk's end, from a whole MiB on: the dump takes its beginning."""
+        core = self._kernel.opal_core.file
+        if core is None:
+            yield _failed("save_opalcore", f"this boot has no {CORE}")
+            return
+        disk_bytes = os.fstat(self._disk_fd).st_size
+        if core.size_bytes > disk_bytes:
+            yield _failed("save_opalcore", f"{CORE} has {core.size_bytes} bytes, the disk only {disk_bytes}")
+            return
+        offset = (disk_bytes - core.size_bytes) // _MIB * _MIB
+        try:
+            save_file(core, self._memory, self._disk_fd, offset)
+        except OSError as error:
+            yield _failed("save_opalcore", f"writing to the disk: {error.strerror}")
+            return
+        yield GuestReport("saved_opalcore", {"bytes": str(core.size_bytes), "offset": str(offset)})
 
     def _release(self) -> Guest:
         kernel, path = self._kernel, f"{_DIRECTORY}/release_mem"

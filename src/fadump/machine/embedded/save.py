@@ -20,12 +20,20 @@ def save_vmcore(vmcore: VmCore, memory: GuestMemory, disk_fd: int) -> None:
     disk_bytes = os.fstat(disk_fd).st_size
     os.ftruncate(disk_fd, 0)
     os.ftruncate(disk_fd, disk_bytes)
-    _write(disk_fd, vmcore.head, 0)
+    save_file(vmcore, memory, disk_fd, 0)
+
+
+def save_file(vmcore: VmCore, memory: GuestMemory, disk_fd: int, offset: int) -> None:
+    """Write the file to the disk from ``offset`` on, where nothing but holes has stood. Ends with fsync(2).
+
+    :raises OSError: the disk can't be written to.
+    """
+    _write(disk_fd, vmcore.head, offset)
     for piece in vmcore.pieces:
         for part in memory.ram & memory.populated(Range.sized(piece.address, piece.size_bytes)):
             for at in range(part.start, part.end, _CHUNK_BYTES):
                 data = memory.read(at, min(_CHUNK_BYTES, part.end - at))
-                _write(disk_fd, data, piece.offset + at - piece.address)
+                _write(disk_fd, data, offset + piece.offset + at - piece.address)
     os.fsync(disk_fd)
 
 

@@ -104,6 +104,7 @@ def _opal() -> dict[str, bytes]:
     return {
         "compatible": encode_strings("ibm,opal-v3"),
         "opal-base-address": struct.pack(">Q", OPAL.start),
+        "opal-boot-address": struct.pack(">Q", OPAL.start + 0x10),
         "opal-entry-address": struct.pack(">Q", OPAL.start + 0x3760),
         "opal-runtime-size": struct.pack(">Q", OPAL.size_bytes),
     }
