@@ -1,4 +1,7 @@
-"""QEMU writes a dump of its own guest: somebody else's ELF core, of memory that can be seen from outside."""
+"""QEMU writes dumps of its own guest: somebody else's ELF core and kdump file, of memory that can be seen from outside.
+
+Debian's QEMU writes kdump files with zlib only; it is built without LZO and snappy.
+"""
 
 import hashlib
 import json
@@ -9,8 +12,11 @@ import pytest
 
 from fadump.memory.guest import Segment
 from fadump.memory.ranges import Range
+from fadump.vmcore.check import check_dump
 from fadump.vmcore.compare import compare
+from fadump.vmcore.core import Kind
 from fadump.vmcore.crash_image import CrashImage
+from fadump.vmcore.dump import open_dump
 from fadump.vmcore.elf_header import EM_PPC64
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.notes import decode_prstatus
@@ -23,23 +29,37 @@ QUIET = ["-nodefaults", "-display", "none", "-S", "-qmp", "stdio"]
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Guest RAM and QEMU's dump of it; the guest has not run yet, so RAM is what we and QEMU's loader wrote."""
+    """Guest RAM and QEMU's dumps of it; the guest has not run yet, so RAM is what we and QEMU's loader wrote."""
     directory = tmp_path_factory.mktemp("qemu")
-    ram, core = directory / "ram", directory / "core"
+    ram = directory / "ram"
     with ram.open("wb") as file:
         os.truncate(ram, RAM.size_bytes)
         os.pwrite(file.fileno(), hashlib.shake_128(b"guest").digest(WRITTEN.size_bytes), WRITTEN.start)
+        os.pwrite(file.fileno(), b"one line and again\n" * 50_000, WRITTEN.end)
     backend = f"memory-backend-file,id=ram,size=256M,mem-path={ram},share=on"
-    requests = [
-        {"execute": "qmp_capabilities"},
-        {"execute": "dump-guest-memory", "arguments": {"paging": False, "protocol": f"file:{core}"}},
-        {"execute": "quit"},
-    ]
+    requests = [{"execute": "qmp_capabilities"}]
+    for format_ in ("elf", "kdump-zlib"):
+        where = {"paging": False, "protocol": f"file:{directory / format_}", "format": format_}
+        requests.append({"execute": "dump-guest-memory", "arguments": where})
+    requests.append({"execute": "quit"})
     command = [*MACHINE, "-object", backend, *QUIET]
     lines = "".join(json.dumps(request) + "\n" for request in requests)
     done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=120, check=True)
     assert '"error"' not in done.stdout
-    return ram, core
+    return ram, directory / "elf"
+
+
+def test_its_kdump_file_is_flattened_and_equals_its_memory(files):
+    ram, core_path = files
+    with open_dump(core_path.with_name("kdump-zlib")) as dump:
+        assert (dump.kind, dump.flattened, dump.byte_order) == (Kind.KDUMP, True, "big")
+        assert dump.machine == "Unknown"  # what QEMU calls ppc64 here
+        assert list(dump.memory) == [RAM] and dump.faults == []
+        step_bytes = 16 << 20
+        with ram.open("rb") as file:
+            for start in range(0, RAM.end, step_bytes):
+                assert dump.read_physical(start, step_bytes) == file.read(step_bytes)
+        assert check_dump(dump).whole
 
 
 def test_its_dump_is_read_and_equals_its_memory(files):
