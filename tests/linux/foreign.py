@@ -23,11 +23,11 @@ class ForeignProgram:
         self.version = next(package.version for package in found if package.name == name)
         _lead_to_loader(directory)
         program = directory / "usr/bin" / name
-        self._command = ["qemu-ppc64le", "-L", directory, "-E", f"LD_LIBRARY_PATH={LIBRARIES}", program]
+        self.command = ["qemu-ppc64le", "-L", str(directory), "-E", f"LD_LIBRARY_PATH={LIBRARIES}", str(program)]
 
     def run(self, *arguments, **options):
         """Run it to its good end; returns what it says. ``options`` are subprocess.run()'s."""
-        command = [str(word) for word in (*self._command, *arguments)]
+        command = [str(word) for word in (*self.command, *arguments)]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "timeout": RUN_SECONDS} | options
         done = subprocess.run(command, check=False, **options)
         assert done.returncode == 0, (done.stdout or "")[-2000:] + done.stderr[-2000:]
