@@ -62,6 +62,23 @@ def test_the_same_as_json(run):
     assert found["memory"][0]["stored"] == 1 << 20
 
 
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
+def test_bars_fit_the_terminal_and_keep_their_proportion(run, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _status, out, _err = run(crashed_kernel().core())
+    lines = [line.rstrip() for line in out.splitlines()]
+    (kernel,) = (line for line in lines if line.startswith("kernel"))
+    (free,) = (line for line in lines if line.startswith("free"))
+    assert len(kernel) <= columns and "…" not in kernel
+    assert 0 < free.count("█") < kernel.count("█") <= 60
+
+
+def test_a_dump_without_registers_says_so(run):
+    kernel = crashed_kernel()
+    kernel.cpus = []
+    assert "CPUs     the dump has no registers of any\n" in run(kernel.core())[1]
+
+
 def test_what_is_missing_is_named_and_the_rest_is_shown(run):
     status, out, err = run(crashed_kernel(with_log=False, with_symbols=False).core())
     assert status == 1

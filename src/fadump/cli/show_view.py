@@ -14,6 +14,8 @@ from fadump.progress import binary_size
 from fadump.vmcore.core import READABLE, State
 
 _BAR_CELLS = 60
+"""Of all pages together, where the terminal has room."""
+_GAP_CELLS = 6
 _LABEL_CELLS = 9
 _MIB = 1 << 20
 _MOST_RANGES = 64
@@ -121,7 +123,7 @@ def _head(summary: Summary) -> Iterator[tuple[str, str]]:
 
 
 def _counts(online: int, offline: int, crashed: list[str]) -> Iterator[str]:
-    yield f"{online} online"
+    yield f"{online} online" if online or offline else "the dump has no registers of any"
     if offline:
         yield f"{offline} offline"
     if crashed:
@@ -205,8 +207,13 @@ def _show_pages(summary: Summary, page_size: int, console: Console) -> None:
     table = Table("Pages", box=None, header_style="bold", pad_edge=False)
     table.add_column("MiB", justify="right")
     table.add_column("")
-    for one, (label, colour) in _CLASSES.items():
-        if one in counts:
-            cells = counts[one] / total * _BAR_CELLS
-            table.add_row(label, f"{counts[one] * page_size / _MIB:.1f}", Text("█" * max(1, round(cells)), colour))
+    rows = [
+        (label, f"{counts[one] * page_size / _MIB:.1f}", counts[one] / total, colour)
+        for one, (label, colour) in _CLASSES.items()
+        if one in counts
+    ]
+    other_cells = max(len(label) + len(mib) for label, mib, _part, _colour in rows) + _GAP_CELLS if rows else 0
+    cells = max(1, min(_BAR_CELLS, console.width - other_cells))
+    for label, mib, part, colour in rows:
+        table.add_row(label, mib, Text("█" * max(1, round(part * cells)), colour))
     console.print(table)
