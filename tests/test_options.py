@@ -59,6 +59,7 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
             "--fault 'cpu-state=short' is a fault of --platform pseries, not of powernv",
         ),
         ({"kernel_version": "6.1"}, "--kernel-version goes with --machine embedded: to real Linux, give a --kernel"),
+        ({"petitboot": True}, "--petitboot goes with --machine embedded --platform powernv"),
         ({"page_size": "4K"}, "--page-size goes with --machine embedded"),
         ({"kernel": "/nowhere/vmlinux"}, "/nowhere/vmlinux is not a file"),
     ],

@@ -64,7 +64,8 @@ class RunOptions:
     """What a user chooses. ``kernel`` and ``initrd`` None mean the default kernel and our own initramfs.
 
     ``qemu`` is a program's name or path, or "newest". ``kernel_version`` and ``page_size`` are the model's, None its
-    defaults. ``fault_names`` are as :mod:`fadump.faults` has them.
+    defaults; with ``petitboot`` each boot goes through a small kernel that preserves dumps.
+    ``fault_names`` are as :mod:`fadump.faults` has them.
     """
 
     out: Path
@@ -80,6 +81,7 @@ class RunOptions:
     cmdline: str = ""
     kernel_version: str | None = None
     page_size: str | None = None
+    petitboot: bool = False
     kernel: Path | None = None
     initrd: Path | None = None
     qemu: str = DEFAULT_QEMU
@@ -128,6 +130,7 @@ def _refusals(options: RunOptions) -> Iterator[str]:
     yield from _memory_refusals(options)
     yield from _cpu_refusals(options)
     yield from _firmware_refusals(options)
+    yield from _petitboot_refusals(options)
     if options.machine is WhichMachine.EMBEDDED:
         yield from _embedded_refusals(options)
     else:
@@ -195,6 +198,11 @@ def _qemu_refusals(options: RunOptions) -> Iterator[str]:
     for name, value in (("--kernel-version", options.kernel_version), ("--page-size", options.page_size)):
         if value is not None:
             yield f"{name} goes with --machine embedded: to real Linux, give a --kernel"
+
+
+def _petitboot_refusals(options: RunOptions) -> Iterator[str]:
+    if options.petitboot and (options.machine, options.platform) != (WhichMachine.EMBEDDED, Platform.POWERNV):
+        yield "--petitboot goes with --machine embedded --platform powernv: no other machine here boots through it"
 
 
 def _powernv_refusals(options: RunOptions) -> Iterator[str]:

@@ -132,6 +132,7 @@ def embedded_config(options: RunOptions) -> EmbeddedConfig:
         cpus=options.cpus,
         smt=options.smt,
         max_cpus=options.max_cpus,
+        petitboot=options.petitboot,
         radix=options.cpu_model != _HASH_ONLY_CPU,
         kernel=KernelConfig.of_version(
             options.kernel_version or DEFAULT_VERSION,

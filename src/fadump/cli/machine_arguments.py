@@ -40,6 +40,9 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
         help="embedded: which Linux it is (default: 6.12)",
     )
     parser.add_argument("--page-size", choices=list(PAGE_BYTES), help="embedded: the page size (default: 64K)")
+    parser.add_argument(
+        "--petitboot", action="store_true", help="embedded powernv: boot through a kernel that preserves dumps"
+    )
     parser.add_argument("--crash-cpu", type=int, default=0, help="the CPU to crash on (default: %(default)s)")
     parser.add_argument(
         "--fault", type=_fault, action="append", default=[], help="do something wrong on purpose; --fault list"
@@ -60,6 +63,7 @@ def machine_choices(options: argparse.Namespace) -> dict[str, Any]:
         "cmdline": options.cmdline,
         "kernel_version": options.kernel_version,
         "page_size": options.page_size,
+        "petitboot": options.petitboot,
         "crash_cpu": options.crash_cpu,
         "fault_names": tuple(options.fault),
     }

@@ -37,7 +37,7 @@ from fadump.kernel.stacks import crashing, write_stacks
 from fadump.kernel.state import LOG, UTS_NAMESPACE, FadumpState
 from fadump.kernel.sysfs import Entry, FadumpFiles, kexec_files
 from fadump.kernel.traits import KERNEL_VERSIONS, LINUX_6_12, KernelTraits, Mmu
-from fadump.kernel.tree import system_of
+from fadump.kernel.tree import cpu_names, system_of
 from fadump.kernel.vmcore import Registers, VmCore
 from fadump.kernel.vmcoreinfo import encode_uts, facts_of
 from fadump.memory.devicetree import DeviceTree
@@ -226,7 +226,7 @@ class KernelModel:
         system, traits = found.system, self._config.traits
         parameters = parse_parameters(found.cmdline, traits)
         radix = mmu_in_use(system, parameters) is Mmu.RADIX
-        names = _cpu_names(tree, system.platform)
+        names = cpu_names(tree)
         if not 1 <= len(names) <= traits.nr_cpus:
             raise KernelPanicError(f"there are {len(names)} CPUs, this kernel runs on 1 to {traits.nr_cpus}")
         self._state = FadumpState(
@@ -310,11 +310,3 @@ def _tokens(tree: DeviceTree) -> dict[str, int]:
         return {}
     names = (rtas.CONFIGURE_KERNEL_DUMP, rtas.OS_TERM, rtas.EXTENDED_OS_TERM)
     return {name: int.from_bytes(node.properties[name][:4], "big") for name in names if name in node.properties}
-
-
-def _cpu_names(tree: DeviceTree, platform: Platform) -> Sequence[int]:
-    """Logical numbers with RTAS, with OPAL the PIRs, of all threads."""
-    node = tree.find("/cpus")
-    cpus = [] if node is None else [each for each in node.children if "ibm,ppc-interrupt-server#s" in each.properties]
-    servers = sorted(server for cpu in cpus for server in cpu.cells("ibm,ppc-interrupt-server#s"))
-    return servers if platform is Platform.POWERNV else range(len(servers))

@@ -145,7 +145,7 @@ class OpalCore:
         return None
 
     def _metadata(self, tag: MpiplTag, name: str) -> Steps[MpiplMetadata | None]:
-        status, address = yield from query_tag(self._state, tag)
+        status, address = yield from query_tag(self._state.memory, self._state.cpu_names[0], tag)
         if status != OpalStatus.SUCCESS or not address:
             self._state.log.pr_err(f"{_P}Failed to get {name} metadata ({status})")
             return None

@@ -22,6 +22,7 @@ from fadump.kernel.rtas_fadump import PT_REGS_NAMES
 from fadump.kernel.state import OS_TERM_TEXT, OS_TERM_TEXT_BYTES, TAG_VALUE, FadumpState
 from fadump.kernel.vmcore import Registers
 from fadump.memory.devicetree import DeviceTree
+from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
 
 _P = "opal fadump: "
@@ -46,7 +47,7 @@ class OpalFadump:
         if node is None or not state.system.supported or "mpipl-boot" not in node.properties:
             return
         state.memory.write(TAG_VALUE, bytes(8))
-        status, address = yield from query_tag(self._state, MpiplTag.KERNEL)
+        status, address = yield from self._query(MpiplTag.KERNEL)
         if status != OpalStatus.SUCCESS or not address:
             state.log.pr_err(f"{_P}Failed to get Kernel metadata ({status})")
             return
@@ -63,7 +64,7 @@ class OpalFadump:
         if not active.registered_regions or not active.regions:
             return
         # Linux doesn't look at the status, and takes the address before
-        _status, cpus = yield from query_tag(self._state, MpiplTag.CPU)
+        _status, cpus = yield from self._query(MpiplTag.CPU)
         self._cpu_metadata = self._read_cpu_metadata(cpus) if cpus else None
         state.log.pr_info(f"{_P}Firmware-assisted dump is active.")
         state.active = True
@@ -252,11 +253,14 @@ class OpalFadump:
         self._metadata = metadata
         self._state.memory.write(self._address, metadata.encode())
 
+    def _query(self, tag: MpiplTag) -> Steps[tuple[int, int]]:
+        return (yield from query_tag(self._state.memory, self._state.cpu_names[0], tag))
+
     def _call(self, token: OpalToken, *args: int) -> Steps[int]:
         return (yield Call(self._state.cpu_names[0], token, args))
 
 
-def query_tag(state: FadumpState, tag: MpiplTag) -> Steps[tuple[int, int]]:
+def query_tag(memory: GuestMemory, cpu: int, tag: MpiplTag) -> Steps[tuple[int, int]]:
     """The status, and what stands where a tag's value goes: a call that fails leaves what was there."""
-    status = yield Call(state.cpu_names[0], OpalToken.MPIPL_QUERY_TAG, (tag, PAGE_OFFSET | TAG_VALUE))
-    return status, int.from_bytes(state.memory.read(TAG_VALUE, 8), "big")
+    status = yield Call(cpu, OpalToken.MPIPL_QUERY_TAG, (tag, PAGE_OFFSET | TAG_VALUE))
+    return status, int.from_bytes(memory.read(TAG_VALUE, 8), "big")

@@ -5,6 +5,8 @@ fadump_process(); fs/proc/vmcore.c, vmcore_init(). A dump that can't be processe
 back at once.
 """
 
+from collections.abc import Sequence
+
 from fadump.abi.linux.crash_header import CrashHeader, OldCrashHeader
 from fadump.abi.platform import Platform
 from fadump.errors import AddressError
@@ -13,6 +15,7 @@ from fadump.kernel.calls import KernelPanicError, Steps
 from fadump.kernel.elfcorehdr import CPU_NOTES, Load, NoCoreHeaderError, NotePlace, loads_of
 from fadump.kernel.header import Header, is_compatible, read_header
 from fadump.kernel.ops import FadumpOps
+from fadump.kernel.printk import Printk
 from fadump.kernel.register_area import NOTE_BUFFER_BYTES
 from fadump.kernel.release import invalidate_release
 from fadump.kernel.state import FadumpState
@@ -31,10 +34,15 @@ def reserve_crash_area(state: FadumpState) -> None:
     if not state.boot_memory_top:
         raise KernelPanicError("no memory is left: all of it is reserved for a dump without boot memory")
     state.log.pr_info(f"{_P}Firmware-assisted dump is active.")
-    for region in state.system.memory.regions:
-        if region.end >= state.boot_memory_top:
-            start = max(region.start, state.boot_memory_top)
-            state.log.pr_info(
+    reserve_above(state.log, state.system.memory.regions, state.boot_memory_top)
+
+
+def reserve_above(log: Printk, memory: Sequence[Range], top: int) -> None:
+    """fadump_reserve_crash_area() itself."""
+    for region in memory:
+        if region.end >= top:
+            start = max(region.start, top)
+            log.pr_info(
                 f"{_P}Reserving {(region.end - start) // MIB}MB of memory at {start:#016x} for preserving crash data"
             )
 

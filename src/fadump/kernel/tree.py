@@ -60,6 +60,14 @@ def system_of(tree: DeviceTree) -> FoundSystem:
     return FoundSystem(system, _bootargs(tree))
 
 
+def cpu_names(tree: DeviceTree) -> Sequence[int]:
+    """The platform's names of all possible threads: logical numbers with RTAS, the PIRs with OPAL."""
+    node = tree.find("/cpus")
+    cpus = [] if node is None else [each for each in node.children if "ibm,ppc-interrupt-server#s" in each.properties]
+    servers = sorted(server for cpu in cpus for server in cpu.cells("ibm,ppc-interrupt-server#s"))
+    return servers if tree.find("/ibm,opal") is not None else range(len(servers))
+
+
 def _blocks(tree: DeviceTree) -> Iterator[MemoryBlock]:
     address_cells = _cells(tree.root, "#address-cells")
     size_cells = _cells(tree.root, "#size-cells")

@@ -16,7 +16,8 @@ class EmbeddedConfig:
 
     ``memory`` are NUMA nodes and DIMMs, which begin at 0 and may have holes between them; ``cpus`` are threads, ``smt``
     of which make a core, and up to ``max_cpus`` can be plugged. ``seed`` decides registers and content of memory.
-    ``later_kernel`` is the one that boots after a crash, if an update has put another one there.
+    ``petitboot``: each boot goes through a small kernel that preserves dumps, as on powernv. ``later_kernel`` is the
+    one that boots after a crash, if an update has put another one there.
     """
 
     cmdline: str
@@ -29,6 +30,7 @@ class EmbeddedConfig:
     seed: str = "0"
     kernel: KernelConfig = field(default_factory=KernelConfig)
     later_kernel: KernelConfig | None = None
+    petitboot: bool = False
 
     @cached_property
     def ram(self) -> RangeSet:

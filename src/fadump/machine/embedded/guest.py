@@ -15,6 +15,7 @@ from fadump.abi.registers import CpuRegisters
 from fadump.kernel.calls import Call, Errno, Steps
 from fadump.kernel.model import KernelModel
 from fadump.kernel.opal_core import CORE
+from fadump.kernel.preserve import PreservingKernel
 from fadump.kernel.rtas_fadump import PT_REGS_NAMES
 from fadump.kernel.sysfs import Entry, FileSystem, KernelFile
 from fadump.machine.core import (
@@ -74,12 +75,19 @@ Guest = Generator[GuestStep, int | Asked | None, None]
 class GuestSystem:
     """A kernel and its first process, for one boot.
 
-    ``cpus`` reads the CPUs' registers as they are; ``disk_fd`` is the guest's disk.
+    ``cpus`` reads the CPUs' registers as they are; ``disk_fd`` is the guest's disk. ``loader`` is a kernel that starts
+    this one.
     """
 
     def __init__(
-        self, kernel: KernelModel, memory: GuestMemory, cpus: Callable[[], list[CpuRegisters]], disk_fd: int
+        self,
+        kernel: KernelModel,
+        memory: GuestMemory,
+        cpus: Callable[[], list[CpuRegisters]],
+        disk_fd: int,
+        loader: PreservingKernel | None = None,
     ) -> None:
+        self._loader = loader
         self._kernel = kernel
         self._memory = memory
         self._cpus = cpus
@@ -99,6 +107,8 @@ class GuestSystem:
         :raises KernelPanicError: the kernel can't run.
         """
         kernel = self._kernel
+        if self._loader is not None:
+            yield from _calls(self._loader.boot(tree, self._memory))
         yield from _calls(kernel.boot(tree, self._memory))
         self._booted = True
         yield self._hello(tree)

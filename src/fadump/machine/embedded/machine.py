@@ -24,6 +24,7 @@ from fadump.firmware.core import Answer, FirmwareCall, PassThrough
 from fadump.kernel.calls import Call, KernelPanicError
 from fadump.kernel.content import seeded
 from fadump.kernel.model import KernelModel
+from fadump.kernel.preserve import PreservingKernel
 from fadump.kernel.stacks import idle
 from fadump.kernel.sysfs import Entry
 from fadump.machine.core import Event, FirmwareMemory, GuestReport, GuestReset, Handover, Request, Stopped
@@ -128,7 +129,8 @@ class EmbeddedMachine:
         kernel = self._config.later_kernel if self._crashes else None
         config = replace(kernel or self._config.kernel, seed=f"{self._config.seed} boot {handover.boot}")
         self.kernel = KernelModel(config, self._print)
-        system = GuestSystem(self.kernel, self._memory, self._read_cpus, self._disk_fd)
+        loader = PreservingKernel(f"{config.seed} petitboot", self._print) if self._config.petitboot else None
+        system = GuestSystem(self.kernel, self._memory, self._read_cpus, self._disk_fd, loader)
         self._system, self._guest, self._send = system, system.run(tree), None
 
     def answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
