@@ -61,6 +61,14 @@ def test_other_files_are_refused_and_closed(tmp_path, data):
     assert open_descriptors() == before
 
 
+def test_the_sentence_about_a_file_that_is_no_dump_names_it(tmp_path):
+    path = tmp_path / "holiday.jpg"
+    path.write_bytes(b"a picture")
+    with pytest.raises(FormatError, match=f"^{path}: not a dump file") as error:
+        open_dump(path)
+    assert error.value.offset == 0
+
+
 def test_a_set_of_files_is_opened_and_closed(tmp_path):
     paths = [tmp_path / "1", tmp_path / "2"]
     for path, split in zip(paths, [(0, 5), (5, 64)], strict=True):

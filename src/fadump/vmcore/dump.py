@@ -38,9 +38,11 @@ def open_dump(paths: StrPath | Sequence[StrPath]) -> Dump:
         for name in names:
             sources.append(_open_file(name))  # noqa: PERF401 - those that are open get closed if one can't be
         return open_source(sources)
-    except BaseException:
+    except BaseException as error:
         for source in sources:
             source.close()
+        if isinstance(error, FormatError):
+            error.args = (f"{', '.join(map(str, names))}: {error}",)
         raise
 
 
