@@ -23,7 +23,8 @@ def stories():
 
 @pytest.fixture
 def store(tmp_path):
-    return Store(tmp_path, "basis")
+    with Store(tmp_path, "basis") as store:
+        yield store
 
 
 def subject(configuration, outcome):

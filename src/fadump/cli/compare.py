@@ -88,10 +88,10 @@ def _wanted(options: argparse.Namespace) -> list[tuple[int, Configuration]]:
 
 def _run(options: argparse.Namespace, wanted: list[Configuration]) -> Result:
     check_host(options.jobs)
-    store = open_store(options.out, options.qemu)
-    ready = subjects(wanted, options.qemu, store)
-    with Progress.step("Comparing", total=len(wanted), unit="configurations") as step:
-        return campaign.run(ready, store, options.jobs, lambda _judged: step.advance())
+    with open_store(options.out, options.qemu) as store:
+        ready = subjects(wanted, options.qemu, store)
+        with Progress.step("Comparing", total=len(wanted), unit="configurations") as step:
+            return campaign.run(ready, store, options.jobs, lambda _judged: step.advance())
 
 
 def _tell(options: argparse.Namespace, wanted: list[tuple[int, Configuration]], result: Result, out: TextIO) -> None:

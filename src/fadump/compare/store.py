@@ -4,11 +4,13 @@ Only Linux's side is kept: the model is run anew each time. A file counts for th
 and QEMU, and the same questions, firmware and machine: anything else is asked again.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
 from fadump.compare.configuration import Configuration
 from fadump.compare.seen import Seen
@@ -33,9 +35,9 @@ def what_matters() -> str:
 
 
 class Store:
-    """A directory with a file for each configuration, and its console.
+    """A directory with a file for each configuration, and its console; for one comparison at a time.
 
-    :raises SetupError: it can't be written to.
+    :raises SetupError: it can't be written to, or another comparison uses it.
     """
 
     def __init__(self, directory: Path, basis: str) -> None:
@@ -44,8 +46,22 @@ class Store:
         self._basis = basis
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            self._lock = self._create(directory / "lock")
         except OSError as error:
             raise SetupError(f"can't write to {directory}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise SetupError(f"another comparison uses {directory}: wait for it, or name another --out") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.close()
 
     def load(self, configuration: Configuration, kernel: str) -> Seen | None:
         """What is there already; None if there is nothing, or of another kernel, or it can't be read."""
@@ -63,9 +79,12 @@ class Store:
         kept = {"title": configuration.title, "of": self._of(configuration, kernel), "seen": seen.as_json()}
         path = self._path(configuration)
         unfinished = path.with_suffix(".unfinished")
-        with self._create(unfinished) as file:
-            file.write(json.dumps(kept, indent=1).encode() + b"\n")
-        unfinished.rename(path)
+        try:
+            with self._create(unfinished) as file:
+                file.write(json.dumps(kept, indent=1).encode() + b"\n")
+            unfinished.rename(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def console(self, configuration: Configuration) -> BinaryIO:
         """The file for this configuration's console."""
