@@ -89,9 +89,8 @@ def test_what_was_seen_is_not_asked_again_but_the_model_is(stories, store):
 
 
 def test_no_thread_is_left(stories, store):
-    before = threading.active_count()
+    before = set(threading.enumerate())
     run([subject(*story) for story in stories.items()], store, 3, id)
-    for thread in threading.enumerate():
-        if thread.daemon:
-            thread.join(10)
-    assert threading.active_count() == before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+        assert not thread.is_alive()
