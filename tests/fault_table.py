@@ -280,8 +280,8 @@ REGISTERS = [
         "opal fadump: WARNING: F/W using newer CPU state data format!!",
         _OPAL_VALID,
     ),
-    _powernv("registers=no-size", End.DIFFERENT, "opal fadump: CPU state data is invalid. Ignoring!", _OPAL_VALID),
-    _powernv("registers=too-large", End.DIFFERENT, "opal fadump: CPU state data is invalid. Ignoring!", _OPAL_VALID),
+    _powernv("registers=no-size", End.PANIC, "opal core: CPU state data is invalid.", "opal-core.c opalcore_cleanup"),
+    _powernv("registers=too-large", End.PANIC, "opal core: CPU state data is invalid.", "opal-core.c opalcore_cleanup"),
     _powernv("registers=inactive", End.DIFFERENT, "", _OPAL_NOTES),
     _powernv("registers=inactive", End.NO_DUMP, "", _OPAL_NOTES, "--crash-by", "platform"),
     _powernv("registers=reversed", End.DIFFERENT, "", _OPAL_NOTES),
@@ -303,11 +303,11 @@ HEADERS = [
         )
     ],
     *[Row(platform, "crash-info=later-version", End.SAVED, "", _HEADER) for platform in Platform],
-    _pseries("crash-info=no-cpu", End.SAVED, "", _NOTES),
-    _pseries("crash-info=foreign-cpu", End.SAVED, "", _NOTES),
-    _pseries("crash-info=no-mask", End.DIFFERENT, "", _NOTES),
-    _powernv("crash-info=no-cpu", End.SAVED, "", _OPAL_NOTES),
-    _powernv("crash-info=foreign-cpu", End.SAVED, "", _OPAL_NOTES),
+    _pseries("crash-info=no-cpu", End.DIFFERENT, "", _NOTES),
+    _pseries("crash-info=foreign-cpu", End.DIFFERENT, "", _NOTES),
+    _pseries("crash-info=no-mask", End.DIFFERENT, "Warning: Zero PT_NOTE entries found", _NOTES),
+    _powernv("crash-info=no-cpu", End.DIFFERENT, "", _OPAL_NOTES),
+    _powernv("crash-info=foreign-cpu", End.DIFFERENT, "", _OPAL_NOTES),
     _powernv("crash-info=no-mask", End.SAVED, "", _OPAL_NOTES),
 ]
 

@@ -14,7 +14,7 @@ from fadump.abi.powernv.mpipl import METADATA_VERSION, MpiplMetadata, MpiplTag
 from fadump.abi.powernv.opal import OpalStatus
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import AddressError, FormatError
-from fadump.kernel.calls import Errno, Steps
+from fadump.kernel.calls import Errno, KernelPanicError, Steps
 from fadump.kernel.elfcorehdr import PT_LOAD, PT_NOTE, READ_WRITE_EXECUTE
 from fadump.kernel.kstrtox import kstrtoint
 from fadump.kernel.opal_fadump import query_tag
@@ -56,16 +56,21 @@ class OpalCore:
     def __init__(self, state: FadumpState) -> None:
         self._state = state
         self.file: VmCore | None = None
-        self._is_there = False
+        self._is_there = self._is_allocated = False
 
     def init(self, tree: DeviceTree, *, kernel_initiated: bool) -> Steps[None]:
-        """opalcore_init(). ``kernel_initiated``: the crashed kernel has left its CPU's number."""
+        """opalcore_init(). ``kernel_initiated``: the crashed kernel has left its CPU's number.
+
+        :raises KernelPanicError: there is a core, but not as Linux wants it.
+        """
         node, opal = tree.find("/ibm,opal/dump"), tree.find("/ibm,opal")
         if node is None or opal is None or "mpipl-boot" not in node.properties:
             return
         config = yield from self._config()
         if config is None:
             self._state.log.pr_err(f"{_P}Could not export /sys/firmware/opal/core")
+            if self._is_allocated:  # opalcore_cleanup() takes a file away from a directory that isn't there yet
+                raise KernelPanicError("BUG: Kernel NULL pointer dereference at 0x00000030")
             return
         base, entry = (opal.properties.get(f"opal-{name}-address", b"") for name in ("base", "boot"))
         if not (base and entry):
@@ -112,6 +117,7 @@ class OpalCore:
         cpus = None if opal is None else (yield from self._metadata(MpiplTag.CPU, "OPAL CPU"))
         if opal is None or cpus is None:
             return None
+        self._is_allocated = True
         if opal.version != METADATA_VERSION:
             log.pr_warn(f"{_P}Supported OPAL metadata version: {METADATA_VERSION}, found: {opal.version}!")
             log.pr_warn(f"{_P}WARNING: F/W using newer OPAL metadata format!!")

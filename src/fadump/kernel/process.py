@@ -99,8 +99,11 @@ def _vmcore(state: FadumpState, headers: bytes, cpus: list[Registers]) -> VmCore
     places, loads = elfcorehdr.decode(headers)
     own = [cpu_note(registers) for registers in cpus]
     found = [state.memory.read(place.address, min(place.size_bytes, 2 * page_bytes)) for place in places[1:]]
+    notes = [b"".join(own), *map(whole_notes, found)]
+    for _empty in range(notes.count(b"")):
+        state.log.pr_warn("Warning: Zero PT_NOTE entries found")
     _check_memory(loads, RangeSet(state.ram))
-    return lay_out(loads, b"".join([*own, *map(whole_notes, found)]), page_bytes)
+    return lay_out(loads, b"".join(notes), page_bytes)
 
 
 def _check_memory(loads: list[Load], ram: RangeSet) -> None:

@@ -5,7 +5,6 @@ request is answered before the next is taken.
 """
 
 import base64
-import errno
 import os
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -233,7 +232,8 @@ class GuestSystem:
             yield GuestReport("released", {"bytes": str((kernel.total_bytes - before) // _KIB * _KIB)})
 
     def _refused(self, step: str, path: str, status: Errno) -> GuestReport:
-        return _failed(step, self._with_log(f"writing to {path}: {os.strerror(-status or errno.EIO)}"))
+        said = os.strerror(-status) if status else "nothing has come of it"
+        return _failed(step, self._with_log(f"writing to {path}: {said}"))
 
     def _with_log(self, text: str) -> str:
         said = self._kernel.last_lines
