@@ -14,7 +14,7 @@ from tests.fault_table import ROWS, End
 
 MEMORY = {Platform.PSERIES: "1G", Platform.POWERNV: "4G"}
 NAMED = [flaw for names in FAULT_NAMES.values() for flaw in names.flaws]
-POWER_CUTS = 25
+POWER_CUTS = 60
 
 
 def run_with(out, capsys, platform, *options):

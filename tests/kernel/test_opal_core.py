@@ -11,7 +11,7 @@ from fadump.abi.powernv import cpu_data
 from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion, MpiplTag
 from fadump.abi.powernv.opal import OpalStatus
 from fadump.abi.registers import CpuRegisters
-from fadump.kernel.calls import Errno
+from fadump.kernel.calls import Errno, KernelPanicError
 from fadump.kernel.model import KernelConfig, KernelModel
 from fadump.kernel.opal_core import CORE, RELEASE_CORE, OpalCore
 from fadump.kernel.state import TAG_VALUE
@@ -59,7 +59,9 @@ class Guest:
                 memory.write(TAG_VALUE, struct.pack(">Q", places[MpiplTag(call.args[0])]))
                 call = steps.send(status)
         except StopIteration:
-            pass
+            self.died_of = None
+        except KernelPanicError as error:
+            self.died_of = str(error)
 
     @property
     def log(self):
@@ -139,8 +141,10 @@ def changed(tag, **fields):
         (changed(MpiplTag.CPU, regions=(MpiplRegion(0, 1 << 60, len(THREADS)),)), "CPU state data is invalid."),
     ],
 )
-def test_metadata_that_make_no_sense_leave_no_core(memory, metadata, said):
+def test_linux_dies_of_metadata_that_make_no_sense(memory, metadata, said):
+    """As QEMU shows: opalcore_cleanup() removes a file from a directory that has not been made yet."""
     guest = Guest(memory, metadata=metadata)
+    assert guest.died_of == "BUG: Kernel NULL pointer dereference at 0x00000030"
     assert f"opal core: {said}\n" in guest.log and guest.core.file is None
 
 

@@ -160,20 +160,6 @@ def test_a_cpu_that_was_not_online_has_no_note():
             assert sum(note.is_prstatus() for note in core.notes) == 2
 
 
-def test_opal_without_cpu_data_leaves_the_crashing_cpus_note():
-    def tamper(guest):
-        guest.machine.memory.write(guest.dump.regions[0].destination, b"\xff" * 0x18)
-
-    with bench(Platform.POWERNV, cpus=4) as guest:
-        guest.on_dump = tamper
-        guest.to_capture(cpu=2)
-        assert "opal fadump: CPU state data is invalid. Ignoring!" in guest.log
-        assert "opal fadump: WARNING: appending only crashing CPU's register data" in guest.log
-        guest.ask(Save(), "saved")
-        with ElfCore.open(f"/proc/self/fd/{guest.disk_fd}") as core:
-            assert sum(note.is_prstatus() for note in core.notes) == 1
-
-
 def metadata_address(guest):
     (address,) = {call.args[1] for call in guest.calls if call.args[0] == 2 and call.token == 174}
     return address

@@ -75,7 +75,6 @@ class EmbeddedMachine:
         self._unshown: Sequence[FirmwareMemory] = ()
         self._boot = 0
         self._crashes = 0
-        self._calling: int | None = None  # the CPU that stands in a firmware call
         self._hand_over()
 
     def __enter__(self) -> Self:
@@ -191,7 +190,6 @@ class EmbeddedMachine:
                 case GuestReport():
                     return step
                 case Call() if step.token in self._tokens:
-                    self._calling = step.cpu
                     return FirmwareCall(step.cpu, step.token, step.args, step.returns, step.answer_address)
                 case Call():
                     self._answer(step.answer_address, step.returns, PassThrough())
@@ -203,7 +201,6 @@ class EmbeddedMachine:
         return self._stopped("the machine is halted")
 
     def _answer(self, answer_address: int, returns: int, outcome: Answer | PassThrough) -> None:
-        self._calling = None
         answer = outcome if isinstance(outcome, Answer) else Answer(_NO_SUCH_CALL)
         for address, data in answer.writes:
             self._memory.write(address, data)
@@ -238,16 +235,12 @@ class EmbeddedMachine:
     def _read_cpus(self) -> list[CpuRegisters]:
         seed, platform = f"{self._config.seed} {self._crashes}", self._config.platform
         ids = enumerate(self._config.cpu_ids)
-        calling = f"{seed} calling"  # that CPU has run on since its kernel saved its registers
-        return [
-            cpu_registers(cpu_id, idle(number, platform), calling if cpu_id == self._calling else seed)
-            for number, cpu_id in ids
-        ]
+        return [cpu_registers(cpu_id, idle(number, platform), seed) for number, cpu_id in ids]
 
     def _stop_guest(self) -> None:
         if self._guest is not None:
             self._guest.close()
-        self._system, self._guest, self._send, self._calling = None, None, None, None
+        self._system, self._guest, self._send = None, None, None
         self._asked.clear()
 
     def _stopped(self, reason: str) -> Stopped:
