@@ -357,3 +357,19 @@ def test_segments_that_cannot_be_memory_are_refused_with_a_reason(segments, sent
             GuestMemory([Segment(range_, fd, offset) for range_, offset in segments])
     finally:
         os.close(fd)
+
+
+def test_memory_can_be_plugged_and_unplugged(memory):
+    place = Range.sized(FAR.end + 16 * PAGE, 2 * PAGE)
+    fd = sparse_memfd(2 * PAGE)
+    before = memory.ram
+    memory.plug(Segment(place, fd, 0))
+    os.close(fd)
+    memory.write(place.start + 5, b"plugged")
+    assert memory.ram == before | RangeSet([place]) and memory.read(place.start + 5, 7) == b"plugged"
+    with pytest.raises(ValueError, match="there is memory"):
+        memory.plug(Segment(place, fd, 0))
+    memory.unplug(place)
+    assert memory.ram == before
+    with pytest.raises(AddressError):
+        memory.read(place.start, 1)

@@ -75,6 +75,7 @@ class KernelModel:
         self.vmcore: VmCore | None = None
         """/proc/vmcore, in a capture boot that has come to one."""
         self._total_bytes = 0
+        self._plugged = RangeSet()
         self.memory_in_use = RangeSet()
         """Pages that struct pages say are in use, but for the kernel's own."""
         self.opal_core: OpalCore
@@ -150,6 +151,29 @@ class KernelModel:
     def system_reset(self, cpu: int, registers: Registers) -> Steps[None]:
         """A system reset interrupt. At its end the kernel reboots."""
         yield from crash.system_reset(self._state, self._ops, cpu, registers)
+
+    def memory_came(self, piece: Range) -> None:
+        """Memory has been plugged and put online: add_memory_resource(), which tells memblock.
+
+        What a registration says of memory is as it was, before Linux kernel commit c6c5b14dac0d (in v6.10): user space
+        has to register once more. It knows that by /sys/kernel/fadump/hotplug_ready, which newer kernels have.
+        """
+        state = self._state
+        self._plugged |= RangeSet([piece])
+        state.ram = tuple(sorted((*state.ram, piece)))
+        self._total_bytes += piece.size_bytes
+        self._use(RangeSet([piece]), f"{self._config.seed} plugged {piece}")
+
+    def memory_went(self, piece: Range) -> None:
+        """Memory is taken offline and unplugged: try_remove_memory(); see :meth:`memory_came`.
+
+        :raises ValueError: it was there at boot: some of the kernel's own data lie in it.
+        """
+        state = self._state
+        if not self._plugged.contains(piece):
+            raise ValueError(f"memory {piece} can't be taken offline: Device or resource busy")
+        state.ram = tuple(RangeSet(state.ram) - RangeSet([piece]))
+        self._total_bytes -= piece.size_bytes
 
     @property
     def total_bytes(self) -> int:

@@ -64,6 +64,33 @@ class GuestMemory:
         except BaseException:
             self.close()
             raise
+        self._index()
+
+    def plug(self, segment: Segment) -> None:
+        """More memory, as when a DIMM is plugged.
+
+        :raises ValueError: it overlaps with some that is there, is empty, or longer than its file.
+        """
+        if self._ram.overlaps(segment.range):
+            raise ValueError(f"there is memory in {segment.range} already")
+        self._mappings.append(_Mapping(segment))
+        self._index()
+
+    def unplug(self, wanted: Range) -> None:
+        """Take away the segment that is ``wanted``; what it held is gone.
+
+        :raises ValueError: there is no such segment.
+        """
+        for mapping in self._mappings:
+            if mapping.range == wanted:
+                self._mappings.remove(mapping)
+                mapping.close()
+                self._index()
+                return
+        raise ValueError(f"{wanted} is no segment of memory")
+
+    def _index(self) -> None:
+        self._mappings.sort(key=lambda mapping: mapping.range)
         self._starts = [mapping.range.start for mapping in self._mappings]
         self._ram = RangeSet(mapping.range for mapping in self._mappings)
 

@@ -160,6 +160,34 @@ class EmbeddedMachine:
         """The files of the running kernel, by absolute path; none while no kernel runs."""
         return {} if self._system is None else self._system.files()
 
+    def plug_memory(self, piece: Range) -> None:
+        """Add a DIMM while the kernel runs, which has to wait for a request; later boots find it in their tree.
+
+        :raises ValueError: there is memory.
+        :raises SetupError: the host can't hold it.
+        """
+        segment = Segment(piece, _ram_file(piece.size_bytes), 0)
+        try:
+            self._memory.plug(segment)
+        except BaseException:
+            os.close(segment.fd)
+            raise
+        self._segments.append(segment)
+        self._config = replace(self._config, memory=tuple(sorted((*self._config.memory, piece))))
+        self.kernel.memory_came(piece)
+
+    def unplug_memory(self, piece: Range) -> None:
+        """Take away a DIMM that was plugged in this boot.
+
+        :raises ValueError: ``piece`` is none, or the kernel doesn't let it go.
+        """
+        self.kernel.memory_went(piece)
+        self._memory.unplug(piece)
+        (segment,) = (each for each in self._segments if each.range == piece)
+        self._segments.remove(segment)
+        os.close(segment.fd)
+        self._config = replace(self._config, memory=tuple(each for each in self._config.memory if each != piece))
+
     def write_file(self, path: str, data: bytes) -> None:
         """Have a process in the guest write to one of them; it reports ``wrote``."""
         self._asked.append(WriteFile(path, data))
