@@ -2,7 +2,7 @@
 
 Step "saved" of docs/architecture.md. A batch is worth a few milliseconds of work, so that what Python does once for
 each batch doesn't count. Its pages are read through views of the dump's file where there are any, in spans that may
-have unwanted pages in between: skipping a few pages costs less than another read.
+have unwanted pages in between: skipping a few pages costs less than another view.
 """
 
 from collections.abc import Iterator, Sequence

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fadump.capture.about import About
-from fadump.capture.packers import Compression, make_packer
+from fadump.capture.packers import Compression, pack_page
 from fadump.capture.packing import PackedBatch
 from fadump.capture.sealing import Checksums, SealedNotes, agrees, chunks, sealed
 from fadump.capture.selection import Selection
@@ -90,7 +90,7 @@ class KdumpWriter:
 
     def _packed_zeros(self) -> tuple[bytes, int]:
         zeros = bytes(self._selection.page_bytes)
-        packed = bytes(make_packer(self._compression)([memoryview(zeros)])[0])
+        packed = pack_page(self._compression, zeros)
         return (packed, int(self._compression.flag)) if len(packed) < len(zeros) else (zeros, 0)
 
     def add(self, batch: PackedBatch) -> None:

@@ -7,12 +7,14 @@ fast as zlib at the same size, and any zlib unpacks them. A packer belongs to on
 
 import ctypes
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from typing import Any
 
 import cramjam
+import numpy as np
+import numpy.typing as npt
 import zstandard
 
 from fadump.vmcore.codecs import PageFlag, lzo_function
@@ -27,9 +29,9 @@ else:
 _FASTEST = 1
 _LZO_WORK_BYTES = 16384 * ctypes.sizeof(ctypes.c_void_p)
 
-Packed = bytes | memoryview
-Pack = Callable[[Sequence[memoryview]], Sequence[Any]]
-"""Packs each of some pages; the results are bytes or what can be joined with bytes."""
+Numbers = npt.NDArray[np.int64]
+Pack = Callable[[memoryview, Numbers, int], list[Any]]
+"""Packs pages of a size out of some bytes, where they begin there is said; the results can be joined to bytes."""
 
 crc32: Callable[..., int] = _fast_zlib.crc32
 """zlib's CRC-32."""
@@ -57,7 +59,7 @@ def make_packer(compression: Compression) -> Pack:
     """
     match compression:
         case Compression.ZLIB:
-            return partial(_pack_zlib, _fast_zlib.compress)
+            return _pack_zlib
         case Compression.ZSTD:
             return _zstd_packer()
         case Compression.LZO:
@@ -65,7 +67,7 @@ def make_packer(compression: Compression) -> Pack:
         case Compression.SNAPPY:
             return partial(_pack_each, cramjam.snappy.compress_raw)
         case Compression.NONE:
-            return list
+            return _pack_nothing
 
 
 _FLAGS = {
@@ -77,28 +79,53 @@ _FLAGS = {
 }
 
 
-def _pack_zlib(compress: Callable[..., bytes], pages: Sequence[memoryview]) -> list[bytes]:
-    return [compress(page, _FASTEST) for page in pages]
+def pack_page(compression: Compression, page: bytes) -> bytes:
+    """One page, packed."""
+    (packed,) = make_packer(compression)(memoryview(page), np.zeros(1, np.int64), len(page))
+    return bytes(packed)
 
 
-def _pack_each(compress: Callable[..., Any], pages: Sequence[memoryview]) -> list[Any]:
-    return [compress(page) for page in pages]
+def _pack_nothing(data: memoryview, starts: Numbers, page_bytes: int) -> list[memoryview]:
+    return [data[start : start + page_bytes] for start in starts.tolist()]
+
+
+def _pack_zlib(data: memoryview, starts: Numbers, page_bytes: int) -> list[bytes]:
+    compress = _fast_zlib.compress
+    return [compress(data[start : start + page_bytes], _FASTEST) for start in starts.tolist()]
+
+
+def _pack_each(compress: Callable[..., Any], data: memoryview, starts: Numbers, page_bytes: int) -> list[Any]:
+    return [compress(data[start : start + page_bytes]) for start in starts.tolist()]
 
 
 def _zstd_packer() -> Pack:
-    return partial(_pack_each, zstandard.ZstdCompressor(level=_FASTEST).compress)
+    compressor = zstandard.ZstdCompressor(level=_FASTEST)
+    if not hasattr(compressor, "multi_compress_to_buffer"):  # the backend for PyPy
+        return partial(_pack_each, compressor.compress)
+
+    def pack(data: memoryview, starts: Numbers, page_bytes: int) -> list[Any]:
+        """The same frames, without a step of the interpreter for each page."""
+        if not len(starts):
+            return []
+        segments = np.column_stack([starts, np.full(len(starts), page_bytes)]).astype(np.uint64)
+        pages = zstandard.BufferWithSegments(data, segments.tobytes())
+        together: Any = compressor.multi_compress_to_buffer(pages, threads=1)
+        return list(together)
+
+    return pack
 
 
 def _lzo_packer() -> Pack:
     compress = lzo_function("lzo1x_1_compress")
     work = ctypes.create_string_buffer(_LZO_WORK_BYTES)
 
-    def pack(pages: Sequence[memoryview]) -> list[bytes]:
+    def pack(data: memoryview, starts: Numbers, page_bytes: int) -> list[bytes]:
+        out = ctypes.create_string_buffer(page_bytes + page_bytes // 16 + 67)
+        length = ctypes.c_size_t()
         packed = []
-        for page in pages:
-            out = ctypes.create_string_buffer(len(page) + len(page) // 16 + 67)
-            length = ctypes.c_size_t(len(out))
-            compress(bytes(page), len(page), out, ctypes.byref(length), work)
+        for start in starts.tolist():
+            length.value = len(out)
+            compress(bytes(data[start : start + page_bytes]), page_bytes, out, ctypes.byref(length), work)
             packed.append(out.raw[: length.value])
         return packed
 

@@ -3,6 +3,7 @@
 Step "saved" of docs/architecture.md; the threads are :mod:`fadump.capture.threads`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import local
 from typing import Any
@@ -55,7 +56,9 @@ class Packer:
         """
         page_bytes = self._page_bytes
         zeros, missing = np.zeros(batch.count, np.bool_), np.zeros(batch.count, np.bool_)
-        pages: list[memoryview] = []
+        pack = self._pack()
+        packed: list[Any] = []
+        raw: list[int] = []
         at = 0
         for span in batch.spans:
             here = slice(at, at + len(span.pages))
@@ -65,15 +68,14 @@ class Packer:
                 continue
             data, places = read_span(self._dump, span, page_bytes)
             zeros[here] = zero = are_zeros(data, places, page_bytes)
-            view = data.data
-            starts = ((places if self._zeros_too else places[~zero]) * page_bytes).tolist()
-            pages += [view[start : start + page_bytes] for start in starts]
-        packed: list[Any] = list(self._packer()(pages))
-        sizes = np.fromiter(map(len, packed), np.uint32, len(packed))
-        raw = np.flatnonzero(sizes >= page_bytes)
-        for number in raw.tolist():
-            packed[number] = pages[number]
-        sizes[raw] = page_bytes
+            kept = places if self._zeros_too else places[~zero]
+            packed_here = pack(data.data, kept * page_bytes, page_bytes)
+            for number in np.flatnonzero(_sizes(packed_here) >= page_bytes).tolist():
+                start = int(kept[number]) * page_bytes
+                packed_here[number] = data.data[start : start + page_bytes]
+                raw.append(len(packed) + number)
+            packed += packed_here
+        sizes = _sizes(packed)
         flags = np.full(len(packed), self._compression.flag, np.uint32)
         flags[raw] = 0
         has_bytes = ~missing if self._zeros_too else ~(zeros | missing)
@@ -88,12 +90,16 @@ class Packer:
             missing=missing,
         )
 
-    def _packer(self) -> Pack:
+    def _pack(self) -> Pack:
         """The thread's own."""
-        packer: Pack | None = getattr(self._mine, "packer", None)
-        if packer is None:
-            packer = self._mine.packer = make_packer(self._compression)
-        return packer
+        pack: Pack | None = getattr(self._mine, "pack", None)
+        if pack is None:
+            pack = self._mine.pack = make_packer(self._compression)
+        return pack
+
+
+def _sizes(packed: Sequence[Any]) -> npt.NDArray[np.uint32]:
+    return np.fromiter(map(len, packed), np.uint32, len(packed))
 
 
 def are_zeros(data: Bytes, places: Numbers, page_bytes: int) -> npt.NDArray[np.bool_]:
