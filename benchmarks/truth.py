@@ -107,6 +107,16 @@ def write_elf(truth: Truth, path: Path) -> None:
         file.write(own * (truth.own_pages // _PER_PAGE))
 
 
+def fill_elf(truth: Truth, path: Path, distinct_pages: int = 1 << 15) -> None:
+    """Put something into each page of a core that isn't the kernel's own; one of eight is zeros."""
+    pages = np.frombuffer(bytearray(_contents(distinct_pages)), np.uint8).reshape(-1, PAGE)
+    pages[::8] = 0
+    contents = pages.tobytes()
+    with path.open("r+b") as file:
+        for at in range(truth.own_pages * PAGE, truth.size_bytes, len(contents)):
+            os.pwrite(file.fileno(), memoryview(contents)[: truth.size_bytes - at], MIB + at)
+
+
 def write_kdump(
     truth: Truth, path: Path, codec: str, distinct_pages: int = 1 << 15, machine: str = "ppc64le"
 ) -> npt.NDArray[np.int64]:

@@ -13,6 +13,9 @@ from fadump.linux.pages import DumpLevel
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.dump import open_dump
 from tests.capture.contents import differing_pages
+from tests.capture.test_save import kernel_core
+from tests.vmcore.core_builder import Load
+from tests.vmcore.dump_helpers import open_bytes
 
 INCOMPLETE, STATUS_AT = 8, 424
 
@@ -128,3 +131,12 @@ def test_a_full_disk_is_tried_again_at_the_next_level(vmcore, tmp_path):
         with open_dump(tmp_path / "out") as dump:
             assert check_dump(dump).whole and differing_pages(dump, source) == []
             assert dump.header.dump_level == 31
+
+
+def test_descriptors_of_zeros_do_not_pile_up(tmp_path, monkeypatch):
+    """A sparse machine has next to no data to write, and as many descriptors as any."""
+    monkeypatch.setattr("fadump.capture.kdump_writer.CHECKPOINT_BYTES", 1 << 20)
+    files = RecordedFiles()
+    with open_bytes(kernel_core([Load(0, bytes(16 << 20))])) as source:
+        save_dump(source, tmp_path / "out", SaveOptions(), files=files)
+    assert sum(call == ("fsync",) for call in files.calls) > 4

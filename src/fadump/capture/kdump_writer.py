@@ -38,6 +38,8 @@ from fadump.vmcore.source import Source
 
 CHECKPOINT_BYTES = 256 << 20
 """After so many bytes of pages their descriptors are written."""
+_ROWS_WEIGHT = 16
+"""Pages of zeros have descriptors only, and these wait in memory: 16 MiB of them at most."""
 
 
 class KdumpWriter:
@@ -104,6 +106,7 @@ class KdumpWriter:
         self._checksums.add(self._data_at, len(batch.data), batch.crc)
         self._append(batch.data)
         self._pending.append(rows)
+        self._unsafe_bytes += rows.nbytes * _ROWS_WEIGHT
         if self._unsafe_bytes >= CHECKPOINT_BYTES:
             self.checkpoint()
 

@@ -3,7 +3,6 @@
 Step "saved" of docs/architecture.md; the threads are :mod:`fadump.capture.threads`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import local
 from typing import Any
@@ -58,7 +57,7 @@ class Packer:
         zeros, missing = np.zeros(batch.count, np.bool_), np.zeros(batch.count, np.bool_)
         pack = self._pack()
         packed: list[Any] = []
-        raw: list[int] = []
+        all_sizes = [np.empty(0, np.uint32)]
         at = 0
         for span in batch.spans:
             here = slice(at, at + len(span.pages))
@@ -70,14 +69,14 @@ class Packer:
             zeros[here] = zero = are_zeros(data, places, page_bytes)
             kept = places if self._zeros_too else places[~zero]
             packed_here = pack(data.data, kept * page_bytes, page_bytes)
-            for number in np.flatnonzero(_sizes(packed_here) >= page_bytes).tolist():
+            sizes = np.fromiter(map(len, packed_here), np.uint32, len(packed_here))
+            for number in np.flatnonzero(sizes >= page_bytes).tolist():
                 start = int(kept[number]) * page_bytes
                 packed_here[number] = data.data[start : start + page_bytes]
-                raw.append(len(packed) + number)
             packed += packed_here
-        sizes = _sizes(packed)
-        flags = np.full(len(packed), self._compression.flag, np.uint32)
-        flags[raw] = 0
+            all_sizes.append(np.minimum(sizes, np.uint32(page_bytes)))
+        sizes = np.concatenate(all_sizes)
+        flags = np.where(sizes < page_bytes, self._compression.flag, 0)
         has_bytes = ~missing if self._zeros_too else ~(zeros | missing)
         data_bytes = b"".join(packed)
         return PackedBatch(
@@ -98,23 +97,18 @@ class Packer:
         return pack
 
 
-def _sizes(packed: Sequence[Any]) -> npt.NDArray[np.uint32]:
-    return np.fromiter(map(len, packed), np.uint32, len(packed))
-
-
 def are_zeros(data: Bytes, places: Numbers, page_bytes: int) -> npt.NDArray[np.bool_]:
     """Which of the pages at ``places`` of ``data`` are all zeros. Most others are known by a few of their words."""
     words = data.view(np.uint64).reshape(-1, page_bytes // 8)
-    zeros = np.ones(len(places), np.bool_)
+    maybe = np.arange(len(places))
     for column in (0, words.shape[1] // 2, words.shape[1] - 1):
-        zeros &= words[places, column] == 0
-    maybe = np.flatnonzero(zeros)
-    if len(maybe):
-        zeros[maybe] = ~words[places[maybe]].any(axis=1)
+        maybe = maybe[words[places[maybe], column] == 0]
+    zeros = np.zeros(len(places), np.bool_)
+    zeros[maybe] = ~words[places[maybe]].any(axis=1)
     return zeros
 
 
-def _spread(values: npt.NDArray[np.uint32], where: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint32]:
+def _spread(values: npt.NDArray[Any], where: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint32]:
     spread = np.zeros(len(where), np.uint32)
     spread[where] = values
     return spread
