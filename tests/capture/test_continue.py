@@ -69,7 +69,7 @@ def small_checkpoints(monkeypatch):
 def test_wherever_it_died_it_is_gone_on_with(vmcore, tmp_path, form):
     once = save(vmcore, tmp_path / "once", **FORMS[form])
     kept = set()
-    for calls in [*range(3, 11), *range(12, 30, 4), *range(30, 200, 40)]:  # the log is safe by then
+    for calls in (*range(3, 9), *range(10, 40, 5), 60, 150):  # the log is safe by then
         out = tmp_path / f"out{calls}"
         try:
             save(vmcore, out, DyingFiles(calls), **FORMS[form])
@@ -92,7 +92,7 @@ def test_wherever_it_died_it_is_gone_on_with(vmcore, tmp_path, form):
         for new, old in zip(saved.files, once.files, strict=True):
             assert new.stat().st_size <= old.stat().st_size * 1.01
             new.unlink()
-    assert len(kept) > 3 and min(kept) == 0
+    assert len(kept) > 2 and min(kept) == 0
 
 
 def test_pages_that_were_damaged_meanwhile_are_not_kept(vmcore, tmp_path):

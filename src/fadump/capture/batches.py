@@ -52,12 +52,16 @@ class Batch:
     count: int
 
 
-def cut_batches(dump: Dump, selection: Selection, pages: Range, threads: int = 1) -> Iterator[Batch]:
-    """All wanted pages of those numbered ``pages``, in batches that so many threads can have several of at a time.
+def batch_bytes_for(threads: int) -> int:
+    """How large a batch may be if so many threads have several at a time."""
+    return min(BATCH_BYTES, max(_LEAST_BATCH_BYTES, _ALL_BATCHES_BYTES // (4 * threads)))
+
+
+def cut_batches(dump: Dump, selection: Selection, pages: Range, batch_bytes: int) -> Iterator[Batch]:
+    """All wanted pages of those numbered ``pages``, in batches of so many bytes, or of one page that is larger.
 
     :raises OSError: the dump can't be read.
     """
-    batch_bytes = min(BATCH_BYTES, max(_LEAST_BATCH_BYTES, _ALL_BATCHES_BYTES // (4 * threads)))
     most = max(1, batch_bytes // selection.page_bytes)
     spans: list[Span] = []
     count = 0

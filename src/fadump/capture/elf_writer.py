@@ -70,12 +70,12 @@ class ElfWriter:
         self._checksums = Checksums(about.byte_order)
         self._wanted = selection.wanted
         self._rank = self._durable_rank = 0
-        self._unsafe_bytes = 0
+        self._unsafe_bytes = self._end = 0
 
     @property
     def size_bytes(self) -> int:
         """How large the file is by now, its holes included."""
-        return self._offset(self._rank)
+        return max(self._offset(self._rank), self._end)
 
     def begin(self) -> None:
         """Headers that say INCOMPLETE and have no memory yet.
@@ -116,6 +116,7 @@ class ElfWriter:
         at = self._offset(self._rank)
         self._target.write(at, table)
         self._target.barrier()
+        self._end = at + len(table)
         head = self._head(self._rank, Seal(complete=complete))
         seal = sealed(head[: self._notes.seal.start], table, at, complete=complete)
         self._target.write(0, self._head(self._rank, seal))

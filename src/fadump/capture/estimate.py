@@ -14,6 +14,7 @@ import numpy as np
 from fadump.capture.batches import cut_batches
 from fadump.capture.elf_writer import fit_for_elf
 from fadump.capture.job import Format, SaveOptions
+from fadump.capture.kdump_writer import bitmap_blocks
 from fadump.capture.packers import Compression
 from fadump.capture.packing import Packer
 from fadump.capture.report import PageReport, report_pages
@@ -24,7 +25,8 @@ from fadump.memory.ranges import Range
 from fadump.vmcore.core import Dump
 from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES
 
-_SAMPLES = 64
+_SAMPLES = 256
+_SAMPLE_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def estimate_size(dump: Dump, level: DumpLevel, options: SaveOptions) -> Estimat
     firsts = (
         batch
         for start, end in zip(starts, [*starts[1:], selection.pages], strict=True)
-        for batch in islice(cut_batches(dump, selection, Range(start, end), options.threads), 1)
+        for batch in islice(cut_batches(dump, selection, Range(start, end), _SAMPLE_BYTES), 1)
     )
     with InOrder(options.threads) as threads:
         packed = [
@@ -65,7 +67,7 @@ def estimate_size(dump: Dump, level: DumpLevel, options: SaveOptions) -> Estimat
     zeros = round(share * sum(zeros for _pages, _size, zeros in packed))
     ratios = [size / pages for pages, size, _zeros in packed if pages]
     margin = 2 * statistics.stdev(ratios) / len(ratios) ** 0.5 * wanted if len(ratios) > 1 and share > 1 else 0.0
-    fixed = 0 if is_elf else wanted * DESCRIPTOR_BYTES + 2 * -(-selection.pages // 8)
+    fixed = 0 if is_elf else wanted * DESCRIPTOR_BYTES + (2 + bitmap_blocks(selection)) * selection.page_bytes
     return Estimate(
         level=level,
         size_bytes=fixed + round(share * sum(size for _pages, size, _zeros in packed)),

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from fadump.capture.about import About
-from fadump.capture.batches import cut_batches
+from fadump.capture.batches import batch_bytes_for, cut_batches
 from fadump.capture.elf_writer import ElfWriter, fit_for_elf
 from fadump.capture.kdump_writer import KdumpWriter
 from fadump.capture.packers import Compression
@@ -108,6 +108,7 @@ class Job:
         self._fitted = fit_for_elf(dump, selection) if options.format is Format.ELF else selection
         self._total_bytes = self._fitted.wanted.count() * selection.page_bytes
         self._done_bytes = 0
+        self._batch_bytes = batch_bytes_for(options.threads)
 
     @property
     def source_is_complete(self) -> bool:
@@ -146,7 +147,7 @@ class Job:
             kept = self._begin(writer, target, pages, threads, keep=keep)
             zeros = kept.zeros
             try:
-                batches = cut_batches(self._dump, self._fitted, Range(kept.until, pages.end), self._options.threads)
+                batches = cut_batches(self._dump, self._fitted, Range(kept.until, pages.end), self._batch_bytes)
                 for batch in threads.map(packer.pack, batches):
                     writer.add(batch)
                     zeros += int(np.count_nonzero(batch.zeros))

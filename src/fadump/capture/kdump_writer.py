@@ -62,12 +62,12 @@ class KdumpWriter:
         self._data_at = self._descriptors_at + self._count * DESCRIPTOR_BYTES
         self._zero = np.zeros((), self._row)
         self._pending: list[npt.NDArray[np.void]] = []
-        self._unsafe_bytes = 0
+        self._unsafe_bytes = self._end = 0
 
     @property
     def size_bytes(self) -> int:
         """How large the file is by now."""
-        return self._data_at
+        return max(self._data_at, self._end)
 
     def begin(self) -> None:
         """Step 1.
@@ -130,6 +130,7 @@ class KdumpWriter:
         table = self._checksums.encode()
         self._target.write(self._data_at, table)
         self._target.barrier()
+        self._end = self._data_at + len(table)
         seal = sealed(final[: self._notes.seal.start], table, self._data_at, complete=complete)
         self._target.write(0, self._head(replace(self._header, status=status), seal))
         self._target.barrier()
@@ -184,6 +185,11 @@ class KdumpWriter:
         return b"".join(bytes(bits).ljust(half, b"\0") for bits in both)
 
 
+def bitmap_blocks(selection: Selection) -> int:
+    """How many pages both bitmaps take."""
+    return 2 * -(-selection.pages // (8 * selection.page_bytes))
+
+
 def _header(
     about: About, selection: Selection, compression: Compression, notes: SealedNotes, split: Range | None
 ) -> KdumpHeader:
@@ -198,7 +204,7 @@ def _header(
         status=INCOMPLETE | int(compression.flag),
         page_bytes=page_bytes,
         sub_header_blocks=-(-(notes.where.end - page_bytes) // page_bytes),
-        bitmap_blocks=2 * -(-selection.pages // (8 * page_bytes)),
+        bitmap_blocks=bitmap_blocks(selection),
         pages=selection.pages,
         dump_level=int(selection.level),
         split=split,

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from fadump.capture.batches import Batch, Has, cut_batches, read_span
+from fadump.capture.batches import BATCH_BYTES, Batch, Has, cut_batches, read_span
 from fadump.capture.packing import are_zeros
 from fadump.capture.selection import Selection
 from fadump.capture.threads import InOrder
@@ -34,7 +34,9 @@ def kept_pages(source: Dump, there: Dump, selection: Selection, pages: Range, th
     :raises OSError: neither can.
     """
     zeros = 0
-    for found in threads.map(partial(_compare, source, there, selection), cut_batches(source, selection, pages)):
+    for found in threads.map(
+        partial(_compare, source, there, selection), cut_batches(source, selection, pages, BATCH_BYTES)
+    ):
         if not found.same:
             return Kept(found.first_page, zeros)
         zeros += found.zeros
