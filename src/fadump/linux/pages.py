@@ -25,6 +25,7 @@ CHUNK_PAGES = 1 << 16
 """Enough that a step's work is much more than its start. An even number, as those of all chunks."""
 _FEW_PAGES = 1 << 10
 """What is given up together where the dump doesn't have all struct pages of a chunk."""
+_KERNEL = np.uint8(PageClass.KERNEL.value)
 _BLOCK_CHUNKS = 1 << 6
 """How many chunks are one block at most."""
 
@@ -149,6 +150,7 @@ class _Painter:
 
     def __init__(self) -> None:
         self._left = 0
+        self._unpainted = np.empty(CHUNK_PAGES, np.bool_)
         self._class = PageClass.KERNEL.value
 
     def rest(self, pages: int) -> ClassArray:
@@ -172,8 +174,9 @@ class _Painter:
         edges[1:-1:2], edges[2:-1:2], edges[-1] = starts, np.minimum(ends, len(classes)), len(classes)
         colours = np.zeros(2 * len(starts) + 1, np.uint8)
         colours[1::2] = classes[starts]
-        painted = np.repeat(colours, np.diff(edges))
-        classes *= (painted == 0).view(np.uint8)
+        painted = np.repeat(colours, edges[1:] - edges[:-1])
+        unpainted = np.equal(painted, _KERNEL, out=self._unpainted[: len(classes)])
+        classes *= unpainted.view(np.uint8)
         classes |= painted
         if ends[-1] > len(classes):
             self._left = int(ends[-1]) - len(classes)
