@@ -19,6 +19,8 @@ from fadump.machine.qemu.process import Dimm
 from fadump.memory.ranges import Range
 from fadump.options import MIB, RunOptions, WhoseFirmware, check_host, check_options
 from fadump.verify import Verifier
+from fadump.vmcore.check import check_dump
+from fadump.vmcore.core import Kind
 from fadump.vmcore.elfcore import ElfCore
 from tests.machine.embedded.bench import ALL, LEAST, config_of, disk, firmware_of
 
@@ -121,6 +123,22 @@ def test_the_command_leaves_a_dump_with_the_kernels_log_in_it(tmp_path, capsys, 
         assert system.ending.panic == "sysrq triggered crash"
         text = "".join(f"{line}\n" for record in system.log() for line in record.lines())
     assert text in (tmp_path / "out" / "console.log").read_text()
+
+
+def test_the_dump_is_proven_and_then_saved_in_its_place(tmp_path, capsys):
+    options = ("--memory", "1G", "--verify", "--save-level", "1,31", "--save-compress", "zstd")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "vmcore.saved.incomplete").write_bytes(b"of an earlier run")
+    status, said = fadump_run(tmp_path, capsys, *options)
+    assert (status, said["verified"]["bytes_different"], said["saved"]["level"]) == (0, 0, 1)
+    assert said["saved"]["files"] == [said["vmcore"]]
+    assert said["saved"]["bytes"] == (out / "vmcore").stat().st_size < said["vmcore_bytes"] // 100
+    assert "Kernel panic" in (out / "vmcore-dmesg.txt").read_text()
+    assert sorted(path.name for path in out.glob("vmcore*")) == ["vmcore", "vmcore-dmesg.txt"]
+    with open_system(said["vmcore"]) as system:
+        assert system.dump.kind is Kind.KDUMP and system.ending.panic == "sysrq triggered crash"
+        assert check_dump(system.dump).whole
 
 
 def test_a_fault_of_the_firmware_is_gone_through(tmp_path, capsys):

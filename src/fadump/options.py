@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from fadump.abi.platform import Platform
+from fadump.capture.job import SaveOptions
 from fadump.cycle import CrashBy
 from fadump.errors import SetupError
 from fadump.faults import Faults, parse_faults
@@ -65,6 +66,7 @@ class RunOptions:
 
     ``qemu`` is a program's name or path, or "newest". ``kernel_version`` and ``page_size`` are the model's, None its
     defaults; with ``petitboot`` each boot goes through a small kernel that preserves dumps.
+    ``save`` is how the dump is saved once it is there, None: as it is.
     ``fault_names`` are as :mod:`fadump.faults` has them.
     """
 
@@ -90,6 +92,7 @@ class RunOptions:
     crash_cpu: int = 0
     cycles: int = 1
     verify: bool = False
+    save: SaveOptions | None = None
     fault_names: tuple[str, ...] = ()
 
     @property

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fadump.abi.platform import Platform
+from fadump.capture.in_place import save_in_place
+from fadump.capture.save import Saved
 from fadump.cycle import CycleRequest, CycleResult, Observer, run_cycle
 from fadump.errors import SetupError
 from fadump.faults import with_faults
@@ -60,11 +62,15 @@ class JudgedCycle:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The cycles of a run; ``vmcore`` is the last one's. ``vmlinux`` is the kernel with debug information, if known."""
+    """The cycles of a run; ``vmcore`` is the last one's, ``vmlinux`` the kernel with debug information, if known.
+
+    ``saved`` says how the dump was saved, None: as it was.
+    """
 
     cycles: Sequence[JudgedCycle]
     vmcore: Path | None
     vmlinux: Path | None
+    saved: Saved | None = None
 
     @property
     def good(self) -> bool:
@@ -93,7 +99,8 @@ def run(options: RunOptions, observer: Observer) -> RunResult:
                 cycles = _run_cycles(machine, options, output, output.watch(observer))
         finally:  # a dump that was saved is kept, whatever failed after it
             vmcore = output.publish_saved()
-        return RunResult(cycles, vmcore, vmlinux)
+        saved = None if vmcore is None or options.save is None else save_in_place(vmcore, options.save, vmlinux)
+        return RunResult(cycles, vmcore, vmlinux, saved)
 
 
 def _prepare_qemu(options: RunOptions) -> tuple[Path | None, MakeMachine]:

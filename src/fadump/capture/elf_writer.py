@@ -14,7 +14,6 @@ import numpy as np
 
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.capture.about import About
-from fadump.capture.batches import Numbers
 from fadump.capture.bits import PageBits
 from fadump.capture.packing import PackedBatch
 from fadump.capture.sealing import Checksums, SealedNotes, agrees, chunks, sealed
@@ -90,7 +89,7 @@ class ElfWriter:
         """The next pages, zeros and all."""
         start = self._offset(self._rank)
         data = memoryview(batch.data)
-        for run in _runs(np.flatnonzero(~batch.zeros), _LEAST_HOLE_BYTES // self._page_bytes):
+        for run in without_holes(batch, self._page_bytes):
             written = slice(run.start * self._page_bytes, run.end * self._page_bytes)
             self._target.write(start + written.start, data[written])
         self._checksums.add(start, len(data), batch.crc)
@@ -221,9 +220,10 @@ def _fill_gaps(dump: Dump, wanted: PageBits, page_bytes: int, most_pages: int) -
         last_end = run.end
 
 
-def _runs(numbers: Numbers, most_apart: int) -> Iterator[Range]:
-    """Rising numbers as ranges, which go over gaps that aren't wider than ``most_apart``."""
-    cuts = np.flatnonzero(np.diff(numbers) > most_apart) + 1
+def without_holes(batch: PackedBatch, page_bytes: int) -> Iterator[Range]:
+    """Which of a batch's pages are written, by their places in it: all but long runs of zeros."""
+    numbers = np.flatnonzero(~batch.zeros)
+    cuts = np.flatnonzero(np.diff(numbers) > _LEAST_HOLE_BYTES // page_bytes) + 1
     for part in np.split(numbers, cuts):
         if len(part):
             yield Range(int(part[0]), int(part[-1]) + 1)

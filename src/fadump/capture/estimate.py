@@ -12,11 +12,11 @@ from itertools import islice
 import numpy as np
 
 from fadump.capture.batches import cut_batches
-from fadump.capture.elf_writer import fit_for_elf
+from fadump.capture.elf_writer import fit_for_elf, without_holes
 from fadump.capture.job import Format, SaveOptions
 from fadump.capture.kdump_writer import bitmap_blocks
 from fadump.capture.packers import Compression
-from fadump.capture.packing import Packer
+from fadump.capture.packing import PackedBatch, Packer
 from fadump.capture.report import PageReport, report_pages
 from fadump.capture.selection import know_pages, select_pages
 from fadump.capture.threads import InOrder
@@ -59,7 +59,7 @@ def estimate_size(dump: Dump, level: DumpLevel, options: SaveOptions) -> Estimat
     )
     with InOrder(options.threads) as threads:
         packed = [
-            (len(batch.pages), len(batch.data), int(np.count_nonzero(batch.zeros)))
+            (len(batch.pages), _size_bytes(batch, options, selection.page_bytes), int(np.count_nonzero(batch.zeros)))
             for batch in threads.map(packer.pack, firsts)
         ]
     looked_at = sum(pages for pages, _size, _zeros in packed)
@@ -75,3 +75,9 @@ def estimate_size(dump: Dump, level: DumpLevel, options: SaveOptions) -> Estimat
         pages=report_pages(asked, zeros),
         remarks=selection.remarks,
     )
+
+
+def _size_bytes(batch: PackedBatch, options: SaveOptions, page_bytes: int) -> int:
+    if options.format is Format.ELF:
+        return sum(run.size_bytes for run in without_holes(batch, page_bytes)) * page_bytes
+    return len(batch.data)

@@ -7,10 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fadump.capture.job import SaveOptions
+from fadump.capture.packers import Compression
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
 from fadump.cli.run_view import RunView
+from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.cycle import CrashBy
 from fadump.errors import FadumpError
+from fadump.linux.pages import DumpLevel
 from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.options import RunOptions, WhichMachine, WhoseFirmware
 from fadump.run import JudgedCycle, RunResult, run
@@ -53,6 +57,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--verify", action="store_true", help="compare every byte of the dump with the machine at its crash"
     )
     parser.add_argument(
+        "--save-level", type=levels, metavar="N[,N...]",
+        help="then save the dump without what fadump save --level N leaves out (default: as it is)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--save-compress", type=Compression, choices=list(Compression), metavar="CODEC",
+        help="then save the dump packed so: zlib, zstd, lzo, snappy or none (default: as it is)",
+    )  # fmt: skip
+    parser.add_argument(
         "--out", type=Path, default=Path("fadump-run"), help="directory for files (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, text on stderr")
@@ -75,6 +87,7 @@ def _run(options: argparse.Namespace) -> int:
                 crash_by=options.crash_by,
                 cycles=options.cycles,
                 verify=options.verify,
+                save=_save_options(options),
                 **machine_choices(options),
             ),
             view,
@@ -89,10 +102,22 @@ def _run(options: argparse.Namespace) -> int:
     return 0 if result.good else 1
 
 
+def _save_options(options: argparse.Namespace) -> SaveOptions | None:
+    if options.save_level is None and options.save_compress is None:
+        return None
+    return SaveOptions(
+        levels=options.save_level or (DumpLevel(0),),
+        compression=options.save_compress or Compression.ZLIB,
+        threads=cpus(),
+    )
+
+
 def _as_json(options: argparse.Namespace, result: RunResult) -> dict[str, Any]:
     common = {"machine": options.machine, "platform": options.platform, "vmlinux": _text(result.vmlinux)}
     cycles = [_cycle_as_json(judged) | common for judged in result.cycles]
     last = cycles[-1] | {"vmcore": _text(result.vmcore)}
+    if result.saved is not None:
+        last["saved"] = saved_as_json(result.saved)
     if len(cycles) > 1:
         last |= {"cycles": cycles, "result": "saved" if result.good else "different"}
     return last

@@ -60,7 +60,9 @@ class RunView:
         for judged in result.cycles:
             if judged.verdict is not None:
                 self._verdict(judged.verdict)
-        self._print(f"{result.vmcore}: {cycle.vmcore_bytes / _MIB:.0f} MiB")
+        saved = result.saved
+        smaller = "" if saved is None else f", saved in {saved.size_bytes / _MIB:.1f} MiB at level {int(saved.level)}"
+        self._print(f"{result.vmcore}: {cycle.vmcore_bytes / _MIB:.0f} MiB{smaller}")
         drgn = f"drgn -c {result.vmcore} -s {result.vmlinux}"
         self._print(f"look at it:  {drgn if result.vmlinux else f'fadump show {result.vmcore}'}")
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -11,13 +10,13 @@ from fadump.capture.job import Format, SaveOptions
 from fadump.capture.packers import Compression
 from fadump.capture.registers import AddedRegisters, with_registers
 from fadump.capture.save import Saved, save_dump, stream_dump
+from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.errors import FadumpError
 from fadump.linux.pages import DumpLevel
 from fadump.progress import Progress, binary_size
 from fadump.vmcore.core import Dump
 from fadump.vmcore.dump import open_dump
 
-_MOST_LEVEL = 31
 _STDOUT = "-"
 _EPILOG = """example:
   fadump save /proc/vmcore /var/crash/vmcore --level 31     without zeros, cache, user and free pages
@@ -59,7 +58,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--format", type=Format, choices=list(Format), default=Format.KDUMP, help="what is written (default: kdump)"
     )
-    parser.add_argument("--threads", type=_count, default=_cpus(), metavar="N", help="that pack (default: CPUs)")
+    parser.add_argument("--threads", type=_count, default=cpus(), metavar="N", help="that pack (default: CPUs)")
     parser.add_argument(
         "--split", type=_count, default=1, metavar="N", help="write N files DST.1 and so on, with as many pages each"
     )
@@ -96,7 +95,7 @@ def _save(arguments: argparse.Namespace) -> int:
         raise
     print(_text(saved, added), file=sys.stderr if arguments.json or not saved.files else sys.stdout)
     if arguments.json:
-        print(json.dumps(_as_json(saved, added)))
+        print(json.dumps(saved_as_json(saved) | {"registers_added": list(added.cpus)}))
     return 0 if saved.complete else 1
 
 
@@ -161,36 +160,7 @@ def _text(saved: Saved, added: AddedRegisters) -> str:
     return "\n".join(lines)
 
 
-def _as_json(saved: Saved, added: AddedRegisters) -> dict[str, object]:
-    return {
-        "result": "saved" if saved.complete else "incomplete",
-        "files": [str(path) for path in saved.files],
-        "bytes": saved.size_bytes,
-        "dmesg": None if saved.dmesg is None else str(saved.dmesg),
-        "level": int(saved.level),
-        "pages": saved.pages.as_json(),
-        "kept_bytes": saved.kept_bytes,
-        "registers_added": list(added.cpus),
-        "remarks": list(saved.remarks),
-    }
-
-
-def levels(text: str) -> list[DumpLevel]:
-    """Dump levels as they are typed: "31", "1,31"."""
-    try:
-        numbers = [int(number) for number in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from None
-    if any(not 0 <= number <= _MOST_LEVEL for number in numbers):
-        raise argparse.ArgumentTypeError(f"a level is 0 to {_MOST_LEVEL}")
-    return [DumpLevel(number) for number in numbers]
-
-
 def _count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
     return int(text)
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0))

@@ -1,0 +1,112 @@
+"""The command: what it says, what it refuses, and its exit status."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from fadump.cli import main
+from fadump.vmcore.check import check_dump
+from fadump.vmcore.dump import open_dump
+from tests.capture.contents import differing_pages
+
+
+def test_the_report_has_makedumpfiles_words_and_adds_up(vmcore, tmp_path, capsys):
+    assert main(["save", str(vmcore), str(tmp_path / "out"), "--level", "31"]) == 0
+    text = capsys.readouterr().out
+    numbers = {
+        line[1].strip(): int(line[2], 16) for line in re.finditer(r"^([^:\n]*): +(0x[0-9a-f]+)$", text, re.MULTILINE)
+    }
+    parts = ["Pages filled with zero", "Non-private cache pages", "Private cache pages", "User process data pages"]
+    parts += ["Free pages", "Hwpoison pages", "Offline pages"]
+    assert numbers["Excluded pages"] == sum(numbers[part] for part in parts)
+    assert numbers["Original pages"] == numbers["Excluded pages"] + numbers["Remaining pages"]
+    assert numbers["Total pages"] == numbers["Original pages"] + numbers["Memory Hole"]
+    percent = numbers["Remaining pages"] * 100 // numbers["Original pages"]
+    assert f"(The number of pages is reduced to {percent}%.)" in text
+
+
+def test_json_says_the_same(vmcore, tmp_path, capsys):
+    assert main(["save", str(vmcore), str(tmp_path / "out"), "--level", "31", "--json", "--split", "2"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["result"] == "saved" and said["files"] == [str(tmp_path / "out.1"), str(tmp_path / "out.2")]
+    assert said["pages"]["original"] == said["pages"]["excluded"] + said["pages"]["remaining"]
+    assert said["bytes"] == sum((tmp_path / f"out.{number}").stat().st_size for number in (1, 2))
+
+
+def test_a_stream_goes_to_stdout_and_nothing_else_does(vmcore, tmp_path):
+    command = [sys.executable, "-m", "fadump", "save", str(vmcore), "-", "--level", "31"]
+    with (tmp_path / "flat").open("wb") as out:
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0 and "Remaining pages" in done.stderr
+    with open_dump(tmp_path / "flat") as dump, open_dump(vmcore) as source:
+        assert dump.flattened and check_dump(dump).whole and differing_pages(dump, source) == []
+
+
+def test_a_stream_that_nobody_reads_is_one_sentence(vmcore):
+    command = f"{sys.executable} -m fadump save {vmcore} - | head -c 100 >/dev/null; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "fadump: can't write the stream, which says that it broke off: Broken pipe"
+
+
+@pytest.mark.parametrize("level", ["0", "17", "31"])
+@pytest.mark.parametrize("form", ["kdump", "elf"])
+def test_a_dry_run_writes_nothing_and_is_right_within_what_it_says(vmcore, tmp_path, capsys, level, form):
+    options = ["--level", level, "--format", form, "--json"]
+    assert main(["save", str(vmcore), str(tmp_path / "out"), "--dry-run", *options]) == 0
+    (estimate,) = json.loads(capsys.readouterr().out)["estimates"]
+    assert list(tmp_path.iterdir()) == []
+    assert main(["save", str(vmcore), str(tmp_path / "out"), *options]) == 0
+    saved = json.loads(capsys.readouterr().out)
+    on_disk = (tmp_path / "out").stat().st_blocks * 512
+    assert abs(estimate["bytes"] - on_disk) <= estimate["margin_bytes"] + on_disk // 10
+    assert estimate["pages"]["remaining"] == pytest.approx(saved["pages"]["remaining"], rel=0.1)
+
+
+def test_an_incomplete_source_is_told_and_is_exit_1(vmcore, tmp_path, capsys):
+    short = tmp_path / "short"
+    short.write_bytes(vmcore.read_bytes()[:-5000])
+    assert main(["save", str(short), str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert "the source is not whole" in printed.err and "so is what was saved" in printed.out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--level", "32"],
+        ["--level", "x"],
+        ["--threads", "0"],
+        ["--split", "2", "--format", "elf"],
+        ["--compress", "rar"],
+    ],
+)
+def test_wrong_usage_is_exit_2(vmcore, tmp_path, options, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["save", str(vmcore), str(tmp_path / "out"), *options])
+    assert caught.value.code == 2 and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--split", "2"], ["--continue"], ["--level", "1,31"]])
+def test_what_does_not_go_with_a_stream_is_exit_2(vmcore, options, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["save", str(vmcore), "-", *options])
+    assert caught.value.code == 2
+
+
+def test_a_save_that_is_terminated_leaves_what_can_be_gone_on_with(vmcore, tmp_path):
+    """SIGTERM comes while it writes: the incomplete file is seen first."""
+    command = [sys.executable, "-m", "fadump", "save", str(vmcore), str(tmp_path / "out")]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (tmp_path / "out-dmesg.txt").exists():
+            pass
+        process.terminate()
+    if process.returncode:  # it was not faster than we
+        assert process.returncode == 143
+        assert not (tmp_path / "out").exists()
+        assert main(["save", str(vmcore), str(tmp_path / "out"), "--continue"]) == 0
+    with open_dump(tmp_path / "out") as dump, open_dump(vmcore) as source:
+        assert check_dump(dump).whole and differing_pages(dump, source) == []
