@@ -123,7 +123,7 @@ def test_a_file_of_another_save_is_refused_and_left_alone(vmcore, tmp_path, othe
 
 
 def test_there_must_be_something_to_go_on_with(vmcore, tmp_path):
-    with pytest.raises(SetupError, match=r"out\.incomplete"):
+    with pytest.raises(SetupError, match=r"there is no .*out\.incomplete to go on with"):
         save(vmcore, tmp_path / "out", continued=True)
 
 

@@ -60,6 +60,10 @@ class FileTarget:
             raise SetupError(
                 f"{self.incomplete} is there from a save that was interrupted: go on with --continue, or remove it"
             ) from None
+        except FileNotFoundError as error:
+            if continued:
+                raise SetupError(f"there is no {self.incomplete} to go on with: save without --continue") from None
+            raise SetupError(f"there is no directory {path.parent} to save to") from error
         except OSError as error:
             raise SetupError(f"can't write {self.incomplete}: {error.strerror}") from error
         try:
