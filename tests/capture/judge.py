@@ -4,9 +4,11 @@ from contextlib import suppress
 
 import numpy as np
 
+from fadump.capture import batches, elf_writer, kdump_writer
 from fadump.errors import FormatError
+from fadump.memory.ranges import Range
 from fadump.vmcore.check import check_dump
-from fadump.vmcore.core import NotInDumpError, State
+from fadump.vmcore.core import READABLE, NotInDumpError
 from fadump.vmcore.dump import open_dump
 from tests.linux_dump.kernel_builder import FakeKernel, Log, Message, open_bytes
 from tests.vmcore.core_builder import Load, build_core, note, prstatus
@@ -31,54 +33,73 @@ def _contents(count):
 class Source:
     """A dump of low memory, which has the kernel, and of memory above a hole that begins and ends within a page."""
 
-    def __init__(self):
-        kernel = FakeKernel(page_size=PAGE, memory_bytes=LOW_PAGES * PAGE)
+    def __init__(self, low_pages=LOW_PAGES):
+        kernel = FakeKernel(page_size=PAGE, memory_bytes=low_pages * PAGE)
         Log(kernel, LOG, count_bits=2, text_bits=8)
         kernel.next = -(-kernel.next // PAGE) * PAGE
-        kernel.memory[kernel.next :] = _contents(LOW_PAGES - kernel.next // PAGE)
+        kernel.memory[kernel.next :] = _contents(low_pages - kernel.next // PAGE)
         high = _contents(48)[0x1B0:-0x100]
         notes = b"".join(prstatus({"nip": number + 1}) for number in range(2))
         notes += note("VMCOREINFO", 0, kernel.vmcoreinfo())
         loads = [Load(0, bytes(kernel.memory)), Load(HIGH_AT + 0x1B0, high)]
         self.dump = open_bytes(build_core(loads, [notes]))
-        low = {number: bytes(kernel.memory[number * PAGE :][:PAGE]) for number in range(LOW_PAGES)}
+        low = {number: bytes(kernel.memory[number * PAGE :][:PAGE]) for number in range(low_pages)}
         whole = bytes(0x1B0) + high + bytes(0x100)
         above = {HIGH_AT // PAGE + number: whole[number * PAGE :][:PAGE] for number in range(len(whole) // PAGE)}
         self.pages = low | above
         """What each page holds, by its number; what is no memory in the outermost ones is zeros."""
 
+    def read(self, part):
+        """The bytes of some addresses within a page; memory that never was has none."""
+        at = part.start % PAGE
+        return self.pages.get(part.start // PAGE, b"")[at : at + part.size_bytes]
 
-def read_back(path, wanted):
-    """What a dump has of some pages: their bytes, by number, and the state of each; pages it fails on have no bytes."""
-    pages, states = {}, {}
-    with open_dump(path) as dump:
+
+def in_many_records(patch):
+    """Let a small dump be saved in as many steps as a large one."""
+    patch.setattr(batches, "BATCH_BYTES", 8 * PAGE)
+    patch.setattr(kdump_writer, "CHECKPOINT_BYTES", 12 * PAGE)
+    patch.setattr(elf_writer, "CHECKPOINT_BYTES", 12 * PAGE)
+
+
+def read_back(paths, source):
+    """Which pages of a dump can be read, all as the source has them; the state of each; and what a check says."""
+    readable, states = set(), {}
+    with open_dump(paths) as dump:
         for piece in (piece for where in dump.memory for piece in dump.mapping(where)):
             for number in range(piece.range.start // PAGE, -(-piece.range.end // PAGE)):
                 states[number] = piece.state
+                part = piece.range.intersection(Range.sized(number * PAGE, PAGE))
                 with suppress(NotInDumpError, FormatError):
-                    pages[number] = dump.read_physical(number * PAGE, PAGE)
-        assert wanted.keys() >= pages.keys(), "memory that never was"
-        return pages, states, check_dump(dump)
+                    data = dump.read_physical(part.start, part.size_bytes)
+                    assert data == source.read(part), f"{paths} has other bytes in page {number:#x}"
+                    readable.add(number)
+        return readable, states, check_dump(dump)
 
 
-def judge(directory, name, source, expected):
-    """Nothing lost, nothing invented: whether the dump ``name`` is there, which then must be whole.
+def judge(directory, names, source, expected):
+    """Nothing lost, nothing invented: whether the dump, whose files have these ``names``, is there, and whole then.
 
     ``expected`` has the state of each page in a save that nothing disturbed.
     """
     for path in directory.iterdir():
-        if path.name.endswith("-dmesg.txt"):
-            continue
-        try:
-            pages, states, report = read_back(path, source.pages)
-        except FormatError:
-            assert path.name != name, "a dump that can't be opened"
-            continue
-        for number, data in pages.items():
-            assert data == source.pages[number], f"{path.name} has other bytes in page {number:#x}"
-        if report.whole:
-            assert states == expected, f"{path.name} looks whole and isn't"
-            assert pages.keys() == {number for number, state in states.items() if state is State.STORED}
-        else:
-            assert path.name != name, report.findings
-    return (directory / name).exists()
+        if not path.name.endswith("-dmesg.txt"):
+            _judge(path, source, expected, published=[path.name] == names)
+    files = [directory / name for name in names]
+    if not all(path.exists() for path in files):
+        return False
+    if len(files) > 1:
+        _judge(files, source, expected, published=True)
+    return True
+
+
+def _judge(paths, source, expected, *, published):
+    try:
+        readable, states, report = read_back(paths, source)
+    except FormatError:
+        assert not published, "a dump that can't be opened"
+        return
+    assert report.whole or not published, report.findings
+    if report.whole:
+        assert states == expected, f"{paths} looks whole and isn't"
+        assert readable == {number for number, state in states.items() if state in READABLE}

@@ -1,18 +1,23 @@
 """Every fault at every operation of a save, one after the other: nothing lost, nothing invented."""
 
+import os
+
 import pytest
 
-from fadump.capture import batches, kdump_writer
 from fadump.capture import save as save_module
+from fadump.capture.job import Format, SaveOptions
 from fadump.capture.packers import Compression
-from fadump.capture.save import SaveOptions, save_dump
+from fadump.capture.save import save_dump, stream_dump
 from fadump.capture.selection import select_pages
 from fadump.capture.target import FileTarget
 from fadump.errors import FadumpError
 from fadump.linux.pages import DumpLevel
 from tests.capture.disk import DEADLY, HARMLESS, Disk, Fault, KilledError, chooser
-from tests.capture.judge import PAGE, Source, judge, read_back
+from tests.capture.judge import Source, in_many_records, judge, read_back
 
+FORMS = pytest.mark.parametrize(
+    "form", [{}, {"compression": Compression.NONE}, {"format": Format.ELF}], ids=["zlib", "plain", "elf"]
+)
 NAME = "out"
 LOG_OPERATIONS = 6
 """With which a save begins."""
@@ -27,9 +32,7 @@ def source():
 
 @pytest.fixture(autouse=True)
 def many_records(monkeypatch):
-    """A small dump in as many steps as a large one."""
-    monkeypatch.setattr(batches, "BATCH_BYTES", 8 * PAGE)
-    monkeypatch.setattr(kdump_writer, "CHECKPOINT_BYTES", 12 * PAGE)
+    in_many_records(monkeypatch)
 
 
 def save(source, disk, **options):
@@ -42,7 +45,7 @@ def undisturbed(source, directory, **options):
     disk = Disk(directory)
     save(source, disk, **options)
     disk.check_modes()
-    _pages, states, report = read_back(directory / NAME, source.pages)
+    _pages, states, report = read_back(directory / NAME, source)
     assert report.whole and len(disk.operations) > 20
     return disk.operations, states
 
@@ -56,37 +59,55 @@ def attempt(source, disk, **options):
     return True
 
 
-@pytest.mark.parametrize("compression", [Compression.ZLIB, Compression.NONE])
+@FORMS
 @pytest.mark.parametrize("fault", Fault)
-def test_one_fault_at_each_operation(tmp_path, source, fault, compression):
-    operations, states = undisturbed(source, tmp_path / "good", compression=compression)
+def test_one_fault_at_each_operation(tmp_path, source, fault, form):
+    operations, states = undisturbed(source, tmp_path / "good", **form)
     struck = 0
     for at in range(len(operations)):
         directory = tmp_path / f"{at}"
         directory.mkdir()
         disk = Disk(directory, (fault, at))
-        done = attempt(source, disk, compression=compression)
+        done = attempt(source, disk, **form)
         struck += disk.struck
         disk.check_modes()
-        there = judge(directory, NAME, source, states)
+        there = judge(directory, [NAME], source, states)
         assert there or not done
         if fault in HARMLESS:
             assert done
     assert struck > 10
 
 
-@pytest.mark.parametrize("compression", [Compression.ZLIB, Compression.NONE])
-def test_power_is_cut_at_each_operation(tmp_path, source, compression):
-    operations, states = undisturbed(source, tmp_path / "good", compression=compression)
+@FORMS
+def test_power_is_cut_at_each_operation(tmp_path, source, form):
+    operations, states = undisturbed(source, tmp_path / "good", **form)
     for at in range(len(operations) + 1):
         for cut in range(CUTS):
             directory = tmp_path / f"{at}-{cut}"
             directory.mkdir()
             disk = Disk(directory, (sorted(DEADLY)[cut % 2], at))
-            done = attempt(source, disk, compression=compression)
+            done = attempt(source, disk, **form)
             assert done == (at == len(operations))
             disk.lose_power(chooser(at, cut))
-            assert judge(directory, NAME, source, states) or not done
+            assert judge(directory, [NAME], source, states) or not done
+
+
+@FORMS
+@pytest.mark.parametrize("fault", [Fault.NO_SPACE_ONCE, Fault.IO_ERROR_ONCE])
+def test_what_the_disk_never_got_is_not_gone_on_with(tmp_path, source, fault, form):
+    """After a failed fsync(2) memory still has what was lost."""
+    operations, states = undisturbed(source, tmp_path / "good", **form)
+    for at in range(len(operations)):
+        directory = tmp_path / f"{at}"
+        directory.mkdir()
+        disk = Disk(directory, (fault, at))
+        if not attempt(source, disk, **form):
+            continued = (directory / f"{NAME}.incomplete").exists()
+            disk.plan()
+            if not (directory / NAME).exists():
+                assert attempt(source, disk, continued=continued, **form)
+        disk.lose_power(lambda most: most - 1)  # it keeps what it can
+        assert judge(directory, [NAME], source, states)
 
 
 def test_power_is_cut_while_the_next_level_is_tried(tmp_path, source, monkeypatch):
@@ -103,7 +124,47 @@ def test_power_is_cut_while_the_next_level_is_tried(tmp_path, source, monkeypatc
             disk = Disk(directory, (Fault.NO_SPACE, full_at), (Fault.KILLED_WITHIN, at))
             done = attempt(source, disk, levels=levels, compression=Compression.NONE)
             disk.lose_power(chooser(at, cut))
-            assert judge(directory, NAME, source, states) or not done
+            assert judge(directory, [NAME], source, states) or not done
+
+
+def test_headers_of_an_elf_core_are_torn_where_it_hurts_most(tmp_path, monkeypatch):
+    """Sectors end within program headers: of the 53rd between the sizes in the file and in memory."""
+    source = Source(low_pages=136)
+
+    def many_segments(dump, known, level):
+        selection = select_pages(dump, known, level)
+        for number in range(1, 104, 2):
+            selection.wanted.fill(number, number + 1, value=False)
+        return selection
+
+    monkeypatch.setattr(save_module, "select_pages", many_segments)
+    operations, states = undisturbed(source, tmp_path / "good", format=Format.ELF)
+    for at in range(len(operations) // 2, len(operations) - 10):
+        for cut in range(2 * CUTS):
+            directory = tmp_path / f"{at}-{cut}"
+            directory.mkdir()
+            disk = Disk(directory, (Fault.KILLED, at))
+            attempt(source, disk, format=Format.ELF)
+            disk.lose_power(chooser(at, cut))
+            judge(directory, [NAME], source, states)
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_one_fault_at_each_operation_of_a_stream(tmp_path, source, fault):
+    _operations, states = undisturbed(source, tmp_path / "good")
+    for at in range(1, 40):
+        path = tmp_path / f"{at}"
+        path.mkdir()
+        disk = Disk(path, (fault, at))
+        fd = disk.open(path / NAME, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            stream_dump(source.dump, fd, SaveOptions(), files=disk)
+        except (KilledError, FadumpError):
+            assert disk.struck and fault not in HARMLESS
+            judge(path, [], source, states)
+        else:
+            judge(path, [NAME], source, states)
+        disk.revive()
 
 
 def every_third_page_out(dump, known, level):
@@ -127,7 +188,7 @@ def test_a_writer_without_barriers_is_found_out(tmp_path, source, monkeypatch):
         attempt(source, disk, compression=Compression.NONE)
         disk.lose_power(chooser(seed))
         try:
-            judge(directory, NAME, source, states)
+            judge(directory, [NAME], source, states)
         except AssertionError:
             found_out += 1
     assert found_out > 5

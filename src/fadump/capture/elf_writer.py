@@ -2,8 +2,9 @@
 
 Step "saved" of docs/architecture.md; the headers are :mod:`fadump.vmcore.elf_header`'s, what is added
 :mod:`fadump.vmcore.seal`'s. As in a kdump-compressed file, program headers of memory are written when that memory is
-durable, so what can be read is right. Memory that was left out is in no PT_LOAD: nobody takes it for zeros. Pages of
-zeros are holes of the file and take no room.
+durable, so what can be read is right. Each is written once, when all of its memory is there: one that grows could be
+torn by a power cut between its two sizes, and what is beyond the smaller one would read as zeros. Memory that was left
+out is in no PT_LOAD: nobody takes it for zeros. Pages of zeros are holes of the file and take no room.
 """
 
 from bisect import bisect_left
@@ -30,8 +31,10 @@ from fadump.vmcore.source import Source
 CHECKPOINT_BYTES = 256 << 20
 """After so many bytes of memory its program headers are written."""
 
-MOST_SEGMENTS = 60_000
-"""More wouldn't fit into the ELF header's count, and not all readers look elsewhere."""
+MOST_SEGMENTS = 50_000
+"""With those that are cut, more wouldn't fit into the ELF header's count, and not all readers look elsewhere."""
+_MOST_CUTS = 1 << 13
+"""How many segments more there may be because large ones are cut, about to what is written between two checkpoints."""
 _LEAST_HOLE_BYTES = 64 << 10
 """Fewer zeros are written: a hole for them would cost more than it saves."""
 _MOST_GAP_PAGES = 1 << 20
@@ -40,10 +43,14 @@ _MACHINES = {name: machine for (machine, _byte_order), name in elf.MACHINES.item
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """Memory that follows one another in the file too; its first page is number ``rank`` of those in the file."""
+    """Memory that follows one another in the file too; its first page is number ``rank`` of those in the file.
+
+    ``end_rank`` is the number of the page behind its last one.
+    """
 
     physical: Range
     rank: int
+    end_rank: int
 
 
 class ElfWriter:
@@ -172,18 +179,16 @@ class ElfWriter:
         return b"".join(parts)
 
     def _program_headers(self, durable_rank: int, segments: Range) -> bytes:
-        """Those of some segments, as far as they are in the first so many pages; zeros, PT_NULL, where they aren't."""
+        """Those of some segments that are whole in the first so many pages; zeros, PT_NULL, where they aren't."""
         headers = []
         for segment in self._segments[segments.start : segments.end]:
-            first = segment.physical.start // self._page_bytes
-            end = min(segment.physical.end, (first + durable_rank - segment.rank) * self._page_bytes)
-            if end <= segment.physical.start:
+            if segment.end_rank > durable_rank:
                 headers.append(bytes(elf.PROGRAM_HEADER_BYTES))
                 continue
-            physical = segment.physical.start
+            physical, size_bytes = segment.physical.start, segment.physical.size_bytes
             offset = self._offset_of(segment)
             virtual = _virtual(self._about.machine, physical)
-            headers.append(elf.encode_load_header(self._about.byte_order, offset, virtual, physical, end - physical))
+            headers.append(elf.encode_load_header(self._about.byte_order, offset, virtual, physical, size_bytes))
         return b"".join(headers)
 
 
@@ -232,11 +237,16 @@ def without_holes(batch: PackedBatch, page_bytes: int) -> Iterator[Range]:
 def _segments(selection: Selection, memory: RangeSet) -> list[_Segment]:
     page_bytes = selection.page_bytes
     wanted = RangeSet(Range(run.start * page_bytes, run.end * page_bytes) for run in selection.wanted.runs())
+    most_bytes = max(CHECKPOINT_BYTES, -(-wanted.size_bytes // _MOST_CUTS // page_bytes) * page_bytes)
     segments = []
     rank = 0
     for run in wanted:
-        parts = memory & RangeSet([run])
-        segments += [_Segment(part, rank + (part.start - run.start) // page_bytes) for part in parts]
+        for start in range(run.start, run.end, most_bytes):
+            part = Range(start, min(start + most_bytes, run.end))
+            for physical in memory & RangeSet([part]):
+                first, end = physical.start // page_bytes, -(-physical.end // page_bytes)
+                at = rank + first - run.start // page_bytes
+                segments.append(_Segment(physical, at, at + end - first))
         rank += run.size_bytes // page_bytes
     return segments
 

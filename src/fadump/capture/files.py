@@ -30,6 +30,9 @@ class Files(Protocol):
     def write_out(self, fd: int, offset: int, length: int) -> None:
         """A hint that these bytes may go to the disk now and needn't be kept in memory. Nothing is promised."""
 
+    def reread(self, fd: int) -> None:
+        """What is durable is read from the disk again, not from memory, which may have what the disk never got."""
+
     def truncate(self, fd: int, length: int) -> None:
         """See ftruncate(2)."""
 
@@ -72,6 +75,10 @@ class HostFiles:
         """See :class:`Files`. Linux starts writing what isn't written yet, and drops what is (mm/fadvise.c)."""
         with suppress(OSError):  # a hint; a pipe can't take it
             os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+
+    def reread(self, fd: int) -> None:
+        """See :class:`Files`. Linux drops what isn't dirty (posix_fadvise(2)); it can't where memory is the disk."""
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def truncate(self, fd: int, length: int) -> None:
         """See :class:`Files`."""

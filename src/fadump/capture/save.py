@@ -61,6 +61,9 @@ def save_dump(
     with ExitStack() as opened:
         targets = [_open(path, files, options, opened) for path in paths]
         with _says_what_is_left(targets):
+            if options.continued:
+                for target in targets:
+                    target.settle()
             missing_log = save_dmesg(dump, dmesg_name(destination), files)
             remarks += [missing_log] if missing_log else []
             keep = options.continued

@@ -97,6 +97,11 @@ class FileTarget:
         """See :class:`Target`."""
         fsync_file(self._files, self._fd)
 
+    def settle(self) -> None:
+        """Make durable what can be, and have only that read: after a failed fsync(2) memory still has what is lost."""
+        self.barrier()
+        self._files.reread(self._fd)
+
     def publish(self) -> None:
         """Give a file that is whole and durable its name, and make that durable.
 
