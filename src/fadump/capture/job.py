@@ -31,6 +31,8 @@ from fadump.vmcore.source import FileSource, Source
 Tell = Callable[[int, int], None]
 """Told how many bytes of memory are done, and how many there are."""
 
+_WORD_PAGES = 64
+
 
 class Format(StrEnum):
     """What is written."""
@@ -187,9 +189,10 @@ class Job:
         return KdumpWriter(target, self._about, self._fitted, self._options.compression, split)
 
     def _parts(self) -> list[Range]:
-        """The pages of each file: about as many wanted ones in each."""
+        """The pages of each file: about as many wanted ones in each. crash counts in words of the bitmap."""
         wanted, files = self._fitted.wanted, self._options.split
         ends = [wanted.find(wanted.count() * number // files) for number in range(1, files)]
+        ends = [end // _WORD_PAGES * _WORD_PAGES for end in ends]
         return [Range(start, end) for start, end in zip([0, *ends], [*ends, wanted.pages], strict=True)]
 
 
