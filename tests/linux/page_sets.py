@@ -6,7 +6,7 @@ import numpy as np
 
 from fadump.linux.pages import DumpLevel, PageClass, left_out, zero_pages
 from fadump.linux.system import open_system
-from fadump.memory.ranges import Range
+from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.core import State
 from fadump.vmcore.dump import open_dump
 from tests.linux.scenario import Scenario
@@ -93,3 +93,18 @@ def excluded_in(dump, memory, size):
         at = slice((piece.range.start - memory.start) // size, (piece.range.end - memory.start) // size)
         excluded[at] = piece.state is State.EXCLUDED
     return excluded
+
+
+def compared(dump, original):
+    """How many bytes of memory a dump has, all of which must be those of the original."""
+    bytes_compared = 0
+    for memory in dump.memory:
+        for piece in dump.mapping(memory):
+            if piece.state is not State.STORED:
+                continue
+            for part in original.memory & RangeSet([piece.range]):  # its first and last page may be part of a page
+                for start in range(part.start, part.end, VIEW_BYTES):
+                    here = Range(start, min(start + VIEW_BYTES, part.end))
+                    assert (dump.view_physical(here) == original.view_physical(here)).all(), f"{here} differs"
+                    bytes_compared += here.size_bytes
+    return bytes_compared

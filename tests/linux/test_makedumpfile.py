@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.check import check_dump
-from fadump.vmcore.core import Kind, State
+from fadump.vmcore.core import Kind
 from fadump.vmcore.dump import open_dump
-
-PIECE_BYTES = 4 << 20
+from tests.linux.page_sets import compared
 
 
 @pytest.fixture(scope="module")
@@ -17,21 +15,6 @@ def vmcore(cycle):
     with open_dump(cycle.json["vmcore"]) as dump:
         assert not dump.faults
         yield Path(cycle.json["vmcore"]), dump
-
-
-def compared(dump, original):
-    """How many bytes of memory a dump has, all of which must be those of the original."""
-    bytes_compared = 0
-    for memory in dump.memory:
-        for piece in dump.mapping(memory):
-            if piece.state is not State.STORED:
-                continue
-            for part in original.memory & RangeSet([piece.range]):  # its first and last page may be part of a page
-                for start in range(part.start, part.end, PIECE_BYTES):
-                    here = Range(start, min(start + PIECE_BYTES, part.end))
-                    assert (dump.view_physical(here) == original.view_physical(here)).all(), f"{here} differs"
-                    bytes_compared += here.size_bytes
-    return bytes_compared
 
 
 @pytest.mark.parametrize(

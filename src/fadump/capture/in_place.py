@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fadump.capture.dmesg import dmesg_name
 from fadump.capture.files import HOST
-from fadump.capture.job import SaveOptions
+from fadump.capture.job import Format, SaveOptions
 from fadump.capture.registers import with_registers
 from fadump.capture.save import Saved, save_dump
 from fadump.capture.target import incomplete_name
@@ -28,7 +28,7 @@ def save_in_place(path: Path, options: SaveOptions, vmlinux: StrPath | None = No
     for left in (new, incomplete_name(new)):
         left.unlink(missing_ok=True)
     with open_dump(path) as source, Progress.step(f"Saving {path}", unit="bytes") as step:
-        dump, _added = with_registers(source, vmlinux)
+        dump, _added = with_registers(source, vmlinux, every_cpu=options.format is Format.KDUMP)
         saved = save_dump(dump, new, options, tell=lambda done, total: step.update(done, total=total))
     HOST.rename(new, path)
     HOST.rename(dmesg_name(new), dmesg_name(path))

@@ -85,7 +85,10 @@ def _save(arguments: argparse.Namespace) -> int:
         with open_dump(arguments.source) as source:
             if source.faults:
                 print(f"fadump: the source is not whole: {source.faults[0]}", file=sys.stderr)
-            dump, added = (source, AddedRegisters()) if arguments.no_registers else with_registers(source)
+            if arguments.no_registers:
+                dump, added = source, AddedRegisters()
+            else:
+                dump, added = with_registers(source, every_cpu=options.format is Format.KDUMP)
             if arguments.dry_run:
                 return _estimate(dump, options, as_json=arguments.json)
             saved = _run(dump, arguments.destination, options)
@@ -152,6 +155,8 @@ def _text(saved: Saved, added: AddedRegisters) -> str:
         lines.append(f"{binary_size(saved.kept_bytes)} of memory were there already, and right")
     if added.cpus:
         lines.append(f"registers added for drgn and crash: CPUs {', '.join(map(str, added.cpus))}")
+    if added.why_not is not None:
+        lines.append(f"remark: no registers were added for drgn and crash: {added.why_not}")
     lines += [f"remark: {remark}" for remark in saved.remarks]
     if not saved.complete:
         lines.append("the source is incomplete, and so is what was saved; it says so")
