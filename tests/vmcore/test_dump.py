@@ -2,6 +2,7 @@
 
 import os
 import struct
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from fadump.vmcore.core import Kind, NotInDumpError, Piece, State, limited_set, 
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.memory_dump import MemoryDump
 from tests.vmcore.core_builder import PPC64, S390, Load, build_core, note, prstatus
-from tests.vmcore.dump_helpers import open_bytes, pieces, read_all
+from tests.vmcore.dump_helpers import open_bytes, pieces, read_all, source
 from tests.vmcore.kdump_builder import Kdump, build_kdump, flattened
 
 INFO = b"OSRELEASE=6.12.0\nPAGESIZE=65536\n"
@@ -158,6 +159,15 @@ def test_memory_in_one_piece_is_viewed_without_a_copy_and_outlives_the_dump():
     assert view.tobytes() == b"irstfir" and copied.tobytes() == b"irstnext"
     assert view.dtype == copied.dtype == np.uint8
     assert not view.flags.owndata and not view.flags.writeable and not copied.flags.writeable
+
+
+def test_what_was_viewed_last_is_not_read_in_again(monkeypatch):
+    populated = []
+    monkeypatch.setattr("fadump.vmcore.source._populate", lambda view: populated.append(len(view)))
+    with closing(source(bytes(0x4000))) as opened:
+        for offset, length in [(0x1000, 0x800), (0x1000, 0x800), (0x1800, 0x100), (0x1010, 0x8F0), (0x3000, 8), (0, 1)]:
+            assert len(opened.view(offset, length)) == length
+    assert populated == [0x800, 0x100, 8, 1]
 
 
 def test_a_file_that_cannot_be_mapped_is_read(monkeypatch):

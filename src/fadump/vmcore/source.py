@@ -73,6 +73,8 @@ class FileSource:
         self.size_bytes = os.lseek(fd, 0, os.SEEK_END)
         self._fd = fd
         self._map: mmap.mmap | None = None
+        self._populated = Range(0, 0)
+        """What was viewed last, as far as it is in one piece: it need not be read again."""
         self._can_map = self.size_bytes > 0 and not _is_in_proc(fd)
 
     def read(self, offset: int, length: int, what: str) -> bytes:
@@ -121,8 +123,11 @@ class FileSource:
         if self._map is None:
             return None
         view = np.frombuffer(self._map, np.uint8, length, offset)
-        if length <= _MOST_POPULATED_BYTES:
+        here, known = Range.sized(offset, length), self._populated
+        if length <= _MOST_POPULATED_BYTES and not known.contains(here):
             _populate(view)
+            touches = here.start <= known.end and known.start <= here.end
+            self._populated = Range(min(here.start, known.start), max(here.end, known.end)) if touches else here
         return view
 
     def close(self) -> None:
