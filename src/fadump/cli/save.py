@@ -3,13 +3,15 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fadump.capture.estimate import Estimate, estimate_size
 from fadump.capture.job import Format, SaveOptions
 from fadump.capture.packers import Compression
 from fadump.capture.registers import AddedRegisters, with_registers
-from fadump.capture.save import Saved, save_dump, stream_dump
+from fadump.capture.save import Saved, file_names, save_dump, stream_dump
+from fadump.capture.target import incomplete_name
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.errors import FadumpError
 from fadump.linux.pages import DumpLevel
@@ -121,7 +123,18 @@ def _run(dump: Dump, destination: str, options: SaveOptions) -> Saved:
 
         if destination == _STDOUT:
             return stream_dump(dump, sys.stdout.fileno(), options, tell=tell)
-        return save_dump(dump, Path(destination), options, tell=tell)
+        try:
+            return save_dump(dump, Path(destination), options, tell=tell)
+        except (KeyboardInterrupt, SystemExit):
+            _say_what_is_left(file_names(Path(destination), options.split))
+            raise
+
+
+def _say_what_is_left(paths: Sequence[Path]) -> None:
+    left = [str(name) for name in map(incomplete_name, paths) if name.exists()]
+    if left:
+        names = ", ".join(left)
+        print(f"fadump: ended before all was saved: go on from {names} with --continue, or remove it", file=sys.stderr)
 
 
 def _estimate(dump: Dump, options: SaveOptions, *, as_json: bool) -> int:
