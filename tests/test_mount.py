@@ -198,7 +198,8 @@ def test_where_nothing_can_be_mounted_is_said_in_one_sentence(tmp_path):
 
 
 def test_no_fuse_is_said_in_one_sentence(directory):
-    hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /dev && exec "$@"', "sh"]
+    script = 'mount -t tmpfs tmpfs /dev && exec "$@"'
+    hidden = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
     done = run_mount(directory, before=hidden)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert (

@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from fadump.abi.platform import Platform
-from fadump.cycle import CrashBy, Session
 from fadump.faults import FAULT_NAMES
 from fadump.firmware.faults import FaultyFirmware
 from fadump.firmware.powernv import PowernvFirmware
@@ -17,6 +16,7 @@ from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range, RangeSet
 from fadump.options import RunOptions, WhichMachine, kernel_command_line
 from fadump.output import OutputDirectory
+from fadump.session import CrashBy, Session, Unwatched
 from fadump.verify import Verdict, Verifier
 from fadump.vmcore.crash_image import CrashImage
 from fadump.vmcore.elfcore import ElfCore
@@ -75,7 +75,7 @@ class Scenario:
         self.machine = self._ends.enter_context(
             QemuMachine(self._config, self._output.vmcore_fd, self._output.console_log)
         )
-        self.session = Session(self.machine, self.firmware, self._output.watch(_Nobody()), self)
+        self.session = Session(self.machine, self.firmware, self._output.watch(Unwatched()), self)
         return self
 
     def __exit__(self, *error):
@@ -151,13 +151,3 @@ class Scenario:
 
     def console(self):
         return (self.directory / "console.log").read_text(errors="replace")
-
-
-class _Nobody:
-    """An observer that looks away."""
-
-    def milestone(self, milestone, at_seconds): ...
-    def firmware_call(self, call, outcome, at_seconds): ...
-    def terminated(self, trigger, at_seconds): ...
-    def preserved(self, dump, at_seconds): ...
-    def report(self, report): ...

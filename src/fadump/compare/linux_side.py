@@ -15,10 +15,10 @@ from fadump.compare.questions import Question
 from fadump.compare.recorder import Recorder, firmware_for
 from fadump.compare.seen import Moment, Seen, Trees
 from fadump.errors import MachineError
-from fadump.firmware.core import FirmwareCall, Outcome, PreservedDump, State, Trigger
+from fadump.firmware.core import State
 from fadump.machine.core import GuestReport, Machine, RunScript
 from fadump.machine.qemu.process import QemuConfig
-from fadump.session import CrashBy, Milestone, Session
+from fadump.session import CrashBy, Session, Unwatched
 
 SILENCE_SECONDS = 240.0
 _DISK_BYTES = 1 << 20
@@ -63,7 +63,7 @@ class Story:
     def __init__(self, configuration: Configuration, machine: Machine) -> None:
         self._configuration = configuration
         self._recorder = Recorder(firmware_for(configuration.platform))
-        self._session = Session(machine, self._recorder, _Nobody(), silence_seconds=SILENCE_SECONDS)
+        self._session = Session(machine, self._recorder, Unwatched(), silence_seconds=SILENCE_SECONDS)
         self._moments: list[Moment] = []
 
     def tell(self) -> Seen:
@@ -127,13 +127,3 @@ class Story:
         page_bytes = hello.number("page_size")
         if page_bytes != self._configuration.traits.page_bytes:
             raise MachineError(f"the guest's pages have {page_bytes:#x} bytes: it is another kernel")
-
-
-class _Nobody:
-    """An observer that looks away."""
-
-    def milestone(self, milestone: Milestone, at_seconds: float) -> None: ...
-    def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None: ...
-    def terminated(self, trigger: Trigger, at_seconds: float) -> None: ...
-    def preserved(self, dump: PreservedDump, at_seconds: float) -> None: ...
-    def report(self, report: GuestReport) -> None: ...
