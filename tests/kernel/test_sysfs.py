@@ -50,6 +50,7 @@ def test_which_files_there_are_and_their_modes():
         assert boot.modes() == NAMES | {"bootargs_append": 0o644}
         files = boot.kernel.files()
         assert files["/sys/kernel/fadump_enabled"] == KernelLink("fadump/enabled")
+        assert files["/proc/cmdline"].size_bytes == len("fadump=on\n")
         assert "/sys/kernel/fadump_release_mem" not in files and "/proc/vmcore" not in files
         assert {file.size_bytes for path, file in files.items() if path.startswith(FADUMP + "/")} == {65536}
     with booted(platform=Platform.POWERNV, traits=replace(LINUX_6_12, page_bytes=4096)) as boot:
@@ -60,6 +61,7 @@ def test_which_files_there_are_and_their_modes():
 def test_an_older_kernel_has_fewer():
     with booted(traits=LINUX_6_1) as boot:
         assert boot.modes() == {name: mode for name, mode in NAMES.items() if name != "hotplug_ready"}
+        assert boot.kernel.files()["/proc/cmdline"].size_bytes == 0
 
 
 def test_without_fadump_they_are_there_and_say_so():

@@ -18,7 +18,7 @@ def proc_files(state: FadumpState, vmcore: VmCore | None) -> Mapping[str, Entry]
     """By absolute path."""
     cmdline = f"{state.cmdline}\n".encode("latin-1")
     entries: dict[str, Entry] = {
-        "/proc/cmdline": _proc(0o444, len(cmdline), show=lambda: cmdline),
+        "/proc/cmdline": _proc(0o444, len(cmdline) if state.traits.sized_cmdline else 0, show=lambda: cmdline),
         "/proc/iomem": _proc(0o444, show=lambda: iomem(state).encode()),
         "/proc/kmsg": KernelFile(FileSystem.PROC, 0o400, stream=state.log.read_unread),
     }

@@ -61,6 +61,7 @@ class KernelTraits:
     argument that rtas_call() wants and rtas_call_unlocked() doesn't ("powerpc/fadump: invoke ibm,os-term with
     rtas_call_unlocked()", v6.6).
     ``refuses_crashkernel_of_all_ram``: then the default applies; without it the size is cut to a quarter of RAM.
+    ``sized_cmdline``: stat(2) knows how long /proc/cmdline is (941baf6febaa).
     ``huge_pages``: CONFIG_HUGETLB_PAGE; with it the alignment for CMA is not known yet when the size is rounded.
     """
 
@@ -70,6 +71,7 @@ class KernelTraits:
     region_per_range: bool = True
     first_kernel_writes_elfcorehdr: bool = False
     hotplug_ready: bool = True
+    sized_cmdline: bool = True
     extends_memory_limit: bool = False
     limits_to_16_mib: bool = True
     bounded_wait: bool = True
@@ -114,6 +116,7 @@ LINUX_6_1 = KernelTraits(
     region_per_range=False,
     first_kernel_writes_elfcorehdr=True,
     hotplug_ready=False,
+    sized_cmdline=False,
     extends_memory_limit=True,
     limits_to_16_mib=False,
     bounded_wait=False,
