@@ -318,4 +318,19 @@ ACCIDENTS = [
     _powernv("second-crash", End.SAVED, "", "no part of Linux's", "--crash-by", "platform"),
 ]
 
-ROWS = [*CALLS, *STRUCTURES, *REGISTERS, *HEADERS, *ACCIDENTS]
+_OLD = ("--kernel-version", "6.1")
+OLDER = [
+    _pseries("crash-info=corrupt", End.NO_DUMP, "rtas fadump: Crash info header is not valid.", _PROCESS, *_OLD),
+    _pseries("crash-info=other-endian", End.NO_DUMP, "rtas fadump: Crash info header is not valid.", _PROCESS, *_OLD),
+    _pseries("crash-info=no-cpu", End.DIFFERENT, "", _NOTES, *_OLD),
+    _pseries("cpu-state=invalid-source", End.NO_DUMP, _NOT_VALID, _PROCESS, *_OLD),
+    _pseries("cpu-state=unknown-type", End.SAVED, "", _CONFIG, *_OLD),
+    _pseries("hpte=invalid-source", End.SAVED, "", _PROCESS, *_OLD),
+    _pseries("boot-memory=short", End.NO_DUMP, _INCOMPLETE, _PROCESS, *_OLD),
+    _pseries("boot-memory=unknown-type", End.SAVED, "", _CONFIG, *_OLD),
+    _pseries("dump=no-sections", End.SAVED, "", _CONFIG, *_OLD),
+    _pseries("registers=no-end", End.NO_DUMP, _UNREADABLE, _NOTES, *_OLD),
+]
+"""Where 6.1 differs: it takes sections by their places (until 78d5cc15fb7d), and FADMPINF only (until c6c5b14dac0d)."""
+
+ROWS = [*CALLS, *STRUCTURES, *REGISTERS, *HEADERS, *ACCIDENTS, *OLDER]

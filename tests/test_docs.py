@@ -10,7 +10,7 @@ import pytest
 from fadump.abi.powernv.opal import OpalStatus, OpalToken
 from fadump.abi.pseries.rtas import RtasStatus
 from fadump.machine.qemu.register_sources import SOURCES, Missing, Printed, Shown, Special, Stub
-from tests.fault_table import ACCIDENTS, HEADERS, REGISTERS, STRUCTURES
+from tests.fault_table import ACCIDENTS, HEADERS, OLDER, REGISTERS, STRUCTURES
 from tests.fault_table import CALLS as CALL_FAULTS
 from tests.firmware.powernv_status_table import ROWS as POWERNV_ROWS
 from tests.firmware.status_table import CONFIGURE_TOKEN, OS_TERM_TOKEN, ROWS
@@ -100,6 +100,7 @@ TABLES = {
     "register faults": ("faults.md", partial(fault_table, REGISTERS)),
     "header faults": ("faults.md", partial(fault_table, HEADERS)),
     "accidents": ("faults.md", partial(fault_table, ACCIDENTS)),
+    "older kernels": ("faults.md", partial(fault_table, OLDER)),
 }
 
 

@@ -14,7 +14,8 @@ from fadump.firmware.faults import Flaw, Spoilt
 
 _FOREIGN_REGS_BYTES = 352
 _FOREIGN_MASK_BYTES = 128
-_VERSION_OFFSET, _CPU_OFFSET, _VMCOREINFO_OFFSET, _REGS_BYTES_OFFSET, _MASK_BYTES_OFFSET = 0x08, 0x0C, 0x10, 0x20, 0x24
+_VERSION_OFFSET, _CPU_OFFSET, _REGS_BYTES_OFFSET, _MASK_BYTES_OFFSET = 0x08, 0x0C, 0x20, 0x24
+_OLD_CPU_OFFSET = 0x10
 _REGISTERS_OFFSET = 0x28
 
 
@@ -37,8 +38,8 @@ def flaws() -> list[Flaw]:
                 _field(_MASK_BYTES_OFFSET, _FOREIGN_MASK_BYTES, 4),
             ),
             ("later-version", "the crash-info header is of version 2", _field(_VERSION_OFFSET, 2, 4)),
-            ("no-cpu", "the crash-info header names no crashing CPU", _field(_CPU_OFFSET, crash_info.CPU_UNKNOWN, 4)),
-            ("foreign-cpu", "the crash-info header names a CPU that is not there", _field(_CPU_OFFSET, 63, 4)),
+            ("no-cpu", "the crash-info header names no crashing CPU", _names(crash_info.CPU_UNKNOWN)),
+            ("foreign-cpu", "the crash-info header names a CPU that is not there", _names(63)),
             ("no-mask", "the crash-info header says that no CPU was online", _no_mask),
         )
     ]
@@ -54,10 +55,25 @@ def _spoil(change: Callable[[bytearray], None], spoilt: Spoilt) -> None:
 
 
 def _field(offset: int, value: int, width: int) -> Callable[[bytearray], None]:
+    """A number of a header since 6.10; the magic of any."""
+
     def change(header: bytearray) -> None:
-        header[offset : offset + width] = value.to_bytes(width, "little")
+        if offset == 0 or _is_new(header):
+            header[offset : offset + width] = value.to_bytes(width, "little")
 
     return change
+
+
+def _names(cpu: int) -> Callable[[bytearray], None]:
+    def change(header: bytearray) -> None:
+        offset = _CPU_OFFSET if _is_new(header) else _OLD_CPU_OFFSET
+        header[offset : offset + 4] = cpu.to_bytes(4, "little")
+
+    return change
+
+
+def _is_new(header: bytearray) -> bool:
+    return int.from_bytes(header[:8], "little") == crash_info.MAGIC
 
 
 def _swap_magic(header: bytearray) -> None:
@@ -65,6 +81,8 @@ def _swap_magic(header: bytearray) -> None:
 
 
 def _no_mask(header: bytearray) -> None:
+    if not _is_new(header):
+        return
     regs_bytes = int.from_bytes(header[_REGS_BYTES_OFFSET : _REGS_BYTES_OFFSET + 4], "little")
     mask_bytes = int.from_bytes(header[_MASK_BYTES_OFFSET : _MASK_BYTES_OFFSET + 4], "little")
     start = _REGISTERS_OFFSET + regs_bytes

@@ -64,7 +64,7 @@ class RtasFadump:
             return
         yield from ()
         state = self._state
-        active = _as_linux_reads(node.properties[rtas.KERNEL_DUMP])
+        active = _as_linux_reads(node.properties[rtas.KERNEL_DUMP], by_place=not state.traits.region_per_range)
         self._active = active
         state.log.pr_info(f"{_P}Firmware-assisted dump is active.")
         state.active = True
@@ -327,13 +327,15 @@ class RtasFadump:
         return status
 
 
-def _as_linux_reads(structure: bytes) -> DumpStructure:
+def _as_linux_reads(structure: bytes, *, by_place: bool) -> DumpStructure:
     """The structure as Linux takes it: how many sections, and they where they always are; not even the version counts.
 
-    With more than 10, Linux would go on in the rest of the device tree.
+    With more than 10, Linux would go on in the rest of the device tree. ``by_place``: not even their number counts.
     """
     (count,) = struct.unpack_from(">H", structure.ljust(HEADER_BYTES, b"\0"), _COUNT_OFFSET)
-    count = min(count, MAX_SECTIONS, max(0, len(structure) - HEADER_BYTES) // SECTION_BYTES)
+    count = min(
+        _FIXED_SECTIONS if by_place else count, MAX_SECTIONS, max(0, len(structure) - HEADER_BYTES) // SECTION_BYTES
+    )
     if not count:
         return DumpStructure()
     own = DumpStructure(sections=(_section(0, 0, 0, 0),) * count).encode()

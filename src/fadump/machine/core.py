@@ -161,4 +161,7 @@ class Machine(Protocol):
         """Stop the running guest wherever it is; nothing but :meth:`cpus` and :meth:`reset` may follow."""
 
     def press_reset(self) -> None:
-        """Reset the running guest as an operator does, unasked; it comes as a :class:`GuestReset`."""
+        """Reset the guest as an operator does, unasked; it comes as a :class:`GuestReset`.
+
+        A guest that stands still in an event is let go by this too.
+        """

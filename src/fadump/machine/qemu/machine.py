@@ -80,6 +80,7 @@ class QemuMachine:
         self._tree_place: trees.TreePlace | None = None
         self._stopped_thread = ""
         self._crash_expected = False
+        self._was_pressed = False
         self.foreign_stops = 0
         """How often a breakpoint matched an address that wasn't ours, in translated or user code."""
         self.put_back_bytes = 0
@@ -175,7 +176,7 @@ class QemuMachine:
         self._run(self._interrupt())
 
     def press_reset(self) -> None:
-        self._run(self._link.execute("system_reset"))
+        self._run(self._press_reset())
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         return self._runner.run(work)
@@ -187,6 +188,9 @@ class QemuMachine:
         return Stopped(reason, tuple(self._link.console))
 
     async def _next_event(self) -> Event:
+        if self._was_pressed:
+            self._was_pressed = False
+            return GuestReset()
         while True:
             message: Message = await self._link.inbox.get()
             match message:
@@ -296,6 +300,13 @@ class QemuMachine:
 
     def _asker(self, thread: str) -> Ask:
         return partial(self._link.monitor, cpu_index=cpu_index(thread))
+
+    async def _press_reset(self) -> None:
+        if self._link.gdb.running:
+            await self._link.execute("system_reset")
+        else:  # it stands still in an event, which is not answered any more
+            await self._reset()
+            self._was_pressed = True
 
     async def _reset(self) -> None:
         self._entry_page = None
