@@ -136,6 +136,7 @@ def embedded_config(options: RunOptions) -> EmbeddedConfig:
         cmdline=kernel_command_line(options),
         platform=options.platform,
         memory=(*nodes, *(dimm.range for dimm in options.dimms)),
+        nodes=len(nodes),
         cpus=options.cpus,
         smt=options.smt,
         max_cpus=options.max_cpus,

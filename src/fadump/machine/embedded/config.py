@@ -14,8 +14,9 @@ _MIB = 1 << 20
 class EmbeddedConfig:
     """A machine; the command line goes to the kernel whole.
 
-    ``memory`` are NUMA nodes and DIMMs, which begin at 0 and may have holes between them; ``cpus`` are threads, ``smt``
-    of which make a core, and up to ``max_cpus`` can be plugged. ``seed`` decides registers and content of memory.
+    ``memory`` are NUMA nodes and DIMMs, which begin at 0 and may have holes between them: the first ``nodes`` are nodes
+    of their own, the others in the first one. ``cpus`` are threads, ``smt`` of which make a core, and up to
+    ``max_cpus`` can be plugged. ``seed`` decides registers and content of memory.
     ``petitboot``: each boot goes through a small kernel that preserves dumps, as on powernv. ``later_kernel`` is the
     one that boots after a crash, if an update has put another one there.
     """
@@ -23,6 +24,7 @@ class EmbeddedConfig:
     cmdline: str
     platform: Platform = Platform.PSERIES
     memory: tuple[Range, ...] = (Range(0, 2048 * _MIB),)
+    nodes: int = 1
     cpus: int = 2
     smt: int = 1
     max_cpus: int | None = None

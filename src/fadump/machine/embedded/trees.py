@@ -25,6 +25,8 @@ TREE_BYTES = 0x10_0000
 
 _OS_TERM_TOKEN = 0x201F
 _OTHER_TOKENS = {"event-scan": 0x2001, "system-reboot": 0x2007, "power-off": 0x2004, "set-indicator": 0x202C}
+_LEVELS = 1
+"""How many numbers an associativity has; the NUMA node is the last, as on QEMU's machines."""
 _VECTOR_BYTES, _RADIX_BYTE, _RADIX = 26, 24, 0x40
 
 
@@ -40,7 +42,7 @@ def build_tree(config: EmbeddedConfig) -> DeviceTree:
         },
     )
     chosen = {"bootargs": encode_strings(config.cmdline)}
-    root.children = [Node("chosen", chosen), _cpus(config), *_memory(config.memory)]
+    root.children = [Node("chosen", chosen), _cpus(config), *_memory(config)]
     if config.platform is Platform.PSERIES:
         vector = bytearray(_VECTOR_BYTES)
         vector[_RADIX_BYTE] = _RADIX if config.radix else 0
@@ -79,11 +81,16 @@ def _cpus(config: EmbeddedConfig) -> Node:
     return Node("cpus", {"#address-cells": encode_cells(1), "#size-cells": encode_cells(0)}, nodes)
 
 
-def _memory(memory: Sequence[Range]) -> list[Node]:
-    return [
-        Node(f"memory@{piece.start:x}", {"device_type": encode_strings("memory"), "reg": _pairs(piece)})
-        for piece in memory
-    ]
+def _memory(config: EmbeddedConfig) -> list[Node]:
+    nodes = []
+    for number, piece in enumerate(config.memory):
+        properties = {
+            "device_type": encode_strings("memory"),
+            "reg": _pairs(piece),
+            "ibm,associativity": encode_cells(_LEVELS, number if number < config.nodes else 0),
+        }
+        nodes.append(Node(f"memory@{piece.start:x}", properties))
+    return nodes
 
 
 def _rtas(config: EmbeddedConfig) -> dict[str, bytes]:
@@ -93,6 +100,7 @@ def _rtas(config: EmbeddedConfig) -> dict[str, bytes]:
         rtas.OS_TERM: encode_cells(_OS_TERM_TOKEN),
         rtas.EXTENDED_OS_TERM: b"",
         **{name: encode_cells(token) for name, token in _OTHER_TOKENS.items()},
+        "ibm,associativity-reference-points": encode_cells(_LEVELS),
         "ibm,lrdr-capacity": encode_cells(end >> 32, end & 0xFFFF_FFFF, 0, 0x1000_0000, cores),
         "rtas-size": encode_cells(RTAS.size_bytes),
         "linux,rtas-base": encode_cells(RTAS.start),
