@@ -29,7 +29,7 @@ class RecordedFiles(HostFiles):
 
     def open(self, path, flags, mode):
         fd = super().open(path, flags, mode)
-        if path.name.endswith(".incomplete"):
+        if path.name == "out.incomplete":
             self.dump = fd
         return fd
 

@@ -19,7 +19,7 @@ FORMS = pytest.mark.parametrize(
     "form", [{}, {"compression": Compression.NONE}, {"format": Format.ELF}], ids=["zlib", "plain", "elf"]
 )
 NAME = "out"
-LOG_OPERATIONS = 6
+LOG_OPERATIONS = 7
 """With which a save begins."""
 CUTS = 6
 """How often power is cut at one operation, each time with something else forgotten."""

@@ -6,7 +6,7 @@ import stat
 import numpy as np
 import pytest
 
-from fadump.capture.job import SaveOptions
+from fadump.capture.job import Format, SaveOptions
 from fadump.capture.packers import Compression
 from fadump.capture.save import save_dump
 from fadump.errors import FadumpError, SetupError
@@ -61,14 +61,17 @@ def test_pages_of_zeros_are_one_in_the_file(tmp_path):
     assert saved.size_bytes < 8 * 4096 + 256 * 24
 
 
-def test_memory_that_begins_and_ends_within_pages_is_padded_with_zeros(tmp_path):
+@pytest.mark.parametrize("byte_order", ["little", "big"])
+def test_memory_that_begins_and_ends_within_pages_is_padded_with_zeros(tmp_path, byte_order):
     data = os.urandom(0x3000)
-    with open_bytes(kernel_core([Load(0x1234, data), Load(0x10000, b"x" * 0x800), Load(0x10900, b"y")])) as source:
+    loads = [Load(0x1234, data), Load(0x10000, b"x" * 0x800), Load(0x10900, b"y")]
+    with open_bytes(kernel_core(loads, byte_order)) as source:
         saved = save_dump(source, tmp_path / "out", SaveOptions())
     with open_dump(tmp_path / "out") as dump:
+        assert dump.byte_order == byte_order and dump.machine == source.machine
         assert dump.read_physical(0x1000, 0x4000) == bytes(0x234) + data + bytes(0xDCC)
         assert dump.read_physical(0x10000, 0x1000) == b"x" * 0x800 + bytes(0x100) + b"y" + bytes(0x6FF)
-        assert not check_dump(dump).findings or check_dump(dump).whole
+        assert check_dump(dump).whole
     assert saved.pages.original == 5 and saved.pages.total == 17
 
 
@@ -105,5 +108,17 @@ def test_files_are_their_owners_only_and_the_log_stands_beside(vmcore, tmp_path)
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
 
 
-def kernel_core(loads):
-    return build_core(loads, [note("VMCOREINFO", 0, b"OSRELEASE=6.12.0\nPAGESIZE=4096\n")])
+@pytest.mark.parametrize("byte_order", ["little", "big"])
+def test_an_elf_core_has_such_memory_as_it_was(tmp_path, byte_order):
+    loads = [Load(0x1234, os.urandom(0x3000)), Load(0x10000, b"x" * 0x800), Load(0x10900, b"y"), Load(0x20000, b"z")]
+    with open_bytes(kernel_core(loads, byte_order)) as source:
+        save_dump(source, tmp_path / "out", SaveOptions(format=Format.ELF))
+        with open_dump(tmp_path / "out") as dump:
+            assert dump.memory == source.memory and dump.machine == source.machine
+            assert differing_pages(dump, source) == [] and check_dump(dump).whole
+            assert dump.core.flags == {"little": 2, "big": 1}[byte_order]
+
+
+def kernel_core(loads, byte_order="little"):
+    info = note("VMCOREINFO", 0, b"OSRELEASE=6.12.0\nPAGESIZE=4096\n", byte_order)
+    return build_core(loads, [info], byte_order=byte_order)

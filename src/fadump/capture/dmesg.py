@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from fadump.capture.files import Files, fsync_file, write_all
+from fadump.capture.target import incomplete_name
 from fadump.errors import FadumpError
 from fadump.linux.log import read_log
 from fadump.linux.memory import KernelMemory
@@ -23,17 +24,19 @@ def dmesg_name(path: Path) -> Path:
 
 
 def save_dmesg(dump: Dump, path: Path, files: Files) -> str | None:
-    """Write the log to ``path``, over an earlier one; what is missing of it, as a sentence, or None.
+    """Write the log to ``path``, in the place of an earlier one; what is missing of it, as a sentence, or None.
 
     :raises OSError: it can't be written.
     """
     text, missing = _read(dump)
-    fd = files.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
+    incomplete = incomplete_name(path)
+    fd = files.open(incomplete, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
     try:
         write_all(files, fd, text.encode(), 0)
         fsync_file(files, fd)
     finally:
         files.close(fd)
+    files.rename(incomplete, path)
     files.fsync_directory(path.parent)
     return missing
 
