@@ -48,7 +48,7 @@ def expected(way):
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         save_dump(SOURCE.dump, directory / NAME, SaveOptions(**WAYS[way]))
-        files = sorted(path for path in directory.iterdir() if not path.name.endswith("-dmesg.txt"))
+        files = sorted(path for path in directory.iterdir() if "-dmesg.txt" not in path.name)
         _pages, states, report = read_back(files, SOURCE)
         assert report.whole
         return [path.name for path in files], states

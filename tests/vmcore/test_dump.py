@@ -16,6 +16,7 @@ from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.core import Kind, NotInDumpError, Piece, State, limited_set, merged
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.memory_dump import MemoryDump
+from fadump.vmcore.source import FileSource
 from tests.vmcore.core_builder import PPC64, S390, Load, build_core, note, prstatus
 from tests.vmcore.dump_helpers import open_bytes, pieces, read_all, source
 from tests.vmcore.kdump_builder import Kdump, build_kdump, flattened
@@ -159,6 +160,20 @@ def test_memory_in_one_piece_is_viewed_without_a_copy_and_outlives_the_dump():
     assert view.tobytes() == b"irstfir" and copied.tobytes() == b"irstnext"
     assert view.dtype == copied.dtype == np.uint8
     assert not view.flags.owndata and not view.flags.writeable and not copied.flags.writeable
+
+
+def test_a_hole_is_viewed_without_reading_it(tmp_path, monkeypatch):
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.write(b"data")
+        file.truncate(64 << 20)
+    monkeypatch.setattr("fadump.vmcore.source._populate", lambda _view: pytest.fail("read"))
+    sparse = FileSource(os.open(path, os.O_RDONLY))
+    view = sparse.view(32 << 20, 1 << 20)
+    assert len(view) == 1 << 20 and not view.any() and not view.flags.writeable
+    monkeypatch.undo()
+    assert bytes(sparse.view(0, 8)) == b"data" + bytes(4)
+    sparse.close()
 
 
 def test_what_was_viewed_last_is_not_read_in_again(monkeypatch):

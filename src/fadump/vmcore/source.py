@@ -31,6 +31,10 @@ _PIECE_BYTES = 256 << 10
 """So much at a time stays in a processor's cache for whoever looks at it next."""
 
 
+_ZEROS = np.zeros(_MOST_POPULATED_BYTES, np.uint8)
+_ZEROS.flags.writeable = False
+
+
 class Source(Protocol):
     """Numbered bytes, of which ``size_bytes`` are there."""
 
@@ -125,6 +129,8 @@ class FileSource:
         view = np.frombuffer(self._map, np.uint8, length, offset)
         here, known = Range.sized(offset, length), self._populated
         if length <= _MOST_POPULATED_BYTES and not known.contains(here):
+            if next(data_ranges(self._fd, here), None) is None:
+                return _ZEROS[:length]  # a hole: whoever looked at it would fill the page cache with zeros
             _populate(view)
             touches = here.start <= known.end and known.start <= here.end
             self._populated = Range(min(here.start, known.start), max(here.end, known.end)) if touches else here
