@@ -46,7 +46,8 @@ def write_data(state: FadumpState, memmap: MemMap, memblock: Memblock, page_tabl
     data.place("__cpu_online_mask", online.to_bytes(state.cpu_mask_bytes, "little"))
     data.place("crashing_cpu", struct.pack("<I", _NO_CPU))
     data.place("clear_seq", bytes(24))
-    data.place("mmu_vmemmap_psize", struct.pack("<I", _PAGE_SIZE_SHIFTS.index(memmap.block_bits)))
+    listed = not state.radix or state.traits.lists_vmemmap
+    data.place("mmu_vmemmap_psize", struct.pack("<I", _PAGE_SIZE_SHIFTS.index(memmap.block_bits) if listed else 0))
     data.place("mmu_psize_defs", b"".join(_page_size(shift) for shift in _PAGE_SIZE_SHIFTS))
     features = MMU_FTR_TYPE_RADIX if state.radix else 0
     spec = bytes(MMU_FEATURES_OFFSET) + struct.pack("<Q", features)
@@ -107,8 +108,8 @@ def _page_size(shift: int) -> bytes:
 
 
 def _vmemmap_list(state: FadumpState, memmap: MemMap, data: _Data) -> int:
-    """The list's last member, its head, as Linux puts each new one in front; radix has none."""
-    if state.radix or not memmap.blocks:
+    """The list's last member, its head, as Linux puts each new one in front; newer kernels have none with radix."""
+    if (state.radix and not state.traits.lists_vmemmap) or not memmap.blocks:
         return 0
     first = data.next_address & ~PAGE_OFFSET
     members = memmap.backing(first)

@@ -56,6 +56,7 @@ class KernelTraits:
     loops", in 6.12's stable releases; 6.1 waits for ever).
     ``typed_pages``: _mapcount's top byte has a page's type, slab and hugetlb among them (4ffca5a96678).
     ``small_interrupt_frames``: as the ELFv2 ABI allows (in v6.2).
+    ``lists_vmemmap``: vmemmap_list has the blocks of struct pages with radix too (until 368a0590d954).
     ``exports_mmu``: VMCOREINFO has the MMU's kind and where vmalloc and vmemmap begin, and no list of vmalloc's areas.
     ``os_term_without_text``: ibm,os-term gets a null pointer where its text should be, as rtas_os_term() passes an
     argument that rtas_call() wants and rtas_call_unlocked() doesn't ("powerpc/fadump: invoke ibm,os-term with
@@ -77,6 +78,7 @@ class KernelTraits:
     bounded_wait: bool = True
     typed_pages: bool = True
     small_interrupt_frames: bool = True
+    lists_vmemmap: bool = False
     exports_mmu: bool = True
     os_term_without_text: bool = True
     refuses_crashkernel_of_all_ram: bool = True
@@ -122,6 +124,7 @@ LINUX_6_1 = KernelTraits(
     bounded_wait=False,
     typed_pages=False,
     small_interrupt_frames=False,
+    lists_vmemmap=True,
     exports_mmu=False,
     os_term_without_text=False,
     refuses_crashkernel_of_all_ram=False,
