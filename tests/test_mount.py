@@ -8,6 +8,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -205,6 +206,21 @@ def test_no_fuse_is_said_in_one_sentence(directory):
     assert (
         "/dev/fuse can't be opened (No such file or directory), so nothing can be mounted: modprobe fuse" in done.stderr
     )
+
+
+def test_a_missing_python_package_is_said_in_one_sentence(directory):
+    without = "import sys; sys.modules['mfusepy'] = None; from fadump.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", without, "mount", directory], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "fadump: a mount needs the Python package mfusepy: install fadump[fuse]\n"
+
+
+def test_a_missing_libfuse_is_said_in_one_sentence(directory):
+    done = run_mount(directory, before=["env", "FUSE_LIBRARY_PATH=/nothing/libfuse3.so"])
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "a mount needs libfuse 3" in done.stderr and "install what Debian has in fuse3" in done.stderr
 
 
 def test_faults_are_listed(directory):
