@@ -6,6 +6,7 @@ import numpy as np
 
 from fadump.capture import batches, elf_writer, kdump_writer
 from fadump.errors import FormatError
+from fadump.linux.log import read_log
 from fadump.memory.ranges import Range
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.core import READABLE, NotInDumpError
@@ -42,6 +43,7 @@ class Source:
         notes = b"".join(prstatus({"nip": number + 1}) for number in range(2))
         notes += note("VMCOREINFO", 0, kernel.vmcoreinfo())
         loads = [Load(0, bytes(kernel.memory)), Load(HIGH_AT + 0x1B0, high)]
+        self.log = "".join(f"{line}\n" for record in read_log(kernel.read()) for line in record.lines())
         self.dump = open_bytes(build_core(loads, [notes]))
         low = {number: bytes(kernel.memory[number * PAGE :][:PAGE]) for number in range(low_pages)}
         whole = bytes(0x1B0) + high + bytes(0x100)
@@ -83,7 +85,9 @@ def judge(directory, names, source, expected):
     ``expected`` has the state of each page in a save that nothing disturbed.
     """
     for path in directory.iterdir():
-        if "-dmesg.txt" not in path.name:
+        if path.name.endswith("-dmesg.txt"):
+            assert path.read_text() == source.log, "a log that isn't all there"
+        elif "-dmesg.txt" not in path.name:
             _judge(path, source, expected, published=[path.name] == names)
     files = [directory / name for name in names]
     if not all(path.exists() for path in files):

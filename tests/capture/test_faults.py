@@ -167,6 +167,17 @@ def test_one_fault_at_each_operation_of_a_stream(tmp_path, source, fault):
         disk.revive()
 
 
+def test_the_log_is_a_file_of_ours_whatever_was_there(tmp_path, source):
+    log = tmp_path / f"{NAME}-dmesg.txt"
+    others = tmp_path / "others"
+    others.write_text("kept")
+    others.chmod(0o644)
+    log.symlink_to(others)
+    save(source, Disk(tmp_path))
+    assert (log.is_symlink(), log.stat().st_mode & 0o777, log.read_text()) == (False, 0o600, source.log)
+    assert others.read_text() == "kept"
+
+
 def every_third_page_out(dump, known, level):
     """Stands for page classes, which the small dump doesn't have."""
     selection = select_pages(dump, known, level)
