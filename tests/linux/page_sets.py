@@ -4,6 +4,9 @@ import re
 
 import numpy as np
 
+from fadump.capture.job import SaveOptions
+from fadump.capture.packers import Compression
+from fadump.capture.save import save_dump
 from fadump.linux.pages import DumpLevel, PageClass, left_out, zero_pages
 from fadump.linux.system import open_system
 from fadump.memory.ranges import Range, RangeSet
@@ -46,8 +49,8 @@ def crash_under_load(directory, kernel, script=WORKLOAD, crash_cpu=0, **machine)
 def compare_page_sets(vmcore, makedumpfile, out):
     """Pages that a level leaves out here and not there, or there and not here, by level; none, if all is well.
 
-    makedumpfile writes every page of zeros as the same bytes and doesn't count it as left out, so of those only the
-    number is compared.
+    What is saved here leaves out the same again. makedumpfile writes every page of zeros as the same bytes and doesn't
+    count it as left out, so of those only the number is compared.
     """
     differing = {}
     with open_system(vmcore) as system:
@@ -57,6 +60,7 @@ def compare_page_sets(vmcore, makedumpfile, out):
         kinds = np.concatenate([classes.of(Range(piece.start // size, piece.end // size)) for piece in memory])
         zeros = np.concatenate([zeros_in(system.dump, piece, size) for piece in memory])
         zero_edges = sum(edges_of_zeros(system.dump, piece, size) for piece in system.dump.memory)
+        saved = {level: excluded_from_ours(system.dump, level, out, memory, size) for level in LEVELS}
     counts = {one.name: int((kinds == one).sum()) for one in PageClass}
     for level in LEVELS:
         gone = np.array([one in left_out(DumpLevel(level)) for one in PageClass])[kinds]
@@ -64,6 +68,8 @@ def compare_page_sets(vmcore, makedumpfile, out):
         with open_dump(out) as dump:
             theirs = np.concatenate([excluded_in(dump, piece, size) for piece in memory])
         out.unlink()
+        if (wrong := np.flatnonzero(saved[level] != theirs)).size:
+            differing[f"saved at {level}"] = wrong[:20].tolist()
         if (wrong := np.flatnonzero(gone != theirs)).size:
             differing[level] = [(int(page), PageClass(int(kinds[page])).name) for page in wrong[:20]]
         if level & DumpLevel.ZERO:
@@ -71,6 +77,15 @@ def compare_page_sets(vmcore, makedumpfile, out):
             if counted != (ours := int((zeros & ~gone).sum()) + zero_edges):
                 differing[f"zeros of {level}"] = (ours, counted)
     return counts, differing
+
+
+def excluded_from_ours(source, level, out, memory, size):
+    """Which pages ``fadump save`` leaves out."""
+    save_dump(source, out, SaveOptions(levels=(DumpLevel(level),), compression=Compression.LZO, threads=2))
+    with open_dump(out) as dump:
+        excluded = np.concatenate([excluded_in(dump, piece, size) for piece in memory])
+    out.unlink()
+    return excluded
 
 
 def zeros_in(dump, memory, size):

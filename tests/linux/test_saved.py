@@ -5,7 +5,6 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import drgn
 import pytest
 from drgn.helpers.linux.cpumask import for_each_online_cpu, for_each_possible_cpu
 from drgn.helpers.linux.printk import get_dmesg
@@ -18,6 +17,7 @@ from fadump.vmcore.core import READABLE, Kind
 from fadump.vmcore.dump import open_dump
 from tests.linux.fadump_command import COMMAND
 from tests.linux.page_sets import VIEW_BYTES, compared
+from tests.linux.readers import check_crash, check_drgn, crash_environment, program_of
 
 CRASHED, OFFLINE = 2, 1
 FORMATS = {name: ["--compress", name] for name in ("zlib", "zstd", "lzo", "snappy", "none")}
@@ -69,14 +69,6 @@ def registers(source):
     return {cpu.number: cpu.registers for cpu in CrashedSystem(source).cpus}
 
 
-def program_of(path, kernel, monkeypatch):
-    monkeypatch.setenv("DRGN_PREFER_PGTABLE_READER", "1")  # libkdumpfile doesn't know today's page tables
-    program = drgn.Program()
-    program.set_core_dump(path)
-    program.load_debug_info([kernel.vmlinux])
-    return program
-
-
 @pytest.mark.parametrize("format_", FORMATS)
 def test_every_page_is_the_one_that_crashed(save, source, format_):
     saved = save(format_)
@@ -105,9 +97,7 @@ def test_drgn_has_the_registers_of_each_cpu(save, kernel, registers, monkeypatch
     assert names[names.index("panic") :][:3] == PANIC_FUNCTIONS
     assert program.crashed_thread().object.value_() == cpu_curr(program, CRASHED).value_()
     assert list(for_each_online_cpu(program)) == [0, 2, 3] == sorted(registers)
-    for cpu in for_each_online_cpu(program):
-        frame = program.stack_trace(cpu_curr(program, cpu))[0]
-        assert (frame.pc, frame.register("r1")) == (registers[cpu]["nip"], registers[cpu]["gpr1"])
+    check_drgn(program, registers)
     assert list(for_each_possible_cpu(program)) == [0, 1, 2, 3]
     with pytest.raises(LookupError, match="registers for CPU 1 were not saved"):
         program.stack_trace(cpu_curr(program, OFFLINE))
@@ -137,18 +127,15 @@ def test_without_added_registers_drgn_has_none(save, kernel, monkeypatch):
 def test_crash_has_the_registers_of_each_cpu(save, kernel, crash, registers, tmp_path, format_):
     commands = tmp_path / "commands"
     commands.write_text("bt\nbt -a\nhelp -r\nlog\nquit\n")
-    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     with commands.open() as stdin:
-        said = crash.run("-s", kernel.vmlinux, *save(format_).files, stdin=stdin, env=environment)
+        said = crash.run("-s", kernel.vmlinux, *save(format_).files, stdin=stdin, env=crash_environment(tmp_path))
     traces = re.split(r"^PID: ", said, flags=re.MULTILINE)[1:]
     for trace in (traces[0], traces[1 + CRASHED]):  # bt, and of bt -a the one that crashed
         assert f"CPU: {CRASHED} " in trace.splitlines()[0]
         functions = re.findall(r"^ *#\d+ \[[0-9a-f]+\] (\w+) at", trace, re.MULTILINE)
         assert functions[0] == "crash_fadump" and functions[3:6] == PANIC_FUNCTIONS
     assert [f"CPU: {cpu} " in trace for cpu, trace in enumerate(traces[1:5])] == [True] * 4
-    shown = dict(re.findall(r"^CPU (\d):\n(.*?)(?=^CPU \d|\Z)", said, re.MULTILINE | re.DOTALL))
-    for cpu, values in registers.items():
-        assert f" R1: {values['gpr1']:016x}" in shown[str(cpu)] and f"NIP: {values['nip']:016x}" in shown[str(cpu)]
+    shown = check_crash(said, registers)
     assert f"NIP: {0:016x}" in shown[str(OFFLINE)] if format_ == "split" else f"CPU {OFFLINE}: [OFFLINE]" in said
     assert "Kernel panic - not syncing: sysrq triggered crash" in said
 
