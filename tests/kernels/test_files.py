@@ -1,4 +1,4 @@
-"""The files of other kernels are theirs too: pages of 4 KiB are their size."""
+"""The files of other kernels are theirs too: an older one has fewer, and pages of 4 KiB are their size."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from fadump.kit.kernel import build_kernel
 from tests.linux.same_files import said_by_linux_and_model
 
 
-@pytest.mark.parametrize(("series", "page_size"), [("6.12", "4K")])
+@pytest.mark.parametrize(("series", "page_size"), [("6.1", "4K"), ("6.12", "4K")])
 def test_the_files_are_linuxs(tmp_path, series, page_size):
     options = ("--kernel-version", series, "--page-size", page_size)
     real, model = said_by_linux_and_model(tmp_path, build_kernel(series, page_size), Platform.PSERIES, *options)
