@@ -69,7 +69,7 @@ def small_checkpoints(monkeypatch):
 def test_wherever_it_died_it_is_gone_on_with(vmcore, tmp_path, form):
     once = save(vmcore, tmp_path / "once", **FORMS[form])
     kept = set()
-    for calls in (*range(3, 9), *range(10, 40, 5), 60, 150):  # the log is safe by then
+    for calls in (3, 5, 7, 8, 10, 14, 18, 24, 32, 60):  # the log is safe by then
         out = tmp_path / f"out{calls}"
         try:
             save(vmcore, out, DyingFiles(calls), **FORMS[form])

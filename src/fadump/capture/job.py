@@ -97,7 +97,7 @@ class Writer(Protocol):
 
 
 class Job:
-    """See above."""
+    """One dump, to be saved at one level."""
 
     def __init__(self, dump: Dump, about: About, selection: Selection, options: SaveOptions, tell: Tell | None) -> None:
         """:raises FadumpError: the format can't hold what is to be saved."""
@@ -162,20 +162,23 @@ class Job:
         return zeros, writer.size_bytes, self._fitted.wanted.count_between(pages.start, kept.until) * page_bytes
 
     def _begin(self, writer: Writer, target: Target, pages: Range, threads: InOrder, *, keep: bool) -> Kept:
-        if isinstance(target, FileTarget):
-            if keep:
-                with _opened(target) as source:
-                    if writer.has_begun(source):
-                        with open_source([source]) as there:
-                            kept = kept_pages(self._dump, there, self._fitted, pages, threads)
-                            writer.resume(target, source, kept.until)
-                        self._advance(
-                            self._fitted.wanted.count_between(pages.start, kept.until) * self.selection.page_bytes
-                        )
-                        return kept
-            target.truncate(0)
-        writer.begin()
-        return Kept(pages.start, 0)
+        kept = self._keep(writer, target, pages, threads) if keep and isinstance(target, FileTarget) else None
+        if kept is None:
+            target.clear()
+            writer.begin()
+            kept = Kept(pages.start, 0)
+        return kept
+
+    def _keep(self, writer: Writer, target: FileTarget, pages: Range, threads: InOrder) -> Kept | None:
+        """Go on with what is there; None if there is nothing to go on with."""
+        with _opened(target) as source:
+            if not writer.has_begun(source):
+                return None
+            with open_source([source]) as there:
+                kept = kept_pages(self._dump, there, self._fitted, pages, threads)
+                writer.resume(target, source, kept.until)
+        self._advance(self._fitted.wanted.count_between(pages.start, kept.until) * self.selection.page_bytes)
+        return kept
 
     def _advance(self, size_bytes: int) -> None:
         self._done_bytes += size_bytes

@@ -28,6 +28,9 @@ class SaveError(FadumpError):
 class Target(Protocol):
     """What a writer writes to. Every call may raise OSError."""
 
+    def clear(self) -> None:
+        """Begin anew: nothing that was written before is there any more."""
+
     def write(self, offset: int, data: Bytes) -> None:
         """Put ``data`` at ``offset``."""
 
@@ -71,6 +74,10 @@ class FileTarget:
         except OSError:
             self.close()
             raise SetupError(f"somebody else is writing {self.incomplete}: wait, or name another file") from None
+
+    def clear(self) -> None:
+        """See :class:`Target`."""
+        self.truncate(0)
 
     def write(self, offset: int, data: Bytes) -> None:
         """See :class:`Target`."""
@@ -133,6 +140,9 @@ class StreamTarget:
         self._fd = fd
         self._files = files
         write_all(files, fd, encode_stream_header())
+
+    def clear(self) -> None:
+        """See :class:`Target`: nothing is written before it is meant."""
 
     def write(self, offset: int, data: Bytes) -> None:
         """See :class:`Target`."""
