@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from fadump.errors import FormatError
-from fadump.memory.holes import data_ranges
+from fadump.memory.holes import data_ranges, first_data
 from fadump.memory.ranges import Range
 from fadump.vmcore.core import Bytes
 
@@ -129,7 +129,8 @@ class FileSource:
         view = np.frombuffer(self._map, np.uint8, length, offset)
         here, known = Range.sized(offset, length), self._populated
         if length <= _MOST_POPULATED_BYTES and not known.contains(here):
-            if next(data_ranges(self._fd, here), None) is None:
+            data_at = first_data(self._fd, offset)  # not how far it goes: tmpfs looks at every page for that
+            if data_at is None or data_at >= here.end:
                 return _ZEROS[:length]  # a hole: whoever looked at it would fill the page cache with zeros
             _populate(view)
             touches = here.start <= known.end and known.start <= here.end
