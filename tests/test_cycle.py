@@ -6,7 +6,17 @@ import pytest
 
 from fadump.cycle import CrashBy, CycleRequest, Milestone, run_cycle
 from fadump.errors import MachineError
-from fadump.firmware.core import Answer, FirmwareCall, PassThrough, PreservedDump, State, Trigger, TriggerKind, Watched
+from fadump.firmware.core import (
+    Answer,
+    CallName,
+    FirmwareCall,
+    PassThrough,
+    PreservedDump,
+    State,
+    Trigger,
+    TriggerKind,
+    Watched,
+)
 from fadump.machine.core import (
     Crash,
     GuestReport,
@@ -97,6 +107,14 @@ class ScriptedFirmware:
     def __init__(self):
         self.state = State.IDLE
         self.preserved = None
+
+    def name_of(self, call):
+        return {
+            REGISTER: CallName.REGISTER,
+            OS_TERM: CallName.TERMINATE,
+            INVALIDATE: CallName.INVALIDATE,
+            UNREGISTER: CallName.UNREGISTER,
+        }[call.token]
 
     def call(self, call, memory):
         match call.token:

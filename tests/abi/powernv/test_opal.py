@@ -14,9 +14,17 @@ def test_the_numbers_are_those_of_linuxs_opal_api_h():
         "SUCCESS": 0,
         "PARAMETER": -1,
         "BUSY": -2,
+        "PARTIAL": -3,
+        "CONSTRAINED": -4,
+        "CLOSED": -5,
         "HARDWARE": -6,
         "UNSUPPORTED": -7,
+        "PERMISSION": -8,
+        "NO_MEM": -9,
         "RESOURCE": -10,
+        "INTERNAL_ERROR": -11,
+        "BUSY_EVENT": -12,
+        "WRONG_STATE": -14,
     }
     assert [kind.name for kind in RebootType] == ["NORMAL", "PLATFORM_ERROR", "FULL_IPL", "MPIPL", "FAST"]
     assert [int(kind) for kind in RebootType] == [0, 1, 2, 3, 4]
