@@ -38,6 +38,11 @@ def test_notes_of_all_present_cpus_are_those_of_offline_ones_too():
     assert [(cpu.number, cpu.online) for cpu in found] == [(0, True), (1, False), (2, True), (3, True)]
 
 
+def test_notes_of_offline_cpus_may_come_last():
+    """As they do in an ELF core that has been saved."""
+    assert numbers(SmpKernel(4, online=0b1101, present=0b1111, owners=[0, None, 3, 1])) == [0, 2, 3, 1]
+
+
 def test_r13_says_whose_registers_they_are_if_the_order_does_not():
     assert numbers(SmpKernel(3, online=0b11, owners=[7, None, 2])) == [7, None, 2]
 

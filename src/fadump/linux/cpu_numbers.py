@@ -5,7 +5,8 @@ the address of the CPU's own struct paca_struct (arch/powerpc/include/asm/paca.h
 addresses by CPU number, since d2e60075a3d4 (v4.17). A CPU in user space, or just out of it, has something else there.
 And the notes come in the order of CPU numbers: on pseries one for each online CPU
 (arch/powerpc/platforms/pseries/rtas-fadump.c, rtas_fadump_build_cpu_notes()), on powernv one for each thread that OPAL
-reports, offline ones too (powernv/opal-fadump.c, opal_fadump_build_cpu_notes()). Where the two contradict each other,
+reports, offline ones too (powernv/opal-fadump.c, opal_fadump_build_cpu_notes()), which come last in an ELF core that
+``fadump save`` has written. Where the two contradict each other,
 r13 counts: nothing in the order makes up for a note that is missing.
 """
 
@@ -21,8 +22,8 @@ from fadump.linux.symbols import SymbolTable
 MOST_CPUS = 1 << 16
 
 _UNKNOWN_CPU = 0xFFFF_FFFF
-_ORDERS = ("__cpu_online_mask", "__cpu_present_mask")
-"""Masks whose CPUs may be those that have notes, the likelier one first."""
+_MASKS = ("__cpu_online_mask", "__cpu_present_mask")
+"""Masks whose CPUs may be those that have notes."""
 
 
 def number_registers(
@@ -36,8 +37,10 @@ def number_registers(
     crashed = crashing_cpu(memory, symbols)
     if len(registers) == 1 and crashed is not None and _agree([crashed], owners):
         return [crashed]  # a firmware without CPU data leaves only Linux's own
-    for name in _ORDERS:
-        numbers = cpus_in(name, memory, symbols)
+    online, present = (cpus_in(name, memory, symbols) for name in _MASKS)
+    known = frozenset(online)
+    saved = sorted(present, key=lambda number: (number not in known, number))
+    for numbers in (online, present, saved):
         if len(numbers) == len(registers) and _agree(numbers, owners):
             return list(numbers)
     times = Counter(owners)
@@ -57,7 +60,7 @@ def crashing_cpu(memory: KernelMemory, symbols: SymbolTable | None) -> int | Non
 
 def online_cpus(memory: KernelMemory, symbols: SymbolTable | None) -> list[int]:
     """The numbers of the CPUs that were online, rising; none if they can't be known."""
-    return cpus_in(_ORDERS[0], memory, symbols)
+    return cpus_in(_MASKS[0], memory, symbols)
 
 
 def cpus_in(mask: str, memory: KernelMemory, symbols: SymbolTable | None) -> list[int]:
