@@ -18,6 +18,7 @@ from fadump.machine.core import Register, Release, Reregister, Unregister
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.session import RefusedError
 from tests.fault_table import ROWS, End
+from tests.linux.fadump_command import fadump_run
 from tests.linux.scenario import Scenario
 from tests.machine.embedded.bench import LEAST, MIB, config_of, disk, firmware_of
 from tests.test_embedded_cycle import Silent
@@ -140,3 +141,15 @@ def test_linux_makes_of_a_spoilt_dump_what_the_table_says(crashes):
     for name, (end, console) in ended.items():
         assert end is expected[name].end, (name, console)
         assert expected[name].said in console, name
+
+
+def test_linux_outlives_a_power_cut_at_its_last_call_a_second_crash_and_a_second_release(tmp_path, kernel):
+    """The machine's sixth event is ibm,os-term: the guest stands still in it when the power is cut."""
+    accidents = ("power-cut=6", "second-crash", "release-twice")
+    done = fadump_run(
+        tmp_path, "--memory", "1G", "--verify", *(word for name in accidents for word in ("--fault", name))
+    )
+    assert done.status == 0, done.stderr
+    assert done.json["verified"]["bytes_different"] == 0
+    assert done.json["reboots"] == 2
+    assert [event["event"] for event in done.json["timeline"]].count("crash") == 3
