@@ -11,8 +11,9 @@ from fadump.memory.ranges import Range
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.core import READABLE, NotInDumpError
 from fadump.vmcore.dump import open_dump
-from tests.linux_dump.kernel_builder import FakeKernel, Log, Message, open_bytes
+from tests.linux_dump.kernel_builder import FakeKernel, Log, Message
 from tests.vmcore.core_builder import Load, build_core, note, prstatus
+from tests.vmcore.dump_helpers import open_bytes
 
 PAGE = 0x1000
 LOW_PAGES, HIGH_AT = 40, 0x40_0000

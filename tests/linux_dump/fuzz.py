@@ -7,8 +7,9 @@ from fadump.errors import FadumpError
 from fadump.linux.summary import summarize
 from fadump.linux.system import CrashedSystem
 from tests.linux_dump.crashed_kernel import crashed_kernel
-from tests.linux_dump.kernel_builder import add_vmemmap_list, open_bytes
+from tests.linux_dump.kernel_builder import add_vmemmap_list
 from tests.linux_dump.test_pages import VMEMMAP_START
+from tests.vmcore.dump_helpers import open_bytes
 
 
 def exercise(core: bytes) -> None:

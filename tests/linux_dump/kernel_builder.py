@@ -3,16 +3,14 @@
 Physical memory begins at 0 and is in the linear map. What is placed there is told in VMCOREINFO, as Linux tells it.
 """
 
-import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fadump.linux.memory import KernelMemory
 from fadump.linux.vmcoreinfo import Facts
-from fadump.vmcore.dump import open_source
-from fadump.vmcore.source import FileSource
 from tests.vmcore.core_builder import Load, build_core, note, prstatus
+from tests.vmcore.dump_helpers import open_bytes
 
 PAGE_OFFSET = 0xC000_0000_0000_0000
 VMALLOC_START = 0xC008_0000_0000_0000
@@ -92,13 +90,6 @@ class FakeKernel:
         """Its memory, as what is tested reads it."""
         dump = self.dump()
         return KernelMemory(dump, Facts.of(dump))
-
-
-def open_bytes(data):
-    """A dump whose file these bytes are."""
-    fd = os.memfd_create("dump")
-    os.write(fd, data)
-    return open_source([FileSource(fd)])
 
 
 class PageTables:

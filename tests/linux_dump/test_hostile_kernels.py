@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fadump.linux.summary import summarize
 from fadump.linux.system import CrashedSystem
 from tests.linux_dump.fuzz import exercise, kernels, patched
-from tests.linux_dump.kernel_builder import open_bytes
+from tests.vmcore.dump_helpers import open_bytes
 
 ROOT = Path(__file__).parent.parent.parent
 KERNELS = kernels()

@@ -116,7 +116,7 @@ def test_any_damage_is_shown_or_an_error(data):
 def summarize_bytes(core):
     from fadump.linux.summary import summarize
     from fadump.linux.system import CrashedSystem
-    from tests.linux_dump.kernel_builder import open_bytes
+    from tests.vmcore.dump_helpers import open_bytes
 
     with CrashedSystem(open_bytes(core)) as system:
         assert summarize(system).format

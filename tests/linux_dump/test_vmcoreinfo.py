@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from fadump.errors import FadumpError, FormatError
 from fadump.linux.vmcoreinfo import Facts, MissingFactError, NoVmcoreinfoError
-from tests.linux_dump.kernel_builder import open_bytes
 from tests.vmcore.core_builder import Load, build_core
+from tests.vmcore.dump_helpers import open_bytes
 
 TEXT = b"""OSRELEASE=6.12.0
 PAGESIZE=65536

@@ -10,22 +10,21 @@ from fadump.vmcore.dump import open_source
 from fadump.vmcore.source import FileSource
 
 
-def source(data):
-    """The bytes as an anonymous file."""
-    fd = os.memfd_create("dump")
-    os.write(fd, data)
-    return FileSource(fd)
+class BytesSource(FileSource):
+    """Bytes as an anonymous file, closed when nobody uses it any more: properties open thousands."""
+
+    def __init__(self, data):
+        fd = os.memfd_create("dump")
+        os.write(fd, data)
+        super().__init__(fd)
+
+    def __del__(self):
+        self.close()
 
 
 def open_bytes(*files):
     """A dump whose files have these bytes."""
-    sources = [source(data) for data in files]
-    try:
-        return open_source(sources)
-    except BaseException:
-        for opened in sources:
-            opened.close()
-        raise
+    return open_source([BytesSource(data) for data in files])
 
 
 def pieces(dump: Dump, start=None, end=None) -> list[Piece]:

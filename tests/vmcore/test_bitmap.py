@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fadump.vmcore import bitmap as module
 from fadump.vmcore.bitmap import PageBitmap
-from tests.vmcore.dump_helpers import source
+from tests.vmcore.dump_helpers import BytesSource
 
 
 def plain(data, pages):
@@ -17,7 +17,7 @@ def plain(data, pages):
 
 @given(st.binary(max_size=40), st.integers(0, 400), st.integers(0, 3), st.data())
 def test_it_is_a_list_of_booleans(data, pages, offset, draw):
-    file = source(bytes(offset) + data)
+    file = BytesSource(bytes(offset) + data)
     bitmap = PageBitmap(file, offset, pages)
     file.close()  # it has all it needs
     bits = plain(data, pages)
@@ -35,7 +35,7 @@ def test_ranks_and_runs_are_right_across_blocks_and_chunks(monkeypatch, chunk_by
     monkeypatch.setattr(module, "_CHUNK_BYTES", chunk_bytes)
     data = np.random.default_rng(1).integers(0, 256, 2500, dtype=np.uint8)
     data[600:1600] = 255
-    file = source(data.tobytes())
+    file = BytesSource(data.tobytes())
     bitmap = PageBitmap(file, 0, 8 * len(data))
     file.close()
     bits = plain(data, 8 * len(data))
@@ -50,7 +50,7 @@ def test_ranks_and_runs_are_right_across_blocks_and_chunks(monkeypatch, chunk_by
 
 
 def test_a_bitmap_beyond_the_file_knows_nothing():
-    file = source(b"short")
+    file = BytesSource(b"short")
     bitmap = PageBitmap(file, 4096, 1 << 33)
     file.close()
     assert (bitmap.pages_known, bitmap.count, bitmap.rank(5), list(bitmap.runs())) == (0, 0, 0, [])

@@ -18,7 +18,7 @@ from fadump.vmcore.dump import open_dump
 from fadump.vmcore.memory_dump import MemoryDump
 from fadump.vmcore.source import FileSource
 from tests.vmcore.core_builder import PPC64, S390, Load, build_core, note, prstatus
-from tests.vmcore.dump_helpers import open_bytes, pieces, read_all, source
+from tests.vmcore.dump_helpers import BytesSource, open_bytes, pieces, read_all
 from tests.vmcore.kdump_builder import Kdump, build_kdump, flattened
 
 INFO = b"OSRELEASE=6.12.0\nPAGESIZE=65536\n"
@@ -180,7 +180,7 @@ def test_a_hole_is_viewed_without_reading_it(tmp_path, monkeypatch):
 def test_what_was_viewed_last_is_not_read_in_again(monkeypatch):
     populated = []
     monkeypatch.setattr("fadump.vmcore.source._populate", lambda view: populated.append(len(view)))
-    with closing(source(bytes(0x4000))) as opened:
+    with closing(BytesSource(bytes(0x4000))) as opened:
         for offset, length in [(0x1000, 0x800), (0x1000, 0x800), (0x1800, 0x100), (0x1010, 0x8F0), (0x3000, 8), (0, 1)]:
             assert len(opened.view(offset, length)) == length
     assert populated == [0x800, 0x100, 8, 1]

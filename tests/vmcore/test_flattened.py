@@ -11,7 +11,7 @@ from fadump.errors import FormatError
 from fadump.vmcore import flattened as module
 from fadump.vmcore.flattened import FlattenedSource
 from fadump.vmcore.source import FileSource
-from tests.vmcore.dump_helpers import open_bytes, pieces, source
+from tests.vmcore.dump_helpers import BytesSource, open_bytes, pieces
 from tests.vmcore.kdump_builder import Kdump, build_kdump, flatten, flattened
 
 records = st.lists(st.tuples(st.integers(0, 60), st.binary(min_size=1, max_size=25)), min_size=1, max_size=12)
@@ -27,7 +27,7 @@ def described(some_records):
 
 
 def opened(data):
-    return FlattenedSource(source(data))
+    return FlattenedSource(BytesSource(data))
 
 
 @given(records, st.integers(0, 90), st.integers(0, 90))
