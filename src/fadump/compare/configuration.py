@@ -175,10 +175,8 @@ class Configuration:
 
 
 FACTORS: Mapping[str, tuple[object, ...]] = {
-    "platform": (Platform.PSERIES, Platform.POWERNV),
-    "series": tuple(_TRAITS),
-    "page_size": tuple(_PAGE_BYTES),
-    "mmu": tuple(Mmu),
+    "machine": tuple(itertools.product(Platform, Mmu, Ends)),
+    "kernel": tuple(itertools.product(_TRAITS, _PAGE_BYTES)),
     "memory_mib": (2304, 4096, 1536, 6144, 3072, 8448, 1280, 1024, 16384, 32768, 65536),
     "shape": tuple(Shape),
     "cpus": tuple(Cpus),
@@ -199,25 +197,29 @@ FACTORS: Mapping[str, tuple[object, ...]] = {
     ),
     "reserve_mem": ("", "fadump_reserve_mem=400M", "fadump_reserve_mem=1200M"),
     "limit": ("", "mem=2G"),
-    "ends": tuple(Ends),
 }
-"""The values that a row of the set may have, the more usual ones first."""
+"""The values that a row of the set may have, the more usual ones first.
+
+Few values that matter much are one factor together: each machine, crashed or not, meets each kernel and all the rest.
+"""
 
 
 def may_stand_together(values: Mapping[str, object]) -> bool:
     """Not what QEMU has no machine for, what takes an emulated one too long, and a crash that is no dump."""
     memory_mib = values.get("memory_mib", _LEAST_POWERNV_MIB)
-    assert isinstance(memory_mib, int)  # noqa: S101 - FACTORS has it so
-    if values.get("platform") is Platform.POWERNV:
+    machine, kernel = values.get("machine", (None, None, None)), values.get("kernel", (None, None))
+    assert isinstance(memory_mib, int) and isinstance(machine, tuple) and isinstance(kernel, tuple)  # noqa: S101, PT018
+    platform, mmu, ends = machine
+    if platform is Platform.POWERNV:
         if values.get("shape", Shape.WHOLE) is not Shape.WHOLE or memory_mib < _LEAST_POWERNV_MIB:
             return False
         if values.get("cpus") is Cpus.TWO_OF_EIGHT:
             return False
-    if values.get("ends") is Ends.CRASHED and values.get("fadump") in _OFF:
+    if ends is Ends.CRASHED and values.get("fadump") in _OFF:
         return False
-    if values.get("mmu") is Mmu.HASH and memory_mib > _MOST_HASH_MIB:
+    if mmu is Mmu.HASH and memory_mib > _MOST_HASH_MIB:
         return False
-    if values.get("page_size") == "4K" and memory_mib > _MOST_SMALL_PAGES_MIB:
+    if kernel[-1] == "4K" and memory_mib > _MOST_SMALL_PAGES_MIB:
         return False
     return values.get("shape") is not Shape.DIMM or memory_mib > _GIB_MIB
 
@@ -240,4 +242,6 @@ def covering(seed: str) -> Covering:
 
 def _configuration(row: tuple[object, ...]) -> Configuration:
     values: dict[str, Any] = dict(zip(FACTORS, row, strict=True))
-    return Configuration(**values)
+    platform, mmu, ends = values.pop("machine")
+    series, page_size = values.pop("kernel")
+    return Configuration(platform, series, page_size, mmu, ends=ends, **values)
