@@ -36,6 +36,16 @@ def test_json_says_the_same(vmcore, tmp_path, capsys):
     assert said["bytes"] == sum((tmp_path / f"out.{number}").stat().st_size for number in (1, 2))
 
 
+def test_symbols_for_registers_may_come_from_a_vmlinux(vmcore, tmp_path, capsys):
+    kernel = tmp_path / "vmlinux"
+    assert main(["save", str(vmcore), str(tmp_path / "out"), "--vmlinux", str(kernel)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == f"fadump: {kernel}: No such file or directory"
+    kernel.write_text("no ELF file")
+    assert main(["save", str(vmcore), str(tmp_path / "out"), "--vmlinux", str(kernel)]) == 0
+    said = "remark: no registers were added for drgn and crash: ELF file cut short at offset 0x0"
+    assert said in capsys.readouterr().out
+
+
 def test_a_stream_goes_to_stdout_and_nothing_else_does(vmcore, tmp_path):
     command = [sys.executable, "-m", "fadump", "save", str(vmcore), "-", "--level", "31"]
     with (tmp_path / "flat").open("wb") as out:

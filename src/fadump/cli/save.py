@@ -65,6 +65,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--split", type=_count, default=1, metavar="N", help="write N files DST.1 and so on, with as many pages each"
     )
     parser.add_argument("--no-registers", action="store_true", help="don't add registers where drgn and crash look")
+    parser.add_argument(
+        "--vmlinux", metavar="FILE", help="the crashed kernel's vmlinux, to add registers where it lists no symbols"
+    )
     parser.add_argument("--dry-run", action="store_true", help="write nothing, say how large it would be")
     parser.add_argument(
         "--continue", dest="continued", action="store_true", help="go on with DST.incomplete, with the same options"
@@ -90,7 +93,7 @@ def _save(arguments: argparse.Namespace) -> int:
             if arguments.no_registers:
                 dump, added = source, AddedRegisters()
             else:
-                dump, added = with_registers(source, every_cpu=options.format is Format.KDUMP)
+                dump, added = with_registers(source, arguments.vmlinux, every_cpu=options.format is Format.KDUMP)
             if arguments.dry_run:
                 return _estimate(dump, options, as_json=arguments.json)
             saved = _run(dump, arguments.destination, options)

@@ -1,8 +1,9 @@
 """The model kernel's variables that a reader of its dump looks for: symbols, nodes, CPUs, the MMU.
 
 No step of its own in docs/architecture.md. Linux: kernel/kallsyms.c, mm/mmzone.c (node_data), kernel/cpu.c
-(__cpu_online_mask), arch/powerpc/mm/book3s64/hash_utils.c (mmu_psize_defs), arch/powerpc/kernel/cputable.c
-(cur_cpu_spec). All are in :data:`.state.DATA`; what VMCOREINFO says of them is in :mod:`.vmcoreinfo`.
+(__cpu_online_mask), kernel/crash_core.c (crash_notes), arch/powerpc/mm/book3s64/hash_utils.c (mmu_psize_defs),
+arch/powerpc/kernel/cputable.c (cur_cpu_spec). All are in :data:`.state.DATA`; what VMCOREINFO says of them is in
+:mod:`.vmcoreinfo`.
 """
 
 import struct
@@ -14,6 +15,7 @@ from fadump.kernel.kallsyms import Symbol, tables
 from fadump.kernel.memmap import MemMap, vmalloc_start
 from fadump.kernel.memory_map import Memblock
 from fadump.kernel.page_tables import PageTables
+from fadump.kernel.register_area import NOTE_BUFFER_BYTES
 from fadump.kernel.stacks import function_symbols
 from fadump.kernel.state import DATA, LOG, PAGE_TABLES, SECTION_ROOTS, TEXT, UTS_NAMESPACE, FadumpState
 from fadump.kernel.traits import align_up
@@ -45,6 +47,9 @@ def write_data(state: FadumpState, memmap: MemMap, memblock: Memblock, page_tabl
     data.place("nr_cpu_ids", struct.pack("<I", count))
     data.place("__cpu_online_mask", online.to_bytes(state.cpu_mask_bytes, "little"))
     data.place("crashing_cpu", struct.pack("<I", _NO_CPU))
+    stride = align_up(NOTE_BUFFER_BYTES, 16)
+    data.place("__per_cpu_offset", struct.pack(f"<{count}Q", *range(0, count * stride, stride)))
+    data.place("crash_notes", struct.pack("<Q", data.place("the_crash_notes", bytes(count * stride))))
     data.place("clear_seq", bytes(24))
     listed = not state.radix or state.traits.lists_vmemmap
     data.place("mmu_vmemmap_psize", struct.pack("<I", _PAGE_SIZE_SHIFTS.index(memmap.block_bits) if listed else 0))

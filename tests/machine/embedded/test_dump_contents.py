@@ -9,12 +9,14 @@ import pytest
 from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 
 from fadump.abi.platform import Platform
+from fadump.capture.registers import AddedRegisters, with_registers
 from fadump.kernel.model import KernelConfig
 from fadump.linux.pages import PageClass
 from fadump.linux.summary import summarize
 from fadump.linux.system import open_system
 from fadump.machine.core import Crash, Save
 from fadump.memory.ranges import Range
+from fadump.vmcore.dump import open_dump
 from tests.machine.embedded.bench import ALL, LEAST, bench
 
 KERNELS = [(version, page_bytes) for version in ("6.1", "6.12") for page_bytes in (0x1000, 0x10000)]
@@ -103,6 +105,13 @@ def test_drgn_sees_the_same_symbols_memory_and_registers(platform, radix, page_b
         buffer = system.memory.word(system.vmcoreinfo.symbol("prb"))
         assert program.read(buffer, 0x58) == system.memory.read(buffer, 0x58)
         assert program["VMCOREINFO"].string_().decode().startswith("OSRELEASE=6.12.0-model\n")
+
+
+@pytest.mark.parametrize("platform", ALL)
+@pytest.mark.parametrize(("version", "page_bytes"), KERNELS)
+def test_registers_can_be_added_where_other_readers_look(platform, version, page_bytes):
+    with saved(platform, version, page_bytes, radix=True) as (_guest, path), open_dump(path) as dump:
+        assert with_registers(dump)[1] == AddedRegisters(cpus=(0, 1, 2, 3))
 
 
 def test_readelf_finds_headers_and_notes_in_order():
