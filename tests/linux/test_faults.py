@@ -154,4 +154,4 @@ def test_linux_outlives_a_power_cut_at_its_last_call_a_second_crash_and_a_second
     assert done.json["reboots"] == 2
     milestones = [event["event"] for event in done.json["timeline"]]
     assert (milestones.count("registered"), milestones.count("crash")) == (2, 2)
-    assert done.read("console.log").count("sysrq: Trigger a crash") == 3
+    assert done.file("console.log").count("sysrq: Trigger a crash") == 3
