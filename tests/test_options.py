@@ -28,6 +28,8 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
         ({"memory_bytes": 2048 * MIB + 1}, "multiples of 256 MiB"),
         ({"nodes": (1024 * MIB, 512 * MIB)}, "the --node sizes add up to 1536 MiB, --memory is 2048 MiB"),
         ({"dimms": (Dimm(1024 * MIB, 1024 * MIB),)}, "--dimm at 0x40000000 lies in the 2048 MiB of --memory"),
+        ({"nodes": (2048 * MIB, 0)}, "--node and --dimm take a size of 256 MiB or more, 0 is not"),
+        ({"dimms": (Dimm(0, 4096 * MIB),)}, "--node and --dimm take a size of 256 MiB or more, 0 is not"),
         ({"cpus": 4, "smt": 3}, "--smt must be 1, 2, 4 or 8 and divide --cpus, 3 is not"),
         ({"cpus": 2, "max_cpus": 1}, "--max-cpus must be at least --cpus and whole cores, 1 is not"),
         ({"cycles": 0}, "--cycles must be from 1 to 1000, 0 is not"),
@@ -108,6 +110,18 @@ def test_a_refusal_is_one_sentence_and_exit_1(tmp_path, capsys):
 def test_with_json_a_refusal_is_an_object_too(tmp_path, capsys):
     assert main(["run", "--json", "--cpus", "9", "--out", str(tmp_path / "out")]) == 1
     assert json.loads(capsys.readouterr().out)["result"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--memory", "0"], "--memory must be from 1 GiB to 64 TiB, 0 MiB is not"),
+        (["--node", "0"], "--node and --dimm take a size of 256 MiB or more, 0 is not"),
+    ],
+)
+def test_no_memory_is_not_the_default_memory(tmp_path, capsys, arguments, sentence):
+    assert main(["run", *arguments, "--out", str(tmp_path / "out")]) == 1
+    assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["run", "--memory", "much"], ["run", "--machine", "toaster"], [], ["nonsense"]])

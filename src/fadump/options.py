@@ -153,6 +153,8 @@ def _memory_refusals(options: RunOptions) -> Iterator[str]:
     sizes += [size for dimm in options.dimms for size in (dimm.size_bytes, dimm.address)]
     if any(size % _MEMORY_STEP for size in sizes):
         yield "--memory, --node and --dimm take multiples of 256 MiB, the least that pseries can plug"
+    if 0 in (*options.nodes, *(dimm.size_bytes for dimm in options.dimms)):
+        yield "--node and --dimm take a size of 256 MiB or more, 0 is not"
     embedded = options.machine is WhichMachine.EMBEDDED
     most, from_to = (_MOST_EMBEDDED_MEMORY, "1 GiB to 64 TiB") if embedded else (_MOST_MEMORY, "1 to 16 GiB")
     if not _LEAST_MEMORY <= options.all_memory_bytes <= most:

@@ -53,7 +53,7 @@ def machine_choices(options: argparse.Namespace) -> dict[str, Any]:
     """What these options say, by the names of :class:`fadump.options.RunOptions`."""
     return {
         "platform": options.platform,
-        "memory_bytes": options.memory or sum(options.node) or _DEFAULT_MEMORY[options.platform],
+        "memory_bytes": _memory_bytes(options),
         "nodes": tuple(options.node),
         "dimms": tuple(options.dimm),
         "cpus": options.cpus,
@@ -67,6 +67,12 @@ def machine_choices(options: argparse.Namespace) -> dict[str, Any]:
         "crash_cpu": options.crash_cpu,
         "fault_names": tuple(options.fault),
     }
+
+
+def _memory_bytes(options: argparse.Namespace) -> int:
+    if options.memory is not None:
+        return int(options.memory)
+    return sum(options.node) if options.node else _DEFAULT_MEMORY[options.platform]
 
 
 def listed_faults(options: argparse.Namespace) -> bool:
