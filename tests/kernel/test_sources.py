@@ -42,7 +42,14 @@ def test_a_directory_without_end_is_refused(tmp_path):
     for _ in range(70):
         path /= "a"
     path.mkdir(parents=True)
+    (tmp_path / "#address-cells").touch()
     with pytest.raises(FormatError, match="nested too deep"):
+        read_memory(tmp_path)
+
+
+def test_a_directory_of_something_else_is_refused(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with pytest.raises(FormatError, match="is no device tree: it has no file #address-cells"):
         read_memory(tmp_path)
 
 

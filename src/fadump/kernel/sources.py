@@ -12,6 +12,9 @@ from fadump.kernel.memory_map import MemoryMap
 from fadump.kernel.tree import FoundSystem, system_of
 from fadump.memory.devicetree import MAGIC, MAX_DEPTH, MAX_TOTAL_BYTES, DeviceTree, Node
 
+_IN_EVERY_ROOT = "#address-cells"
+"""The property without which no directory is read: it would take long to find out that / is no device tree."""
+
 
 def read_memory(path: Path) -> FoundSystem | MemoryMap:
     """What a file or a directory describes: a whole system, if it is a tree.
@@ -20,6 +23,8 @@ def read_memory(path: Path) -> FoundSystem | MemoryMap:
     :raises FormatError: it is none of the three.
     """
     if path.is_dir():
+        if not (path / _IN_EVERY_ROOT).is_file():
+            raise FormatError(f"{path} is no device tree: it has no file {_IN_EVERY_ROOT}", offset=0)
         return system_of(DeviceTree(_node(path, "", 0)))
     with path.open("rb") as file:
         content = file.read(MAX_TOTAL_BYTES + 1)
