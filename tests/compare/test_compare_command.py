@@ -45,6 +45,12 @@ def test_the_list_is_the_whole_set_and_runs_nothing(compare):
     assert lines == [f"{number:4} {each.title}" for number, each in enumerate(full_set("7"), 1)]
 
 
+def test_the_list_is_one_object_with_json(compare):
+    status, out, _err = compare("--list", "--only", "2", "--json", linux=AssertionError("it is run"))
+    wanted = full_set("0")[1].as_json()
+    assert (status, json.loads(out)) == (0, {"seed": "0", "configurations": [{"number": 2, "configuration": wanted}]})
+
+
 def test_where_nothing_differs(compare):
     status, out, err = compare("--count", "3", "--json")
     assert status == 0
@@ -95,8 +101,14 @@ def test_what_is_missing_is_one_sentence(compare):
 
 
 def test_a_number_beyond_the_set_is_a_sentence(compare):
-    status, _out, err = compare("--count", "2", "--only", "3")
+    status, out, err = compare("--count", "2", "--only", "3", "--json")
     assert (status, err) == (1, "fadump: --only 3 is beyond --count 2\n")
+    assert json.loads(out) == {"result": "failed", "error": "--only 3 is beyond --count 2"}
+
+
+def test_what_runs_it_again_can_be_typed_whatever_the_seed(compare):
+    _status, out, _err = compare("--only", "2", "--seed", "it's", model={})
+    assert """  again: fadump compare --seed 'it'"'"'s' --only 2""" in out.splitlines()
 
 
 @pytest.mark.parametrize("arguments", [["--count", "0"], ["--jobs", "x"], ["--only", "-1"], ["--nothing"]])

@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,13 +57,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _compare(options: argparse.Namespace) -> int:
     out = sys.stderr if options.json else sys.stdout
-    wanted = _wanted(options)
-    if options.list:
-        for number, configuration in wanted:
-            print(f"{number:4} {configuration.title}")
-        return 0
-    print(f"seed {options.seed}, {len(wanted)} configurations", file=out, flush=True)
     try:
+        wanted = _wanted(options)
+        if options.list:
+            _list(options, wanted)
+            return 0
+        print(f"seed {options.seed}, {len(wanted)} configurations", file=out, flush=True)
         result = _run(options, [configuration for _number, configuration in wanted])
     except FadumpError as error:
         if options.json:
@@ -72,6 +72,15 @@ def _compare(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(_as_json(options, result)))
     return 0 if result.good else 1
+
+
+def _list(options: argparse.Namespace, wanted: list[tuple[int, Configuration]]) -> None:
+    if options.json:
+        listed = [{"number": number, "configuration": configuration.as_json()} for number, configuration in wanted]
+        print(json.dumps({"seed": options.seed, "configurations": listed}))
+        return
+    for number, configuration in wanted:
+        print(f"{number:4} {configuration.title}")
 
 
 def _wanted(options: argparse.Namespace) -> list[tuple[int, Configuration]]:
@@ -101,7 +110,7 @@ def _tell(options: argparse.Namespace, wanted: list[tuple[int, Configuration]], 
             print(line, file=out)
         if judged.failure or judged.compared.differences:
             number = numbers[judged.configuration]
-            print(f"  again: fadump compare --seed {options.seed} --only {number}", file=out)
+            print(f"  again: fadump compare --seed {shlex.quote(options.seed)} --only {number}", file=out)
     print(
         f"{len(result.judged) - len(result.failures)} configurations compared, {result.reservations} different "
         f"reservations, {result.crashed} crashed: {len(result.differences)} differences, "
