@@ -83,8 +83,14 @@ def test_the_exit_status_is_the_commands(words, status):
     assert shell(*SMALL, *words).returncode == status
 
 
-def test_without_a_command_it_is_a_shell():
-    done = shell(*SMALL, input="cat /sys/kernel/fadump/enabled; exit 3\n", env={**os.environ, "SHELL": "/bin/sh"})
+def test_what_is_no_command_is_said_by_name():
+    done = shell(*SMALL, "--", "/nothing/here")
+    assert done.stderr.startswith("fadump shell: ") and "/nothing/here" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["/bin/sh", ""])
+def test_without_a_command_it_is_a_shell(name):
+    done = shell(*SMALL, input="cat /sys/kernel/fadump/enabled; exit 3\n", env={**os.environ, "SHELL": name})
     assert (done.returncode, done.stdout) == (3, "1\n")
 
 

@@ -27,18 +27,18 @@ _SIGNALLED = 128
 _DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"]
 _BIND = """
 set -e
-for place in proc sys/kernel sys/firmware; do mount --rbind "/$place" "$0/$place/.host"; done
-mount --rbind /proc/sys "$0/proc/sys"
-for place in proc/sys sys/kernel/.host sys/firmware/.host; do mount -o remount,bind,ro "$0/$place"; done
-for place in proc sys/kernel sys/firmware; do mount --rbind "$0/$place" "/$place"; done
-umount -l "$0"
-cd "$1"
-shift
+for place in proc sys/kernel sys/firmware; do mount --rbind "/$place" "$1/$place/.host"; done
+mount --rbind /proc/sys "$1/proc/sys"
+for place in proc/sys sys/kernel/.host sys/firmware/.host; do mount -o remount,bind,ro "$1/$place"; done
+for place in proc sys/kernel sys/firmware; do mount --rbind "$1/$place" "/$place"; done
+umount -l "$1"
+cd "$2"
+shift 2
 exec "$@"
 """
 """What a script sets in its machine is not to be set in this computer: sysctl -w fails, as in a container.
 
-Its arguments: the tree, the working directory, the command."""
+Its arguments: its name in messages, the tree, the working directory, the command."""
 
 
 def run_shell(options: RunOptions, command: Sequence[str]) -> int:
@@ -57,7 +57,7 @@ def run_shell(options: RunOptions, command: Sequence[str]) -> int:
         ]
         inner = [*enter, "--", "unshare", "--mount", "--propagation", "slave", "--", *_DIES_WITH_US]
         with _signals_of_the_terminal_left_to_the_command():
-            done = subprocess.run([*inner, "sh", "-c", _BIND, _TREE, Path.cwd(), *command], check=False)
+            done = subprocess.run([*inner, "sh", "-c", _BIND, "fadump shell", _TREE, Path.cwd(), *command], check=False)
     return done.returncode if done.returncode >= 0 else _SIGNALLED - done.returncode
 
 

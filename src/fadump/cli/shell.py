@@ -53,4 +53,4 @@ def _shell(options: argparse.Namespace) -> int:
 def _command(options: argparse.Namespace) -> Sequence[str]:
     if options.script is not None:
         return ["sh", "-c", options.script, *options.command]
-    return options.command or [os.environ.get("SHELL", "/bin/sh")]
+    return options.command or [os.environ.get("SHELL") or "/bin/sh"]
