@@ -198,6 +198,14 @@ def test_where_nothing_can_be_mounted_is_said_in_one_sentence(tmp_path):
     assert "nothing is not a directory: make it" in done.stderr
 
 
+def test_a_second_machine_is_not_mounted_over_the_first(directory):
+    with Mounted(directory) as machine:
+        done = run_mount(directory)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert f"something is mounted at {directory} already: unmount it" in done.stderr
+        assert machine.read(REGISTERED) == "1\n"
+
+
 def test_no_fuse_is_said_in_one_sentence(directory):
     script = 'mount -t tmpfs tmpfs /dev && exec "$@"'
     hidden = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
