@@ -116,8 +116,8 @@ class Disk:
             self._operation("fsync", "")
         except InterruptedError:
             raise
-        except OSError:  # Linux forgets what it couldn't write, and the next fsync says that all is well
-            inode.since = [change for change in inode.since if change[1] is None]
+        except OSError:  # Linux forgets what it couldn't write but for the size, and says next time that all is well
+            inode.since = [(at, data) if data is None else (at + len(data), b"") for at, data in inode.since]
             raise
         inode.durable, inode.since = self._content(inode), []
 

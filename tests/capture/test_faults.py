@@ -110,6 +110,19 @@ def test_what_the_disk_never_got_is_not_gone_on_with(tmp_path, source, fault, fo
         assert judge(directory, [NAME], source, states)
 
 
+@FORMS
+def test_what_the_disk_never_got_is_not_spoken_of_before_power_is_cut(tmp_path, source, form):
+    """The first fsync(2) after one that failed says that all is well."""
+    operations, states = undisturbed(source, tmp_path / "good", **form)
+    for at in range(len(operations)):
+        directory = tmp_path / f"{at}"
+        directory.mkdir()
+        disk = Disk(directory, (Fault.IO_ERROR_ONCE, at))
+        done = attempt(source, disk, **form)
+        disk.lose_power(lambda most: most - 1)
+        assert judge(directory, [NAME], source, states) or not done
+
+
 def test_power_is_cut_while_the_next_level_is_tried(tmp_path, source, monkeypatch):
     """The next level's bitmap must never be read with the descriptors of the one before."""
     monkeypatch.setattr(save_module, "select_pages", every_third_page_out)

@@ -56,6 +56,7 @@ class FileTarget:
         self.incomplete = incomplete_name(path)
         self._files = files
         self._written_out = self._written = 0
+        self._lost: OSError | None = None
         flags = os.O_RDWR if continued else os.O_RDWR | os.O_CREAT | os.O_EXCL
         try:
             self._fd = files.open(self.incomplete, flags, _PRIVATE)
@@ -77,6 +78,7 @@ class FileTarget:
 
     def clear(self) -> None:
         """See :class:`Target`."""
+        self._lost = None
         self.truncate(0)
 
     def write(self, offset: int, data: Bytes) -> None:
@@ -101,8 +103,14 @@ class FileTarget:
         self._written = self._written_out = length
 
     def barrier(self) -> None:
-        """See :class:`Target`."""
-        fsync_file(self._files, self._fd)
+        """See :class:`Target`. Once one has failed all do until :meth:`clear`: fsync(2) would say that all is well."""
+        if self._lost is not None:
+            raise OSError(self._lost.errno, self._lost.strerror)
+        try:
+            fsync_file(self._files, self._fd)
+        except OSError as error:
+            self._lost = error
+            raise
 
     def settle(self) -> None:
         """Make durable what can be, and have only that read: after a failed fsync(2) memory still has what is lost."""
