@@ -117,8 +117,8 @@ class KdumpWriter:
             self._target.barrier()
             self._target.write(self._descriptors_at, rows)
             self._checksums.add_bytes(self._descriptors_at, rows)
-            self._descriptors_at += len(rows)
-        self._pending, self._unsafe_bytes = [], 0
+        self._pending, self._unsafe_bytes = [], 0  # first: a signal may come here, and lead here once more
+        self._descriptors_at += len(rows)
 
     def finish(self, *, complete: bool) -> None:
         """Steps 3 and 4; a file that isn't ``complete``, since its source wasn't, stays marked."""
