@@ -127,6 +127,23 @@ def test_there_must_be_something_to_go_on_with(vmcore, tmp_path):
         save(vmcore, tmp_path / "out", continued=True)
 
 
+def test_a_dump_that_another_save_finishes_meanwhile_is_left_alone(vmcore, tmp_path):
+    with pytest.raises(KilledError):
+        save(vmcore, tmp_path / "out", DyingFiles(12))
+
+    class FinishedMeanwhile(HostFiles):
+        def open(self, path, flags, mode):
+            fd = super().open(path, flags, mode)
+            path.rename(tmp_path / "out")
+            return fd
+
+    before = (tmp_path / "out.incomplete").read_bytes()
+    with pytest.raises(SetupError, match="somebody else has finished"):
+        save(vmcore, tmp_path / "out", FinishedMeanwhile(), continued=True)
+    assert [path.name for path in tmp_path.glob("out*") if "dmesg" not in path.name] == ["out"]
+    assert (tmp_path / "out").read_bytes() == before
+
+
 def test_an_error_of_the_disk_is_final_and_told(vmcore, tmp_path):
     class Broken(HostFiles):
         def fsync(self, fd):

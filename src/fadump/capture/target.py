@@ -75,6 +75,9 @@ class FileTarget:
         except OSError:
             self.close()
             raise SetupError(f"somebody else is writing {self.incomplete}: wait, or name another file") from None
+        if not _is_called(self._fd, self.incomplete):
+            self.close()
+            raise SetupError(f"somebody else has finished {self.incomplete} just now: look at {self.path}")
 
     def clear(self) -> None:
         """See :class:`Target`."""
@@ -170,6 +173,13 @@ class StreamTarget:
 
     def close(self) -> None:
         """See :class:`Target`."""
+
+
+def _is_called(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def incomplete_name(path: Path) -> Path:
