@@ -4,6 +4,7 @@ Only the module of the command that is wanted is imported: all of them take long
 """
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -24,6 +25,7 @@ _COMMANDS = ("run", "mount", "shell", "save", "show", "dmesg", "check", "plan", 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 done, 1 failed (with one sentence on stderr), 2 wrong usage."""
+    _open_standard_files()
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser(words).parse_args(words)
     signal.signal(signal.SIGTERM, _terminate)
@@ -31,18 +33,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = int(options.func(options))
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has had enough, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()
         return EXIT_BROKEN_PIPE
     except FadumpError as error:
-        print(f"fadump: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return _fail(options, str(error))
     except OSError as error:
-        print(f"fadump: {error.filename or 'the system'}: {error.strerror}", file=sys.stderr)
-        return EXIT_FAILED
+        return _fail(options, f"{error.filename or 'the system'}: {error.strerror or error}")
     except KeyboardInterrupt:
         print("fadump: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return status
+
+
+def _fail(options: argparse.Namespace, sentence: str) -> int:
+    print(f"fadump: {sentence}", file=sys.stderr)
+    try:
+        if getattr(options, "json", False):
+            print(json.dumps({"result": "failed", "error": sentence}))
+        sys.stdout.flush()
+    except OSError:  # what has failed may be stdout itself
+        _forget_stdout()
+    return EXIT_FAILED
+
+
+def _forget_stdout() -> None:
+    """What is still to be written to it must not fail once more when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_standard_files() -> None:
+    """Let no file of ours take the place of one that is closed. To a closed stdout nothing can be written."""
+    for fd, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, flags)  # gets the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", buffering=1, closefd=False)
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fadump.errors import FadumpError
 from fadump.progress import Progress, binary_size
 from fadump.vmcore.check import CheckReport, check_dump, sizes
 from fadump.vmcore.core import READABLE, Dump, Kind, State
@@ -41,19 +40,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    try:
-        with open_dump(arguments.file) as dump:
-            in_states = sizes(dump)
-            with Progress.step(f"Checking {arguments.file[0]}", in_states[State.STORED], "bytes") as step:
-                report = check_dump(dump, advance=step.advance)
-            print(_text(dump, report), file=sys.stderr if arguments.json else sys.stdout)
-            if arguments.json:
-                print(json.dumps(_as_json(arguments.file, dump, report)))
-            return 0 if report.whole else 1
-    except FadumpError as error:
+    with open_dump(arguments.file) as dump:
+        in_states = sizes(dump)
+        with Progress.step(f"Checking {arguments.file[0]}", in_states[State.STORED], "bytes") as step:
+            report = check_dump(dump, advance=step.advance)
+        print(_text(dump, report), file=sys.stderr if arguments.json else sys.stdout)
         if arguments.json:
-            print(json.dumps({"result": "failed", "error": str(error)}))
-        raise
+            print(json.dumps(_as_json(arguments.file, dump, report)))
+        return 0 if report.whole else 1
 
 
 def _text(dump: Dump, report: CheckReport) -> str:

@@ -15,7 +15,7 @@ from fadump.compare.configuration import Configuration, configurations, full_set
 from fadump.compare.differences import Difference
 from fadump.compare.explained import EXPLANATIONS
 from fadump.compare.setup import check_host, open_store, subjects
-from fadump.errors import FadumpError, SetupError
+from fadump.errors import SetupError
 from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.progress import Progress
 
@@ -57,17 +57,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _compare(options: argparse.Namespace) -> int:
     out = sys.stderr if options.json else sys.stdout
-    try:
-        wanted = _wanted(options)
-        if options.list:
-            _list(options, wanted)
-            return 0
-        print(f"seed {options.seed}, {len(wanted)} configurations", file=out, flush=True)
-        result = _run(options, [configuration for _number, configuration in wanted])
-    except FadumpError as error:
-        if options.json:
-            print(json.dumps({"result": "failed", "error": str(error)}))
-        raise
+    wanted = _wanted(options)
+    if options.list:
+        _list(options, wanted)
+        return 0
+    print(f"seed {options.seed}, {len(wanted)} configurations", file=out, flush=True)
+    result = _run(options, [configuration for _number, configuration in wanted])
     _tell(options, wanted, result, out)
     if options.json:
         print(json.dumps(_as_json(options, result)))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
 from fadump.cli.run_view import RunView
-from fadump.errors import FadumpError
 from fadump.mount import mount
 from fadump.options import RunOptions, WhichMachine
 
@@ -53,18 +52,13 @@ def _mount(options: argparse.Namespace) -> int:
                 f"mounted at {options.directory}; to end it: fusermount3 -u {options.directory}, or Ctrl-C", flush=True
             )
 
-    try:
-        mount(
-            embedded_options(options),
-            options.directory,
-            RunView(text),
-            on_mounted=mounted,
-            on_failure=lambda sentence: print(f"fadump: {sentence}", file=sys.stderr, flush=True),
-        )
-    except FadumpError as error:
-        if options.json:
-            print(json.dumps({"result": "failed", "error": str(error)}))
-        raise
+    mount(
+        embedded_options(options),
+        options.directory,
+        RunView(text),
+        on_mounted=mounted,
+        on_failure=lambda sentence: print(f"fadump: {sentence}", file=sys.stderr, flush=True),
+    )
     return 0
 
 

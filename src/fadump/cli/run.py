@@ -13,7 +13,6 @@ from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, m
 from fadump.cli.run_view import RunView
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.cycle import CrashBy
-from fadump.errors import FadumpError
 from fadump.linux.pages import DumpLevel
 from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.options import RunOptions, WhichMachine, WhoseFirmware
@@ -75,27 +74,22 @@ def _run(options: argparse.Namespace) -> int:
     if listed_faults(options):
         return 0
     view = RunView(sys.stderr if options.json else sys.stdout)
-    try:
-        result = run(
-            RunOptions(
-                out=options.out,
-                machine=options.machine,
-                kernel=options.kernel,
-                initrd=options.initrd,
-                qemu=options.qemu,
-                firmware=options.firmware,
-                crash_by=options.crash_by,
-                cycles=options.cycles,
-                verify=options.verify,
-                save=_save_options(options),
-                **machine_choices(options),
-            ),
-            view,
-        )
-    except FadumpError as error:
-        if options.json:
-            print(json.dumps({"result": "failed", "error": str(error)}))
-        raise
+    result = run(
+        RunOptions(
+            out=options.out,
+            machine=options.machine,
+            kernel=options.kernel,
+            initrd=options.initrd,
+            qemu=options.qemu,
+            firmware=options.firmware,
+            crash_by=options.crash_by,
+            cycles=options.cycles,
+            verify=options.verify,
+            save=_save_options(options),
+            **machine_choices(options),
+        ),
+        view,
+    )
     view.summary(result)
     if options.json:
         print(json.dumps(_as_json(options, result)))

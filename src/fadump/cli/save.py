@@ -13,7 +13,6 @@ from fadump.capture.registers import AddedRegisters, with_registers
 from fadump.capture.save import Saved, file_names, save_dump, stream_dump
 from fadump.capture.target import incomplete_name
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
-from fadump.errors import FadumpError
 from fadump.linux.pages import DumpLevel
 from fadump.progress import Progress, binary_size
 from fadump.vmcore.core import Dump
@@ -86,21 +85,16 @@ def _save(arguments: argparse.Namespace) -> int:
         split=arguments.split,
         continued=arguments.continued,
     )
-    try:
-        with open_dump(arguments.source) as source:
-            if source.faults:
-                print(f"fadump: the source is not whole: {source.faults[0]}", file=sys.stderr)
-            if arguments.no_registers:
-                dump, added = source, AddedRegisters()
-            else:
-                dump, added = with_registers(source, arguments.vmlinux, every_cpu=options.format is Format.KDUMP)
-            if arguments.dry_run:
-                return _estimate(dump, options, as_json=arguments.json)
-            saved = _run(dump, arguments.destination, options)
-    except FadumpError as error:
-        if arguments.json:
-            print(json.dumps({"result": "failed", "error": str(error)}))
-        raise
+    with open_dump(arguments.source) as source:
+        if source.faults:
+            print(f"fadump: the source is not whole: {source.faults[0]}", file=sys.stderr)
+        if arguments.no_registers:
+            dump, added = source, AddedRegisters()
+        else:
+            dump, added = with_registers(source, arguments.vmlinux, every_cpu=options.format is Format.KDUMP)
+        if arguments.dry_run:
+            return _estimate(dump, options, as_json=arguments.json)
+        saved = _run(dump, arguments.destination, options)
     print(_text(saved, added), file=sys.stderr if arguments.json or not saved.files else sys.stdout)
     if arguments.json:
         print(json.dumps(saved_as_json(saved) | {"registers_added": list(added.cpus)}))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults
 from fadump.cli.mount import embedded_options
-from fadump.errors import FadumpError
 from fadump.shell import run_shell
 
 _EXAMPLE = """examples:
@@ -39,12 +38,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _shell(options: argparse.Namespace) -> int:
     if listed_faults(options):
         return 0
-    try:
-        status = run_shell(embedded_options(options), _command(options))
-    except FadumpError as error:
-        if options.json:
-            print(json.dumps({"result": "failed", "error": str(error)}))
-        raise
+    status = run_shell(embedded_options(options), _command(options))
     if options.json:
         print(json.dumps({"result": "ended", "exit_status": status}))
     return status
