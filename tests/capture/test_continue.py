@@ -43,6 +43,10 @@ class DyingFiles(HostFiles):
         self._count()
         super().fsync(fd)
 
+    def unlink(self, path):
+        self._count()
+        super().unlink(path)
+
     def rename(self, source, destination):
         self._count()
         super().rename(source, destination)
@@ -117,9 +121,11 @@ def test_a_file_of_another_save_is_refused_and_left_alone(vmcore, tmp_path, othe
     with pytest.raises(KilledError):
         save(vmcore, tmp_path / "out", DyingFiles(12))
     before = (tmp_path / "out.incomplete").read_bytes()
+    (tmp_path / "out-dmesg.txt").write_text("another dump's")
     with open_dump(vmcore) as dump, pytest.raises(SetupError, match="is not of this dump, or was saved with other"):
         save_dump(dump, tmp_path / "out", SaveOptions(**({"levels": LEVELS, "continued": True} | other)))
     assert (tmp_path / "out.incomplete").read_bytes() == before
+    assert (tmp_path / "out-dmesg.txt").read_text() == "another dump's"
 
 
 def test_there_must_be_something_to_go_on_with(vmcore, tmp_path):

@@ -5,10 +5,12 @@ import os
 
 import pytest
 
+from fadump.capture.dmesg import save_dmesg
 from fadump.capture.files import HostFiles
 from fadump.capture.job import SaveOptions
 from fadump.capture.save import save_dump
 from fadump.capture.target import SaveError
+from fadump.errors import SetupError
 from fadump.linux.pages import DumpLevel
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.dump import open_dump
@@ -121,6 +123,44 @@ def test_a_full_disk_leaves_the_pages_so_far_and_says_so(vmcore, tmp_path):
             assert any("incomplete" in str(fault) for fault in dump.faults)
             assert dump.readable.size_bytes > 4 << 20
             assert differing_pages(dump, source) == []
+
+
+def test_where_nothing_could_be_begun_nothing_is_left(vmcore, tmp_path):
+    """Neither by a library that is missing nor by the last one of many files."""
+
+    class FewFiles(HostFiles):
+        def open(self, path, flags, mode):
+            if path.name == "out.3.incomplete":
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return super().open(path, flags, mode)
+
+    with open_dump(vmcore) as dump, pytest.raises(SetupError, match="Too many open files"):
+        save_dump(dump, tmp_path / "out", SaveOptions(split=3), files=FewFiles())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_takes_nothing_is_told_so(vmcore, tmp_path):
+    with open_dump(vmcore) as dump, pytest.raises(SaveError, match="there is nothing of it yet"):
+        save_dump(dump, tmp_path / "out", SaveOptions(), files=SmallDisk(0))
+    assert not (tmp_path / "out.incomplete").exists()
+
+
+@pytest.mark.parametrize("broken", ["rename", "fsync_directory"])
+def test_a_dump_that_is_whole_is_not_called_incomplete(vmcore, tmp_path, monkeypatch, broken):
+    files = HostFiles()
+    with open_dump(vmcore) as dump:
+        save_dmesg(dump, tmp_path / "out-dmesg.txt", files)
+        monkeypatch.setattr("fadump.capture.save.save_dmesg", lambda *_arguments: None)
+
+        def fail(*_arguments):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(files, broken, fail)
+        with pytest.raises(SaveError, match="is whole, but"):
+            save_dump(dump, tmp_path / "out", SaveOptions(), files=files)
+    (left,) = (path for path in tmp_path.iterdir() if "dmesg" not in path.name)
+    with open_dump(left) as dump:
+        assert check_dump(dump).whole
 
 
 def test_a_full_disk_is_tried_again_at_the_next_level(vmcore, tmp_path):

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -107,6 +108,34 @@ def test_what_does_not_go_with_a_stream_is_exit_2(vmcore, options, capsys):
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize("where", ["", ".", "..", "/", "directory"])
+@pytest.mark.parametrize("options", [[], ["--split", "2"]])
+def test_a_directory_is_no_place_for_a_dump(vmcore, tmp_path, monkeypatch, capsys, where, options):
+    (tmp_path / "directory").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["save", str(vmcore), where, *options]) == 1
+    assert f"fadump: {Path(where)} is a directory: name a file in it" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["directory"]
+
+
+@pytest.mark.parametrize("where", ["/dev/null", "source"])
+def test_nothing_that_is_there_is_replaced_and_nobody_is_told_to_remove_it(vmcore, tmp_path, capsys, where):
+    source = tmp_path / "source"
+    source.symlink_to(vmcore)
+    assert main(["save", str(source), str(tmp_path / where)]) == 1
+    assert capsys.readouterr().err.endswith(f"{tmp_path / where} is there already, and stays: name another file\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_an_incomplete_dump_is_not_gone_on_with_from_itself(vmcore, tmp_path, capsys):
+    incomplete = tmp_path / "out.incomplete"
+    incomplete.write_bytes(vmcore.read_bytes())
+    for options in ([], ["--continue"]):
+        assert main(["save", str(incomplete), str(tmp_path / "out"), *options]) == 1
+        assert f"{incomplete} is what would be written: " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [incomplete] and incomplete.read_bytes() == vmcore.read_bytes()
+
+
 def test_a_save_that_is_terminated_leaves_what_can_be_gone_on_with(vmcore, tmp_path):
     """SIGTERM comes while it writes: the incomplete file is seen first."""
     command = [sys.executable, "-m", "fadump", "save", str(vmcore), str(tmp_path / "out")]
@@ -117,6 +146,7 @@ def test_a_save_that_is_terminated_leaves_what_can_be_gone_on_with(vmcore, tmp_p
     if process.returncode:  # it was not faster than we
         assert process.returncode == 143
         assert not (tmp_path / "out").exists()
-        assert main(["save", str(vmcore), str(tmp_path / "out"), "--continue"]) == 0
+        begun = (tmp_path / "out.incomplete").exists()
+        assert main(["save", str(vmcore), str(tmp_path / "out"), *(["--continue"] if begun else [])]) == 0
     with open_dump(tmp_path / "out") as dump, open_dump(vmcore) as source:
         assert check_dump(dump).whole and differing_pages(dump, source) == []

@@ -5,7 +5,7 @@ Step "saved" of docs/architecture.md. The first file to read of this package: :f
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from fadump.capture.target import FileTarget, SaveError, StreamTarget, incomplet
 from fadump.errors import SetupError
 from fadump.linux.pages import DumpLevel
 from fadump.vmcore.core import Dump
+
+_MOST_NAMES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +60,25 @@ def save_dump(
     known = know_pages(dump)
     about = describe(dump)
     remarks: list[str] = []
+    jobs = (Job(dump, about, select_pages(dump, known, level), options, tell) for level in options.levels)
     with ExitStack() as opened:
         targets = [_open(path, files, options, opened) for path in paths]
         with _says_what_is_left(targets):
-            if options.continued:
-                for target in targets:
-                    target.settle()
+            job = _job_to_go_on_with(jobs, targets) if options.continued else next(jobs)
             missing_log = save_dmesg(dump, dmesg_name(destination), files)
             remarks += [missing_log] if missing_log else []
             keep = options.continued
-            for level in options.levels:
-                job = Job(dump, about, select_pages(dump, known, level), options, tell)
-                if keep and not job.matches(targets):
-                    continue
+            while True:
                 try:
                     written = job.write(targets, keep=keep)
                     break
                 except OSError as error:
-                    if error.errno != errno.ENOSPC or level == options.levels[-1]:
+                    following = next(jobs, None) if error.errno == errno.ENOSPC else None
+                    if following is None:
                         raise
-                    remarks.append(f"there was no room for level {int(level)}")
-                    keep = False
-            else:
-                raise SetupError(
-                    f"{targets[0].incomplete} is not of this dump, or was saved with other options: "
-                    "give those, or remove it"
-                )
-            for target in targets:
-                target.publish()
+                    remarks.append(f"there was no room for level {int(job.selection.level)}")
+                    job, keep = following, False
+        _publish(targets)
     return Saved(
         files=paths,
         size_bytes=written.size_bytes,
@@ -125,10 +118,43 @@ def stream_dump(dump: Dump, fd: int, options: SaveOptions, *, files: Files = HOS
 
 
 def file_names(destination: Path, split: int) -> list[Path]:
-    """What the files of a dump are called."""
+    """What the files of a dump are called.
+
+    :raises SetupError: ``destination`` is a directory.
+    """
+    if destination.is_dir():
+        raise SetupError(f"{destination} is a directory: name a file in it")
     if split == 1:
         return [destination]
     return [destination.with_name(f"{destination.name}.{number}") for number in range(1, split + 1)]
+
+
+def listed(paths: Sequence[Path]) -> str:
+    """Names of files in a sentence; of many, the first ones."""
+    more = [f"{len(paths) - _MOST_NAMES} more"] if len(paths) > _MOST_NAMES else []
+    return ", ".join([*map(str, paths[:_MOST_NAMES]), *more])
+
+
+def _job_to_go_on_with(jobs: Iterable[Job], targets: Sequence[FileTarget]) -> Job:
+    for target in targets:
+        target.settle()
+    for job in jobs:
+        if job.matches(targets):
+            return job
+    raise SetupError(
+        f"{targets[0].incomplete} is not of this dump, or was saved with other options: give those, or remove it"
+    )
+
+
+def _publish(targets: Sequence[FileTarget]) -> None:
+    try:
+        for target in targets:
+            target.publish()
+    except OSError as error:
+        raise SaveError(
+            f"{targets[0].path} is whole, but may still be called {targets[0].incomplete}: {_why(error)}; "
+            "look which it is, and save it anew before the machine is switched off"
+        ) from error
 
 
 def _open(path: Path, files: Files, options: SaveOptions, opened: ExitStack) -> FileTarget:
@@ -140,7 +166,7 @@ def _open(path: Path, files: Files, options: SaveOptions, opened: ExitStack) -> 
 def _refuse_to_replace(paths: Sequence[Path], options: SaveOptions) -> None:
     for path in paths:
         if os.path.lexists(path):
-            raise SetupError(f"{path} is there already: remove it, or name another file")
+            raise SetupError(f"{path} is there already, and stays: name another file")
         if not options.continued and os.path.lexists(incomplete_name(path)):
             raise SetupError(
                 f"{incomplete_name(path)} is there from a save that was interrupted: "
@@ -153,11 +179,14 @@ def _says_what_is_left(targets: Sequence[FileTarget]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        left = ", ".join(str(target.incomplete) for target in targets)
-        raise SaveError(
-            f"can't save to {targets[0].path}: {_why(error)}; {left} has the pages so far and says that it is "
-            "incomplete: make room and go on with --continue, or remove it"
-        ) from error
+        begun = [target.incomplete for target in targets if target.has_begun]
+        what_next = (
+            f"{listed(begun)} has the pages so far and says that it is incomplete: make room and go on with "
+            "--continue, or remove it"
+            if begun
+            else "there is nothing of it yet: make room and try again"
+        )
+        raise SaveError(f"can't save to {targets[0].path}: {_why(error)}; {what_next}") from error
 
 
 def _why(error: OSError) -> str:

@@ -56,6 +56,8 @@ class FileTarget:
         self.incomplete = incomplete_name(path)
         self._files = files
         self._written_out = self._written = 0
+        self.has_begun = continued
+        """Whether there is anything of a dump in it."""
         self._lost: OSError | None = None
         flags = os.O_RDWR if continued else os.O_RDWR | os.O_CREAT | os.O_EXCL
         try:
@@ -86,6 +88,7 @@ class FileTarget:
 
     def write(self, offset: int, data: Bytes) -> None:
         """See :class:`Target`."""
+        self.has_begun = True
         write_all(self._files, self._fd, data, offset)
         self._written = max(self._written, offset + len(data))
         if self._written - self._written_out >= _WRITE_OUT_BYTES:
@@ -128,14 +131,16 @@ class FileTarget:
         self._files.rename(self.incomplete, self.path)
         self._files.fsync_directory(self.path.parent)
 
-    def discard(self) -> None:
-        """Remove the incomplete file."""
-        self._files.unlink(self.incomplete)
-
     def close(self) -> None:
-        """See :class:`Target`."""
+        """See :class:`Target`. A file that has not begun goes."""
         fd, self._fd = self._fd, -1
-        if fd >= 0:
+        if fd < 0:
+            return
+        try:
+            if not self.has_begun:
+                with suppress(OSError):
+                    self._files.unlink(self.incomplete)
+        finally:
             with suppress(OSError):  # what counts is durable by now, or marked as incomplete
                 self._files.close(fd)
 

@@ -10,9 +10,10 @@ from fadump.capture.estimate import Estimate, estimate_size
 from fadump.capture.job import Format, SaveOptions
 from fadump.capture.packers import Compression
 from fadump.capture.registers import AddedRegisters, with_registers
-from fadump.capture.save import Saved, file_names, save_dump, stream_dump
+from fadump.capture.save import Saved, file_names, listed, save_dump, stream_dump
 from fadump.capture.target import incomplete_name
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
+from fadump.errors import SetupError
 from fadump.linux.pages import DumpLevel
 from fadump.progress import Progress, binary_size
 from fadump.vmcore.core import Dump
@@ -94,7 +95,7 @@ def _save(arguments: argparse.Namespace) -> int:
             dump, added = with_registers(source, arguments.vmlinux, every_cpu=options.format is Format.KDUMP)
         if arguments.dry_run:
             return _estimate(dump, options, as_json=arguments.json)
-        saved = _run(dump, arguments.destination, options)
+        saved = _run(dump, arguments.source, arguments.destination, options)
     print(_text(saved, added), file=sys.stderr if arguments.json or not saved.files else sys.stdout)
     if arguments.json:
         print(json.dumps(saved_as_json(saved) | {"registers_added": list(added.cpus)}))
@@ -112,7 +113,9 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
         arguments.parser.error("an ELF core is one file: --split doesn't go with --format elf")
 
 
-def _run(dump: Dump, destination: str, options: SaveOptions) -> Saved:
+def _run(dump: Dump, sources: Sequence[str], destination: str, options: SaveOptions) -> Saved:
+    paths = [] if destination == _STDOUT else file_names(Path(destination), options.split)
+    _refuse_to_read_what_is_written(sources, paths)
     with Progress.step("Saving" if destination == _STDOUT else f"Saving {destination}", unit="bytes") as step:
 
         def tell(done: int, total: int) -> None:
@@ -123,14 +126,22 @@ def _run(dump: Dump, destination: str, options: SaveOptions) -> Saved:
         try:
             return save_dump(dump, Path(destination), options, tell=tell)
         except (KeyboardInterrupt, SystemExit):
-            _say_what_is_left(file_names(Path(destination), options.split))
+            _say_what_is_left(paths)
             raise
 
 
+def _refuse_to_read_what_is_written(sources: Sequence[str], paths: Sequence[Path]) -> None:
+    for incomplete in map(incomplete_name, paths):
+        if any(incomplete.exists() and incomplete.samefile(source) for source in sources):
+            raise SetupError(
+                f"{incomplete} is what would be written: give the dump that it is saved from, or name another file"
+            )
+
+
 def _say_what_is_left(paths: Sequence[Path]) -> None:
-    left = [str(name) for name in map(incomplete_name, paths) if name.exists()]
+    left = [name for name in map(incomplete_name, paths) if name.exists()]
     if left:
-        names = ", ".join(left)
+        names = listed(left)
         print(f"fadump: ended before all was saved: go on from {names} with --continue, or remove it", file=sys.stderr)
 
 
