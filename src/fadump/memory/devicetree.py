@@ -63,8 +63,11 @@ def encode_cells(*values: int) -> bytes:
 
 
 def encode_strings(*texts: str) -> bytes:
-    """``texts`` as a string property or a list of strings: each one ended by a zero byte."""
-    return b"".join(text.encode() + b"\0" for text in texts)
+    """``texts`` as a string property or a list of strings: each one ended by a zero byte.
+
+    What was no UTF-8 on this process's command line becomes the bytes that it was.
+    """
+    return b"".join(text.encode(errors="surrogateescape") + b"\0" for text in texts)
 
 
 @dataclass(slots=True)

@@ -97,6 +97,13 @@ def test_what_sysfs_and_proc_say_of_a_file_that_is_gone():
         assert vmcore.attributes.size_bytes > 1 << 20
 
 
+def test_a_command_line_can_have_any_bytes():
+    words = b"x=\xff y=\xc3\xa9"
+    with file_tree(cmdline=f"fadump=on {os.fsdecode(words)}") as tree:
+        shown = tree.files.open("/proc/cmdline", reading=True, writing=False).read(0, 100)
+    assert shown == b"fadump=on " + words + b"\n"
+
+
 def test_files_are_used_as_they_are_made_for():
     with file_tree() as tree:
         for path, reading, writing in [(f"{FADUMP}/enabled", False, True), (f"{FADUMP}/enabled", True, True)]:
