@@ -1,6 +1,7 @@
 import errno
 import json
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +87,13 @@ def test_a_directory_that_cannot_be_is_a_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SetupError, match="can't write to .*file"):
         Store(tmp_path / "file", "basis")
+
+
+def test_whatever_makes_linuxs_answers_counts(monkeypatch):
+    read = []
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or b"")
+    what_matters()
+    assert {"linux_side.py", "core_head.py", "questions.py", "recorder.py", "seen.py", "init"} <= set(read)
 
 
 def test_our_code_has_a_name():

@@ -18,7 +18,8 @@ from fadump.errors import SetupError
 
 _PRIVATE = 0o600
 _MATTERS = (
-    *("compare/configuration.py", "compare/questions.py", "compare/linux_side.py", "compare/recorder.py"),
+    *("compare/configuration.py", "compare/core_head.py", "compare/questions.py", "compare/linux_side.py"),
+    *("compare/recorder.py", "compare/seen.py"),
     *("abi", "firmware", "kit/data/init", "machine/core.py", "machine/qemu", "memory", "session.py"),
 )
 
