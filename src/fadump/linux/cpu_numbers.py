@@ -6,8 +6,8 @@ addresses by CPU number, since d2e60075a3d4 (v4.17). A CPU in user space, or jus
 And the notes come in the order of CPU numbers: on pseries one for each online CPU
 (arch/powerpc/platforms/pseries/rtas-fadump.c, rtas_fadump_build_cpu_notes()), on powernv one for each thread that OPAL
 reports, offline ones too (powernv/opal-fadump.c, opal_fadump_build_cpu_notes()), which come last in an ELF core that
-``fadump save`` has written. Where the two contradict each other,
-r13 counts: nothing in the order makes up for a note that is missing.
+``fadump save`` has written. Where the two contradict each other, r13 counts: nothing in the order makes up for a note
+that is missing.
 """
 
 from collections import Counter
