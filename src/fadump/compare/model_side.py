@@ -20,17 +20,12 @@ from fadump.errors import MachineError
 from fadump.firmware.core import Answer, FirmwareCall, State, Trigger
 from fadump.kernel.calls import Call, KernelPanicError, Steps
 from fadump.kernel.model import KernelConfig, KernelModel
-from fadump.kernel.sysfs import FileSystem, KernelFile, KernelLink
+from fadump.kernel.sysfs import KernelFile, KernelLink
 from fadump.machine.qemu.process import guest_ram_file
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
 
 _NO_SUCH_CALL = -1
-_NOT_MADE_FOR_WRITING = {
-    FileSystem.SYSFS: errno.EACCES,
-    FileSystem.DEBUGFS: errno.EINVAL,
-    FileSystem.PROC: errno.EIO,
-}
 _MESSAGE = re.compile(questions.MESSAGES)
 _TIME = re.compile(r"\[[^]]*\] ")
 _LOG = "/proc/kmsg"
@@ -131,7 +126,7 @@ class _Story:
         if file is None:
             return ABSENT
         if file.store is None:
-            return os.strerror(_NOT_MADE_FOR_WRITING[file.file_system])
+            return os.strerror(-file.file_system.misuse)
         taken = self._run(file.store(text.encode()))
         return DONE if taken >= 0 else os.strerror(-taken)
 

@@ -37,6 +37,7 @@ class Errno(IntEnum):
     EPERM = -1
     ENOENT = -2
     EIO = -5
+    EACCES = -13
     EEXIST = -17
     ENODEV = -19
     EINVAL = -22

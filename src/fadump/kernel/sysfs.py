@@ -43,6 +43,11 @@ class FileSystem(Enum):
     PROC = "proc"
     """It can be opened, and reading or writing is EIO."""
 
+    @property
+    def misuse(self) -> Errno:
+        """The error of that use."""
+        return {FileSystem.SYSFS: Errno.EACCES, FileSystem.DEBUGFS: Errno.EINVAL, FileSystem.PROC: Errno.EIO}[self]
+
 
 @dataclass(frozen=True, slots=True)
 class KernelFile:

@@ -26,7 +26,6 @@ from fadump.machine.embedded.machine import EmbeddedMachine
 
 _DIRECTORY_MODES = {"/": 0o755, "/sys": 0o555, "/proc": 0o555, "/sys/kernel/debug": 0o700}
 _GONE = {FileSystem.SYSFS: errno.ENODEV, FileSystem.DEBUGFS: errno.ENODEV, FileSystem.PROC: errno.EIO}
-_UNREADABLE = {FileSystem.SYSFS: errno.EACCES, FileSystem.DEBUGFS: errno.EINVAL, FileSystem.PROC: errno.EIO}
 
 
 class Served(Protocol):
@@ -124,7 +123,7 @@ class MachineFiles:
                     raise _error(errno.EAGAIN)
                 return data
             if file.show is None:
-                raise _error(_UNREADABLE[file.file_system])
+                raise _error(-file.file_system.misuse)
             if offset == 0 or opened.shown is None:
                 opened.shown = file.show()
             return opened.shown[offset : offset + length]
@@ -134,7 +133,7 @@ class MachineFiles:
         with self._lock:
             file = self._still_there(opened)
             if file.store is None:
-                raise _error(_UNREADABLE[file.file_system])
+                raise _error(-file.file_system.misuse)
             if not data:
                 return 0
             return self._sysrq(data) if opened.path == SYSRQ_TRIGGER else self._store(opened.path, data)
