@@ -172,6 +172,17 @@ def test_a_dead_mount_is_cleared_at_the_next_start(directory):
     assert str(directory) not in mounts()
 
 
+def test_the_machine_goes_on_where_nobody_reads_what_it_says(directory):
+    with Mounted(directory) as machine:
+        machine.process.stdout.close()
+        machine.crash()
+        assert machine.path(VMCORE).exists()
+        assert machine.write(RELEASE_MEM, "1") == 1
+        machine.crash()
+        _status, _stdout, stderr = machine.end(signal.SIGTERM)
+    assert stderr == ""
+
+
 def test_json_is_one_object_when_it_is_mounted(directory):
     with Mounted(directory, "--json") as machine:
         machine.crash()

@@ -3,8 +3,11 @@
 import argparse
 import json
 import os
+import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
 from fadump.cli.run_view import RunView
@@ -44,22 +47,31 @@ def _mount(options: argparse.Namespace) -> int:
 
     def mounted() -> None:
         if options.json:
-            print(
-                json.dumps({"result": "mounted", "directory": str(options.directory), "pid": os.getpid()}), flush=True
-            )
+            _say(json.dumps({"result": "mounted", "directory": str(options.directory), "pid": os.getpid()}), sys.stdout)
         else:
-            print(
-                f"mounted at {options.directory}; to end it: fusermount3 -u {options.directory}, or Ctrl-C", flush=True
-            )
+            where = shlex.quote(str(options.directory))
+            _say(f"mounted at {where}; to end it: fusermount3 -u {where}, or Ctrl-C", text)
 
     mount(
         embedded_options(options),
         options.directory,
-        RunView(text),
+        _View(text),
         on_mounted=mounted,
-        on_failure=lambda sentence: print(f"fadump: {sentence}", file=sys.stderr, flush=True),
+        on_failure=lambda sentence: _say(f"fadump: {sentence}", sys.stderr),
     )
     return 0
+
+
+class _View(RunView):
+    """The same for a machine that goes on where nobody listens any more."""
+
+    def _print(self, line: str) -> None:
+        _say(line, self._stream)
+
+
+def _say(text: str, stream: TextIO) -> None:
+    with suppress(OSError):
+        print(text, file=stream, flush=True)
 
 
 def embedded_options(options: argparse.Namespace) -> RunOptions:
