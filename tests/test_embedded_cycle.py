@@ -205,3 +205,19 @@ def test_nothing_of_qemus_is_needed(tmp_path):
     )
     assert done.returncode == 1
     assert "--machine qemu needs the Python package qemu.qmp: install fadump[qemu]" in done.stderr
+
+
+def test_files_of_an_earlier_run_are_replaced_by_private_ones(tmp_path, capsys):
+    assert main(["run", "--out", str(tmp_path), "--save-level", "31"]) == 0
+    (tmp_path / "vmcore").rename(tmp_path / "vmcore.incomplete")
+    kept = {path.name: path.open("rb") for path in tmp_path.iterdir() if path.suffix in {".log", ".json"}}
+    before = {name: file.read() for name, file in kept.items()}
+    for path in tmp_path.iterdir():
+        path.chmod(0o644)
+    assert main(["run", "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"vmcore", *kept}
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    for name, file in kept.items():
+        with file:
+            file.seek(0)
+            assert file.read() == before[name]

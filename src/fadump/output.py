@@ -1,6 +1,6 @@
 """The files of a run: ``vmcore``, ``console.log``, ``firmware.log``, ``timeline.json``, on powernv ``opalcore``.
 
-A dump holds secrets, so every file is created 0600. A dump is called ``vmcore.incomplete`` until all of it is
+A dump holds secrets, so every file is created anew, 0600. A dump is called ``vmcore.incomplete`` until all of it is
 on the disk; only then does it get its name.
 """
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from fadump.capture.dmesg import dmesg_name
 from fadump.cycle import Milestone, Observer
 from fadump.errors import MachineError, SetupError
 from fadump.firmware.core import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger, Watched
@@ -45,6 +46,7 @@ class OutputDirectory:
             os.close(self.vmcore_fd)
             raise SetupError(f"another run is writing to {self._path}: wait for it, or name another --out") from None
         (self._path / _OPALCORE).unlink(missing_ok=True)  # an earlier run's
+        os.fchmod(self.vmcore_fd, _PRIVATE)
         os.ftruncate(self.vmcore_fd, 0)
         os.ftruncate(self.vmcore_fd, self._vmcore_room_bytes)
         self.console_log: BinaryIO = self._create("console.log")
@@ -112,6 +114,7 @@ class OutputDirectory:
         os.ftruncate(self.vmcore_fd, self._vmcore_bytes)
         os.fsync(self.vmcore_fd)
         vmcore = self._path / "vmcore"
+        dmesg_name(vmcore).unlink(missing_ok=True)  # an earlier run's
         self._incomplete.rename(vmcore)
         directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -121,7 +124,9 @@ class OutputDirectory:
         return vmcore
 
     def _create(self, name: str) -> BinaryIO:
-        return os.fdopen(os.open(self._path / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE), "wb")
+        """Anew: a file that is there may be anybody's to read, or have been opened by somebody."""
+        (self._path / name).unlink(missing_ok=True)
+        return os.fdopen(os.open(self._path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "wb")
 
 
 class _Recorder:

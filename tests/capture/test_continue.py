@@ -44,7 +44,8 @@ class DyingFiles(HostFiles):
         super().fsync(fd)
 
     def unlink(self, path):
-        self._count()
+        if self.left < 0:
+            raise KilledError
         super().unlink(path)
 
     def rename(self, source, destination):

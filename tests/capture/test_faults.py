@@ -19,7 +19,7 @@ FORMS = pytest.mark.parametrize(
     "form", [{}, {"compression": Compression.NONE}, {"format": Format.ELF}], ids=["zlib", "plain", "elf"]
 )
 NAME = "out"
-LOG_OPERATIONS = 7
+LOG_OPERATIONS = 8
 """With which a save begins."""
 CUTS = 6
 """How often power is cut at one operation, each time with something else forgotten."""
@@ -180,12 +180,13 @@ def test_one_fault_at_each_operation_of_a_stream(tmp_path, source, fault):
         disk.revive()
 
 
-def test_the_log_is_a_file_of_ours_whatever_was_there(tmp_path, source):
+@pytest.mark.parametrize("there", [f"{NAME}-dmesg.txt", f"{NAME}-dmesg.txt.incomplete"])
+def test_the_log_is_a_file_of_ours_whatever_was_there(tmp_path, source, there):
     log = tmp_path / f"{NAME}-dmesg.txt"
     others = tmp_path / "others"
     others.write_text("kept")
     others.chmod(0o644)
-    log.symlink_to(others)
+    (tmp_path / there).symlink_to(others)
     save(source, Disk(tmp_path))
     assert (log.is_symlink(), log.stat().st_mode & 0o777, log.read_text()) == (False, 0o600, source.log)
     assert others.read_text() == "kept"

@@ -5,6 +5,7 @@ the first page is written.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from fadump.capture.files import Files, fsync_file, write_all
@@ -30,7 +31,9 @@ def save_dmesg(dump: Dump, path: Path, files: Files) -> str | None:
     """
     text, missing = _read(dump)
     incomplete = incomplete_name(path)
-    fd = files.open(incomplete, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
+    with suppress(FileNotFoundError):
+        files.unlink(incomplete)
+    fd = files.open(incomplete, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
     try:
         write_all(files, fd, text.encode(), 0)
         fsync_file(files, fd)
