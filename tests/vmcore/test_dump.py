@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.errors import AddressError, FormatError
+from fadump.errors import AddressError, FadumpError, FormatError
 from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.core import Kind, NotInDumpError, Piece, State, limited_set, merged
@@ -334,3 +334,12 @@ def test_too_many_ranges_are_refused():
     assert len(limited_set((Range.sized(at, 1) for at in (0, 2)), 2)) == 2
     with pytest.raises(FormatError, match="more than 2 ranges"):
         limited_set((Range.sized(at, 1) for at in (0, 2, 4)), 2)
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    before = open_descriptors()
+    for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(FadumpError, match=f"{path} is neither a file nor a disk"):
+            open_dump(path)
+    assert open_descriptors() == before

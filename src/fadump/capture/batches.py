@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fadump.capture.selection import Selection
+from fadump.errors import FadumpError
 from fadump.memory.ranges import Range
 from fadump.vmcore.core import READABLE, Bytes, Dump
 
@@ -78,9 +79,17 @@ def cut_batches(dump: Dump, selection: Selection, pages: Range, batch_bytes: int
 def read_span(dump: Dump, span: Span, page_bytes: int) -> tuple[Bytes, Numbers]:
     """The bytes of a span that has any, and where its pages are in them, counted in pages.
 
-    :raises FadumpError: the dump doesn't have them after all, or they don't unpack.
-    :raises OSError: the dump can't be read.
+    :raises FadumpError: the dump doesn't have them after all, they don't unpack, or it can't be read.
     """
+    try:
+        return _read_span(dump, span, page_bytes)
+    except OSError as error:
+        first, last = int(span.pages[0]), int(span.pages[-1])
+        where = Range(first * page_bytes, (last + 1) * page_bytes)
+        raise FadumpError(f"the dump can't be read at {where}: {error.strerror or error}") from error
+
+
+def _read_span(dump: Dump, span: Span, page_bytes: int) -> tuple[Bytes, Numbers]:
     if span.has is Has.PARTS:
         parts = [read_partial_page(dump, page, page_bytes) for page in span.pages.tolist()]
         return np.frombuffer(b"".join(parts), np.uint8), np.arange(len(parts))

@@ -134,7 +134,7 @@ class Job:
         """Write all files; with ``keep``, go on with what is in them already and :meth:`matches`.
 
         :raises FadumpError: the dump can't be read.
-        :raises OSError: a file can't be written, or the dump can't be read.
+        :raises OSError: a file can't be written.
         """
         self._done_bytes = 0
         parts = [self._write(target, pages, keep=keep) for target, pages in zip(targets, self._parts(), strict=True)]

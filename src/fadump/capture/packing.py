@@ -50,8 +50,7 @@ class Packer:
     def pack(self, batch: Batch) -> PackedBatch:
         """A batch packed.
 
-        :raises FadumpError: the dump can't be read: it doesn't unpack, or was made shorter meanwhile.
-        :raises OSError: as above.
+        :raises FadumpError: the dump can't be read.
         """
         page_bytes = self._page_bytes
         zeros, missing = np.zeros(batch.count, np.bool_), np.zeros(batch.count, np.bool_)

@@ -7,9 +7,10 @@ Whoever reads dumps needs only this module and the contract, :class:`~fadump.vmc
 """
 
 import os
+import stat
 from collections.abc import Sequence
 
-from fadump.errors import FormatError
+from fadump.errors import FadumpError, FormatError
 from fadump.vmcore.core import Dump, Kind, NotInDumpError, Piece, State
 from fadump.vmcore.elf_dump import ElfDump
 from fadump.vmcore.elf_header import MAGIC as ELF_MAGIC
@@ -30,6 +31,7 @@ def open_dump(paths: StrPath | Sequence[StrPath]) -> Dump:
     A file that is cut short or damaged opens if its headers can be read; :attr:`Dump.faults` says what is wrong.
 
     :raises FormatError: it is no dump, or its headers make no sense; the files of a set don't belong together.
+    :raises FadumpError: it is a directory, a pipe or the like.
     :raises OSError: a file can't be opened or read.
     """
     names = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
@@ -70,9 +72,16 @@ def _magic(source: Source) -> bytes:
 
 
 def _open_file(path: StrPath) -> Source:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # not waiting for somebody to write to a pipe
     try:
+        _check_is_file(fd, path)
         return FileSource(fd)
     except BaseException:
         os.close(fd)
         raise
+
+
+def _check_is_file(fd: int, path: StrPath) -> None:
+    mode = os.fstat(fd).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        raise FadumpError(f"{os.fspath(path)} is neither a file nor a disk: a dump has to be in one")
