@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,15 @@ def test_all_other_files_are_this_computers(tmp_path):
     assert (lines[0], lines[1], lines[2]) == (str(Path("/bin/sh").resolve()), "sh", str(tmp_path)), done.stderr
     assert lines[3:] == sorted(path.name for path in Path("/sys/kernel/mm").iterdir())
     assert (tmp_path / "new").read_text() == "new\n"
+
+
+def test_no_module_of_the_working_directory_is_run(tmp_path):
+    (tmp_path / "fadump").mkdir()
+    for name in ("fadump/__init__.py", "mfusepy.py"):
+        (tmp_path / name).write_text("raise SystemExit('not ours')")
+    command = [sys.executable, "-P", "-m", "fadump", "shell", *SMALL, "-c", "cat /sys/kernel/fadump/registered"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=END_SECONDS, check=False)
+    assert (done.stdout, done.stderr) == ("1\n", "")
 
 
 def test_the_hosts_firmware_is_there_but_for_what_a_power_machine_has():

@@ -64,7 +64,7 @@ def run_shell(options: RunOptions, command: Sequence[str]) -> int:
 @contextmanager
 def _serving(options: RunOptions, user: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """The process that has the machine and its mount."""
-    serve = [*_DIES_WITH_US, sys.executable, "-m", "fadump.shell"]
+    serve = [*_DIES_WITH_US, sys.executable, "-P", "-m", "fadump.shell"]
     server = subprocess.Popen(
         ["unshare", "--mount", "--propagation", "slave", *user, "--", *serve],
         stdin=subprocess.PIPE,
