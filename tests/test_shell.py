@@ -105,7 +105,7 @@ def test_without_a_command_it_is_a_shell(name):
 
 
 def test_json_has_the_exit_status():
-    done = shell(*SMALL, "--json", "-c", "echo words >&2; exit 7")
+    done = shell(*SMALL, "--json", "-c", "echo words; exit 7")
     assert (done.returncode, json.loads(done.stdout)) == (7, {"result": "ended", "exit_status": 7})
     assert done.stderr == "words\n"
 

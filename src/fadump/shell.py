@@ -41,8 +41,10 @@ exec "$@"
 Its arguments: its name in messages, the tree, the working directory, the command."""
 
 
-def run_shell(options: RunOptions, command: Sequence[str]) -> int:
+def run_shell(options: RunOptions, command: Sequence[str], stdout: TextIO | None = None) -> int:
     """Run ``command`` to its end; returns its exit status, as a shell counts it.
+
+    What it says goes to ``stdout``, None for our own.
 
     :raises SetupError: there is no FUSE, or no namespace to be had.
     """
@@ -57,7 +59,9 @@ def run_shell(options: RunOptions, command: Sequence[str]) -> int:
         ]
         inner = [*enter, "--", "unshare", "--mount", "--propagation", "slave", "--", *_DIES_WITH_US]
         with _signals_of_the_terminal_left_to_the_command():
-            done = subprocess.run([*inner, "sh", "-c", _BIND, "fadump shell", _TREE, Path.cwd(), *command], check=False)
+            done = subprocess.run(
+                [*inner, "sh", "-c", _BIND, "fadump shell", _TREE, Path.cwd(), *command], stdout=stdout, check=False
+            )
     return done.returncode if done.returncode >= 0 else _SIGNALLED - done.returncode
 
 

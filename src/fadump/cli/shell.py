@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults
@@ -38,7 +39,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _shell(options: argparse.Namespace) -> int:
     if listed_faults(options):
         return 0
-    status = run_shell(embedded_options(options), _command(options))
+    status = run_shell(embedded_options(options), _command(options), stdout=sys.stderr if options.json else None)
     if options.json:
         print(json.dumps({"result": "ended", "exit_status": status}))
     return status
