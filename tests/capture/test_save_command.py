@@ -1,6 +1,7 @@
 """The command: what it says, what it refuses, and its exit status."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -134,6 +135,14 @@ def test_an_incomplete_dump_is_not_gone_on_with_from_itself(vmcore, tmp_path, ca
         assert main(["save", str(incomplete), str(tmp_path / "out"), *options]) == 1
         assert f"{incomplete} is what would be written: " in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [incomplete] and incomplete.read_bytes() == vmcore.read_bytes()
+
+
+def test_a_stream_is_not_for_a_terminal(vmcore):
+    ours, its = os.openpty()
+    command = [sys.executable, "-m", "fadump", "save", str(vmcore), "-"]
+    with os.fdopen(ours), os.fdopen(its, "wb") as terminal:
+        done = subprocess.run(command, stdout=terminal, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2 and "stdout is a terminal: send the stream to a file" in done.stderr
 
 
 def test_a_save_that_is_terminated_leaves_what_can_be_gone_on_with(vmcore, tmp_path):

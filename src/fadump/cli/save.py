@@ -104,6 +104,8 @@ def _save(arguments: argparse.Namespace) -> int:
 
 def _refuse_contradictions(arguments: argparse.Namespace) -> None:
     if arguments.destination == _STDOUT:
+        if sys.stdout.isatty() and not arguments.dry_run:
+            arguments.parser.error("stdout is a terminal: send the stream to a file or a command")
         alone = {"--split": arguments.split > 1, "--continue": arguments.continued, "--json": arguments.json}
         alone["more than one --level"] = len(arguments.level) > 1
         for option, given in alone.items():
