@@ -25,6 +25,7 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
     [
         ({"memory_bytes": 512 * MIB}, "--memory must be from 1 to 16 GiB, 512 MiB is not"),
         ({"memory_bytes": 32768 * MIB}, "32768 MiB is not"),
+        ({"memory_bytes": 100 << 40}, "104857600 MiB is not"),
         ({"memory_bytes": 2048 * MIB + 1}, "multiples of 256 MiB"),
         ({"nodes": (1024 * MIB, 512 * MIB)}, "the --node sizes add up to 1536 MiB, --memory is 2048 MiB"),
         ({"dimms": (Dimm(1024 * MIB, 1024 * MIB),)}, "--dimm at 0x40000000 lies in the 2048 MiB of --memory"),

@@ -57,6 +57,8 @@ def _with_fault(found: Faults, name: str, platform: Platform) -> Faults:
         return replace(found, accidents=replace(found.accidents, release_twice=True))
     if match := _POWER_CUT.fullmatch(name):
         return replace(found, accidents=replace(found.accidents, power_cut_at=int(match[1])))
+    if name.partition("=")[0] == "power-cut":
+        raise UnknownFaultError(f"{name!r} is no fault: write power-cut=N, with N from 1 to 999999")
     return replace(found, firmware=(*found.firmware, _firmware_fault(name, platform)))
 
 

@@ -148,7 +148,7 @@ def _refusals(options: RunOptions) -> Iterator[str]:
 
 
 def _memory_refusals(options: RunOptions) -> Iterator[str]:
-    base, nodes = f"{options.memory_bytes / MIB:g} MiB", f"{sum(options.nodes) / MIB:g} MiB"
+    base, nodes = f"{options.memory_bytes / MIB:.12g} MiB", f"{sum(options.nodes) / MIB:.12g} MiB"
     sizes = [options.memory_bytes, *options.nodes]
     sizes += [size for dimm in options.dimms for size in (dimm.size_bytes, dimm.address)]
     if any(size % _MEMORY_STEP for size in sizes):
@@ -158,7 +158,7 @@ def _memory_refusals(options: RunOptions) -> Iterator[str]:
     embedded = options.machine is WhichMachine.EMBEDDED
     most, from_to = (_MOST_EMBEDDED_MEMORY, "1 GiB to 64 TiB") if embedded else (_MOST_MEMORY, "1 to 16 GiB")
     if not _LEAST_MEMORY <= options.all_memory_bytes <= most:
-        yield f"--memory must be from {from_to}, {options.all_memory_bytes / MIB:g} MiB is not"
+        yield f"--memory must be from {from_to}, {options.all_memory_bytes / MIB:.12g} MiB is not"
     if options.nodes and sum(options.nodes) != options.memory_bytes:
         yield f"the --node sizes add up to {nodes}, --memory is {base}"
     for dimm in options.dimms:
@@ -212,7 +212,7 @@ def _petitboot_refusals(options: RunOptions) -> Iterator[str]:
 
 def _powernv_refusals(options: RunOptions) -> Iterator[str]:
     if not options.memory_bytes >= _LEAST_POWERNV_MEMORY:
-        yield f"--platform powernv needs 4 GiB of --memory or more, {options.memory_bytes / MIB:g} MiB is not"
+        yield f"--platform powernv needs 4 GiB of --memory or more, {options.memory_bytes / MIB:.12g} MiB is not"
     if options.nodes or options.dimms:
         yield "--node and --dimm go with --platform pseries: powernv's memory is one piece"
     if options.max_cpus is not None:
@@ -258,7 +258,7 @@ def check_host(options: RunOptions) -> None:
     available_bytes = int(meminfo["MemAvailable"].split()[0]) * 1024
     if available_bytes < options.all_memory_bytes + _KEPT_BYTES:
         raise SetupError(
-            f"{guest} needs about that and {_KEPT_BYTES / MIB:g} MiB more "
+            f"{guest} needs about that and {_KEPT_BYTES / MIB:.12g} MiB more "
             f"of this machine, which has {available_bytes / MIB:.0f} MiB available: give less --memory"
         )
     directory = _directory(options)

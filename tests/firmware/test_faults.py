@@ -59,8 +59,11 @@ def test_every_call_and_every_word_and_every_flaw_is_a_name(names):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("", "'' is no fault: one begins with boot-memory, cpu-state, crash-info, dump, hpte, invalidate, "),
-        ("busy", "'busy' is no fault: one begins with"),
+        (
+            "",
+            "'' is no fault: one of the firmware begins with boot-memory, cpu-state, crash-info, dump, hpte, ",
+        ),
+        ("busy", "'busy' is no fault: one of the firmware begins with"),
         ("register", "'register' is no fault: '' is no status; write a number, success, hardware-error, "),
         ("register=", "'' is no status"),
         ("register=slow", "'slow' is no status"),

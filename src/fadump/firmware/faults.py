@@ -97,7 +97,7 @@ class FaultNames:
         call, _equals, answers = name.partition("=")
         if call not in self.calls:
             parts = sorted({*self.calls, *(flaw.partition("=")[0] for flaw in self.flaws)})
-            raise UnknownFaultError(f"{name!r} is no fault: one begins with {', '.join(parts)}")
+            raise UnknownFaultError(f"{name!r} is no fault: one of the firmware begins with {', '.join(parts)}")
         parsed = tuple(self._answer(name, answer) for answer in answers.split(","))
         if any(times == FOR_EVER for _status, times in parsed[:-1]):
             raise UnknownFaultError(
