@@ -211,10 +211,18 @@ def test_where_nothing_can_be_mounted_is_said_in_one_sentence(tmp_path):
 
 def test_a_second_machine_is_not_mounted_over_the_first(directory):
     with Mounted(directory) as machine:
-        done = run_mount(directory)
-        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-        assert f"something is mounted at {directory} already: unmount it" in done.stderr
+        link = directory.with_name("link")
+        link.symlink_to(directory)
+        for where in (directory, link):
+            done = run_mount(where)
+            assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+            assert f"something is mounted at {where} already: unmount it" in done.stderr
         assert machine.read(REGISTERED) == "1\n"
+
+
+def test_the_working_directory_can_be_mounted_on(directory):
+    with Mounted(directory, cwd=directory, where="."):
+        assert str(directory) in mounts()
 
 
 def test_no_fuse_is_said_in_one_sentence(directory):

@@ -48,7 +48,7 @@ def mount(
     _clear_dead_mount(directory)
     if not directory.is_dir():
         raise SetupError(f"{directory} is not a directory: make it, or name another one to mount on")
-    if directory.is_mount() and not host:
+    if directory.resolve().is_mount() and not host:
         raise SetupError(f"something is mounted at {directory} already: unmount it, or name another directory")
     with ExitStack() as ends:
         disk_fd = os.memfd_create("fadump-no-disk", os.MFD_CLOEXEC)
