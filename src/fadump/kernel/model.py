@@ -45,7 +45,6 @@ from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
 
 DEFAULT_VERSION = "6.12"
-LEAST_MEMORY_BYTES = KERNEL.end
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from fadump.kernel.model import KernelModel
 from fadump.kernel.opal_core import CORE
 from fadump.kernel.preserve import PreservingKernel
 from fadump.kernel.rtas_fadump import PT_REGS_NAMES
-from fadump.kernel.sysfs import Entry, FileSystem, KernelFile
+from fadump.kernel.sysfs import REGISTERED, RELEASE_MEM, Entry, FileSystem, KernelFile
 from fadump.machine.core import (
     Crash,
     GuestReport,
@@ -35,7 +35,6 @@ from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 
 _KIB, _MIB = 1 << 10, 1 << 20
-_DIRECTORY = "/sys/kernel/fadump"
 SYSRQ_TRIGGER = "/proc/sysrq-trigger"
 _T = TypeVar("_T")
 
@@ -174,7 +173,7 @@ class GuestSystem:
         if kernel.registered is not wanted:
             status = yield from _calls(kernel.write_registered(b"1" if wanted else b"0"))
             if kernel.registered is not wanted:
-                yield self._refused(step, f"{_DIRECTORY}/registered", status)
+                yield self._refused(step, REGISTERED, status)
                 return
         if not wanted:
             yield GuestReport("unregistered", {"registered": "0"})
@@ -220,7 +219,7 @@ class GuestSystem:
         yield GuestReport("saved_opalcore", {"bytes": str(core.size_bytes), "offset": str(offset)})
 
     def _release(self) -> Guest:
-        kernel, path = self._kernel, f"{_DIRECTORY}/release_mem"
+        kernel, path = self._kernel, RELEASE_MEM
         if not kernel.active:
             yield _failed("release", self._with_log(f"there is no {path}, so there is no dump to be released"))
             return
