@@ -1,5 +1,6 @@
 """The whole cycle on the embedded machine: the same cycle, firmware and proof as on the QEMU machine."""
 
+import errno
 import io
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fadump.abi.platform import Platform
+from fadump.capture.files import HostFiles
 from fadump.cli import main
 from fadump.cycle import CrashBy, CycleRequest, Milestone, run_cycle
 from fadump.errors import SetupError
@@ -205,6 +207,21 @@ def test_nothing_of_qemus_is_needed(tmp_path):
     )
     assert done.returncode == 1
     assert "--machine qemu needs the Python package qemu.qmp: install fadump[qemu]" in done.stderr
+
+
+def test_a_dump_that_there_is_no_room_to_save_stays_as_it_was(tmp_path, capsys, monkeypatch):
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(HostFiles, "allocate", full)
+    status, said = fadump_run(tmp_path, capsys, "--memory", "1G", "--save-level", "31")
+    vmcore = tmp_path / "out" / "vmcore"
+    assert (status, said["result"]) == (1, "failed")
+    assert said["error"].startswith(f"{vmcore} is whole and stays as it was: ")
+    assert "No space left on device" in said["error"] and "--continue" not in said["error"]
+    assert list(vmcore.parent.glob("vmcore*")) == [vmcore]
+    with open_system(vmcore) as system:
+        assert check_dump(system.dump).whole
 
 
 def test_files_of_an_earlier_run_are_replaced_by_private_ones(tmp_path, capsys):

@@ -11,7 +11,7 @@ from fadump.capture.files import HOST
 from fadump.capture.job import Format, SaveOptions
 from fadump.capture.registers import with_registers
 from fadump.capture.save import Saved, save_dump
-from fadump.capture.target import incomplete_name
+from fadump.capture.target import SaveError, incomplete_name
 from fadump.progress import Progress
 from fadump.vmcore.dump import StrPath, open_dump
 
@@ -21,16 +21,29 @@ def save_in_place(path: Path, options: SaveOptions, vmlinux: StrPath | None = No
 
     ``vmlinux`` may be the crashed kernel's.
 
-    :raises FadumpError: as :func:`~fadump.capture.save.save_dump`; the dump is there as it was.
+    :raises FadumpError: as :func:`~fadump.capture.save.save_dump`; the dump is there as it was, and nothing else.
     :raises OSError: the dump can't be read.
     """
     new = path.with_name(path.name + ".saved")
-    for left in (new, incomplete_name(new)):
-        left.unlink(missing_ok=True)
-    with open_dump(path) as source, Progress.step(f"Saving {path}", unit="bytes") as step:
-        dump, _added = with_registers(source, vmlinux, every_cpu=options.format is Format.KDUMP)
-        saved = save_dump(dump, new, options, tell=lambda done, total: step.update(done, total=total))
-    HOST.rename(new, path)
+    _remove(new)
+    try:
+        saved = _save(path, new, options, vmlinux)
+    except SaveError as error:
+        _remove(new)
+        reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+        raise SaveError(f"{path} is whole and stays as it was: there it can't be saved once more: {reason}") from error
     HOST.rename(dmesg_name(new), dmesg_name(path))
+    HOST.rename(new, path)
     HOST.fsync_directory(path.parent)
     return replace(saved, files=(path,), dmesg=dmesg_name(path))
+
+
+def _save(path: Path, new: Path, options: SaveOptions, vmlinux: StrPath | None) -> Saved:
+    with open_dump(path) as source, Progress.step(f"Saving {path}", unit="bytes") as step:
+        dump, _added = with_registers(source, vmlinux, every_cpu=options.format is Format.KDUMP)
+        return save_dump(dump, new, options, tell=lambda done, total: step.update(done, total=total))
+
+
+def _remove(new: Path) -> None:
+    for left in (new, incomplete_name(new), dmesg_name(new)):
+        left.unlink(missing_ok=True)
