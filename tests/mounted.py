@@ -12,14 +12,14 @@ from tests.linux.fadump_command import COMMAND, END_SECONDS
 class Mounted:
     """A running ``fadump mount``; ends with the block."""
 
-    def __init__(self, directory, *options, where=None, cwd=None):
-        """``where`` is how the command names the directory."""
+    def __init__(self, directory, *options, where=None, cwd=None, before=()):
+        """``where`` is how the command names the directory; ``before`` it, another command."""
         self.root = directory
-        self._where, self._cwd, self._options = str(where or directory), cwd, options
+        self._where, self._cwd, self._before, self._options = str(where or directory), cwd, before, options
 
     def __enter__(self):
         self.process = subprocess.Popen(
-            [*COMMAND, "mount", self._where, "--memory", "1G", *self._options], cwd=self._cwd,
+            [*self._before, *COMMAND, "mount", self._where, "--memory", "1G", *self._options], cwd=self._cwd,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         line = self.process.stdout.readline()

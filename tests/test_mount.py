@@ -142,6 +142,16 @@ def test_a_signal_unmounts(directory, number):
     assert (status, stderr, str(directory) in mounts(), list(directory.iterdir())) == (0, "", False, [])
 
 
+def test_a_terminal_that_is_gone_ends_it_but_behind_nohup(directory):
+    with Mounted(directory) as machine:
+        status, _stdout, stderr = machine.end(signal.SIGHUP)
+    assert (status, stderr, str(directory) in mounts()) == (0, "", False)
+    with Mounted(directory, before=["nohup"]) as machine:
+        machine.process.send_signal(signal.SIGHUP)
+        machine.crash()
+        assert machine.path(VMCORE).exists()
+
+
 def test_unmounting_ends_it(directory):
     with Mounted(directory) as machine:
         machine.crash()

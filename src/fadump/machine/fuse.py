@@ -39,12 +39,12 @@ _OPTIONS = {"entry_timeout": 0, "attr_timeout": 0, "negative_timeout": 0, "max_i
 def serve(files: MachineFiles, directory: Path, *, host: bool, on_mounted: Callable[[], None]) -> None:
     """Mount the tree, and come back when it is unmounted, or when the process gets SIGINT, SIGTERM or SIGHUP.
 
-    With ``host`` all users of the namespace may use it.
+    A SIGHUP that is ignored stays so. With ``host`` all users of the namespace may use it.
 
     :raises SetupError: it could not be mounted; libfuse has said why on stderr.
     """
     operations = _Operations(files, on_mounted, host=host)
-    before = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGTERM, signal.SIGHUP)}  # libfuse's now
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # libfuse's now, which leaves alone what is ignored
     try:
         mfusepy.FUSE(
             operations,
@@ -61,8 +61,7 @@ def serve(files: MachineFiles, directory: Path, *, host: bool, on_mounted: Calla
             raise SetupError(f"{directory} could not be mounted on; FUSE has said why above") from error
         # ended by a signal
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGTERM, before)
 
 
 class _FileInfo(Protocol):
