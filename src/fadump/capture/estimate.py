@@ -18,7 +18,7 @@ from fadump.capture.kdump_writer import bitmap_blocks
 from fadump.capture.packers import Compression
 from fadump.capture.packing import PackedBatch, Packer
 from fadump.capture.report import PageReport, report_pages
-from fadump.capture.selection import know_pages, select_pages
+from fadump.capture.selection import Selection, know_pages, select_pages
 from fadump.capture.threads import InOrder
 from fadump.linux.pages import DumpLevel
 from fadump.memory.ranges import Range
@@ -40,13 +40,17 @@ class Estimate:
     remarks: tuple[str, ...]
 
 
-def estimate_size(dump: Dump, level: DumpLevel, options: SaveOptions) -> Estimate:
-    """How large ``dump`` would be at a level.
+def estimate_sizes(dump: Dump, options: SaveOptions) -> list[Estimate]:
+    """How large ``dump`` would be at each level.
 
     :raises FadumpError: the dump can't be read, or there is nothing to save.
     :raises OSError: the dump can't be read.
     """
-    asked = select_pages(dump, know_pages(dump), level)
+    known = know_pages(dump)
+    return [_estimate(dump, select_pages(dump, known, level), options) for level in options.levels]
+
+
+def _estimate(dump: Dump, asked: Selection, options: SaveOptions) -> Estimate:
     is_elf = options.format is Format.ELF
     selection = fit_for_elf(dump, asked) if is_elf else asked
     wanted = selection.wanted.count()
@@ -69,7 +73,7 @@ def estimate_size(dump: Dump, level: DumpLevel, options: SaveOptions) -> Estimat
     margin = 2 * statistics.stdev(ratios) / len(ratios) ** 0.5 * wanted if len(ratios) > 1 and share > 1 else 0.0
     fixed = 0 if is_elf else wanted * DESCRIPTOR_BYTES + (2 + bitmap_blocks(selection)) * selection.page_bytes
     return Estimate(
-        level=level,
+        level=asked.level,
         size_bytes=fixed + round(share * sum(size for _pages, size, _zeros in packed)),
         margin_bytes=round(margin),
         pages=report_pages(asked, zeros),

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fadump.capture.estimate import Estimate, estimate_size
+from fadump.capture.estimate import Estimate, estimate_sizes
 from fadump.capture.job import Format, SaveOptions
 from fadump.capture.packers import Compression
 from fadump.capture.registers import AddedRegisters, with_registers
@@ -148,7 +148,7 @@ def _say_what_is_left(paths: Sequence[Path]) -> None:
 
 
 def _estimate(dump: Dump, options: SaveOptions, *, as_json: bool) -> int:
-    estimates = [estimate_size(dump, level, options) for level in options.levels]
+    estimates = estimate_sizes(dump, options)
     for estimate in estimates:
         print(_estimate_text(estimate), file=sys.stderr if as_json else sys.stdout)
     if as_json:
