@@ -47,13 +47,13 @@ class Store:
         self._basis = basis
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._lock = self._create(directory / "lock")
+            self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
         except OSError as error:
             raise SetupError(f"can't write to {directory}: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._lock.close()
+            os.close(self._lock)
             raise SetupError(f"another comparison uses {directory}: wait for it, or name another --out") from None
 
     def __enter__(self) -> Self:
@@ -62,7 +62,7 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lock.close()
+        os.close(self._lock)
 
     def load(self, configuration: Configuration, kernel: str) -> Seen | None:
         """What is there already; None if there is nothing, or of another kernel, or it can't be read."""
