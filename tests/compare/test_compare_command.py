@@ -8,6 +8,7 @@ from fadump import cli
 from fadump.cli import compare as command
 from fadump.compare.campaign import Subject
 from fadump.compare.configuration import full_set
+from fadump.compare.differences import Explanation
 from fadump.compare.seen import FIRST_BOOT, Moment, Seen
 from fadump.compare.setup import check_host
 from fadump.compare.store import Store
@@ -84,6 +85,18 @@ def test_a_difference_is_told_with_what_runs_it_again(compare):
     assert (status, told["result"], len(told["differences"])) == (1, "different", 2)
     assert told["differences"][0]["linux"] == ["<6>fadump: Reserved 1MB"]
     assert told["differences"][0]["configuration"]["series"] in ("6.1", "6.12")
+
+
+def test_differences_with_one_explanation_are_told_as_one(compare, monkeypatch):
+    known = Explanation("known", "Linux does so", "file.c:function", lambda _difference: True)
+    monkeypatch.setattr("fadump.compare.campaign.EXPLANATIONS", (known,))
+    status, out, err = compare("--count", "3", "--json", model={})
+    told = json.loads(out)
+    assert (status, told["result"], told["differences"]) == (0, "same", [])
+    (explained,) = told["explained"]
+    assert (explained["explanation"], explained["source"], explained["times"]) == ("known", "file.c:function", 6)
+    assert len(explained["differences"]) == 6 and "linux" in explained["differences"][0]
+    assert "0 differences, 1 explained\n  6 times known: Linux does so  [file.c:function]" in err
 
 
 def test_what_could_not_be_compared_is_no_success(compare):

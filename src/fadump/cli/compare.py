@@ -13,7 +13,6 @@ from fadump.compare import campaign
 from fadump.compare.campaign import Judged, Result
 from fadump.compare.configuration import Configuration, configurations, full_set
 from fadump.compare.differences import Difference
-from fadump.compare.explained import EXPLANATIONS
 from fadump.compare.setup import check_host, open_store, subjects
 from fadump.errors import SetupError
 from fadump.machine.qemu.process import DEFAULT_QEMU
@@ -112,10 +111,8 @@ def _tell(options: argparse.Namespace, wanted: list[tuple[int, Configuration]], 
         f"{len(result.explained)} explained",
         file=out,
     )
-    for explanation in EXPLANATIONS:
-        count = sum(each is explanation for _difference, each in result.explained)
-        if count:
-            print(f"  {count} times {explanation.name}: {explanation.reason}  [{explanation.source}]", file=out)
+    for explanation, seen in result.explained.items():
+        print(f"  {len(seen)} times {explanation.name}: {explanation.reason}  [{explanation.source}]", file=out)
 
 
 def _lines(judged: Judged) -> Iterator[str]:
@@ -138,8 +135,14 @@ def _as_json(options: argparse.Namespace, result: Result) -> dict[str, Any]:
         "crashed": result.crashed,
         "differences": [_difference_as_json(each) for each in result.differences],
         "explained": [
-            _difference_as_json(each) | {"explanation": why.name, "source": why.source}
-            for each, why in result.explained
+            {
+                "explanation": why.name,
+                "reason": why.reason,
+                "source": why.source,
+                "times": len(seen),
+                "differences": [_difference_as_json(each) for each in seen],
+            }
+            for why, seen in result.explained.items()
         ],
         "not_compared": [
             {"configuration": each.configuration.as_json(), "reason": each.failure} for each in result.failures

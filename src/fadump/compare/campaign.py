@@ -6,7 +6,7 @@ us waits for none of them.
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fadump.compare.configuration import Configuration
@@ -49,9 +49,13 @@ class Result:
         return [each for judged in self.judged for each in judged.compared.differences]
 
     @property
-    def explained(self) -> list[tuple[Difference, Explanation]]:
-        """The others."""
-        return [each for judged in self.judged for each in judged.compared.explained]
+    def explained(self) -> Mapping[Explanation, list[Difference]]:
+        """The others, by what explains them."""
+        found: dict[Explanation, list[Difference]] = {}
+        for judged in self.judged:
+            for difference, explanation in judged.compared.explained:
+                found.setdefault(explanation, []).append(difference)
+        return found
 
     @property
     def failures(self) -> list[Judged]:
