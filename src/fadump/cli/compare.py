@@ -5,6 +5,7 @@ import itertools
 import json
 import shlex
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,7 +20,7 @@ from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.progress import Progress
 
 _EXAMPLE = """example:
-  fadump compare                      the whole set of configurations, half an hour on two processors
+  fadump compare                      the whole set of configurations, ten minutes on two processors
   fadump compare --seed 7 --only 12   the 12th configuration of this seed alone"""
 _DEFAULT_SEED = "0"
 
@@ -112,7 +113,8 @@ def _tell(options: argparse.Namespace, wanted: list[tuple[int, Configuration]], 
         file=out,
     )
     for explanation, seen in result.explained.items():
-        print(f"  {len(seen)} times {explanation.name}: {explanation.reason}  [{explanation.source}]", file=out)
+        told = f"{len(seen)} times {explanation.name}: {explanation.reason}  [{explanation.source}]"
+        print("\n".join(textwrap.wrap(told, 116, initial_indent="  ", subsequent_indent="    ")), file=out)
 
 
 def _lines(judged: Judged) -> Iterator[str]:

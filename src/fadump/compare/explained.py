@@ -21,7 +21,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         "freed words",
         "releasing a dump frees the area for additional parameters too, and bootargs_append then shows whatever the "
         "memory's new owner has written there",
-        "arch/powerpc/kernel/fadump.c:fadump_release_memory, which spares reserved-ranges and the dump area only",
+        "arch/powerpc/kernel/fadump.c:fadump_release_memory",
         _shows_freed_words,
     ),
 )
