@@ -37,17 +37,19 @@ class OutputDirectory:
     def __enter__(self) -> Self:
         try:
             self._path.mkdir(parents=True, exist_ok=True)
-            self.vmcore_fd = os.open(self._incomplete, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
+            self._directory_fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise SetupError(f"can't write to {self._path}: {error.strerror}") from error
+            raise self._unusable(error) from error
         try:
-            fcntl.flock(self.vmcore_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self.vmcore_fd)
-            raise SetupError(f"another run is writing to {self._path}: wait for it, or name another --out") from None
-        (self._path / _OPALCORE).unlink(missing_ok=True)  # an earlier run's
-        os.fchmod(self.vmcore_fd, _PRIVATE)
-        os.ftruncate(self.vmcore_fd, 0)
+            self._lock()
+            (self._path / _OPALCORE).unlink(missing_ok=True)  # an earlier run's
+            self._incomplete.unlink(missing_ok=True)
+            self.vmcore_fd = os.open(self._incomplete, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE)
+        except BaseException as error:
+            os.close(self._directory_fd)
+            if isinstance(error, OSError):
+                raise self._unusable(error) from error
+            raise
         os.ftruncate(self.vmcore_fd, self._vmcore_room_bytes)
         self.console_log: BinaryIO = self._create("console.log")
         self._firmware_log = self._create("firmware.log")
@@ -61,6 +63,16 @@ class OutputDirectory:
         if self._incomplete.exists() and not os.fstat(self.vmcore_fd).st_blocks:
             self._incomplete.unlink()  # not a byte of the dump has come
         os.close(self.vmcore_fd)
+        os.close(self._directory_fd)
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._directory_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SetupError(f"another run is writing to {self._path}: wait for it, or name another --out") from None
+
+    def _unusable(self, error: OSError) -> SetupError:
+        return SetupError(f"can't write to {self._path}: {error.strerror}")
 
     @property
     def vmcore_on_disk(self) -> Path:
@@ -116,11 +128,7 @@ class OutputDirectory:
         vmcore = self._path / "vmcore"
         dmesg_name(vmcore).unlink(missing_ok=True)  # an earlier run's
         self._incomplete.rename(vmcore)
-        directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        os.fsync(self._directory_fd)
         return vmcore
 
     def _create(self, name: str) -> BinaryIO:

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import tempfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -111,7 +112,11 @@ class Story:
         output = self._run(_HEAD_OF_VMCORE.format(count=size_bytes))
         if not output:
             return None
-        core = read_core_head(gzip.decompress(base64.b64decode(output)))
+        try:
+            head = gzip.decompress(base64.b64decode(output))
+        except (ValueError, EOFError, OSError, zlib.error) as error:
+            raise MachineError(f"the guest sent the beginning of /proc/vmcore damaged: {error}") from error
+        core = read_core_head(head)
         if core.size_bytes > size_bytes:
             raise MachineError(f"/proc/vmcore begins with {core.size_bytes:#x} bytes of headers and notes")
         return core
