@@ -124,6 +124,13 @@ def test_the_list_has_every_name_in_one_line_that_fits():
     assert all(any(line.split()[:1] == [name] for line in lines) for name in [*NAMED, *Fault, "register=STATUS"])
 
 
+def test_the_list_is_one_object_with_json(capsys):
+    assert main(["run", "--fault", "list", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["faults"]
+    assert list(told) == ["pseries", "powernv", "accidents", "qemu"]
+    assert {*NAMED, *Fault, "register=STATUS"} <= {name for faults in told.values() for name in faults}
+
+
 @pytest.mark.parametrize(
     "name", ["power-cut", "power-cut=", "power-cut=0", "power-cut=-1", "power-cut=1000000", "power-cut=soon"]
 )

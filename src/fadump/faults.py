@@ -8,7 +8,7 @@ A name is of one of these kinds:
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from fadump.abi.platform import Platform
@@ -94,19 +94,25 @@ def with_faults(firmware: Firmware, faults: Faults, platform: Platform) -> Firmw
     return FaultyFirmware(firmware, FAULT_NAMES[platform], faults.firmware) if faults.firmware else firmware
 
 
+def faults_by_kind() -> Mapping[str, Mapping[str, str]]:
+    """Names and what they do: of each platform's firmware, what else happens, and of the QEMU machine."""
+    kinds = {platform.value: _firmware_faults(names) for platform, names in FAULT_NAMES.items()}
+    return {**kinds, "accidents": ACCIDENT_TEXTS, "qemu": {fault.value: text for fault, text in FAULT_TEXTS.items()}}
+
+
+def _firmware_faults(names: FaultNames) -> Mapping[str, str]:
+    calls = {f"{call}=STATUS": text for call, text in names.calls.items()}
+    return {**calls, "STATUS": ", ".join(names.statuses), **{flaw.name: flaw.text for flaw in names.flaws.values()}}
+
+
 def fault_list() -> Iterator[str]:
     """What ``--fault list`` prints: a line for each fault, under a line for each kind."""
     yield "Of the firmware, on either machine. STATUS is a number or a word; with *N the next N calls get it,"
     yield "without it all that follow; several come one after the other: register=busy*2,-3*1"
-    for platform, names in FAULT_NAMES.items():
-        yield f"{platform}"
-        yield from (_line(f"{call}=STATUS", text) for call, text in names.calls.items())
-        yield _line("  STATUS", ", ".join(names.statuses))
-        yield from (_line(flaw.name, flaw.text) for flaw in names.flaws.values())
-    yield "What else happens"
-    yield from (_line(name, text) for name, text in ACCIDENT_TEXTS.items())
-    yield "Of the QEMU machine"
-    yield from (_line(fault, text) for fault, text in FAULT_TEXTS.items())
+    titles = {"accidents": "What else happens", "qemu": "Of the QEMU machine"}
+    for kind, faults in faults_by_kind().items():
+        yield titles.get(kind, kind)
+        yield from (_line(name, text) for name, text in faults.items())
 
 
 def _line(name: str, text: str) -> str:

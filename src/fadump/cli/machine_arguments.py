@@ -1,11 +1,12 @@
 """The options that make a machine, for all commands that have one."""
 
 import argparse
+import json
 import re
 from typing import Any
 
 from fadump.abi.platform import Platform
-from fadump.faults import check_name, fault_list
+from fadump.faults import check_name, fault_list, faults_by_kind
 from fadump.firmware.faults import UnknownFaultError
 from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES
 from fadump.machine.qemu.process import Dimm
@@ -79,7 +80,8 @@ def listed_faults(options: argparse.Namespace) -> bool:
     """Whether the faults' names were asked for; then they have been printed."""
     if FAULT_LIST not in options.fault:
         return False
-    print("\n".join(fault_list()))
+    as_json = getattr(options, "json", False)
+    print(json.dumps({"faults": faults_by_kind()}) if as_json else "\n".join(fault_list()))
     return True
 
 
