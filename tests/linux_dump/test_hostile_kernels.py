@@ -1,9 +1,6 @@
 """Whatever stands in a crashed kernel's memory, reading all of it ends: with what can be read, or with sentences."""
 
-import subprocess
-import sys
 import tracemalloc
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,10 +8,10 @@ from hypothesis import strategies as st
 
 from fadump.linux.summary import summarize
 from fadump.linux.system import CrashedSystem
+from tests.fuzzing import fuzz
 from tests.linux_dump.fuzz import exercise, kernels, patched
 from tests.vmcore.dump_helpers import open_bytes
 
-ROOT = Path(__file__).parent.parent.parent
 KERNELS = kernels()
 CORES = [kernel.core() for kernel in KERNELS]
 
@@ -102,9 +99,4 @@ def test_changes_anywhere(core, patches):
 
 
 def test_a_fuzzer_finds_nothing_in_a_few_hundred_kernels(tmp_path):
-    options = ["-runs=300", "-seed=1", "-max_len=500", "-rss_limit_mb=1000", "-timeout=60"]
-    options.append(f"-artifact_prefix={tmp_path}/")
-    command = [sys.executable, "-m", "tests.linux_dump.fuzz_atheris", *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "Done 300 runs" in done.stderr
+    fuzz("tests.linux_dump.fuzz_atheris", runs=300, longest=500, artifacts=tmp_path)

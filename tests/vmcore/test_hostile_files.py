@@ -2,10 +2,7 @@
 
 import os
 import struct
-import subprocess
-import sys
 import tracemalloc
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,13 +12,13 @@ from fadump.errors import FormatError
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.core import State
 from fadump.vmcore.dump import open_dump
+from tests.fuzzing import fuzz
 from tests.vmcore.core_builder import Load, build_core
 from tests.vmcore.dump_helpers import open_bytes, read_all
 from tests.vmcore.fuzz import NOTES, PAGES, exercise, seeds
 from tests.vmcore.kdump_builder import PAGE_BYTES, Kdump, build_kdump, flatten
 
 SEEDS = seeds()
-ROOT = Path(__file__).parent.parent.parent
 
 limits = st.sampled_from([0, 1, 2**16, 2**31, 2**32, 2**33, 2**63 - 1, 2**63, 2**64 - 1]).flatmap(
     lambda limit: st.integers(max(0, limit - 5000), min(2**64 - 1, limit + 5000))
@@ -152,9 +149,4 @@ def test_a_huge_sparse_file_is_looked_at_in_little_memory(tmp_path, kind):
 
 
 def test_a_fuzzer_finds_nothing_in_a_thousand_files(tmp_path):
-    options = ["-runs=1000", "-seed=1", "-max_len=60000", "-rss_limit_mb=1000", "-timeout=60"]
-    options.append(f"-artifact_prefix={tmp_path}/")
-    command = [sys.executable, "-m", "tests.vmcore.fuzz_atheris", *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "Done 1000 runs" in done.stderr
+    fuzz("tests.vmcore.fuzz_atheris", runs=1000, longest=60000, artifacts=tmp_path)
