@@ -19,6 +19,7 @@ class End(StrEnum):
     NOT_IN_PRODUCTION = "saved, then not registered again"
     NO_DUMP = "no dump"
     PANIC = "the capture kernel dies"
+    NEVER_STRUCK = "saved, and it never struck"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ CALLS = [
     _powernv("query-kernel-tag=parameter", End.NO_DUMP, "opal fadump: Failed to get Kernel metadata (-1)", _OPAL_SCAN),
     _powernv("query-kernel-tag=busy*1", End.NO_DUMP, "opal fadump: Failed to get Kernel metadata (-2)", _OPAL_SCAN),
     _powernv("query-cpu-tag=parameter", End.DIFFERENT, _ONLY_CRASHING, _OPAL_SCAN),
-    _powernv("query-boot-mem-tag=parameter", End.SAVED, "", "nobody asks but a kernel with CONFIG_PRESERVE_FA_DUMP"),
+    _powernv("query-boot-mem-tag=parameter", End.NEVER_STRUCK, "", "only CONFIG_PRESERVE_FA_DUMP's kernels ask"),
     _powernv(
         "invalidate=parameter",
         End.NOT_IN_PRODUCTION,

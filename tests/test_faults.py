@@ -1,5 +1,6 @@
 """Each fault on the embedded machine: how the run ends, what the model of Linux says, and no exception of ours."""
 
+import itertools
 import json
 import re
 
@@ -14,7 +15,7 @@ from tests.fault_table import ROWS, End
 
 MEMORY = {Platform.PSERIES: "1G", Platform.POWERNV: "4G"}
 NAMED = [flaw for names in FAULT_NAMES.values() for flaw in names.flaws]
-POWER_CUTS = 60
+LATE_CUT = 10
 
 
 def run_with(out, capsys, platform, *options):
@@ -38,9 +39,11 @@ def test_a_run_with_a_fault_ends_as_linux_would_have_it(tmp_path, capsys, row):
     assert row.said in console
     match row.end:
         case End.SAVED:
-            assert (status, said["result"]) == (0, "saved"), (said, sentence)
+            assert (status, said["result"], said["never_struck"]) == (0, "saved", []), (said, sentence)
         case End.DIFFERENT:
-            assert (status, said["result"]) == (1, "different"), (said, sentence)
+            assert (status, said["result"], said["never_struck"]) == (1, "different", []), (said, sentence)
+        case End.NEVER_STRUCK:
+            assert (status, said["result"], len(said["never_struck"])) == (1, "saved", 1), (said, sentence)
         case End.NOT_IN_PRODUCTION:
             assert (status, said["result"]) == (1, "failed")
             assert (tmp_path / "vmcore").exists()
@@ -63,13 +66,37 @@ def test_every_flaw_is_in_the_table():
 
 @pytest.mark.parametrize("platform", Platform)
 def test_the_power_is_cut_at_any_event_and_the_dump_is_saved_all_the_same(tmp_path, capsys, platform):
-    for cut_at in range(1, POWER_CUTS):
+    for cut_at in itertools.count(1):
         status, said, sentence = run_with(tmp_path, capsys, platform, "--fault", f"power-cut={cut_at}")
-        assert (status, said["result"]) == (0, "saved"), (cut_at, sentence)
-        if said["reboots"] == 1 and len(said["timeline"]) == 9 and cut_at > 12:
+        assert said["result"] == "saved", (cut_at, sentence)
+        if said["never_struck"]:
             break
-    else:
-        pytest.fail("a cycle has fewer events than that")
+        assert status == 0
+        if cut_at == LATE_CUT:  # while the dump is saved
+            assert said["reboots"] == 2
+    assert (status, cut_at > LATE_CUT) == (1, True)
+    assert sentence.endswith(
+        f"\nfadump: --fault power-cut={cut_at} never struck: a cycle had no more than {cut_at - 1} events\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "why"),
+    [
+        ("unregister=-1", [], "the kernel never made this call; it made register 3 times, terminate 1 time, "),
+        ("power-cut=99999", ["--cycles", "2"], "a cycle had no more than 15 events"),
+        ("parameters=short", ["--kernel-version", "6.1"], "of 1 dump none had what it changes"),
+        ("registers=reversed", ["--cpus", "1"], "of 1 dump none had what it changes"),
+    ],
+)
+def test_a_fault_that_never_struck_is_told(tmp_path, capsys, name, options, why):
+    status, said, sentences = run_with(
+        tmp_path, capsys, Platform.PSERIES, "--fault", "register=busy*1", "--fault", name, *options
+    )
+    assert (status, said["result"]) == (1, "saved")
+    (told,) = said["never_struck"]
+    assert (told["name"], told["why"][: len(why)]) == (name, why)
+    assert f"\nfadump: --fault {name} never struck: {why}" in sentences
 
 
 def test_linux_6_1_asks_a_busy_firmware_for_ever_and_is_told_so(tmp_path, capsys):

@@ -8,11 +8,11 @@ A name is of one of these kinds:
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fadump.abi.platform import Platform
-from fadump.cycle import Accidents
+from fadump.cycle import Accidents, CycleResult
 from fadump.firmware.core import Firmware
 from fadump.firmware.faults import FaultNames, FaultyFirmware, FirmwareFault, UnknownFaultError
 from fadump.firmware.powernv.faults import POWERNV_FAULTS
@@ -92,6 +92,26 @@ def check_name(name: str) -> str:
 def with_faults(firmware: Firmware, faults: Faults, platform: Platform) -> Firmware:
     """A firmware that has them; the firmware itself if there are none for it."""
     return FaultyFirmware(firmware, FAULT_NAMES[platform], faults.firmware) if faults.firmware else firmware
+
+
+@dataclass(frozen=True, slots=True)
+class NeverStruck:
+    """A fault that a run has come to its end without; ``why`` is a clause for people."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"--fault {self.name} never struck: {self.why}"
+
+
+def never_struck(faults: Faults, firmware: Firmware, cycles: Sequence[CycleResult]) -> Sequence[NeverStruck]:
+    """Which of a run's faults nobody has seen: its cycles are done, and the firmware is the one that had them."""
+    found = firmware.never_struck() if isinstance(firmware, FaultyFirmware) else {}
+    cut_at, events = faults.accidents.power_cut_at, max(cycle.events for cycle in cycles)
+    if cut_at > events:
+        found = {**found, f"power-cut={cut_at}": f"a cycle had no more than {events} events"}
+    return [NeverStruck(name, why) for name, why in found.items()]
 
 
 def faults_by_kind() -> Mapping[str, Mapping[str, str]]:

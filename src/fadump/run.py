@@ -17,7 +17,7 @@ from fadump.capture.in_place import save_in_place
 from fadump.capture.save import Saved
 from fadump.cycle import CycleRequest, CycleResult, Observer, run_cycle
 from fadump.errors import SetupError
-from fadump.faults import with_faults
+from fadump.faults import NeverStruck, never_struck, with_faults
 from fadump.firmware.core import Firmware, PreservedDump
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware, WatchedFirmware
@@ -64,13 +64,14 @@ class JudgedCycle:
 class RunResult:
     """The cycles of a run; ``vmcore`` is the last one's, ``vmlinux`` the kernel with debug information, if known.
 
-    ``saved`` says how the dump was saved, None: as it was.
+    ``saved`` says how the dump was saved, None: as it was. ``never_struck`` are faults that were asked for in vain.
     """
 
     cycles: Sequence[JudgedCycle]
     vmcore: Path | None
     vmlinux: Path | None
     saved: Saved | None = None
+    never_struck: Sequence[NeverStruck] = ()
 
     @property
     def good(self) -> bool:
@@ -93,14 +94,16 @@ def run(options: RunOptions, observer: Observer) -> RunResult:
         else _prepare_qemu(options)
     )
     check_host(options)
+    firmware = make_firmware(options)
     with OutputDirectory(options.out, options.disk_bytes) as output:
         try:
             with make_machine(output.vmcore_fd, output.console_log) as machine:
-                cycles = _run_cycles(machine, options, output, output.watch(observer))
+                cycles = _run_cycles(machine, firmware, options, output, output.watch(observer))
         finally:  # a dump that was saved is kept, whatever failed after it
             vmcore = output.publish_saved()
         saved = None if vmcore is None or options.save is None else save_in_place(vmcore, options.save, vmlinux)
-        return RunResult(cycles, vmcore, vmlinux, saved)
+        in_vain = never_struck(options.faults, firmware, [judged.cycle for judged in cycles])
+        return RunResult(cycles, vmcore, vmlinux, saved, in_vain)
 
 
 def _prepare_qemu(options: RunOptions) -> tuple[Path | None, MakeMachine]:
@@ -151,9 +154,8 @@ def embedded_config(options: RunOptions) -> EmbeddedConfig:
 
 
 def _run_cycles(
-    machine: Machine, options: RunOptions, output: OutputDirectory, observer: Observer
+    machine: Machine, firmware: Firmware, options: RunOptions, output: OutputDirectory, observer: Observer
 ) -> Sequence[JudgedCycle]:
-    firmware = make_firmware(options)
     request = CycleRequest(options.crash_by, options.crash_cpu, accidents=options.faults.accidents)
     done: list[JudgedCycle] = []
     for _cycle in range(options.cycles):

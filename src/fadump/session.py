@@ -117,7 +117,7 @@ class CycleResult:
     """What one cycle came to. Sizes are bytes; timeline entries are (milestone, seconds after power-on).
 
     ``reboots`` counts resets from the crash to production: 1, if all went well. ``power_on`` is the clock's
-    reading then.
+    reading then. ``events`` is how many the machine has had, which a power cut counts.
     """
 
     timeline: list[tuple[Milestone, float]] = field(default_factory=list)
@@ -130,6 +130,7 @@ class CycleResult:
     reboots: int = 0
     dump: PreservedDump | None = None
     power_on: float = 0.0
+    events: int = 0
 
 
 class RebootedError(MachineError):
@@ -176,7 +177,6 @@ class Session:
         self.result.power_on = clock()
         self._enabled = True
         self._power_cut_at = power_cut_at
-        self._events = 0
         self._asked_the_same: tuple[FirmwareCall | None, int] = (None, 0)
 
     def reached(self, milestone: Milestone) -> None:
@@ -226,8 +226,8 @@ class Session:
 
     def _next_event(self) -> Event:
         event = self._machine.next_event(self._silence_seconds)
-        self._events += 1
-        if self._events != self._power_cut_at or isinstance(event, Stopped):
+        self.result.events += 1
+        if self.result.events != self._power_cut_at or isinstance(event, Stopped):
             return event
         self.power_is_cut = True
         self._machine.press_reset()

@@ -120,6 +120,32 @@ def test_a_dump_is_spoilt_once_and_presented_so_until_it_is_invalidated(memory):
     assert firmware.preserved is None
 
 
+def test_what_has_never_struck_is_known_with_a_reason(memory):
+    firmware = faulty("register=busy*1", "register=delay-1ms", "register=-1", "unregister=-1", "parameters=short")
+    assert list(firmware.never_struck()) == [
+        "register=busy*1", "register=delay-1ms", "register=-1", "unregister=-1", "parameters=short",
+    ]  # fmt: skip
+    assert firmware.never_struck()["register=-1"] == "the kernel never made this call; it made none"
+    register(firmware, memory)
+    register(firmware, memory)
+    assert firmware.never_struck() == {
+        "register=-1": "another fault came before it at 2 calls of register",
+        "unregister=-1": "the kernel never made this call; it made register 2 times",
+        "parameters=short": "of 0 dumps none had what it changes",
+    }
+    firmware.clear()
+    assert firmware.never_struck() == {}
+
+
+@pytest.mark.parametrize("name", ["parameters=outside", "registers=reversed", "crash-info=later-version"])
+def test_a_flaw_that_finds_nothing_has_never_struck(memory, name):
+    """A structure with the copy of boot memory only, which no kernel has written a header into."""
+    firmware = faulty(name, "boot-memory=invalid-source")
+    register(firmware, memory, DumpStructure(sections=(BOOT_COPY,)))
+    crash(firmware, memory)
+    assert firmware.never_struck() == {name: "of 1 dump none had what it changes"}
+
+
 def test_a_dump_that_is_not_presented_is_still_held(memory):
     firmware = faulty("dump=missing")
     register(firmware, memory)

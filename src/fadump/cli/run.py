@@ -91,9 +91,11 @@ def _run(options: argparse.Namespace) -> int:
         view,
     )
     view.summary(result)
+    for fault in result.never_struck:
+        print(f"fadump: {fault}", file=sys.stderr)
     if options.json:
         print(json.dumps(_as_json(options, result)))
-    return 0 if result.good else 1
+    return 0 if result.good and not result.never_struck else 1
 
 
 def _save_options(options: argparse.Namespace) -> SaveOptions | None:
@@ -112,6 +114,8 @@ def _as_json(options: argparse.Namespace, result: RunResult) -> dict[str, Any]:
     last = cycles[-1] | {"vmcore": _text(result.vmcore)}
     if result.saved is not None:
         last["saved"] = saved_as_json(result.saved)
+    if options.fault:
+        last["never_struck"] = [asdict(fault) for fault in result.never_struck]
     if len(cycles) > 1:
         last |= {"cycles": cycles, "result": "saved" if result.good else "different"}
     return last

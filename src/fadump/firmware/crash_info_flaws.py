@@ -51,7 +51,7 @@ def _spoil(change: Callable[[bytearray], None], spoilt: Spoilt) -> None:
         return
     header = bytearray(spoilt.memory.read(address, crash_info.HEADER_BYTES))
     change(header)
-    spoilt.memory.write(address, header)
+    spoilt.write(address, header)
 
 
 def _field(offset: int, value: int, width: int) -> Callable[[bytearray], None]:

@@ -12,6 +12,7 @@ Which calls, words and flaws there are is the platform's: :mod:`.pseries.faults`
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from fadump.firmware.core import (
 )
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
+from fadump.memory.ranges import Range
 
 FOR_EVER = -1
 _ANSWER = re.compile(r"(-?\d{1,9}|[a-z][a-z0-9-]*)(?:\*([1-9]\d{0,8}))?")
@@ -59,6 +61,23 @@ class Spoilt:
     memory: GuestMemory
     dump: PreservedDump
     structure: bytearray | None
+    memory_changes: int = 0
+
+    @property
+    def contents(self) -> tuple[int, bytes | None]:
+        """Differs from what it was when something has changed."""
+        return self.memory_changes, None if self.structure is None else bytes(self.structure)
+
+    def write(self, address: int, data: bytes | bytearray) -> None:
+        """Change memory."""
+        if self.memory.read(address, len(data)) != data:
+            self.memory_changes += 1
+            self.memory.write(address, data)
+
+    def discard(self, extent: Range) -> None:
+        """Let memory be zeros."""
+        self.memory_changes += bool(self.memory.populated(extent))
+        self.memory.discard(extent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +140,22 @@ class FaultyFirmware:
     def __init__(self, firmware: Firmware, names: FaultNames, faults: Iterable[FirmwareFault] = ()) -> None:
         self._firmware = firmware
         self._names = names
-        self._answers: dict[CallName, list[tuple[int, int]]] = {}
+        self._answers: dict[CallName, list[tuple[StatusFault, int, int]]] = {}
         self._flaws: list[Flaw] = []
         self._spoilt: Spoilt | None = None
+        self._unstruck: dict[str, FirmwareFault] = {}
+        self._calls: Counter[CallName] = Counter()
+        self._dumps = 0
         self.add(*faults)
 
     def add(self, *faults: FirmwareFault) -> None:
         """Do these wrong too, from now on; answers come after those that the same call has still to get."""
         for fault in faults:
+            self._unstruck[fault.name] = fault
             match fault:
                 case StatusFault():
-                    self._answers.setdefault(fault.call, []).extend(fault.answers)
+                    answers = self._answers.setdefault(fault.call, [])
+                    answers.extend((fault, status, times) for status, times in fault.answers)
                 case Flaw():
                     self._flaws.append(fault)
 
@@ -139,6 +163,7 @@ class FaultyFirmware:
         """Do no wrong any more; a dump that is spoilt already stays so."""
         self._answers.clear()
         self._flaws.clear()
+        self._unstruck.clear()
 
     @property
     def state(self) -> State:
@@ -162,7 +187,8 @@ class FaultyFirmware:
 
     def call(self, call: FirmwareCall, memory: GuestMemory) -> Outcome:
         """Take a call, or only answer it."""
-        status = self._next_answer(self.name_of(call))
+        name = self.name_of(call)
+        status = None if name is None else self._next_answer(name)
         if status is not None:
             return Answer(status, reason="this status was asked for")
         return self._firmware.call(call, memory)
@@ -172,13 +198,19 @@ class FaultyFirmware:
         held = self._firmware.preserved
         dump = self._firmware.preserve(trigger, memory, cpus)
         if dump is not held:
-            self._spoilt = None
-        if dump is not held and self._flaws:
-            self._spoilt = Spoilt(memory, dump, bytearray(dump.structure))
-            for flaw in self._flaws:
-                with suppress(FadumpError):  # what a kernel has not registered can't be spoilt
-                    flaw.spoil(self._spoilt)
+            self._dumps += 1
+            self._spoilt = self._spoil(memory, dump) if self._flaws else None
         return self._presented(dump)
+
+    def _spoil(self, memory: GuestMemory, dump: PreservedDump) -> Spoilt:
+        spoilt = Spoilt(memory, dump, bytearray(dump.structure))
+        for flaw in self._flaws:
+            before = spoilt.contents
+            with suppress(FadumpError):  # what a kernel has not registered can't be spoilt
+                flaw.spoil(spoilt)
+            if spoilt.contents != before:
+                self._unstruck.pop(flaw.name, None)
+        return spoilt
 
     def describe(self, tree: DeviceTree) -> None:
         """Tell the kernel, of a spoilt dump what there is."""
@@ -196,13 +228,31 @@ class FaultyFirmware:
         structure = bytes(self._spoilt.structure)
         return replace(self._names.describe(dump, structure), structure=structure)
 
-    def _next_answer(self, name: CallName | None) -> int | None:
-        answers = self._answers.get(name) if name is not None else None
+    def never_struck(self) -> Mapping[str, str]:
+        """The faults that have changed nothing so far, by name, each with a clause that says why."""
+        return {name: self._why(fault) for name, fault in self._unstruck.items()}
+
+    def _why(self, fault: FirmwareFault) -> str:
+        if isinstance(fault, Flaw):
+            return f"of {_counted(self._dumps, 'dump')} none had what it changes"
+        if self._calls[fault.call]:
+            return f"another fault came before it at {_counted(self._calls[fault.call], 'call')} of {fault.call}"
+        made = ", ".join(f"{name} {_counted(times, 'time')}" for name, times in self._calls.items())
+        return f"the kernel never made this call; it made {made or 'none'}"
+
+    def _next_answer(self, name: CallName) -> int | None:
+        self._calls[name] += 1
+        answers = self._answers.get(name)
         if not answers:
             return None
-        status, times = answers[0]
+        fault, status, times = answers[0]
+        self._unstruck.pop(fault.name, None)
         if times == 1:
             answers.pop(0)
         elif times != FOR_EVER:
-            answers[0] = (status, times - 1)
+            answers[0] = (fault, status, times - 1)
         return status
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

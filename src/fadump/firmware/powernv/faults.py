@@ -57,14 +57,14 @@ def _shorten(spoilt: Spoilt) -> None:
     """MPIPL can't say it: the second half of boot memory's last copy isn't there."""
     copies = [it for it in spoilt.dump.regions if it.type == RegionId.KERNEL and it.source != it.destination]
     for copy in copies[-1:]:
-        spoilt.memory.discard(Range(copy.destination + copy.copied_bytes // 2, copy.destination + copy.copied_bytes))
+        spoilt.discard(Range(copy.destination + copy.copied_bytes // 2, copy.destination + copy.copied_bytes))
 
 
 def _at_tag(tag: MpiplTag, offset: int, layout: str, value: int, spoilt: Spoilt) -> None:
     """Write a number into what a tag points to."""
     address = real_address(spoilt.dump.tags[tag])
     if address:
-        spoilt.memory.write(address + offset, struct.pack(layout, value))
+        spoilt.write(address + offset, struct.pack(layout, value))
 
 
 def _in_threads(change: Callable[[list[bytearray]], list[bytearray]]) -> Callable[[Spoilt], None]:
@@ -80,7 +80,7 @@ def _in_threads(change: Callable[[list[bytearray]], list[bytearray]]) -> Callabl
         threads = [
             bytearray(data[at : at + cpu_data.THREAD_BYTES]) for at in range(0, size_bytes, cpu_data.THREAD_BYTES)
         ]
-        spoilt.memory.write(place, b"".join(change(threads)))
+        spoilt.write(place, b"".join(change(threads)))
 
     return spoil
 

@@ -122,7 +122,7 @@ def _shorten(spoilt: Spoilt, structure: bytearray, offset: int, section: Section
     copied_bytes = section.requested_bytes // 2
     if section.source != section.destination:
         end = section.destination + section.requested_bytes
-        spoilt.memory.discard(Range(section.destination + copied_bytes, end))
+        spoilt.discard(Range(section.destination + copied_bytes, end))
     _patch(structure, _COPIED, copied_bytes, offset)
 
 
@@ -173,7 +173,7 @@ def _in_area(change: Callable[[bytearray, list[CpuRegisters]], bytes | bytearray
         for _offset, section in _sections(spoilt, SectionType.CPU_STATE):
             area = bytearray(spoilt.memory.read(section.destination, section.requested_bytes))
             changed = change(area, register_save_area.decode(memoryview(area)))
-            spoilt.memory.write(section.destination, changed[: len(area)].ljust(len(area), b"\0"))
+            spoilt.write(section.destination, changed[: len(area)].ljust(len(area), b"\0"))
             return
 
     return spoil
