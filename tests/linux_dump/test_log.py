@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.abi.linux.printk import LogFlags
-from fadump.errors import FadumpError, FormatError
+from fadump.errors import AddressError, FadumpError, FormatError
 from fadump.linux.log import LogRecord, read_log
 from fadump.linux.vmcoreinfo import MissingFactError
-from tests.linux_dump.kernel_builder import FakeKernel, Log, Message, add_old_log
+from tests.linux_dump.kernel_builder import PAGE_OFFSET, FakeKernel, Log, Message, add_old_log
 
 ORDERS = pytest.mark.parametrize("byte_order", ["little", "big"])
 messages = st.lists(st.builds(Message, st.binary(max_size=60).map(lambda text: b"x" + text)), max_size=40)
@@ -101,6 +101,19 @@ def test_a_text_that_the_dump_lacks_leaves_the_record():
     (record,) = read_log(kernel.read())
     assert record.text is None
     assert list(record.lines()) == ["[    0.000000] (the dump doesn't have this message's text)"]
+
+
+def test_records_are_read_where_the_dump_ends_in_an_array():
+    kernel = FakeKernel(memory_bytes=1 << 14)
+    log = Log(kernel, [Message(b"one"), Message(b"two"), Message(b"three")])
+    two_infos = kernel.peek(log.infos, 2 * log.INFO)
+    end = PAGE_OFFSET + len(kernel.memory)
+    kernel.poke(end - len(two_infos), two_infos)
+    kernel.poke(log.ring + 16, kernel.pack("Q", end - len(two_infos)))
+    records = read_log(kernel.read())
+    assert [next(records).text, next(records).text] == ["one", "two"]
+    with pytest.raises(AddressError):
+        next(records)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ _MOST_DESCRIPTOR_BITS = 26
 _MOST_TEXT_BITS = 31
 _MOST_OLD_BYTES = 1 << 31
 _NANOSECONDS = 1_000_000_000
+_ROWS_AT_ONCE_BYTES = 1 << 15
 _NOT_READABLE = (AddressError, TranslationError, FormatError)
 
 
@@ -80,16 +81,16 @@ class _RingBuffer:
         counter = facts.offset("atomic_long_t.counter")
         count_bits = memory.number(descriptors + facts.offset("prb_desc_ring.count_bits"))
         self._count = 1 << _limited("number of log descriptors", count_bits, _MOST_DESCRIPTOR_BITS)
-        self._descriptors = memory.word(descriptors + facts.offset("prb_desc_ring.descs"))
-        self._infos = memory.word(descriptors + facts.offset("prb_desc_ring.infos"))
+        descs = memory.word(descriptors + facts.offset("prb_desc_ring.descs"))
+        infos = memory.word(descriptors + facts.offset("prb_desc_ring.infos"))
+        self._descriptors = _Table(memory, descs, facts.size("prb_desc"), self._count)
+        self._infos = _Table(memory, infos, facts.size("printk_info"), self._count)
         self._head = memory.word(descriptors + facts.offset("prb_desc_ring.head_id") + counter) & abi.DESCRIPTOR_ID_MASK
         self._tail = memory.word(descriptors + facts.offset("prb_desc_ring.tail_id") + counter) & abi.DESCRIPTOR_ID_MASK
         size_bits = memory.number(texts + facts.offset("prb_data_ring.size_bits"))
         self._text_bytes = 1 << _limited("size of the log's text", size_bits, _MOST_TEXT_BITS)
         self._texts = memory.word(texts + facts.offset("prb_data_ring.data"))
 
-        self._descriptor_bytes = facts.size("prb_desc")
-        self._info_bytes = facts.size("printk_info")
         self._state_at = facts.offset("prb_desc.state_var") + counter
         block = facts.offset("prb_desc.text_blk_lpos")
         self._begin_at = block + facts.offset("prb_data_blk_lpos.begin")
@@ -105,8 +106,7 @@ class _RingBuffer:
                 yield record
 
     def _record(self, id_: int) -> LogRecord | None:
-        memory = self._memory
-        descriptor = memory.read(self._descriptors + id_ % self._count * self._descriptor_bytes, self._descriptor_bytes)
+        descriptor = self._descriptors.row(id_ % self._count)
         state, begin, next_ = (self._word(descriptor, at) for at in (self._state_at, self._begin_at, self._next_at))
         if state & abi.DESCRIPTOR_ID_MASK != id_:
             return None  # a writer has taken it for a later record, or has yet to
@@ -115,7 +115,7 @@ class _RingBuffer:
         is_empty = begin == next_ == abi.EMPTY_LINE
         if begin & abi.DATALESS and next_ & abi.DATALESS and not is_empty:
             return None  # the text had no room, or has been overwritten
-        info = memory.read(self._infos + id_ % self._count * self._info_bytes, self._info_bytes)
+        info = self._infos.row(id_ % self._count)
         text_bytes = self._info_number(info, "text_len", 2)
         text = "" if is_empty else self._text(begin, next_, text_bytes)
         return self._with_info(info, text)
@@ -157,6 +157,34 @@ class _RingBuffer:
     def _info_number(self, info: bytes, member: str, size_bytes: int) -> int:
         at = self._facts.offset(f"printk_info.{member}")
         return int.from_bytes(info[at : at + size_bytes], self._memory.byte_order)
+
+
+class _Table:
+    """An array of structures, many of them read at once: a log has thousands."""
+
+    def __init__(self, memory: KernelMemory, address: int, row_bytes: int, count: int) -> None:
+        self._memory = memory
+        self._address = address
+        self._row_bytes = row_bytes
+        self._count = count
+        self._first = 0
+        self._rows = b""
+
+    def row(self, number: int) -> bytes:
+        """One structure; errors as :meth:`KernelMemory.read`."""
+        at = (number - self._first) * self._row_bytes
+        if not 0 <= at < len(self._rows):
+            self._first = number
+            self._rows, at = self._read(number), 0
+        return self._rows[at : at + self._row_bytes]
+
+    def _read(self, number: int) -> bytes:
+        address = self._address + number * self._row_bytes
+        most = max(1, _ROWS_AT_ONCE_BYTES // max(1, self._row_bytes))
+        try:
+            return self._memory.read(address, min(most, self._count - number) * self._row_bytes)
+        except _NOT_READABLE:  # of some of them, maybe of those that nobody asks for
+            return self._memory.read(address, self._row_bytes)
 
 
 class _OldBuffer:

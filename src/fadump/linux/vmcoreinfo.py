@@ -52,6 +52,7 @@ class Facts:
         lines = list(_LINE.finditer(data.rstrip(b"\0")))
         self._values = {_text(line[1]): _text(line[2]) for line in lines}
         self._offsets = {_text(line[1]): line.start(2) for line in lines}
+        self._sizes: dict[str, int] = {}
 
     @classmethod
     def of(cls, dump: Dump) -> "Facts":
@@ -136,9 +137,13 @@ class Facts:
         return size_bytes
 
     def _size(self, key: str) -> int:
+        known = self._sizes.get(key)  # some are asked for with every structure that is read
+        if known is not None:
+            return known
         value = self._number(key, _NUMBER, 10)
         if not 0 <= value < 1 << 32:
             raise self._error(key, "a size")
+        self._sizes[key] = value
         return value
 
     def _number(self, key: str, pattern: re.Pattern[str], base: int) -> int:
