@@ -1,5 +1,9 @@
 """One tree of errors. A message is one sentence: what is wrong, where, and what to do about it."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class FadumpError(Exception):
     """Anything that this project reports to its user; the commands print it as one sentence and exit with 1."""
@@ -22,6 +26,16 @@ class FormatError(FadumpError, ValueError):
         super().__init__(message + detail)
 
 
+@contextmanager
+def naming(*files: str | os.PathLike[str]) -> Iterator[None]:
+    """A FormatError that comes from within begins with the names of the files that it is about."""
+    try:
+        yield
+    except FormatError as error:
+        error.args = (f"{', '.join(map(str, files))}: {error}",)
+        raise
+
+
 class AddressError(FadumpError, LookupError):
     """Guest memory that isn't there: ``length`` bytes from physical ``address`` are not all RAM."""
 
@@ -37,6 +51,24 @@ class SetupError(FadumpError):
 
 class MachineError(FadumpError):
     """The machine did something other than what the cycle waited for, or nothing in time."""
+
+
+class ReadError(FadumpError, OSError):
+    """A file that is open and can't be read: its disk, or what stands for one, has failed.
+
+    It is both: of a dump, one more thing that isn't there, and an error of the system. ``cause`` is the system's own.
+    """
+
+    def __init__(self, name: str, offset: int, length: int, cause: OSError) -> None:
+        self.cause = cause
+        super().__init__(f"{name} can't be read, {length:#x} bytes at offset {offset:#x}: {reason(cause)}")
+
+
+def reason(error: Exception) -> str:
+    """An error as part of a sentence: the system's own words, without number and file, where it is the system's."""
+    if isinstance(error, ReadError):
+        return reason(error.cause)
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _shown(value: object) -> str:

@@ -44,7 +44,7 @@ def test_symbols_for_registers_may_come_from_a_vmlinux(vmcore, tmp_path, capsys)
     assert capsys.readouterr().err.splitlines()[-1] == f"fadump: {kernel}: No such file or directory"
     kernel.write_text("no ELF file")
     assert main(["save", str(vmcore), str(tmp_path / "out"), "--vmlinux", str(kernel)]) == 0
-    said = "remark: no registers were added for drgn and crash: ELF file cut short at offset 0x0"
+    said = f"remark: no registers were added for drgn and crash: {kernel}: ELF file cut short at offset 0x0"
     assert said in capsys.readouterr().out
 
 

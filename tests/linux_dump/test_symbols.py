@@ -115,6 +115,16 @@ def test_a_vmlinux_of_another_kernel_is_refused(tmp_path):
         read_vmlinux(path, Facts(b"BUILD-ID=" + BUILD_ID.hex().encode()))
 
 
+@pytest.mark.parametrize(
+    ("image", "message"), [(b"\x7fELF\x02\x01", "cut short"), (b"#!/bin/sh".ljust(64), "not a 64-bit ELF file")]
+)
+def test_what_is_no_vmlinux_is_named(tmp_path, image, message):
+    path = tmp_path / "vmlinux"
+    path.write_bytes(image)
+    with pytest.raises(FormatError, match=rf"^{path}: .*{message}"):
+        read_vmlinux(path, Facts(b""))
+
+
 @given(st.data())
 def test_a_damaged_vmlinux_gives_symbols_or_an_error(tmp_path_factory, data):
     image = bytearray(vmlinux())

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fadump.errors import AddressError, FormatError
+from fadump.errors import AddressError, FormatError, ReadError
 from fadump.linux.log import LogRecord
 from fadump.linux.memory import KernelMemory
 from fadump.linux.translate import TranslationError
@@ -49,11 +49,11 @@ class Ending:
 
 
 def read_name(memory: KernelMemory) -> KernelName | None:
-    """The kernel's name; None if VMCOREINFO or the dump doesn't have it."""
+    """The kernel's name; None if VMCOREINFO doesn't say where it is, or it can't be read."""
     try:
         start = memory.facts.symbol("init_uts_ns") + memory.facts.offset("uts_namespace.name")
         raw = memory.read(start, _NAMES * _NAME_BYTES)
-    except (MissingFactError, AddressError, TranslationError):
+    except (MissingFactError, AddressError, TranslationError, ReadError):
         return None
     texts = [raw[at : at + _NAME_BYTES].partition(b"\0")[0] for at in range(0, len(raw), _NAME_BYTES)]
     return KernelName(*(text.decode("utf-8", "backslashreplace") for text in texts))

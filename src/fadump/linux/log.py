@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fadump.abi.linux import printk as abi
-from fadump.errors import AddressError, FormatError
-from fadump.linux.memory import KernelMemory
-from fadump.linux.translate import TranslationError
+from fadump.errors import FormatError
+from fadump.linux.memory import UNREADABLE, KernelMemory
 from fadump.linux.vmcoreinfo import Facts, MissingFactError
 
 _MOST_DESCRIPTOR_BITS = 26
@@ -20,7 +19,6 @@ _MOST_TEXT_BITS = 31
 _MOST_OLD_BYTES = 1 << 31
 _NANOSECONDS = 1_000_000_000
 _ROWS_AT_ONCE_BYTES = 1 << 15
-_NOT_READABLE = (AddressError, TranslationError, FormatError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,7 @@ class _RingBuffer:
             return None
         try:
             return _decoded(self._memory.read(self._texts + start, min(length, end - start)))
-        except _NOT_READABLE:
+        except UNREADABLE:
             return None
 
     def _with_info(self, info: bytes, text: str | None) -> LogRecord:
@@ -183,7 +181,7 @@ class _Table:
         most = max(1, _ROWS_AT_ONCE_BYTES // max(1, self._row_bytes))
         try:
             return self._memory.read(address, min(most, self._count - number) * self._row_bytes)
-        except _NOT_READABLE:  # of some of them, maybe of those that nobody asks for
+        except UNREADABLE:  # of some of them, maybe of those that nobody asks for
             return self._memory.read(address, self._row_bytes)
 
 
@@ -222,7 +220,7 @@ class _OldBuffer:
         text_bytes = min(self._field(header, "text_len", 2), length - self._header_bytes)
         try:
             text = _decoded(self._memory.read(self._buffer + at + self._header_bytes, text_bytes))
-        except _NOT_READABLE:
+        except UNREADABLE:
             text = None
         facility = self._memory.facts.offset(f"{self._struct}.text_len") + abi.RECORD_FACILITY_OFFSET
         flags, level = abi.split_flags(_byte(header, facility + 1), little_endian=self._memory.byte_order == "little")

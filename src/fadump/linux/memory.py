@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fadump.errors import AddressError, FormatError
+from fadump.errors import AddressError, FormatError, ReadError
 from fadump.linux.translate import Mapped, Translation, TranslationError, covering
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
@@ -20,8 +20,8 @@ from fadump.vmcore.notes import STRUCT_ORDER
 MOST_BYTES = 1 << 28
 """What one read may ask for: more than anything that is read in one piece has."""
 
-UNREADABLE = (AddressError, TranslationError, FormatError)
-"""What a read raises where memory isn't mapped or isn't in the dump."""
+UNREADABLE = (AddressError, TranslationError, FormatError, ReadError)
+"""What a read raises where memory isn't mapped, isn't in the dump, or is where the disk can't read it."""
 
 _STRING_STEP_BYTES = 64
 _WINDOW_BYTES = 1 << 28
@@ -44,6 +44,7 @@ class KernelMemory:
         :raises TranslationError: some of them aren't mapped, or it is no kernel address.
         :raises AddressError: the dump doesn't have them, or not the page tables that say where they are.
         :raises FormatError: more are asked for than anything has, which is what a damaged size looks like.
+        :raises ReadError: the disk can't read them.
         """
         _check_length(virtual, length)
         pieces = self.translation.mapped(Range.sized(virtual, length))
@@ -55,7 +56,7 @@ class KernelMemory:
         return self._view(self.translation.mapped(Range.sized(virtual, length)))
 
     def can_read(self, virtual: int, length: int) -> bool:
-        """Whether :meth:`read` would raise nothing but OSError."""
+        """Whether :meth:`read` would raise nothing."""
         try:
             self.read(virtual, length)
         except UNREADABLE:
@@ -66,8 +67,6 @@ class KernelMemory:
         """The same for all of ``wanted``, ``step_bytes`` at a time; None for a step that can't be read.
 
         Page tables are walked once for many steps.
-
-        :raises OSError: the file can't be read.
         """
         for window in _steps(wanted, max(1, _WINDOW_BYTES // step_bytes) * step_bytes):
             try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from fadump.errors import naming
 from fadump.linux.cpus import Cpu, read_cpus
 from fadump.linux.crash import Ending, KernelName, crash_time, find_ending, read_name
 from fadump.linux.dwarf import NoDebugInformationError, read_offsets
@@ -115,7 +116,7 @@ class CrashedSystem:
         """
         if self._vmlinux is None:
             raise NoDebugInformationError("VMCOREINFO doesn't say where the members of task_struct are: give a vmlinux")
-        with Path(self._vmlinux).open("rb") as file:
+        with Path(self._vmlinux).open("rb") as file, naming(self._vmlinux):
             offsets = read_offsets(ElfFile(file), STRUCTS)
         return tuple(read_tasks(self.memory, self.symbols, offsets))
 

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from fadump.errors import FadumpError, FormatError
+from fadump.errors import FadumpError, FormatError, naming
 from fadump.linux.elf import SHT_NOTE, SHT_SYMTAB, ElfFile
 from fadump.linux.symbols import Symbol, SymbolTable
 from fadump.linux.vmcoreinfo import Facts
@@ -33,15 +33,15 @@ def read_vmlinux(path: str | os.PathLike[str], facts: Facts) -> SymbolTable:
     :raises FormatError: it is no 64-bit ELF file, or has no symbols.
     :raises OSError: it can't be read.
     """
-    with Path(path).open("rb") as file:
+    with Path(path).open("rb") as file, naming(path):
         elf = ElfFile(file)
         build_id = facts.text("BUILD-ID") if "BUILD-ID" in facts else None
         own = next(_build_ids(elf), None)
         if build_id is not None and own is not None and own != build_id:
             raise OtherKernelError(f"{path} is another kernel: the dump's build id is {build_id}, its own is {own}")
         symbols = list(_symbols(elf))
-    if not symbols:
-        raise FormatError(f"{path} has no symbols: it is stripped", offset=0)
+        if not symbols:
+            raise FormatError("no symbols: it is stripped", offset=0)
     linked_at = next((symbol.address for symbol in symbols if symbol.name == "_stext"), None)
     moved = facts.symbol("_stext") - linked_at if linked_at is not None and "SYMBOL(_stext)" in facts else 0
     if moved:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from fadump.errors import FormatError
+from fadump.errors import FormatError, ReadError, reason
 from fadump.memory.ranges import Range, RangeSet
 from fadump.progress import binary_size
 from fadump.vmcore.checksums import broken_checksums
@@ -160,8 +160,8 @@ def _check_bytes(dump: ElfDump, advance: Callable[[int], None]) -> Iterator[Find
                 size_bytes = min(_PIECE_BYTES, part.end - offset)
                 try:
                     dump.core.read_file_into(offset, buffer[:size_bytes])
-                except (OSError, FormatError) as error:
-                    yield f"{size_bytes:#x} bytes of the file at offset {offset:#x} can't be read: {error}"
+                except (ReadError, FormatError) as error:
+                    yield f"{size_bytes:#x} bytes of the file at offset {offset:#x} can't be read: {reason(error)}"
                 advance(size_bytes)
 
     yield from _listed(unreadable())
@@ -206,8 +206,8 @@ def _unreadable_pages(file: KdumpFile, pages: Pages, advance: Callable[[int], No
         last_end = max(last_end, offset + size)
         try:
             file.unpack(Descriptor(offset, size, flags))
-        except (OSError, FormatError) as error:
-            yield f"page {address:#x} can't be read: {error}"
+        except (ReadError, FormatError) as error:
+            yield f"page {address:#x} can't be read: {reason(error)}"
         advance(page_bytes * count)
 
 

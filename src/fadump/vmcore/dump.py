@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Sequence
 
-from fadump.errors import FadumpError, FormatError
+from fadump.errors import FadumpError, FormatError, naming
 from fadump.vmcore.core import Dump, Kind, NotInDumpError, Piece, State
 from fadump.vmcore.elf_dump import ElfDump
 from fadump.vmcore.elf_header import MAGIC as ELF_MAGIC
@@ -39,12 +39,11 @@ def open_dump(paths: StrPath | Sequence[StrPath]) -> Dump:
     try:
         for name in names:
             sources.append(_open_file(name))  # noqa: PERF401 - those that are open get closed if one can't be
-        return open_source(sources)
-    except BaseException as error:
+        with naming(*names):
+            return open_source(sources)
+    except BaseException:
         for source in sources:
             source.close()
-        if isinstance(error, FormatError):
-            error.args = (f"{', '.join(map(str, names))}: {error}",)
         raise
 
 
@@ -75,7 +74,7 @@ def _open_file(path: StrPath) -> Source:
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # not waiting for somebody to write to a pipe
     try:
         _check_is_file(fd, path)
-        return FileSource(fd)
+        return FileSource(fd, os.fspath(path))
     except BaseException:
         os.close(fd)
         raise

@@ -16,22 +16,23 @@ from typing import Protocol
 
 import numpy as np
 
-from fadump.errors import FormatError
+from fadump.errors import FormatError, ReadError
 from fadump.memory.holes import data_ranges, first_data
 from fadump.memory.ranges import Range
 from fadump.vmcore.core import Bytes
 
 _MADV_POPULATE_READ = 22
 _EHWPOISON = 133
-_MOST_POPULATED_BYTES = 16 << 20
-"""Who views more may well look at some of it only."""
+MOST_POPULATED_BYTES = 16 << 20
+"""So much is read when it is viewed. Who views more may well look at some of it only, and the process ends there if
+the disk can't read it (SIGBUS)."""
 _madvise = ctypes.CDLL(None, use_errno=True).madvise
 _madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _PIECE_BYTES = 256 << 10
 """So much at a time stays in a processor's cache for whoever looks at it next."""
 
 
-_ZEROS = np.zeros(_MOST_POPULATED_BYTES, np.uint8)
+_ZEROS = np.zeros(MOST_POPULATED_BYTES, np.uint8)
 _ZEROS.flags.writeable = False
 
 
@@ -44,7 +45,7 @@ class Source(Protocol):
         """``length`` bytes from ``offset``; ``what`` they are is for the error.
 
         :raises FormatError: they aren't all there, or no longer.
-        :raises OSError: the file can't be read.
+        :raises ReadError: the disk can't read them.
         """
 
     def read_into(self, offset: int, buffer: memoryview, what: str) -> None:
@@ -69,11 +70,12 @@ class Source(Protocol):
 class FileSource:
     """A file. Also what stands for one: a block device, /proc/vmcore."""
 
-    def __init__(self, fd: int) -> None:
-        """``fd`` is this object's from now on, unless this fails.
+    def __init__(self, fd: int, name: str = "the file") -> None:
+        """``fd`` is this object's from now on, unless this fails; ``name`` is for errors.
 
         :raises OSError: the file has no size.
         """
+        self._name = name
         self.size_bytes = os.lseek(fd, 0, os.SEEK_END)
         self._fd = fd
         self._map: mmap.mmap | None = None
@@ -85,7 +87,10 @@ class FileSource:
         """See :class:`Source`."""
         if offset < 0 or length < 0 or offset + length > self.size_bytes:
             self.check_has(offset, length, what)
-        data = os.pread(self._fd, length, offset)
+        try:
+            data = os.pread(self._fd, length, offset)
+        except OSError as error:
+            raise ReadError(self._name, offset, length, error) from error
         if len(data) == length:
             return data
         buffer = bytearray(length)
@@ -97,7 +102,11 @@ class FileSource:
         self.check_has(offset, len(buffer), what)
         done = 0
         while done < len(buffer):
-            count = os.preadv(self._fd, [buffer[done : done + _PIECE_BYTES]], offset + done)
+            piece = buffer[done : done + _PIECE_BYTES]
+            try:
+                count = os.preadv(self._fd, [piece], offset + done)
+            except OSError as error:
+                raise ReadError(self._name, offset + done, len(piece), error) from error
             if not count:
                 raise FormatError(f"{what} has gone: the file was made shorter meanwhile", offset=offset + done)
             done += count
@@ -108,15 +117,18 @@ class FileSource:
 
     def data_ranges(self, wanted: Range) -> Iterator[Range]:
         """See :class:`Source`: what is not in a hole."""
-        there = os.lseek(self._fd, 0, os.SEEK_END)
-        if there < min(wanted.end, self.size_bytes):
-            raise FormatError("file has gone: it was made shorter meanwhile", offset=there)
-        return data_ranges(self._fd, wanted)
+        try:
+            there = os.lseek(self._fd, 0, os.SEEK_END)
+            if there < min(wanted.end, self.size_bytes):
+                raise FormatError("file has gone: it was made shorter meanwhile", offset=there)
+            yield from data_ranges(self._fd, wanted)
+        except OSError as error:
+            raise ReadError(self._name, wanted.start, wanted.size_bytes, error) from error
 
     def view(self, offset: int, length: int) -> Bytes | None:
         """See :class:`Source`; None for a file that can't be mapped.
 
-        :raises OSError: the disk can't read what is viewed.
+        :raises ReadError: the disk can't read what is viewed.
         """
         self.check_has(offset, length, "view")
         if self._map is None and self._can_map:
@@ -128,11 +140,14 @@ class FileSource:
             return None
         view = np.frombuffer(self._map, np.uint8, length, offset)
         here, known = Range.sized(offset, length), self._populated
-        if length <= _MOST_POPULATED_BYTES and not known.contains(here):
-            data_at = first_data(self._fd, offset)  # not how far it goes: tmpfs looks at every page for that
-            if data_at is None or data_at >= here.end:
-                return _ZEROS[:length]  # a hole: whoever looked at it would fill the page cache with zeros
-            _populate(view)
+        if length <= MOST_POPULATED_BYTES and not known.contains(here):
+            try:
+                data_at = first_data(self._fd, offset)  # not how far it goes: tmpfs looks at every page for that
+                if data_at is None or data_at >= here.end:
+                    return _ZEROS[:length]  # a hole: whoever looked at it would fill the page cache with zeros
+                _populate(view)
+            except OSError as error:
+                raise ReadError(self._name, offset, length, error) from error
             touches = here.start <= known.end and known.start <= here.end
             self._populated = Range(min(here.start, known.start), max(here.end, known.end)) if touches else here
         return view
