@@ -8,13 +8,12 @@ import pytest
 from fadump.capture.dmesg import save_dmesg
 from fadump.capture.files import HostFiles
 from fadump.capture.job import SaveOptions
-from fadump.capture.save import save_dump, stream_dump
+from fadump.capture.save import save_dump
 from fadump.capture.target import SaveError
-from fadump.errors import FadumpError, SetupError
+from fadump.errors import SetupError
 from fadump.linux.pages import DumpLevel
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.dump import open_dump
-from fadump.vmcore.overlay import OverlayDump
 from tests.capture.contents import differing_pages
 from tests.capture.test_save import kernel_core
 from tests.vmcore.core_builder import Load
@@ -138,26 +137,6 @@ def test_where_nothing_could_be_begun_nothing_is_left(vmcore, tmp_path):
     with open_dump(vmcore) as dump, pytest.raises(SetupError, match="Too many open files"):
         save_dump(dump, tmp_path / "out", SaveOptions(split=3), files=FewFiles())
     assert list(tmp_path.iterdir()) == []
-
-
-class BadSource(OverlayDump):
-    """A dump that lies on a disk whose end is broken."""
-
-    def __init__(self, base):
-        super().__init__(base, {}, page_bytes=4096)
-
-    def view_physical(self, wanted):
-        if wanted.end == max(where.end for where in self.memory):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return super().view_physical(wanted)
-
-
-def test_a_source_that_cannot_be_read_is_not_taken_for_a_disk_that_is_full(vmcore, tmp_path):
-    with open_dump(vmcore) as dump:
-        with pytest.raises(FadumpError, match=r"^the dump can't be read at 0x.*: Input/output error$"):
-            save_dump(BadSource(dump), tmp_path / "out", SaveOptions())
-        with (tmp_path / "flat").open("wb") as file, pytest.raises(FadumpError, match="^the dump can't be read at"):
-            stream_dump(BadSource(dump), file.fileno(), SaveOptions())
 
 
 def test_a_disk_that_takes_nothing_is_told_so(vmcore, tmp_path):

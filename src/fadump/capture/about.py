@@ -35,10 +35,7 @@ class About:
 
 
 def describe(dump: Dump) -> About:
-    """What a dump says of its system; what can't be read is left empty.
-
-    :raises OSError: the dump can't be read.
-    """
+    """What a dump says of its system; what can't be read is left empty."""
     name, seconds = _NOBODY, 0
     if dump.vmcoreinfo is not None:
         try:

@@ -2,7 +2,8 @@
 
 Step "saved" of docs/architecture.md. A batch is worth a few milliseconds of work, so that what Python does once for
 each batch doesn't count. Its pages are read through views of the dump's file where there are any, in spans that may
-have unwanted pages in between: skipping a few pages costs less than another view.
+have unwanted pages in between: skipping a few pages costs less than another view. No span is longer than what a view
+reads at once, so that a disk that fails is an error.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fadump.capture.selection import Selection
-from fadump.errors import FadumpError
 from fadump.memory.ranges import Range
 from fadump.vmcore.core import READABLE, Bytes, Dump
+from fadump.vmcore.source import MOST_POPULATED_BYTES
 
 BATCH_BYTES = 2 << 20
 _ALL_BATCHES_BYTES = 48 << 20
@@ -81,15 +82,6 @@ def read_span(dump: Dump, span: Span, page_bytes: int) -> tuple[Bytes, Numbers]:
 
     :raises FadumpError: the dump doesn't have them after all, they don't unpack, or it can't be read.
     """
-    try:
-        return _read_span(dump, span, page_bytes)
-    except OSError as error:
-        first, last = int(span.pages[0]), int(span.pages[-1])
-        where = Range(first * page_bytes, (last + 1) * page_bytes)
-        raise FadumpError(f"the dump can't be read at {where}: {error.strerror or error}") from error
-
-
-def _read_span(dump: Dump, span: Span, page_bytes: int) -> tuple[Bytes, Numbers]:
     if span.has is Has.PARTS:
         parts = [read_partial_page(dump, page, page_bytes) for page in span.pages.tolist()]
         return np.frombuffer(b"".join(parts), np.uint8), np.arange(len(parts))
@@ -115,6 +107,7 @@ def _spans(dump: Dump, selection: Selection, pages: Range, most: int) -> Iterato
         owners, has, skipped = _owners(dump, selection, window)
         owner = owners[numbers]
         cuts = (np.diff(owner) != 0) | (np.diff(numbers) > skipped[owner[1:]])
+        cuts |= np.diff(numbers // max(1, MOST_POPULATED_BYTES // selection.page_bytes)) != 0
         for first, last in _pairs(cuts, len(numbers), most):
             yield Span(numbers[first:last] + window.start, has[owner[first]])
 

@@ -49,6 +49,6 @@ def _read(dump: Dump) -> tuple[str, str | None]:
     try:
         for record in read_log(KernelMemory(dump, Facts.of(dump))):
             lines += record.lines()
-    except (FadumpError, OSError) as error:
+    except FadumpError as error:
         return "".join(f"{line}\n" for line in lines), f"the log is not all there: {error}"
     return "".join(f"{line}\n" for line in lines), None

@@ -12,6 +12,7 @@ from fadump.capture.job import Format, SaveOptions
 from fadump.capture.registers import with_registers
 from fadump.capture.save import Saved, save_dump
 from fadump.capture.target import SaveError, incomplete_name
+from fadump.errors import reason
 from fadump.progress import Progress
 from fadump.vmcore.dump import StrPath, open_dump
 
@@ -21,7 +22,8 @@ def save_in_place(path: Path, options: SaveOptions, vmlinux: StrPath | None = No
 
     ``vmlinux`` may be the crashed kernel's.
 
-    :raises FadumpError: as :func:`~fadump.capture.save.save_dump`; the dump is there as it was, and nothing else.
+    :raises FadumpError: as :func:`~fadump.capture.save.save_dump`, or not all of the dump can be read; the dump is
+        there as it was, and nothing else.
     :raises OSError: the dump can't be read.
     """
     new = path.with_name(path.name + ".saved")
@@ -30,8 +32,11 @@ def save_in_place(path: Path, options: SaveOptions, vmlinux: StrPath | None = No
         saved = _save(path, new, options, vmlinux)
     except SaveError as error:
         _remove(new)
-        reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
-        raise SaveError(f"{path} is whole and stays as it was: there it can't be saved once more: {reason}") from error
+        why = reason(error.__cause__) if isinstance(error.__cause__, OSError) else error
+        raise SaveError(f"{path} is whole and stays as it was: there it can't be saved once more: {why}") from error
+    if not saved.complete:
+        _remove(new)
+        raise SaveError(f"{path} stays as it was: not all of it can be read: fadump check says what is wrong")
     HOST.rename(dmesg_name(new), dmesg_name(path))
     HOST.rename(new, path)
     HOST.fsync_directory(path.parent)

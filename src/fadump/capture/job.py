@@ -22,6 +22,8 @@ from fadump.capture.resume import Kept, kept_pages
 from fadump.capture.selection import Selection
 from fadump.capture.target import FileTarget, Target
 from fadump.capture.threads import InOrder
+from fadump.capture.unreadable import NONE, Unreadable
+from fadump.errors import FadumpError
 from fadump.linux.pages import DumpLevel
 from fadump.memory.ranges import Range
 from fadump.vmcore.core import Dump
@@ -110,17 +112,22 @@ class Job:
         self._fitted = fit_for_elf(dump, selection) if options.format is Format.ELF else selection
         self._total_bytes = self._fitted.wanted.count() * selection.page_bytes
         self._done_bytes = 0
+        self.unreadable = NONE
+        """What was missing when it was written, besides what the selection says."""
         self._batch_bytes = batch_bytes_for(options.threads)
 
     @property
     def source_is_complete(self) -> bool:
         """Whether the dump has all that it should have."""
-        return not self._dump.faults and not self.selection.missing.count()
+        return not (self._dump.faults or self.selection.missing.count() or self.unreadable.pages)
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences for the user."""
-        return self._fitted.remarks
+        if not self.unreadable.pages:
+            return self._fitted.remarks
+        count, first = self.unreadable.pages, self.unreadable.first
+        return (*self._fitted.remarks, f"pages that can't be read and are missing: {count}, the first at {first}")
 
     def matches(self, targets: Sequence[FileTarget]) -> bool:
         """Whether files that were interrupted can be of this job."""
@@ -136,7 +143,7 @@ class Job:
         :raises FadumpError: the dump can't be read.
         :raises OSError: a file can't be written.
         """
-        self._done_bytes = 0
+        self._done_bytes, self.unreadable = 0, NONE
         parts = [self._write(target, pages, keep=keep) for target, pages in zip(targets, self._parts(), strict=True)]
         return Written(*(sum(column) for column in zip(*parts, strict=True)))
 
@@ -151,6 +158,7 @@ class Job:
             try:
                 batches = cut_batches(self._dump, self._fitted, Range(kept.until, pages.end), self._batch_bytes)
                 for batch in threads.map(packer.pack, batches):
+                    self._note_unreadable(batch.unreadable)
                     writer.add(batch)
                     zeros += int(np.count_nonzero(batch.zeros))
                     self._advance(len(batch.pages) * page_bytes)
@@ -160,6 +168,13 @@ class Job:
                 raise
         writer.finish(complete=self.source_is_complete)
         return zeros, writer.size_bytes, self._fitted.wanted.count_between(pages.start, kept.until) * page_bytes
+
+    def _note_unreadable(self, pages: Unreadable) -> None:
+        if pages.pages and self._options.format is Format.ELF:
+            raise FadumpError(
+                f"the dump can't be read at {pages.first}; an ELF core can't say what is missing: use --format kdump"
+            )
+        self.unreadable += pages
 
     def _begin(self, writer: Writer, target: Target, pages: Range, threads: InOrder, *, keep: bool) -> Kept:
         kept = self._keep(writer, target, pages, threads) if keep and isinstance(target, FileTarget) else None

@@ -3,7 +3,7 @@
 Step "saved" of docs/architecture.md; the threads are :mod:`fadump.capture.threads`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import local
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from fadump.capture.batches import Batch, Has, Numbers, read_span
 from fadump.capture.packers import Compression, Pack, crc32, make_packer
+from fadump.capture.unreadable import NONE, Unreadable, without_unreadable
+from fadump.errors import FadumpError
 from fadump.vmcore.core import Bytes, Dump
 
 
@@ -20,7 +22,8 @@ class PackedBatch:
     """Pages as they are to stand in a file, end to end in ``data``, which has the checksum ``crc``.
 
     For each of ``pages``: how many bytes of ``data`` are its own, ``sizes``, and how they are packed, ``flags``. Those
-    that are ``missing`` have none, nor have pages of ``zeros`` unless :class:`Packer` was told otherwise.
+    that are ``missing`` have none, nor have pages of ``zeros`` unless :class:`Packer` was told otherwise. Missing are
+    also those that turned out to be ``unreadable``.
     """
 
     pages: Numbers
@@ -30,6 +33,7 @@ class PackedBatch:
     flags: npt.NDArray[np.uint32]
     zeros: npt.NDArray[np.bool_]
     missing: npt.NDArray[np.bool_]
+    unreadable: Unreadable = NONE
 
 
 class Packer:
@@ -48,10 +52,17 @@ class Packer:
         make_packer(compression)  # so that a missing library is known here and not in a thread
 
     def pack(self, batch: Batch) -> PackedBatch:
-        """A batch packed.
+        """A batch packed, of whatever can be read of it.
 
-        :raises FadumpError: the dump can't be read.
+        :raises SetupError: the host lacks a library that its pages need.
         """
+        try:
+            return self._pack_all(batch)
+        except FadumpError:
+            rest, unreadable = without_unreadable(self._dump, batch, self._page_bytes)
+            return replace(self._pack_all(rest), unreadable=unreadable)
+
+    def _pack_all(self, batch: Batch) -> PackedBatch:
         page_bytes = self._page_bytes
         zeros, missing = np.zeros(batch.count, np.bool_), np.zeros(batch.count, np.bool_)
         pack = self._pack()

@@ -19,6 +19,7 @@ Nothing but zeros is ever overwritten, and no register is invented.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from fadump.errors import FadumpError
 from fadump.linux.cpu_numbers import number_registers, online_cpus
@@ -64,10 +65,12 @@ def with_registers(
 
     ``vmlinux`` may be the crashed kernel's, for a kernel that doesn't list its own symbols. ``every_cpu`` adds
     stand-ins for CPUs without registers, which a kdump-compressed file needs and an ELF core must not have. What the
-    dump lacks is no error, as it can be saved without.
+    dump lacks, or its disk can't read, is no error, as it can be saved without.
 
-    :raises OSError: the dump or the vmlinux can't be read.
+    :raises OSError: the vmlinux can't be opened.
     """
+    if vmlinux is not None:
+        Path(vmlinux).open("rb").close()
     system = CrashedSystem(dump, vmlinux)
     try:
         return _with_registers(system.memory, system.symbols, every_cpu=every_cpu)

@@ -91,8 +91,8 @@ class PageReport:
         }
 
 
-def report_pages(selection: Selection, zeros: int) -> PageReport:
-    """The report of a selection of which ``zeros`` pages turned out to be all zeros."""
+def report_pages(selection: Selection, zeros: int, unreadable: int = 0) -> PageReport:
+    """The report of a selection of which some pages turned out to be all ``zeros``, and some to be ``unreadable``."""
     return PageReport(
         page_bytes=selection.page_bytes,
         total=selection.pages,
@@ -100,7 +100,7 @@ def report_pages(selection: Selection, zeros: int) -> PageReport:
         zeros=zeros if selection.level & DumpLevel.ZERO else 0,
         excluded=selection.excluded,
         excluded_before=selection.excluded_before,
-        missing=selection.missing.count(),
+        missing=selection.missing.count() + unreadable,
     )
 
 

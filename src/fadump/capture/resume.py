@@ -14,7 +14,7 @@ from fadump.capture.batches import BATCH_BYTES, Batch, Has, cut_batches, read_sp
 from fadump.capture.packing import are_zeros
 from fadump.capture.selection import Selection
 from fadump.capture.threads import InOrder
-from fadump.errors import AddressError, FormatError
+from fadump.errors import FadumpError
 from fadump.memory.ranges import Range
 from fadump.vmcore.core import READABLE, Dump
 
@@ -31,46 +31,40 @@ def kept_pages(source: Dump, there: Dump, selection: Selection, pages: Range, th
     """How much of the wanted pages, of those numbered ``pages``, is ``there`` as it is in ``source``.
 
     :raises FadumpError: the source can't be read.
-    :raises OSError: neither can.
     """
     zeros = 0
-    for found in threads.map(
-        partial(_compare, source, there, selection), cut_batches(source, selection, pages, BATCH_BYTES)
+    compare = partial(_zeros_if_there, source, there, selection)
+    for batch, found in threads.map(
+        lambda batch: (batch, compare(batch)), cut_batches(source, selection, pages, BATCH_BYTES)
     ):
-        if not found.same:
-            return Kept(found.first_page, zeros)
-        zeros += found.zeros
+        if found is None:
+            return Kept(int(batch.spans[0].pages[0]), zeros)
+        zeros += found
     return Kept(pages.end, zeros)
 
 
-@dataclass(frozen=True, slots=True)
-class _Compared:
-    first_page: int
-    same: bool
-    zeros: int
-
-
-def _compare(source: Dump, there: Dump, selection: Selection, batch: Batch) -> _Compared:
-    same, zeros = True, 0
-    for span in batch.spans:
-        if span.has is not Has.NOTHING:
-            data, places = read_span(source, span, selection.page_bytes)
-            zeros += int(are_zeros(data, places, selection.page_bytes).sum())
-            same = same and _is_there(source, there, span.pages.tolist(), selection.page_bytes)
-    return _Compared(int(batch.spans[0].pages[0]), same, zeros)
+def _zeros_if_there(source: Dump, there: Dump, selection: Selection, batch: Batch) -> int | None:
+    """How many pages of a batch are zeros; None if one of them is not there, not the same, or can't be read."""
+    zeros = 0
+    try:
+        for span in batch.spans:
+            if span.has is not Has.NOTHING:
+                data, places = read_span(source, span, selection.page_bytes)
+                zeros += int(are_zeros(data, places, selection.page_bytes).sum())
+                if not _is_there(source, there, span.pages.tolist(), selection.page_bytes):
+                    return None
+    except FadumpError:
+        return None
+    return zeros
 
 
 def _is_there(source: Dump, there: Dump, pages: list[int], page_bytes: int) -> bool:
     for run in _runs(pages):
         for piece in source.mapping(Range(run.start * page_bytes, run.end * page_bytes)):
-            if piece.state not in READABLE:
-                continue
-            try:
+            if piece.state in READABLE:
                 found = there.read_physical(piece.range.start, piece.range.size_bytes)
-            except (AddressError, FormatError):
-                return False
-            if not np.array_equal(source.view_physical(piece.range), np.frombuffer(found, np.uint8)):
-                return False
+                if not np.array_equal(source.view_physical(piece.range), np.frombuffer(found, np.uint8)):
+                    return False
     return True
 
 

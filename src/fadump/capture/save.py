@@ -17,7 +17,7 @@ from fadump.capture.job import Job, SaveOptions, Tell
 from fadump.capture.report import PageReport, report_pages
 from fadump.capture.selection import know_pages, select_pages
 from fadump.capture.target import FileTarget, SaveError, StreamTarget, incomplete_name
-from fadump.errors import SetupError
+from fadump.errors import ReadError, SetupError, reason
 from fadump.linux.pages import DumpLevel
 from fadump.vmcore.core import Dump
 
@@ -84,7 +84,7 @@ def save_dump(
         size_bytes=written.size_bytes,
         dmesg=dmesg_name(destination),
         level=job.selection.level,
-        pages=report_pages(job.selection, written.zeros),
+        pages=report_pages(job.selection, written.zeros, job.unreadable.pages),
         complete=job.source_is_complete,
         kept_bytes=written.kept_bytes,
         remarks=(*remarks, *job.remarks),
@@ -103,14 +103,16 @@ def stream_dump(dump: Dump, fd: int, options: SaveOptions, *, files: Files = HOS
         target = StreamTarget(fd, files)
         written = job.write([target], keep=False)
         target.publish()
+    except ReadError:
+        raise
     except OSError as error:
-        raise SaveError(f"can't write the stream, which says that it broke off: {_why(error)}") from error
+        raise SaveError(f"can't write the stream, which says that it broke off: {reason(error)}") from error
     return Saved(
         files=(),
         size_bytes=written.size_bytes,
         dmesg=None,
         level=job.selection.level,
-        pages=report_pages(job.selection, written.zeros),
+        pages=report_pages(job.selection, written.zeros, job.unreadable.pages),
         complete=job.source_is_complete,
         kept_bytes=0,
         remarks=job.remarks,
@@ -152,7 +154,7 @@ def _publish(targets: Sequence[FileTarget]) -> None:
             target.publish()
     except OSError as error:
         raise SaveError(
-            f"{targets[0].path} is whole, but may still be called {targets[0].incomplete}: {_why(error)}; "
+            f"{targets[0].path} is whole, but may still be called {targets[0].incomplete}: {reason(error)}; "
             "look which it is, and save it anew before the machine is switched off"
         ) from error
 
@@ -178,6 +180,8 @@ def _refuse_to_replace(paths: Sequence[Path], options: SaveOptions) -> None:
 def _says_what_is_left(targets: Sequence[FileTarget]) -> Iterator[None]:
     try:
         yield
+    except ReadError:
+        raise
     except OSError as error:
         begun = [target.incomplete for target in targets if target.has_begun]
         what_next = (
@@ -186,8 +190,4 @@ def _says_what_is_left(targets: Sequence[FileTarget]) -> Iterator[None]:
             if begun
             else "there is nothing of it yet: make room and try again"
         )
-        raise SaveError(f"can't save to {targets[0].path}: {_why(error)}; {what_next}") from error
-
-
-def _why(error: OSError) -> str:
-    return error.strerror or str(error)
+        raise SaveError(f"can't save to {targets[0].path}: {reason(error)}; {what_next}") from error

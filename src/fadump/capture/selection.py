@@ -60,7 +60,6 @@ def know_pages(dump: Dump) -> KnownPages:
     """The classes of a dump's pages; they are found once for all levels.
 
     :raises FadumpError: nothing says how large a page is.
-    :raises OSError: the dump can't be read.
     """
     if dump.vmcoreinfo is None:
         if isinstance(dump, KdumpDump):
@@ -116,8 +115,14 @@ def select_pages(dump: Dump, known: KnownPages, level: DumpLevel) -> Selection:
 
 
 def _remarks(known: KnownPages, level: DumpLevel) -> list[str]:
-    if known.classes is None and level & _CLASS_LEVELS:
+    if not level & _CLASS_LEVELS:
+        return []
+    if known.classes is None:
         return [f"no page is left out for what it was used for, as that isn't known: {known.why_not}"]
+    if known.classes.unreadable:
+        return [
+            f"pages kept whatever they were used for, as their struct pages can't be read: {known.classes.unreadable}"
+        ]
     return []
 
 

@@ -53,11 +53,13 @@ class PageBlock:
 class PageClasses:
     """The classes of all pages; a page number times ``page_size`` is a physical address.
 
-    Blocks rise. Pages in none of them are UNKNOWN.
+    Blocks rise. Pages in none of them are UNKNOWN; ``unreadable`` counts those that have a struct page which can't be
+    read.
     """
 
     page_size: int
     blocks: Sequence[PageBlock]
+    unreadable: int = 0
 
     def of(self, pfns: Range) -> ClassArray:
         """The classes of some pages; UNKNOWN for those without a struct page."""
@@ -91,6 +93,7 @@ def classify_pages(memory: KernelMemory) -> PageClasses:
 
     :raises MissingFactError: VMCOREINFO doesn't state what the tests need.
     :raises AddressError: the dump doesn't have the table of sections; and see :func:`find_mem_maps`.
+    :raises OSError: that can't be read. Of struct pages that can't be read the pages have no class.
     """
     tests = PageTests(memory.facts, memory.byte_order, CHUNK_PAGES)
     maps = find_mem_maps(memory)
@@ -101,7 +104,8 @@ def classify_pages(memory: KernelMemory) -> PageClasses:
         if room < 0:  # page tables can be made to show the same bytes over and over again
             raise FormatError("more struct pages than the dump has room for", offset=0)
         blocks.append(block)
-    return PageClasses(memory.facts.page_size(), tuple(blocks))
+    unreadable = sum(one.pages for one in maps) - sum(len(block.classes) for block in blocks)
+    return PageClasses(memory.facts.page_size(), tuple(blocks), unreadable)
 
 
 def _blocks(memory: KernelMemory, tests: PageTests, mem_map: MemMap) -> Iterator[PageBlock]:

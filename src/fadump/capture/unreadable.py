@@ -1,0 +1,61 @@
+"""Pages that the source should have and that can't be read after all: its disk fails, or they don't unpack.
+
+Step "saved" of docs/architecture.md. They are missing in what is saved, which says so; all others are saved.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fadump.capture.batches import Batch, Has, Span, read_span
+from fadump.errors import FadumpError, SetupError, reason
+from fadump.vmcore.core import Dump
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """How many pages can't be read; where the first is, and why it can't."""
+
+    pages: int = 0
+    first: str = ""
+
+    def __add__(self, later: "Unreadable") -> "Unreadable":
+        return Unreadable(self.pages + later.pages, self.first or later.first)
+
+
+NONE = Unreadable()
+
+
+def without_unreadable(dump: Dump, batch: Batch, page_bytes: int) -> tuple[Batch, Unreadable]:
+    """The same batch, in which the dump has nothing of those pages that can't be read.
+
+    :raises SetupError: the host lacks a library, without which none can be read.
+    """
+    spans: list[Span] = []
+    unreadable = NONE
+    for span in batch.spans:
+        if _why_not(dump, span, page_bytes) is None:
+            spans.append(span)
+            continue
+        for alone in _one_by_one(span):
+            why = _why_not(dump, alone, page_bytes)
+            spans.append(alone if why is None else Span(alone.pages, Has.NOTHING))
+            if why is not None:
+                unreadable += Unreadable(1, f"{int(alone.pages[0]) * page_bytes:#x}: {why}")
+    return Batch(tuple(spans), batch.count), unreadable
+
+
+def _one_by_one(span: Span) -> Iterator[Span]:
+    for number in range(len(span.pages)):
+        yield Span(span.pages[number : number + 1], span.has)
+
+
+def _why_not(dump: Dump, span: Span, page_bytes: int) -> str | None:
+    if span.has is Has.NOTHING:
+        return None
+    try:
+        read_span(dump, span, page_bytes)
+    except SetupError:
+        raise
+    except FadumpError as error:
+        return reason(error)
+    return None
