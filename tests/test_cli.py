@@ -1,6 +1,7 @@
 """The ``fadump`` command as a whole; each command's own tests are beside what it calls."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,6 +9,8 @@ import pytest
 
 from fadump.cli import main
 from fadump.vmcore.flattened import END_OF_STREAM
+from tests.linux_dump.crashed_kernel import crashed_kernel
+from tests.linux_dump.kernel_builder import Log, Message
 from tests.vmcore.core_builder import Load, build_core, note
 
 
@@ -49,6 +52,39 @@ def test_a_stdout_that_nothing_can_be_written_to_is_one_sentence(tmp_path, words
     if "2>" not in closed:
         sentences = [line for line in done.stderr.splitlines() if line.startswith("fadump: ")]
         assert len(sentences) == 1 and "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "show", "dmesg"])
+def test_who_reads_no_more_of_the_output_ends_the_command(tmp_path, command):
+    dump = tmp_path / "dump"
+    dump.write_bytes(crashed_kernel().core())
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with open(write_end, "wb") as out:
+        done = subprocess.run([sys.executable, "-m", "fadump", command, str(dump)], stdout=out, check=False)
+    assert done.returncode == 141
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_unicode_gets_escapes_and_plain_bars(tmp_path, encoding):
+    kernel = crashed_kernel(with_log=False)
+    Log(kernel, [Message("Kernel panic - not syncing: \N{GREEK SMALL LETTER OMEGA}".encode())])
+    dump = tmp_path / "dump"
+    dump.write_bytes(kernel.core())
+    words = [sys.executable, "-m", "fadump", "show", str(dump)]
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = subprocess.run(words, env=environment, capture_output=True, check=True)
+    lines = done.stdout.decode("ascii").splitlines()
+    assert "Panic    \\u03c9" in lines
+    assert any(line.startswith("kernel ") and line.endswith("##########") for line in lines)
+
+
+def test_a_full_disk_is_named(tmp_path):
+    dump = tmp_path / "dump"
+    dump.write_bytes(crashed_kernel().core())
+    words = f"{sys.executable} -m fadump dmesg {dump} >/dev/full"
+    done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "fadump: standard output: No space left on device\n")
 
 
 def test_a_closed_stderr_leaves_a_stream_as_it_is(tmp_path):

@@ -4,12 +4,14 @@ Only the module of the command that is wanted is imported: all of them take long
 """
 
 import argparse
+import errno
 import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from types import FrameType
 
 from fadump.errors import FadumpError
@@ -18,6 +20,8 @@ EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 EXIT_TERMINATED = 143
+
+_ERRORS_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EBADF)
 
 _COMMANDS = ("run", "mount", "shell", "save", "show", "dmesg", "check", "plan", "compare", "kernel", "qemu")
 """The modules of this package that have a command of their name, in the order of the help."""
@@ -38,11 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FadumpError as error:
         return _fail(options, str(error))
     except OSError as error:
-        return _fail(options, f"{error.filename or 'the system'}: {error.strerror or error}")
+        return _fail(options, f"{error.filename or _unnamed(error)}: {error.strerror or error}")
     except KeyboardInterrupt:
         print("fadump: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return status
+
+
+def _unnamed(error: OSError) -> str:
+    """The file that an error doesn't name: of those that are written to, only stdout has no name."""
+    return "standard output" if error.errno in _ERRORS_OF_WRITING else "the system"
 
 
 def _fail(options: argparse.Namespace, sentence: str) -> int:
@@ -62,13 +71,18 @@ def _forget_stdout() -> None:
 
 
 def _open_standard_files() -> None:
-    """Let no file of ours take the place of one that is closed. To a closed stdout nothing can be written."""
+    """Let no file of ours take the place of one that is closed. To a closed stdout nothing can be written.
+
+    What a terminal has no letter for, such as one of the crashed kernel's log, is shown as an escape.
+    """
     for fd, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, flags)  # gets the lowest number that is free
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.stderr = sys.stderr or os.fdopen(2, "w", buffering=1, closefd=False)
 
 

@@ -47,7 +47,12 @@ def _show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(as_json(summary)))
     else:
-        show_summary(summary, Console(highlight=False, soft_wrap=True))
+        show_summary(summary, _Console(highlight=False, soft_wrap=True))
     for sentence in summary.missing:
         print(f"fadump: {sentence}", file=sys.stderr)
     return 1 if summary.missing else 0
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 - who prints is told, as by print(); rich would end the process with a status of its own

@@ -1,10 +1,9 @@
 """How ``fadump show`` prints what a dump says."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from fadump.linux.cpus import Cpu, Frame
@@ -172,13 +171,9 @@ def _place(frame: Frame) -> str:
 
 
 def _show_memory(summary: Summary, console: Console) -> None:
-    table = Table("Physical memory", box=None, header_style="bold", pad_edge=False)
     states = [state for state in State if summary.bytes_in(state)]
-    for state in states:
-        table.add_column(state, justify="right")
-    for one in summary.memory[:_MOST_RANGES]:
-        table.add_row(str(one.range), *_sizes(one, states))
-    console.print(table)
+    rows = [[str(one.range), *_sizes(one, states)] for one in summary.memory[:_MOST_RANGES]]
+    _show_table(["Physical memory", *states], rows, console, right=range(1, len(states) + 1))
     if len(summary.memory) > _MOST_RANGES:
         console.print(f"... and {len(summary.memory) - _MOST_RANGES} more ranges")
 
@@ -191,29 +186,34 @@ def _show_tasks(summary: Summary, console: Console) -> None:
     if summary.tasks is None:
         console.print("No tasks: VMCOREINFO doesn't say where the members of task_struct are; a --vmlinux would.")
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for label in ("Thread", "Process"):
-        table.add_column(label, justify="right")
-    for label in ("State", "Name"):
-        table.add_column(label)
-    for one in summary.tasks:
-        table.add_row(str(one.pid), str(one.process), one.state, Text(one.name))
-    console.print(table)
+    rows = [[str(one.pid), str(one.process), one.state, one.name] for one in summary.tasks]
+    _show_table(["Thread", "Process", "State", "Name"], rows, console, right=range(2))
 
 
 def _show_pages(summary: Summary, page_size: int, console: Console) -> None:
     counts = {one: count for one, count in (summary.page_counts or {}).items() if count}
-    total = sum(counts.values())
-    table = Table("Pages", box=None, header_style="bold", pad_edge=False)
-    table.add_column("MiB", justify="right")
-    table.add_column("")
-    rows = [
-        (label, f"{counts[one] * page_size / _MIB:.1f}", counts[one] / total, colour)
-        for one, (label, colour) in _CLASSES.items()
-        if one in counts
-    ]
-    other_cells = max(len(label) + len(mib) for label, mib, _part, _colour in rows) + _GAP_CELLS if rows else 0
+    shown = {one: style for one, style in _CLASSES.items() if one in counts}
+    sizes = {one: f"{counts[one] * page_size / _MIB:.1f}" for one in shown}
+    other_cells = max((len(shown[one][0]) + len(sizes[one]) for one in shown), default=0) + _GAP_CELLS
     cells = max(1, min(_BAR_CELLS, console.width - other_cells))
-    for label, mib, part, colour in rows:
-        table.add_row(label, mib, Text("█" * max(1, round(part * cells)), colour))
-    console.print(table)
+    total = sum(counts.values())
+    block = "█" if console.encoding.startswith("utf") else "#"
+    rows = [
+        [label, sizes[one], Text(block * max(1, round(counts[one] / total * cells)), colour)]
+        for one, (label, colour) in shown.items()
+    ]
+    _show_table(["Pages", "MiB", ""], rows, console, right=range(1, 2))
+
+
+def _show_table(heads: Sequence[str], rows: Sequence[Sequence[str | Text]], console: Console, right: range) -> None:
+    """Columns two blanks apart, those numbered in ``right`` with their ends below each other; nothing is cut off."""
+    widths = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
+    for style, row in [("bold", heads), *(("", row) for row in rows)]:
+        line = Text()
+        for number, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            pad = " " * (width - len(cell))
+            line.append_text(Text(pad) if number in right else Text())
+            line.append_text(cell if isinstance(cell, Text) else Text(cell, style))
+            line.append_text(Text() if number in right else Text(pad)).append("  ")
+        line.rstrip()
+        console.print(line)
