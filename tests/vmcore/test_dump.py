@@ -71,6 +71,31 @@ def test_the_sentence_about_a_file_that_is_no_dump_names_it(tmp_path):
     assert error.value.offset == 0
 
 
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "the file is empty"),
+        (b"\x1f\x8b\x08" + bytes(100), "compressed with gzip: decompress it first"),
+        (b"\xfd7zXZ\0" + bytes(100), "compressed with xz: decompress it first"),
+        (b"\x28\xb5\x2f\xfd" + bytes(100), "compressed with zstd: decompress it first"),
+        (changed(core(), 0x10, 2, 2), "no core: a vmlinux is given together with a dump, not as one"),
+    ],
+)
+def test_what_a_file_is_instead_of_a_dump_is_said(tmp_path, data, sentence):
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match=sentence):
+        open_dump(path)
+
+
+def test_several_files_that_are_no_split_dump_are_refused(tmp_path):
+    paths = [tmp_path / "1", tmp_path / "2"]
+    for path in paths:
+        path.write_bytes(core())
+    with pytest.raises(FormatError, match="several files, of which the first is an ELF core: only a kdump-compressed"):
+        open_dump(paths)
+
+
 def test_a_set_of_files_is_opened_and_closed(tmp_path):
     paths = [tmp_path / "1", tmp_path / "2"]
     for path, split in zip(paths, [(0, 5), (5, 64)], strict=True):

@@ -241,7 +241,7 @@ def test_sizes_and_offsets_of_any_number_are_read_or_refused(data):
         (4, 1, 1, "not a 64-bit ELF file", 4),
         (5, 3, 1, "byte order", 5),
         (6, 2, 1, "version", 6),
-        (0x10, 2, 2, "not an ELF core", 0x10),
+        (0x10, 2, 2, "no core: a vmlinux is given together with a dump", 0x10),
         (0x14, 2, 4, "version", 0x14),
         (0x36, 64, 2, "program headers of unknown size", 0x36),
         (0x38, 0, 2, "number of program headers", 0x38),

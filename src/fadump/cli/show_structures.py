@@ -1,5 +1,6 @@
 """The structures that ``fadump show`` knows besides dumps, each told by its first bytes."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from fadump.abi.pseries import register_save_area
 from fadump.abi.pseries.dump_structure import MAX_BYTES, DumpStructure, Section, SectionType
 from fadump.errors import FormatError
 from fadump.memory.devicetree import DeviceTree, Node
+from fadump.vmcore.source import open_file
 
 _MOST_BYTES = 64 << 20
 _TREE_MAGIC = bytes.fromhex("d00dfeed")
@@ -34,9 +36,10 @@ def read(path: Path) -> Structure | None:
     """The structure in a file; None if it is none that is known here.
 
     :raises FormatError: it begins as one, but is cut short or makes no sense.
+    :raises FadumpError: it is a directory, a pipe or the like.
     :raises OSError: it can't be read.
     """
-    with path.open("rb") as file:
+    with os.fdopen(open_file(path), "rb") as file:
         head = file.read(MAX_BYTES)
         for magics, decode in _KNOWN:
             if any(head.startswith(magic) for magic in magics):

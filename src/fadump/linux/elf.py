@@ -7,19 +7,19 @@ elsewhere: every offset and size is checked against the file.
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 
-from fadump.errors import FormatError
-from fadump.vmcore.notes import STRUCT_ORDER, ByteOrder
+from fadump.errors import FormatError, naming
+from fadump.vmcore.elf_header import BYTE_ORDERS, CLASS_64, HEADER_BYTES, MAGIC, SECTION_HEADER_BYTES
+from fadump.vmcore.notes import STRUCT_ORDER
+from fadump.vmcore.source import StrPath, open_file
 
 SHT_SYMTAB, SHT_NOTE = 2, 7
 
-_MAGIC = b"\x7fELF\x02"
-_BYTE_ORDERS: dict[int, ByteOrder] = {1: "little", 2: "big"}
-_HEADER_BYTES = 0x40
+_START = MAGIC + bytes([CLASS_64])
 _SHOFF_OFFSET = 0x28
 _SHENTSIZE_OFFSET = 0x3A
-_SECTION_HEADER_BYTES = 0x40
 _SHF_COMPRESSED = 0x800
 _SHT_NOBITS = 8
 _MOST_BYTES = 1 << 30
@@ -36,6 +36,18 @@ class Section(NamedTuple):
     link: int
 
 
+@contextmanager
+def open_elf(path: StrPath) -> Iterator["ElfFile"]:
+    """An ELF file, open as long as the context; what is wrong with its format is said with its name.
+
+    :raises FormatError: as :class:`ElfFile`.
+    :raises FadumpError: it is a directory, a pipe or the like.
+    :raises OSError: it can't be opened or read.
+    """
+    with os.fdopen(open_file(path), "rb") as file, naming(path):
+        yield ElfFile(file)
+
+
 class ElfFile:
     """An ELF file with sections."""
 
@@ -47,18 +59,21 @@ class ElfFile:
         """
         self._file = file
         self._size_bytes = file.seek(0, os.SEEK_END)
-        header = self._read(0, _HEADER_BYTES)
-        order = _BYTE_ORDERS.get(header[5])
-        if header[:5] != _MAGIC or order is None:
-            raise FormatError("not a 64-bit ELF file", offset=0, expected=_MAGIC, found=header[:5])
-        self.byte_order: ByteOrder = order
+        start = self._read(0, min(len(_START), self._size_bytes))
+        if start != _START:
+            raise FormatError("not a 64-bit ELF file", offset=0, expected=_START, found=start)
+        header = self._read(0, HEADER_BYTES)
+        order = BYTE_ORDERS.get(header[5])
+        if order is None:
+            raise FormatError("ELF byte order unknown", offset=5, expected=[*BYTE_ORDERS], found=header[5])
+        self.byte_order = order
         (table,) = struct.unpack_from(f"{STRUCT_ORDER[order]}Q", header, _SHOFF_OFFSET)
         entry_bytes, count, self._names = struct.unpack_from(f"{STRUCT_ORDER[order]}HHH", header, _SHENTSIZE_OFFSET)
-        if count and entry_bytes != _SECTION_HEADER_BYTES:
-            at, wanted = _SHENTSIZE_OFFSET, _SECTION_HEADER_BYTES
+        if count and entry_bytes != SECTION_HEADER_BYTES:
+            at, wanted = _SHENTSIZE_OFFSET, SECTION_HEADER_BYTES
             raise FormatError("section headers of unknown size", offset=at, expected=wanted, found=entry_bytes)
         layout = struct.Struct(f"{STRUCT_ORDER[order]}IIQ8xQQI20x")
-        raw = self._read(table, count * _SECTION_HEADER_BYTES)
+        raw = self._read(table, count * SECTION_HEADER_BYTES)
         self._sections = [Section(*fields) for fields in layout.iter_unpack(raw)]
 
     def sections(self, type_: int) -> Iterator[Section]:

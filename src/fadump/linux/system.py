@@ -9,18 +9,15 @@
 Everything is read when it is first asked for, so a damaged part of a dump is no hindrance to the others.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fadump.errors import naming
 from fadump.linux.cpus import Cpu, read_cpus
 from fadump.linux.crash import Ending, KernelName, crash_time, find_ending, read_name
 from fadump.linux.dwarf import NoDebugInformationError, read_offsets
-from fadump.linux.elf import ElfFile
+from fadump.linux.elf import open_elf
 from fadump.linux.kallsyms import read_kallsyms
 from fadump.linux.log import LogRecord, read_log
 from fadump.linux.memory import KernelMemory
@@ -30,8 +27,9 @@ from fadump.linux.tasks import STRUCTS, Task, read_tasks
 from fadump.linux.vmcoreinfo import Facts
 from fadump.linux.vmlinux import read_vmlinux
 from fadump.vmcore.core import Dump
-from fadump.vmcore.dump import StrPath, open_dump
+from fadump.vmcore.dump import open_dump
 from fadump.vmcore.notes import Note
+from fadump.vmcore.source import StrPath
 
 
 class CrashedSystem:
@@ -65,6 +63,7 @@ class CrashedSystem:
         """Memory by virtual address; ``memory.dump`` has it by physical address.
 
         :raises NoVmcoreinfoError: the dump has no VMCOREINFO, without which there is no translation.
+        :raises OtherMachineError: the dump is of another machine than ppc64.
         """
         return KernelMemory(self.dump, self.vmcoreinfo)
 
@@ -116,8 +115,8 @@ class CrashedSystem:
         """
         if self._vmlinux is None:
             raise NoDebugInformationError("VMCOREINFO doesn't say where the members of task_struct are: give a vmlinux")
-        with Path(self._vmlinux).open("rb") as file, naming(self._vmlinux):
-            offsets = read_offsets(ElfFile(file), STRUCTS)
+        with open_elf(self._vmlinux) as elf:
+            offsets = read_offsets(elf, STRUCTS)
         return tuple(read_tasks(self.memory, self.symbols, offsets))
 
     @cached_property
@@ -148,7 +147,7 @@ class CrashedSystem:
         self.close()
 
 
-def open_system(paths: str | os.PathLike[str] | Sequence[StrPath], *, vmlinux: StrPath | None = None) -> CrashedSystem:
+def open_system(paths: StrPath | Sequence[StrPath], *, vmlinux: StrPath | None = None) -> CrashedSystem:
     """Open a dump of any kind, or all files of a split one.
 
     :raises FormatError: it is no dump, or its headers make no sense.

@@ -4,16 +4,15 @@ Specification: gABI, "Symbol Table", ELFCLASS64. Only .symtab and the build id a
 build id is in the note NT_GNU_BUILD_ID, and in VMCOREINFO as BUILD-ID.
 """
 
-import os
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 
-from fadump.errors import FadumpError, FormatError, naming
-from fadump.linux.elf import SHT_NOTE, SHT_SYMTAB, ElfFile
+from fadump.errors import FadumpError
+from fadump.linux.elf import SHT_NOTE, SHT_SYMTAB, ElfFile, open_elf
 from fadump.linux.symbols import Symbol, SymbolTable
 from fadump.linux.vmcoreinfo import Facts
 from fadump.vmcore.notes import STRUCT_ORDER, iter_notes
+from fadump.vmcore.source import StrPath
 
 _SYMBOL_BYTES = 0x18
 _SHN_UNDEF = 0
@@ -26,22 +25,22 @@ class OtherKernelError(FadumpError, ValueError):
     """A vmlinux of another kernel than the dump's."""
 
 
-def read_vmlinux(path: str | os.PathLike[str], facts: Facts) -> SymbolTable:
+def read_vmlinux(path: StrPath, facts: Facts) -> SymbolTable:
     """The symbols of the vmlinux at ``path``, at the addresses where the crashed kernel had them.
 
     :raises OtherKernelError: its build id isn't the one that the dump names.
-    :raises FormatError: it is no 64-bit ELF file, or has no symbols.
+    :raises FormatError: it is no 64-bit ELF file.
+    :raises FadumpError: it has no symbols, or is no file at all.
     :raises OSError: it can't be read.
     """
-    with Path(path).open("rb") as file, naming(path):
-        elf = ElfFile(file)
+    with open_elf(path) as elf:
         build_id = facts.text("BUILD-ID") if "BUILD-ID" in facts else None
         own = next(_build_ids(elf), None)
         if build_id is not None and own is not None and own != build_id:
             raise OtherKernelError(f"{path} is another kernel: the dump's build id is {build_id}, its own is {own}")
         symbols = list(_symbols(elf))
-        if not symbols:
-            raise FormatError("no symbols: it is stripped", offset=0)
+    if not symbols:
+        raise FadumpError(f"{path} has no symbols: give the vmlinux that isn't stripped")
     linked_at = next((symbol.address for symbol in symbols if symbol.name == "_stext"), None)
     moved = facts.symbol("_stext") - linked_at if linked_at is not None and "SYMBOL(_stext)" in facts else 0
     if moved:

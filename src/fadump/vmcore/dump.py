@@ -7,10 +7,9 @@ Whoever reads dumps needs only this module and the contract, :class:`~fadump.vmc
 """
 
 import os
-import stat
 from collections.abc import Sequence
 
-from fadump.errors import FadumpError, FormatError, naming
+from fadump.errors import FormatError, naming
 from fadump.vmcore.core import Dump, Kind, NotInDumpError, Piece, State
 from fadump.vmcore.elf_dump import ElfDump
 from fadump.vmcore.elf_header import MAGIC as ELF_MAGIC
@@ -18,11 +17,12 @@ from fadump.vmcore.flattened import SIGNATURE as FLATTENED_SIGNATURE
 from fadump.vmcore.flattened import FlattenedSource
 from fadump.vmcore.kdump import KdumpDump
 from fadump.vmcore.kdump_header import SIGNATURE as KDUMP_SIGNATURE
-from fadump.vmcore.source import FileSource, Source
+from fadump.vmcore.source import FileSource, Source, StrPath, open_file
 
-__all__ = ["Dump", "Kind", "NotInDumpError", "Piece", "State", "open_dump", "open_source"]
+__all__ = ["Dump", "Kind", "NotInDumpError", "Piece", "State", "StrPath", "open_dump", "open_source"]
 
-StrPath = str | os.PathLike[str]
+_PACKED_FILES = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
+_SEVERAL = "several files, of which the first is an ELF core: only a kdump-compressed dump can be split"
 
 
 def open_dump(paths: StrPath | Sequence[StrPath]) -> Dump:
@@ -57,10 +57,12 @@ def open_source(sources: Sequence[Source]) -> Dump:
     dump: Dump
     if magic.startswith(KDUMP_SIGNATURE):
         dump = KdumpDump(unflattened)
-    elif magic.startswith(ELF_MAGIC) and len(sources) == 1:
-        dump = ElfDump(unflattened[0])
+    elif not magic.startswith(ELF_MAGIC):
+        raise FormatError(_what_else(magic), offset=0)
+    elif len(sources) > 1:
+        raise FormatError(_SEVERAL, offset=0)
     else:
-        raise FormatError("not a dump file: neither ELF nor kdump-compressed nor flattened", offset=0)
+        dump = ElfDump(unflattened[0])
     dump.flattened = bool(streams)
     dump.faults = [fault for stream in streams for fault in stream.faults] + [*dump.faults]
     return dump
@@ -70,17 +72,19 @@ def _magic(source: Source) -> bytes:
     return source.read(0, min(len(FLATTENED_SIGNATURE), source.size_bytes), "file")
 
 
+def _what_else(magic: bytes) -> str:
+    if not magic:
+        return "the file is empty"
+    for packed, program in _PACKED_FILES.items():
+        if magic.startswith(packed):
+            return f"compressed with {program}: decompress it first"
+    return "not a dump file: neither ELF nor kdump-compressed nor flattened"
+
+
 def _open_file(path: StrPath) -> Source:
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # not waiting for somebody to write to a pipe
+    fd = open_file(path)
     try:
-        _check_is_file(fd, path)
         return FileSource(fd, os.fspath(path))
     except BaseException:
         os.close(fd)
         raise
-
-
-def _check_is_file(fd: int, path: StrPath) -> None:
-    mode = os.fstat(fd).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-        raise FadumpError(f"{os.fspath(path)} is neither a file nor a disk: a dump has to be in one")

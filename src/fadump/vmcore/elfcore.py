@@ -36,6 +36,7 @@ _PHNUM_OFFSET = 0x38
 _SH_INFO_OFFSET = 0x2C
 """In a section header, Elf64_Shdr."""
 
+_NO_CORE = "an ELF file, but no core: a vmlinux is given together with a dump, not as one"
 _MOST_PROGRAM_HEADERS = 1 << 17
 _MOST_NOTE_BYTES = 128 << 20
 _MOST_NOTES = 1 << 18
@@ -276,7 +277,7 @@ def _read_header(file: Source) -> _Header:
     layout = struct.Struct(STRUCT_ORDER[byte_order] + elf.HEADER_FIELDS)
     raw = file.read(elf.IDENT_BYTES, layout.size, "ELF header")
     type_, machine, version, _entry, phoff, shoff, flags, _ehsize, phentsize, phnum, *_sections = layout.unpack(raw)
-    _expect(elf.ET_CORE, type_, "not an ELF core", _TYPE_OFFSET)
+    _expect(elf.ET_CORE, type_, _NO_CORE, _TYPE_OFFSET)
     _expect(elf.VERSION, version, "ELF version unknown", _VERSION_OFFSET)
     _expect(elf.PROGRAM_HEADER_BYTES, phentsize, "program headers of unknown size", _PHENTSIZE_OFFSET)
     if phnum == elf.PN_XNUM:

@@ -9,6 +9,7 @@ import ctypes
 import errno
 import mmap
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,10 +17,12 @@ from typing import Protocol
 
 import numpy as np
 
-from fadump.errors import FormatError, ReadError
+from fadump.errors import FadumpError, FormatError, ReadError
 from fadump.memory.holes import data_ranges, first_data
 from fadump.memory.ranges import Range
 from fadump.vmcore.core import Bytes
+
+StrPath = str | os.PathLike[str]
 
 _MADV_POPULATE_READ = 22
 _EHWPOISON = 133
@@ -65,6 +68,20 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Close the file; views stay valid. May be called twice."""
+
+
+def open_file(path: StrPath) -> int:
+    """Open a file or a disk for reading; its descriptor is the caller's.
+
+    :raises FadumpError: it is something else: a directory, a pipe, which may never have any bytes, or the like.
+    :raises OSError: it can't be opened.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # not waiting for somebody to write to a pipe
+    mode = os.fstat(fd).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        os.close(fd)
+        raise FadumpError(f"{os.fspath(path)} is neither a file nor a disk: save it to a file first")
+    return fd
 
 
 class FileSource:
