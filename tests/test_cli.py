@@ -60,7 +60,7 @@ def test_who_reads_no_more_of_the_output_ends_the_command(tmp_path, command):
     dump.write_bytes(crashed_kernel().core())
     read_end, write_end = os.pipe()
     os.close(read_end)
-    with open(write_end, "wb") as out:
+    with os.fdopen(write_end, "wb") as out:
         done = subprocess.run([sys.executable, "-m", "fadump", command, str(dump)], stdout=out, check=False)
     assert done.returncode == 141
 

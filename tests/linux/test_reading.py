@@ -124,6 +124,7 @@ def test_the_commands_show_it(cycle):
     found = json.loads(shown.stdout)
     assert found["release"] == cycle.json["kernel_release"]
     assert found["panic"] == "sysrq triggered crash"
+    assert found["task"]["name"] == "sh" and found["hardware"].startswith("IBM pSeries (emulated by qemu)")
     log = _run("dmesg", cycle.json["vmcore"])
     assert log.returncode == 0, log.stderr
     assert "Kernel panic - not syncing: sysrq triggered crash" in log.stdout

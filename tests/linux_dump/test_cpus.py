@@ -56,12 +56,20 @@ def test_the_interrupt_of_the_next_frame_is_not_taken_for_this_ones():
     assert [frame.address for frame in found.frames] == [INNER, MIDDLE + 8, END, OUTER + 8]
 
 
+def test_who_calls_what_never_returns_is_named_and_not_who_stands_behind_it():
+    kernel = FakeKernel()
+    pointer = add_stack(kernel, [MIDDLE])  # the call was inner's last instruction
+    found = follow_stack(kernel.read(), SYMBOLS, registers(nip=OUTER, gpr1=pointer))
+    assert [str(frame.place) for frame in found.frames] == ["outer+0x0/0x100", "inner+0x100/0x100"]
+
+
 def test_a_backtrace_ends_in_user_space():
     kernel = FakeKernel()
     stopped = registers(nip=0x1000, gpr1=0x7FFF_0000, trap=0xC00, msr=0x4000)
     frame = kernel.pack("QQQ8xQ8x", 0x7FFF_0000, 0, 0, 0x5245_4753) + kernel.pack("44Q", *stopped.values())
     pointer = kernel.place(frame)
-    found = follow_stack(kernel.read(), SYMBOLS, registers(nip=INNER, gpr1=pointer))
+    symbols = SymbolTable([Symbol("__end_soft_masked", 0x900, "T"), *SYMBOLS])  # as a vmlinux has them
+    found = follow_stack(kernel.read(), symbols, registers(nip=INNER, gpr1=pointer))
     assert names(found) == ["inner", "0x1000"]
     assert found.ended is None
     assert follow_stack(kernel.read(), SYMBOLS, stopped).frames == ()
@@ -77,7 +85,7 @@ def test_a_backtrace_ends_in_user_space():
 )
 def test_a_chain_that_makes_no_sense_ends_with_a_reason(caller, ended):
     kernel = FakeKernel()
-    pointer = add_stack(kernel, [MIDDLE, OUTER])
+    pointer = add_stack(kernel, [MIDDLE + 8, OUTER + 8])
     kernel.poke(pointer + 0x100, kernel.pack("Q", pointer if caller is None else caller))
     found = follow_stack(kernel.read(), SYMBOLS, registers(nip=INNER, gpr1=pointer))
     assert names(found)[:3] == ["inner", "middle", "outer"]

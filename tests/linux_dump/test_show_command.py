@@ -1,5 +1,6 @@
 import contextlib
 import json
+import os
 from functools import partial
 
 import pytest
@@ -12,12 +13,17 @@ from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion
 from fadump.abi.pseries import register_save_area
 from fadump.abi.pseries.dump_structure import DumpStatus, DumpStructure, Section, SectionError, SectionType
 from fadump.abi.registers import CpuRegisters
-from fadump.cli import show, show_structures
+from fadump.cli import show, show_structures, show_view
 from fadump.errors import FadumpError, FormatError
+from fadump.linux.cpus import Backtrace, Cpu, Frame
+from fadump.linux.crash import Ending
+from fadump.linux.summary import Summary
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_strings
 from fadump.memory.ranges import Range
 from tests.linux_dump.crashed_kernel import INNER, crashed_kernel
-from tests.vmcore.core_builder import PT_REGS, Load, build_core
+from tests.linux_dump.kernel_builder import Log, Message
+from tests.linux_dump.test_symbols import vmlinux
+from tests.vmcore.core_builder import PT_REGS, Load, build_core, note, prstatus
 
 
 @pytest.fixture
@@ -87,11 +93,62 @@ def test_what_is_missing_is_named_and_the_rest_is_shown(run):
     assert "A CPU of unknown number" in out and "radix MMU" in out
 
 
-def test_a_dump_without_vmcoreinfo_has_memory_only(run):
-    status, out, err = run(build_core([Load(0x1000, bytes(0x2000))]))
+def test_a_dump_without_vmcoreinfo_has_memory_and_registers(run):
+    status, out, err = run(build_core([Load(0x1000, bytes(0x2000))], [prstatus({"nip": 0x1234})]))
     assert status == 1
-    assert "no VMCOREINFO" in err
-    assert "0x1000..0x3000" in out
+    assert err == (
+        "fadump: the kernel: the dump has no VMCOREINFO: without it, nothing of the kernel can be found in memory\n"
+    )
+    assert "0x1000..0x3000" in out and "NIP 0000000000001234" in out
+    assert "CPUs     registers of 1\n" in out and "vmlinux" not in out
+
+
+def test_a_dump_of_another_machine_shows_what_its_format_has(run):
+    info = note("VMCOREINFO", 0, b"OSRELEASE=6.1.0-13-amd64\nPAGESIZE=4096\n")
+    status, out, err = run(build_core([Load(0x1000, bytes(0x2000))], [note("CORE", 1, bytes(336)) + info], machine=62))
+    assert status == 1
+    assert err == "fadump: the kernel: this is a dump of x86_64: only the Linux of ppc64 can be looked into\n"
+    assert out.startswith("Kernel   Linux 6.1.0-13-amd64, x86_64\n") and "0x1000..0x3000" in out
+
+
+def test_who_crashed_and_on_what(run):
+    kernel = crashed_kernel(with_log=False)
+    texts = [b"Kernel panic - not syncing: no", b"CPU: 0 PID: 74 Comm: sh Not tainted 6", b"Hardware name: a box of:x"]
+    Log(kernel, [Message(text) for text in texts])
+    _status, out, _err = run(kernel.core())
+    assert "Task     sh, PID 74\n" in out and "Machine  a box of:x\n" in out
+    found = json.loads(run(kernel.core(), "--json")[1])
+    assert (found["task"], found["hardware"]) == ({"pid": 74, "name": "sh"}, "a box of:x")
+
+
+def test_without_a_panic_the_last_message_is_not_the_crash(run):
+    kernel = crashed_kernel(with_log=False)
+    Log(kernel, [Message(b"login:", 5_000_000)])
+    _status, out, _err = run(kernel.core())
+    assert "Crashed  2026-11-23 21:22:15 UTC, last message 0.005 s after boot\n" in out
+    assert "Panic    none in the log: something else led the kernel to the dump\n" in out
+
+
+def test_a_system_reset_is_told_by_the_other_cpus():
+    crashed, other = (
+        Cpu(number, number == 0, online=True, registers={}, backtrace=Backtrace((Frame(0, 0, None, trap),)))
+        for number, trap in enumerate([None, 0x100])
+    )
+    head = show_view.head(Summary("elf", "ppc64le", (), (), ending=Ending(), cpus=(crashed, other)))
+    assert dict(head)["Panic"] == "none: a system reset interrupt (NMI) led straight to the dump"
+    head = show_view.head(Summary("elf", "ppc64le", (), (), ending=Ending(), cpus=(other,)))
+    assert dict(head)["Panic"] == "none in the log: the kernel may have had no part in its end"
+
+
+@pytest.mark.parametrize("image", [b"text", vmlinux(build_id=b"another"), vmlinux().replace(b"_stext", b"_xtext")[:64]])
+def test_a_vmlinux_that_does_not_fit_is_one_sentence_and_the_dumps_own_symbols_serve(run, tmp_path, image):
+    path = tmp_path / "vmlinux"
+    path.write_bytes(image)
+    kernel = crashed_kernel()
+    kernel.facts["BUILD-ID"] = "0102"
+    status, out, err = run(kernel.core(), "--vmlinux", str(path))
+    assert status == 1 and "inner+0x4/0x1000" in out and "No tasks" not in out
+    assert err.startswith(f"fadump: vmlinux: {path}") and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("part", [3, 10, 60, 99])
@@ -197,6 +254,12 @@ def test_a_device_tree(run):
     ]
     found = json.loads(run(tree, "--json")[1])
     assert found["root"]["/rtas"]["ibm,os-term"] == "0000201f"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FadumpError, match="pipe is neither a file nor a disk"):
+        show_structures.read(tmp_path / "pipe")
 
 
 def test_what_is_none_of_these_is_an_error(run):

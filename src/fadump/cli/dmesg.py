@@ -43,16 +43,17 @@ def _dmesg(arguments: argparse.Namespace) -> int:
 def _read(system: CrashedSystem, records: list[LogRecord], *, as_json: bool) -> list[str]:
     """Read all records, and print them unless they are for JSON; what is missing, as sentences."""
     missing = [str(fault) for fault in system.dump.faults]
-    without_text = 0
+    without_text, any_record = 0, False
     try:
         for record in system.log():
+            any_record = True
             without_text += record.text is None
             if as_json:
                 records.append(record)
             else:
                 print(*record.lines(), sep="\n")
     except FadumpError as error:
-        missing.append(f"the log ends here: {error}")
+        missing.append(f"the log ends here: {error}" if any_record else f"no log can be read: {error}")
     if without_text:
         missing.append(f"the dump doesn't have the text of {without_text} messages")
     return missing

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.text import Text
 
+from fadump.abi.linux.page_table import PAGE_OFFSET
+from fadump.abi.linux.stack import SYSTEM_RESET
 from fadump.linux.cpus import Cpu, Frame
 from fadump.linux.pages import PageClass
 from fadump.linux.summary import MemoryRange, Summary, cpu_name
@@ -35,7 +37,7 @@ _CLASSES = {
 
 def show_summary(summary: Summary, console: Console) -> None:
     """Print a summary for people."""
-    for label, text in _head(summary):
+    for label, text in head(summary):
         console.print(Text(f"{label:{_LABEL_CELLS}}", "bold") + Text(text))
     for cpu in summary.cpus:
         console.print()
@@ -45,8 +47,9 @@ def show_summary(summary: Summary, console: Console) -> None:
     if summary.page_counts is not None and summary.page_size is not None:
         console.print()
         _show_pages(summary, summary.page_size, console)
-    console.print()
-    _show_tasks(summary, console)
+    if summary.tasks is not None or summary.wants_vmlinux:
+        console.print()
+        _show_tasks(summary, console)
 
 
 def as_json(summary: Summary) -> dict[str, object]:
@@ -65,6 +68,8 @@ def as_json(summary: Summary) -> dict[str, object]:
         "uptime_ns": None if ending is None else ending.uptime_ns,
         "panic": None if ending is None else ending.panic,
         "cause": None if ending is None else ending.cause,
+        "task": None if ending is None or ending.task is None else {"pid": ending.task.pid, "name": ending.task.name},
+        "hardware": None if ending is None else ending.hardware,
         "cpus": [_cpu_json(cpu) for cpu in summary.cpus],
         "tasks": None
         if summary.tasks is None
@@ -104,25 +109,45 @@ def _cpu_json(cpu: Cpu) -> dict[str, object]:
     }
 
 
-def _head(summary: Summary) -> Iterator[tuple[str, str]]:
+def head(summary: Summary) -> Iterator[tuple[str, str]]:
+    """What is said in one line each: its label and text."""
     name = "Linux" if summary.kernel is None else summary.kernel.system
     version = "" if summary.kernel is None else f", {summary.kernel.version}"
     yield "Kernel", f"{name} {summary.release or 'of unknown release'}, {summary.machine}{version}"
     if summary.kernel is not None and summary.kernel.node != "(none)":
         yield "Host", summary.kernel.node
+    ending = summary.ending
+    if ending is not None and ending.hardware is not None:
+        yield "Machine", ending.hardware
     yield "Crashed", ", ".join(_when(summary)) or "at an unknown time"
-    if summary.ending is not None:
-        yield "Panic", summary.ending.panic or "the log has none: the kernel may have had no part in its end"
-        if summary.ending.cause is not None:
-            yield "Cause", summary.ending.cause
+    if ending is not None:
+        yield "Panic", ending.panic or _without_panic(summary.cpus)
+        if ending.cause is not None:
+            yield "Cause", ending.cause
+        if ending.task is not None:
+            yield "Task", f"{ending.task.name}, PID {ending.task.pid}"
     yield "Dump", ", ".join(_file(summary))
     crashed = [str(cpu.number) for cpu in summary.cpus if cpu.crashed]
     offline = sum(cpu.online is False for cpu in summary.cpus)
-    yield "CPUs", ", ".join(_counts(len(summary.cpus) - offline, offline, crashed))
+    are_known = any(cpu.online is not None for cpu in summary.cpus)
+    count = len(summary.cpus) - offline
+    yield "CPUs", ", ".join(_counts(f"{count} online" if are_known else _registers_of(count), offline, crashed))
 
 
-def _counts(online: int, offline: int, crashed: list[str]) -> Iterator[str]:
-    yield f"{online} online" if online or offline else "the dump has no registers of any"
+def _without_panic(cpus: Sequence[Cpu]) -> str:
+    if not any(cpu.crashed for cpu in cpus):
+        return "none in the log: the kernel may have had no part in its end"
+    if any(frame.trap == SYSTEM_RESET for cpu in cpus for frame in cpu.backtrace.frames):
+        return "none: a system reset interrupt (NMI) led straight to the dump"
+    return "none in the log: something else led the kernel to the dump"
+
+
+def _registers_of(count: int) -> str:
+    return f"registers of {count}" if count else "the dump has no registers of any"
+
+
+def _counts(online: str, offline: int, crashed: list[str]) -> Iterator[str]:
+    yield online
     if offline:
         yield f"{offline} offline"
     if crashed:
@@ -133,7 +158,8 @@ def _when(summary: Summary) -> Iterator[str]:
     if summary.crash_time is not None and 0 <= summary.crash_time <= _LATEST_SECONDS:
         yield f"{datetime.fromtimestamp(summary.crash_time, UTC):%Y-%m-%d %H:%M:%S} UTC"
     if summary.ending is not None and summary.ending.uptime_ns is not None:
-        yield f"{summary.ending.uptime_ns / 1e9:.3f} s after boot"
+        which = "" if summary.ending.panic is not None else "last message "
+        yield f"{which}{summary.ending.uptime_ns / 1e9:.3f} s after boot"
 
 
 def _file(summary: Summary) -> Iterator[str]:
@@ -161,12 +187,14 @@ def _show_cpu(cpu: Cpu, console: Console) -> None:
     for frame in cpu.backtrace.frames:
         if frame.trap is not None:
             console.print(f"  --- interrupt {frame.trap:#x}")
-        console.print(Text(f"  {frame.stack_pointer:016x} {frame.address:016x} {_place(frame)}"))
+        console.print(Text(f"  {frame.stack_pointer:016x} {frame.address:016x} {_place(frame)}".rstrip()))
     if cpu.backtrace.ended is not None:
         console.print(Text(f"  ... {cpu.backtrace.ended}", "yellow"))
 
 
 def _place(frame: Frame) -> str:
+    if frame.address < PAGE_OFFSET and frame.trap is not None:
+        return "in user space"
     return "" if frame.place is None else str(frame.place)
 
 
@@ -198,7 +226,7 @@ def _show_pages(summary: Summary, page_size: int, console: Console) -> None:
     cells = max(1, min(_BAR_CELLS, console.width - other_cells))
     total = sum(counts.values())
     block = "█" if console.encoding.startswith("utf") else "#"
-    rows = [
+    rows: list[list[str | Text]] = [
         [label, sizes[one], Text(block * max(1, round(counts[one] / total * cells)), colour)]
         for one, (label, colour) in shown.items()
     ]

@@ -16,6 +16,7 @@ from fadump.errors import FadumpError, FormatError
 from fadump.linux.cpu_numbers import crashing_cpu, number_registers, online_cpus
 from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import Place, SymbolTable
+from fadump.vmcore.core import Dump
 from fadump.vmcore.notes import decode_prstatus
 
 _MOST_FRAMES = 256
@@ -67,8 +68,7 @@ def read_cpus(memory: KernelMemory, symbols: SymbolTable | None) -> list[Cpu]:
 
     :raises FormatError: a note is cut short.
     """
-    notes = [note for note in memory.dump.notes if note.is_prstatus()]
-    registers = [decode_prstatus(note, memory.byte_order).registers for note in notes]
+    registers = _registers(memory.dump)
     numbers = number_registers(memory, symbols, registers)
     crashing, online = crashing_cpu(memory, symbols), frozenset(online_cpus(memory, symbols))
     return [
@@ -81,6 +81,21 @@ def read_cpus(memory: KernelMemory, symbols: SymbolTable | None) -> list[Cpu]:
         )
         for number, values in zip(numbers, registers, strict=True)
     ]
+
+
+def read_registers(dump: Dump) -> list[Cpu]:
+    """The same of a dump that says nothing about its kernel: registers, and nothing else.
+
+    :raises FormatError: a note is cut short.
+    """
+    return [
+        Cpu(number=None, crashed=None, online=None, registers=values, backtrace=Backtrace(()))
+        for values in _registers(dump)
+    ]
+
+
+def _registers(dump: Dump) -> list[Mapping[str, int]]:
+    return [decode_prstatus(note, dump.byte_order).registers for note in dump.notes if note.is_prstatus()]
 
 
 def follow_stack(memory: KernelMemory, symbols: SymbolTable | None, registers: Mapping[str, int]) -> Backtrace:
@@ -120,14 +135,23 @@ class _Stack:
                 if interrupted["msr"] & abi.MSR_PR:
                     return
             elif caller >= PAGE_OFFSET:
-                yield self._frame(self._memory.word(caller + abi.RETURN_ADDRESS_OFFSET), caller)
+                yield self._caller(self._memory.word(caller + abi.RETURN_ADDRESS_OFFSET), caller)
             elif caller:
                 raise FormatError("stack whose back chain leaves the kernel", offset=pointer, found=caller)
             pointer = caller
 
     def _frame(self, address: int, pointer: int, trap: int | None = None) -> Frame:
-        place = None if self._symbols is None else self._symbols.place(address)
-        return Frame(address, pointer, place, trap)
+        return Frame(address, pointer, self._place(address), trap)
+
+    def _caller(self, address: int, pointer: int) -> Frame:
+        """A function that has called one which may never return: then ``address`` is in the next one already."""
+        call = self._place(address - abi.INSTRUCTION_BYTES)
+        place = None if call is None else Place(call.symbol, call.offset + abi.INSTRUCTION_BYTES, call.size_bytes)
+        return Frame(address, pointer, place)
+
+    def _place(self, address: int) -> Place | None:
+        """No symbol names an address in user space, though a vmlinux has some with small values."""
+        return self._symbols.place(address) if self._symbols is not None and address >= PAGE_OFFSET else None
 
     def _interrupted(self, pointer: int, caller: int) -> Mapping[str, int] | None:
         """The registers in a frame that an interrupt has made; it has room for them."""

@@ -1,12 +1,14 @@
 """What crashed, when and why: the crashed kernel's name, its clock, and what its log says about the end.
 
 After the last step of "follow one crash" in docs/architecture.md. Linux: struct new_utsname in
-include/uapi/linux/utsname.h; CRASHTIME, which crash_save_vmcoreinfo() adds to VMCOREINFO; panic() in kernel/panic.c.
+include/uapi/linux/utsname.h; CRASHTIME, which crash_save_vmcoreinfo() adds to VMCOREINFO; panic() and
+print_oops_end_marker() in kernel/panic.c; dump_stack_print_info() in lib/dump_stack.c.
 """
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from fadump.errors import AddressError, FormatError, ReadError
 from fadump.linux.log import LogRecord
@@ -21,6 +23,15 @@ _CAUSE = re.compile(
     r"BUG:|Oops:|kernel BUG at|Unable to handle kernel|sysrq: Trigger a crash|System Reset|Machine check"
     r"|watchdog: .*(?i:lockup)|Out of memory and no killable|hung_task: blocked tasks"
 )
+_SEQUEL = re.compile(r"Oops:")
+"""What follows a message that says more."""
+_END_OF_CAUSE = "---[ end trace "
+_TASK = re.compile(
+    r"CPU: \d+ (?:UID: \d+ )?PID: (\d+) Comm: (.*?) (?:Kdump: loaded )?(?:Not tainted|Tainted:)",
+)
+_HARDWARE = re.compile(r"Hardware name: (.*)")
+_MOST_RECORDS_OF_PANIC = 8
+"""So many after the panic's own, panic() has said who called it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +47,27 @@ class KernelName:
 
 
 @dataclass(frozen=True, slots=True)
+class EndingTask:
+    """The thread that ran where the kernel crashed: its number and its name."""
+
+    pid: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """What the log says about the end. ``panic`` is panic()'s message, None if it wasn't called.
 
-    ``cause`` is the last message before that which tells of something wrong. ``uptime_ns`` is the time of the panic,
-    or of the last message, in nanoseconds since boot; None if there is no message.
+    ``cause`` is the first message of the last trouble before that. ``uptime_ns`` is the time of the panic, or of the
+    last message, in nanoseconds since boot; None if there is no message. ``hardware`` is the machine's name, as the
+    kernel has it from its firmware.
     """
 
-    panic: str | None
-    cause: str | None
-    uptime_ns: int | None
+    panic: str | None = None
+    cause: str | None = None
+    uptime_ns: int | None = None
+    task: EndingTask | None = None
+    hardware: str | None = None
 
 
 def read_name(memory: KernelMemory) -> KernelName | None:
@@ -69,14 +91,34 @@ def crash_time(memory: KernelMemory) -> int | None:
 
 def find_ending(log: Iterable[LogRecord]) -> Ending:
     """What a log says about the end."""
-    panic = cause = uptime_ns = None
-    for record in log:
+    records = iter(log)
+    ending, goes_on = Ending(), False
+    for record in records:
         text = record.text or ""
-        uptime_ns = record.timestamp_ns
-        found = _PANIC.search(text)
-        if found is not None:
-            panic = found[1]
-            break
-        if _CAUSE.search(text) is not None:
-            cause = text.partition("\n")[0]
-    return Ending(panic, cause, uptime_ns)
+        ending = replace(_with_names(ending, text), uptime_ns=record.timestamp_ns)
+        panic = _PANIC.search(text)
+        if panic is not None:
+            return _with_last_words(replace(ending, panic=panic[1]), records)
+        if _END_OF_CAUSE in text:
+            goes_on = False
+        elif _CAUSE.search(text) is not None and not (goes_on and _SEQUEL.match(text)):
+            ending, goes_on = replace(ending, cause=text.partition("\n")[0], task=None), True
+    return ending
+
+
+def _with_last_words(ending: Ending, records: Iterable[LogRecord]) -> Ending:
+    """With the task that has called panic(), which says so itself, unless the kernel has named it before."""
+    said = Ending()
+    for record in islice(records, _MOST_RECORDS_OF_PANIC):
+        named = _with_names(said, record.text or "")
+        said = replace(named, task=said.task or named.task)
+    return replace(ending, task=said.task or ending.task, hardware=said.hardware or ending.hardware)
+
+
+def _with_names(ending: Ending, text: str) -> Ending:
+    task, hardware = _TASK.search(text), _HARDWARE.search(text)
+    return replace(
+        ending,
+        task=ending.task if task is None else EndingTask(int(task[1]), task[2]),
+        hardware=ending.hardware if hardware is None else hardware[1].strip(),
+    )

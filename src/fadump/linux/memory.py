@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fadump.errors import AddressError, FormatError, ReadError
+from fadump.errors import AddressError, FadumpError, FormatError, ReadError
 from fadump.linux.translate import Mapped, Translation, TranslationError, covering
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
@@ -28,11 +28,25 @@ _WINDOW_BYTES = 1 << 28
 """So much is translated in one go."""
 
 
+class OtherMachineError(FadumpError, ValueError):
+    """A dump of a machine whose Linux keeps its memory in another way."""
+
+
+def is_of_power(dump: Dump) -> bool:
+    """Whether a dump is of ppc64, as far as it says of what it is: QEMU writes "Unknown" into kdump-compressed ones."""
+    return dump.machine in ("ppc64", "ppc64le", "Unknown")
+
+
 class KernelMemory:
     """Reads one dump by virtual address."""
 
     def __init__(self, dump: Dump, facts: Facts) -> None:
-        """``dump`` stays the caller's."""
+        """``dump`` stays the caller's.
+
+        :raises OtherMachineError: it is not of ppc64.
+        """
+        if not is_of_power(dump):
+            raise OtherMachineError(f"this is a dump of {dump.machine}: only the Linux of ppc64 can be looked into")
         self.dump = dump
         self.facts = facts
         self.byte_order = dump.byte_order

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from fadump.errors import FadumpError
-from fadump.linux.cpus import Cpu, read_cpus
+from fadump.linux.cpus import Cpu, read_cpus, read_registers
 from fadump.linux.crash import Ending, KernelName
+from fadump.linux.kallsyms import read_kallsyms
+from fadump.linux.memory import KernelMemory, is_of_power
 from fadump.linux.pages import PageClass
 from fadump.linux.system import CrashedSystem
 from fadump.linux.tasks import Task
@@ -33,7 +35,7 @@ class Summary:
     """What is known. None, and empty sequences, are what isn't.
 
     ``format`` is the file's, ``page_size`` in bytes, ``crash_time`` in seconds since 1970, UTC. ``page_counts`` are of
-    pages in the dump's memory.
+    pages in the dump's memory. ``wants_vmlinux`` says that tasks could be read with one.
     """
 
     format: str
@@ -48,6 +50,7 @@ class Summary:
     ending: Ending | None = None
     cpus: Sequence[Cpu] = ()
     tasks: Sequence[Task] | None = None
+    wants_vmlinux: bool = False
     page_counts: Mapping[PageClass, int] | None = None
 
     def bytes_in(self, state: State) -> int:
@@ -64,31 +67,42 @@ def summarize(system: CrashedSystem) -> Summary:
     attempts = _Attempts([str(fault) for fault in dump.faults])
     tried = attempts.tried
     format_ = f"{dump.kind}{', flattened' if dump.flattened else ''}"
-    memory = tried("memory", lambda: _memory(dump)) or ()
+    summary = Summary(format_, dump.machine, tried("memory", lambda: _memory(dump)) or (), missing=())
     facts = tried("the kernel", lambda: system.vmcoreinfo)
-    if facts is None:
-        return Summary(format_, dump.machine, memory, tuple(attempts.missing))
-    symbols = tried("symbols", lambda: system.symbols)
-    cpus = tried("processors", lambda: read_cpus(system.memory, symbols)) or ()
+    if facts is not None:
+        summary = replace(
+            summary,
+            release=tried("release", lambda: facts.text("OSRELEASE")),
+            page_size=tried("page size", facts.page_size),
+        )
+    memory = None if facts is None else tried("the kernel", lambda: system.memory)
+    if memory is not None:
+        summary = _with_kernel(summary, system, memory, attempts)
+    elif is_of_power(dump):
+        summary = replace(summary, cpus=tuple(tried("processors", lambda: read_registers(dump)) or ()))
+    return replace(summary, missing=tuple(attempts.missing))
+
+
+def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, attempts: "_Attempts") -> Summary:
+    """With what can be found in memory."""
+    tried = attempts.tried
+    own = tried("vmlinux", lambda: system.symbols) if system.has_vmlinux else None
+    symbols = own or tried("symbols", lambda: read_kallsyms(memory))
+    cpus = tried("processors", lambda: read_cpus(memory, symbols)) or ()
     for cpu in cpus:
         if cpu.backtrace.ended is not None:
             attempts.missing.append(f"the backtrace of {cpu_name(cpu)} ends early: {cpu.backtrace.ended}")
-    summary = Summary(
-        format_,
-        dump.machine,
-        memory,
-        missing=(),
-        release=tried("release", lambda: facts.text("OSRELEASE")),
+    return replace(
+        summary,
         kernel=tried("name", lambda: system.kernel),
-        page_size=tried("page size", facts.page_size),
-        is_radix=tried("MMU", lambda: system.memory.translation.is_radix),
         crash_time=system.crash_time,
+        is_radix=tried("MMU", lambda: memory.translation.is_radix),
         ending=tried("log", lambda: system.ending),
         cpus=tuple(cpus),
-        tasks=tried("tasks", lambda: system.tasks) if system.has_vmlinux else None,
-        page_counts=tried("pages", lambda: system.page_classes.count(list(dump.memory))),
+        tasks=tried("tasks", lambda: system.tasks) if own is not None else None,
+        wants_vmlinux=not system.has_vmlinux,
+        page_counts=tried("pages", lambda: system.page_classes.count(list(system.dump.memory))),
     )
-    return replace(summary, missing=tuple(attempts.missing))
 
 
 def cpu_name(cpu: Cpu) -> str:
