@@ -158,6 +158,14 @@ def test_a_kernel_that_says_nothing_of_its_tables_is_an_error():
         kernel.read().translation.physical(VMALLOC_START)
 
 
+@pytest.mark.parametrize("root", [0x1000, VMALLOC_START, (1 << 64) - 8])
+def test_tables_that_only_tables_could_find_are_an_error(root):
+    kernel = FakeKernel()
+    kernel.symbol("swapper_pg_dir", root)
+    with pytest.raises(TranslationError, match="should be in the linear map"):
+        kernel.read().translation.physical(VMALLOC_START)
+
+
 def test_tables_that_lead_back_to_themselves_end():
     kernel = FakeKernel()
     tables = PageTables(kernel)

@@ -126,7 +126,7 @@ class Translation:
         if wanted.start < abi.PAGE_OFFSET or wanted.end > 1 << 64:
             raise TranslationError(wanted.start, "it is no kernel address")
         walk = _Walk(self._read, self._index_bits, self._facts.page_size(), wanted)
-        return walk.mapped(self.physical(self._facts.symbol("swapper_pg_dir")))
+        return walk.mapped(_linear_physical(self._facts.symbol("swapper_pg_dir")))
 
     def physical_of(self, virtuals: Addresses) -> Addresses:
         """The physical address of each of ``virtuals``, or :data:`NOT_MAPPED`.
@@ -206,10 +206,15 @@ class Translation:
 
     def _unpack(self, fields: str, virtual: int) -> tuple[int, ...]:
         """Fields in the linear map, wherever that ends."""
-        if not abi.PAGE_OFFSET <= virtual < abi.LINEAR_END:
-            raise TranslationError(virtual, "it should be in the linear map")
         layout = struct.Struct(STRUCT_ORDER[self._byte_order] + fields)
-        return layout.unpack(self._read(virtual - abi.PAGE_OFFSET, layout.size))
+        return layout.unpack(self._read(_linear_physical(virtual), layout.size))
+
+
+def _linear_physical(virtual: int) -> int:
+    """The physical address of what must be in the linear map, wherever that ends: it tells where all else is."""
+    if not abi.PAGE_OFFSET <= virtual < abi.LINEAR_END:
+        raise TranslationError(virtual, "it should be in the linear map")
+    return virtual - abi.PAGE_OFFSET
 
 
 class _Walk:
