@@ -95,6 +95,17 @@ def test_a_closed_stderr_leaves_a_stream_as_it_is(tmp_path):
     assert flat.read_bytes().endswith(END_OF_STREAM)
 
 
+@pytest.mark.parametrize("words", [
+    ["mount", ""], ["check", ""], ["show", ""], ["dmesg", ""], ["save", "", "x"], ["save", "x", ""],
+    ["run", "--out", ""], ["run", "--kernel", ""], ["plan", "--svg", ""], ["compare", "--out", ""],
+])  # fmt: skip
+def test_an_empty_name_is_not_the_working_directory(words, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(words)
+    assert error.value.code == 2
+    assert "an empty name is no file's" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["check", "show", "dmesg"])
 def test_a_file_that_is_not_there_is_told_in_json_too(tmp_path, command, capsys):
     assert main([command, str(tmp_path / "nothing"), "--json"]) == 1

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fadump.cli.paths import path
 from fadump.progress import Progress, binary_size
 from fadump.vmcore.check import CheckReport, check_dump, sizes
 from fadump.vmcore.core import READABLE, Dump, Kind, State
@@ -34,7 +35,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", type=Path, nargs="+", metavar="FILE", help="the dump; of a split one, all its files")
+    parser.add_argument("file", type=path, nargs="+", metavar="FILE", help="the dump; of a split one, all its files")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, text on stderr")
     parser.set_defaults(func=_check)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from fadump.cli.paths import path
 from fadump.compare import campaign
 from fadump.compare.campaign import Judged, Result
 from fadump.compare.configuration import Configuration, configurations, full_set
@@ -49,7 +50,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--jobs", type=_positive, default=2, help="guests at a time (default: %(default)s)")
     parser.add_argument("--qemu", default=DEFAULT_QEMU, help="the QEMU to run (default: %(default)s)")
     parser.add_argument(
-        "--out", type=Path, default=Path("fadump-compare"), help="directory for what was seen (default: %(default)s)"
+        "--out", type=path, default=Path("fadump-compare"), help="directory for what was seen (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, text on stderr")
     parser.set_defaults(func=_compare)

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from fadump.cli.paths import path
 from fadump.errors import FadumpError
 from fadump.linux.log import LogRecord
 from fadump.linux.system import CrashedSystem, open_system
@@ -24,7 +25,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="a dump; of a split one, all of its files")
+    parser.add_argument("files", type=path, nargs="+", metavar="FILE", help="a dump; of a split one, all of its files")
     parser.add_argument("--json", action="store_true", help="print one JSON object with all records")
     parser.set_defaults(func=_dmesg)
 

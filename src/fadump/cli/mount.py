@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
+from fadump.cli.paths import path
 from fadump.cli.run_view import RunView
 from fadump.mount import mount
 from fadump.options import RunOptions, WhichMachine
@@ -32,7 +33,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("directory", type=Path, metavar="DIR", help="where to mount it, an existing directory")
+    parser.add_argument("directory", type=path, metavar="DIR", help="where to mount it, an existing directory")
     add_machine_arguments(parser)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object on stdout when it is mounted, text on stderr"

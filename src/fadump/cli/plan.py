@@ -5,12 +5,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from fadump.abi.platform import Platform
 from fadump.abi.pseries.register_names import REGISTERS
 from fadump.abi.pseries.register_save_area import area_bytes
+from fadump.cli.paths import path
 from fadump.kernel.drawing import figures, length, svg, text_figure
 from fadump.kernel.map_text import parse_range, parse_size
 from fadump.kernel.memory_map import MemoryBlock, MemoryMap
@@ -46,7 +46,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     memory = parser.add_mutually_exclusive_group()
     memory.add_argument("--memory", type=_ram, metavar="SIZE", help="RAM in one piece (default: 2G; powernv: 4G)")
     memory.add_argument(
-        "--memory-map", type=Path, metavar="FILE",
+        "--memory-map", type=path, metavar="FILE",
         help="memory as a text of ranges, a device tree blob, or a directory such as /proc/device-tree",
     )  # fmt: skip
     parser.add_argument(
@@ -78,7 +78,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         default="6.12",
         help="which Linux it is (default: %(default)s)",
     )
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="also write the map as an SVG picture")
+    parser.add_argument("--svg", type=path, metavar="FILE", help="also write the map as an SVG picture")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, text on stderr")
     parser.set_defaults(func=_plan)
 

@@ -10,6 +10,7 @@ from typing import Any
 from fadump.capture.job import SaveOptions
 from fadump.capture.packers import Compression
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
+from fadump.cli.paths import path
 from fadump.cli.run_view import RunView
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.cycle import CrashBy
@@ -40,8 +41,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="what to run on: embedded, a model of Linux, in a second (default); qemu, real Linux",
     )  # fmt: skip
     add_machine_arguments(parser)
-    parser.add_argument("--kernel", type=Path, help="qemu: a vmlinux with FADump (default: fadump kernel build)")
-    parser.add_argument("--initrd", type=Path, help="qemu: an initramfs for a kernel with modules; ours is added")
+    parser.add_argument("--kernel", type=path, help="qemu: a vmlinux with FADump (default: fadump kernel build)")
+    parser.add_argument("--initrd", type=path, help="qemu: an initramfs for a kernel with modules; ours is added")
     parser.add_argument("--qemu", default=DEFAULT_QEMU, help="qemu: which QEMU, or newest (default: %(default)s)")
     parser.add_argument(
         "--firmware", choices=list(WhoseFirmware), type=WhoseFirmware, default=WhoseFirmware.OURS, metavar="WHOSE",
@@ -64,7 +65,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="then save the dump packed so: zlib, zstd, lzo, snappy or none (default: as it is)",
     )  # fmt: skip
     parser.add_argument(
-        "--out", type=Path, default=Path("fadump-run"), help="directory for files (default: %(default)s)"
+        "--out", type=path, default=Path("fadump-run"), help="directory for files (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, text on stderr")
     parser.set_defaults(func=_run)

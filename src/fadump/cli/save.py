@@ -12,6 +12,7 @@ from fadump.capture.packers import Compression
 from fadump.capture.registers import AddedRegisters, with_registers
 from fadump.capture.save import Saved, file_names, listed, save_dump, stream_dump
 from fadump.capture.target import incomplete_name
+from fadump.cli.paths import name, path
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.errors import SetupError
 from fadump.linux.pages import DumpLevel
@@ -40,8 +41,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", nargs="+", metavar="SRC", help="a dump; of a split one, all of its files")
-    parser.add_argument("destination", metavar="DST", help="where it goes, not there yet; -: flattened to stdout")
+    parser.add_argument("source", type=name, nargs="+", metavar="SRC", help="a dump; of a split one, all of its files")
+    parser.add_argument(
+        "destination", type=name, metavar="DST", help="where it goes, not there yet; -: flattened to stdout"
+    )
     parser.add_argument(
         "--level",
         type=levels,
@@ -66,7 +69,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--no-registers", action="store_true", help="don't add registers where drgn and crash look")
     parser.add_argument(
-        "--vmlinux", metavar="FILE", help="the crashed kernel's vmlinux, to add registers where it lists no symbols"
+        "--vmlinux",
+        type=path,
+        metavar="FILE",
+        help="the crashed kernel's vmlinux, to add registers where it lists no symbols",
     )
     parser.add_argument("--dry-run", action="store_true", help="write nothing, say how large it would be")
     parser.add_argument(

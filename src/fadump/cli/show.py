@@ -3,11 +3,11 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from rich.console import Console
 
 from fadump.cli import show_structures
+from fadump.cli.paths import path
 from fadump.cli.show_view import as_json, show_summary
 from fadump.linux.summary import summarize
 from fadump.linux.system import open_system
@@ -31,14 +31,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="a file; of a split dump, all of its files")
-    parser.add_argument("--vmlinux", metavar="FILE", help="the crashed kernel's vmlinux, with its symbols")
+    parser.add_argument("files", type=path, nargs="+", metavar="FILE", help="a file; of a split dump, all of its files")
+    parser.add_argument("--vmlinux", type=path, metavar="FILE", help="the crashed kernel's vmlinux, with its symbols")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(func=_show)
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    structure = show_structures.read(Path(arguments.files[0])) if len(arguments.files) == 1 else None
+    structure = show_structures.read(arguments.files[0]) if len(arguments.files) == 1 else None
     if structure is not None:
         print(json.dumps(structure.json) if arguments.json else structure.text)
         return 0
