@@ -16,6 +16,8 @@ from pathlib import Path
 import drgn
 import pytest
 
+from fadump.cli import main
+from fadump.errors import MachineError
 from fadump.vmcore.dump import open_dump
 from tests.linux.fadump_command import COMMAND, END_SECONDS, wait_until_gone
 from tests.mounted import Mounted, emptied, mounts
@@ -67,6 +69,7 @@ def test_nothing_can_be_made_or_removed(crashed):
         (errno.EPERM, lambda: crashed.path(VMCORE).unlink()),
         (errno.EPERM, lambda: crashed.path(VMCORE).rename(crashed.path("/proc/other"))),
         (errno.EACCES, lambda: crashed.path(RELEASE_MEM).read_text()),
+        (errno.EINVAL, lambda: os.open(crashed.path(VMCORE), os.O_RDONLY | os.O_DIRECT)),
     ]:
         with pytest.raises(OSError, match=rf"^\[Errno {number}\]"):
             action()
@@ -82,6 +85,23 @@ def test_the_dump_is_the_same_by_cp_dd_and_mmap(crashed, tmp_path):
             assert all(mapped[at : at + (8 << 20)] == copy.read(8 << 20) for at in range(0, len(mapped), 8 << 20))
         with pytest.raises(PermissionError):
             mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+def test_a_dump_that_was_open_when_it_was_released_is_read_no_more(directory):
+    with Mounted(directory) as machine, ExitStack() as ends:
+        machine.crash()
+        first = ends.enter_context(machine.path(VMCORE).open("rb", buffering=0))
+        assert len(os.pread(first.fileno(), 4096, 0)) == 4096
+        machine.write(RELEASE_MEM, "1")
+        with pytest.raises(OSError, match=rf"^\[Errno {errno.EIO}\]"):
+            os.pread(first.fileno(), 4096, 0)
+        machine.write(REGISTERED, "1")
+        machine.crash()
+        second = ends.enter_context(machine.path(VMCORE).open("rb", buffering=0))
+        assert os.pread(second.fileno(), 4, 0) == b"\x7fELF"
+        with pytest.raises(OSError, match=rf"^\[Errno {errno.EIO}\]"):
+            os.pread(first.fileno(), 4096, 0)
+        assert os.pread(second.fileno(), 4, 0) == b"\x7fELF"
 
 
 def test_drgn_and_fadump_show_read_it_in_place(crashed):
@@ -193,6 +213,18 @@ def test_the_machine_goes_on_where_nobody_reads_what_it_says(directory):
     assert stderr == ""
 
 
+def test_what_fails_after_it_was_mounted_is_no_second_json_object(directory, monkeypatch, capsys):
+    def mount(*_arguments, on_mounted, **_others):
+        on_mounted()
+        raise MachineError("the machine has stopped")
+
+    monkeypatch.setattr("fadump.cli.mount.mount", mount)
+    assert main(["mount", str(directory), "--json"]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["result"] == "mounted"
+    assert said.err == "fadump: the machine has stopped\n"
+
+
 def test_json_is_one_object_when_it_is_mounted(directory):
     with Mounted(directory, "--json") as machine:
         machine.crash()
@@ -227,6 +259,7 @@ def test_a_second_machine_is_not_mounted_over_the_first(directory):
             done = run_mount(where)
             assert (done.returncode, done.stderr.count("\n")) == (1, 1)
             assert f"something is mounted at {where} already: unmount it" in done.stderr
+            assert f"fusermount3 -u {where}" in done.stderr
         assert machine.read(REGISTERED) == "1\n"
 
 

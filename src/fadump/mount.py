@@ -5,6 +5,7 @@ What a user can do with its files is in :mod:`fadump.machine.files`; this is wha
 
 import errno
 import os
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -49,7 +50,10 @@ def mount(
     if not directory.is_dir():
         raise SetupError(f"{directory} is not a directory: make it, or name another one to mount on")
     if directory.resolve().is_mount() and not host:
-        raise SetupError(f"something is mounted at {directory} already: unmount it, or name another directory")
+        raise SetupError(
+            f"something is mounted at {directory} already: unmount it (a machine: fusermount3 -u "
+            f"{shlex.quote(str(directory))}), or name another directory"
+        )
     with ExitStack() as ends:
         disk_fd = os.memfd_create("fadump-no-disk", os.MFD_CLOEXEC)
         ends.callback(os.close, disk_fd)

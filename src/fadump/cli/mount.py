@@ -49,6 +49,7 @@ def _mount(options: argparse.Namespace) -> int:
     def mounted() -> None:
         if options.json:
             _say(json.dumps({"result": "mounted", "directory": str(options.directory), "pid": os.getpid()}), sys.stdout)
+            options.json = False  # whatever fails from now on is text only: one object is printed
         else:
             where = shlex.quote(str(options.directory))
             _say(f"mounted at {where}; to end it: fusermount3 -u {where}, or Ctrl-C", text)

@@ -138,6 +138,11 @@ class MachineFiles:
                 return 0
             return self._sysrq(data) if opened.path == SYSRQ_TRIGGER else self._store(opened.path, data)
 
+    def has(self, opened: "OpenFile") -> bool:
+        """See :attr:`OpenFile.is_there`."""
+        with self._lock:
+            return self._current(opened) is not None
+
     def _store(self, path: str, data: bytes) -> int:
         self._machine.write_file(path, data)
         result = int(self._run(lambda: self._served.expect("wrote")).fields["result"])
@@ -191,11 +196,16 @@ class MachineFiles:
         return entry
 
     def _still_there(self, opened: "OpenFile") -> KernelFile:
-        if self._failed:
-            raise _error(errno.EIO)
+        file = self._current(opened)
+        if file is None:
+            raise _error(errno.EIO if self._failed else _GONE[opened.file.file_system])
+        return file
+
+    def _current(self, opened: "OpenFile") -> KernelFile | None:
+        """What an open file is now, None if it is gone."""
         file = self._entries.get(opened.path)
-        if opened.boot != self._machine.boot or not isinstance(file, KernelFile):
-            raise _error(_GONE[opened.file.file_system])
+        if self._failed or opened.boot != self._machine.boot or not isinstance(file, KernelFile):
+            return None
         return file
 
 
@@ -210,6 +220,11 @@ class OpenFile:
         self.blocking = blocking
         self.shown: bytes | None = None
         """What the file had to show when it was last read from its beginning."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is still the machine's: neither removed nor of an earlier boot."""
+        return self._files.has(self)
 
     @property
     def attributes(self) -> Attributes:

@@ -6,6 +6,10 @@ mount namespace where the tree stands at /proc and /sys: a name that the machine
 
 No size is believed but that of /proc/vmcore and other images: everything else is read past the page cache (direct_io),
 as its size is a page's or none. Permissions are checked by the host's kernel, from the modes.
+
+Of an image the host's kernel keeps what was read, as only so it can be mapped; before each read(2) it asks for the
+times, and forgets what it has kept if they have changed (FUSE_AUTO_INVAL_DATA). So an open file that is gone has other
+times, and reading it again comes here and fails, as in Linux.
 """
 
 import errno
@@ -34,6 +38,7 @@ _HIDDEN = frozenset(
 """The host's own are never shown, even where the machine has none."""
 _OPTIONS = {"entry_timeout": 0, "attr_timeout": 0, "negative_timeout": 0, "max_idle_threads": 10}
 """Files come and go. Without the last, libfuse 3.14 complains about its own default."""
+_SECOND = 1_000_000_000
 
 
 def serve(files: MachineFiles, directory: Path, *, host: bool, on_mounted: Callable[[], None]) -> None:
@@ -91,7 +96,9 @@ class _Operations(mfusepy.Operations):  # type: ignore[misc]  # untyped
         self._on_mounted = on_mounted
         self._host = host
         self._open: dict[int, OpenFile] = {}
-        self._times = dict.fromkeys(("st_atime", "st_mtime", "st_ctime"), time.time_ns())
+        now = time.time_ns()
+        self._times = _all_times(now)
+        self._times_when_gone = _all_times(now + _SECOND)
         self._owner = {"st_uid": os.getuid(), "st_gid": os.getgid()}
         self.mounted = False
 
@@ -104,7 +111,8 @@ class _Operations(mfusepy.Operations):  # type: ignore[misc]  # untyped
         attributes = self._attributes(path) if opened is None else opened.attributes
         links = 2 if stat.S_ISDIR(attributes.mode) else 1
         size = {"st_mode": attributes.mode, "st_size": attributes.size_bytes, "st_nlink": links}
-        return {**size, **self._owner, **self._times}
+        times = self._times if opened is None or opened.is_there else self._times_when_gone
+        return {**size, **self._owner, **times}
 
     def readdir(self, path: str, fh: int) -> Iterable[str]:
         names = set(self._files.names(path))
@@ -128,6 +136,8 @@ class _Operations(mfusepy.Operations):  # type: ignore[misc]  # untyped
             writing=access in (os.O_WRONLY, os.O_RDWR),
             blocking=not fi.flags & os.O_NONBLOCK,
         )
+        if fi.flags & os.O_DIRECT:
+            raise mfusepy.FuseOSError(errno.EINVAL)
         fi.direct_io = opened.file.read_at is None
         fi.fh = id(opened)
         self._open[fi.fh] = opened
@@ -166,6 +176,10 @@ class _Operations(mfusepy.Operations):  # type: ignore[misc]  # untyped
         if not os.path.lexists(path):
             return None
         return None if name in self._files.names(directory) else f"{HOST}/{name}"
+
+
+def _all_times(nanoseconds: int) -> dict[str, int]:
+    return dict.fromkeys(("st_atime", "st_mtime", "st_ctime"), nanoseconds)
 
 
 def _names(directory: str) -> list[str]:
