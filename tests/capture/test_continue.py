@@ -86,8 +86,6 @@ def test_wherever_it_died_it_is_gone_on_with(vmcore, tmp_path, form):
                 if path.read_bytes()[:512].strip(b"\0"):
                     with open_dump(path) as dump:
                         assert differing_pages(dump, source) == []
-            for path in tmp_path.glob(f"out{calls}.?"):  # some files of a set have their names
-                path.rename(path.with_name(path.name + ".incomplete"))
         saved = save(vmcore, out, continued=True, **FORMS[form])
         kept.add(saved.kept_bytes)
         assert saved.pages == once.pages
@@ -98,6 +96,96 @@ def test_wherever_it_died_it_is_gone_on_with(vmcore, tmp_path, form):
             assert new.stat().st_size <= old.stat().st_size * 1.01
             new.unlink()
     assert len(kept) > 2 and min(kept) == 0
+
+
+@pytest.fixture
+def half_named(vmcore, tmp_path):
+    """A set of three files that was killed when the first two had got their names."""
+
+    class DiesAtTheThirdName(HostFiles):
+        def rename(self, source, destination):
+            if destination.name == "out.3":
+                raise KilledError
+            super().rename(source, destination)
+
+    with pytest.raises(KilledError):
+        save(vmcore, tmp_path / "out", DiesAtTheThirdName(), split=3)
+    assert names(tmp_path) == ["out.1", "out.2", "out.3.incomplete"]
+    return tmp_path / "out"
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir() if "dmesg" not in path.name)
+
+
+def test_a_set_of_which_some_files_have_their_names_does_not_look_whole(vmcore, half_named):
+    with open_dump([half_named.with_name("out.1"), half_named.with_name("out.2")]) as dump, open_dump(vmcore) as source:
+        (damage,) = (finding.text for finding in check_dump(dump).findings if "split" in finding.text)
+        assert "isn't here: name it too; if its name ends in .incomplete, go on with fadump save --continue" in damage
+        assert differing_pages(dump, source) == []
+
+
+def test_a_set_of_which_some_files_have_their_names_is_finished(vmcore, half_named, tmp_path):
+    with pytest.raises(SetupError, match=r"out\.3\.incomplete is there from .*: go on with --continue, or remove it"):
+        save(vmcore, half_named, split=3)
+    saved = save(vmcore, half_named, continued=True, split=3)
+    assert names(tmp_path) == ["out.1", "out.2", "out.3"]
+    assert saved.kept_bytes == saved.pages.original * 4096 - sum(saved.pages.excluded.values()) * 4096
+    with open_dump(saved.files) as dump, open_dump(vmcore) as source:
+        assert check_dump(dump).whole and differing_pages(dump, source) == []
+
+
+def test_a_file_of_a_set_that_the_power_cut_took_is_written_anew(vmcore, half_named, tmp_path):
+    half_named.with_name("out.2").unlink()
+    save(vmcore, half_named, continued=True, split=3)
+    with open_dump([tmp_path / name for name in names(tmp_path)]) as dump, open_dump(vmcore) as source:
+        assert len(dump.files) == 3 and check_dump(dump).whole and differing_pages(dump, source) == []
+
+
+@pytest.mark.parametrize("other", [{"split": 4}, {"split": 3, "compression": Compression.ZSTD}])
+def test_a_set_of_another_save_keeps_its_names(vmcore, half_named, tmp_path, other):
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(SetupError, match="is not of this dump, or was saved with other options"):
+        save(vmcore, half_named, continued=True, **other)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_file_that_is_there_twice_is_left_alone(vmcore, half_named, tmp_path):
+    half_named.with_name("out.1.incomplete").write_bytes(b"")
+    with pytest.raises(SetupError, match=r"out\.1 is there already, and stays"):
+        save(vmcore, half_named, continued=True, split=3)
+    assert names(tmp_path) == ["out.1", "out.1.incomplete", "out.2", "out.3.incomplete"]
+
+
+def test_a_whole_set_is_not_gone_on_with(vmcore, tmp_path):
+    save(vmcore, tmp_path / "out", split=2)
+    with pytest.raises(SetupError, match=r"out\.1 is there already, and stays"):
+        save(vmcore, tmp_path / "out", continued=True, split=2)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
+def test_nothing_but_a_file_is_gone_on_with(vmcore, tmp_path, kind):
+    incomplete, target = tmp_path / "out.incomplete", tmp_path / "target"
+    target.write_bytes(b"")
+    match kind:
+        case "link":
+            incomplete.symlink_to(target)
+        case "pipe":
+            os.mkfifo(incomplete)
+        case "directory":
+            incomplete.mkdir()
+    with pytest.raises(
+        SetupError, match=rf"^({incomplete} is no file: remove it|can't go on with {incomplete}: Is a dir)"
+    ):
+        save(vmcore, tmp_path / "out", continued=True)
+    assert names(tmp_path) == ["out.incomplete", "target"] and target.read_bytes() == b""
+
+
+def test_a_file_that_others_can_read_is_private_from_then_on(vmcore, tmp_path):
+    (tmp_path / "out.incomplete").touch(0o666)
+    (tmp_path / "out.incomplete").chmod(0o666)
+    (path,) = save(vmcore, tmp_path / "out", continued=True).files
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_pages_that_were_damaged_meanwhile_are_not_kept(vmcore, tmp_path):

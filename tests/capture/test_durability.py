@@ -140,7 +140,7 @@ def test_where_nothing_could_be_begun_nothing_is_left(vmcore, tmp_path):
 
 
 def test_a_disk_that_takes_nothing_is_told_so(vmcore, tmp_path):
-    with open_dump(vmcore) as dump, pytest.raises(SaveError, match="there is nothing of it yet"):
+    with open_dump(vmcore) as dump, pytest.raises(SaveError, match="nothing is written: make room and try again"):
         save_dump(dump, tmp_path / "out", SaveOptions(), files=SmallDisk(0))
     assert not (tmp_path / "out.incomplete").exists()
 

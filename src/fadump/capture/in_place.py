@@ -32,7 +32,7 @@ def save_in_place(path: Path, options: SaveOptions, vmlinux: StrPath | None = No
         saved = _save(path, new, options, vmlinux)
     except SaveError as error:
         _remove(new)
-        why = reason(error.__cause__) if isinstance(error.__cause__, OSError) else error
+        why = reason(error.__cause__) if isinstance(error.__cause__, Exception) else error
         raise SaveError(f"{path} is whole and stays as it was: there it can't be saved once more: {why}") from error
     if not saved.complete:
         _remove(new)

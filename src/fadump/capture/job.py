@@ -3,9 +3,8 @@
 Step "saved" of docs/architecture.md.
 """
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -28,7 +27,7 @@ from fadump.linux.pages import DumpLevel
 from fadump.memory.ranges import Range
 from fadump.vmcore.core import Dump
 from fadump.vmcore.dump import open_source
-from fadump.vmcore.source import FileSource, Source
+from fadump.vmcore.source import Source
 
 Tell = Callable[[int, int], None]
 """Told how many bytes of memory are done, and how many there are."""
@@ -132,7 +131,7 @@ class Job:
     def matches(self, targets: Sequence[FileTarget]) -> bool:
         """Whether files that were interrupted can be of this job."""
         for target, pages in zip(targets, self._parts(), strict=True):
-            with _opened(target) as source:
+            with closing(target.read_back()) as source:
                 if not self._writer(target, pages).matches(source):
                     return False
         return True
@@ -186,7 +185,7 @@ class Job:
 
     def _keep(self, writer: Writer, target: FileTarget, pages: Range, threads: InOrder) -> Kept | None:
         """Go on with what is there; None if there is nothing to go on with."""
-        with _opened(target) as source:
+        with closing(target.read_back()) as source:
             if not writer.has_begun(source):
                 return None
             with open_source([source]) as there:
@@ -212,12 +211,3 @@ class Job:
         ends = [wanted.find(wanted.count() * number // files) for number in range(1, files)]
         ends = [end // _WORD_PAGES * _WORD_PAGES for end in ends]
         return [Range(start, end) for start, end in zip([0, *ends], [*ends, wanted.pages], strict=True)]
-
-
-@contextmanager
-def _opened(target: FileTarget) -> Iterator[Source]:
-    source = FileSource(os.open(target.incomplete, os.O_RDONLY | os.O_CLOEXEC))
-    try:
-        yield source
-    finally:
-        source.close()

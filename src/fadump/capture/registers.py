@@ -17,9 +17,9 @@ kernel makes one NT_PRSTATUS per CPU that doesn't say whose it is, and readers d
 Nothing but zeros is ever overwritten, and no register is invented.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from fadump.errors import FadumpError
 from fadump.linux.cpu_numbers import number_registers, online_cpus
@@ -31,6 +31,7 @@ from fadump.vmcore.core import Dump
 from fadump.vmcore.dump import StrPath
 from fadump.vmcore.notes import CORE_NAME, NT_PRSTATUS, Note, decode_prstatus, encode_note
 from fadump.vmcore.overlay import OverlayDump
+from fadump.vmcore.source import open_file
 
 STAND_IN_NAME = "OFFLINE"
 """Whose the NT_PRSTATUS of a CPU without registers is."""
@@ -67,10 +68,11 @@ def with_registers(
     stand-ins for CPUs without registers, which a kdump-compressed file needs and an ELF core must not have. What the
     dump lacks, or its disk can't read, is no error, as it can be saved without.
 
-    :raises OSError: the vmlinux can't be opened.
+    :raises FadumpError: the vmlinux is a directory, a pipe or the like.
+    :raises OSError: it can't be opened.
     """
     if vmlinux is not None:
-        Path(vmlinux).open("rb").close()
+        os.close(open_file(vmlinux))
     system = CrashedSystem(dump, vmlinux)
     try:
         return _with_registers(system.memory, system.symbols, every_cpu=every_cpu)

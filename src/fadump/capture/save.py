@@ -17,11 +17,12 @@ from fadump.capture.job import Job, SaveOptions, Tell
 from fadump.capture.report import PageReport, report_pages
 from fadump.capture.selection import know_pages, select_pages
 from fadump.capture.target import FileTarget, SaveError, StreamTarget, incomplete_name
-from fadump.errors import ReadError, SetupError, reason
+from fadump.errors import FadumpError, ReadError, SetupError, reason
 from fadump.linux.pages import DumpLevel
 from fadump.vmcore.core import Dump
 
 _MOST_NAMES = 4
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def save_dump(
     :raises OSError: the dump can't be read.
     """
     paths = file_names(destination, options.split)
-    _refuse_to_replace(paths, options)
+    refuse_to_replace(paths, options)
     known = know_pages(dump)
     about = describe(dump)
     remarks: list[str] = []
@@ -120,7 +121,7 @@ def stream_dump(dump: Dump, fd: int, options: SaveOptions, *, files: Files = HOS
 
 
 def file_names(destination: Path, split: int) -> list[Path]:
-    """What the files of a dump are called.
+    """What the files of a dump are to be called.
 
     :raises SetupError: ``destination`` is a directory.
     """
@@ -129,6 +130,25 @@ def file_names(destination: Path, split: int) -> list[Path]:
     if split == 1:
         return [destination]
     return [destination.with_name(f"{destination.name}.{number}") for number in range(1, split + 1)]
+
+
+def refuse_to_replace(paths: Sequence[Path], options: SaveOptions) -> None:
+    """What is there already stays; but a set of which some files are incomplete is gone on with as a whole.
+
+    :raises SetupError: something would be replaced, or there is nothing to go on with.
+    """
+    there = [path for path in paths if os.path.lexists(path)]
+    begun = [path for path in paths if os.path.lexists(incomplete_name(path))]
+    if begun and not options.continued:
+        raise SetupError(
+            f"{incomplete_name(begun[0])} is there from a save that was interrupted: "
+            "go on with --continue, or remove it"
+        )
+    twice = [path for path in there if path in begun]
+    if twice or (there and not begun):
+        raise SetupError(f"{(twice or there)[0]} is there already, and stays: name another file")
+    if options.continued and not begun:
+        raise SetupError(f"there is no {incomplete_name(paths[0])} to go on with: save without --continue")
 
 
 def listed(paths: Sequence[Path]) -> str:
@@ -142,6 +162,8 @@ def _job_to_go_on_with(jobs: Iterable[Job], targets: Sequence[FileTarget]) -> Jo
         target.settle()
     for job in jobs:
         if job.matches(targets):
+            for target in targets:
+                target.take_back()
             return job
     raise SetupError(
         f"{targets[0].incomplete} is not of this dump, or was saved with other options: give those, or remove it"
@@ -165,29 +187,25 @@ def _open(path: Path, files: Files, options: SaveOptions, opened: ExitStack) -> 
     return target
 
 
-def _refuse_to_replace(paths: Sequence[Path], options: SaveOptions) -> None:
-    for path in paths:
-        if os.path.lexists(path):
-            raise SetupError(f"{path} is there already, and stays: name another file")
-        if not options.continued and os.path.lexists(incomplete_name(path)):
-            raise SetupError(
-                f"{incomplete_name(path)} is there from a save that was interrupted: "
-                "go on with --continue, or remove it"
-            )
-
-
 @contextmanager
 def _says_what_is_left(targets: Sequence[FileTarget]) -> Iterator[None]:
     try:
         yield
-    except ReadError:
-        raise
-    except OSError as error:
+    except (OSError, FadumpError) as error:
         begun = [target.incomplete for target in targets if target.has_begun]
-        what_next = (
-            f"{listed(begun)} has the pages so far and says that it is incomplete: make room and go on with "
-            "--continue, or remove it"
-            if begun
-            else "there is nothing of it yet: make room and try again"
+        so_far = (
+            f"{listed(begun)} has the pages so far and says that it is incomplete" if begun else "nothing is written"
         )
-        raise SaveError(f"can't save to {targets[0].path}: {reason(error)}; {what_next}") from error
+        if not isinstance(error, FadumpError):
+            what_next = _what_next(error, begun=bool(begun))
+            raise SaveError(f"can't save to {targets[0].path}: {reason(error)}; {so_far}: {what_next}") from error
+        if begun and not isinstance(error, SetupError):
+            raise SaveError(f"{error}; {so_far}") from error
+        raise
+
+
+def _what_next(error: OSError, *, begun: bool) -> str:
+    no_room = error.errno in _NO_ROOM
+    if begun:
+        return "make room and go on with --continue, or remove it" if no_room else "go on with --continue, or remove it"
+    return "make room and try again" if no_room else "name a file elsewhere"

@@ -6,8 +6,10 @@ A file is called ``DST.incomplete`` until :meth:`FileTarget.publish`. A stream i
 (see :mod:`fadump.vmcore.flattened`): whoever reads a stream that broke off has a beginning of it, in order.
 """
 
+import errno
 import fcntl
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +17,7 @@ from typing import Protocol
 from fadump.capture.files import Bytes, Files, fsync_file, write_all
 from fadump.errors import FadumpError, SetupError
 from fadump.vmcore.flattened import END_OF_STREAM, encode_record, encode_stream_header
+from fadump.vmcore.source import FileSource, Source
 
 _PRIVATE = 0o600
 _WRITE_OUT_BYTES = 8 << 20
@@ -48,38 +51,69 @@ class FileTarget:
     """A file on its way to the name ``path``. See :class:`Target`."""
 
     def __init__(self, path: Path, files: Files, *, continued: bool = False) -> None:
-        """Make ``path.incomplete``; with ``continued`` go on with the one that is there.
+        """Make ``path.incomplete``; with ``continued`` go on with the one that is there, or with ``path`` itself.
 
-        :raises SetupError: it can't be made, is there already, or somebody else is writing it.
+        :raises SetupError: it can't be made, is there already, is no file of ours, or somebody else is writing it.
         """
         self.path = path
         self.incomplete = incomplete_name(path)
+        self._name = path if continued and os.path.lexists(path) else self.incomplete
         self._files = files
         self._written_out = self._written = 0
-        self.has_begun = continued
+        self.has_begun = continued and os.path.lexists(self._name)
         """Whether there is anything of a dump in it."""
         self._lost: OSError | None = None
-        flags = os.O_RDWR if continued else os.O_RDWR | os.O_CREAT | os.O_EXCL
+        self._fd = self._open()
         try:
-            self._fd = files.open(self.incomplete, flags, _PRIVATE)
+            self._take()
+        except BaseException:
+            self.has_begun = True  # whatever it is, it is not for us to remove
+            self.close()
+            raise
+
+    def _open(self) -> int:
+        flags = os.O_NOFOLLOW if self.has_begun else os.O_CREAT | os.O_EXCL
+        try:
+            return self._files.open(self._name, os.O_RDWR | os.O_NONBLOCK | flags, _PRIVATE)
         except FileExistsError:
             raise SetupError(
-                f"{self.incomplete} is there from a save that was interrupted: go on with --continue, or remove it"
+                f"{self._name} is there from a save that was interrupted: go on with --continue, or remove it"
             ) from None
-        except FileNotFoundError as error:
-            if continued:
-                raise SetupError(f"there is no {self.incomplete} to go on with: save without --continue") from None
-            raise SetupError(f"there is no directory {path.parent} to save to") from error
         except OSError as error:
-            raise SetupError(f"can't write {self.incomplete}: {error.strerror}") from error
+            if error.errno == errno.ELOOP:
+                raise self._no_file() from None
+            if not self.path.parent.is_dir():
+                raise SetupError(f"there is no directory {self.path.parent} to save to") from None
+            if self.has_begun:
+                raise SetupError(f"can't go on with {self._name}: {error.strerror}") from error
+            raise SetupError(f"can't make {self._name}: {error.strerror}: name a file elsewhere") from error
+
+    def _take(self) -> None:
+        """Make sure that it is a file, and that nobody else writes it."""
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            raise self._no_file()
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self.close()
-            raise SetupError(f"somebody else is writing {self.incomplete}: wait, or name another file") from None
-        if not _is_called(self._fd, self.incomplete):
-            self.close()
-            raise SetupError(f"somebody else has finished {self.incomplete} just now: look at {self.path}")
+            raise SetupError(f"somebody else is writing {self._name}: wait, or name another file") from None
+        if not _is_called(self._fd, self._name):
+            raise SetupError(f"somebody else has finished {self._name} just now: look at {self.path}")
+        with suppress(OSError):  # there are file systems without modes
+            os.fchmod(self._fd, _PRIVATE)
+
+    def _no_file(self) -> SetupError:
+        return SetupError(f"{self._name} is no file: remove it, and save without --continue")
+
+    def read_back(self) -> Source:
+        """What is in it."""
+        return FileSource(os.dup(self._fd), str(self._name))
+
+    def take_back(self) -> None:
+        """Have a file that has its name already be incomplete again, before anything is done to it."""
+        if self._name != self.incomplete:
+            self._files.rename(self._name, self.incomplete)
+            self._files.fsync_directory(self.path.parent)
+            self._name = self.incomplete
 
     def clear(self) -> None:
         """See :class:`Target`."""
@@ -139,7 +173,7 @@ class FileTarget:
         try:
             if not self.has_begun:
                 with suppress(OSError):
-                    self._files.unlink(self.incomplete)
+                    self._files.unlink(self._name)
         finally:
             with suppress(OSError):  # what counts is durable by now, or marked as incomplete
                 self._files.close(fd)

@@ -10,7 +10,7 @@ from fadump.capture.estimate import Estimate, estimate_sizes
 from fadump.capture.job import Format, SaveOptions
 from fadump.capture.packers import Compression
 from fadump.capture.registers import AddedRegisters, with_registers
-from fadump.capture.save import Saved, file_names, listed, save_dump, stream_dump
+from fadump.capture.save import Saved, file_names, listed, refuse_to_replace, save_dump, stream_dump
 from fadump.capture.target import incomplete_name
 from fadump.cli.paths import name, path
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
@@ -123,7 +123,9 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
 
 def _run(dump: Dump, sources: Sequence[str], destination: str, options: SaveOptions) -> Saved:
     paths = [] if destination == _STDOUT else file_names(Path(destination), options.split)
-    _refuse_to_read_what_is_written(sources, paths)
+    _refuse_to_read_what_is_written(sources, [*map(incomplete_name, paths), *(paths if options.continued else [])])
+    if paths:
+        refuse_to_replace(paths, options)
     with Progress.step("Saving" if destination == _STDOUT else f"Saving {destination}", unit="bytes") as step:
 
         def tell(done: int, total: int) -> None:
@@ -139,10 +141,10 @@ def _run(dump: Dump, sources: Sequence[str], destination: str, options: SaveOpti
 
 
 def _refuse_to_read_what_is_written(sources: Sequence[str], paths: Sequence[Path]) -> None:
-    for incomplete in map(incomplete_name, paths):
-        if any(incomplete.exists() and incomplete.samefile(source) for source in sources):
+    for written in paths:
+        if any(written.exists() and written.samefile(source) for source in sources):
             raise SetupError(
-                f"{incomplete} is what would be written: give the dump that it is saved from, or name another file"
+                f"{written} is what would be written: give the dump that it is saved from, or name another file"
             )
 
 

@@ -27,6 +27,7 @@ MOST_LISTED = 8
 
 _PIECE_BYTES = 1 << 20
 _WINDOW_PAGES = 1 << 16
+_FIND_IT = "name it too; if its name ends in .incomplete, go on with fadump save --continue"
 _WANTED_FACTS = ("OSRELEASE", "PAGESIZE")
 """Without these, drgn and makedumpfile refuse a dump."""
 
@@ -169,7 +170,7 @@ def _check_bytes(dump: ElfDump, advance: Callable[[int], None]) -> Iterator[Find
 
 def _check_set(dump: KdumpDump) -> Iterator[Finding]:
     absent = RangeSet([Range(0, dump.header.pages)]) - RangeSet(file.pages for file in dump.files)
-    yield from _listed(f"the file of this split dump that has pages {pages} isn't here" for pages in absent)
+    yield from _listed(f"the file of this split dump that has pages {pages} isn't here: {_FIND_IT}" for pages in absent)
 
 
 def _check_bitmaps(dump: KdumpDump) -> Iterator[Finding]:
