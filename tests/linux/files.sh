@@ -60,7 +60,7 @@ for name in $(ls "$fadump"); do
 done
 look /sys/kernel /sys/kernel/debug /sys/kernel/debug/powerpc "$region"
 look /sys/kernel/kexec_loaded /sys/kernel/kexec_crash_loaded /sys/kernel/vmcoreinfo
-look /proc /proc/cmdline /proc/iomem /proc/kmsg /proc/sysrq-trigger /proc/device-tree /proc/vmcore "$mpipl"
+look /proc /proc/cmdline /proc/iomem /proc/meminfo /proc/kmsg /proc/sysrq-trigger /proc/device-tree /proc/vmcore "$mpipl"
 look "$tree/chosen" "$tree/chosen/name" "$tree/reserved-ranges" "$tree/ibm,opal/dump" "$tree/ibm,opal/dump/mpipl-boot"
 for name in configure-kernel-dump configure-kernel-dump-sizes configure-kernel-dump-version kernel-dump; do
     look "$tree/rtas/ibm,$name"
@@ -77,6 +77,7 @@ done
 sed 's/^0x[0-9a-f]\{16\} /ADDRESS /' /sys/kernel/vmcoreinfo
 tr ' ' '\n' </proc/cmdline | sort
 grep 'System RAM' /proc/iomem
+grep CmaTotal /proc/meminfo
 od -c "$tree/chosen/name"
 [ ! -e "$tree/rtas/name" ] || od -c "$tree/rtas/name"
 show /proc/sysrq-trigger
@@ -84,7 +85,7 @@ dd if="$region" bs=7 skip=2 count=3 2>/dev/null | od -c
 
 echo "== writing where nothing is to be written"
 for path in "$fadump/enabled" "$fadump/mem_reserved" "$fadump/hotplug_ready" "$region" /sys/kernel/kexec_crash_loaded \
-    /proc/cmdline /proc/iomem; do
+    /proc/cmdline /proc/iomem /proc/meminfo; do
     put "$path" 1
 done
 [ ! -e /proc/vmcore ] || put /proc/vmcore 1

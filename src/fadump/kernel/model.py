@@ -30,7 +30,7 @@ from fadump.kernel.opal_core import OpalCore
 from fadump.kernel.opal_fadump import OpalFadump
 from fadump.kernel.page_tables import PageTables
 from fadump.kernel.printk import Printk
-from fadump.kernel.procfs import proc_files
+from fadump.kernel.procfs import MemoryUse, proc_files
 from fadump.kernel.reserve import mmu_in_use
 from fadump.kernel.rtas_fadump import RtasFadump
 from fadump.kernel.stacks import crashing, write_stacks
@@ -77,6 +77,8 @@ class KernelModel:
         self._plugged = RangeSet()
         self.memory_in_use = RangeSet()
         """Pages that struct pages say are in use, but for the kernel's own."""
+        self._free_bytes = 0
+        """What they say is free."""
         self.opal_core: OpalCore
         """OPAL's core, which only powernv can have."""
         self._state: FadumpState
@@ -108,7 +110,7 @@ class KernelModel:
         self._tree_files = device_tree_files(tree)
         state.ram = state.system.memory.by_node(limited(state.system.memory.regions, state.memory_limit, state.traits))
         usable = self._usable()
-        self._total_bytes = usable.size_bytes
+        self._total_bytes = usable.size_bytes + self._lent_bytes
         self._write_memory(usable)
         crash.save_vmcoreinfo(state, crashed=False)
         yield from self._setup_fadump()
@@ -176,7 +178,7 @@ class KernelModel:
 
     @property
     def total_bytes(self) -> int:
-        """MemTotal."""
+        """MemTotal, with what is lent until a crash."""
         return self._total_bytes - self.opal_core.buffer_bytes
 
     @property
@@ -226,7 +228,7 @@ class KernelModel:
             **self._fadump_files.entries(),
             **self.opal_core.entries(),
             **kexec_files(state),
-            **proc_files(state, self.vmcore),
+            **proc_files(state, self.vmcore, self._memory_use),
             **self._tree_files,
         }
 
@@ -293,11 +295,21 @@ class KernelModel:
     def _use(self, usable: RangeSet, seed: str) -> None:
         """Memory is used by a system that runs: what it is, where struct pages say so, and some of its bytes."""
         state = self._state
-        used = self._memmap.hand_out(usable, seed)
+        mapped = usable & self._memmap.memory
+        used = self._memmap.hand_out(mapped, seed)
         self.memory_in_use |= used
+        self._free_bytes += mapped.size_bytes - used.size_bytes
         page_bytes = state.traits.page_bytes
         use_memory(state.memory, used, page_bytes, f"{seed} used")
-        use_memory(state.memory, usable - self._memmap.memory, page_bytes, f"{seed} above")
+        use_memory(state.memory, usable - mapped, page_bytes, f"{seed} above")
+
+    def _memory_use(self) -> MemoryUse:
+        lent_bytes = self._lent_bytes
+        return MemoryUse(self.total_bytes, self._free_bytes + lent_bytes, lent_bytes)
+
+    @property
+    def _lent_bytes(self) -> int:
+        return 0 if self._state.cma is None else self._state.cma.size_bytes
 
     def _append_bootargs(self) -> None:
         """fadump_append_bootargs(): the first kernel has left words for this one's command line."""
