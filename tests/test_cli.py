@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import fadump
 from fadump.cli import main
 from fadump.vmcore.flattened import END_OF_STREAM
 from tests.linux_dump.crashed_kernel import crashed_kernel
@@ -20,6 +21,12 @@ def test_the_help_lists_every_command(capsys):
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
     for command in ("run", "save", "show", "dmesg", "check", "plan", "kernel", "qemu"):
         assert command in listed
+
+
+def test_the_version_is_said(capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["--version"])
+    assert (error.value.code, capsys.readouterr().out) == (0, f"fadump {fadump.__version__}\n")
 
 
 def test_a_command_that_there_is_not_is_answered_with_those_that_there_are(capsys):

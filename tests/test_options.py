@@ -133,14 +133,18 @@ def test_wrong_usage_is_exit_2(arguments, capsys):
     assert "usage: fadump" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "command", [["run"], ["kernel", "build"], ["kernel", "list"], ["show"], ["dmesg"], ["check"], ["plan"]]
-)
-def test_help_has_an_example(command, capsys):
+@pytest.mark.parametrize("command", [
+    [], ["run"], ["mount"], ["shell"], ["save"], ["show"], ["dmesg"], ["check"], ["plan"], ["compare"], ["kernel"],
+    ["kernel", "build"], ["kernel", "list"], ["qemu"], ["qemu", "fetch"], ["qemu", "list"],
+])  # fmt: skip
+def test_help_has_an_example_and_its_text_is_wrapped(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as raised:
         main([*command, "--help"])
     assert raised.value.code == 0
-    assert "example" in capsys.readouterr().out
+    text, _, examples = capsys.readouterr().out.partition("\nexample")
+    assert examples.count("\n  fadump ") >= 1
+    assert max(map(len, text.splitlines())) < 80
 
 
 def test_a_reader_that_has_had_enough_is_no_error():

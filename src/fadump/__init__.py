@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fadump.linux.system import CrashedSystem
 
 __all__ = ["open"]
+__version__ = "0.1.0"
 
 
 def open(  # noqa: A001 - fadump.open, as in gzip.open

@@ -14,6 +14,8 @@ from importlib import import_module
 from io import TextIOWrapper
 from types import FrameType
 
+import fadump
+from fadump.cli.help_text import HelpFormatter
 from fadump.errors import FadumpError
 
 EXIT_FAILED = 1
@@ -25,6 +27,10 @@ _ERRORS_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EBADF)
 
 _COMMANDS = ("run", "mount", "shell", "save", "show", "dmesg", "check", "plan", "compare", "kernel", "qemu")
 """The modules of this package that have a command of their name, in the order of the help."""
+_EXAMPLE = """example:
+  fadump run                      crashes a model of Linux, dumps it, and leaves fadump-run/vmcore
+  fadump show fadump-run/vmcore   what crashed, when and why
+  fadump save --help              what a command takes, with examples"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,8 +95,12 @@ def _open_standard_files() -> None:
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """The parser for these words: it knows the command that they begin with, or all."""
     parser = argparse.ArgumentParser(
-        prog="fadump", description="Linux's Firmware-Assisted Dump, whole: firmware, machine and dump tools."
+        prog="fadump",
+        description="Linux's Firmware-Assisted Dump, whole: firmware, machine and dump tools.",
+        epilog=_EXAMPLE,
+        formatter_class=HelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"fadump {fadump.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in words[:1] if words and words[0] in _COMMANDS else _COMMANDS:
         import_module(f"fadump.cli.{name}").add_parser(commands)

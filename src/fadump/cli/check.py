@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fadump.cli.help_text import HelpFormatter
 from fadump.cli.paths import path
 from fadump.progress import Progress, binary_size
 from fadump.vmcore.check import CheckReport, check_dump, sizes
@@ -33,7 +34,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Look at all of a dump, ELF or kdump-compressed, flattened or split: headers, notes, "
         "VMCOREINFO and every page. Exit status 0: it is whole; 1: it isn't, and what is wrong has been said.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("file", type=path, nargs="+", metavar="FILE", help="the dump; of a split one, all its files")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, text on stderr")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from fadump.cli.help_text import HelpFormatter
 from fadump.cli.paths import path
 from fadump.compare import campaign
 from fadump.compare.campaign import Judged, Result
@@ -35,7 +36,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "them, have the model do the same, and list every difference in what they reserve, register, show and say. "
         "What has been seen of real Linux is kept in --out, so that an interrupted comparison goes on where it was.",
         epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "--seed", default=_DEFAULT_SEED, help="any text: which set of configurations (default: %(default)s)"

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from fadump.cli.help_text import HelpFormatter
 from fadump.cli.paths import path
 from fadump.errors import FadumpError
 from fadump.linux.log import LogRecord
@@ -23,7 +24,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Print the crashed kernel's log, out of a dump of any kind. Of an incomplete dump, what is "
         "there of the log is printed, and the exit status is 1.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("files", type=path, nargs="+", metavar="FILE", help="a dump; of a split one, all of its files")
     parser.add_argument("--json", action="store_true", help="print one JSON object with all records")

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from fadump.cli.help_text import HelpFormatter
 from fadump.kit.kernel import (
     DEFAULT_PAGE_SIZE,
     DEFAULT_SERIES,
@@ -30,7 +31,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Build a Linux kernel with FADump from the distribution's source package, "
         "once, into a cache; list what is there.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     commands = kernel.add_subparsers(metavar="COMMAND", required=True)
 
@@ -39,7 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="build a kernel, unless it is there",
         description="Build a kernel, unless it is there: about 10 minutes on 2 processors.",
         epilog="example:\n  fadump kernel build --version 6.12 --page-size 4K\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     build.add_argument(
         "--version",
@@ -62,7 +63,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="list the kernels that have been built",
         description="List the kernels that have been built, one a line: release, page size, file to boot.",
         epilog="example:\n  fadump kernel list --json\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     show.add_argument("--json", action="store_true", help='print one JSON object, {"kernels": [...]}')
     show.set_defaults(func=_list)

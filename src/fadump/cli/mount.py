@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from fadump.cli.help_text import HelpFormatter
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
 from fadump.cli.paths import path
 from fadump.cli.run_view import RunView
@@ -31,7 +32,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Mount the files of a machine with FADump, which runs a model of Linux. They are Linux's in "
         "content, modes and errors. The machine lives until it is unmounted, or this command ends.",
         epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("directory", type=path, metavar="DIR", help="where to mount it, an existing directory")
     add_machine_arguments(parser)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from fadump.abi.platform import Platform
 from fadump.abi.pseries.register_names import REGISTERS
 from fadump.abi.pseries.register_save_area import area_bytes
+from fadump.cli.help_text import HelpFormatter
 from fadump.cli.paths import path
 from fadump.kernel.drawing import figures, length, svg, text_figure
 from fadump.kernel.map_text import parse_range, parse_size
@@ -41,7 +42,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="where a kernel would reserve memory for FADump, and why",
         description="Say what a kernel would reserve for FADump on a machine: how much, where, and why.",
         epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     memory = parser.add_mutually_exclusive_group()
     memory.add_argument("--memory", type=_ram, metavar="SIZE", help="RAM in one piece (default: 2G; powernv: 4G)")

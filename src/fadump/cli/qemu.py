@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from fadump.cli.help_text import HelpFormatter
 from fadump.kit.qemu import Qemu, fetch_qemu, list_qemus
 
 _EPILOG = """example:
@@ -20,7 +21,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Fetch a newer QEMU from a later Debian suite into the cache, with its libraries; "
         "nothing is installed.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     commands = qemu.add_subparsers(metavar="COMMAND", required=True)
     fetch = commands.add_parser(
@@ -28,7 +29,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="fetch a QEMU, unless it is there",
         description="Fetch a QEMU and all that it depends on, about 40 MB, unless it is there.",
         epilog='example:\n  fadump run --machine qemu --qemu "$(fadump qemu fetch --json | jq -r .path)"\n',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     fetch.add_argument("--json", action="store_true", help="print one JSON object about the QEMU")
     fetch.set_defaults(func=_fetch)
@@ -37,7 +38,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="list the QEMUs that have been fetched",
         description="List the QEMUs that have been fetched, one a line: version, suite, what --qemu takes.",
         epilog="example:\n  fadump qemu list --json\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     show.add_argument("--json", action="store_true", help='print one JSON object, {"qemus": [...]}')
     show.set_defaults(func=_list)

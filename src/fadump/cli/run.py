@@ -9,6 +9,7 @@ from typing import Any
 
 from fadump.capture.job import SaveOptions
 from fadump.capture.packers import Compression
+from fadump.cli.help_text import HelpFormatter
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
 from fadump.cli.paths import path
 from fadump.cli.run_view import RunView
@@ -34,7 +35,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="one whole cycle: register, crash, dump, save, release, register again",
         description="Take one machine through a whole firmware-assisted dump and keep its vmcore.",
         epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "--machine", choices=list(WhichMachine), type=WhichMachine, default=WhichMachine.EMBEDDED, metavar="MACHINE",

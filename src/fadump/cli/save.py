@@ -12,6 +12,7 @@ from fadump.capture.packers import Compression
 from fadump.capture.registers import AddedRegisters, with_registers
 from fadump.capture.save import Saved, file_names, listed, refuse_to_replace, save_dump, stream_dump
 from fadump.capture.target import incomplete_name
+from fadump.cli.help_text import HelpFormatter
 from fadump.cli.paths import name, path
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.errors import SetupError
@@ -39,7 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "its headers that it is incomplete. The crashed kernel's log is saved first, as DST-dmesg.txt. Exit status 0: "
         "saved; 1: not, or the source itself is incomplete.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("source", type=name, nargs="+", metavar="SRC", help="a dump; of a split one, all of its files")
     parser.add_argument(

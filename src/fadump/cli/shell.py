@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from fadump.cli.help_text import HelpFormatter
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults
 from fadump.cli.mount import embedded_options
 from fadump.shell import run_shell
@@ -25,7 +26,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "which runs a model of Linux, in a mount namespace of its own. All other files are this computer's. The exit "
         "status is the command's.",
         epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add_machine_arguments(parser)
     parser.add_argument("-c", dest="script", metavar="CMD", help="a command for sh(1)")

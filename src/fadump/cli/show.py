@@ -7,6 +7,7 @@ import sys
 from rich.console import Console
 
 from fadump.cli import show_structures
+from fadump.cli.help_text import HelpFormatter
 from fadump.cli.paths import path
 from fadump.cli.show_view import as_json, show_summary
 from fadump.linux.summary import summarize
@@ -29,7 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "register save area, a crash-info header, MPIPL's and the kernel's metadata, a flattened device tree. Of an "
         "incomplete dump, what is there is shown, what is missing is named, and the exit status is 1.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("files", type=path, nargs="+", metavar="FILE", help="a file; of a split dump, all of its files")
     parser.add_argument("--vmlinux", type=path, metavar="FILE", help="the crashed kernel's vmlinux, with its symbols")
