@@ -1,6 +1,7 @@
 """Tables in the documents are what the code says. ``python -m tests.test_docs`` writes them anew."""
 
 import re
+import tomllib
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +17,9 @@ from tests.firmware.powernv_status_table import ROWS as POWERNV_ROWS
 from tests.firmware.status_table import CONFIGURE_TOKEN, OS_TERM_TOKEN, ROWS
 
 DOCS = Path(__file__).parent.parent / "docs"
+ROOT = DOCS.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/*.md")])
+WIDTH = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["line-length"]
 CALLS = {CONFIGURE_TOKEN: "ibm,configure-kernel-dump", OS_TERM_TOKEN: "ibm,os-term"}
 
 
@@ -117,6 +121,27 @@ def test_a_table_is_what_the_code_says(name):
     document, table = TABLES[name]
     text = (DOCS / document).read_text()
     assert with_table(text, name, table()) == text, "run python -m tests.test_docs"
+
+
+def prose(text):
+    """The lines of a document that wrap, numbered: none of a table, of a block of code, or of a test's markers."""
+    in_code = False
+    for number, line in enumerate(text.splitlines(), start=1):
+        in_code ^= line.lstrip().startswith("```")
+        if not in_code and not line.startswith(("|", "    ", "<!--")):
+            yield number, line
+
+
+def test_what_counts_as_prose():
+    text = "one\n```\ncode\n```\n| table |\n<!-- marker -->\n    code\ntwo"
+    assert [line for _number, line in prose(text) if line != "```"] == ["one", "two"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_prose_is_no_wider_than_the_code(document):
+    """120 columns, which pyproject.toml has for the code."""
+    wide = [f"{document.name}:{number}" for number, line in prose(document.read_text()) if len(line) > WIDTH]
+    assert not wide
 
 
 def main():
