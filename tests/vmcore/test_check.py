@@ -11,6 +11,8 @@ from fadump.cli import check as command
 from fadump.cli import main
 from fadump.vmcore.check import MOST_LISTED, Weight, check_dump, sizes
 from fadump.vmcore.core import State
+from fadump.vmcore.dump import open_dump
+from fadump.vmcore.source import FileSource
 from tests.vmcore.core_builder import Load, build_core, note, prstatus
 from tests.vmcore.dump_helpers import open_bytes
 from tests.vmcore.kdump_builder import CODECS, INCOMPLETE, PAGE_BYTES, Kdump, build_kdump, flattened
@@ -128,6 +130,26 @@ def test_bytes_that_the_disk_does_not_give_are_named(monkeypatch):
         found = texts(check_dump(dump))
     assert 0 < len(found) <= MOST_LISTED
     assert all("Input/output error" in text for text in found)
+
+
+def test_holes_of_a_file_are_not_read_and_count_as_looked_at(tmp_path, monkeypatch):
+    path = tmp_path / "sparse"
+    header = build_core([Load(0, bytes(1))])[: 64 + 56 - 24]
+    path.write_bytes(header + (1 << 40).to_bytes(8, "little") * 2 + bytes(8))
+    os.truncate(path, (1 << 40) + (1 << 16))
+    read, amounts = [], []
+    real = FileSource.read_into
+
+    def counted(source, offset, buffer, what):
+        read.append(len(buffer))
+        real(source, offset, buffer, what)
+
+    monkeypatch.setattr(FileSource, "read_into", counted)
+    with open_dump(path) as dump:
+        assert dump.memory.size_bytes == 1 << 40
+        assert check_dump(dump, advance=amounts.append).whole
+    assert sum(amounts) == 1 << 40
+    assert sum(read) < 1 << 22
 
 
 # Notes

@@ -21,6 +21,7 @@ from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.kdump import KdumpDump
 from fadump.vmcore.kdump_file import Descriptor, KdumpFile, Pages
 from fadump.vmcore.notes import decode_prstatus, decode_vmcoreinfo
+from fadump.vmcore.source import Source
 
 MOST_LISTED = 8
 """How many findings of one sort are listed; the rest are counted."""
@@ -146,7 +147,7 @@ def _check_program_headers(core: ElfCore) -> Iterator[Finding]:
 
 
 def _check_bytes(dump: ElfDump, advance: Callable[[int], None]) -> Iterator[Finding]:
-    """Read all of the file that is memory, once."""
+    """Read all of the file that is memory, once; holes of the file have nothing to read."""
     in_file = RangeSet(
         Range.sized(piece.file_offset, piece.range.size_bytes)
         for memory in dump.memory
@@ -154,18 +155,33 @@ def _check_bytes(dump: ElfDump, advance: Callable[[int], None]) -> Iterator[Find
         if piece.file_offset is not None
     )
     buffer = memoryview(bytearray(_PIECE_BYTES))
+    yield from _listed(text for part in in_file for text in _unreadable_bytes(dump.core, part, buffer, advance))
 
-    def unreadable() -> Iterator[str]:
-        for part in in_file:
-            for offset in range(part.start, part.end, _PIECE_BYTES):
-                size_bytes = min(_PIECE_BYTES, part.end - offset)
-                try:
-                    dump.core.read_file_into(offset, buffer[:size_bytes])
-                except (ReadError, FormatError) as error:
-                    yield f"{size_bytes:#x} bytes of the file at offset {offset:#x} can't be read: {reason(error)}"
-                advance(size_bytes)
 
-    yield from _listed(unreadable())
+def _unreadable_bytes(core: ElfCore, part: Range, buffer: memoryview, advance: Callable[[int], None]) -> Iterator[str]:
+    at = part.start
+    for data in _data_ranges(core.source, part):
+        advance(data.start - at)
+        for at in range(data.start, data.end, len(buffer)):
+            size_bytes = min(len(buffer), data.end - at)
+            try:
+                core.read_file_into(at, buffer[:size_bytes])
+            except (ReadError, FormatError) as error:
+                yield f"{size_bytes:#x} bytes of the file at offset {at:#x} can't be read: {reason(error)}"
+            advance(size_bytes)
+        at = data.end
+    advance(part.end - at)
+
+
+def _data_ranges(source: Source, part: Range) -> Iterator[Range]:
+    """What of a part isn't in a hole; where that can't be told all of it, as reading it says why."""
+    at = part.start
+    try:
+        for data in source.data_ranges(part):
+            yield data
+            at = data.end
+    except (OSError, FormatError):
+        yield Range(at, part.end)
 
 
 def _check_set(dump: KdumpDump) -> Iterator[Finding]:
