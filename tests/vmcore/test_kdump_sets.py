@@ -55,6 +55,17 @@ def test_what_the_other_files_of_a_set_have_is_missing():
         dump.read_physical(2 * PAGE_BYTES, 4)
 
 
+def test_the_absent_files_of_a_set_are_faults():
+    first, second, empty, last = split_set()
+    with open_bytes(first, second, last) as dump:
+        assert not dump.faults  # the empty one isn't missed
+    with open_bytes(second, empty) as dump:
+        assert [str(fault).partition(":")[0] for fault in dump.faults] == [
+            "the file of this split dump that has pages 0x0..0x2 isn't here",
+            "the file of this split dump that has pages 0x14..0x40 isn't here",
+        ]
+
+
 def test_what_one_file_of_a_set_has_lost_the_others_say():
     notes = prstatus({"nip": 1})
     files = split_set(notes=notes)

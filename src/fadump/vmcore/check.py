@@ -28,7 +28,6 @@ MOST_LISTED = 8
 
 _PIECE_BYTES = 1 << 20
 _WINDOW_PAGES = 1 << 16
-_FIND_IT = "name it too; if its name ends in .incomplete, go on with fadump save --continue"
 _WANTED_FACTS = ("OSRELEASE", "PAGESIZE")
 """Without these, drgn and makedumpfile refuse a dump."""
 
@@ -88,7 +87,6 @@ def check_dump(dump: Dump, *, advance: Callable[[int], None] | None = None) -> C
         findings += _check_bytes(dump, tell)
         findings += _listed(broken_checksums(dump.core.source, dump.notes, dump.byte_order))
     if isinstance(dump, KdumpDump):
-        findings += _check_set(dump)
         findings += _check_bitmaps(dump)
         for file in dump.files:
             findings += _check_pages(file, tell)
@@ -182,11 +180,6 @@ def _data_ranges(source: Source, part: Range) -> Iterator[Range]:
             at = data.end
     except (OSError, FormatError):
         yield Range(at, part.end)
-
-
-def _check_set(dump: KdumpDump) -> Iterator[Finding]:
-    absent = RangeSet([Range(0, dump.header.pages)]) - RangeSet(file.pages for file in dump.files)
-    yield from _listed(f"the file of this split dump that has pages {pages} isn't here: {_FIND_IT}" for pages in absent)
 
 
 def _check_bitmaps(dump: KdumpDump) -> Iterator[Finding]:

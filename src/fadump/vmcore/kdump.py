@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from fadump.errors import AddressError, FormatError
-from fadump.memory.ranges import Range
+from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.codecs import PACKED
 from fadump.vmcore.core import Bytes, Dump, Kind, NotInDumpError, Piece, State, merged
 from fadump.vmcore.kdump_file import STATES, Descriptor, KdumpFile
@@ -24,8 +24,18 @@ _FEW_PAGES = 16
 """So many are faster found one by one."""
 _CACHE_PAGES = 1024
 """How many unpacked pages are kept, as in libkdumpfile."""
+_FIND_IT = "name it too; if its name ends in .incomplete, go on with fadump save --continue"
 _SPLIT_OFFSET = 12
 """Of ``split`` in the sub header."""
+
+
+class AbsentFileError(FormatError):
+    """A file of a split dump that wasn't given: the one that has ``pages``; ``offset`` is where others say "split"."""
+
+    def __init__(self, pages: Range, offset: int) -> None:
+        super().__init__("split dump without one of its files", offset=offset)
+        self.pages = pages
+        self.args = (f"the file of this split dump that has pages {pages} isn't here: {_FIND_IT}",)
 
 
 class KdumpDump(Dump):
@@ -55,7 +65,7 @@ class KdumpDump(Dump):
         self.memory = max(files, key=lambda file: file.bitmap.pages_known).memory()
         self._ranges = list(self.memory)
         self._last_read = Range(0, 0)
-        self.faults = [fault for file in files for fault in file.faults]
+        self.faults = [*(fault for file in files for fault in file.faults), *_absent_files(files)]
 
     @property
     def files(self) -> Sequence[KdumpFile]:
@@ -248,6 +258,13 @@ def _check_set(files: Sequence[KdumpFile]) -> None:
         if lower.pages.end > higher.pages.start:
             message = "files of a split dump that have the same pages"
             raise FormatError(message, offset=header.page_bytes, expected=lower.pages.end, found=higher.pages.start)
+
+
+def _absent_files(files: Sequence[KdumpFile]) -> Iterator[FormatError]:
+    """What is wrong with a set that isn't whole."""
+    header = files[0].header
+    for pages in RangeSet([Range(0, header.pages)]) - RangeSet(file.pages for file in files):
+        yield AbsentFileError(pages, header.page_bytes + _SPLIT_OFFSET)
 
 
 def _identity(header: KdumpHeader) -> tuple[object, ...]:
