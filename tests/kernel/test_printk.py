@@ -42,6 +42,19 @@ def test_a_message_has_its_time_and_level_on_the_console_and_in_memory():
     assert list(log.last_lines) == ["rtas fadump: no"]
 
 
+def test_a_command_lines_bytes_are_the_same_on_the_console_in_proc_and_in_memory():
+    """The model has them as a string of as many characters, as the rest of the kernel has."""
+    lines = []
+    with guest_memory(RAM) as memory:
+        log = Printk(memory, ADDRESS, lines.append)
+        log.pr_info(f"fadump: {'Grüße'.encode().decode('latin-1')} \xff")
+        (record,) = records(memory, log)
+        unread = log.read_unread(100)
+    assert unread == b"<6>[    0.000001] fadump: " + "Grüße".encode() + b" \xff\n"
+    assert lines == ["[    0.000001] fadump: Grüße \\xff\n"] == [f"{line}\n" for line in record.lines()]
+    assert list(log.last_lines) == ["fadump: Grüße \\xff"]
+
+
 def test_a_log_without_messages_can_be_read():
     with guest_memory(RAM) as memory:
         assert records(memory, Printk(memory, ADDRESS, print)) == []
@@ -54,7 +67,7 @@ def test_the_last_messages_are_there_whatever_has_run_out(texts, count_bits, tex
         small.setattr(printk, "TEXT_BITS", 11 + text_bits)
         log = Printk(memory, ADDRESS, lambda _line: None)
         for text in texts:
-            log.pr_info(text)
+            log.pr_info(text.encode().decode("latin-1"))
         found = records(memory, log)
     assert [record.sequence for record in found] == list(range(len(texts) - len(found), len(texts)))
     assert [record.text for record in found] == texts[len(texts) - len(found) :]

@@ -117,7 +117,7 @@ class _Story:
         log = _file(kernel, _LOG)
         read = None if log is None else log.stream
         assert read is not None  # noqa: S101 - a kernel always has it
-        self._log += read(_MOST_LOG_BYTES).decode()
+        self._log += read(_MOST_LOG_BYTES).decode(errors="replace")
         lines = (_TIME.sub("", line, count=1) for line in self._log.splitlines())
         return "\n".join(line for line in lines if _MESSAGE.search(line))
 

@@ -11,7 +11,8 @@ printk_ringbuffer.[ch] of 6.12, little-endian; the layouts are those of :mod:`fa
     info         0x00 seq, 0x08 ts_nsec, 0x10 u16 text_len, u8 facility, u8 flags and level, 0x14 u32 caller_id,
                  0x18 char subsystem[16], 0x28 char device[48]
 
-The clock is the model's own: it goes on by a microsecond with each message, and by what a delay asks for.
+The clock is the model's own: it goes on by a microsecond with each message, and by what a delay asks for. A text is
+given as the kernel has it, a character for each byte; people are shown what it is in UTF-8.
 """
 
 import struct
@@ -68,10 +69,10 @@ class Message:
     text: str
 
     @property
-    def line(self) -> str:
-        """As the console shows it."""
+    def line(self) -> bytes:
+        """As the console gets it."""
         seconds, fraction = divmod(self.time_ns, 1_000_000_000)
-        return f"[{seconds:5d}.{fraction // 1000:06d}] {self.text}\n"
+        return f"[{seconds:5d}.{fraction // 1000:06d}] ".encode() + _encode(self.text) + b"\n"
 
 
 class Printk:
@@ -103,11 +104,11 @@ class Printk:
         """A message, as printk() takes it, without its closing line feed."""
         self.uptime_ns += _MESSAGE_NS
         message = Message(level, self.uptime_ns, text)
-        self._console(message.line)
+        self._console(_shown(message.line))
         self._unread.append(message)
         if ("fadump: " in text or "irmware-" in text) and "freeing reserved memory" not in text:
-            self.last_lines.append(text)
-        self._store(level, text.encode()[:_MOST_TEXT_BYTES])
+            self.last_lines.append(_shown(_encode(text)))
+        self._store(level, _encode(text)[:_MOST_TEXT_BYTES])
 
     def pr_info(self, text: str) -> None:
         """pr_info()."""
@@ -133,7 +134,7 @@ class Printk:
         """/proc/kmsg: so many bytes at most of what nobody has read there yet; none if there is nothing."""
         while len(self._cut) < length and self._unread:
             message = self._unread.popleft()
-            self._cut += f"<{message.level}>{message.line}".encode()
+            self._cut += f"<{message.level}>".encode() + message.line
         data, self._cut = self._cut[:length], self._cut[length:]
         return data
 
@@ -235,3 +236,11 @@ class Printk:
             0,
         )
         self._memory.write(self._ring, ring)
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("latin-1", "backslashreplace")
+
+
+def _shown(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
