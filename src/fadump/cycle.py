@@ -171,7 +171,6 @@ class _Cycle(Session):
             raise MachineError(
                 f"Linux {self.result.kernel_release} has no FADump: it needs a kernel built with CONFIG_FA_DUMP=y"
             )
-        self._enabled = hello.fields.get("fadump_enabled") == "1"
         if self._request.crash_cpu >= self.result.cpus:
             raise MachineError(f"there is no CPU {self._request.crash_cpu} to crash on: Linux has {self.result.cpus}")
 

@@ -220,6 +220,8 @@ class Session:
                 case GuestReport() as report:
                     self._asked_the_same = (None, 0)
                     self._observer.report(report)
+                    if report.step == "hello":
+                        self._enabled = report.fields.get("fadump_enabled") == "1"
                     if report.step == step:
                         return report
                     self._check_expected(report, step)
