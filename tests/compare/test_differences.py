@@ -4,12 +4,12 @@ import pytest
 
 from fadump.compare.differences import Explanation, compare
 from fadump.compare.explained import EXPLANATIONS
-from fadump.compare.questions import DEBUG, FADUMP
 from fadump.compare.seen import FIRST_BOOT, RELEASED, Moment
+from fadump.kernel.sysfs import FADUMP, REGION
 from tests.compare.known import PSERIES, seen_of
 
 FREED = EXPLANATIONS[0]
-REGION = "[0x7ffff800-0x7fffffff]: cmdline append: '{}'"
+WORDS = "[0x7ffff800-0x7fffffff]: cmdline append: '{}'"
 
 
 def judged(linux, model, moment=FIRST_BOOT, question="messages", explanations=()):
@@ -68,8 +68,8 @@ def test_explanations_are_few_and_cite_linux():
 @pytest.mark.parametrize(("moment", "question", "linux", "model", "explained"), [
     (RELEASED, f"read {FADUMP}/bootargs_append", "644 \x07", "644 quiet", True),
     (RELEASED, f"read {FADUMP}/bootargs_append (2)", "644 a\nb", "644 quiet", True),
-    (RELEASED, f"read {DEBUG}", REGION.format(""), REGION.format("quiet"), True),
-    (RELEASED, f"read {DEBUG}", "DUMP: Src: 0", "DUMP: Src: 1", False),
+    (RELEASED, f"read {REGION}", WORDS.format(""), WORDS.format("quiet"), True),
+    (RELEASED, f"read {REGION}", "DUMP: Src: 0", "DUMP: Src: 1", False),
     (RELEASED, f"read {FADUMP}/enabled", "444 0", "444 1", False),
     (FIRST_BOOT, f"read {FADUMP}/bootargs_append", "644 ", "644 quiet", False),
 ])  # fmt: skip
@@ -84,5 +84,5 @@ def test_the_model_frees_the_words_too():
     moments = {moment.name: moment.answers for moment in seen_of(replace(PSERIES, memory_mib=2304)).moments}
     (freed,) = [line for line in moments[RELEASED]["messages"].split("\n") if "freeing reserved memory" in line][-1:]
     start, end = (int(number, 16) for number in freed.rpartition("(")[2].rstrip(")").split(" - "))
-    area = moments[FIRST_BOOT][f"read {DEBUG}"].partition("\n[")[2].partition("]")[0]
+    area = moments[FIRST_BOOT][f"read {REGION}"].partition("\n[")[2].partition("]")[0]
     assert start <= int(area.partition("-")[0], 16) < end

@@ -2,7 +2,7 @@
 
 from fadump.compare import seen
 from fadump.compare.differences import Difference, Explanation
-from fadump.compare.questions import DEBUG, FADUMP
+from fadump.kernel.sysfs import FADUMP, REGION
 
 _APPENDED = ": cmdline append: '"
 
@@ -12,7 +12,7 @@ def _shows_freed_words(difference: Difference) -> bool:
         return False
     asked = difference.question.partition(" (")[0]
     return asked == f"read {FADUMP}/bootargs_append" or (
-        asked == f"read {DEBUG}" and _APPENDED in difference.model[0] and _APPENDED in difference.linux[0]
+        asked == f"read {REGION}" and _APPENDED in difference.model[0] and _APPENDED in difference.linux[0]
     )
 
 

@@ -5,13 +5,12 @@ are texts: what a file holds, with its mode, or the error's own words, as strerr
 """
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fadump.errors import FormatError
+from fadump.kernel.sysfs import FADUMP, REGION
 
-FADUMP = "/sys/kernel/fadump"
-DEBUG = "/sys/kernel/debug/powerpc/fadump_region"
 MESSAGES = r"fadump: |irmware-[aA]ssisted|for firmware-assisted|[cC]rash ?kernel[: ]|memory limit"
 """Lines of the log that are FADump's, as a regular expression, for grep -E too."""
 
@@ -62,7 +61,7 @@ _LOOK: tuple[Question, ...] = (
     Names(FADUMP),
     *(Read(f"{FADUMP}/{name}") for name in _FILES),
     *(Read(f"/sys/kernel/fadump_{name}") for name in ("enabled", "registered", "release_mem")),
-    Read(DEBUG),
+    Read(REGION),
 )
 _WRONG = ("2\n", "-1\n", "one\n", "1x\n", " 1\n", "\n", "0x2\n", "1 0\n")
 
@@ -75,13 +74,13 @@ FIRST_BOOT: tuple[Question, ...] = (
     *_LOOK,
     *(Write(f"{FADUMP}/{name}", "1\n") for name in ("enabled", "mem_reserved", "hotplug_ready", "release_mem")),
     *_wrong("registered"),
-    Write(DEBUG, "1\n"),
+    Write(REGION, "1\n"),
     Write(f"{FADUMP}/bootargs_append", "quiet nosmt\n"),
     Read(f"{FADUMP}/bootargs_append"),
     Write(f"{FADUMP}/bootargs_append", "fadump_compare=1"),
     Write(f"{FADUMP}/registered", "0\n"),
     Read(f"{FADUMP}/registered"),
-    Read(DEBUG),
+    Read(REGION),
     Write(f"{FADUMP}/registered", "0\n"),
     Write(f"{FADUMP}/registered", "+1"),
     Read(f"{FADUMP}/registered"),
@@ -203,7 +202,3 @@ def content(mode: int, text: str) -> str:
 def refused(mode: int, error: str) -> str:
     """The answer to :class:`Read` where it could not."""
     return f"{mode:03o}, can't be read: {error}"
-
-
-Answers = Mapping[str, str]
-"""By the question's name."""
