@@ -220,8 +220,9 @@ class GuestSystem:
 
     def _release(self) -> Guest:
         kernel, path = self._kernel, RELEASE_MEM
-        if not kernel.active:
-            yield _failed("release", self._with_log(f"there is no {path}, so there is no dump to be released"))
+        if path not in kernel.files():
+            sentence = f"there is no {path}, so there is no dump whose memory could be released"
+            yield _failed("release", self._with_log(sentence))
             return
         before = kernel.total_bytes
         status = yield from _calls(kernel.write_release_mem(b"1"))
