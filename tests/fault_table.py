@@ -54,7 +54,11 @@ _HEADER = f"{FADUMP} is_fadump_header_compatible"
 _OS_TERM = "rtas.c rtas_os_term"
 _OPAL_NOTES, _OPAL_SCAN = f"{OPAL} opal_fadump_build_cpu_notes", f"{OPAL} opal_fadump_dt_scan"
 _OPAL_VALID = f"{OPAL} is_opal_fadump_cpu_data_valid"
+_OPAL_CORE_CONFIG, _OPAL_CORE_CLEANUP = "opal-core.c opalcore_config_init", "opal-core.c opalcore_cleanup"
 _TRIGGER = f"{OPAL} opal_fadump_trigger"
+_NOT_ALL = "opal fadump: Not all memory regions were saved!!!"
+_TWO_RANGES = ("--memory", "24G", "--cmdline", "crashkernel=5G")
+"""A range has less than 4 GiB, and boot memory 5 GiB."""
 _ERRORS = ("invalid-type", "invalid-source", "length-exceeds", "invalid-destination", "destination-too-small")
 _NOT_VALID = "rtas fadump: Dump taken by platform is not valid"
 _INCOMPLETE = "rtas fadump: Dump taken by platform is incomplete"
@@ -100,6 +104,12 @@ CALLS = [
         End.SAVED,
         "rtas fadump: Failed to register. Hardware Error(-1).",
         f"{FADUMP} registered_store",
+    ),
+    _pseries(
+        "register=served*1,hardware-error",
+        End.NOT_IN_PRODUCTION,
+        "rtas fadump: Failed to register. Hardware Error(-1).",
+        f"{RTAS} rtas_fadump_register",
     ),
     _pseries("invalidate=busy*2", End.SAVED, "", f"{RTAS} rtas_fadump_call"),
     _pseries(
@@ -157,6 +167,14 @@ CALLS = [
             ("busy-event", -12),
         )
     ],
+    _powernv("register=served*1,resource*1", End.DIFFERENT, _NOT_ALL, f"{OPAL} opal_fadump_get_config", *_TWO_RANGES),
+    _powernv(
+        "register=served*1,busy*1",
+        End.SAVED,
+        "opal fadump: Failed to register. Unknown Error(-2).",
+        f"{OPAL} opal_fadump_register",
+        *_TWO_RANGES,
+    ),
     _powernv(
         "register=busy*1",
         End.SAVED,
@@ -243,6 +261,13 @@ STRUCTURES = [
     _pseries("parameters=unknown-type", End.SAVED, "rtas fadump: Unknown region found: type: 3", _PROCESS),
     _powernv("dump=missing", End.NO_DUMP, "", _OPAL_SCAN),
     _powernv("boot-memory=short", End.DIFFERENT, "", "MPIPL has no place to say it"),
+    _powernv("metadata=partly", End.NEVER_STRUCK, "", "there are several ranges from 4 GiB of boot memory on"),
+    _powernv("metadata=partly", End.SAVED, _NOT_ALL, f"{OPAL} opal_fadump_get_config", *_TWO_RANGES),
+    _powernv(
+        "opal=later-version", End.SAVED, "opal core: Supported OPAL metadata version: 1, found: 2!", _OPAL_CORE_CONFIG
+    ),
+    _powernv("opal=foreign-cpu", End.SAVED, "", "opal-core.c opalcore_append_cpu_notes"),
+    _powernv("opal=no-regions", End.PANIC, "opal core: OPAL memory regions not found", _OPAL_CORE_CLEANUP),
     _powernv(
         "metadata=later-version", End.SAVED, "opal fadump: Supported kernel metadata version: 1, found: 2!", _OPAL_SCAN
     ),
@@ -281,8 +306,11 @@ REGISTERS = [
         "opal fadump: WARNING: F/W using newer CPU state data format!!",
         _OPAL_VALID,
     ),
-    _powernv("registers=no-size", End.PANIC, "opal core: CPU state data is invalid.", "opal-core.c opalcore_cleanup"),
-    _powernv("registers=too-large", End.PANIC, "opal core: CPU state data is invalid.", "opal-core.c opalcore_cleanup"),
+    _powernv("registers=fewer-cpus", End.DIFFERENT, "", _OPAL_NOTES),
+    _powernv("registers=outside", End.PANIC, f"{_ACCESS}000000100010008", _OPAL_NOTES),
+    _powernv("registers=nowhere", End.PANIC, "opal core: CPU state data not found!", _OPAL_CORE_CLEANUP),
+    _powernv("registers=no-size", End.PANIC, "opal core: CPU state data is invalid.", _OPAL_CORE_CLEANUP),
+    _powernv("registers=too-large", End.PANIC, "opal core: CPU state data is invalid.", _OPAL_CORE_CLEANUP),
     _powernv("registers=inactive", End.DIFFERENT, "", _OPAL_NOTES),
     _powernv("registers=inactive", End.NO_DUMP, "", _OPAL_NOTES, "--crash-by", "platform"),
     _powernv("registers=reversed", End.DIFFERENT, "", _OPAL_NOTES),

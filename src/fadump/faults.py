@@ -128,7 +128,8 @@ def _firmware_faults(names: FaultNames) -> Mapping[str, str]:
 def fault_list() -> Iterator[str]:
     """What ``--fault list`` prints: a line for each fault, under a line for each kind."""
     yield "Of the firmware, on either machine. STATUS is a number or a word; with *N the next N calls get it,"
-    yield "without it all that follow; several come one after the other: register=busy*2,-3*1"
+    yield "without it all that follow; several come one after the other: register=busy*2,-3*1. served*1 is a call that"
+    yield "is served as if nothing were wrong: register=served*1,busy is about the second"
     titles = {"accidents": "What else happens", "qemu": "Of the QEMU machine"}
     for kind, faults in faults_by_kind().items():
         yield titles.get(kind, kind)

@@ -41,6 +41,7 @@ def faulty(*names):
         ("register=busy*2", CallName.REGISTER, ((-2, 2),)),
         ("unregister=dump-active*1,9903*2,-3", CallName.UNREGISTER, ((-10, 1), (9903, 2), (-3, FOR_EVER))),
         ("terminate=success", CallName.TERMINATE, ((0, FOR_EVER),)),
+        ("register=served*2,busy", CallName.REGISTER, ((None, 2), (-2, FOR_EVER))),
     ],
 )
 def test_a_name_says_which_call_gets_what(name, call_name, answers):
@@ -72,6 +73,9 @@ def test_every_call_and_every_word_and_every_flaw_is_a_name(names):
         ("register=1e3", "'1e3' is no status"),
         ("register=-1,", "'' is no status"),
         ("register=-1,-3", "all but the last status need a \\*N"),
+        ("register=served", "after served\\*N comes the status of the next calls"),
+        ("register=busy*1,served*1", "after served\\*N comes the status of the next calls"),
+        ("register=served,busy", "all but the last status need a \\*N"),
         ("boot-memory=none", "'boot-memory=none' is no fault"),
         ("query-cpu-tag=-1", "is no fault"),
     ],
@@ -88,6 +92,12 @@ def test_calls_are_answered_so_often_and_do_nothing_else(memory):
     assert register(firmware, memory) == Answer(RtasStatus.SUCCESS)
     assert os_term(firmware, memory) == Answer(RtasStatus.BUSY)
     assert isinstance(os_term(firmware, memory), Trigger)
+
+
+def test_calls_can_be_served_before_others_are_not(memory):
+    firmware = faulty("register=served*1,busy*1", "register=served*9,-1")
+    assert [register(firmware, memory).status for _ in range(3)] == [RtasStatus.SUCCESS, -2, -9]
+    assert firmware.never_struck() == {"register=served*9,-1": "its turn would have come after 3 calls of register"}
 
 
 def test_other_calls_are_served(memory):
@@ -129,7 +139,7 @@ def test_what_has_never_struck_is_known_with_a_reason(memory):
     register(firmware, memory)
     register(firmware, memory)
     assert firmware.never_struck() == {
-        "register=-1": "another fault came before it at 2 calls of register",
+        "register=-1": "its turn would have come after 2 calls of register",
         "unregister=-1": "the kernel never made this call; it made register 2 times",
         "parameters=short": "of 0 dumps none had what it changes",
     }

@@ -3,6 +3,7 @@
 import base64
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from fadump.abi.platform import Platform
 from fadump.faults import FAULT_NAMES
@@ -11,11 +12,13 @@ from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.kit.initramfs import build_initramfs
 from fadump.machine.core import Register, Release, Reregister, RunScript, Save, Unregister
+from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range, RangeSet
 from fadump.options import RunOptions, WhichMachine, kernel_command_line
 from fadump.output import OutputDirectory
+from fadump.run import embedded_config
 from fadump.session import CrashBy, Session, Unwatched
 from fadump.verify import Verdict, Verifier
 from fadump.vmcore.crash_image import CrashImage
@@ -52,15 +55,7 @@ class Scenario:
     def __init__(self, directory, kernel, cmdline="", platform=Platform.PSERIES, **machine):
         self.directory = directory
         self._memory_bytes = MEMORY_BYTES[platform]
-        options = RunOptions(directory, WhichMachine.QEMU, platform, self._memory_bytes, cmdline=cmdline)
-        self._config = QemuConfig(
-            kernel=kernel.bootable,
-            initrd=build_initramfs(),
-            cmdline=kernel_command_line(options),
-            platform=platform,
-            nodes=(self._memory_bytes,),
-            **machine,
-        )
+        self._make_machine = self._machine_for(kernel, cmdline, platform, **machine)
         self._fault_names = FAULT_NAMES[platform]
         self.firmware = FaultyFirmware(FIRMWARE[platform](), self._fault_names)
         self.patterned = RangeSet()
@@ -68,13 +63,23 @@ class Scenario:
         self._filled = False
         self._ends = ExitStack()
 
+    def _machine_for(self, kernel, cmdline, platform, **machine):
+        options = RunOptions(self.directory, WhichMachine.QEMU, platform, self._memory_bytes, cmdline=cmdline)
+        config = QemuConfig(
+            kernel=kernel.bootable,
+            initrd=build_initramfs(),
+            cmdline=kernel_command_line(options),
+            platform=platform,
+            nodes=(self._memory_bytes,),
+            **machine,
+        )
+        return partial(QemuMachine, config)
+
     def __enter__(self):
         self._ends.__enter__()
         self._output = self._ends.enter_context(OutputDirectory(self.directory, self._memory_bytes + 128 * MIB))
         self._verifier = self._ends.enter_context(Verifier())
-        self.machine = self._ends.enter_context(
-            QemuMachine(self._config, self._output.vmcore_fd, self._output.console_log)
-        )
+        self.machine = self._ends.enter_context(self._make_machine(self._output.vmcore_fd, self._output.console_log))
         self.session = Session(self.machine, self.firmware, self._output.watch(Unwatched()), self)
         return self
 
@@ -151,3 +156,13 @@ class Scenario:
 
     def console(self):
         return (self.directory / "console.log").read_text(errors="replace")
+
+
+class ModelScenario(Scenario):
+    """The same with the model of Linux; ``kernel`` is its version. It runs no scripts."""
+
+    def _machine_for(self, kernel, cmdline, platform):
+        options = RunOptions(
+            self.directory, platform=platform, memory_bytes=self._memory_bytes, cmdline=cmdline, kernel_version=kernel
+        )
+        return partial(EmbeddedMachine, embedded_config(options))

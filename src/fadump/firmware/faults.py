@@ -3,7 +3,8 @@
 Every firmware step of "follow one crash" in docs/architecture.md can be bent. A fault has a name of two words:
 
     CALL=STATUS    register=-1, register=busy*2,-3*1: calls are answered so and do nothing else. STATUS is a number or
-                   the platform's word for it; with *N the next N calls get it, and without it all that follow.
+                   the platform's word for it; with *N the next N calls get it, and without it all that follow. served*1
+                   serves a call as if nothing were wrong, so register=served*1,busy is about the second.
     PART=FLAW      boot-memory=short, registers=no-magic: what the firmware leaves the capture kernel is not as it
                    should be. A flaw is in the first dump after power-on, and in what presents that dump again.
 
@@ -43,11 +44,14 @@ class UnknownFaultError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class StatusFault:
-    """``answers`` are (status, how often), one after the other; the last may be :data:`FOR_EVER`."""
+    """``answers`` are (status, how often), one after the other; the last may be :data:`FOR_EVER`.
+
+    Where the status is None, calls are served as if nothing were wrong.
+    """
 
     name: str
     call: CallName
-    answers: tuple[tuple[int, int], ...]
+    answers: tuple[tuple[int | None, int], ...]
 
 
 @dataclass(slots=True)
@@ -90,6 +94,8 @@ class Flaw:
 
 
 FirmwareFault = StatusFault | Flaw
+SERVED = "served"
+"""Instead of a status: calls that are served before others are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +128,17 @@ class FaultNames:
             raise UnknownFaultError(
                 f"{name!r} is no fault: all but the last status need a *N, how often they are given"
             )
+        if parsed[-1][0] is None:
+            raise UnknownFaultError(f"{name!r} is no fault: after {SERVED}*N comes the status of the next calls")
         return StatusFault(name, CallName(call), parsed)
 
-    def _answer(self, name: str, answer: str) -> tuple[int, int]:
+    def _answer(self, name: str, answer: str) -> tuple[int | None, int]:
         match = _ANSWER.fullmatch(answer)
         word = "" if match is None else match[1]
+        if match is not None and word == SERVED:
+            return None, int(match[2]) if match[2] else FOR_EVER
         if match is None or (word not in self.statuses and not word.lstrip("-").isdecimal()):
-            words = ", ".join(self.statuses)
+            words = ", ".join((*self.statuses, f"{SERVED}*N"))
             raise UnknownFaultError(f"{name!r} is no fault: {answer!r} is no status; write a number, {words}")
         status = self.statuses[word] if word in self.statuses else int(word)
         return status, int(match[2]) if match[2] else FOR_EVER
@@ -140,7 +150,7 @@ class FaultyFirmware:
     def __init__(self, firmware: Firmware, names: FaultNames, faults: Iterable[FirmwareFault] = ()) -> None:
         self._firmware = firmware
         self._names = names
-        self._answers: dict[CallName, list[tuple[StatusFault, int, int]]] = {}
+        self._answers: dict[CallName, list[tuple[StatusFault, int | None, int]]] = {}
         self._flaws: list[Flaw] = []
         self._spoilt: Spoilt | None = None
         self._unstruck: dict[str, FirmwareFault] = {}
@@ -236,7 +246,7 @@ class FaultyFirmware:
         if isinstance(fault, Flaw):
             return f"of {_counted(self._dumps, 'dump')} none had what it changes"
         if self._calls[fault.call]:
-            return f"another fault came before it at {_counted(self._calls[fault.call], 'call')} of {fault.call}"
+            return f"its turn would have come after {_counted(self._calls[fault.call], 'call')} of {fault.call}"
         made = ", ".join(f"{name} {_counted(times, 'time')}" for name, times in self._calls.items())
         return f"the kernel never made this call; it made {made or 'none'}"
 
@@ -246,7 +256,8 @@ class FaultyFirmware:
         if not answers:
             return None
         fault, status, times = answers[0]
-        self._unstruck.pop(fault.name, None)
+        if status is not None:
+            self._unstruck.pop(fault.name, None)
         if times == 1:
             answers.pop(0)
         elif times != FOR_EVER:

@@ -16,7 +16,7 @@ from fadump.abi.powernv.opal import OpalStatus, OpalToken, RebootType
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import AddressError, FormatError
 from fadump.kernel.bootmem import Region
-from fadump.kernel.calls import Call, Errno, Steps
+from fadump.kernel.calls import Call, Errno, Steps, no_memory_at
 from fadump.kernel.header import Header, is_valid
 from fadump.kernel.rtas_fadump import PT_REGS_NAMES
 from fadump.kernel.state import OS_TERM_TEXT, OS_TERM_TEXT_BYTES, TAG_VALUE, FadumpState
@@ -27,6 +27,8 @@ from fadump.memory.ranges import Range
 
 _P = "opal fadump: "
 _METADATA_BYTES = 0x1000
+_ENTRIES_OFFSET = 0x08
+"""The first field that Linux reads of a thread."""
 _COUNT_OFFSET, _ONE = 0x14, (1).to_bytes(4, "big")
 """Of the regions in MPIPL metadata."""
 
@@ -209,11 +211,13 @@ class OpalFadump:
             )
             log.pr_warn(f"{_P}WARNING: F/W using newer CPU state data format!!")
         region = metadata.regions[0]
-        if region.destination and 0 < metadata.cpu_data_bytes <= region.size_bytes:
+        if 0 < metadata.cpu_data_bytes <= region.size_bytes:  # an address of 0 is as good as any to Linux
             try:
                 data = self._state.memory.read(region.destination, region.size_bytes)
                 return cpu_data.decode(data, metadata.cpu_data_bytes)
-            except (AddressError, FormatError):  # Linux would read whatever is there
+            except AddressError:
+                raise no_memory_at(region.destination + _ENTRIES_OFFSET) from None
+            except FormatError:  # Linux would read whatever is there
                 pass
         log.pr_err(f"{_P}CPU state data is invalid. Ignoring!")
         return None

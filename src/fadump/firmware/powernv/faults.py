@@ -20,9 +20,11 @@ from fadump.firmware.faults import FaultNames, Flaw, Spoilt
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.ranges import Range
 
-_CPU_DATA_VERSION, _CPU_DATA_BYTES, _REGION_COPY = 0x0C, 0x10, 0x20
+_METADATA_VERSION, _CRASHING_PIR, _REGION_COUNT = 0x00, 0x08, 0x14
+_CPU_DATA_VERSION, _CPU_DATA_BYTES, _REGION_COPY, _REGION_BYTES = 0x0C, 0x10, 0x20, 0x28
 _PIR, _CORE_STATE, _ENTRIES, _ENTRY_BYTES = 0x00, 0x04, 0x18, 16
-_KERNEL_VERSION, _KERNEL_REGISTERED, _KERNEL_CRASH_INFO = 0x00, 0x06, 0x08
+_KERNEL_VERSION, _KERNEL_REGIONS, _KERNEL_REGISTERED, _KERNEL_CRASH_INFO = 0x00, 0x04, 0x06, 0x08
+_OUTSIDE_BYTES = 0x1_0000
 _UNKNOWN_PIR = 0x3FF
 _UNKNOWN_NUMBER = 0x7FF
 _CALLS = {
@@ -65,6 +67,32 @@ def _at_tag(tag: MpiplTag, offset: int, layout: str, value: int, spoilt: Spoilt)
     address = real_address(spoilt.dump.tags[tag])
     if address:
         spoilt.write(address + offset, struct.pack(layout, value))
+
+
+def _number_at(tag: MpiplTag, offset: int, layout: str, spoilt: Spoilt) -> int:
+    """What a tag points to, 0 if it points nowhere."""
+    address = real_address(spoilt.dump.tags[tag])
+    if not address:
+        return 0
+    (number,) = struct.unpack(layout, spoilt.memory.read(address + offset, struct.calcsize(layout)))
+    return int(number)
+
+
+def _partly(spoilt: Spoilt) -> None:
+    """Of one range nothing would be left."""
+    if _number_at(MpiplTag.KERNEL, _KERNEL_REGISTERED, ">H", spoilt) > 1:
+        registered = _number_at(MpiplTag.KERNEL, _KERNEL_REGIONS, ">H", spoilt) - 1
+        _at_tag(MpiplTag.KERNEL, _KERNEL_REGISTERED, ">H", registered, spoilt)
+
+
+def _fewer_cpus(spoilt: Spoilt) -> None:
+    size_bytes = _number_at(MpiplTag.CPU, _REGION_BYTES, ">Q", spoilt)
+    _at_tag(MpiplTag.CPU, _REGION_BYTES, ">Q", size_bytes - cpu_data.THREAD_BYTES, spoilt)
+
+
+def _move_registers_out(spoilt: Spoilt) -> None:
+    outside = max(extent.end for extent in spoilt.memory.ram) + _OUTSIDE_BYTES
+    _at_tag(MpiplTag.CPU, _REGION_COPY, ">Q", outside, spoilt)
 
 
 def _in_threads(change: Callable[[list[bytearray]], list[bytearray]]) -> Callable[[Spoilt], None]:
@@ -118,6 +146,9 @@ def _unknown_numbers(threads: list[bytearray]) -> list[bytearray]:
 def _flaws() -> Iterator[Flaw]:
     yield Flaw("dump=missing", "the capture kernel is not told of the dump", _hide)
     yield Flaw("boot-memory=short", "the copy of boot memory ends early, and nobody says so", _shorten)
+    yield Flaw("metadata=partly", "the kernel's metadata say that one of several ranges was not registered", _partly)
+    yield Flaw("registers=fewer-cpus", "the CPU data end before the last thread", _fewer_cpus)
+    yield Flaw("registers=outside", "the CPU data are said to be outside memory", _move_registers_out)
     for part, tag, name, text, offset, layout, value in (
         ("metadata", MpiplTag.KERNEL, "later-version", "the kernel's metadata are of version 2",
          _KERNEL_VERSION, ">B", 2),
@@ -125,6 +156,12 @@ def _flaws() -> Iterator[Flaw]:
          _KERNEL_REGISTERED, ">H", 0),
         ("metadata", MpiplTag.KERNEL, "no-header", "the kernel's metadata have no crash-info header",
          _KERNEL_CRASH_INFO, ">Q", 0),
+        ("opal", MpiplTag.OPAL, "later-version", "the metadata of OPAL's memory are of version 2",
+         _METADATA_VERSION, ">B", 2),
+        ("opal", MpiplTag.OPAL, "foreign-cpu", "the metadata of OPAL's memory name a CPU that is not there",
+         _CRASHING_PIR, ">I", _UNKNOWN_PIR),
+        ("opal", MpiplTag.OPAL, "no-regions", "the metadata of OPAL's memory have no regions", _REGION_COUNT, ">I", 0),
+        ("registers", MpiplTag.CPU, "nowhere", "the CPU data are said to be at 0", _REGION_COPY, ">Q", 0),
         ("registers", MpiplTag.CPU, "later-version", "the CPU data are of version 2", _CPU_DATA_VERSION, ">I", 2),
         ("registers", MpiplTag.CPU, "no-size", "the CPU data have 0 bytes for each thread", _CPU_DATA_BYTES, ">I", 0),
         ("registers", MpiplTag.CPU, "too-large", "the CPU data have 4 GiB for each thread",
