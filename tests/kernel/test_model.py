@@ -200,3 +200,21 @@ def test_whether_os_term_gets_its_text(traits, message):
         calls, _result = run(kernel.trigger_crash(0, {}), memory)
         (address,) = next(call.args for call in calls if len(call.args) == 1)
         assert (read_message(memory, address) if address else "") == message
+
+
+@pytest.mark.parametrize(("words", "dies"), [
+    ("mem=2G disable_radix", True),
+    ("mem=0x7ffe0000 disable_radix", False),
+    ("mem=2G", False),
+    ("disable_radix", False),
+])  # fmt: skip
+def test_linux_6_1_dies_where_hash_has_no_page_for_the_end_of_its_memory(words, dies):
+    """As seen in QEMU: FADump's area of 0x30020000 bytes is added to mem=, which makes 0xb0020000 of 2 GiB."""
+    tree = described_tree(Platform.POWERNV, f"fadump=on {words}")
+    with guest_memory(*PIECES) as memory:
+        if dies:
+            with pytest.raises(KernelPanicError, match="memory ends at 0xb0020000, within a page of 16 MiB"):
+                booted(memory, tree, KernelConfig(LINUX_6_1))
+        else:
+            assert booted(memory, tree, KernelConfig(LINUX_6_1))[0].registered
+        assert booted(memory, tree)[0].registered

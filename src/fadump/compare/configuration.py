@@ -207,8 +207,9 @@ Few values that matter much are one factor together: each machine, crashed or no
 def may_stand_together(values: Mapping[str, object]) -> bool:
     """Not what QEMU has no machine for, what takes an emulated one too long, and a crash that is no dump.
 
-    Nor ``mem=`` on powernv, where firmware has memory above it: 6.1 with FADump does not come to its console, and
-    6.12's capture kernel takes an oops at OPAL's metadata (opal-core.c, opalcore_config_init()).
+    Nor, on powernv with ``mem=``, 6.1, which dies of hash's pages (:meth:`.model.KernelModel.boot`), nor a crash of
+    6.12: our firmware has its metadata above the limit, where the capture kernel takes an oops at them (opal-core.c,
+    opalcore_config_init()). skiboot's own lie below.
     """
     memory_mib = values.get("memory_mib", _LEAST_POWERNV_MIB)
     machine, kernel = values.get("machine", (None, None, None)), values.get("kernel", (None, None))
@@ -217,7 +218,9 @@ def may_stand_together(values: Mapping[str, object]) -> bool:
     if platform is Platform.POWERNV:
         if values.get("shape", Shape.WHOLE) is not Shape.WHOLE or memory_mib < _LEAST_POWERNV_MIB:
             return False
-        if values.get("cpus") is Cpus.TWO_OF_EIGHT or values.get("limit"):
+        if values.get("cpus") is Cpus.TWO_OF_EIGHT:
+            return False
+        if values.get("limit") and (ends is Ends.CRASHED or kernel[0] == "6.1"):
             return False
     if ends is Ends.CRASHED and values.get("fadump") in _OFF:
         return False

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fadump.kernel.traits import MIB, KernelTraits, align_down, align_up
 from fadump.memory.ranges import Range, RangeSet
 
-_LIMIT_ALIGNMENT_BYTES = 16 * MIB
+HASH_LINEAR_PAGE_BYTES = 16 * MIB
 KERNEL = Range(0, 32 * MIB)
 """Where a kernel's image is, where that isn't known: larger than a distribution's."""
 _NOTHING = RangeSet()
@@ -173,7 +173,7 @@ def limited(regions: Sequence[Range], limit_bytes: int, kernel: KernelTraits) ->
     if limit_bytes > ram_bytes:
         limit_bytes = 0
     if kernel.limits_to_16_mib:
-        left = align_down(limit_bytes or ram_bytes, _LIMIT_ALIGNMENT_BYTES)
+        left = align_down(limit_bytes or ram_bytes, HASH_LINEAR_PAGE_BYTES)
     else:
         left = align_up(limit_bytes or ram_bytes, kernel.page_bytes)
     if not left:

@@ -24,7 +24,7 @@ from fadump.kernel.cmdline import COMMAND_LINE_BYTES, parse_parameters
 from fadump.kernel.content import usable_memory, use_memory, write_image
 from fadump.kernel.data import write_data
 from fadump.kernel.memmap import MemMap
-from fadump.kernel.memory_map import KERNEL, Memblock, limited
+from fadump.kernel.memory_map import HASH_LINEAR_PAGE_BYTES, KERNEL, Memblock, limited
 from fadump.kernel.of_files import device_tree_files
 from fadump.kernel.opal_core import OpalCore
 from fadump.kernel.opal_fadump import OpalFadump
@@ -109,6 +109,7 @@ class KernelModel:
         self._fadump_files = FadumpFiles(state, ops, self.write_release_mem)
         self._tree_files = device_tree_files(tree)
         state.ram = state.system.memory.by_node(limited(state.system.memory.regions, state.memory_limit, state.traits))
+        self._check_linear_mapping()
         usable = self._usable()
         self._total_bytes = usable.size_bytes + self._lent_bytes
         self._write_memory(usable)
@@ -271,6 +272,21 @@ class KernelModel:
         )
         self.opal_core = OpalCore(self._state)
         self._ops = RtasFadump(self._state) if system.platform is Platform.PSERIES else OpalFadump(self._state)
+
+    def _check_linear_mapping(self) -> None:
+        """OPAL's hash has it in pages of 16 MiB, whole ones only: htab_bolt_mapping().
+
+        What is allocated first lies at the end of memory, so a kernel dies there before its console is; since Linux
+        kernel commit 5a799af95226 mem= leaves no part of such a page.
+
+        :raises KernelPanicError: memory ends within a page.
+        """
+        state = self._state
+        end = state.ram[-1].end
+        if state.platform is Platform.POWERNV and not state.radix and end % HASH_LINEAR_PAGE_BYTES:
+            raise KernelPanicError(
+                f"BUG: Unable to handle kernel data access: memory ends at {end:#x}, within a page of 16 MiB"
+            )
 
     def _write_memory(self, usable: RangeSet) -> None:
         """Page tables, struct pages and variables, then what all other memory is used for."""
