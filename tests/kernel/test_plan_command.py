@@ -150,3 +150,10 @@ def test_a_bad_map_is_an_error_of_ours(tmp_path):
     path.write_text("nonsense")
     with pytest.raises(FormatError):
         run("--memory-map", path)
+
+
+def test_a_limit_that_linux_6_1_dies_of_is_warned_of(planned):
+    words = ["--platform", "powernv", "--mmu", "hash", "--cmdline", "fadump=on mem=2G"]
+    (warning,) = planned("--kernel-version", "6.1", *words)["warnings"]
+    assert warning.startswith("this Linux does not boot: memory ends at 0xb0020000, within a page of 16 MiB")
+    assert planned(*words)["warnings"] == []

@@ -205,23 +205,15 @@ Few values that matter much are one factor together: each machine, crashed or no
 
 
 def may_stand_together(values: Mapping[str, object]) -> bool:
-    """Not what QEMU has no machine for, what takes an emulated one too long, and a crash that is no dump.
-
-    Nor, on powernv with ``mem=``, 6.1, which dies of hash's pages (:meth:`.model.KernelModel.boot`), nor a crash of
-    6.12: our firmware has its metadata above the limit, where the capture kernel takes an oops at them (opal-core.c,
-    opalcore_config_init()). skiboot's own lie below.
-    """
+    """Not what QEMU has no machine for, what takes an emulated one too long, and a crash that is no dump."""
     memory_mib = values.get("memory_mib", _LEAST_POWERNV_MIB)
     machine, kernel = values.get("machine", (None, None, None)), values.get("kernel", (None, None))
     assert isinstance(memory_mib, int) and isinstance(machine, tuple) and isinstance(kernel, tuple)  # noqa: S101, PT018
     platform, mmu, ends = machine
-    if platform is Platform.POWERNV:
-        if values.get("shape", Shape.WHOLE) is not Shape.WHOLE or memory_mib < _LEAST_POWERNV_MIB:
-            return False
-        if values.get("cpus") is Cpus.TWO_OF_EIGHT:
-            return False
-        if values.get("limit") and (ends is Ends.CRASHED or kernel[0] == "6.1"):
-            return False
+    if platform is Platform.POWERNV and not _powernv_has(values, memory_mib):
+        return False
+    if platform is Platform.POWERNV and values.get("limit") and not _powernv_bears_a_limit(kernel[0], ends):
+        return False
     if ends is Ends.CRASHED and values.get("fadump") in _OFF:
         return False
     if mmu is Mmu.HASH and memory_mib > _MOST_HASH_MIB:
@@ -229,6 +221,20 @@ def may_stand_together(values: Mapping[str, object]) -> bool:
     if kernel[-1] == "4K" and memory_mib > _MOST_SMALL_PAGES_MIB:
         return False
     return values.get("shape") is not Shape.DIMM or memory_mib > _GIB_MIB
+
+
+def _powernv_has(values: Mapping[str, object], memory_mib: int) -> bool:
+    whole = values.get("shape", Shape.WHOLE) is Shape.WHOLE
+    return whole and memory_mib >= _LEAST_POWERNV_MIB and values.get("cpus") is not Cpus.TWO_OF_EIGHT
+
+
+def _powernv_bears_a_limit(series: str | None, ends: Ends | None) -> bool:
+    """6.1 dies of ``mem=``: see :func:`fadump.kernel.reserve.end_without_page`.
+
+    6.12's capture kernel takes an oops at OPAL's metadata (opal-core.c, opalcore_config_init()), which our firmware has
+    above the limit; skiboot's own lie below.
+    """
+    return series != "6.1" and ends is not Ends.CRASHED
 
 
 def configurations(seed: str) -> Iterator[Configuration]:

@@ -24,14 +24,14 @@ from fadump.kernel.cmdline import COMMAND_LINE_BYTES, parse_parameters
 from fadump.kernel.content import usable_memory, use_memory, write_image
 from fadump.kernel.data import write_data
 from fadump.kernel.memmap import MemMap
-from fadump.kernel.memory_map import HASH_LINEAR_PAGE_BYTES, KERNEL, Memblock, limited
+from fadump.kernel.memory_map import KERNEL, Memblock, limited
 from fadump.kernel.of_files import device_tree_files
 from fadump.kernel.opal_core import OpalCore
 from fadump.kernel.opal_fadump import OpalFadump
 from fadump.kernel.page_tables import PageTables
 from fadump.kernel.printk import Printk
 from fadump.kernel.procfs import MemoryUse, proc_files
-from fadump.kernel.reserve import mmu_in_use
+from fadump.kernel.reserve import end_without_page, mmu_in_use, no_page_for
 from fadump.kernel.rtas_fadump import RtasFadump
 from fadump.kernel.stacks import crashing, write_stacks
 from fadump.kernel.state import LOG, UTS_NAMESPACE, FadumpState
@@ -274,19 +274,11 @@ class KernelModel:
         self._ops = RtasFadump(self._state) if system.platform is Platform.PSERIES else OpalFadump(self._state)
 
     def _check_linear_mapping(self) -> None:
-        """OPAL's hash has it in pages of 16 MiB, whole ones only: htab_bolt_mapping().
-
-        What is allocated first lies at the end of memory, so a kernel dies there before its console is; since Linux
-        kernel commit 5a799af95226 mem= leaves no part of such a page.
-
-        :raises KernelPanicError: memory ends within a page.
-        """
+        """:raises KernelPanicError: the last of the memory is in none; a kernel dies there before its console is."""
         state = self._state
-        end = state.ram[-1].end
-        if state.platform is Platform.POWERNV and not state.radix and end % HASH_LINEAR_PAGE_BYTES:
-            raise KernelPanicError(
-                f"BUG: Unable to handle kernel data access: memory ends at {end:#x}, within a page of 16 MiB"
-            )
+        end = end_without_page(state.system, Mmu.RADIX if state.radix else Mmu.HASH, state.ram)
+        if end is not None:
+            raise KernelPanicError(f"BUG: Unable to handle kernel data access: {no_page_for(end)}")
 
     def _write_memory(self, usable: RangeSet) -> None:
         """Page tables, struct pages and variables, then what all other memory is used for."""

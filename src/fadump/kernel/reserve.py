@@ -10,14 +10,14 @@ A kernel that writes the ELF core header itself (6.1) has it behind the crash-in
 page. The parameter area of later kernels lies elsewhere, see :func:`parameter_area`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from fadump.abi.platform import Platform
 from fadump.kernel.bootmem import BootMemory, boot_memory
 from fadump.kernel.cmdline import COMMAND_LINE_BYTES, Parameters, parse_parameters
-from fadump.kernel.memory_map import MemoryMap, find_from_top, free_ranges, limited
+from fadump.kernel.memory_map import HASH_LINEAR_PAGE_BYTES, MemoryMap, find_from_top, free_ranges, limited
 from fadump.kernel.traits import (
     MAX_MEMORY_REGIONS,
     U64,
@@ -188,6 +188,9 @@ def _reservation(
         warnings.append("no place is free for additional parameters: the capture kernel gets this command line only")
     if not parameters.nocma and lent is None:
         warnings.append(cma_reason.sentence)
+    end = end_without_page(system, mmu_in_use(system, parameters), limited(system.memory.regions, memory_limit, kernel))
+    if end is not None:
+        warnings.append(f"this Linux does not boot: {no_page_for(end)}; a mem= that makes it end with one helps")
     return Reservation(area, boot, sections, extra, lent, tuple(reasons), tuple(warnings))
 
 
@@ -235,6 +238,21 @@ def has_room_for_parameters(system: System, parameters: Parameters) -> bool:
 def mmu_in_use(system: System, parameters: Parameters) -> Mmu:
     """Radix where the machine has it, unless ``disable_radix`` is given."""
     return Mmu.HASH if parameters.disable_radix else system.mmu
+
+
+def end_without_page(system: System, mmu: Mmu, regions: Sequence[Range]) -> int | None:
+    """Where memory ends, if OPAL's hash has no page for what is right below: a kernel dies of that.
+
+    Hash maps memory by whole pages of 16 MiB, htab_bolt_mapping(), and what is allocated first lies at the end. Since
+    Linux kernel commit 5a799af95226 (in v6.10) ``mem=`` leaves no part of such a page.
+    """
+    end = regions[-1].end
+    return end if system.platform is Platform.POWERNV and mmu is Mmu.HASH and end % HASH_LINEAR_PAGE_BYTES else None
+
+
+def no_page_for(end: int) -> str:
+    """The same in words."""
+    return f"memory ends at {end:#x}, within a page of 16 MiB, which hash maps only whole"
 
 
 def _sizes(system: System, kernel: KernelTraits, boot_memory_bytes: int) -> _Sizes:
