@@ -19,7 +19,7 @@ class Mounted:
 
     def __enter__(self):
         self.process = subprocess.Popen(
-            [*self._before, *COMMAND, "mount", self._where, "--memory", "1G", *self._options], cwd=self._cwd,
+            [*self._before, *COMMAND, "mount", "--memory", "1G", *self._options, "--", self._where], cwd=self._cwd,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         line = self.process.stdout.readline()

@@ -268,6 +268,11 @@ def test_the_working_directory_can_be_mounted_on(directory):
         assert str(directory) in mounts()
 
 
+def test_a_directory_whose_name_is_like_an_option_can_be_mounted_on(tmp_path):
+    with emptied(tmp_path / "-d") as directory, Mounted(directory, cwd=tmp_path, where="-d"):
+        assert str(directory) in mounts()
+
+
 def test_no_fuse_is_said_in_one_sentence(directory):
     script = 'mount -t tmpfs tmpfs /dev && exec "$@"'
     hidden = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]

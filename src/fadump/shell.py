@@ -49,6 +49,7 @@ def run_shell(options: RunOptions, command: Sequence[str], stdout: TextIO | None
     :raises SetupError: there is no FUSE, or no namespace to be had.
     """
     check_mountable(options)
+    here = _working_directory()
     user = _namespace_options()
     with _serving(options, user) as server:
         enter = [
@@ -60,9 +61,16 @@ def run_shell(options: RunOptions, command: Sequence[str], stdout: TextIO | None
         inner = [*enter, "--", "unshare", "--mount", "--propagation", "slave", "--", *_DIES_WITH_US]
         with _signals_of_the_terminal_left_to_the_command():
             done = subprocess.run(
-                [*inner, "sh", "-c", _BIND, "fadump shell", _TREE, Path.cwd(), *command], stdout=stdout, check=False
+                [*inner, "sh", "-c", _BIND, "fadump shell", _TREE, here, *command], stdout=stdout, check=False
             )
     return done.returncode if done.returncode >= 0 else _SIGNALLED - done.returncode
+
+
+def _working_directory() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise SetupError("the working directory has been removed: change to another one") from error
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def serve(files: MachineFiles, directory: Path, *, host: bool, on_mounted: Calla
     try:
         mfusepy.FUSE(
             operations,
-            str(directory),
+            str(directory.absolute()),  # no option, whatever its name
             foreground=True,
             raw_fi=True,
             fsname="fadump",
