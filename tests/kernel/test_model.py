@@ -16,7 +16,7 @@ from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, KernelTraits
 from fadump.kernel.tree import system_of
 from fadump.memory.devicetree import encode_cells
 from fadump.memory.ranges import Range
-from fadump.vmcore.notes import decode_vmcoreinfo, iter_notes
+from fadump.vmcore.notes import iter_notes, vmcoreinfo_lines
 from tests.kernel.running import GIB, described_tree, guest_memory, run
 from tests.kernel.trees import memory_node, pairs
 
@@ -78,7 +78,7 @@ def test_vmcoreinfo_says_whose_memory_it_is():
     with guest_memory(*PIECES) as memory:
         booted(memory, described_tree(), KernelConfig(release="6.12.7-test"))
         (note,) = iter_notes(memory.read(VMCOREINFO_NOTE, 0x10000), "little")
-    facts = decode_vmcoreinfo(note.desc).values
+    facts = {line.key: line.value for line in vmcoreinfo_lines(note.desc)}
     assert (note.name, facts["OSRELEASE"], facts["PAGESIZE"]) == ("VMCOREINFO", "6.12.7-test", "65536")
     assert "CRASHTIME" not in facts
 

@@ -15,7 +15,8 @@ from fadump.abi.pseries.dump_structure import DumpStatus, DumpStructure, Section
 from fadump.abi.registers import CpuRegisters
 from fadump.cli import show, show_structures, show_view
 from fadump.errors import FadumpError, FormatError
-from fadump.linux.cpus import Backtrace, Cpu, Frame
+from fadump.linux.backtrace import Backtrace, Frame
+from fadump.linux.cpus import Cpu
 from fadump.linux.crash import Ending
 from fadump.linux.summary import Summary
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_strings

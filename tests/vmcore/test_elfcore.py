@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from fadump.errors import AddressError, FormatError
 from fadump.memory.ranges import Range
 from fadump.vmcore import elfcore
-from fadump.vmcore.elfcore import ElfCore, Extent, LoadSegment
-from fadump.vmcore.notes import decode_prstatus, find_vmcoreinfo
+from fadump.vmcore.core import vmcoreinfo_of
+from fadump.vmcore.elfcore import ElfCore, LoadSegment
+from fadump.vmcore.extents import Extent
+from fadump.vmcore.notes import decode_prstatus, vmcoreinfo_lines
 from tests.vmcore.core_builder import PPC64, S390, Load, build_core, note, prstatus
 
 VMCOREINFO = "OSRELEASE=6.12.0\nPAGESIZE=65536\nSYMBOL(swapper_pg_dir)=c000000002a00000\nKERNELOFFSET=0\n"
@@ -62,7 +64,7 @@ def read_everything(core):
             for extent in core.extents(segment.physical):
                 size_bytes = min(extent.physical.size_bytes, 4096)  # a segment may well end in 2^63 zeros
                 assert len(core.read_physical(extent.physical.start, size_bytes)) == size_bytes
-        find_vmcoreinfo(core.notes)
+        list(vmcoreinfo_lines(vmcoreinfo_of(core.notes) or b""))
         for a_note in core.notes:
             if a_note.is_prstatus():
                 decode_prstatus(a_note, core.byte_order)

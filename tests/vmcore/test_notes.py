@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.errors import FormatError
-from fadump.vmcore.notes import REGISTER_NAMES, Note, decode_prstatus, find_vmcoreinfo, iter_notes
+from fadump.vmcore.notes import REGISTER_NAMES, Note, decode_prstatus, iter_notes, vmcoreinfo_lines
 from tests.vmcore.core_builder import PT_REGS, note, prstatus
 
 byte_orders = pytest.mark.parametrize("byte_order", ["little", "big"])
@@ -87,14 +87,20 @@ def test_prstatus_may_end_after_its_registers_and_not_before():
     assert (error.value.offset, error.value.expected, error.value.found) == (0x200, 496, 495)
 
 
-def test_vmcoreinfo_keeps_its_text_and_is_a_mapping():
-    text = "OSRELEASE=6.12\nno value here\nSYMBOL(a)=c0\nEMPTY=\nOSRELEASE=6.13\nNUMBER(x)=a=b\n"
-    info = find_vmcoreinfo([Note("CORE", 1, b"", 0), Note("VMCOREINFO", 0, text.encode() + b"\0\0", 0)])
-    assert info.text == text
-    assert info.values == {"OSRELEASE": "6.13", "SYMBOL(a)": "c0", "EMPTY": "", "NUMBER(x)": "a=b"}
+def test_vmcoreinfo_is_lines_of_keys_and_values():
+    text = b"OSRELEASE=6.12\nno value here\nSYMBOL(a)=c0\nEMPTY=\nOSRELEASE=6.13\nNUMBER(x)=a=b\0\0"
+    lines = [(line.key, line.value) for line in vmcoreinfo_lines(text)]
+    assert lines == [
+        ("OSRELEASE", "6.12"),
+        ("SYMBOL(a)", "c0"),
+        ("EMPTY", ""),
+        ("OSRELEASE", "6.13"),
+        ("NUMBER(x)", "a=b"),
+    ]
+    assert [text[line.offset :][: len(line.value)].decode() for line in vmcoreinfo_lines(text)] == [
+        value for _key, value in lines
+    ]
 
 
 def test_vmcoreinfo_of_any_bytes_is_text():
-    info = find_vmcoreinfo([Note("VMCOREINFO", 0, b"A=\xff\xfe\n", 0)])
-    assert info.values == {"A": "\\xff\\xfe"}
-    assert find_vmcoreinfo([Note("CORE", 1, b"A=1", 0)]) is None
+    assert list(vmcoreinfo_lines(b"A=\xff\xfe\n")) == [("A", "\\xff\\xfe", 2)]

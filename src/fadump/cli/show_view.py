@@ -8,7 +8,8 @@ from rich.text import Text
 
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.linux.stack import SYSTEM_RESET
-from fadump.linux.cpus import Cpu, Frame
+from fadump.linux.backtrace import Frame
+from fadump.linux.cpus import Cpu
 from fadump.linux.pages import PageClass
 from fadump.linux.summary import MemoryRange, Summary, cpu_name
 from fadump.progress import binary_size

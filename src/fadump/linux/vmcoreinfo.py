@@ -17,8 +17,8 @@ from types import MappingProxyType
 
 from fadump.errors import FadumpError, FormatError
 from fadump.vmcore.core import Dump
+from fadump.vmcore.notes import vmcoreinfo_lines
 
-_LINE = re.compile(rb"^([^=\n]+)=([^\n]*)$", re.MULTILINE)
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,16}")
 _NUMBER = re.compile(r"-?[0-9]{1,20}|0x[0-9a-fA-F]{1,16}")
 _MOST_BYTES = 1 << 20
@@ -49,9 +49,7 @@ class Facts:
         """
         if len(data) > _MOST_BYTES:
             raise FormatError("VMCOREINFO too large", offset=0, expected=f"at most {_MOST_BYTES:#x}", found=len(data))
-        lines = list(_LINE.finditer(data.rstrip(b"\0")))
-        self._values = {_text(line[1]): _text(line[2]) for line in lines}
-        self._offsets = {_text(line[1]): line.start(2) for line in lines}
+        self._lines = {line.key: line for line in vmcoreinfo_lines(data)}
         self._sizes: dict[str, int] = {}
 
     @classmethod
@@ -66,12 +64,12 @@ class Facts:
         return cls(dump.vmcoreinfo)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._values
+        return key in self._lines
 
     @property
     def values(self) -> Mapping[str, str]:
         """All of them, as they stand there, by their whole keys."""
-        return MappingProxyType(self._values)
+        return MappingProxyType({key: line.value for key, line in self._lines.items()})
 
     def text(self, key: str) -> str:
         """The text of a line such as OSRELEASE.
@@ -79,7 +77,7 @@ class Facts:
         :raises MissingFactError: there is no such line.
         """
         try:
-            return self._values[key]
+            return self._lines[key].value
         except KeyError:
             raise MissingFactError(key) from None
 
@@ -156,9 +154,5 @@ class Facts:
             raise self._error(key, "a number") from None
 
     def _error(self, key: str, expected: str) -> FormatError:
-        found = self._values[key]
-        return FormatError(f"VMCOREINFO's {key}", offset=self._offsets[key], expected=expected, found=found)
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "backslashreplace")
+        line = self._lines[key]
+        return FormatError(f"VMCOREINFO's {key}", offset=line.offset, expected=expected, found=line.value)

@@ -20,7 +20,7 @@ from fadump.vmcore.elf_dump import ElfDump
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.kdump import KdumpDump
 from fadump.vmcore.kdump_file import Descriptor, KdumpFile, Pages
-from fadump.vmcore.notes import decode_prstatus, decode_vmcoreinfo
+from fadump.vmcore.notes import decode_prstatus, vmcoreinfo_lines
 from fadump.vmcore.source import Source
 
 MOST_LISTED = 8
@@ -125,7 +125,7 @@ def _check_notes(dump: Dump) -> Iterator[Finding]:
     if dump.vmcoreinfo is None:
         yield _remark("it has no VMCOREINFO: little can be said about the Linux in it")
         return
-    facts = decode_vmcoreinfo(dump.vmcoreinfo).values
+    facts = {line.key: line.value for line in vmcoreinfo_lines(dump.vmcoreinfo)}
     for fact in _WANTED_FACTS:
         if fact not in facts:
             yield _damage(f"its VMCOREINFO doesn't say {fact}")

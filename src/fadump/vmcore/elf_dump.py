@@ -10,7 +10,8 @@ from fadump.errors import AddressError, FormatError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.core import READABLE, Bytes, Dump, Kind, NotInDumpError, Piece, State, merged, vmcoreinfo_of
 from fadump.vmcore.elf_header import INCOMPLETE, MACHINES
-from fadump.vmcore.elfcore import ElfCore, Extent
+from fadump.vmcore.elfcore import ElfCore
+from fadump.vmcore.extents import Extent
 from fadump.vmcore.seal import unsealed
 from fadump.vmcore.source import Source
 

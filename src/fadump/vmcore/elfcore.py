@@ -11,22 +11,20 @@ to the size of notes. A file that is cut short or contradicts itself is refused,
 opens it chooses.
 """
 
-import heapq
 import os
 import struct
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from fadump.errors import AddressError, FormatError
 from fadump.memory.ranges import Range
 from fadump.vmcore import elf_header as elf
+from fadump.vmcore.extents import Extent, first_wins
 from fadump.vmcore.notes import STRUCT_ORDER, ByteOrder, Note, iter_notes
-from fadump.vmcore.source import FileSource, Source
+from fadump.vmcore.source import FileSource, Source, StrPath, open_file
 
 _TYPE_OFFSET = 0x10
 _VERSION_OFFSET = 0x14
@@ -66,20 +64,6 @@ class LoadSegment:
         return Range.sized(self.physical.start, self.file_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """Where the bytes of some physical addresses are: in the file from ``file_offset``; None: they are zeros."""
-
-    physical: Range
-    file_offset: int | None
-
-    def part(self, wanted: Range) -> "Extent":
-        """The same for some of its addresses."""
-        if self.file_offset is None:
-            return Extent(wanted, None)
-        return Extent(wanted, self.file_offset + wanted.start - self.physical.start)
-
-
 class ElfCore:
     """An open ELF core. Also a context manager; safe to read from several threads.
 
@@ -110,13 +94,14 @@ class ElfCore:
         self._starts = [extent.physical.start for extent in self._extents]
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
+    def open(cls, path: StrPath) -> Self:
         """Open a dump.
 
+        :raises FadumpError: it is no file.
         :raises OSError: the file can't be opened or read.
         :raises FormatError: as above.
         """
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_file(path)
         try:
             return cls(fd)
         except BaseException:
@@ -352,20 +337,6 @@ def _extents(segment: LoadSegment) -> Iterator[Extent]:
         yield Extent(segment.in_file, segment.file_offset)
     if zeros:
         yield Extent(zeros, None)
-
-
-def first_wins(extents: Sequence[Extent]) -> Iterator[Extent]:
-    """The same extents cut so that none overlap, sorted by address. Where several do, the first one has it."""
-    rising = deque(sorted(enumerate(extents), key=lambda numbered: numbered[1].physical.start))
-    borders = sorted({border for extent in extents for border in (extent.physical.start, extent.physical.end)})
-    here: list[tuple[int, Extent]] = []  # a heap of those that hold `start`, or held an earlier one
-    for start, end in pairwise(borders):
-        while rising and rising[0][1].physical.start == start:
-            heapq.heappush(here, rising.popleft())
-        while here and here[0][1].physical.end <= start:
-            heapq.heappop(here)
-        if here:
-            yield here[0][1].part(Range(start, end))
 
 
 def _expect(expected: object, found: object, message: str, offset: int) -> None:

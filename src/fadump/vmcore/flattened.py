@@ -23,7 +23,7 @@ import numpy.typing as npt
 from fadump.errors import FormatError
 from fadump.memory.ranges import Range
 from fadump.vmcore.core import Bytes
-from fadump.vmcore.elfcore import Extent, first_wins
+from fadump.vmcore.extents import Extent, first_wins
 from fadump.vmcore.source import Source, check_has
 
 SIGNATURE = b"makedumpfile\0\0\0\0"

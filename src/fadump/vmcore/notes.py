@@ -19,11 +19,12 @@ arch/powerpc/include/uapi/asm/ptrace.h, in elf_gregset_t of arch/powerpc/include
     0x1f0  s32       pr_fpvalid, padded to 0x1f8
 """
 
+import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.errors import FormatError
@@ -36,6 +37,7 @@ CORE_NAME = "CORE"
 """Who owns NT_PRSTATUS."""
 NT_PRSTATUS = 1
 VMCOREINFO_NAME = "VMCOREINFO"
+_VMCOREINFO_LINE = re.compile(rb"^([^=\n]+)=([^\n]*)$", re.MULTILINE)
 
 _HEADER_FIELDS = "III"
 _HEADER_BYTES = 12
@@ -69,15 +71,12 @@ class Prstatus:
     registers: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class VmcoreInfo:
-    """What the crashed kernel says about itself: ``text`` as it stands in the dump, and its KEY=VALUE lines.
+class VmcoreinfoLine(NamedTuple):
+    """One line of VMCOREINFO, as text; ``offset`` is where the value begins in its bytes."""
 
-    A line without "=" is in the text only; of two lines with one key the later counts.
-    """
-
-    text: str
-    values: Mapping[str, str]
+    key: str
+    value: str
+    offset: int
 
 
 def iter_notes(data: bytes, byte_order: ByteOrder, offset: int = 0) -> Iterator[Note]:
@@ -122,19 +121,11 @@ def decode_prstatus(note: Note, byte_order: ByteOrder) -> Prstatus:
     return Prstatus(signal, pid, MappingProxyType(dict(zip(REGISTER_NAMES, registers, strict=True))))
 
 
-def find_vmcoreinfo(notes: Sequence[Note]) -> VmcoreInfo | None:
-    """The first VMCOREINFO note; None if there is none. Bytes that are not UTF-8 are shown as escapes."""
-    for note in notes:
-        if note.name == VMCOREINFO_NAME:
-            return decode_vmcoreinfo(note.desc)
-    return None
-
-
-def decode_vmcoreinfo(desc: bytes) -> VmcoreInfo:
-    """VMCOREINFO from its bytes, in a note or wherever a format keeps it; bytes that are not UTF-8 become escapes."""
-    text = desc.rstrip(b"\0").decode("utf-8", "backslashreplace")
-    pairs = (line.partition("=")[::2] for line in text.split("\n") if "=" in line)
-    return VmcoreInfo(text, MappingProxyType(dict(pairs)))
+def vmcoreinfo_lines(data: bytes) -> Iterator[VmcoreinfoLine]:
+    """The KEY=VALUE lines of VMCOREINFO, of which the last with a key counts. Other bytes than UTF-8 are escapes."""
+    for line in _VMCOREINFO_LINE.finditer(data.rstrip(b"\0")):
+        key, value = (part.decode("utf-8", "backslashreplace") for part in line.groups())
+        yield VmcoreinfoLine(key, value, line.start(2))
 
 
 def _padded(size_bytes: int) -> int:

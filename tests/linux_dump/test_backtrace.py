@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.linux.cpus import follow_stack
+from fadump.linux.backtrace import follow_stack
 from fadump.linux.symbols import Symbol, SymbolTable
 from tests.linux_dump.kernel_builder import PAGE_OFFSET, FakeKernel, add_stack
 from tests.linux_dump.smp_builder import registers

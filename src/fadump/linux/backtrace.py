@@ -1,0 +1,105 @@
+"""How a processor came to where it was: the functions on its stack.
+
+After the last step of "follow one crash" in docs/architecture.md. Stacks are followed along their back chains
+(:mod:`fadump.abi.linux.stack`). Nothing in them is trusted: a backtrace has a limit, and a chain that comes back to
+where it was ends there.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from fadump.abi.linux import stack as abi
+from fadump.abi.linux.page_table import PAGE_OFFSET
+from fadump.abi.linux.pt_regs import REGISTER_NAMES
+from fadump.errors import FadumpError, FormatError
+from fadump.linux.memory import KernelMemory
+from fadump.linux.symbols import Place, SymbolTable
+
+_MOST_FRAMES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One function on a stack: ``address`` is where it goes on, ``stack_pointer`` where its frame begins.
+
+    ``trap`` is the interrupt that stopped it, None for a function that waits for another to return.
+    """
+
+    address: int
+    stack_pointer: int
+    place: Place | None
+    trap: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backtrace:
+    """Frames, innermost first. ``ended`` says why it ends if not at the stack's end or in user space."""
+
+    frames: Sequence[Frame]
+    ended: str | None = None
+
+
+def follow_stack(memory: KernelMemory, symbols: SymbolTable | None, registers: Mapping[str, int]) -> Backtrace:
+    """The backtrace from some registers; empty in user space."""
+    frames: list[Frame] = []
+    if registers["msr"] & abi.MSR_PR:
+        return Backtrace(())
+    ended: str | None = None
+    try:
+        for frame in _Stack(memory, symbols).frames(registers):
+            if len(frames) == _MOST_FRAMES:
+                ended = f"more than {_MOST_FRAMES} frames"
+                break
+            frames.append(frame)
+    except FadumpError as error:
+        ended = str(error)
+    return Backtrace(tuple(frames), ended)
+
+
+class _Stack:
+    def __init__(self, memory: KernelMemory, symbols: SymbolTable | None) -> None:
+        self._memory = memory
+        self._symbols = symbols
+
+    def frames(self, registers: Mapping[str, int]) -> Iterator[Frame]:
+        pointer = registers["gpr1"]
+        yield self._frame(registers["nip"], pointer)
+        seen = set()
+        while pointer:
+            if pointer in seen:
+                raise FormatError("stack whose back chain is a loop", offset=pointer)
+            seen.add(pointer)
+            caller = self._memory.word(pointer + abi.BACK_CHAIN_OFFSET)
+            interrupted = self._interrupted(pointer, caller)
+            if interrupted is not None:
+                yield self._frame(interrupted["nip"], interrupted["gpr1"], interrupted["trap"])
+                if interrupted["msr"] & abi.MSR_PR:
+                    return
+            elif caller >= PAGE_OFFSET:
+                yield self._caller(self._memory.word(caller + abi.RETURN_ADDRESS_OFFSET), caller)
+            elif caller:
+                raise FormatError("stack whose back chain leaves the kernel", offset=pointer, found=caller)
+            pointer = caller
+
+    def _frame(self, address: int, pointer: int, trap: int | None = None) -> Frame:
+        return Frame(address, pointer, self._place(address), trap)
+
+    def _caller(self, address: int, pointer: int) -> Frame:
+        """A function that has called one which may never return: then ``address`` is in the next one already."""
+        call = self._place(address - abi.INSTRUCTION_BYTES)
+        place = None if call is None else Place(call.symbol, call.offset + abi.INSTRUCTION_BYTES, call.size_bytes)
+        return Frame(address, pointer, place)
+
+    def _place(self, address: int) -> Place | None:
+        """No symbol names an address in user space, though a vmlinux has some with small values."""
+        return self._symbols.place(address) if self._symbols is not None and address >= PAGE_OFFSET else None
+
+    def _interrupted(self, pointer: int, caller: int) -> Mapping[str, int] | None:
+        """The registers in a frame that an interrupt has made; it has room for them."""
+        for marker_at, registers_at in abi.INTERRUPT_PLACES:
+            if pointer < caller < pointer + registers_at + 8 * len(REGISTER_NAMES):
+                continue
+            if self._memory.word(pointer + marker_at) in abi.INTERRUPT_MARKERS:
+                values = self._memory.unpack(f"{len(REGISTER_NAMES)}Q", pointer + registers_at)
+                return dict(zip(REGISTER_NAMES, values, strict=True))
+        return None
