@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import IntFlag
 from pathlib import Path
 
 from fadump.abi.linux import crash_info
@@ -52,7 +53,7 @@ def read(path: Path) -> Structure | None:
 
 def _dump_structure(data: bytes) -> Structure:
     structure = DumpStructure.decode(data)
-    lines = [f"Dump memory structure, version {structure.version}, status {structure.status!r}"]
+    lines = [f"Dump memory structure, version {structure.version}, status {_flags_text(structure.status)}"]
     lines += [f"  {_section_text(section)}" for section in structure.sections]
     sections = [
         {
@@ -74,8 +75,14 @@ def _section_text(section: Section) -> str:
     known = {one.value: one.name.lower().replace("_", " ") for one in SectionType}
     name = known.get(section.type, f"type {section.type:#x}")
     copied = f"{section.copied_bytes:#x} of {section.requested_bytes:#x} bytes"
-    errors = f", {section.error_flags!r}" if section.error_flags else ""
+    errors = f", error flags {_flags_text(section.error_flags)}" if section.error_flags else ""
     return f"{name}: {copied} from {section.source:#x} to {section.destination:#x}{errors}"
+
+
+def _flags_text(flags: IntFlag) -> str:
+    """The number, then what is known of its bits."""
+    names = [one.name.lower().replace("_", " ") for one in type(flags) if one in flags and one.name]
+    return f"{int(flags):#x} ({', '.join(names)})" if names else f"{int(flags):#x}"
 
 
 def _register_save_area(data: bytes) -> Structure:
