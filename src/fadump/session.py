@@ -180,12 +180,18 @@ class Session:
         self._asked_the_same: tuple[FirmwareCall | None, int] = (None, 0)
 
     def reached(self, milestone: Milestone) -> None:
+        """Note a point of the timeline, and tell the observer."""
         at_seconds = self._now()
         self.result.timeline.append((milestone, at_seconds))
         self._observer.milestone(milestone, at_seconds)
 
     def ask(self, request: Request, step: str) -> GuestReport:
-        """Ask the guest and wait for the step that it reports."""
+        """Ask the guest and wait for the step that it reports.
+
+        :raises RefusedError: the guest says that it can't.
+        :raises RebootedError: it has booted instead.
+        :raises MachineError: the machine has stopped, or says nothing for ``silence_seconds``.
+        """
         self._machine.ask(request)
         return self.expect(step)
 
@@ -203,7 +209,10 @@ class Session:
                 self._take_dump(trigger)
 
     def expect(self, step: str) -> GuestReport:
-        """Serve the machine until the guest reports this step."""
+        """Serve the machine until the guest reports this step.
+
+        :raises MachineError: as :meth:`ask`.
+        """
         while True:
             match self._next_event():
                 case Handover() as handover:

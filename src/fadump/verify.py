@@ -35,6 +35,7 @@ class Verdict:
 
     @property
     def same(self) -> bool:
+        """Whether no byte and no register differs."""
         opal_differs = self.opal is not None and self.opal.bytes_different
         return not (self.memory.bytes_different or self.registers or opal_differs)
 
@@ -94,6 +95,7 @@ class Verifier:
         ]
 
     def close(self) -> None:
+        """Forget the copy of RAM."""
         if self._image is not None:
             self._image.close()
             self._image = None

@@ -94,9 +94,11 @@ class GdbClient:
         await self._checked(f"M{address:x},{len(code):x}:{code.hex()}")
 
     async def insert_breakpoint(self, address: int) -> None:
+        """Stop whichever CPU comes to the instruction at ``address``, as that CPU sees addresses."""
         await self._checked(f"Z0,{address:x},4")
 
     async def remove_breakpoint(self, address: int) -> None:
+        """Take back :meth:`insert_breakpoint`."""
         await self._checked(f"z0,{address:x},4")
 
     async def step(self, thread: str) -> None:
@@ -124,6 +126,7 @@ class GdbClient:
         return await self._reply()
 
     async def close(self) -> None:
+        """End the connection; the guest stays as it is."""
         self._pump.cancel()
         await asyncio.gather(self._pump, return_exceptions=True)
         self._writer.close()

@@ -26,6 +26,7 @@ class TreePlace:
 
     @property
     def range(self) -> Range:
+        """All of that place."""
         return Range.sized(self.address, self.room_bytes)
 
 

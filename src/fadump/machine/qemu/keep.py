@@ -45,6 +45,7 @@ class KeptMemory:
         return changed_bytes
 
     def close(self) -> None:
+        """Forget what was kept."""
         self._copy.close()
         os.close(self._fd)
 

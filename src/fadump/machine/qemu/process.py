@@ -56,6 +56,7 @@ class Dimm:
 
     @property
     def range(self) -> Range:
+        """The guest addresses that it answers to."""
         return Range.sized(self.address, self.size_bytes)
 
 
