@@ -11,7 +11,7 @@ import pytest
 from drgn.helpers.linux.mm import pfn_to_page
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.printk import get_printk_records
-from drgn.helpers.linux.sched import task_state_to_char
+from drgn.helpers.linux.sched import cpu_curr, task_state_to_char
 
 import fadump
 from fadump.linux.kallsyms import read_kallsyms
@@ -80,6 +80,14 @@ def test_the_tasks_are_the_same(cycle, program):
     }
     assert ours == theirs
     assert (1, 1, "init") in {task[:3] for task in ours}
+
+
+def test_each_cpu_runs_the_same_task(cycle, program):
+    with fadump.open(cycle.json["vmcore"], vmlinux=cycle.json["vmlinux"]) as system:
+        for cpu in system.cpus:
+            assert system.running_task(cpu.number).address == cpu_curr(program, cpu.number).value_()
+            if cpu.crashed:
+                assert system.running_task(cpu.number).pid == system.ending.task.pid
 
 
 def test_memory_behind_the_page_tables_is_the_same(system, program):

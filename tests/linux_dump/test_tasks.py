@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from fadump.errors import FadumpError, FormatError
 from fadump.linux.dwarf import NoDebugInformationError, read_offsets
 from fadump.linux.elf import ElfFile
+from fadump.linux.kallsyms import read_kallsyms
 from fadump.linux.symbols import Symbol, SymbolTable
-from fadump.linux.tasks import Task, UnknownMemberError, read_tasks
+from fadump.linux.tasks import Task, UnknownMemberError, read_tasks, running_task
 from tests.linux_dump.dwarf_builder import debug_file
 from tests.linux_dump.kernel_builder import PAGE_OFFSET, FakeKernel
+from tests.linux_dump.smp_builder import SmpKernel
 
 MEMBERS = {
     "pid": 8,
@@ -23,7 +25,10 @@ MEMBERS = {
     "signal": 56,
     "comm": 64,
 }
-OFFSETS = {f"task_struct.{name}": at for name, at in MEMBERS.items()} | {"signal_struct.thread_head": 8}
+OFFSETS = {f"task_struct.{name}": at for name, at in MEMBERS.items()} | {
+    "signal_struct.thread_head": 8,
+    "paca_struct.__current": 24,
+}
 TASK_BYTES = 80
 
 
@@ -66,6 +71,22 @@ def test_every_thread_of_every_process(byte_order):
         (9, 9, "Z", "gone"),
     ]
     assert all(task.address >= PAGE_OFFSET for task in found)
+
+
+@pytest.mark.parametrize("byte_order", ["little", "big"])
+def test_what_runs_on_a_cpu_is_in_its_paca(byte_order):
+    kernel = SmpKernel(0, owners=[], byte_order=byte_order)
+    add_tasks(kernel, PROCESSES)
+    idle = kernel.place(kernel.pack("QIIII", 0, 0, 0, 0, 0).ljust(MEMBERS["comm"], b"\0") + b"swapper/3\0".ljust(16))
+    kernel.poke(kernel.pacas[3] + OFFSETS["paca_struct.__current"], kernel.pack("Q", idle))
+    memory = kernel.read()
+    symbols = read_kallsyms(memory)
+    found = running_task(memory, symbols, OFFSETS, 3)
+    assert (found.pid, found.name, found.state, found.address) == (0, "swapper/3", "R", idle)
+    with pytest.raises(FadumpError):
+        running_task(memory, symbols, OFFSETS, 4)  # nothing is at address 0
+    with pytest.raises(UnknownMemberError, match=r"paca_struct\.__current"):
+        running_task(memory, symbols, {}, 3)
 
 
 def test_a_kernel_before_the_state_got_its_underscores():

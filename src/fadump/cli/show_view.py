@@ -12,6 +12,7 @@ from fadump.linux.backtrace import Frame
 from fadump.linux.cpus import Cpu
 from fadump.linux.pages import PageClass
 from fadump.linux.summary import MemoryRange, Summary, cpu_name
+from fadump.linux.tasks import Task
 from fadump.progress import binary_size
 from fadump.vmcore.core import READABLE, State
 
@@ -42,7 +43,7 @@ def show_summary(summary: Summary, console: Console) -> None:
         console.print(Text(f"{label:{_LABEL_CELLS}}", "bold") + Text(text))
     for cpu in summary.cpus:
         console.print()
-        _show_cpu(cpu, console)
+        _show_cpu(cpu, _running(summary, cpu), console)
     console.print()
     _show_memory(summary, console)
     if summary.page_counts is not None and summary.page_size is not None:
@@ -71,10 +72,8 @@ def as_json(summary: Summary) -> dict[str, object]:
         "cause": None if ending is None else ending.cause,
         "task": None if ending is None or ending.task is None else {"pid": ending.task.pid, "name": ending.task.name},
         "hardware": None if ending is None else ending.hardware,
-        "cpus": [_cpu_json(cpu) for cpu in summary.cpus],
-        "tasks": None
-        if summary.tasks is None
-        else [{"pid": one.pid, "process": one.process, "state": one.state, "name": one.name} for one in summary.tasks],
+        "cpus": [_cpu_json(cpu) | {"task": _task_json(_running(summary, cpu))} for cpu in summary.cpus],
+        "tasks": None if summary.tasks is None else [_task_json(one) for one in summary.tasks],
         "memory": [
             {
                 "start": one.range.start,
@@ -88,6 +87,16 @@ def as_json(summary: Summary) -> dict[str, object]:
         else {one.name.lower(): count for one, count in summary.page_counts.items()},
         "missing": list(summary.missing),
     }
+
+
+def _task_json(task: Task | None) -> dict[str, object] | None:
+    if task is None:
+        return None
+    return {"pid": task.pid, "process": task.process, "state": task.state, "name": task.name}
+
+
+def _running(summary: Summary, cpu: Cpu) -> Task | None:
+    return None if cpu.number is None else summary.running.get(cpu.number)
 
 
 def _cpu_json(cpu: Cpu) -> dict[str, object]:
@@ -179,10 +188,11 @@ def _mmu(summary: Summary) -> str | None:
     return None if summary.is_radix is None else "radix" if summary.is_radix else "hash"
 
 
-def _show_cpu(cpu: Cpu, console: Console) -> None:
+def _show_cpu(cpu: Cpu, task: Task | None, console: Console) -> None:
     registers = cpu.registers
     states = {"which crashed": cpu.crashed, "offline": cpu.online is False, "in user space": cpu.in_user_space}
     title = ", ".join([cpu_name(cpu), *(state for state, is_so in states.items() if is_so)])
+    title += "" if task is None else f", running {task.name}, PID {task.pid}"
     console.print(Text(title[0].upper() + title[1:], "bold"))
     console.print(f"  NIP {registers['nip']:016x}  LR {registers['link']:016x}  R1 {registers['gpr1']:016x}")
     for frame in cpu.backtrace.frames:

@@ -83,6 +83,15 @@ def cpu_count(memory: KernelMemory, symbols: SymbolTable) -> int:
     return min(memory.number(symbols.address("nr_cpu_ids")), MOST_CPUS)
 
 
+def paca_address(memory: KernelMemory, symbols: SymbolTable, number: int) -> int:
+    """Where the struct paca_struct of a CPU is, a virtual address.
+
+    :raises UnknownSymbolError: the kernel doesn't list paca_ptrs.
+    :raises FadumpError: the dump doesn't have it.
+    """
+    return memory.word(memory.word(symbols.address("paca_ptrs")) + 8 * number)
+
+
 def _owners(
     memory: KernelMemory, symbols: SymbolTable | None, registers: Sequence[Mapping[str, int]]
 ) -> list[int | None]:

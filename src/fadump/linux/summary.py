@@ -5,7 +5,8 @@ sentence for each thing that isn't there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 from fadump.errors import FadumpError
@@ -35,7 +36,8 @@ class Summary:
     """What is known. None, and empty sequences, are what isn't.
 
     ``format`` is the file's, ``page_size`` in bytes, ``crash_time`` in seconds since 1970, UTC. ``page_counts`` are of
-    pages in the dump's memory. ``wants_vmlinux`` says that tasks could be read with one.
+    pages in the dump's memory. ``running`` has the thread of each CPU, by its number. ``wants_vmlinux`` says that tasks
+    could be read with one.
     """
 
     format: str
@@ -49,6 +51,7 @@ class Summary:
     crash_time: int | None = None
     ending: Ending | None = None
     cpus: Sequence[Cpu] = ()
+    running: Mapping[int, Task] = field(default_factory=dict)
     tasks: Sequence[Task] | None = None
     wants_vmlinux: bool = False
     page_counts: Mapping[PageClass, int] | None = None
@@ -92,6 +95,9 @@ def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, 
     for cpu in cpus:
         if cpu.backtrace.ended is not None:
             attempts.missing.append(f"the backtrace of {cpu_name(cpu)} ends early: {cpu.backtrace.ended}")
+    tasks = tried("tasks", lambda: system.tasks) if own is not None else None
+    numbers = [cpu.number for cpu in cpus if cpu.number is not None] if tasks is not None else []
+    running = {number: tried(f"task of CPU {number}", partial(system.running_task, number)) for number in numbers}
     return replace(
         summary,
         kernel=tried("name", lambda: system.kernel),
@@ -99,7 +105,8 @@ def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, 
         is_radix=tried("MMU", lambda: memory.translation.is_radix),
         ending=tried("log", lambda: system.ending),
         cpus=tuple(cpus),
-        tasks=tried("tasks", lambda: system.tasks) if own is not None else None,
+        running={number: task for number, task in running.items() if task is not None},
+        tasks=tasks,
         wants_vmlinux=not system.has_vmlinux,
         page_counts=tried("pages", lambda: system.page_classes.count(list(system.dump.memory))),
     )

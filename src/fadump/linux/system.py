@@ -16,14 +16,14 @@ from typing import Self
 
 from fadump.linux.cpus import Cpu, read_cpus
 from fadump.linux.crash import Ending, KernelName, crash_time, find_ending, read_name
-from fadump.linux.dwarf import NoDebugInformationError, read_offsets
+from fadump.linux.dwarf import NoDebugInformationError, Offsets, read_offsets
 from fadump.linux.elf import open_elf
 from fadump.linux.kallsyms import read_kallsyms
 from fadump.linux.log import LogRecord, read_log
 from fadump.linux.memory import KernelMemory
 from fadump.linux.pages import PageClasses, classify_pages
 from fadump.linux.symbols import SymbolTable
-from fadump.linux.tasks import STRUCTS, Task, read_tasks
+from fadump.linux.tasks import STRUCTS, Task, read_tasks, running_task
 from fadump.linux.vmcoreinfo import Facts
 from fadump.linux.vmlinux import read_vmlinux
 from fadump.vmcore.core import Dump
@@ -113,11 +113,16 @@ class CrashedSystem:
         :raises FadumpError: as :func:`~fadump.linux.tasks.read_tasks`.
         :raises OSError: the vmlinux can't be read.
         """
-        if self._vmlinux is None:
-            raise NoDebugInformationError("VMCOREINFO doesn't say where the members of task_struct are: give a vmlinux")
-        with open_elf(self._vmlinux) as elf:
-            offsets = read_offsets(elf, STRUCTS)
-        return tuple(read_tasks(self.memory, self.symbols, offsets))
+        return tuple(read_tasks(self.memory, self.symbols, self._task_offsets))
+
+    def running_task(self, cpu: int) -> Task:
+        """The thread that a CPU ran, by its number; its idle thread has the pid 0.
+
+        :raises NoDebugInformationError: as :attr:`tasks`.
+        :raises FadumpError: as :func:`~fadump.linux.tasks.running_task`.
+        :raises OSError: the vmlinux can't be read.
+        """
+        return running_task(self.memory, self.symbols, self._task_offsets, cpu)
 
     @cached_property
     def page_classes(self) -> PageClasses:
@@ -126,6 +131,13 @@ class CrashedSystem:
         :raises FadumpError: see :func:`~fadump.linux.pages.classify_pages`.
         """
         return classify_pages(self.memory)
+
+    @cached_property
+    def _task_offsets(self) -> Offsets:
+        if self._vmlinux is None:
+            raise NoDebugInformationError("VMCOREINFO doesn't say where the members of task_struct are: give a vmlinux")
+        with open_elf(self._vmlinux) as elf:
+            return read_offsets(elf, STRUCTS)
 
     def log(self) -> Iterator[LogRecord]:
         """The log, oldest record first.

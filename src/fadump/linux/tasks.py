@@ -1,19 +1,21 @@
 """The tasks of the crashed system.
 
 After the last step of "follow one crash" in docs/architecture.md. Linux: struct task_struct in include/linux/sched.h,
-for_each_process_thread() in include/linux/sched/signal.h. VMCOREINFO doesn't say where the members of task_struct
-are, so this needs a vmlinux with debug information.
+for_each_process_thread() in include/linux/sched/signal.h; ``current`` in arch/powerpc/include/asm/current.h is a member
+of the CPU's paca. VMCOREINFO doesn't say where the members of task_struct are, so this needs a vmlinux with debug
+information.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fadump.errors import FadumpError, FormatError
+from fadump.linux.cpu_numbers import paca_address
 from fadump.linux.dwarf import Offsets
 from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import SymbolTable
 
-STRUCTS = frozenset({"task_struct", "signal_struct"})
+STRUCTS = frozenset({"task_struct", "signal_struct", "paca_struct"})
 """Whose members' offsets are needed."""
 
 _MOST_TASKS = 1 << 22
@@ -53,6 +55,17 @@ def read_tasks(memory: KernelMemory, symbols: SymbolTable, offsets: Offsets) -> 
     return list(_Tasks(memory, offsets).all(symbols.address("init_task")))
 
 
+def running_task(memory: KernelMemory, symbols: SymbolTable, offsets: Offsets, cpu: int) -> Task:
+    """The thread that a CPU ran, by its number; if it had nothing to do, its idle thread, whose pid is 0.
+
+    :raises UnknownMemberError: a member's offset isn't known.
+    :raises UnknownSymbolError: the kernel lists no paca_ptrs.
+    :raises AddressError: the dump doesn't have it.
+    :raises TranslationError: it is at an address that isn't mapped.
+    """
+    return _Tasks(memory, offsets).current(paca_address(memory, symbols, cpu))
+
+
 class _Tasks:
     def __init__(self, memory: KernelMemory, offsets: Offsets) -> None:
         self._memory = memory
@@ -66,6 +79,9 @@ class _Tasks:
             head = self._memory.word(leader + signal) + thread_head
             for thread in self._members(head, threads):
                 yield self._task(thread)
+
+    def current(self, paca: int) -> Task:
+        return self._task(self._memory.word(paca + self._offset("paca_struct.__current")))
 
     def _members(self, head: int, member_offset: int) -> Iterator[int]:
         """What a list_head leads to, itself not."""
