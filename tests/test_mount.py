@@ -114,6 +114,18 @@ def test_drgn_and_fadump_show_read_it_in_place(crashed):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_crash_that_nobody_registered_for_is_a_boot_without_a_dump(directory):
+    with Mounted(directory) as machine:
+        machine.write(REGISTERED, "0")
+        machine.crash()
+        assert (machine.read(REGISTERED), machine.path(VMCORE).exists()) == ("1\n", False)
+        machine.crash()
+        assert machine.path(VMCORE).exists()
+        _status, stdout, _stderr = machine.end(signal.SIGTERM)
+    assert stdout.count("reset: there is no dump, the first kernel boots again\n") == 1
+    assert stdout.index("no dump") < stdout.index("capture kernel is entered")
+
+
 def test_several_mounts_are_several_machines(tmp_path):
     with ExitStack() as ends:
         machines = [

@@ -14,16 +14,20 @@ from fadump.machine.qemu.process import Dimm
 _DEFAULT_MEMORY = {Platform.PSERIES: 2 << 30, Platform.POWERNV: 4 << 30}
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 FAULT_LIST = "list"
-_MEMORY_HELP = "guest memory, up to 64T, with qemu 16G (default: 2G; powernv: 4G, its least)"
+_MEMORY_DEFAULT = "(default: 2G; powernv: 4G, its least)"
 
 
-def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Platform, memory, CPUs, command line, kernel version, and what goes wrong."""
+def add_machine_arguments(parser: argparse.ArgumentParser, *, real_linux_too: bool = False) -> None:
+    """Platform, memory, CPUs, command line, kernel version, and what goes wrong.
+
+    With ``real_linux_too`` the command has ``--machine qemu``, and the help says what is for the other one.
+    """
+    embedded, most = ("embedded: ", "64T, with qemu 16G") if real_linux_too else ("", "64T")
     parser.add_argument(
         "--platform", choices=list(Platform), type=Platform, default=Platform.PSERIES, metavar="PLATFORM",
         help="pseries: RTAS (default); powernv: OPAL, MPIPL",
     )  # fmt: skip
-    parser.add_argument("--memory", type=_size, help=_MEMORY_HELP)
+    parser.add_argument("--memory", type=_size, help=f"guest memory, up to {most} {_MEMORY_DEFAULT}")
     parser.add_argument(
         "--node", type=_size, action="append", default=[], metavar="SIZE", help="memory of a NUMA node, once for each"
     )
@@ -38,11 +42,11 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kernel-version",
         choices=list(KERNEL_VERSIONS),
-        help="embedded: which Linux it is (default: 6.12)",
+        help=f"{embedded}which Linux it is (default: 6.12)",
     )
-    parser.add_argument("--page-size", choices=list(PAGE_BYTES), help="embedded: the page size (default: 64K)")
+    parser.add_argument("--page-size", choices=list(PAGE_BYTES), help=f"{embedded}the page size (default: 64K)")
     parser.add_argument(
-        "--petitboot", action="store_true", help="embedded powernv: boot through a kernel that preserves dumps"
+        "--petitboot", action="store_true", help=f"{embedded}on powernv, boot through a kernel that preserves dumps"
     )
     parser.add_argument("--crash-cpu", type=int, default=0, help="the CPU to crash on (default: %(default)s)")
     parser.add_argument(

@@ -13,6 +13,8 @@ from fadump.cli.help_text import HelpFormatter
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
 from fadump.cli.paths import path
 from fadump.cli.run_view import RunView
+from fadump.cycle import is_capture
+from fadump.machine.core import GuestReport
 from fadump.mount import mount
 from fadump.options import RunOptions, WhichMachine
 
@@ -66,7 +68,18 @@ def _mount(options: argparse.Namespace) -> int:
 
 
 class _View(RunView):
-    """The same for a machine that goes on where nobody listens any more."""
+    """The same for a machine that goes on where nobody listens any more, and that may boot without a dump."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._booted = False
+
+    def report(self, report: GuestReport) -> None:
+        """A boot after the first one that no milestone tells of."""
+        if report.step == "hello":
+            if self._booted and not is_capture(report):
+                self._print("            reset: there is no dump, the first kernel boots again")
+            self._booted = True
 
     def _print(self, line: str) -> None:
         _say(line, self._stream)
