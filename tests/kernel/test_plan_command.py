@@ -105,6 +105,18 @@ def test_a_tree_brings_memory_firmware_sizes_and_command_line(tmp_path, planned)
     assert (other["boot_memory_bytes"], other["sections"][0]["bytes"], other["firmware"]) == (320 * MIB, 0x2980, [])
 
 
+@pytest.mark.parametrize(("tree", "path", "name"), [
+    (guest_tree(), "/rtas", "ibm,kernel-dump"), (opal_tree(), "/ibm,opal/dump", "mpipl-boot"),
+])  # fmt: skip
+def test_the_tree_of_a_capture_kernel_is_told_from_a_first_kernels(tmp_path, planned, tree, path, name):
+    file = tmp_path / "tree.dtb"
+    file.write_bytes(tree.encode())
+    assert not any("a dump is announced" in warning for warning in planned("--memory-map", file)["warnings"])
+    tree.find(path).properties[name] = b""
+    file.write_bytes(tree.encode())
+    assert any("a dump is announced" in warning for warning in planned("--memory-map", file)["warnings"])
+
+
 def test_a_powernv_tree_is_known_as_one(tmp_path, planned):
     path = tmp_path / "tree.dtb"
     path.write_bytes(opal_tree().encode())

@@ -18,7 +18,7 @@ from fadump.kernel.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.plan import Plan, make_plan
 from fadump.kernel.reserve import Reservation, System
 from fadump.kernel.sources import read_memory
-from fadump.kernel.traits import GIB, KERNEL_VERSIONS, LINUX_6_12, PAGE_BYTES, KernelTraits, Mmu, Reason
+from fadump.kernel.traits import GIB, KERNEL_VERSIONS, LINUX_6_12, PAGE_BYTES, Mmu, Reason
 from fadump.memory.ranges import Range, RangeSet
 
 _T = TypeVar("_T")
@@ -85,7 +85,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _plan(options: argparse.Namespace) -> int:
-    plan = make_plan(*_described(options))
+    plan = _made(options)
     out = sys.stderr if options.json else sys.stdout
     for line in _lines(options, plan):
         print(line, file=out)
@@ -96,12 +96,12 @@ def _plan(options: argparse.Namespace) -> int:
     return 0
 
 
-def _described(options: argparse.Namespace) -> tuple[System, KernelTraits, str]:
-    """The system, the kernel and the command line that the options speak of."""
+def _made(options: argparse.Namespace) -> Plan:
+    """The plan for the system, the kernel and the command line that the options speak of."""
     kernel = replace(
         KERNEL_VERSIONS[options.kernel_version], page_bytes=PAGE_BYTES[options.page_size], nr_cpus=options.nr_cpus
     )
-    cmdline = options.cmdline
+    cmdline, dump_announced = options.cmdline, False
     if options.memory_map is None:
         platform = options.platform or Platform.PSERIES
         blocks = [MemoryBlock(Range(0, options.memory or _DEFAULT_BYTES[platform]))]
@@ -111,8 +111,10 @@ def _described(options: argparse.Namespace) -> tuple[System, KernelTraits, str]:
         if isinstance(found, MemoryMap):
             system = System(options.platform or Platform.PSERIES, found)
         else:
-            system, cmdline = found.system, found.cmdline if cmdline is None else cmdline
-    return _changed(options, system), kernel, "fadump=on" if cmdline is None else cmdline
+            system, dump_announced = found.system, found.dump_announced
+            cmdline = found.cmdline if cmdline is None else cmdline
+    cmdline = "fadump=on" if cmdline is None else cmdline
+    return make_plan(_changed(options, system), kernel, cmdline, dump_announced=dump_announced)
 
 
 def _changed(options: argparse.Namespace, system: System) -> System:

@@ -12,6 +12,11 @@ from fadump.kernel.recommended import Recommendation, recommendations
 from fadump.kernel.reserve import Reservation, System, reserve
 from fadump.kernel.traits import KernelTraits, Reason, Refusal
 
+_CAPTURE_TREE = (
+    "a dump is announced in this device tree, which is a capture kernel's: reserved-ranges may hold some of the dump, "
+    "where the next first kernel has room"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -25,6 +30,8 @@ class Plan:
     capture: CaptureReservation | None = None
     refusal: Refusal | None = None
     kdump: KdumpReservation | None = None
+    dump_announced: bool = False
+    """The tree that the system was found in is a capture kernel's."""
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
@@ -41,15 +48,18 @@ class Plan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What will not work as its owner expects."""
-        return self.reservation.warnings if self.reservation is not None else ()
+        found = (_CAPTURE_TREE,) if self.dump_announced else ()
+        return found + (self.reservation.warnings if self.reservation is not None else ())
 
 
-def make_plan(system: System, kernel: KernelTraits, cmdline: str) -> Plan:
-    """What a kernel does on this system with this command line."""
+def make_plan(system: System, kernel: KernelTraits, cmdline: str, *, dump_announced: bool = False) -> Plan:
+    """What a first kernel does on this system with this command line."""
     recommended = recommendations(system.memory.ram_bytes)
     outcome = reserve(system, kernel, cmdline)
     if isinstance(outcome, Refusal):
         kdump = kdump_reservation(system, kernel, cmdline)
-        return Plan(system, kernel, cmdline, recommended, refusal=outcome, kdump=kdump)
+        return Plan(system, kernel, cmdline, recommended, refusal=outcome, kdump=kdump, dump_announced=dump_announced)
     capture = capture_reservation(system.platform, system.memory, outcome)
-    return Plan(system, kernel, cmdline, recommended, reservation=outcome, capture=capture)
+    return Plan(
+        system, kernel, cmdline, recommended, reservation=outcome, capture=capture, dump_announced=dump_announced
+    )

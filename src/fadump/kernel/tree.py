@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fadump.abi.platform import Platform
+from fadump.abi.pseries.rtas import KERNEL_DUMP
 from fadump.errors import FormatError
 from fadump.kernel.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.reserve import System
@@ -32,10 +33,11 @@ _RADIX_BYTE, _RADIX = 24, 0x40
 
 @dataclass(frozen=True, slots=True)
 class FoundSystem:
-    """A system as its tree describes it; ``cmdline`` is /chosen's."""
+    """A system as its tree describes it; ``cmdline`` is /chosen's; for ``dump_announced`` see the function."""
 
     system: System
     cmdline: str
+    dump_announced: bool
 
 
 def system_of(tree: DeviceTree) -> FoundSystem:
@@ -57,7 +59,13 @@ def system_of(tree: DeviceTree) -> FoundSystem:
         system = System(
             Platform.PSERIES, memory, offered.get(_CPU_STATE, 0), offered.get(_HPTE, 0), _mmu_of_guest(tree), supported
         )
-    return FoundSystem(system, _bootargs(tree))
+    return FoundSystem(system, _bootargs(tree), dump_announced(tree))
+
+
+def dump_announced(tree: DeviceTree) -> bool:
+    """Whether the firmware says that it has preserved a dump: this boot is a capture kernel's."""
+    announced = (tree.find("/rtas"), KERNEL_DUMP), (tree.find("/ibm,opal/dump"), "mpipl-boot")
+    return any(node is not None and name in node.properties for node, name in announced)
 
 
 def cpu_names(tree: DeviceTree) -> Sequence[int]:

@@ -17,6 +17,7 @@ from fadump.kernel.opal_core import CORE
 from fadump.kernel.preserve import PreservingKernel
 from fadump.kernel.rtas_fadump import PT_REGS_NAMES
 from fadump.kernel.sysfs import REGISTERED, RELEASE_MEM, Entry, FileSystem, KernelFile
+from fadump.kernel.tree import dump_announced
 from fadump.machine.core import (
     Crash,
     GuestReport,
@@ -151,13 +152,9 @@ class GuestSystem:
 
     def _hello(self, tree: DeviceTree) -> GuestReport:
         kernel = self._kernel
-        dump, mpipl = tree.find("/rtas"), tree.find("/ibm,opal/dump")
-        capture = (dump is not None and "ibm,kernel-dump" in dump.properties) or (
-            mpipl is not None and "mpipl-boot" in mpipl.properties
-        )
         fields = {
             "protocol": "1",
-            "mode": "capture" if capture else "first",
+            "mode": "capture" if dump_announced(tree) else "first",
             "release": kernel.release,
             "cpus": str(kernel.cpu_count),
             "memory_kb": str(kernel.total_bytes // _KIB),
