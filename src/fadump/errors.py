@@ -28,11 +28,17 @@ class FormatError(FadumpError, ValueError):
 
 @contextmanager
 def naming(*files: str | os.PathLike[str]) -> Iterator[None]:
-    """A FormatError that comes from within begins with the names of the files that it is about."""
+    """A FormatError that comes from within begins with the names of the files that it is about.
+
+    An error of the system gets them as its file name, if it has none.
+    """
     try:
         yield
     except FormatError as error:
         error.args = (f"{', '.join(map(str, files))}: {error}",)
+        raise
+    except OSError as error:
+        error.filename = error.filename or ", ".join(map(str, files))
         raise
 
 

@@ -13,7 +13,7 @@ from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion
 from fadump.abi.pseries import register_save_area
 from fadump.abi.pseries.dump_structure import DumpStatus, DumpStructure, Section, SectionError, SectionType
 from fadump.abi.registers import CpuRegisters
-from fadump.cli import show, show_structures, show_view
+from fadump.cli import main, show, show_structures, show_view
 from fadump.errors import FadumpError, FormatError
 from fadump.linux.backtrace import Backtrace, Frame
 from fadump.linux.cpus import Cpu
@@ -262,6 +262,19 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FadumpError, match="pipe is neither a file nor a disk"):
         show_structures.read(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("data", [b"\xd0\r\xfe\xed" + bytes(99), b"REGSAVE\0", b"FADMPSIG", b"\1".ljust(20, b"\0")])
+def test_a_structure_cut_short_is_named(run, data):
+    with pytest.raises(FormatError, match=r"^/.*/file: "):
+        run(data)
+
+
+def test_a_file_that_the_system_can_not_read_is_named(capsys):
+    for file in ("/proc/version", "/proc/self/mem"):  # neither has a size, the second nothing to read at its start
+        for command in ("show", "dmesg"):
+            assert main([command, file]) == 1
+            assert capsys.readouterr().err.startswith(f"fadump: {file}")
 
 
 def test_what_is_none_of_these_is_an_error(run):

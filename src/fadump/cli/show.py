@@ -15,7 +15,7 @@ from fadump.linux.system import open_system
 
 _EPILOG = """example:
   fadump show vmcore                       what crashed, when and why; each CPU and its backtrace; memory
-  fadump show vmcore --vmlinux vmlinux     with the symbols of a kernel that doesn't say where its own are
+  fadump show vmcore --vmlinux vmlinux     the tasks, too, if it has debug information
   fadump show /proc/device-tree/rtas/ibm,kernel-dump
                                            a dump memory structure, as the firmware gives it to the kernel
 """
@@ -33,7 +33,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=HelpFormatter,
     )
     parser.add_argument("files", type=path, nargs="+", metavar="FILE", help="a file; of a split dump, all of its files")
-    parser.add_argument("--vmlinux", type=path, metavar="FILE", help="the crashed kernel's vmlinux, with its symbols")
+    parser.add_argument("--vmlinux", type=path, metavar="FILE", help="the crashed kernel's vmlinux: symbols, and tasks")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(func=_show)
 

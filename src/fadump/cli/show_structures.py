@@ -11,7 +11,7 @@ from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion
 from fadump.abi.pseries import register_save_area
 from fadump.abi.pseries.dump_structure import MAX_BYTES, DumpStructure, Section, SectionType
-from fadump.errors import FormatError
+from fadump.errors import FormatError, naming
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.vmcore.source import open_file
 
@@ -40,7 +40,7 @@ def read(path: Path) -> Structure | None:
     :raises FadumpError: it is a directory, a pipe or the like.
     :raises OSError: it can't be read.
     """
-    with os.fdopen(open_file(path), "rb") as file:
+    with os.fdopen(open_file(path), "rb") as file, naming(path):
         head = file.read(MAX_BYTES)
         for magics, decode in _KNOWN:
             if any(head.startswith(magic) for magic in magics):

@@ -38,7 +38,8 @@ def open_dump(paths: StrPath | Sequence[StrPath]) -> Dump:
     sources: list[Source] = []
     try:
         for name in names:
-            sources.append(_open_file(name))  # noqa: PERF401 - those that are open get closed if one can't be
+            with naming(name):
+                sources.append(_open_file(name))
         with naming(*names):
             return open_source(sources)
     except BaseException:
