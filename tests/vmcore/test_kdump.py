@@ -322,6 +322,7 @@ def test_a_file_cut_anywhere_opens_and_never_lies(codec):
                 open_bytes(whole[:cut])
             continue
         with open_bytes(whole[:cut]) as dump:
+            assert bool(dump.faults) == (cut < len(whole))
             for piece in pieces(dump):
                 for number in range(piece.range.start // PAGE_BYTES, piece.range.end // PAGE_BYTES):
                     if piece.state is State.STORED:
@@ -330,6 +331,16 @@ def test_a_file_cut_anywhere_opens_and_never_lies(codec):
                         assert number in EXCLUDED
             for number in STORED:
                 assert dump.why_not(number * PAGE_BYTES) in (None, State.MISSING)
+
+
+def test_a_cut_is_a_fault_though_the_last_pages_are_one_that_is_there(monkeypatch):
+    zeros = dict.fromkeys(range(20, 60), bytes(PAGE_BYTES))
+    stored = {1: bytes(PAGE_BYTES), 2: page(2), 3: page(3)} | zeros
+    whole = build_kdump(Kdump(stored, codec="raw"))
+    for last_pages, is_found in [(64, True), (16, False)]:
+        monkeypatch.setattr("fadump.vmcore.kdump_file._LAST_PAGES", last_pages)
+        with open_bytes(whole[:-1]) as dump:
+            assert [str(fault).partition(" at ")[0] for fault in dump.faults] == is_found * ["pages cut short"]
 
 
 def test_memory_in_very_many_ranges_is_refused(monkeypatch):

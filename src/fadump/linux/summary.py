@@ -18,6 +18,7 @@ from fadump.linux.pages import PageClass
 from fadump.linux.system import CrashedSystem
 from fadump.linux.tasks import Task
 from fadump.memory.ranges import Range
+from fadump.progress import binary_size
 from fadump.vmcore.core import Dump, State
 
 T = TypeVar("T")
@@ -71,6 +72,9 @@ def summarize(system: CrashedSystem) -> Summary:
     tried = attempts.tried
     format_ = f"{dump.kind}{', flattened' if dump.flattened else ''}"
     summary = Summary(format_, dump.machine, tried("memory", lambda: _memory(dump)) or (), missing=())
+    lost_bytes = summary.bytes_in(State.MISSING)
+    if lost_bytes:
+        attempts.missing.append(f"{binary_size(lost_bytes)} of memory should be in the file and isn't")
     facts = tried("the kernel", lambda: system.vmcoreinfo)
     if facts is not None:
         summary = replace(

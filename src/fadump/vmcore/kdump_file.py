@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fadump.errors import FormatError
+from fadump.errors import FormatError, ReadError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.bitmap import PageBitmap
 from fadump.vmcore.codecs import PACKED, unpack_page
@@ -33,6 +33,8 @@ from fadump.vmcore.source import Source
 _MOST_NOTE_BYTES = 128 << 20
 _MOST_VMCOREINFO_BYTES = 1 << 20
 _MOST_NOTES = 1 << 18
+_LAST_PAGES = 1 << 16
+"""How many descriptors are looked at for a file that was cut short."""
 STATES = (State.EXCLUDED, State.STORED, State.MISSING)
 """What the numbers in :attr:`Pages.states` mean."""
 _EXCLUDED, _STORED, _MISSING = range(3)
@@ -136,9 +138,7 @@ class KdumpFile:
             raw = self.source.read(offset, len(places) * DESCRIPTOR_BYTES, "page descriptors")
             table[places] = np.frombuffer(raw, dtype=self._vector)
         offsets, sizes = table["offset"].astype(np.uint64), table["size"].astype(np.uint32)
-        size_bytes = np.uint64(self.source.size_bytes)
-        there = (offsets != 0) & (offsets <= size_bytes) & (sizes <= size_bytes - np.minimum(offsets, size_bytes))
-        states[there] = _STORED
+        states[(offsets != 0) & self._are_there(offsets, sizes)] = _STORED
         return Pages(start, states, offsets, sizes, table["flags"].astype(np.uint32))
 
     def find(self, page: int) -> Descriptor | State:
@@ -196,6 +196,27 @@ class KdumpFile:
             if offset + size_bytes > self.source.size_bytes and size_bytes:
                 there = max(0, self.source.size_bytes - offset)
                 self.faults.append(FormatError(f"{what} cut short", offset=offset, expected=size_bytes, found=there))
+                return
+        if self._last_pages_are_cut():
+            self.faults.append(FormatError("pages cut short", offset=self.source.size_bytes))
+
+    def _last_pages_are_cut(self) -> bool:
+        """Whether the file ends before they do: pages stand in the order of their descriptors. Not many are looked at.
+
+        What the disk can't read is left to whoever asks for it.
+        """
+        size_bytes = min(self.page_count, _LAST_PAGES) * DESCRIPTOR_BYTES
+        try:
+            raw = self.source.read(self.data_offset - size_bytes, size_bytes, "page descriptors")
+        except ReadError:
+            return False
+        table = np.frombuffer(raw, dtype=self._vector)
+        return not self._are_there(table["offset"].astype(np.uint64), table["size"].astype(np.uint32)).all()
+
+    def _are_there(self, offsets: npt.NDArray[np.uint64], sizes: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+        """Which descriptors' pages are all in the file; one of zeros counts as such."""
+        end = np.uint64(self.source.size_bytes)
+        return (offsets <= end) & (sizes <= end - np.minimum(offsets, end))
 
     def _read_notes(self) -> Iterator[Note]:
         data = self._read_part(self.header.notes, _MOST_NOTE_BYTES, "notes")
