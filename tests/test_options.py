@@ -125,6 +125,13 @@ def test_no_memory_is_not_the_default_memory(tmp_path, capsys, arguments, senten
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("size", ["1G", "1g", "1024M", "1GiB", "1GB", "0x40000000", "1073741824"])
+def test_memory_is_written_as_in_a_plan(tmp_path, capsys, size):
+    dimm = f"{size}@{size}"
+    assert main(["run", "--json", "--memory", size, "--dimm", dimm, "--out", str(tmp_path / "out")]) == 0
+    assert json.loads(capsys.readouterr().out)["vmcore_bytes"] > 1 << 30
+
+
 @pytest.mark.parametrize("arguments", [["run", "--memory", "much"], ["run", "--machine", "toaster"], [], ["nonsense"]])
 def test_wrong_usage_is_exit_2(arguments, capsys):
     with pytest.raises(SystemExit) as raised:

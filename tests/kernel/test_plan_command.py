@@ -169,3 +169,11 @@ def test_a_limit_that_linux_6_1_dies_of_is_warned_of(planned):
     (warning,) = planned("--kernel-version", "6.1", *words)["warnings"]
     assert warning.startswith("this Linux does not boot: memory ends at 0xb0020000, within a page of 16 MiB")
     assert planned(*words)["warnings"] == []
+
+
+@pytest.mark.parametrize("content", [b"\xd0\x0d\xfe\xed", b"\xd0\x0d\xfe\xed" + bytes(60), b"ram", b"\xff", b""])
+def test_a_file_that_is_no_memory_map_is_named(tmp_path, content):
+    path = tmp_path / "machine.dtb"
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=f"^{path}"):
+        run("--memory-map", path)

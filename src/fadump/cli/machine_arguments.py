@@ -8,11 +8,11 @@ from typing import Any
 from fadump.abi.platform import Platform
 from fadump.faults import check_name, fault_list, faults_by_kind
 from fadump.firmware.faults import UnknownFaultError
+from fadump.kernel.map_text import parse_size
 from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES
 from fadump.machine.qemu.process import Dimm
 
 _DEFAULT_MEMORY = {Platform.PSERIES: 2 << 30, Platform.POWERNV: 4 << 30}
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 FAULT_LIST = "list"
 _MEMORY_DEFAULT = "(default: 2G; powernv: 4G, its least)"
 
@@ -92,8 +92,8 @@ def listed_faults(options: argparse.Namespace) -> bool:
 def _dimm(text: str) -> Dimm:
     size, _separator, address = text.partition("@")
     try:
-        return Dimm(_size(size), int(address, 0) if address.startswith("0x") else _size(address))
-    except ValueError:
+        return Dimm(_size(size), _size(address))
+    except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"{text!r} is no DIMM; write it as 1G@4G or 1G@0x100000000") from None
 
 
@@ -107,8 +107,8 @@ def _fault(text: str) -> str:
 
 
 def _size(text: str) -> int:
-    """Bytes in "2G", "1536M" or "2147483648"."""
-    match = re.fullmatch(r"(\d{1,15})([KMGT]?)i?B?", text, re.IGNORECASE)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as 2G or 1536M")
-    return int(match[1]) * _UNITS[match[2].upper()]
+    """Bytes in "2G", "1536MiB" or "0x80000000"."""
+    try:
+        return parse_size(re.sub(r"(?<=[KMGTPE])i?B$", "", text, flags=re.IGNORECASE))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

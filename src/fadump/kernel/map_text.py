@@ -8,12 +8,18 @@
 Numbers are Linux's (decimal, 0x for hex, K, M, G, T); a range's end is not in it.
 """
 
+import re
+
 from fadump.errors import FormatError
 from fadump.kernel.cmdline import memparse
 from fadump.kernel.memory_map import MemoryBlock, MemoryMap
+from fadump.kernel.traits import U64
 from fadump.memory.ranges import Range, RangeSet
 
 _MEMORY, _REMOVABLE, _FIRMWARE = "memory", "removable", "firmware"
+_SIZE = re.compile(r"(0x[0-9a-f]+|0[0-7]*|[1-9][0-9]*)([kmgtpe]?)", re.IGNORECASE)
+_MOST_DIGITS = 23
+"""Of 64 bits, in octal, with the 0 in front."""
 
 
 def parse_map(text: str) -> MemoryMap:
@@ -57,13 +63,17 @@ def parse_range(text: str) -> Range:
 def parse_size(text: str) -> int:
     """A number as Linux writes sizes, all of the text.
 
-    :raises ValueError: it is none.
+    :raises ValueError: it is none, or has more than 64 bits, of which Linux itself would only take the lower ones.
     """
-    value, end = memparse(text)
-    digits = text[:1].isdecimal()
-    if not digits or end != len(text):
+    match = _SIZE.fullmatch(text)
+    if match is None:
         raise ValueError(f"{text!r} is no size; write it as 2G or 0x80000000")
-    return value
+    number, unit = match.groups()
+    base = 16 if number[:2] in ("0x", "0X") else 8 if number[0] == "0" else 10
+    size_bytes = int(number[: _MOST_DIGITS + 1], base) * memparse(f"1{unit}")[0]
+    if len(number) > _MOST_DIGITS or size_bytes > U64:
+        raise ValueError(f"{text[:_MOST_DIGITS]!r} is larger than 64 bits can say")
+    return size_bytes
 
 
 def _entry(words: list[str], offset: int) -> tuple[Range, str]:

@@ -22,6 +22,15 @@ def read_memory(path: Path) -> FoundSystem | MemoryMap:
     :raises OSError: it can't be read.
     :raises FormatError: it is none of the three.
     """
+    try:
+        return _described(path)
+    except FormatError as error:
+        if str(path) not in str(error):
+            error.args = (f"{path}: {error}",)
+        raise
+
+
+def _described(path: Path) -> FoundSystem | MemoryMap:
     if path.is_dir():
         if not (path / _IN_EVERY_ROOT).is_file():
             raise FormatError(f"{path} is no device tree: it has no file {_IN_EVERY_ROOT}", offset=0)
