@@ -171,6 +171,7 @@ def test_a_dump_may_be_larger_than_the_file_system_has_room_for(tmp_path, capsys
         ({"memory_bytes": 65 << 40}, "--memory must be from 1 GiB to 64 TiB"),
         ({"kernel": Path(__file__)}, "--kernel goes with --machine qemu: the embedded machine runs the model"),
         ({"initrd": Path(__file__)}, "--initrd goes with --machine qemu"),
+        ({"cpu_model": "POWER7"}, "--machine embedded has --cpu-model POWER8, POWER9, POWER10, POWER7 is not one"),
         ({"qemu": "newest"}, "--qemu goes with --machine qemu"),
         ({"firmware": WhoseFirmware.QEMU}, "--firmware qemu goes with --machine qemu"),
         ({"fault_names": ("no-put-back",)}, "--fault no-put-back is about QEMU's boot firmware"),

@@ -30,6 +30,7 @@ _MOST_EMBEDDED_MEMORY = 64 << 40
 _MOST_POWERNV_CPUS = 4
 _MEMORY_STEP = 256 * MIB
 _MOST_CPUS = 8
+_EMBEDDED_CPU_MODELS = ("POWER8", "POWER9", "POWER10")
 _MOST_CYCLES = 1000
 _LEAST_CRASHKERNEL_MEMORY = 1280 * MIB
 """Linux caps ``crashkernel=`` to a quarter of RAM, and FADump on pseries needs 320 MiB."""
@@ -188,6 +189,9 @@ def _embedded_refusals(options: RunOptions) -> Iterator[str]:
     for name, value in (("--kernel", options.kernel), ("--initrd", options.initrd)):
         if value is not None:
             yield f"{name} goes with --machine qemu: the embedded machine runs the model of Linux only"
+    if options.cpu_model not in _EMBEDDED_CPU_MODELS:
+        models = ", ".join(_EMBEDDED_CPU_MODELS)
+        yield f"--machine embedded has --cpu-model {models}, {options.cpu_model} is not one"
     if options.qemu != DEFAULT_QEMU:
         yield "--qemu goes with --machine qemu"
     if options.firmware is WhoseFirmware.QEMU:
