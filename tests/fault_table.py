@@ -137,7 +137,7 @@ CALLS = [
         f"{RTAS} rtas_fadump_register",
     ),
     _pseries("terminate=busy*2,9900*2", End.SAVED, "", _OS_TERM),
-    _pseries("terminate=hardware-error", End.NO_DUMP, "ibm,os-term call failed -1", _OS_TERM),
+    _pseries("terminate=hardware-error", End.NO_DUMP, "rtas: ibm,os-term call failed -1", _OS_TERM),
     _pseries("terminate=success", End.NO_DUMP, "Rebooting in 5 seconds", _OS_TERM),
     _powernv("register=hardware", End.NO_DUMP, "opal fadump: Support not available.", f"{OPAL} opal_fadump_register"),
     _powernv(
@@ -359,6 +359,7 @@ OLDER = [
     _pseries("boot-memory=unknown-type", End.SAVED, "", _CONFIG, *_OLD),
     _pseries("dump=no-sections", End.SAVED, "", _CONFIG, *_OLD),
     _pseries("registers=no-end", End.NO_DUMP, _UNREADABLE, _NOTES, *_OLD),
+    _pseries("terminate=hardware-error", End.NO_DUMP, "ibm,os-term call failed -1", _OS_TERM, *_OLD),
 ]
 """Where 6.1 differs: it takes sections by their places (until 78d5cc15fb7d), and FADMPINF only (until c6c5b14dac0d)."""
 

@@ -14,7 +14,7 @@ CRASHES = {
     ("6.1", Platform.PSERIES): [
         "crash-info=corrupt", "crash-info=other-endian", "crash-info=no-cpu", "cpu-state=invalid-source",
         "cpu-state=unknown-type", "hpte=invalid-source", "boot-memory=short", "boot-memory=unknown-type",
-        "dump=no-sections", "registers=no-end",
+        "dump=no-sections", "registers=no-end", "terminate=hardware-error",
     ],
     ("6.1", Platform.POWERNV): [
         "crash-info=corrupt", "metadata=no-header", "query-cpu-tag=parameter", "query-kernel-tag=parameter",

@@ -10,15 +10,15 @@ from fadump.machine.core import Register, Release, Reregister
 from fadump.session import RebootedError, RefusedError
 
 SAID = re.compile(r"^\[ *\d+\.\d{6}\] (.*(?:fadump: |firmware-assisted|os-term|PT_NOTE|opal core: ).*)", re.MULTILINE)
-_NUMBER = re.compile(r"0x[0-9a-f]+|[0-9a-f]{6,}|\d+(?=MB)")
+_NUMBER = re.compile(r"0x[0-9a-f]+|[0-9a-f]{6,}|\d+(?=MB)|(?<=Updated cmdline: ).*")
 
 
 @dataclass(frozen=True)
 class Told:
     """``steps`` are what came of the crash and of what was asked for after it, ``state`` where the firmware stands.
 
-    ``said`` is what the kernel has said about FADump meanwhile, without addresses and sizes, which are the machine's,
-    as is how often a line comes.
+    ``said`` is what the kernel has said about FADump meanwhile, without addresses, sizes and command lines, which are
+    the machine's, as is how often a line comes.
     """
 
     name: str

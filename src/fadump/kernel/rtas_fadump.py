@@ -263,7 +263,7 @@ class RtasFadump:
                 break
             state.log.delay(delay_ms)
         if status:
-            state.log.pr_emerg(f"ibm,os-term call failed {status}")
+            state.log.pr_emerg(f"{'rtas: ' if state.traits.names_rtas else ''}ibm,os-term call failed {status}")
 
     def region_show(self) -> str:
         state = self._state

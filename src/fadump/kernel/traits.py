@@ -61,6 +61,7 @@ class KernelTraits:
     ``os_term_without_text``: ibm,os-term gets a null pointer where its text should be, as rtas_os_term() passes an
     argument that rtas_call() wants and rtas_call_unlocked() doesn't ("powerpc/fadump: invoke ibm,os-term with
     rtas_call_unlocked()", v6.6).
+    ``names_rtas``: what RTAS's callers say begins with its name (pr_fmt in arch/powerpc/kernel/rtas.c).
     ``refuses_crashkernel_of_all_ram``: then the default applies; without it the size is cut to a quarter of RAM.
     ``sized_cmdline``: stat(2) knows how long /proc/cmdline is (941baf6febaa).
     ``huge_pages``: CONFIG_HUGETLB_PAGE; with it the alignment for CMA is not known yet when the size is rounded.
@@ -81,6 +82,7 @@ class KernelTraits:
     lists_vmemmap: bool = False
     exports_mmu: bool = True
     os_term_without_text: bool = True
+    names_rtas: bool = True
     refuses_crashkernel_of_all_ram: bool = True
     huge_pages: bool = True
 
@@ -127,6 +129,7 @@ LINUX_6_1 = KernelTraits(
     lists_vmemmap=True,
     exports_mmu=False,
     os_term_without_text=False,
+    names_rtas=False,
     refuses_crashkernel_of_all_ram=False,
 )
 """Debian's 6.1.176."""
