@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fadump.abi.platform import Platform
+from fadump.firmware.core import CallName
 
 RTAS, OPAL, FADUMP = "rtas-fadump.c", "opal-fadump.c", "fadump.c"
 
@@ -196,6 +197,13 @@ CALLS = [
     _powernv("query-kernel-tag=parameter", End.NO_DUMP, "opal fadump: Failed to get Kernel metadata (-1)", _OPAL_SCAN),
     _powernv("query-kernel-tag=busy*1", End.NO_DUMP, "opal fadump: Failed to get Kernel metadata (-2)", _OPAL_SCAN),
     _powernv("query-cpu-tag=parameter", End.DIFFERENT, _ONLY_CRASHING, _OPAL_SCAN),
+    _powernv("query-opal-tag=parameter", End.SAVED, "opal core: Failed to get OPAL metadata (-1)", _OPAL_CORE_CONFIG),
+    _powernv(
+        "set-kernel-tag=served*1,parameter*2",
+        End.SAVED,
+        "opal fadump: Could not reset (18446744073709551615) kernel metadata tag!",
+        f"{OPAL} opal_fadump_cleanup",
+    ),
     _powernv("query-boot-mem-tag=parameter", End.NEVER_STRUCK, "", "only CONFIG_PRESERVE_FA_DUMP's kernels ask"),
     _powernv(
         "invalidate=parameter",
@@ -362,5 +370,27 @@ OLDER = [
     _pseries("terminate=hardware-error", End.NO_DUMP, "ibm,os-term call failed -1", _OS_TERM, *_OLD),
 ]
 """Where 6.1 differs: it takes sections by their places (until 78d5cc15fb7d), and FADMPINF only (until c6c5b14dac0d)."""
+
+OTHERWISE = {
+    Platform.PSERIES: {
+        CallName.REGISTER: End.NO_DUMP,
+        CallName.UNREGISTER: End.NEVER_STRUCK,
+        CallName.INVALIDATE: End.NOT_IN_PRODUCTION,
+        CallName.TERMINATE: End.NO_DUMP,
+    },
+    Platform.POWERNV: {
+        CallName.REGISTER: End.NO_DUMP,
+        CallName.UNREGISTER: End.NEVER_STRUCK,
+        CallName.INVALIDATE: End.NOT_IN_PRODUCTION,
+        CallName.TERMINATE: End.NO_DUMP,
+        CallName.SET_KERNEL_TAG: End.NO_DUMP,
+        CallName.SET_BOOT_MEM_TAG: End.NO_DUMP,
+        CallName.QUERY_KERNEL_TAG: End.NO_DUMP,
+        CallName.QUERY_CPU_TAG: End.SAVED,
+        CallName.QUERY_OPAL_TAG: End.SAVED,
+        CallName.QUERY_BOOT_MEM_TAG: End.NEVER_STRUCK,
+    },
+}
+"""How a run ends if a call gets a status that is neither success nor a reason to ask again."""
 
 ROWS = [*CALLS, *STRUCTURES, *REGISTERS, *HEADERS, *ACCIDENTS, *OLDER]

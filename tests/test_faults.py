@@ -11,11 +11,23 @@ from fadump.cli import main
 from fadump.faults import FAULT_NAMES, UnknownFaultError, check_name, fault_list, parse_faults
 from fadump.firmware.faults import StatusFault
 from fadump.machine.qemu.process import Fault
-from tests.fault_table import ROWS, End
+from tests.fault_table import OTHERWISE, ROWS, End
 
 MEMORY = {Platform.PSERIES: "1G", Platform.POWERNV: "4G"}
 NAMED = [flaw for names in FAULT_NAMES.values() for flaw in names.flaws]
 LATE_CUT = 10
+ASKED_AGAIN = {
+    Platform.PSERIES: ["success", "busy", "delay-1ms", "delay-100s", "already-registered"],
+    Platform.POWERNV: ["success"],
+}
+"""Statuses that don't mean failure to Linux."""
+ENDS = {
+    End.SAVED: (0, "saved", True, 0),
+    End.NEVER_STRUCK: (1, "saved", True, 1),
+    End.NOT_IN_PRODUCTION: (1, "failed", True, 0),
+    End.NO_DUMP: (1, "failed", False, 0),
+}
+"""Exit status, result, whether the dump was saved, and how many faults never struck."""
 
 
 def run_with(out, capsys, platform, *options):
@@ -56,6 +68,23 @@ def test_a_run_with_a_fault_ends_as_linux_would_have_it(tmp_path, capsys, row):
             assert re.search(
                 r"while waiting for the guest to report 'hello': the guest's kernel has panicked: ", said["error"]
             )
+
+
+@pytest.mark.parametrize(
+    ("platform", "call"), [(platform, call) for platform, calls in OTHERWISE.items() for call in calls]
+)
+def test_any_other_status_ends_the_same_way(tmp_path, capsys, platform, call):
+    names = FAULT_NAMES[platform]
+    assert set(OTHERWISE[platform]) == set(names.calls)
+    told = {row.name for row in ROWS if row.platform is platform} | {f"{call}={word}" for word in ASKED_AGAIN[platform]}
+    end, ended = OTHERWISE[platform][call], {}
+    for word in (*names.statuses, "-77", "7"):
+        if f"{call}={word}" not in told:
+            status, said, _sentences = run_with(tmp_path, capsys, platform, "--fault", f"{call}={word}")
+            has_dump = said["result"] == "saved" or "could not reregister" in said["error"]
+            ended[word] = (status, said["result"], has_dump, len(said.get("never_struck", [])))
+    assert len(ended) >= 2
+    assert set(ended.values()) == {ENDS[end]}, ended
 
 
 def test_every_flaw_is_in_the_table():

@@ -20,6 +20,7 @@ from fadump.kernel.calls import Call, Errno, Steps, no_memory_at
 from fadump.kernel.header import Header, is_valid
 from fadump.kernel.rtas_fadump import PT_REGS_NAMES
 from fadump.kernel.state import OS_TERM_TEXT, OS_TERM_TEXT_BYTES, TAG_VALUE, FadumpState
+from fadump.kernel.traits import U64
 from fadump.kernel.vmcore import Registers
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
@@ -178,7 +179,7 @@ class OpalFadump:
     def cleanup(self) -> Steps[None]:
         status = yield from self._call(OpalToken.MPIPL_REGISTER_TAG, MpiplTag.KERNEL, 0)
         if status != OpalStatus.SUCCESS:
-            self._state.log.pr_warn(f"{_P}Could not reset ({status}) kernel metadata tag!")
+            self._state.log.pr_warn(f"{_P}Could not reset ({status & U64}) kernel metadata tag!")
 
     def process(self, header: Header) -> list[Registers] | None:
         """opal_fadump_build_cpu_notes(); the crashing CPU's own registers count in any case."""
