@@ -152,6 +152,12 @@ def test_one_bitmap_serves_for_both():
 # Views
 
 
+@pytest.fixture
+def runs_of_any_length(monkeypatch):
+    monkeypatch.setattr("fadump.vmcore.kdump._LEAST_RUN_PAGES", 1)
+
+
+@pytest.mark.usefixtures("runs_of_any_length")
 def test_uncompressed_pages_that_follow_each_other_are_viewed_in_the_file():
     data = build_kdump(sample(codec="raw"))
     with open_bytes(data) as dump:
@@ -168,6 +174,7 @@ def test_uncompressed_pages_that_follow_each_other_are_viewed_in_the_file():
     assert view[0] == STORED[0][10]  # the view outlives the dump
 
 
+@pytest.mark.usefixtures("runs_of_any_length")
 def test_uncompressed_pages_in_any_other_order_are_views_of_their_own():
     dump = sample(codec="raw")
     data = bytearray(build_kdump(dump))
@@ -179,6 +186,17 @@ def test_uncompressed_pages_in_any_other_order_are_views_of_their_own():
         ]
         assert opened.view_physical(addresses(0, 3)).tobytes() == STORED[1] + STORED[0] + STORED[2]
         assert opened.read_physical(0, 3 * PAGE_BYTES) == STORED[1] + STORED[0] + STORED[2]
+
+
+def test_uncompressed_pages_that_are_scattered_are_one_piece():
+    """A dump has as many pages of zeros as it likes, all of them one in the file."""
+    contents = {number: bytes(PAGE_BYTES) if number % 2 else bytes([number]) * PAGE_BYTES for number in range(100)}
+    contents |= {number: number.to_bytes(2, "big") * (PAGE_BYTES // 2) for number in range(40, 60)}
+    with open_bytes(build_kdump(Kdump(contents, codec="raw", pages=100))) as dump:
+        found = pieces(dump)
+        assert [piece.range for piece in found] == [addresses(0, 40), addresses(40, 61), addresses(61, 100)]
+        assert [piece.file_offset is None for piece in found] == [True, False, True]
+        assert dump.view_physical(addresses(0, 100)).tobytes() == b"".join(contents.values())
 
 
 def test_compressed_pages_are_viewed_through_a_copy():

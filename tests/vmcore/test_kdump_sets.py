@@ -27,7 +27,8 @@ def test_the_files_of_a_split_dump_are_one_in_any_order(version, byte_order):
         assert dump.why_not(4 * PAGE_BYTES) is State.EXCLUDED
 
 
-def test_uncompressed_pieces_say_which_file_they_are_in():
+def test_uncompressed_pieces_say_which_file_they_are_in(monkeypatch):
+    monkeypatch.setattr("fadump.vmcore.kdump._LEAST_RUN_PAGES", 1)
     files = split_set(codec="raw")
     with open_bytes(*files) as dump:
         stored = [piece for piece in pieces(dump) if piece.state is State.STORED]

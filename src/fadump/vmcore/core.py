@@ -81,7 +81,8 @@ class Piece:
     """Some memory of which a dump has the same to say.
 
     ``file_offset`` is where its bytes stand one after the other, uncompressed, in file number ``file`` of the
-    set (0 if there is but one; of a flattened file, the offset after unflattening). None: compressed, or not stored.
+    set (0 if there is but one; of a flattened file, the offset after unflattening). None: compressed, not stored, or
+    only a few pages in the same place.
     """
 
     range: Range

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from fadump.errors import AddressError, FormatError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.codecs import PACKED
 from fadump.vmcore.core import Bytes, Dump, Kind, NotInDumpError, Piece, State, merged
-from fadump.vmcore.kdump_file import STATES, Descriptor, KdumpFile
+from fadump.vmcore.kdump_file import STATES, Descriptor, KdumpFile, Pages
 from fadump.vmcore.kdump_header import KdumpHeader
 from fadump.vmcore.source import Source
 
@@ -22,11 +23,16 @@ _WINDOW_PAGES = 1 << 16
 """How many pages' descriptors are looked at in one go."""
 _FEW_PAGES = 16
 """So many are faster found one by one."""
+_LEAST_RUN_PAGES = 16
+"""Fewer uncompressed pages behind each other in the file are no piece of their own: next to others, as where many pages
+are one of zeros, they would be as many pieces as pages."""
 _CACHE_PAGES = 1024
 """How many unpacked pages are kept, as in libkdumpfile."""
 _FIND_IT = "name it too; if its name ends in .incomplete, go on with fadump save --continue"
 _SPLIT_OFFSET = 12
 """Of ``split`` in the sub header."""
+
+_Flags = npt.NDArray[np.bool_]
 
 
 class AbsentFileError(FormatError):
@@ -200,13 +206,19 @@ class KdumpDump(Dump):
         pages = file.look(start, stop)
         plain = pages.stored & (pages.flags & PACKED == 0) & (pages.sizes == self.page_bytes)
         plain &= pages.offsets >= file.data_offset
-        offsets = np.where(plain, pages.offsets, 0)
-        goes_on = np.where(plain[1:], offsets[1:] == offsets[:-1] + np.uint64(self.page_bytes), ~plain[:-1])
-        cuts = np.flatnonzero((pages.states[1:] != pages.states[:-1]) | ~goes_on) + 1
+        plain &= _run_lengths(self._goes_on(plain, pages)) >= _LEAST_RUN_PAGES
+        cuts = np.flatnonzero((pages.states[1:] != pages.states[:-1]) | ~self._goes_on(plain, pages)) + 1
+        offsets = pages.offsets
         for first, last in pairwise([0, *cuts.tolist(), stop - start]):
             where = self._addresses(start + first, start + last)
             state = STATES[pages.states[first]]
             yield Piece(where, state, int(offsets[first]), index) if plain[first] else Piece(where, state)
+
+    def _goes_on(self, plain: _Flags, pages: Pages) -> _Flags:
+        """Whether each page but the first is like the one before it: not plain either, or in the file behind it."""
+        behind = pages.offsets[1:] == pages.offsets[:-1] + np.uint64(self.page_bytes)
+        goes_on: _Flags = (plain[1:] & plain[:-1] & behind) | ~(plain[1:] | plain[:-1])
+        return goes_on
 
     def _known_pages(self, index: int) -> Range:
         """Those of a file's pages that its bitmap, which may be cut short, speaks of."""
@@ -242,6 +254,13 @@ class _PageCache:
 
     def clear(self) -> None:
         self._newer, self._older = {}, {}
+
+
+def _run_lengths(goes_on: _Flags) -> npt.NDArray[np.int64]:
+    """For each element, how many there are that go on from one to the next, with it among them."""
+    borders = np.concatenate([[0], np.flatnonzero(~goes_on) + 1, [len(goes_on) + 1]])
+    lengths = np.diff(borders)
+    return np.repeat(lengths, lengths)
 
 
 def _check_set(files: Sequence[KdumpFile]) -> None:
