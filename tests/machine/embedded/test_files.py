@@ -88,6 +88,7 @@ def test_what_sysfs_and_proc_say_of_a_file_that_is_gone():
         tree.crash()
         vmcore = tree.files.open(VMCORE, reading=True, writing=False)
         assert vmcore.read(1, 3) == b"ELF"
+        assert [opened.is_there for opened in (*old, vmcore)] == [False, False, True]
         tree.write(RELEASE_MEM, b"1")
         with fails(errno.ENODEV):
             old[0].read(0, 10)
@@ -95,6 +96,7 @@ def test_what_sysfs_and_proc_say_of_a_file_that_is_gone():
             with fails(errno.EIO):
                 opened.read(0, 10)
         assert vmcore.attributes.size_bytes > 1 << 20
+        assert not vmcore.is_there
 
 
 def test_a_command_line_can_have_any_bytes():
