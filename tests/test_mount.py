@@ -156,6 +156,16 @@ def test_a_script_sees_a_firmware_that_fails(directory):
         assert machine.write(REGISTERED, "1") == 1
 
 
+def test_a_machine_that_has_come_to_its_end_is_an_exit_status_of_1(directory):
+    with Mounted(directory, "--kernel-version", "6.1", "--fault", "unregister=busy") as machine:
+        for _again in range(2):
+            with pytest.raises(OSError, match=rf"^\[Errno {errno.EIO}\]"):
+                machine.write(REGISTERED, "0")
+        status, _stdout, stderr = machine.end(signal.SIGTERM)
+    assert (status, stderr.count("\n")) == (1, 1)
+    assert "the guest asks for ever" in stderr and "every file is EIO from now on: unmount it" in stderr
+
+
 def test_readers_and_writers_at_once(directory):
     with Mounted(directory) as machine:
 

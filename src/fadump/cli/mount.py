@@ -32,7 +32,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "mount",
         help="a machine with FADump as a tree of files: /sys/kernel/fadump, /proc/vmcore, /proc/sysrq-trigger",
         description="Mount the files of a machine with FADump, which runs a model of Linux. They are Linux's in "
-        "content, modes and errors. The machine lives until it is unmounted, or this command ends.",
+        "content, modes and errors. The machine lives until it is unmounted, or this command ends. Exit status 1: it "
+        "was not mounted, or has come to its end before, as by a fault.",
         epilog=_EXAMPLE,
         formatter_class=HelpFormatter,
     )
@@ -48,6 +49,7 @@ def _mount(options: argparse.Namespace) -> int:
     if listed_faults(options):
         return 0
     text = sys.stderr if options.json else sys.stdout
+    status = 0
 
     def mounted() -> None:
         if options.json:
@@ -57,14 +59,13 @@ def _mount(options: argparse.Namespace) -> int:
             where = shlex.quote(str(options.directory))
             _say(f"mounted at {where}; to end it: fusermount3 -u {where}, or Ctrl-C", text)
 
-    mount(
-        embedded_options(options),
-        options.directory,
-        _View(text),
-        on_mounted=mounted,
-        on_failure=lambda sentence: _say(f"fadump: {sentence}", sys.stderr),
-    )
-    return 0
+    def failed(sentence: str) -> None:
+        nonlocal status
+        status = 1
+        _say(f"fadump: {sentence}; every file is EIO from now on: unmount it", sys.stderr)
+
+    mount(embedded_options(options), options.directory, _View(text), on_mounted=mounted, on_failure=failed)
+    return status
 
 
 class _View(RunView):
