@@ -1,8 +1,9 @@
 """Saving a dump: how near ``fadump save`` comes to its codec alone, what two threads bring, what memory it takes.
 
 The dump is of a kernel whose pages are known one by one (:mod:`benchmarks.truth`), with something in every page. The
-baseline, in the same run with as many threads: the codec on the pages that the save packs, out of the mapped file, its
-results thrown away. The save reads, sorts pages out by their struct pages, looks for zeros, packs, writes checksummed
+baseline, in the same run with as many threads: the codec on the pages that the save packs, out of the mapped file, a
+page a call, its results thrown away. Beside it the save's own packer, which takes a batch of pages a call where the
+codec's library can. The save reads, sorts pages out by their struct pages, looks for zeros, packs, writes checksummed
 pages into a file, makes it durable, and names it.
 """
 
@@ -10,6 +11,9 @@ import argparse
 import statistics
 import tempfile
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,7 @@ from benchmarks.report import GIB, MIB, RUNS, parser, peak_anonymous, show, time
 from benchmarks.truth import PAGE, Truth, fill_elf, make_truth, write_elf
 from fadump.capture.batches import BATCH_BYTES
 from fadump.capture.job import SaveOptions
-from fadump.capture.packers import Compression, Numbers, make_packer
+from fadump.capture.packers import Compression, Numbers, Pack, make_packer, make_page_packer, pack_each
 from fadump.capture.save import save_dump
 from fadump.linux.pages import DumpLevel, left_out
 from fadump.memory.ranges import Range
@@ -66,14 +70,16 @@ def save_rows(
     pages = packed_pages(truth, source, level)
     rows: list[dict[str, object]] = []
     for threads in THREADS:
+        case = _Case(source, pages, level, compression, threads)
         seconds = []
         for _run in range(runs):
-            alone = timed(lambda: _pack_only(source, pages, compression, threads))  # noqa: B023 - called at once
-            seconds.append((alone, timed(lambda: _save(source, out / "saved", level, compression, threads))))  # noqa: B023
+            seconds.append(
+                (timed(case.codec_alone), timed(case.batches_alone), timed(partial(case.save, out / "saved")))
+            )
             size_bytes = sum(path.stat().st_size for path in out.iterdir())
             for path in out.iterdir():
                 path.unlink()
-        codec_seconds, save_seconds = (statistics.median(column) for column in zip(*seconds, strict=True))
+        codec_seconds, batch_seconds, save_seconds = (statistics.median(times) for times in zip(*seconds, strict=True))
         rows.append(
             {
                 "level": level,
@@ -82,8 +88,10 @@ def save_rows(
                 "packed MiB": len(pages) * PAGE // MIB,
                 "to %": round(100 * size_bytes / (len(pages) * PAGE)),
                 "codec s": codec_seconds,
+                "batches s": batch_seconds,
                 "save s": save_seconds,
                 "codec/save %": round(100 * codec_seconds / save_seconds),
+                "batches/save %": round(100 * batch_seconds / save_seconds),
                 "1 thread/this": rows[0]["save s"] / save_seconds if rows else 1.0,
             }
         )
@@ -98,25 +106,43 @@ def packed_pages(truth: Truth, source: Path, level: int) -> Numbers:
         return np.concatenate([part[words[part].any(axis=1)] for part in np.array_split(kept, len(kept) // 4096 + 1)])
 
 
-def _pack_only(source: Path, pages: Numbers, compression: Compression, threads: int) -> None:
-    with open_dump(source) as dump:
-        view = dump.view_physical(Range(0, dump.memory.size_bytes)).data
+@dataclass(frozen=True)
+class _Case:
+    """What is measured: a save, and the packing alone of the ``pages`` that it packs."""
 
-        def work(mine: Numbers) -> None:
-            pack = make_packer(compression)
-            for part in np.array_split(mine, len(mine) * PAGE // BATCH_BYTES + 1):
-                pack(view, part * PAGE, PAGE)
+    source: Path
+    pages: Numbers
+    level: int
+    compression: Compression
+    threads: int
 
-        workers = [threading.Thread(target=work, args=(mine,)) for mine in np.array_split(pages, threads)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+    def codec_alone(self) -> None:
+        """The codec, a page a call."""
+        self._pack_only(lambda: partial(pack_each, make_page_packer(self.compression)))
 
+    def batches_alone(self) -> None:
+        """The save's packer, a batch a call."""
+        self._pack_only(partial(make_packer, self.compression))
 
-def _save(source: Path, destination: Path, level: int, compression: Compression, threads: int) -> None:
-    with open_dump(source) as dump:
-        save_dump(dump, destination, SaveOptions((DumpLevel(level),), compression, threads=threads))
+    def save(self, destination: Path) -> None:
+        options = SaveOptions((DumpLevel(self.level),), self.compression, threads=self.threads)
+        with open_dump(self.source) as dump:
+            save_dump(dump, destination, options)
+
+    def _pack_only(self, make: Callable[[], Pack]) -> None:
+        with open_dump(self.source) as dump:
+            view = dump.view_physical(Range(0, dump.memory.size_bytes)).data
+
+            def work(mine: Numbers) -> None:
+                pack = make()
+                for part in np.array_split(mine, len(mine) * PAGE // BATCH_BYTES + 1):
+                    pack(view, part * PAGE, PAGE)
+
+            workers = [threading.Thread(target=work, args=(mine,)) for mine in np.array_split(self.pages, self.threads)]
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
 
 
 def memory_row(truth: Truth, source: Path, out: Path) -> dict[str, object]:

@@ -19,8 +19,8 @@ from fadump.memory.ranges import Range
 from fadump.vmcore.core import READABLE, Bytes, Dump
 from fadump.vmcore.source import MOST_POPULATED_BYTES
 
-BATCH_BYTES = 2 << 20
-_ALL_BATCHES_BYTES = 48 << 20
+BATCH_BYTES = 4 << 20
+_ALL_BATCHES_BYTES = 96 << 20
 """How much memory there is for all threads' batches, in the small memory of a capture kernel."""
 _LEAST_BATCH_BYTES = 256 << 10
 _MOST_APART_PAGES = 16

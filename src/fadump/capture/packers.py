@@ -30,6 +30,9 @@ _FASTEST = 1
 _LZO_WORK_BYTES = 16384 * ctypes.sizeof(ctypes.c_void_p)
 
 Numbers = npt.NDArray[np.int64]
+PackPage = Callable[[bytes | memoryview], Any]
+"""Packs one page: bytes in, bytes out."""
+
 Pack = Callable[[memoryview, Numbers, int], list[Any]]
 """Packs pages of a size out of some bytes, where they begin there is said; the results can be joined to bytes."""
 
@@ -53,21 +56,31 @@ class Compression(StrEnum):
 
 
 def make_packer(compression: Compression) -> Pack:
-    """A packer for one thread.
+    """A packer of many pages, for one thread.
+
+    :raises SetupError: LZO, and the host doesn't have its library.
+    """
+    if compression is Compression.ZSTD and "multi_compress_to_buffer" in zstandard.backend_features:
+        return _zstd_packer()
+    return partial(pack_each, make_page_packer(compression))
+
+
+def make_page_packer(compression: Compression) -> PackPage:
+    """The codec itself, for one thread.
 
     :raises SetupError: LZO, and the host doesn't have its library.
     """
     match compression:
         case Compression.ZLIB:
-            return _pack_zlib
+            return partial(_fast_zlib.compress, level=_FASTEST)
         case Compression.ZSTD:
-            return _zstd_packer()
+            return zstandard.ZstdCompressor(level=_FASTEST).compress
         case Compression.LZO:
             return _lzo_packer()
         case Compression.SNAPPY:
-            return partial(_pack_each, cramjam.snappy.compress_raw)
+            return cramjam.snappy.compress_raw
         case Compression.NONE:
-            return _pack_nothing
+            return lambda page: page
 
 
 _FLAGS = {
@@ -81,27 +94,16 @@ _FLAGS = {
 
 def pack_page(compression: Compression, page: bytes) -> bytes:
     """One page, packed."""
-    (packed,) = make_packer(compression)(memoryview(page), np.zeros(1, np.int64), len(page))
-    return bytes(packed)
+    return bytes(make_page_packer(compression)(page))
 
 
-def _pack_nothing(data: memoryview, starts: Numbers, page_bytes: int) -> list[memoryview]:
-    return [data[start : start + page_bytes] for start in starts.tolist()]
-
-
-def _pack_zlib(data: memoryview, starts: Numbers, page_bytes: int) -> list[bytes]:
-    compress = _fast_zlib.compress
-    return [compress(data[start : start + page_bytes], _FASTEST) for start in starts.tolist()]
-
-
-def _pack_each(compress: Callable[..., Any], data: memoryview, starts: Numbers, page_bytes: int) -> list[Any]:
-    return [compress(data[start : start + page_bytes]) for start in starts.tolist()]
+def pack_each(pack: PackPage, data: memoryview, starts: Numbers, page_bytes: int) -> list[Any]:
+    """Many pages, a page a call: with the codec bound, a :data:`Pack`."""
+    return [pack(data[start : start + page_bytes]) for start in starts.tolist()]
 
 
 def _zstd_packer() -> Pack:
     compressor = zstandard.ZstdCompressor(level=_FASTEST)
-    if not hasattr(compressor, "multi_compress_to_buffer"):  # the backend for PyPy
-        return partial(_pack_each, compressor.compress)
 
     def pack(data: memoryview, starts: Numbers, page_bytes: int) -> list[Any]:
         """The same frames, without a step of the interpreter for each page."""
@@ -115,18 +117,14 @@ def _zstd_packer() -> Pack:
     return pack
 
 
-def _lzo_packer() -> Pack:
+def _lzo_packer() -> PackPage:
     compress = lzo_function("lzo1x_1_compress")
     work = ctypes.create_string_buffer(_LZO_WORK_BYTES)
 
-    def pack(data: memoryview, starts: Numbers, page_bytes: int) -> list[bytes]:
-        out = ctypes.create_string_buffer(page_bytes + page_bytes // 16 + 67)
-        length = ctypes.c_size_t()
-        packed = []
-        for start in starts.tolist():
-            length.value = len(out)
-            compress(bytes(data[start : start + page_bytes]), page_bytes, out, ctypes.byref(length), work)
-            packed.append(out.raw[: length.value])
-        return packed
+    def pack(page: bytes | memoryview) -> bytes:
+        out = ctypes.create_string_buffer(len(page) + len(page) // 16 + 67)
+        length = ctypes.c_size_t(len(out))
+        compress(bytes(page), len(page), out, ctypes.byref(length), work)
+        return out.raw[: length.value]
 
     return pack
