@@ -38,6 +38,12 @@ def test_json_says_the_same(vmcore, tmp_path, capsys):
     assert said["bytes"] == sum((tmp_path / f"out.{number}").stat().st_size for number in (1, 2))
 
 
+def test_of_many_files_the_first_ones_are_named(vmcore, tmp_path, capsys):
+    assert main(["save", str(vmcore), str(tmp_path / "out"), "--level", "31", "--split", "9"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(", ".join(f"{tmp_path}/out.{number}" for number in range(1, 5)) + ", 5 more: ")
+
+
 def test_symbols_for_registers_may_come_from_a_vmlinux(vmcore, tmp_path, capsys):
     kernel = tmp_path / "vmlinux"
     assert main(["save", str(vmcore), str(tmp_path / "out"), "--vmlinux", str(kernel)]) == 1
@@ -65,15 +71,17 @@ def test_a_stream_that_nobody_reads_is_one_sentence(vmcore):
 
 
 @pytest.mark.parametrize("level", ["0", "17", "31"])
-@pytest.mark.parametrize("form", ["kdump", "elf"])
+@pytest.mark.parametrize(
+    "form", [["--format", "kdump"], ["--format", "elf"], ["--split", "40"]], ids=lambda form: form[1]
+)
 def test_a_dry_run_writes_nothing_and_is_right_within_what_it_says(vmcore, tmp_path, capsys, level, form):
-    options = ["--level", level, "--format", form, "--json"]
+    options = ["--level", level, *form, "--json"]
     assert main(["save", str(vmcore), str(tmp_path / "out"), "--dry-run", *options]) == 0
     (estimate,) = json.loads(capsys.readouterr().out)["estimates"]
     assert list(tmp_path.iterdir()) == []
     assert main(["save", str(vmcore), str(tmp_path / "out"), *options]) == 0
     saved = json.loads(capsys.readouterr().out)
-    on_disk = (tmp_path / "out").stat().st_blocks * 512
+    on_disk = sum(Path(file).stat().st_blocks * 512 for file in saved["files"])
     assert abs(estimate["bytes"] - on_disk) <= estimate["margin_bytes"] + on_disk // 10
     assert estimate["pages"]["remaining"] == pytest.approx(saved["pages"]["remaining"], rel=0.1)
 

@@ -35,10 +35,15 @@ def save_dmesg(dump: Dump, path: Path, files: Files) -> str | None:
         files.unlink(incomplete)
     fd = files.open(incomplete, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
     try:
-        write_all(files, fd, text.encode(), 0)
-        fsync_file(files, fd)
-    finally:
-        files.close(fd)
+        try:
+            write_all(files, fd, text.encode(), 0)
+            fsync_file(files, fd)
+        finally:
+            files.close(fd)
+    except OSError:
+        with suppress(OSError):  # why it wasn't written is what is told
+            files.unlink(incomplete)
+        raise
     files.rename(incomplete, path)
     files.fsync_directory(path.parent)
     return missing

@@ -11,10 +11,11 @@ from itertools import islice
 
 import numpy as np
 
+from fadump.capture.about import About, describe
 from fadump.capture.batches import cut_batches
 from fadump.capture.elf_writer import fit_for_elf, without_holes
 from fadump.capture.job import Format, SaveOptions
-from fadump.capture.kdump_writer import bitmap_blocks
+from fadump.capture.kdump_writer import head_bytes
 from fadump.capture.packers import Compression
 from fadump.capture.packing import PackedBatch, Packer
 from fadump.capture.report import PageReport, report_pages
@@ -46,11 +47,11 @@ def estimate_sizes(dump: Dump, options: SaveOptions) -> list[Estimate]:
     :raises FadumpError: the dump can't be read, or there is nothing to save.
     :raises OSError: the dump can't be read.
     """
-    known = know_pages(dump)
-    return [_estimate(dump, select_pages(dump, known, level), options) for level in options.levels]
+    about, known = describe(dump), know_pages(dump)
+    return [_estimate(dump, about, select_pages(dump, known, level), options) for level in options.levels]
 
 
-def _estimate(dump: Dump, asked: Selection, options: SaveOptions) -> Estimate:
+def _estimate(dump: Dump, about: About, asked: Selection, options: SaveOptions) -> Estimate:
     is_elf = options.format is Format.ELF
     selection = fit_for_elf(dump, asked) if is_elf else asked
     wanted = selection.wanted.count()
@@ -71,7 +72,9 @@ def _estimate(dump: Dump, asked: Selection, options: SaveOptions) -> Estimate:
     zeros = round(share * sum(zeros for _pages, _size, zeros in packed))
     ratios = [size / pages for pages, size, _zeros in packed if pages]
     margin = 2 * statistics.stdev(ratios) / len(ratios) ** 0.5 * wanted if len(ratios) > 1 and share > 1 else 0.0
-    fixed = 0 if is_elf else wanted * DESCRIPTOR_BYTES + (2 + bitmap_blocks(selection)) * selection.page_bytes
+    fixed = 0
+    if not is_elf:
+        fixed = wanted * DESCRIPTOR_BYTES + options.split * head_bytes(about, selection, options.compression)
     return Estimate(
         level=asked.level,
         size_bytes=fixed + round(share * sum(size for _pages, size, _zeros in packed)),

@@ -38,6 +38,8 @@ from fadump.vmcore.source import Source
 
 CHECKPOINT_BYTES = 256 << 20
 """After so many bytes of pages their descriptors are written."""
+STREAM_CHECKPOINT_BYTES = 4 << 20
+"""The same in a stream, which may break off at any time, and has no disk to wait for."""
 _ROWS_WEIGHT = 16
 """Pages of zeros have descriptors only, and these wait in memory: 16 MiB of them at most."""
 
@@ -63,6 +65,7 @@ class KdumpWriter:
         self._zero = np.zeros((), self._row)
         self._pending: list[npt.NDArray[np.void]] = []
         self._unsafe_bytes = self._end = 0
+        self._most_unsafe_bytes = STREAM_CHECKPOINT_BYTES if target.barriers_are_free else CHECKPOINT_BYTES
 
     @property
     def size_bytes(self) -> int:
@@ -107,7 +110,7 @@ class KdumpWriter:
         self._append(batch.data)
         self._pending.append(rows)
         self._unsafe_bytes += rows.nbytes * _ROWS_WEIGHT
-        if self._unsafe_bytes >= CHECKPOINT_BYTES:
+        if self._unsafe_bytes >= self._most_unsafe_bytes:
             self.checkpoint()
 
     def checkpoint(self) -> None:
@@ -185,8 +188,13 @@ class KdumpWriter:
         return b"".join(bytes(bits).ljust(half, b"\0") for bits in both)
 
 
-def bitmap_blocks(selection: Selection) -> int:
-    """How many pages both bitmaps take."""
+def head_bytes(about: About, selection: Selection, compression: Compression) -> int:
+    """What stands before the descriptors of each file: headers, notes, and the bitmaps of all pages."""
+    notes = SealedNotes(about.notes, about.byte_order, selection.page_bytes + SUB_HEADER_BYTES)
+    return _header(about, selection, compression, notes, None).descriptors_offset
+
+
+def _bitmap_blocks(selection: Selection) -> int:
     return 2 * -(-selection.pages // (8 * selection.page_bytes))
 
 
@@ -204,7 +212,7 @@ def _header(
         status=INCOMPLETE | int(compression.flag),
         page_bytes=page_bytes,
         sub_header_blocks=-(-(notes.where.end - page_bytes) // page_bytes),
-        bitmap_blocks=bitmap_blocks(selection),
+        bitmap_blocks=_bitmap_blocks(selection),
         pages=selection.pages,
         dump_level=int(selection.level),
         split=split,

@@ -31,6 +31,9 @@ class SaveError(FadumpError):
 class Target(Protocol):
     """What a writer writes to. Every call may raise OSError."""
 
+    barriers_are_free: bool
+    """Whether there may be as many as one likes."""
+
     def clear(self) -> None:
         """Begin anew: nothing that was written before is there any more."""
 
@@ -49,6 +52,8 @@ class Target(Protocol):
 
 class FileTarget:
     """A file on its way to the name ``path``. See :class:`Target`."""
+
+    barriers_are_free = False
 
     def __init__(self, path: Path, files: Files, *, continued: bool = False) -> None:
         """Make ``path.incomplete``; with ``continued`` go on with the one that is there, or with ``path`` itself.
@@ -181,6 +186,8 @@ class FileTarget:
 
 class StreamTarget:
     """A flattened stream to an open descriptor, which stays the caller's. See :class:`Target`."""
+
+    barriers_are_free = True
 
     def __init__(self, fd: int, files: Files) -> None:
         """Write the stream's own header.

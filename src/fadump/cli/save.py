@@ -192,7 +192,7 @@ def _text(saved: Saved, added: AddedRegisters) -> str:
     lines += [f"remark: {remark}" for remark in saved.remarks]
     if not saved.complete:
         lines.append("the source is incomplete, and so is what was saved; it says so")
-    names = ", ".join(map(str, saved.files)) or "stream"
+    names = listed(saved.files) or "stream"
     lines.append(f"{names}: {binary_size(saved.size_bytes)}, level {int(saved.level)}")
     return "\n".join(lines)
 
