@@ -5,6 +5,7 @@ import filecmp
 import json
 import mmap
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -253,6 +254,21 @@ def test_json_is_one_object_when_it_is_mounted(directory):
         _status, stdout, stderr = machine.end(signal.SIGTERM)
     assert stdout == ""
     assert "crash" in stderr
+
+
+def test_a_script_waits_until_it_is_mounted(directory):
+    script = f"""
+        read -r mounted < <({shlex.join(COMMAND)} mount --json --memory 1G {shlex.quote(str(directory))})
+        echo "$mounted"
+        cat {directory}/sys/kernel/fadump/registered
+        echo c >{directory}/proc/sysrq-trigger
+        cat {directory}/sys/kernel/fadump/registered
+        fusermount3 -u {directory}
+    """
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=END_SECONDS, check=False)
+    mounted, *registered = done.stdout.splitlines()
+    wait_until_gone([json.loads(mounted)["pid"]])
+    assert (registered, str(directory) in mounts()) == (["1", "0"], False)
 
 
 @pytest.mark.parametrize(("options", "sentence"), [
