@@ -32,10 +32,11 @@ HOST_DIRECTORIES = ("/proc", "/sys/kernel", "/sys/firmware")
 HOST = ".host"
 _HOST_MOUNTS = frozenset((*(f"{directory}/{HOST}" for directory in HOST_DIRECTORIES), "/proc/sys"))
 """Empty directories, for the host's own to be bound to: sysctl(8) follows no link."""
-_HIDDEN = frozenset(
-    ("/proc/vmcore", "/proc/device-tree", "/sys/firmware/devicetree", "/sys/firmware/opal", "/sys/kernel/fadump")
-)
-"""The host's own are never shown, even where the machine has none."""
+_HIDDEN = frozenset((
+    "/proc/vmcore", "/proc/device-tree", "/sys/firmware/devicetree", "/sys/firmware/opal", "/sys/kernel/fadump",
+    "/sys/kernel/fadump_enabled", "/sys/kernel/fadump_registered", "/sys/kernel/fadump_release_mem",
+))  # fmt: skip
+"""The host's own are never shown, even where the machine has none: it may be a Power machine with a dump itself."""
 _OPTIONS = {"entry_timeout": 0, "attr_timeout": 0, "negative_timeout": 0, "max_idle_threads": 10}
 """Files come and go. Without the last, libfuse 3.14 complains about its own default."""
 _SECOND = 1_000_000_000
