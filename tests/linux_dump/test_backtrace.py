@@ -63,6 +63,40 @@ def test_who_calls_what_never_returns_is_named_and_not_who_stands_behind_it():
     assert [str(frame.place) for frame in found.frames] == ["outer+0x0/0x100", "inner+0x100/0x100"]
 
 
+TEXT = SymbolTable([*SYMBOLS, Symbol("_etext", END, "T")])
+
+
+@pytest.mark.parametrize("of", ["crash", "interrupt"])
+def test_who_called_a_function_without_a_frame_is_in_its_lr(of):
+    kernel = FakeKernel()
+    pointer = add_stack(kernel, [OUTER + 8])
+    stopped = registers(nip=INNER + 4, gpr1=pointer, link=MIDDLE + 8, trap=0x500)
+    if of == "interrupt":
+        frame = kernel.pack("QQQ8xQ8x", pointer, 0, 0, 0x5245_4753) + kernel.pack("44Q", *stopped.values())
+        stopped = registers(nip=END - 4, gpr1=kernel.place(frame))
+    found = follow_stack(kernel.read(), TEXT, stopped)
+    assert [str(frame.place) for frame in found.frames if frame.trap is None][-2:] == [
+        "middle+0x8/0x100",
+        "outer+0x8/0x100",
+    ]
+    assert found.frames[-2].stack_pointer == pointer
+
+
+def test_a_function_that_has_a_frame_and_has_not_saved_its_lr_yet():
+    kernel = FakeKernel()
+    pointer = add_stack(kernel, [OUTER + 8])  # of an earlier call
+    found = follow_stack(kernel.read(), TEXT, registers(nip=INNER + 4, gpr1=pointer, link=OUTER + 0x20))
+    assert [str(frame.place) for frame in found.frames] == ["inner+0x4/0x100", "outer+0x20/0x100"]
+
+
+@pytest.mark.parametrize("link", [OUTER + 8, INNER + 0x10, END + 4, 0x1000, 0])
+def test_an_lr_that_tells_nothing_new_is_left_alone(link):
+    kernel = FakeKernel()
+    pointer = add_stack(kernel, [OUTER + 8])
+    found = follow_stack(kernel.read(), TEXT, registers(nip=INNER + 4, gpr1=pointer, link=link))
+    assert names(found) == ["inner", "outer"]
+
+
 def test_a_backtrace_ends_in_user_space():
     kernel = FakeKernel()
     stopped = registers(nip=0x1000, gpr1=0x7FFF_0000, trap=0xC00, msr=0x4000)

@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -15,10 +16,8 @@ from fadump.abi.pseries.dump_structure import DumpStatus, DumpStructure, Section
 from fadump.abi.registers import CpuRegisters
 from fadump.cli import main, show, show_structures, show_view
 from fadump.errors import FadumpError, FormatError
-from fadump.linux.backtrace import Backtrace, Frame
-from fadump.linux.cpus import Cpu
-from fadump.linux.crash import Ending
-from fadump.linux.summary import Summary
+from fadump.linux.summary import summarize
+from fadump.linux.system import CrashedSystem
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_strings
 from fadump.memory.ranges import Range
 from tests.linux_dump.crashed_kernel import INNER, crashed_kernel
@@ -130,15 +129,36 @@ def test_without_a_panic_the_last_message_is_not_the_crash(run):
     assert "Panic    none in the log: something else led the kernel to the dump\n" in out
 
 
-def test_a_system_reset_is_told_by_the_other_cpus():
-    crashed, other = (
-        Cpu(number, number == 0, online=True, registers={}, backtrace=Backtrace((Frame(0, 0, None, trap),)))
-        for number, trap in enumerate([None, 0x100])
-    )
-    head = show_view.head(Summary("elf", "ppc64le", (), (), ending=Ending(), cpus=(crashed, other)))
-    assert dict(head)["Panic"] == "none: a system reset interrupt (NMI) led straight to the dump"
-    head = show_view.head(Summary("elf", "ppc64le", (), (), ending=Ending(), cpus=(other,)))
-    assert dict(head)["Panic"] == "none in the log: the kernel may have had no part in its end"
+@pytest.mark.parametrize(
+    ("trap", "sentence"),
+    [
+        (0x100, "none: a system reset interrupt (NMI) led straight to the dump"),
+        (0x300, "none: a bad data access led straight to the dump"),
+        (0x1234, "none: interrupt 0x1234 led straight to the dump"),
+        (0, "none in the log: something else led the kernel to the dump"),
+        (None, "none in the log: the kernel may have had no part in its end"),
+    ],
+)
+def test_an_end_without_panic_is_told_by_the_interrupt(trap, sentence):
+    kernel = crashed_kernel(with_log=False)
+    Log(kernel, [Message(b"BUG: no panic")])
+    kernel.cpus[0] |= {"trap": trap or 0, "dar": 0x18}
+    with CrashedSystem(kernel.dump()) as system:
+        summary = summarize(system)
+    if trap is None:
+        (cpu,) = summary.cpus
+        summary = replace(summary, cpus=(replace(cpu, crashed=False),))
+    assert dict(show_view.head(summary))["Panic"] == sentence
+
+
+def test_the_interrupt_of_a_crash_is_shown_with_its_address(run):
+    kernel = crashed_kernel()
+    kernel.cpus[0] |= {"trap": 0x300, "dar": 0x18, "dsisr": 0x4000_0000}
+    assert "\n  interrupt 0x300  DAR 0000000000000018  DSISR 40000000\n" in run(kernel.core())[1]
+    kernel.cpus[0] |= {"trap": 0x100}
+    assert "\n  interrupt 0x100\n" in run(kernel.core())[1]
+    kernel.cpus[0] |= {"trap": 0}
+    assert "interrupt" not in run(kernel.core())[1]
 
 
 @pytest.mark.parametrize("image", [b"text", vmlinux(build_id=b"another"), vmlinux().replace(b"_stext", b"_xtext")[:64]])
@@ -172,8 +192,6 @@ def test_any_damage_is_shown_or_an_error(data):
 
 
 def summarize_bytes(core):
-    from fadump.linux.summary import summarize
-    from fadump.linux.system import CrashedSystem
     from tests.vmcore.dump_helpers import open_bytes
 
     with CrashedSystem(open_bytes(core)) as system:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fadump.abi.linux.page_table import PAGE_OFFSET
-from fadump.abi.linux.stack import SYSTEM_RESET
+from fadump.abi.linux.pt_regs import DATA_TRAPS, TRAPS
 from fadump.linux.backtrace import Frame
 from fadump.linux.cpus import Cpu
 from fadump.linux.pages import PageClass
@@ -145,11 +145,13 @@ def head(summary: Summary) -> Iterator[tuple[str, str]]:
 
 
 def _without_panic(cpus: Sequence[Cpu]) -> str:
-    if not any(cpu.crashed for cpu in cpus):
+    """An Oops, too, may lead to the dump without panic(): Linux arch/powerpc/kernel/traps.c, oops_end()."""
+    traps = [cpu.registers["trap"] for cpu in cpus if cpu.crashed]
+    if not traps:
         return "none in the log: the kernel may have had no part in its end"
-    if any(frame.trap == SYSTEM_RESET for cpu in cpus for frame in cpu.backtrace.frames):
-        return "none: a system reset interrupt (NMI) led straight to the dump"
-    return "none in the log: something else led the kernel to the dump"
+    if not traps[0]:
+        return "none in the log: something else led the kernel to the dump"
+    return f"none: {TRAPS.get(traps[0], f'interrupt {traps[0]:#x}')} led straight to the dump"
 
 
 def _registers_of(count: int) -> str:
@@ -195,6 +197,9 @@ def _show_cpu(cpu: Cpu, task: Task | None, console: Console) -> None:
     title += "" if task is None else f", running {task.name}, PID {task.pid}"
     console.print(Text(title[0].upper() + title[1:], "bold"))
     console.print(f"  NIP {registers['nip']:016x}  LR {registers['link']:016x}  R1 {registers['gpr1']:016x}")
+    if cpu.crashed and registers["trap"] in TRAPS:
+        where = f"  DAR {registers['dar']:016x}  DSISR {registers['dsisr']:08x}"
+        console.print(f"  interrupt {registers['trap']:#x}{where if registers['trap'] in DATA_TRAPS else ''}")
     for frame in cpu.backtrace.frames:
         if frame.trap is not None:
             console.print(f"  --- interrupt {frame.trap:#x}")

@@ -64,6 +64,7 @@ class _Stack:
     def frames(self, registers: Mapping[str, int]) -> Iterator[Frame]:
         pointer = registers["gpr1"]
         yield self._frame(registers["nip"], pointer)
+        innermost: Mapping[str, int] | None = registers
         seen = set()
         while pointer:
             if pointer in seen:
@@ -76,10 +77,11 @@ class _Stack:
                 if interrupted["msr"] & abi.MSR_PR:
                     return
             elif caller >= PAGE_OFFSET:
-                yield self._caller(self._memory.word(caller + abi.RETURN_ADDRESS_OFFSET), caller)
+                saved = self._memory.word(caller + abi.RETURN_ADDRESS_OFFSET)
+                yield from self._callers(innermost, pointer, caller, saved)
             elif caller:
                 raise FormatError("stack whose back chain leaves the kernel", offset=pointer, found=caller)
-            pointer = caller
+            innermost, pointer = interrupted, caller
 
     def _frame(self, address: int, pointer: int, trap: int | None = None) -> Frame:
         return Frame(address, pointer, self._place(address), trap)
@@ -89,6 +91,37 @@ class _Stack:
         call = self._place(address - abi.INSTRUCTION_BYTES)
         place = None if call is None else Place(call.symbol, call.offset + abi.INSTRUCTION_BYTES, call.size_bytes)
         return Frame(address, pointer, place)
+
+    def _callers(self, innermost: Mapping[str, int] | None, pointer: int, caller: int, saved: int) -> Iterator[Frame]:
+        """Who called the function whose frame is at ``pointer``, by the return address that is saved for it.
+
+        The ``innermost`` function may have its return address in LR only. If it has no frame, or none yet, the one at
+        ``pointer`` is its caller's. If it has, and hasn't saved LR yet, what is saved is of another call by the same
+        function.
+        """
+        in_lr = None if innermost is None else self._unsaved(innermost, saved)
+        if in_lr is None:
+            yield self._caller(saved, caller)
+        elif self._symbol_of_call(saved) == self._symbol_of_call(in_lr):
+            yield self._caller(in_lr, caller)
+        else:
+            yield self._caller(in_lr, pointer)
+            yield self._caller(saved, caller)
+
+    def _unsaved(self, innermost: Mapping[str, int], saved: int) -> int | None:
+        """The return address in LR; None if it is saved, or LR is where the function itself goes on after a call."""
+        link, here = innermost["link"], self._place(innermost["nip"])
+        if link == saved or here is None or not self._is_text(link):
+            return None
+        return None if self._symbol_of_call(link) in (None, here.symbol) else link
+
+    def _symbol_of_call(self, address: int) -> str | None:
+        place = self._place(address - abi.INSTRUCTION_BYTES)
+        return None if place is None else place.symbol
+
+    def _is_text(self, address: int) -> bool:
+        symbols = self._symbols
+        return symbols is not None and "_etext" in symbols and address < symbols.address("_etext")
 
     def _place(self, address: int) -> Place | None:
         """No symbol names an address in user space, though a vmlinux has some with small values."""

@@ -1,7 +1,29 @@
-"""pt_regs of ppc64: the registers that Linux saves, in its order. Linux arch/powerpc/include/uapi/asm/ptrace.h."""
+"""pt_regs of ppc64: the registers that Linux saves, in its order. Linux arch/powerpc/include/uapi/asm/ptrace.h.
+
+``trap`` is the interrupt that the registers are of, by its vector: Power ISA, Book III, "Interrupt Vectors".
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
 
 REGISTER_NAMES = (
     *(f"gpr{number}" for number in range(32)),
     *("nip", "msr", "orig_gpr3", "ctr", "link", "xer", "ccr", "softe", "trap", "dar", "dsisr", "result"),
 )
 """Unsigned 64-bit words in the kernel's byte order; what follows them differs between kernels."""
+
+TRAPS: Mapping[int, str] = MappingProxyType(
+    {
+        0x100: "a system reset interrupt (NMI)",
+        0x200: "a machine check",
+        0x300: "a bad data access",
+        0x380: "a bad data access",
+        0x400: "a bad instruction access",
+        0x480: "a bad instruction access",
+        0x600: "an unaligned access",
+        0x700: "a program check",
+    }
+)
+"""Those that a kernel dies of, and what they are."""
+DATA_TRAPS = frozenset({0x300, 0x380, 0x600})
+"""Those that leave the address in question in DAR."""

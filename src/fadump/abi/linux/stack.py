@@ -20,8 +20,5 @@ INTERRUPT_PLACES = ((0x20, 0x30), (0x60, 0x70))
 INTERRUPT_MARKERS = frozenset({0x5245_4753, 0x5347_4552, 0x7265_6773_6865_7265})
 """"REGS" in either byte order, and "regshere" before Linux 6.3."""
 
-SYSTEM_RESET = 0x100
-"""The interrupt that is Power's NMI, as pt_regs' trap has it."""
-
 MSR_PR = 0x4000
 """The bit of the MSR that user space runs with."""
