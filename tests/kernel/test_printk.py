@@ -20,6 +20,7 @@ class MemoryDump:
     """As much of a dump as the log's reader needs."""
 
     byte_order = "little"
+    machine = "ppc64le"
 
     def __init__(self, memory):
         self.read_physical = memory.read
