@@ -58,10 +58,10 @@ class RecordedFiles(HostFiles):
 class SmallDisk(HostFiles):
     """A disk that takes so many bytes, and a little at a time."""
 
-    def __init__(self, room_bytes, interrupted=True):
+    def __init__(self, room_bytes, code=errno.ENOSPC):
         self.room_bytes = room_bytes
+        self.code = code
         self.size_bytes = 0
-        self.interrupted = interrupted
         self.calls = 0
 
     def allocate(self, fd, offset, length):
@@ -70,7 +70,7 @@ class SmallDisk(HostFiles):
 
     def pwrite(self, fd, data, offset):
         self.calls += 1
-        if self.interrupted and self.calls % 3 == 0:
+        if self.calls % 3 == 0:
             raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
         data = data[: 1 << 18]
         self._take(offset + len(data))
@@ -82,7 +82,7 @@ class SmallDisk(HostFiles):
 
     def _take(self, end):
         if end > self.room_bytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(self.code, os.strerror(self.code))
         self.size_bytes = max(self.size_bytes, end)
 
 
@@ -176,10 +176,11 @@ def test_a_dump_that_is_whole_is_not_called_incomplete(vmcore, tmp_path, monkeyp
         assert check_dump(dump).whole
 
 
-def test_a_full_disk_is_tried_again_at_the_next_level(vmcore, tmp_path):
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_tried_again_at_the_next_level(vmcore, tmp_path, code):
     levels = (DumpLevel(1), DumpLevel(31))
     with open_dump(vmcore) as source:
-        saved = save_dump(source, tmp_path / "out", SaveOptions(levels=levels), files=SmallDisk(6 << 20))
+        saved = save_dump(source, tmp_path / "out", SaveOptions(levels=levels), files=SmallDisk(6 << 20, code=code))
         assert saved.level == DumpLevel(31) and any("no room" in remark for remark in saved.remarks)
         with open_dump(tmp_path / "out") as dump:
             assert check_dump(dump).whole and differing_pages(dump, source) == []

@@ -19,7 +19,7 @@ Nothing but zeros is ever overwritten, and no register is invented.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fadump.errors import FadumpError
 from fadump.linux.cpu_numbers import number_registers, online_cpus
@@ -85,13 +85,28 @@ def _with_registers(memory: KernelMemory, symbols: SymbolTable, *, every_cpu: bo
     notes = [note for note in dump.notes if note.is_prstatus()]
     numbers = number_registers(memory, symbols, [decode_prstatus(note, dump.byte_order).registers for note in notes])
     numbered = {number: note for number, note in zip(numbers, notes, strict=True) if number is not None}
+    unknown = [note for number, note in zip(numbers, notes, strict=True) if number is None]
+    others = [note for note in dump.notes if not note.is_prstatus() and not _is_ours(note)]
+    of_cpus = _every_cpu(numbered) if every_cpu else _online_first(numbered, online_cpus(memory, symbols))
+    arranged = [*of_cpus, *unknown, *others]
+    patches, added = _fill_crash_notes(memory, symbols, numbered)
+    added = replace(added, unknown=len(unknown))
+    if not patches and arranged == list(dump.notes):
+        return dump, added
+    return OverlayDump(dump, patches, page_bytes=memory.facts.page_size(), notes=arranged), added
+
+
+def _fill_crash_notes(
+    memory: KernelMemory, symbols: SymbolTable, numbered: Mapping[int, Note]
+) -> tuple[Mapping[int, bytes], AddedRegisters]:
+    """What to lay over memory, by physical addresses, so that each CPU has its note where kdump has it."""
     places = _Places(memory, symbols)
     patches: dict[int, bytes] = {}
     added: list[int] = []
     already: list[int] = []
     occupied: list[int] = []
     for number, note in sorted(numbered.items()):
-        wanted = encode_note(CORE_NAME, NT_PRSTATUS, note.desc, dump.byte_order)
+        wanted = encode_note(CORE_NAME, NT_PRSTATUS, note.desc, memory.byte_order)
         address = places.address(number)
         found = memory.read(address, len(wanted) + _END_BYTES)
         if not any(found):
@@ -100,17 +115,7 @@ def _with_registers(memory: KernelMemory, symbols: SymbolTable, *, every_cpu: bo
         else:
             head_bytes = len(wanted) - len(note.desc)
             (already if found[:head_bytes] == wanted[:head_bytes] else occupied).append(number)
-    result = AddedRegisters(tuple(added), tuple(already), tuple(occupied), unknown=len(notes) - len(numbered))
-    unknown = [note for number, note in zip(numbers, notes, strict=True) if number is None]
-    if every_cpu:
-        of_cpus = _every_cpu(numbered)
-    else:
-        online = frozenset(online_cpus(memory, symbols))
-        of_cpus = [numbered[number] for number in sorted(numbered, key=lambda number: (number not in online, number))]
-    arranged = [*of_cpus, *unknown, *(note for note in dump.notes if not note.is_prstatus() and not _is_ours(note))]
-    if not patches and arranged == list(dump.notes):
-        return dump, result
-    return OverlayDump(dump, patches, page_bytes=memory.facts.page_size(), notes=arranged), result
+    return patches, AddedRegisters(tuple(added), tuple(already), tuple(occupied))
 
 
 class _Places:
@@ -142,6 +147,11 @@ def _every_cpu(numbered: Mapping[int, Note]) -> list[Note]:
     stand_in = Note(STAND_IN_NAME, NT_PRSTATUS, bytes(desc_bytes), 0)
     notes = [numbered.get(number, stand_in) for number in range(max(numbered) + 1)]
     return [*notes, Note(EVERY_CPU_NAME, 0, _EVERY_CPU_TEXT, 0)]
+
+
+def _online_first(numbered: Mapping[int, Note], online: Sequence[int]) -> list[Note]:
+    known = frozenset(online)
+    return [numbered[number] for number in sorted(numbered, key=lambda number: (number not in known, number))]
 
 
 def _is_ours(note: Note) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from fadump.capture.about import describe
 from fadump.capture.dmesg import dmesg_name, save_dmesg
 from fadump.capture.files import HOST, Files
-from fadump.capture.job import Job, SaveOptions, Tell
+from fadump.capture.job import Job, SaveOptions, Tell, Written
 from fadump.capture.report import PageReport, report_pages
 from fadump.capture.selection import know_pages, select_pages
 from fadump.capture.target import FileTarget, SaveError, StreamTarget, incomplete_name
@@ -23,6 +23,8 @@ from fadump.vmcore.core import Dump
 
 _MOST_NAMES = 4
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_TOO_LARGE = _NO_ROOM | {errno.EFBIG}
+"""What a smaller dump helps against: FAT has files of less than 4 GiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,36 +62,17 @@ def save_dump(
     refuse_to_replace(paths, options)
     known = know_pages(dump)
     about = describe(dump)
-    remarks: list[str] = []
     jobs = (Job(dump, about, select_pages(dump, known, level), options, tell) for level in options.levels)
     with ExitStack() as opened:
         targets = [_open(path, files, options, opened) for path in paths]
         with _says_what_is_left(targets):
             job = _job_to_go_on_with(jobs, targets) if options.continued else next(jobs)
             missing_log = save_dmesg(dump, dmesg_name(destination), files)
-            remarks += [missing_log] if missing_log else []
-            keep = options.continued
-            while True:
-                try:
-                    written = job.write(targets, keep=keep)
-                    break
-                except OSError as error:
-                    following = next(jobs, None) if error.errno == errno.ENOSPC else None
-                    if following is None:
-                        raise
-                    remarks.append(f"there was no room for level {int(job.selection.level)}")
-                    job, keep = following, False
+            job, written, too_large = _write(job, jobs, targets, keep=options.continued)
         _publish(targets)
-    return Saved(
-        files=paths,
-        size_bytes=written.size_bytes,
-        dmesg=dmesg_name(destination),
-        level=job.selection.level,
-        pages=report_pages(job.selection, written.zeros, job.unreadable.pages),
-        complete=job.source_is_complete,
-        kept_bytes=written.kept_bytes,
-        remarks=(*remarks, *job.remarks),
-    )
+    remarks = [missing_log] if missing_log else []
+    remarks += [f"there was no room for level {int(level)}" for level in too_large]
+    return _saved(job, written, paths, dmesg_name(destination), remarks)
 
 
 def stream_dump(dump: Dump, fd: int, options: SaveOptions, *, files: Files = HOST, tell: Tell | None = None) -> Saved:
@@ -108,16 +91,7 @@ def stream_dump(dump: Dump, fd: int, options: SaveOptions, *, files: Files = HOS
         raise
     except OSError as error:
         raise SaveError(f"can't write the stream, which says that it broke off: {reason(error)}") from error
-    return Saved(
-        files=(),
-        size_bytes=written.size_bytes,
-        dmesg=None,
-        level=job.selection.level,
-        pages=report_pages(job.selection, written.zeros, job.unreadable.pages),
-        complete=job.source_is_complete,
-        kept_bytes=0,
-        remarks=job.remarks,
-    )
+    return _saved(job, written, [], None, [])
 
 
 def file_names(destination: Path, split: int) -> list[Path]:
@@ -167,6 +141,38 @@ def _job_to_go_on_with(jobs: Iterable[Job], targets: Sequence[FileTarget]) -> Jo
             return job
     raise SetupError(
         f"{targets[0].incomplete} is not of this dump, or was saved with other options: give those, or remove it"
+    )
+
+
+def _write(
+    job: Job, smaller: Iterator[Job], targets: Sequence[FileTarget], *, keep: bool
+) -> tuple[Job, Written, list[DumpLevel]]:
+    """Write a job, or if there is no room for it the first ``smaller`` one for which there is.
+
+    That job, what came of it, and the levels for which there was no room.
+    """
+    too_large: list[DumpLevel] = []
+    while True:
+        try:
+            return job, job.write(targets, keep=keep), too_large
+        except OSError as error:
+            following = next(smaller, None) if error.errno in _TOO_LARGE else None
+            if following is None:
+                raise
+        too_large.append(job.selection.level)
+        job, keep = following, False
+
+
+def _saved(job: Job, written: Written, files: Sequence[Path], dmesg: Path | None, remarks: Sequence[str]) -> Saved:
+    return Saved(
+        files=files,
+        size_bytes=written.size_bytes,
+        dmesg=dmesg,
+        level=job.selection.level,
+        pages=report_pages(job.selection, written.zeros, job.unreadable.pages),
+        complete=job.source_is_complete,
+        kept_bytes=written.kept_bytes,
+        remarks=(*remarks, *job.remarks),
     )
 
 
