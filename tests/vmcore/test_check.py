@@ -260,7 +260,7 @@ def run(tmp_path, capsys):
 def test_the_command_says_whole_and_ends_with_0(run):
     status, out, err = run(*WHOLE["kdump, split"])
     assert (status, out.splitlines()[-1]) == (0, "whole")
-    assert out.startswith("kdump-compressed, ppc64le, registers of 1 CPUs\n  in the file        88.0 KiB\n")
+    assert out.startswith("kdump-compressed, ppc64le, registers of 1 CPU\n  in the file        88.0 KiB\n")
     assert "Checking" in err and "Checking" not in out
 
 
@@ -268,7 +268,7 @@ def test_the_command_says_what_is_wrong_and_ends_with_1(run):
     status, out, _err = run(flattened(core()[:-50]))
     lines = out.splitlines()
     assert status == 1
-    assert lines[0] == "ELF core, flattened, ppc64le, registers of 1 CPUs"
+    assert lines[0] == "ELF core, flattened, ppc64le, registers of 1 CPU"
     assert "damage: memory 0x8032..0x8064 should be in the file and isn't" in lines
     assert lines[-1] == "not whole; 4.9 KiB of 5.0 KiB can be looked at"
 

@@ -54,7 +54,8 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _text(dump: Dump, report: CheckReport) -> str:
     flattened = ", flattened" if dump.flattened else ""
-    lines = [f"{_KINDS[dump.kind]}{flattened}, {dump.machine}, registers of {report.cpus} CPUs"]
+    cpus = f"{report.cpus} CPU{'' if report.cpus == 1 else 's'}"
+    lines = [f"{_KINDS[dump.kind]}{flattened}, {dump.machine}, registers of {cpus}"]
     lines += [f"  {_SHOWN[state]:18} {binary_size(size)}" for state, size in report.sizes.items() if size]
     lines += [f"{finding.weight}: {finding.text}" for finding in report.findings]
     if report.whole:
