@@ -20,6 +20,7 @@ class End(StrEnum):
     NOT_IN_PRODUCTION = "saved, then not registered again"
     NO_DUMP = "no dump"
     PANIC = "the capture kernel dies"
+    DEAD_AT_RELEASE = "saved, then the kernel dies"
     NEVER_STRUCK = "saved, and it never struck"
 
 
@@ -268,6 +269,18 @@ STRUCTURES = [
     _pseries("boot-memory=short", End.NO_DUMP, f"{_INCOMPLETE} (2)", _PROCESS),
     _pseries("parameters=unknown-type", End.SAVED, "rtas fadump: Unknown region found: type: 3", _PROCESS),
     _powernv("dump=missing", End.NO_DUMP, "", _OPAL_SCAN),
+    _powernv(
+        "boot-memory=outside",
+        End.DEAD_AT_RELEASE,
+        "BUG: Unable to handle kernel data access on write at 0xc0000001300101bc",
+        f"{OPAL} opal_fadump_setup_metadata",
+    ),
+    _powernv(
+        "boot-memory=overlapping",
+        End.DEAD_AT_RELEASE,
+        "BUG: Unable to handle kernel data access on write at 0xc",
+        f"{OPAL} opal_fadump_setup_metadata",
+    ),
     _powernv("boot-memory=short", End.DIFFERENT, "", "MPIPL has no place to say it"),
     _powernv("metadata=partly", End.NEVER_STRUCK, "", "there are several ranges from 4 GiB of boot memory on"),
     _powernv("metadata=partly", End.SAVED, _NOT_ALL, f"{OPAL} opal_fadump_get_config", *_TWO_RANGES),

@@ -60,6 +60,9 @@ def test_a_run_with_a_fault_ends_as_linux_would_have_it(tmp_path, capsys, row):
             assert (status, said["result"]) == (1, "failed")
             assert (tmp_path / "vmcore").exists()
             assert row.said in said["error"]
+        case End.DEAD_AT_RELEASE:
+            assert (status, said["result"], (tmp_path / "vmcore").exists()) == (1, "failed", True)
+            assert "waiting for the guest to report 'released': the guest's kernel has panicked: BUG: " in said["error"]
         case End.NO_DUMP:
             assert (status, said["result"]) == (1, "failed"), sentence
             assert not (tmp_path / "vmcore").exists()

@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 
 from fadump.kernel.bootmem import Region
 from fadump.kernel.elfcorehdr import Load, loads_of
-from fadump.kernel.vmcore import cpu_note, lay_out, whole_notes
+from fadump.kernel.vmcore import Piece, VmCore, cpu_note, lay_out, read_old_memory, read_vmcore, whole_notes
+from fadump.machine.embedded.save import save_vmcore
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.elf_header import EM_PPC64
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.notes import decode_prstatus
+from tests.kernel.running import guest_memory
+from tests.machine.embedded.bench import disk
 
 PAGE = 0x10000
 TOP = 0x200_0000
@@ -71,3 +74,21 @@ def test_every_layout_can_be_read(cuts, page, cpus):
 def test_notes_end_where_there_is_no_whole_one(rest):
     note = cpu_note({"nip": 1})
     assert whole_notes(note * 2 + rest) == note * 2
+
+
+@pytest.mark.parametrize("start", [0x0, 0x8000, 0x1_0000, 0x1_8000, 0x2_8000, 0x4_0000])
+def test_what_is_no_memory_is_zeros(start):
+    """Of 256 KiB with a hole of 64 KiB in them, and nothing above."""
+    there = (Range(0, 0x1_0000), Range(0x2_0000, 0x4_0000))
+    all_bytes = bytearray(0x6_0000)
+    with guest_memory(*there) as memory:
+        for piece in there:
+            memory.write(piece.start, b"\xa5" * piece.size_bytes)
+            all_bytes[piece.start : piece.end] = b"\xa5" * piece.size_bytes
+        wanted = Range.sized(start, 0x1_8000)
+        assert read_old_memory(memory, wanted) == all_bytes[wanted.start : wanted.end]
+        core = VmCore(b"head", (Piece(4, start, 0x1_8000),))
+        assert read_vmcore(core, memory, 2, 0x1_0002) == b"ad" + all_bytes[start : start + 0x1_0000]
+        with disk(0x10_0000) as fd:
+            save_vmcore(core, memory, fd)
+            assert os.pread(fd, core.size_bytes, 0) == b"head" + all_bytes[wanted.start : wanted.end]

@@ -33,7 +33,14 @@ LAST = {
     ("6.1", Platform.PSERIES): ["invalidate=hardware-error"],
     ("6.1", Platform.POWERNV): ["invalidate=parameter"],
     ("6.12", Platform.PSERIES): ["invalidate=hardware-error", "invalidate=success"],
-    ("6.12", Platform.POWERNV): ["invalidate=parameter", "registers=outside", "registers=nowhere", "opal=no-regions"],
+    ("6.12", Platform.POWERNV): [
+        "invalidate=parameter",
+        "registers=outside",
+        "registers=nowhere",
+        "opal=no-regions",
+        "boot-memory=outside",
+        "boot-memory=overlapping",
+    ],
 }
 """Nothing comes after these: the kernel dies, or firmware and kernel no longer agree."""
 

@@ -52,8 +52,12 @@ def _steps(scenario):
         yield "saved" if scenario.save().verdict.same else "saved, and different"
     except RefusedError as error:
         yield str(error).partition(";")[0]
-    yield _outcome(scenario, Release(), "released")
-    yield _outcome(scenario, Reregister(), "registered")
+    for request, step in ((Release(), "released"), (Reregister(), "registered")):
+        try:
+            yield _outcome(scenario, request, step)
+        except MachineError:
+            yield "the kernel has died"
+            return
 
 
 def _outcome(scenario, request, step):

@@ -49,6 +49,6 @@ class KernelPanicError(FadumpError):
     """The model kernel can't go on; the sentence is what it prints."""
 
 
-def no_memory_at(address: int) -> KernelPanicError:
-    """What a kernel dies of that reads through its linear mapping where there is no memory."""
-    return KernelPanicError(f"BUG: Unable to handle kernel data access on read at 0xc{address:015x}")
+def no_memory_at(address: int, access: str = "read") -> KernelPanicError:
+    """What a kernel dies of that reads or writes through its linear mapping where there is no memory."""
+    return KernelPanicError(f"BUG: Unable to handle kernel data access on {access} at 0xc{address:015x}")

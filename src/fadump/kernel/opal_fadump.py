@@ -28,6 +28,8 @@ from fadump.memory.ranges import Range
 
 _P = "opal fadump: "
 _METADATA_BYTES = 0x1000
+_WRITTEN_FIRST_OFFSET = 0x0C
+"""Of its metadata: what Linux's compiler begins with."""
 _ENTRIES_OFFSET = 0x08
 """The first field that Linux reads of a thread."""
 _COUNT_OFFSET, _ONE = 0x14, (1).to_bytes(4, "big")
@@ -255,8 +257,12 @@ class OpalFadump:
         return self._state.area.end - self._state.metadata_bytes
 
     def _write(self, metadata: KernelMetadata) -> None:
+        """:raises KernelPanicError: there is no memory where the dump's metadata have said that the area is."""
         self._metadata = metadata
-        self._state.memory.write(self._address, metadata.encode())
+        try:
+            self._state.memory.write(self._address, metadata.encode())
+        except AddressError:
+            raise no_memory_at(self._address + _WRITTEN_FIRST_OFFSET, "write") from None
 
     def _query(self, tag: MpiplTag) -> Steps[tuple[int, int]]:
         return (yield from query_tag(self._state.memory, self._state.cpu_names[0], tag))

@@ -12,7 +12,7 @@ from fadump.abi.platform import Platform
 from fadump.errors import AddressError
 from fadump.kernel import elfcorehdr
 from fadump.kernel.calls import KernelPanicError, Steps
-from fadump.kernel.elfcorehdr import CPU_NOTES, Load, NoCoreHeaderError, NotePlace, loads_of
+from fadump.kernel.elfcorehdr import CPU_NOTES, NoCoreHeaderError, NotePlace, loads_of
 from fadump.kernel.header import Header, is_compatible, read_header
 from fadump.kernel.ops import FadumpOps
 from fadump.kernel.printk import Printk
@@ -20,8 +20,8 @@ from fadump.kernel.register_area import NOTE_BUFFER_BYTES
 from fadump.kernel.release import invalidate_release
 from fadump.kernel.state import FadumpState
 from fadump.kernel.traits import MIB, align_up
-from fadump.kernel.vmcore import Registers, VmCore, cpu_note, lay_out, whole_notes
-from fadump.memory.ranges import Range, RangeSet
+from fadump.kernel.vmcore import Registers, VmCore, cpu_note, lay_out, read_old_memory, whole_notes
+from fadump.memory.ranges import Range
 
 _P = "fadump: "
 
@@ -98,18 +98,12 @@ def _vmcore(state: FadumpState, headers: bytes, cpus: list[Registers]) -> VmCore
     page_bytes = state.traits.page_bytes
     places, loads = elfcorehdr.decode(headers)
     own = [cpu_note(registers) for registers in cpus]
-    found = [state.memory.read(place.address, min(place.size_bytes, 2 * page_bytes)) for place in places[1:]]
+    sizes = (Range.sized(place.address, min(place.size_bytes, 2 * page_bytes)) for place in places[1:])
+    found = [read_old_memory(state.memory, wanted) for wanted in sizes]
     notes = [b"".join(own), *map(whole_notes, found)]
     for _empty in range(notes.count(b"")):
         state.log.pr_warn("Warning: Zero PT_NOTE entries found")
-    _check_memory(loads, RangeSet(state.ram))
     return lay_out(loads, b"".join(notes), page_bytes)
-
-
-def _check_memory(loads: list[Load], ram: RangeSet) -> None:
-    for load in loads:
-        if not ram.contains(Range.sized(load.address, load.size_bytes)):
-            raise AddressError(load.address, load.size_bytes)
 
 
 def _buffers_bytes(state: FadumpState, header: Header, cpus: int) -> int:

@@ -14,6 +14,7 @@ from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.kernel.elfcorehdr import EHDR, PHDR, PT_NOTE, Load, ehdr, load_header
 from fadump.kernel.traits import align_down, align_up
 from fadump.memory.guest import GuestMemory
+from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.notes import CORE_NAME, NT_PRSTATUS, STRUCT_ORDER, ByteOrder, encode_note
 
 Registers = Mapping[str, int]
@@ -102,5 +103,13 @@ def read_vmcore(vmcore: VmCore, memory: GuestMemory, offset: int, length: int) -
         start = max(offset, piece.offset)
         stop = min(end, piece.offset + piece.size_bytes)
         if start < stop:
-            parts.append(memory.read(piece.address + start - piece.offset, stop - start))
+            parts.append(read_old_memory(memory, Range.sized(piece.address + start - piece.offset, stop - start)))
     return b"".join(parts)
+
+
+def read_old_memory(memory: GuestMemory, wanted: Range) -> bytes:
+    """copy_oldmem_page(): what is no memory is read all the same, and is zeros, at least in QEMU."""
+    found = bytearray()
+    for part in memory.ram & RangeSet([wanted]):
+        found += bytes(part.start - wanted.start - len(found)) + memory.read(part.start, part.size_bytes)
+    return bytes(found.ljust(wanted.size_bytes, b"\0"))

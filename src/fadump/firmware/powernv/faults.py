@@ -23,7 +23,7 @@ from fadump.memory.ranges import Range
 _METADATA_VERSION, _CRASHING_PIR, _REGION_COUNT = 0x00, 0x08, 0x14
 _CPU_DATA_VERSION, _CPU_DATA_BYTES, _REGION_COPY, _REGION_BYTES = 0x0C, 0x10, 0x20, 0x28
 _PIR, _CORE_STATE, _ENTRIES, _ENTRY_BYTES = 0x00, 0x04, 0x18, 16
-_KERNEL_VERSION, _KERNEL_REGIONS, _KERNEL_REGISTERED, _KERNEL_CRASH_INFO = 0x00, 0x04, 0x06, 0x08
+_KERNEL_VERSION, _KERNEL_REGIONS, _KERNEL_REGISTERED, _KERNEL_CRASH_INFO, _KERNEL_COPY = 0x00, 0x04, 0x06, 0x08, 0x18
 _OUTSIDE_BYTES = 0x1_0000
 _UNKNOWN_PIR = 0x3FF
 _UNKNOWN_NUMBER = 0x7FF
@@ -90,9 +90,12 @@ def _fewer_cpus(spoilt: Spoilt) -> None:
     _at_tag(MpiplTag.CPU, _REGION_BYTES, ">Q", size_bytes - cpu_data.THREAD_BYTES, spoilt)
 
 
-def _move_registers_out(spoilt: Spoilt) -> None:
-    outside = max(extent.end for extent in spoilt.memory.ram) + _OUTSIDE_BYTES
-    _at_tag(MpiplTag.CPU, _REGION_COPY, ">Q", outside, spoilt)
+def _move_out(tag: MpiplTag, offset: int, spoilt: Spoilt) -> None:
+    _at_tag(tag, offset, ">Q", max(extent.end for extent in spoilt.memory.ram) + _OUTSIDE_BYTES, spoilt)
+
+
+def _move_copy_over_registers(spoilt: Spoilt) -> None:
+    _at_tag(MpiplTag.KERNEL, _KERNEL_COPY, ">Q", _number_at(MpiplTag.CPU, _REGION_COPY, ">Q", spoilt), spoilt)
 
 
 def _in_threads(change: Callable[[list[bytearray]], list[bytearray]]) -> Callable[[Spoilt], None]:
@@ -148,7 +151,21 @@ def _flaws() -> Iterator[Flaw]:
     yield Flaw("boot-memory=short", "the copy of boot memory ends early, and nobody says so", _shorten)
     yield Flaw("metadata=partly", "the kernel's metadata say that one of several ranges was not registered", _partly)
     yield Flaw("registers=fewer-cpus", "the CPU data end before the last thread", _fewer_cpus)
-    yield Flaw("registers=outside", "the CPU data are said to be outside memory", _move_registers_out)
+    yield from (
+        Flaw(name, text, partial(_move_out, tag, offset))
+        for name, text, tag, offset in (
+            ("registers=outside", "the CPU data are said to be outside memory", MpiplTag.CPU, _REGION_COPY),
+            (
+                "boot-memory=outside",
+                "the copy of boot memory is said to be outside memory",
+                MpiplTag.KERNEL,
+                _KERNEL_COPY,
+            ),
+        )
+    )
+    yield Flaw(
+        "boot-memory=overlapping", "the copy of boot memory is said to be where CPU data is", _move_copy_over_registers
+    )
     for part, tag, name, text, offset, layout, value in (
         ("metadata", MpiplTag.KERNEL, "later-version", "the kernel's metadata are of version 2",
          _KERNEL_VERSION, ">B", 2),

@@ -4,10 +4,11 @@ Step "saved" of docs/architecture.md, on the embedded machine.
 """
 
 import os
+from collections.abc import Iterator
 
 from fadump.kernel.vmcore import VmCore
 from fadump.memory.guest import GuestMemory
-from fadump.memory.ranges import Range
+from fadump.memory.ranges import Range, RangeSet
 
 _CHUNK_BYTES = 8 << 20
 
@@ -30,11 +31,17 @@ def save_file(vmcore: VmCore, memory: GuestMemory, disk_fd: int, offset: int) ->
     """
     _write(disk_fd, vmcore.head, offset)
     for piece in vmcore.pieces:
-        for part in memory.ram & memory.populated(Range.sized(piece.address, piece.size_bytes)):
+        for part in _there(memory, Range.sized(piece.address, piece.size_bytes)):
             for at in range(part.start, part.end, _CHUNK_BYTES):
                 data = memory.read(at, min(_CHUNK_BYTES, part.end - at))
                 _write(disk_fd, data, offset + piece.offset + at - piece.address)
     os.fsync(disk_fd)
+
+
+def _there(memory: GuestMemory, wanted: Range) -> Iterator[Range]:
+    """What is memory, and has been written to."""
+    for part in memory.ram & RangeSet([wanted]):
+        yield from memory.populated(part)
 
 
 def _write(disk_fd: int, data: bytes, offset: int) -> None:
