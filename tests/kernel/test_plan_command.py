@@ -4,7 +4,7 @@ import json
 import pytest
 
 from fadump.cli import plan as plan_command
-from fadump.errors import FormatError
+from fadump.errors import FormatError, SetupError
 from tests.kernel.trees import guest_tree, opal_tree
 
 MIB = 1 << 20
@@ -162,6 +162,16 @@ def test_a_bad_map_is_an_error_of_ours(tmp_path):
     path.write_text("nonsense")
     with pytest.raises(FormatError):
         run("--memory-map", path)
+
+
+def test_a_picture_for_standard_output_is_all_that_is_there(capsys, tmp_path):
+    assert run("--svg", "-") == 0
+    out, err = capsys.readouterr()
+    assert run("--svg", tmp_path / "plan.svg") == 0
+    assert out == (tmp_path / "plan.svg").read_text()
+    assert err.startswith("Linux 6.12")
+    with pytest.raises(SetupError, match="--svg - and --json both want standard output"):
+        run("--svg", "-", "--json")
 
 
 def test_a_limit_that_linux_6_1_dies_of_is_warned_of(planned):

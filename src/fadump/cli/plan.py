@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fadump.abi.platform import Platform
@@ -12,6 +13,7 @@ from fadump.abi.pseries.register_names import REGISTERS
 from fadump.abi.pseries.register_save_area import area_bytes
 from fadump.cli.help_text import HelpFormatter
 from fadump.cli.paths import path
+from fadump.errors import SetupError
 from fadump.kernel.drawing import figures, length, svg, text_figure
 from fadump.kernel.map_text import parse_range, parse_size
 from fadump.kernel.memory_map import MemoryBlock, MemoryMap
@@ -25,6 +27,7 @@ _T = TypeVar("_T")
 _DEFAULT_BYTES = {Platform.PSERIES: 2 * GIB, Platform.POWERNV: 4 * GIB}
 _MOST_CPUS = 1 << 16
 _NONE = "none"
+_STDOUT = Path("-")
 _FIRMWARE = {
     Platform.PSERIES: RangeSet([Range(0x2FFF_0000, 0x3000_0000)]),
     Platform.POWERNV: RangeSet([Range(0x3000_0000, 0x3300_0000)]),
@@ -79,17 +82,22 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         default="6.12",
         help="which Linux it is (default: %(default)s)",
     )
-    parser.add_argument("--svg", type=path, metavar="FILE", help="also write the map as an SVG picture")
+    parser.add_argument("--svg", type=path, metavar="FILE", help="also write the map as an SVG picture; - for stdout")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, text on stderr")
     parser.set_defaults(func=_plan)
 
 
 def _plan(options: argparse.Namespace) -> int:
+    to_stdout = options.svg == _STDOUT
+    if to_stdout and options.json:
+        raise SetupError("--svg - and --json both want standard output: name a file for the picture")
     plan = _made(options)
-    out = sys.stderr if options.json else sys.stdout
+    out = sys.stderr if options.json or to_stdout else sys.stdout
     for line in _lines(options, plan):
         print(line, file=out)
-    if options.svg is not None:
+    if to_stdout:
+        print(svg(plan), end="")
+    elif options.svg is not None:
         options.svg.write_text(svg(plan))
     if options.json:
         print(json.dumps(_as_json(options, plan)))
