@@ -5,6 +5,7 @@ import pytest
 
 from fadump.cli import dmesg
 from tests.linux_dump.crashed_kernel import MESSAGES, crashed_kernel
+from tests.linux_dump.kernel_builder import Log, Message
 
 LINES = (
     "[    0.000000] Linux version 6.12.0-fake\n"
@@ -33,6 +34,15 @@ def test_json_has_every_record(run):
     assert found["complete"] and found["missing"] == []
     assert [record["text"].encode() for record in found["records"]] == [message.text for message in MESSAGES]
     assert found["records"][2]["timestamp_ns"] == 901_849_198
+
+
+def test_a_terminal_is_told_nothing_by_a_log(run):
+    kernel = crashed_kernel(with_log=False)
+    Log(kernel, [Message(b"\x1b[2Jtab\there \x07\n\xc2\x9b second line")])
+    _status, out, _err = run(kernel.core())
+    assert out == "[    0.000000] \\x1b[2Jtab\there \\x07\n[    0.000000] \\x9b second line\n"
+    found = json.loads(run(kernel.core(), "--json")[1])
+    assert found["records"][0]["text"].startswith("\x1b[2J")
 
 
 def test_a_dump_without_a_log_says_so(run):

@@ -121,6 +121,17 @@ def test_who_crashed_and_on_what(run):
     assert (found["task"], found["hardware"]) == ({"pid": 74, "name": "sh"}, "a box of:x")
 
 
+def test_a_terminal_is_told_nothing_by_a_dump(run):
+    kernel = crashed_kernel(with_log=False, with_symbols=False)
+    texts = [b"Kernel panic - not syncing: \x1b[2J", b"CPU: 0 PID: 74 Comm: \x1b]0; Not tainted"]
+    Log(kernel, [Message(text) for text in texts])
+    kernel.facts["OSRELEASE"] = "6.12\x1b"
+    out = run(kernel.core())[1]
+    assert "\x1b" not in out and out.count("\\x1b") == 3
+    out = run(DeviceTree(Node("", {"na\x1bme": b""}, [Node("no\x1bde", {}, [])]), []).encode())[1]
+    assert "\x1b" not in out and out.count("\\x1b") == 2
+
+
 def test_without_a_panic_the_last_message_is_not_the_crash(run):
     kernel = crashed_kernel(with_log=False)
     Log(kernel, [Message(b"login:", 5_000_000)])

@@ -17,6 +17,7 @@ from types import FrameType
 import fadump
 from fadump.cli.help_text import HelpFormatter
 from fadump.errors import FadumpError
+from fadump.printable import printable
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -61,7 +62,7 @@ def _unnamed(error: OSError) -> str:
 
 
 def _fail(options: argparse.Namespace, sentence: str) -> int:
-    print(f"fadump: {sentence}", file=sys.stderr)
+    print(printable(f"fadump: {sentence}"), file=sys.stderr)
     try:
         if getattr(options, "json", False):
             print(json.dumps({"result": "failed", "error": sentence}))

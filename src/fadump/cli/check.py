@@ -8,6 +8,7 @@ from typing import Any
 
 from fadump.cli.help_text import HelpFormatter
 from fadump.cli.paths import path
+from fadump.printable import printable
 from fadump.progress import Progress, binary_size
 from fadump.vmcore.check import CheckReport, check_dump, sizes
 from fadump.vmcore.core import READABLE, Dump, Kind, State
@@ -46,7 +47,7 @@ def _check(arguments: argparse.Namespace) -> int:
         in_states = sizes(dump)
         with Progress.step(f"Checking {arguments.file[0]}", in_states[State.STORED], "bytes") as step:
             report = check_dump(dump, advance=step.advance)
-        print(_text(dump, report), file=sys.stderr if arguments.json else sys.stdout)
+        print(printable(_text(dump, report)), file=sys.stderr if arguments.json else sys.stdout)
         if arguments.json:
             print(json.dumps(_as_json(arguments.file, dump, report)))
         return 0 if report.whole else 1

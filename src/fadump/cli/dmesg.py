@@ -9,6 +9,7 @@ from fadump.cli.paths import path
 from fadump.errors import FadumpError
 from fadump.linux.log import LogRecord
 from fadump.linux.system import CrashedSystem, open_system
+from fadump.printable import printable
 
 _EPILOG = """example:
   fadump dmesg vmcore                      print the log as dmesg(1) does
@@ -38,7 +39,7 @@ def _dmesg(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"complete": not missing, "missing": missing, "records": [_as_json(one) for one in records]}))
     for sentence in missing:
-        print(f"fadump: {sentence}", file=sys.stderr)
+        print(printable(f"fadump: {sentence}"), file=sys.stderr)
     return 1 if missing else 0
 
 

@@ -12,6 +12,7 @@ from fadump.cli.paths import path
 from fadump.cli.show_view import as_json, show_summary
 from fadump.linux.summary import summarize
 from fadump.linux.system import open_system
+from fadump.printable import printable
 
 _EPILOG = """example:
   fadump show vmcore                       what crashed, when and why; each CPU and its backtrace; memory
@@ -50,7 +51,7 @@ def _show(arguments: argparse.Namespace) -> int:
     else:
         show_summary(summary, _Console(highlight=False, soft_wrap=True))
     for sentence in summary.missing:
-        print(f"fadump: {sentence}", file=sys.stderr)
+        print(printable(f"fadump: {sentence}"), file=sys.stderr)
     return 1 if summary.missing else 0
 
 

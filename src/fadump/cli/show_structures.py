@@ -13,6 +13,7 @@ from fadump.abi.pseries import register_save_area
 from fadump.abi.pseries.dump_structure import MAX_BYTES, DumpStructure, Section, SectionType
 from fadump.errors import FormatError, naming
 from fadump.memory.devicetree import DeviceTree, Node
+from fadump.printable import printable
 from fadump.vmcore.source import open_file
 
 _MOST_BYTES = 64 << 20
@@ -122,9 +123,9 @@ def _node_lines(node: Node, depth: int) -> Iterator[str]:
     open_nodes = [(node, depth)]
     while open_nodes:
         node, depth = open_nodes.pop()
-        yield f"{'  ' * depth}{node.name or '/'}"
+        yield f"{'  ' * depth}{printable(node.name) or '/'}"
         for name, value in node.properties.items():
-            yield f"{'  ' * (depth + 1)}{name}{_value(value)}"
+            yield f"{'  ' * (depth + 1)}{printable(name)}{_value(value)}"
         open_nodes += [(child, depth + 1) for child in reversed(node.children)]
 
 

@@ -13,6 +13,7 @@ from fadump.linux.cpus import Cpu
 from fadump.linux.pages import PageClass
 from fadump.linux.summary import MemoryRange, Summary, cpu_name
 from fadump.linux.tasks import Task
+from fadump.printable import printable
 from fadump.progress import binary_size
 from fadump.vmcore.core import READABLE, State
 
@@ -40,7 +41,7 @@ _CLASSES = {
 def show_summary(summary: Summary, console: Console) -> None:
     """Print a summary for people."""
     for label, text in head(summary):
-        console.print(Text(f"{label:{_LABEL_CELLS}}", "bold") + Text(text))
+        console.print(Text(f"{label:{_LABEL_CELLS}}", "bold") + Text(_one_line(text)))
     for cpu in summary.cpus:
         console.print()
         _show_cpu(cpu, _running(summary, cpu), console)
@@ -194,7 +195,7 @@ def _show_cpu(cpu: Cpu, task: Task | None, console: Console) -> None:
     registers = cpu.registers
     states = {"which crashed": cpu.crashed, "offline": cpu.online is False, "in user space": cpu.in_user_space}
     title = ", ".join([cpu_name(cpu), *(state for state, is_so in states.items() if is_so)])
-    title += "" if task is None else f", running {task.name}, PID {task.pid}"
+    title += "" if task is None else f", running {_one_line(task.name)}, PID {task.pid}"
     console.print(Text(title[0].upper() + title[1:], "bold"))
     console.print(f"  NIP {registers['nip']:016x}  LR {registers['link']:016x}  R1 {registers['gpr1']:016x}")
     if cpu.crashed and registers["trap"] in TRAPS:
@@ -211,7 +212,12 @@ def _show_cpu(cpu: Cpu, task: Task | None, console: Console) -> None:
 def _place(frame: Frame) -> str:
     if frame.address < PAGE_OFFSET and frame.trap is not None:
         return "in user space"
-    return "" if frame.place is None else str(frame.place)
+    return "" if frame.place is None else _one_line(str(frame.place))
+
+
+def _one_line(text: str) -> str:
+    """Text out of the dump, which may be anything."""
+    return printable(text.replace("\n", "\\n"))
 
 
 def _show_memory(summary: Summary, console: Console) -> None:
@@ -230,7 +236,7 @@ def _show_tasks(summary: Summary, console: Console) -> None:
     if summary.tasks is None:
         console.print("No tasks: VMCOREINFO doesn't say where the members of task_struct are; a --vmlinux would.")
         return
-    rows = [[str(one.pid), str(one.process), one.state, one.name] for one in summary.tasks]
+    rows = [[str(one.pid), str(one.process), one.state, _one_line(one.name)] for one in summary.tasks]
     _show_table(["Thread", "Process", "State", "Name"], rows, console, right=range(2))
 
 

@@ -13,6 +13,7 @@ from fadump.abi.linux import printk as abi
 from fadump.errors import FormatError
 from fadump.linux.memory import UNREADABLE, KernelMemory
 from fadump.linux.vmcoreinfo import Facts, MissingFactError
+from fadump.printable import printable
 
 _MOST_DESCRIPTOR_BITS = 26
 _MOST_TEXT_BITS = 31
@@ -41,14 +42,14 @@ class LogRecord:
     device: str = ""
 
     def lines(self) -> Iterator[str]:
-        """The record as dmesg(1) prints it: "[    0.000000] text", each line of it with the time."""
+        """The record as dmesg(1) prints it: "[    0.000000] text", each line of it with the time; see printable()."""
         seconds, fraction = divmod(self.timestamp_ns, _NANOSECONDS)
         prefix = f"[{seconds:5d}.{fraction // 1000:06d}] "
         if self.text is None:
             yield f"{prefix}(the dump doesn't have this message's text)"
             return
         for line in self.text.split("\n"):
-            yield prefix + line
+            yield prefix + printable(line)
 
 
 def read_log(memory: KernelMemory) -> Iterator[LogRecord]:

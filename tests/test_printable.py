@@ -1,0 +1,15 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fadump.printable import printable
+
+
+@given(st.text())
+def test_nothing_tells_the_terminal_anything(text):
+    shown = printable(text)
+    assert all(one.isprintable() or one in "\t\n" for one in shown)
+    assert (shown == text) == all(one.isprintable() or one in "\t\n" for one in text)
+
+
+def test_escapes_are_python_s():
+    assert printable("\x1b[2J\tß\x9b\u202e\n") == "\\x1b[2J\tß\\x9b\\u202e\n"
