@@ -88,6 +88,16 @@ def test_what_a_file_is_instead_of_a_dump_is_said(tmp_path, data, sentence):
         open_dump(path)
 
 
+def test_the_core_of_a_process_is_told_from_a_systems():
+    notes = [prstatus({"nip": 5}) + note("CORE", 6, bytes(32))]
+    with open_bytes(build_core(LOADS, notes)) as dump:
+        assert [str(fault).partition(" at ")[0] for fault in dump.faults] == [
+            "the core of a process, and not of a system"
+        ]
+    with open_bytes(core()) as dump:
+        assert not dump.faults
+
+
 def test_several_files_that_are_no_split_dump_are_refused(tmp_path):
     paths = [tmp_path / "1", tmp_path / "2"]
     for path in paths:

@@ -9,7 +9,8 @@ from rich.console import Console
 from fadump.cli import show_structures
 from fadump.cli.help_text import HelpFormatter
 from fadump.cli.paths import path
-from fadump.cli.show_view import as_json, show_summary
+from fadump.cli.show_json import as_json
+from fadump.cli.show_view import show_summary
 from fadump.linux.summary import summarize
 from fadump.linux.system import open_system
 from fadump.printable import printable
@@ -17,6 +18,8 @@ from fadump.printable import printable
 _EPILOG = """example:
   fadump show vmcore                       what crashed, when and why; each CPU and its backtrace; memory
   fadump show vmcore --vmlinux vmlinux     the tasks, too, if it has debug information
+  fadump show vmcore --json | python3 -m json.tool
+                                           for programs: addresses are numbers of 64 bits, which jq before 1.7 rounds
   fadump show /proc/device-tree/rtas/ibm,kernel-dump
                                            a dump memory structure, as the firmware gives it to the kernel
 """

@@ -44,7 +44,7 @@ def show_summary(summary: Summary, console: Console) -> None:
         console.print(Text(f"{label:{_LABEL_CELLS}}", "bold") + Text(_one_line(text)))
     for cpu in summary.cpus:
         console.print()
-        _show_cpu(cpu, _running(summary, cpu), console)
+        _show_cpu(cpu, summary.running_on(cpu), console)
     console.print()
     _show_memory(summary, console)
     if summary.page_counts is not None and summary.page_size is not None:
@@ -53,71 +53,6 @@ def show_summary(summary: Summary, console: Console) -> None:
     if summary.tasks is not None or summary.wants_vmlinux:
         console.print()
         _show_tasks(summary, console)
-
-
-def as_json(summary: Summary) -> dict[str, object]:
-    """A summary as one JSON object; sizes are in bytes, addresses are numbers."""
-    ending = summary.ending
-    return {
-        "kind": "dump",
-        "format": summary.format,
-        "machine": summary.machine,
-        "release": summary.release,
-        "version": None if summary.kernel is None else summary.kernel.version,
-        "node": None if summary.kernel is None else summary.kernel.node,
-        "page_size": summary.page_size,
-        "mmu": _mmu(summary),
-        "crash_time": summary.crash_time,
-        "uptime_ns": None if ending is None else ending.uptime_ns,
-        "panic": None if ending is None else ending.panic,
-        "cause": None if ending is None else ending.cause,
-        "task": None if ending is None or ending.task is None else {"pid": ending.task.pid, "name": ending.task.name},
-        "hardware": None if ending is None else ending.hardware,
-        "cpus": [_cpu_json(cpu) | {"task": _task_json(_running(summary, cpu))} for cpu in summary.cpus],
-        "tasks": None if summary.tasks is None else [_task_json(one) for one in summary.tasks],
-        "memory": [
-            {
-                "start": one.range.start,
-                "end": one.range.end,
-                **{str(state): size for state, size in one.bytes_in.items()},
-            }
-            for one in summary.memory
-        ],
-        "pages": None
-        if summary.page_counts is None
-        else {one.name.lower(): count for one, count in summary.page_counts.items()},
-        "missing": list(summary.missing),
-    }
-
-
-def _task_json(task: Task | None) -> dict[str, object] | None:
-    if task is None:
-        return None
-    return {"pid": task.pid, "process": task.process, "state": task.state, "name": task.name}
-
-
-def _running(summary: Summary, cpu: Cpu) -> Task | None:
-    return None if cpu.number is None else summary.running.get(cpu.number)
-
-
-def _cpu_json(cpu: Cpu) -> dict[str, object]:
-    return {
-        "number": cpu.number,
-        "crashed": cpu.crashed,
-        "online": cpu.online,
-        "registers": dict(cpu.registers),
-        "in_user_space": cpu.in_user_space,
-        "backtrace": [
-            {
-                "address": frame.address,
-                "stack_pointer": frame.stack_pointer,
-                "symbol": None if frame.place is None else frame.place.symbol,
-                "offset": None if frame.place is None else frame.place.offset,
-                "trap": frame.trap,
-            }
-            for frame in cpu.backtrace.frames
-        ],
-    }
 
 
 def head(summary: Summary) -> Iterator[tuple[str, str]]:
@@ -182,13 +117,8 @@ def _file(summary: Summary) -> Iterator[str]:
     yield f"{binary_size(readable)} of {binary_size(total)} of memory"
     if summary.page_size is not None:
         yield f"pages of {summary.page_size >> 10} KiB"
-    mmu = _mmu(summary)
-    if mmu is not None:
-        yield f"{mmu} MMU"
-
-
-def _mmu(summary: Summary) -> str | None:
-    return None if summary.is_radix is None else "radix" if summary.is_radix else "hash"
+    if summary.mmu is not None:
+        yield f"{summary.mmu} MMU"
 
 
 def _show_cpu(cpu: Cpu, task: Task | None, console: Console) -> None:

@@ -57,6 +57,15 @@ class Summary:
     wants_vmlinux: bool = False
     page_counts: Mapping[PageClass, int] | None = None
 
+    @property
+    def mmu(self) -> str | None:
+        """How the kernel kept its page tables: "radix" or "hash"."""
+        return None if self.is_radix is None else "radix" if self.is_radix else "hash"
+
+    def running_on(self, cpu: Cpu) -> Task | None:
+        """The thread that a CPU ran; None if that isn't known."""
+        return None if cpu.number is None else self.running.get(cpu.number)
+
     def bytes_in(self, state: State) -> int:
         """How much of the memory is in a state."""
         return sum(range_.bytes_in[state] for range_ in self.memory)

@@ -3,7 +3,7 @@
 The format is read by :mod:`fadump.vmcore.elfcore`, tolerantly: what is wrong is noted, not refused.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from fadump.errors import AddressError, FormatError
@@ -12,10 +12,23 @@ from fadump.vmcore.core import READABLE, Bytes, Dump, Kind, NotInDumpError, Piec
 from fadump.vmcore.elf_header import INCOMPLETE, MACHINES
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.extents import Extent
+from fadump.vmcore.notes import CORE_NAME, Note
 from fadump.vmcore.seal import unsealed
 from fadump.vmcore.source import Source
 
 _FLAGS_OFFSET = 0x30
+_NT_AUXV = 6
+
+
+def _of_process(notes: Sequence[Note]) -> FormatError | None:
+    """What is wrong with the core of a process, whose addresses are no physical ones; None: it isn't one.
+
+    NT_AUXV is in all of those (Linux fs/binfmt_elf.c, fill_note_info()), and never in a system's.
+    """
+    for note in notes:
+        if note.name == CORE_NAME and note.type == _NT_AUXV:
+            return FormatError("the core of a process, and not of a system", offset=note.offset)
+    return None
 
 
 class ElfDump(Dump):
@@ -41,7 +54,7 @@ class ElfDump(Dump):
         self.memory = RangeSet(segment.physical for segment in self._core.segments)
         if self._core.flags & INCOMPLETE and self.machine != "ppc64":
             faults.append(FormatError("marked as incomplete by who wrote it", offset=_FLAGS_OFFSET))
-        faults += filter(None, [unsealed(self.notes, self.byte_order)])
+        faults += filter(None, [unsealed(self.notes, self.byte_order), _of_process(self.notes)])
         self.faults = faults
 
     @property

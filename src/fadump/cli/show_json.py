@@ -1,0 +1,66 @@
+"""What ``fadump show --json`` prints of a dump, for programs."""
+
+from fadump.linux.cpus import Cpu
+from fadump.linux.summary import Summary
+from fadump.linux.tasks import Task
+
+
+def as_json(summary: Summary) -> dict[str, object]:
+    """A summary as one JSON object; sizes are in bytes, addresses are numbers."""
+    ending = summary.ending
+    return {
+        "kind": "dump",
+        "format": summary.format,
+        "machine": summary.machine,
+        "release": summary.release,
+        "version": None if summary.kernel is None else summary.kernel.version,
+        "node": None if summary.kernel is None else summary.kernel.node,
+        "page_size": summary.page_size,
+        "mmu": summary.mmu,
+        "crash_time": summary.crash_time,
+        "uptime_ns": None if ending is None else ending.uptime_ns,
+        "panic": None if ending is None else ending.panic,
+        "cause": None if ending is None else ending.cause,
+        "task": None if ending is None or ending.task is None else {"pid": ending.task.pid, "name": ending.task.name},
+        "hardware": None if ending is None else ending.hardware,
+        "cpus": [_cpu_json(cpu) | {"task": _task_json(summary.running_on(cpu))} for cpu in summary.cpus],
+        "tasks": None if summary.tasks is None else [_task_json(one) for one in summary.tasks],
+        "memory": [
+            {
+                "start": one.range.start,
+                "end": one.range.end,
+                **{str(state): size for state, size in one.bytes_in.items()},
+            }
+            for one in summary.memory
+        ],
+        "pages": None
+        if summary.page_counts is None
+        else {one.name.lower(): count for one, count in summary.page_counts.items()},
+        "missing": list(summary.missing),
+    }
+
+
+def _task_json(task: Task | None) -> dict[str, object] | None:
+    if task is None:
+        return None
+    return {"pid": task.pid, "process": task.process, "state": task.state, "name": task.name}
+
+
+def _cpu_json(cpu: Cpu) -> dict[str, object]:
+    return {
+        "number": cpu.number,
+        "crashed": cpu.crashed,
+        "online": cpu.online,
+        "registers": dict(cpu.registers),
+        "in_user_space": cpu.in_user_space,
+        "backtrace": [
+            {
+                "address": frame.address,
+                "stack_pointer": frame.stack_pointer,
+                "symbol": None if frame.place is None else frame.place.symbol,
+                "offset": None if frame.place is None else frame.place.offset,
+                "trap": frame.trap,
+            }
+            for frame in cpu.backtrace.frames
+        ],
+    }
