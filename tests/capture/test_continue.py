@@ -1,6 +1,7 @@
 """A save that was interrupted is gone on with, wherever that was; what is there is compared before it is kept."""
 
 import errno
+import fcntl
 import os
 
 import pytest
@@ -220,6 +221,17 @@ def test_a_file_of_another_save_is_refused_and_left_alone(vmcore, tmp_path, othe
 def test_there_must_be_something_to_go_on_with(vmcore, tmp_path):
     with pytest.raises(SetupError, match=r"there is no .*out\.incomplete to go on with"):
         save(vmcore, tmp_path / "out", continued=True)
+
+
+@pytest.mark.parametrize("continued", [False, True])
+def test_nobody_is_told_to_remove_what_another_save_is_writing(vmcore, tmp_path, continued):
+    with (tmp_path / "out.incomplete").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(
+            SetupError, match=r"^somebody else is writing .*out\.incomplete: wait, or name another file$"
+        ):
+            save(vmcore, tmp_path / "out", continued=continued)
+    assert names(tmp_path) == ["out.incomplete"]
 
 
 def test_a_dump_that_another_save_finishes_meanwhile_is_left_alone(vmcore, tmp_path):

@@ -16,7 +16,7 @@ from fadump.capture.files import HOST, Files
 from fadump.capture.job import Job, SaveOptions, Tell, Written
 from fadump.capture.report import PageReport, report_pages
 from fadump.capture.selection import know_pages, select_pages
-from fadump.capture.target import FileTarget, SaveError, StreamTarget, incomplete_name
+from fadump.capture.target import FileTarget, SaveError, StreamTarget, incomplete_name, is_being_written
 from fadump.errors import FadumpError, ReadError, SetupError, reason
 from fadump.linux.pages import DumpLevel
 from fadump.vmcore.core import Dump
@@ -114,10 +114,10 @@ def refuse_to_replace(paths: Sequence[Path], options: SaveOptions) -> None:
     there = [path for path in paths if os.path.lexists(path)]
     begun = [path for path in paths if os.path.lexists(incomplete_name(path))]
     if begun and not options.continued:
-        raise SetupError(
-            f"{incomplete_name(begun[0])} is there from a save that was interrupted: "
-            "go on with --continue, or remove it"
-        )
+        incomplete = incomplete_name(begun[0])
+        if is_being_written(incomplete):
+            raise SetupError(f"somebody else is writing {incomplete}: wait, or name another file")
+        raise SetupError(f"{incomplete} is there from a save that was interrupted: go on with --continue, or remove it")
     twice = [path for path in there if path in begun]
     if twice or (there and not begun):
         raise SetupError(f"{(twice or there)[0]} is there already, and stays: name another file")
