@@ -1,4 +1,9 @@
-"""Text from a crashed system, as it may be shown on a terminal: it must not tell the terminal anything."""
+"""Text that comes from a file, as it may be shown: it must not tell a terminal anything, nor go on for ever."""
+
+from collections.abc import Iterable, Iterator
+
+MOST_LISTED = 8
+"""How many sentences of one sort are listed; the rest are counted."""
 
 
 def printable(text: str) -> str:
@@ -6,6 +11,18 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or one in "\t\n" else _escape(one) for one in text)
+
+
+def first_of(sentences: Iterable[str]) -> Iterator[str]:
+    """The first of some sentences, and one that counts the others."""
+    more = 0
+    for number, sentence in enumerate(sentences):
+        if number < MOST_LISTED:
+            yield sentence
+        else:
+            more += 1
+    if more:
+        yield f"and {more} more like that"
 
 
 def _escape(one: str) -> str:

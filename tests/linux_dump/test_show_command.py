@@ -14,12 +14,13 @@ from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion
 from fadump.abi.pseries import register_save_area
 from fadump.abi.pseries.dump_structure import DumpStatus, DumpStructure, Section, SectionError, SectionType
 from fadump.abi.registers import CpuRegisters
-from fadump.cli import main, show, show_structures, show_view
+from fadump.cli import check, dmesg, main, show, show_structures, show_view
 from fadump.errors import FadumpError, FormatError
 from fadump.linux.summary import summarize
 from fadump.linux.system import CrashedSystem
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_strings
 from fadump.memory.ranges import Range
+from fadump.printable import MOST_LISTED
 from tests.linux_dump.crashed_kernel import INNER, crashed_kernel
 from tests.linux_dump.kernel_builder import Log, Message
 from tests.linux_dump.test_symbols import vmlinux
@@ -190,6 +191,15 @@ def test_a_dump_cut_short_shows_what_is_there(run, part):
     assert status == 1
     assert "cut short" in err and "of memory should be in the file and isn't\n" in err
     assert out.startswith("Kernel   Linux 6.12.0-fake")
+
+
+@pytest.mark.parametrize("command", [show, dmesg, check])
+def test_many_faults_are_counted(run_command, command):
+    whole = build_core([Load(0x1000 * number, bytes(16)) for number in range(100)])
+    status, out, err = run_command(command, whole[: 64 + 100 * 56])
+    assert status == 1
+    said = [line for line in (out + err).splitlines() if "cut short" in line]
+    assert len(said) == MOST_LISTED and "and 92 more like that" in out + err
 
 
 @given(st.data())

@@ -9,7 +9,8 @@ import pytest
 
 from fadump.cli import check as command
 from fadump.cli import main
-from fadump.vmcore.check import MOST_LISTED, Weight, check_dump, sizes
+from fadump.printable import MOST_LISTED
+from fadump.vmcore.check import Weight, check_dump, sizes
 from fadump.vmcore.core import State
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.source import FileSource

@@ -9,7 +9,7 @@ from fadump.cli.paths import path
 from fadump.errors import FadumpError
 from fadump.linux.log import LogRecord
 from fadump.linux.system import CrashedSystem, open_system
-from fadump.printable import printable
+from fadump.printable import first_of, printable
 
 _EPILOG = """example:
   fadump dmesg vmcore                      print the log as dmesg(1) does
@@ -45,7 +45,7 @@ def _dmesg(arguments: argparse.Namespace) -> int:
 
 def _read(system: CrashedSystem, records: list[LogRecord], *, as_json: bool) -> list[str]:
     """Read all records, and print them unless they are for JSON; what is missing, as sentences."""
-    missing = [str(fault) for fault in system.dump.faults]
+    missing = list(first_of(map(str, system.dump.faults)))
     without_text, any_record = 0, False
     try:
         for record in system.log():

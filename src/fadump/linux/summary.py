@@ -18,6 +18,7 @@ from fadump.linux.pages import PageClass
 from fadump.linux.system import CrashedSystem
 from fadump.linux.tasks import Task
 from fadump.memory.ranges import Range
+from fadump.printable import first_of
 from fadump.progress import binary_size
 from fadump.vmcore.core import Dump, State
 
@@ -77,7 +78,7 @@ def summarize(system: CrashedSystem) -> Summary:
     :raises OSError: the file can't be read.
     """
     dump = system.dump
-    attempts = _Attempts([str(fault) for fault in dump.faults])
+    attempts = _Attempts(list(first_of(map(str, dump.faults))))
     tried = attempts.tried
     format_ = f"{dump.kind}{', flattened' if dump.flattened else ''}"
     summary = Summary(format_, dump.machine, tried("memory", lambda: _memory(dump)) or (), missing=())
@@ -105,12 +106,15 @@ def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, 
     own = tried("vmlinux", lambda: system.symbols) if system.has_vmlinux else None
     symbols = own or tried("symbols", lambda: read_kallsyms(memory))
     cpus = tried("processors", lambda: read_cpus(memory, symbols)) or ()
-    for cpu in cpus:
-        if cpu.backtrace.ended is not None:
-            attempts.missing.append(f"the backtrace of {cpu_name(cpu)} ends early: {cpu.backtrace.ended}")
+    attempts.missing += first_of(
+        f"the backtrace of {cpu_name(cpu)} ends early: {cpu.backtrace.ended}"
+        for cpu in cpus
+        if cpu.backtrace.ended is not None
+    )
     tasks = tried("tasks", lambda: system.tasks) if own is not None else None
-    numbers = [cpu.number for cpu in cpus if cpu.number is not None] if tasks is not None else []
-    running = {number: tried(f"task of CPU {number}", partial(system.running_task, number)) for number in numbers}
+    running = (
+        {} if tasks is None else _running(system, [cpu.number for cpu in cpus if cpu.number is not None], attempts)
+    )
     return replace(
         summary,
         kernel=tried("name", lambda: system.kernel),
@@ -118,11 +122,18 @@ def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, 
         is_radix=tried("MMU", lambda: memory.translation.is_radix),
         ending=tried("log", lambda: system.ending),
         cpus=tuple(cpus),
-        running={number: task for number, task in running.items() if task is not None},
+        running=running,
         tasks=tasks,
         wants_vmlinux=not system.has_vmlinux,
         page_counts=tried("pages", lambda: system.page_classes.count(list(system.dump.memory))),
     )
+
+
+def _running(system: CrashedSystem, numbers: Sequence[int], attempts: "_Attempts") -> Mapping[int, Task]:
+    own = _Attempts([])
+    found = {number: own.tried(f"task of CPU {number}", partial(system.running_task, number)) for number in numbers}
+    attempts.missing += first_of(own.missing)
+    return {number: task for number, task in found.items() if task is not None}
 
 
 def cpu_name(cpu: Cpu) -> str:

@@ -4,7 +4,7 @@ After the last step of "follow one crash" in docs/architecture.md. A check goes 
 what is still usable; it raises only what keeps it from looking at all.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -13,6 +13,7 @@ import numpy as np
 
 from fadump.errors import FormatError, ReadError, reason
 from fadump.memory.ranges import Range, RangeSet
+from fadump.printable import first_of
 from fadump.progress import binary_size
 from fadump.vmcore.checksums import broken_checksums
 from fadump.vmcore.core import MOST_RANGES, Dump, State, limited_set
@@ -22,9 +23,6 @@ from fadump.vmcore.kdump import KdumpDump
 from fadump.vmcore.kdump_file import Descriptor, KdumpFile, Pages
 from fadump.vmcore.notes import decode_prstatus, vmcoreinfo_lines
 from fadump.vmcore.source import Source
-
-MOST_LISTED = 8
-"""How many findings of one sort are listed; the rest are counted."""
 
 _PIECE_BYTES = 1 << 20
 _WINDOW_PAGES = 1 << 16
@@ -73,7 +71,7 @@ def check_dump(dump: Dump, *, advance: Callable[[int], None] | None = None) -> C
     :raises OSError: a header can't be read.
     """
     tell = advance or _nobody
-    findings = [_damage(str(fault)) for fault in dump.faults]
+    findings = list(_listed(map(str, dump.faults)))
     in_states = sizes(dump)
     if not dump.memory:
         findings.append(_damage("it has no memory at all"))
@@ -231,16 +229,9 @@ def _overlapping(rising: Sequence[Range]) -> Iterator[tuple[Range, Range]]:
             widest = range_
 
 
-def _listed(texts: Iterator[str], weight: Weight = Weight.DAMAGE) -> Iterator[Finding]:
+def _listed(texts: Iterable[str], weight: Weight = Weight.DAMAGE) -> Iterator[Finding]:
     """A finding for each of the first texts, and one that counts the others."""
-    more = 0
-    for number, text in enumerate(texts):
-        if number < MOST_LISTED:
-            yield Finding(weight, text)
-        else:
-            more += 1
-    if more:
-        yield Finding(weight, f"and {more} more like that")
+    return (Finding(weight, text) for text in first_of(texts))
 
 
 def _damage(text: str) -> Finding:
