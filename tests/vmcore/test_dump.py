@@ -374,7 +374,9 @@ def test_too_many_ranges_are_refused():
 def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     before = open_descriptors()
-    for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
         with pytest.raises(FadumpError, match=f"{path} is neither a file nor a disk"):
             open_dump(path)
+    with pytest.raises(FadumpError, match=f"{tmp_path} is a directory: name a file in it"):
+        open_dump(tmp_path)
     assert open_descriptors() == before

@@ -80,7 +80,12 @@ def open_file(path: StrPath) -> int:
     mode = os.fstat(fd).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         os.close(fd)
-        raise FadumpError(f"{os.fspath(path)} is neither a file nor a disk: save it to a file first")
+        what = (
+            "a directory: name a file in it"
+            if stat.S_ISDIR(mode)
+            else "neither a file nor a disk: save it to one first"
+        )
+        raise FadumpError(f"{os.fspath(path)} is {what}")
     return fd
 
 
