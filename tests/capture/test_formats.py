@@ -14,6 +14,7 @@ from fadump.linux.system import open_system
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.core import READABLE, State
 from fadump.vmcore.dump import open_dump
+from fadump.vmcore.overlay import OverlayDump
 from tests.capture.contents import differing_pages, states_of
 
 LEVEL = (DumpLevel(31),)
@@ -81,6 +82,17 @@ def test_a_dump_is_filtered_once_more(vmcore, truth, tmp_path):
         report = save_dump(dump, tmp_path / "again", SaveOptions(levels=(DumpLevel(9),))).pages
     assert report.original == truth.pages == report.excluded_pages + report.remaining
     assert report.excluded_before == int(np.isin(truth.classes(), list(left_out(DumpLevel.FREE))).sum())
+
+
+@pytest.mark.parametrize("patched", [False, True])
+def test_a_dump_that_is_filtered_again_says_at_which_levels_it_was(vmcore, tmp_path, patched):
+    """As makedumpfile has it, and as its -d counts on when it filters once more."""
+    (first,) = save(vmcore, tmp_path / "first", levels=(DumpLevel.FREE,))
+    with open_dump(first) as filtered:
+        source = OverlayDump(filtered, {0x5000: b"patch"}, page_bytes=PAGE) if patched else filtered
+        save_dump(source, tmp_path / "again", SaveOptions(levels=(DumpLevel.ZERO,)))
+    with open_dump(tmp_path / "again") as dump:
+        assert dump.dump_level == DumpLevel.FREE | DumpLevel.ZERO
 
 
 def test_files_of_a_set_begin_at_whole_words_of_the_bitmap(vmcore, tmp_path):

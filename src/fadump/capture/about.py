@@ -9,24 +9,28 @@ from dataclasses import dataclass
 from fadump.errors import FadumpError
 from fadump.linux.crash import KernelName, crash_time, read_name
 from fadump.linux.memory import KernelMemory
+from fadump.linux.pages import DumpLevel
 from fadump.linux.vmcoreinfo import Facts
 from fadump.vmcore.core import Dump
 from fadump.vmcore.kdump import KdumpDump
 from fadump.vmcore.notes import VMCOREINFO_NAME, ByteOrder, Note
 from fadump.vmcore.seal import is_seal
 
+_EVERY_LEVEL = 31
 _NOBODY = KernelName("Linux", "(none)", "", "", "", "(none)")
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """``crash_time`` counts seconds since 1970, UTC; 0: unknown. ``notes`` have VMCOREINFO if the dump has it."""
+    """``crash_time`` counts seconds since 1970, UTC; 0: unknown. ``notes`` have VMCOREINFO if the dump has it.
+    ``level_before`` is the one at which it was filtered already."""
 
     byte_order: ByteOrder
     machine: str
     name: KernelName
     crash_time: int
     notes: Sequence[Note]
+    level_before: DumpLevel
 
     @property
     def cpus(self) -> int:
@@ -51,4 +55,5 @@ def describe(dump: Dump) -> About:
     notes = [note for note in dump.notes if not is_seal(note)]
     if dump.vmcoreinfo is not None and all(note.name != VMCOREINFO_NAME for note in notes):
         notes.append(Note(VMCOREINFO_NAME, 0, dump.vmcoreinfo, 0))
-    return About(dump.byte_order, dump.machine, name, seconds, tuple(notes))
+    level = DumpLevel(dump.dump_level & _EVERY_LEVEL)
+    return About(dump.byte_order, dump.machine, name, seconds, tuple(notes), level)

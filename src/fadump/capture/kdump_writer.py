@@ -214,7 +214,7 @@ def _header(
         sub_header_blocks=-(-(notes.where.end - page_bytes) // page_bytes),
         bitmap_blocks=_bitmap_blocks(selection),
         pages=selection.pages,
-        dump_level=int(selection.level),
+        dump_level=int(selection.level | about.level_before),
         split=split,
         notes=notes.where,
         vmcoreinfo=notes.vmcoreinfo,

@@ -116,6 +116,8 @@ class Dump(ABC):
     memory: RangeSet
     """All physical memory that the dump speaks of, in the file or not."""
     faults: Sequence[FormatError]
+    dump_level: int = 0
+    """At which of makedumpfile's levels it was filtered, as far as it says; an ELF core doesn't."""
 
     @abstractmethod
     def mapping(self, wanted: Range) -> Iterator[Piece]:

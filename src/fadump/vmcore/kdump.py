@@ -66,6 +66,7 @@ class KdumpDump(Dump):
         self.flattened = False
         self.machine = header.machine
         self.byte_order = header.byte_order
+        self.dump_level = header.dump_level
         self.notes = next((file.notes for file in files if file.notes), ())
         self.vmcoreinfo = next((file.vmcoreinfo for file in files if file.vmcoreinfo), None)
         self.memory = max(files, key=lambda file: file.bitmap.pages_known).memory()

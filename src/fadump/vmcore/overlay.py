@@ -31,6 +31,7 @@ class OverlayDump(Dump):
         self.vmcoreinfo = base.vmcoreinfo
         self.memory = base.memory
         self.faults = base.faults
+        self.dump_level = base.dump_level
         self._base = base
         self._patches = sorted(patches.items())
         self._patched = RangeSet(Range.sized(address, len(data)) for address, data in self._patches)
