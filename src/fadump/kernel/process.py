@@ -90,9 +90,8 @@ def _elfcorehdr(state: FadumpState, header: Header) -> bytes:
 
 
 def _vmcore(state: FadumpState, headers: bytes, cpus: list[Registers]) -> VmCore:
-    """vmcore_init(). The CPUs' notes are what the first PT_NOTE leads to.
+    """vmcore_init(). The CPUs' notes are what the first PT_NOTE leads to; nobody looks where the others lead.
 
-    :raises AddressError: notes or memory are outside of memory: a read of them would fail.
     :raises NoCoreHeaderError: it is no ELF core header.
     """
     page_bytes = state.traits.page_bytes
