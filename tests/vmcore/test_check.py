@@ -128,9 +128,11 @@ def test_bytes_that_the_disk_does_not_give_are_named(monkeypatch):
     monkeypatch.setattr("fadump.vmcore.check._PIECE_BYTES", 1024)
     with open_bytes(core()) as dump:
         monkeypatch.setattr("fadump.vmcore.source.os.preadv", broken)
-        found = texts(check_dump(dump))
+        report = check_dump(dump)
+    found = texts(report)
     assert 0 < len(found) <= MOST_LISTED
     assert all("Input/output error" in text for text in found)
+    assert report.unreadable_bytes == sum(int(text.split()[0], 16) for text in found)
 
 
 def test_holes_of_a_file_are_not_read_and_count_as_looked_at(tmp_path, monkeypatch):
@@ -190,6 +192,7 @@ def test_a_page_that_does_not_unpack_is_named_and_the_rest_is_read():
     (text,) = texts(report)
     assert text.startswith("page 0x0 can't be read: page doesn't unpack with ZLIB")
     assert bytes_read == report.sizes[State.STORED]
+    assert report.unreadable_bytes == 4096
 
 
 def test_many_findings_of_one_sort_are_counted():
@@ -272,6 +275,12 @@ def test_the_command_says_what_is_wrong_and_ends_with_1(run):
     assert lines[0] == "ELF core, flattened, ppc64le, registers of 1 CPU"
     assert "damage: memory 0x8032..0x8064 should be in the file and isn't" in lines
     assert lines[-1] == "not whole; 4.9 KiB of 5.0 KiB can be looked at"
+
+
+def test_what_cannot_be_read_cannot_be_looked_at(run):
+    dump = kdump()
+    _status, out, _err = run(changed(build_kdump(dump), dump.places["data"], 0, 4))
+    assert out.splitlines()[-1].startswith("not whole; 84.0 KiB of ")
 
 
 def test_the_command_says_when_nothing_can_be_read(run):

@@ -59,10 +59,10 @@ def _text(dump: Dump, report: CheckReport) -> str:
     lines = [f"{_KINDS[dump.kind]}{flattened}, {dump.machine}, registers of {cpus}"]
     lines += [f"  {_SHOWN[state]:18} {binary_size(size)}" for state, size in report.sizes.items() if size]
     lines += [f"{finding.weight}: {finding.text}" for finding in report.findings]
+    usable = max(0, sum(report.sizes[state] for state in READABLE) - report.unreadable_bytes)
     if report.whole:
         lines.append("whole")
-    elif any(report.sizes[state] for state in READABLE):
-        usable = sum(report.sizes[state] for state in READABLE)
+    elif usable:
         lines.append(f"not whole; {binary_size(usable)} of {binary_size(dump.memory.size_bytes)} can be looked at")
     else:
         lines.append("not whole, and no memory in it can be read")
@@ -80,5 +80,6 @@ def _as_json(files: list[Path], dump: Dump, report: CheckReport) -> dict[str, An
         "cpus": report.cpus,
         "memory_bytes": dump.memory.size_bytes,
         **{f"{state}_bytes": size for state, size in report.sizes.items()},
+        "unreadable_bytes": report.unreadable_bytes,
         "findings": [{"weight": finding.weight, "text": finding.text} for finding in report.findings],
     }

@@ -55,6 +55,8 @@ class CheckReport:
     cpus: int
     """How many CPUs' registers the notes have."""
     findings: Sequence[Finding]
+    unreadable_bytes: int = 0
+    """How much memory is in the file and can't be read: its disk fails, or pages don't unpack."""
 
     @property
     def whole(self) -> bool:
@@ -70,7 +72,7 @@ def check_dump(dump: Dump, *, advance: Callable[[int], None] | None = None) -> C
     :raises SetupError: pages are packed with LZO, which the host lacks.
     :raises OSError: a header can't be read.
     """
-    tell = advance or _nobody
+    reading = _Reading(advance or _nobody)
     findings = list(_listed(map(str, dump.faults)))
     in_states = sizes(dump)
     if not dump.memory:
@@ -82,15 +84,23 @@ def check_dump(dump: Dump, *, advance: Callable[[int], None] | None = None) -> C
     findings += _check_notes(dump)
     if isinstance(dump, ElfDump):
         findings += _check_program_headers(dump.core)
-        findings += _check_bytes(dump, tell)
+        findings += _check_bytes(dump, reading)
         findings += _listed(broken_checksums(dump.core.source, dump.notes, dump.byte_order))
     if isinstance(dump, KdumpDump):
         findings += _check_bitmaps(dump)
         for file in dump.files:
-            findings += _check_pages(file, tell)
+            findings += _check_pages(file, reading)
             findings += _listed(broken_checksums(file.source, file.notes, dump.byte_order))
     cpus = sum(note.is_prstatus() for note in dump.notes)
-    return CheckReport(MappingProxyType(in_states), cpus, tuple(findings))
+    return CheckReport(MappingProxyType(in_states), cpus, tuple(findings), reading.unreadable_bytes)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """``advance`` is told how many bytes were read, or should have been."""
+
+    advance: Callable[[int], None]
+    unreadable_bytes: int = 0
 
 
 def sizes(dump: Dump) -> dict[State, int]:
@@ -142,7 +152,7 @@ def _check_program_headers(core: ElfCore) -> Iterator[Finding]:
     )
 
 
-def _check_bytes(dump: ElfDump, advance: Callable[[int], None]) -> Iterator[Finding]:
+def _check_bytes(dump: ElfDump, reading: _Reading) -> Iterator[Finding]:
     """Read all of the file that is memory, once; holes of the file have nothing to read."""
     in_file = RangeSet(
         Range.sized(piece.file_offset, piece.range.size_bytes)
@@ -151,22 +161,23 @@ def _check_bytes(dump: ElfDump, advance: Callable[[int], None]) -> Iterator[Find
         if piece.file_offset is not None
     )
     buffer = memoryview(bytearray(_PIECE_BYTES))
-    yield from _listed(text for part in in_file for text in _unreadable_bytes(dump.core, part, buffer, advance))
+    yield from _listed(text for part in in_file for text in _unreadable_bytes(dump.core, part, buffer, reading))
 
 
-def _unreadable_bytes(core: ElfCore, part: Range, buffer: memoryview, advance: Callable[[int], None]) -> Iterator[str]:
+def _unreadable_bytes(core: ElfCore, part: Range, buffer: memoryview, reading: _Reading) -> Iterator[str]:
     at = part.start
     for data in _data_ranges(core.source, part):
-        advance(data.start - at)
+        reading.advance(data.start - at)
         for at in range(data.start, data.end, len(buffer)):
             size_bytes = min(len(buffer), data.end - at)
             try:
                 core.read_file_into(at, buffer[:size_bytes])
             except (ReadError, FormatError) as error:
+                reading.unreadable_bytes += size_bytes
                 yield f"{size_bytes:#x} bytes of the file at offset {at:#x} can't be read: {reason(error)}"
-            advance(size_bytes)
+            reading.advance(size_bytes)
         at = data.end
-    advance(part.end - at)
+    reading.advance(part.end - at)
 
 
 def _data_ranges(source: Source, part: Range) -> Iterator[Range]:
@@ -192,15 +203,15 @@ def _check_bitmaps(dump: KdumpDump) -> Iterator[Finding]:
             yield from _listed(f"pages {pages} are in the file, and were no memory" for pages in odd)
 
 
-def _check_pages(file: KdumpFile, advance: Callable[[int], None]) -> Iterator[Finding]:
+def _check_pages(file: KdumpFile, reading: _Reading) -> Iterator[Finding]:
     """Unpack every page, those that share bytes once."""
     end = min(file.pages.end, file.bitmap.pages_known)
     windows = ((at, min(at + _WINDOW_PAGES, end)) for at in range(file.pages.start, end, _WINDOW_PAGES))
     looks = (file.look(*window) for window in windows if file.bitmap.count_between(*window))
-    yield from _listed(text for pages in looks for text in _unreadable_pages(file, pages, advance))
+    yield from _listed(text for pages in looks for text in _unreadable_pages(file, pages, reading))
 
 
-def _unreadable_pages(file: KdumpFile, pages: Pages, advance: Callable[[int], None]) -> Iterator[str]:
+def _unreadable_pages(file: KdumpFile, pages: Pages, reading: _Reading) -> Iterator[str]:
     page_bytes = file.header.page_bytes
     places = np.flatnonzero(pages.stored)
     rows = np.column_stack([pages.offsets[places], pages.sizes[places], pages.flags[places]])
@@ -215,8 +226,9 @@ def _unreadable_pages(file: KdumpFile, pages: Pages, advance: Callable[[int], No
         try:
             file.unpack(Descriptor(offset, size, flags))
         except (ReadError, FormatError) as error:
+            reading.unreadable_bytes += page_bytes * count
             yield f"page {address:#x} can't be read: {reason(error)}"
-        advance(page_bytes * count)
+        reading.advance(page_bytes * count)
 
 
 def _overlapping(rising: Sequence[Range]) -> Iterator[tuple[Range, Range]]:
