@@ -24,10 +24,15 @@ def first(suits):
 
 def crashes(each):
     """There is room enough for it to be dumped."""
-    return each.ends is Ends.CRASHED and each.memory_mib >= 2304 and not each.limit and each.crashkernel in ENOUGH
+    enough = ENOUGH[each.platform]
+    return each.ends is Ends.CRASHED and each.memory_mib >= 2304 and not each.limit and each.crashkernel in enough
 
 
-ENOUGH = ("crashkernel=1G@64M", "crashkernel=7G", "crashkernel=400M crashkernel=912M")
+ENOUGH = {
+    Platform.PSERIES: ("crashkernel=1G@64M", "crashkernel=7G", "crashkernel=400M crashkernel=912M"),
+    Platform.POWERNV: ("", "crashkernel=1G,cma", "crashkernel=2G-1G:512M"),
+}
+"""What is enough, and not too much; on powernv the least size, which these words come to."""
 NUMBERS = {
     first(lambda each: each.platform is Platform.PSERIES and crashes(each)),
     first(lambda each: each.platform is Platform.PSERIES and each.mmu is Mmu.HASH and each.fadump == "fadump=on"),
