@@ -88,7 +88,7 @@ def test_memory_that_has_gone_is_not_in_the_dump(version, events):
 
 
 def test_an_older_kernel_that_has_not_registered_again_shows_zeros_where_memory_was():
-    """As real Linux does, see tests/linux/test_memory_hotplug.py."""
+    """As real Linux does, see tests/kernels/test_memory_hotplug.py."""
     story = Story("6.1", plug, register_again, unplug)
     assert story.shown.contains(DIMM)
     assert RangeSet(story.comparison.differences) == RangeSet([DIMM]) and story.zeros

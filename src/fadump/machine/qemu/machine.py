@@ -26,7 +26,7 @@ from fadump.machine.qemu.guest import encode_request
 from fadump.machine.qemu.keep import KeptMemory
 from fadump.machine.qemu.link import Failed, Message, QemuLink, Reset
 from fadump.machine.qemu.powernv import PowernvBoard
-from fadump.machine.qemu.process import Fault, QemuConfig, guest_ram_file
+from fadump.machine.qemu.process import Fault, QemuConfig, dimm_device, dimm_id, guest_ram_file
 from fadump.machine.qemu.pseries import PseriesBoard
 from fadump.machine.qemu.registers import (
     MSR_DR_IR,
@@ -177,6 +177,14 @@ class QemuMachine:
 
     def press_reset(self) -> None:
         self._run(self._press_reset())
+
+    def unplug_dimm(self) -> None:
+        """Ask the guest to let the first DIMM go, which takes a moment; its bytes stay where they are."""
+        self._run(self._link.execute("device_del", {"id": dimm_id(self._config)}))
+
+    def plug_dimm(self) -> None:
+        """Put it back in its place; the guest puts it online in a moment."""
+        self._run(self._link.execute("device_add", dimm_device(self._config)))
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         return self._runner.run(work)

@@ -229,6 +229,17 @@ def _memory_arguments(config: QemuConfig, ram_fds: Sequence[int]) -> list[str]:
     return arguments
 
 
+def dimm_id(config: QemuConfig) -> str:
+    """QEMU's name of the first DIMM."""
+    return f"dimm{len(config.nodes)}"
+
+
+def dimm_device(config: QemuConfig) -> dict[str, object]:
+    """The first DIMM as device_add takes it; its memory is a back end that outlives the device."""
+    memory = f"ram{len(config.nodes)}"
+    return {"driver": "pc-dimm", "id": dimm_id(config), "memdev": memory, "addr": config.dimms[0].address}
+
+
 def guest_ram_file(size_bytes: int) -> int:
     """An anonymous sparse file to be guest RAM; nothing of it outlives its last user.
 
