@@ -1,5 +1,6 @@
 """What a powernv machine adds to a kernel's device tree, on trees shaped like skiboot's."""
 
+import os
 import struct
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from fadump.errors import MachineError, SetupError
 from fadump.machine.core import FirmwareMemory
 from fadump.machine.qemu.handover import TreePlace
-from fadump.machine.qemu.powernv import PowernvBoard
+from fadump.machine.qemu.powernv import MOST_KERNEL_BYTES, PowernvBoard
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells
 from fadump.memory.ranges import Range, RangeSet
 from fadump.memory.reserved import reserve
@@ -73,6 +74,16 @@ def test_a_kernel_that_is_none_is_refused(tmp_path, content):
     path = tmp_path / "vmlinux"
     path.write_bytes(content)
     with pytest.raises(SetupError, match="powernv needs a vmlinux"):
+        PowernvBoard(path)
+
+
+def test_a_kernel_that_qemu_would_not_load_is_refused_with_what_to_do(tmp_path):
+    path = tmp_path / "vmlinux"
+    path.write_bytes(elf())
+    os.truncate(path, MOST_KERNEL_BYTES)
+    PowernvBoard(path)
+    os.truncate(path, MOST_KERNEL_BYTES + 1)
+    with pytest.raises(SetupError, match=r"has 128\.0 MiB, and .*strip"):
         PowernvBoard(path)
 
 

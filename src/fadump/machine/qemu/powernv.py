@@ -27,9 +27,12 @@ from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
 from fadump.memory.reserved import pairs, reserved
 from fadump.memory.reserved import reserve as name_reserved
+from fadump.progress import binary_size
 
 KERNEL_LOAD_ADDRESS = 0x2000_0000
 """Where QEMU's powernv machines put a ``-kernel`` file, as it is (hw/ppc/pnv.c, KERNEL_LOAD_ADDR)."""
+MOST_KERNEL_BYTES = 128 << 20
+"""How large such a file may be (hw/ppc/pnv.c, KERNEL_MAX_SIZE)."""
 
 _TREE_SLACK_BYTES = 0x10000
 """For what firmware adds to the tree."""
@@ -46,9 +49,15 @@ class PowernvBoard:
     """See :class:`.board.Board`. CPUs are named by their PIR."""
 
     def __init__(self, kernel: Path) -> None:
-        """:raises SetupError: ``kernel`` is no 64-bit ELF file."""
+        """:raises SetupError: ``kernel`` is no 64-bit ELF file, or too large for QEMU."""
         self.kernel_entry = KERNEL_LOAD_ADDRESS + _entry_offset(kernel)
-        self._kernel = Range.sized(KERNEL_LOAD_ADDRESS, kernel.stat().st_size)
+        size_bytes = kernel.stat().st_size
+        if size_bytes > MOST_KERNEL_BYTES:
+            raise SetupError(
+                f"{kernel} has {binary_size(size_bytes)}, and QEMU's powernv takes {binary_size(MOST_KERNEL_BYTES)} at "
+                "most: give a copy without its debug information (powerpc64le-linux-gnu-strip -g -o COPY)"
+            )
+        self._kernel = Range.sized(KERNEL_LOAD_ADDRESS, size_bytes)
         self._own: Range | None = None  # entry page and tree, from the first handover on
 
     async def is_handover(self, registers: RegisterFile, thread: str) -> bool:
