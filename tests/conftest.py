@@ -1,5 +1,6 @@
 """What all tests share: the tools that they need, and the strict rule of CI."""
 
+import signal
 import sysconfig
 
 import hypothesis
@@ -24,6 +25,14 @@ TOOLS = {
     "fusermount3": "fuse3",
     f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/liblzo2.so.2": "liblzo2-2",
 }
+
+
+def pytest_configure() -> None:
+    """Commands that tests start obey Ctrl-C and a terminal that goes, though this session may not: in the background,
+    or behind nohup. A signal that is handled, if only by doing nothing, has its default in whatever is started."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: None)
 
 
 def pytest_sessionstart() -> None:
