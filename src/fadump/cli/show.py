@@ -60,4 +60,5 @@ def _show(arguments: argparse.Namespace) -> int:
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        raise  # noqa: PLE0704 - who prints is told, as by print(); rich would end the process with a status of its own
+        """Tell whoever prints, as print() does; rich would end the process with a status of its own."""
+        raise BrokenPipeError

@@ -204,11 +204,10 @@ Few values that matter much are one factor together: each machine, crashed or no
 """
 
 
-def may_stand_together(values: Mapping[str, object]) -> bool:
+def may_stand_together(values: Mapping[str, Any]) -> bool:
     """Not what QEMU has no machine for, what takes an emulated one too long, and a crash that is no dump."""
     memory_mib = values.get("memory_mib", _LEAST_POWERNV_MIB)
     machine, kernel = values.get("machine", (None, None, None)), values.get("kernel", (None, None))
-    assert isinstance(memory_mib, int) and isinstance(machine, tuple) and isinstance(kernel, tuple)  # noqa: S101, PT018
     platform, mmu, ends = machine
     if platform is Platform.POWERNV and not _powernv_has(values, memory_mib):
         return False
