@@ -21,7 +21,7 @@ compare: $(VENV)/ready
 	$(VENV)/bin/fadump compare
 
 test-kernels: $(VENV)/ready
-	$(VENV)/bin/pytest tests/kernels
+	$(VENV)/bin/pytest tests/real_linux/more_kernels
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh tools/install-venv

@@ -14,15 +14,15 @@ from typing import BinaryIO
 from benchmarks.report import parser, show
 from fadump.abi.platform import Platform
 from fadump.errors import MachineError, SetupError
-from fadump.firmware.core import Answer, Firmware, FirmwareCall, PassThrough
+from fadump.firmware.contract import Answer, Firmware, FirmwareCall, PassThrough
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.kit.initramfs import build_initramfs
 from fadump.kit.kernel import find_kernel
-from fadump.machine.core import GuestReport, Handover
+from fadump.machine.contract import GuestReport, Handover
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
-from fadump.options import RunOptions, WhichMachine, kernel_command_line
+from fadump.run.options import RunOptions, WhichMachine, kernel_command_line
 
 _MEMORY_BYTES = {Platform.PSERIES: 2 << 30, Platform.POWERNV: 4 << 30}
 _SILENCE_SECONDS = 300

@@ -5,10 +5,10 @@ A plan is what every question about a configuration costs; the baseline is drawi
 
 from benchmarks.report import GIB, MIB, median, parser, show, timed
 from fadump.abi.platform import Platform
-from fadump.kernel.drawing import figures, text_figure
-from fadump.kernel.memory_map import MemoryBlock, MemoryMap
-from fadump.kernel.plan import make_plan
-from fadump.kernel.reserve import System
+from fadump.kernel.plan.drawing import figures, text_figure
+from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
+from fadump.kernel.plan.plan import make_plan
+from fadump.kernel.plan.reserve import System
 from fadump.kernel.traits import LINUX_6_12
 from fadump.memory.ranges import Range, RangeSet
 

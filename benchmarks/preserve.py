@@ -17,7 +17,7 @@ from fadump.abi.pseries import rtas
 from fadump.abi.pseries.dump_structure import REQUEST_COPY, DumpStructure, Section, SectionError, SectionType
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError
-from fadump.firmware.core import FirmwareCall, Trigger, TriggerKind
+from fadump.firmware.contract import FirmwareCall, Trigger, TriggerKind
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells
 from fadump.memory.guest import GuestMemory

@@ -20,12 +20,12 @@ from fadump.errors import SetupError
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.kit.initramfs import build_initramfs
 from fadump.kit.kernel import find_kernel
-from fadump.machine.core import Event, Handover
+from fadump.machine.contract import Event, Handover
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range
-from fadump.options import RunOptions, WhichMachine, kernel_command_line
-from fadump.output import OutputDirectory
+from fadump.run.options import RunOptions, WhichMachine, kernel_command_line
+from fadump.run.output import OutputDirectory
 
 STOPS_PER_BOOT = 2
 _CALL = re.compile(r"^ *[0-9.]+ CPU \d+ token 0x", re.MULTILINE)

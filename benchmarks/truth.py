@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from benchmarks.report import MIB
 from fadump.linux.pages import PageClass
-from tests.linux_dump.kernel_builder import PAGE_OFFSET, VMEMMAP_START, FakeKernel, Log, Message, PageTables, add_stack
+from tests.linux.kernel_builder import PAGE_OFFSET, VMEMMAP_START, FakeKernel, Log, Message, PageTables, add_stack
 from tests.vmcore.core_builder import PT_REGS, note, prstatus
 from tests.vmcore.kdump_builder import CODECS, Kdump, build_kdump
 

@@ -6,7 +6,7 @@ import pytest
 
 from fadump.cycle import CrashBy, CycleRequest, Milestone, run_cycle
 from fadump.errors import MachineError
-from fadump.firmware.core import (
+from fadump.firmware.contract import (
     Answer,
     CallName,
     FirmwareCall,
@@ -17,7 +17,7 @@ from fadump.firmware.core import (
     TriggerKind,
     Watched,
 )
-from fadump.machine.core import (
+from fadump.machine.contract import (
     Crash,
     GuestReport,
     GuestReset,

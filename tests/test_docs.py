@@ -11,10 +11,10 @@ import pytest
 from fadump.abi.powernv.opal import OpalStatus, OpalToken
 from fadump.abi.pseries.rtas import RtasStatus
 from fadump.machine.qemu.register_sources import SOURCES, Missing, Printed, Shown, Special, Stub
-from tests.fault_table import ACCIDENTS, HEADERS, OLDER, REGISTERS, STRUCTURES
-from tests.fault_table import CALLS as CALL_FAULTS
-from tests.firmware.powernv_status_table import ROWS as POWERNV_ROWS
-from tests.firmware.status_table import CONFIGURE_TOKEN, OS_TERM_TOKEN, ROWS
+from tests.firmware.powernv.status_table import ROWS as POWERNV_ROWS
+from tests.firmware.pseries.status_table import CONFIGURE_TOKEN, OS_TERM_TOKEN, ROWS
+from tests.run.fault_table import ACCIDENTS, HEADERS, OLDER, REGISTERS, STRUCTURES
+from tests.run.fault_table import CALLS as CALL_FAULTS
 
 DOCS = Path(__file__).parent.parent / "docs"
 ROOT = DOCS.parent
@@ -86,7 +86,7 @@ def _spans(names):
 
 
 def fault_table(rows):
-    """A line for each fault that tests/test_faults.py runs."""
+    """A line for each fault that tests/run/test_faults.py runs."""
     lines = ["| `--fault` | platform | how the run ends | what Linux says | decided by |", "|---|---|---|---|---|"]
     for row in rows:
         name = " ".join([row.name, *row.options])

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from fadump.kit.debian import fetch, native_architecture, unpack
-from tests.linux.conftest import SUITES
-from tests.linux.foreign import ForeignProgram
+from tests.real_linux.conftest import SUITES
+from tests.real_linux.foreign import ForeignProgram
 from tests.transcript import Transcript
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "files.md"

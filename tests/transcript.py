@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.linux.fadump_command import COMMAND, RUN_SECONDS
+from tests.real_linux.fadump_command import COMMAND, RUN_SECONDS
 
 _MARK = "\x01"
 _PROMPT = "$ "

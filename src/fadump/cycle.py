@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fadump.errors import MachineError
-from fadump.firmware.core import Firmware, State
-from fadump.machine.core import GuestReport, Machine, Register, Release, Request, Reregister, Save, SaveOpalCore
+from fadump.firmware.contract import Firmware, State
+from fadump.machine.contract import GuestReport, Machine, Register, Release, Request, Reregister, Save, SaveOpalCore
 from fadump.session import (
     SILENCE_SECONDS,
     CrashBy,

@@ -2,7 +2,7 @@
 
 Every step of docs/architecture.md comes through here. :mod:`fadump.cycle` tells one story with it, a crash from
 power-on to production; others can be told. It knows neither QEMU nor a model: whatever keeps the contract of
-:mod:`fadump.machine.core` runs here.
+:mod:`fadump.machine.contract` runs here.
 """
 
 import time
@@ -13,7 +13,7 @@ from typing import Protocol
 
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import MachineError
-from fadump.firmware.core import (
+from fadump.firmware.contract import (
     Answer,
     CallName,
     Firmware,
@@ -26,7 +26,7 @@ from fadump.firmware.core import (
     TriggerKind,
     Watched,
 )
-from fadump.machine.core import (
+from fadump.machine.contract import (
     Crash,
     Event,
     GuestReport,

@@ -9,7 +9,7 @@ from benchmarks.report import MIB
 from benchmarks.truth import PAGE, make_truth, write_elf, write_kdump
 from fadump.linux.pages import PageClass
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import NotInDumpError, State
+from fadump.vmcore.contract import NotInDumpError, State
 
 SYMBOLS = 100
 

@@ -5,7 +5,7 @@ import numpy as np
 from benchmarks.report import MIB
 from benchmarks.truth import PAGE
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import READABLE, Dump, State
+from fadump.vmcore.contract import READABLE, Dump, State
 
 
 def fill(count):

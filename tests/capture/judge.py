@@ -9,9 +9,9 @@ from fadump.errors import FormatError
 from fadump.linux.log import read_log
 from fadump.memory.ranges import Range
 from fadump.vmcore.check import check_dump
-from fadump.vmcore.core import READABLE, NotInDumpError
+from fadump.vmcore.contract import READABLE, NotInDumpError
 from fadump.vmcore.dump import open_dump
-from tests.linux_dump.kernel_builder import FakeKernel, Log, Message
+from tests.linux.kernel_builder import FakeKernel, Log, Message
 from tests.vmcore.core_builder import Load, build_core, note, prstatus
 from tests.vmcore.dump_helpers import open_bytes
 

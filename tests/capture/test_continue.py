@@ -14,7 +14,7 @@ from fadump.capture.target import SaveError
 from fadump.errors import SetupError
 from fadump.linux.pages import DumpLevel
 from fadump.vmcore.check import check_dump
-from fadump.vmcore.core import State
+from fadump.vmcore.contract import State
 from fadump.vmcore.dump import open_dump
 from tests.capture.contents import differing_pages
 

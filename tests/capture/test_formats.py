@@ -12,7 +12,7 @@ from fadump.capture.save import save_dump, stream_dump
 from fadump.linux.pages import DumpLevel, left_out
 from fadump.linux.system import open_system
 from fadump.vmcore.check import check_dump
-from fadump.vmcore.core import READABLE, State
+from fadump.vmcore.contract import READABLE, State
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.overlay import OverlayDump
 from tests.capture.contents import differing_pages, states_of

@@ -6,9 +6,9 @@ from fadump.linux.kallsyms import read_kallsyms
 from fadump.linux.memory import KernelMemory
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import State
-from tests.linux_dump.kernel_builder import PAGE_OFFSET, FakeKernel
-from tests.linux_dump.smp_builder import CRASH_NOTES_BYTES, INNER, POSSIBLE, SmpKernel
+from fadump.vmcore.contract import State
+from tests.linux.kernel_builder import PAGE_OFFSET, FakeKernel
+from tests.linux.smp_builder import CRASH_NOTES_BYTES, INNER, POSSIBLE, SmpKernel
 from tests.vmcore.core_builder import prstatus
 
 ORDERS = pytest.mark.parametrize("byte_order", ["little", "big"])

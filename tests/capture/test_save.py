@@ -12,7 +12,7 @@ from fadump.capture.save import save_dump
 from fadump.errors import FadumpError, SetupError
 from fadump.linux.pages import DumpLevel, PageClass, left_out
 from fadump.vmcore.check import check_dump
-from fadump.vmcore.core import State
+from fadump.vmcore.contract import State
 from fadump.vmcore.dump import open_dump
 from tests.capture.contents import differing_pages, states_of
 from tests.vmcore.core_builder import Load, build_core, note

@@ -20,13 +20,13 @@ from fadump.capture.target import SaveError
 from fadump.errors import FadumpError, ReadError
 from fadump.linux.pages import DumpLevel, left_out
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import State
+from fadump.vmcore.contract import State
 from fadump.vmcore.dump import open_dump, open_source
 from fadump.vmcore.source import MOST_POPULATED_BYTES, FileSource
 from tests.capture.conftest import DATA_AT
 from tests.capture.contents import differing_pages, states_of
 from tests.capture.test_continue import DyingFiles, KilledError
-from tests.linux_dump.kernel_builder import PAGE_OFFSET, VMEMMAP_START
+from tests.linux.kernel_builder import PAGE_OFFSET, VMEMMAP_START
 from tests.vmcore.core_builder import Load, build_core
 from tests.vmcore.dump_helpers import open_bytes
 

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from fadump.compare.covering import Covering
-from fadump.kernel.content import seeded
+from fadump.kernel.image.content import seeded
 
 FACTORS = {"machine": ("big", "small"), "disk": (1, 2, 3), "network": ("none", "slow", "fast"), "user": (True, False)}
 

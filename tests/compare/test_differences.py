@@ -5,7 +5,7 @@ import pytest
 from fadump.compare.differences import Explanation, compare
 from fadump.compare.explained import EXPLANATIONS
 from fadump.compare.seen import FIRST_BOOT, RELEASED, Moment
-from fadump.kernel.sysfs import FADUMP, REGION
+from fadump.kernel.files.sysfs import FADUMP, REGION
 from tests.compare.known import PSERIES, seen_of
 
 FREED = EXPLANATIONS[0]

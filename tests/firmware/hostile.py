@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from fadump.abi.pseries.dump_structure import HEADER_BYTES, SECTION_BYTES
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
-from tests.firmware.guest import BOOT_MEMORY, CPU_STATE_BYTES, DIMM, RMA, STRUCTURE, UPPER, WORK_BUFFER
+from tests.firmware.pseries.guest import BOOT_MEMORY, CPU_STATE_BYTES, DIMM, RMA, STRUCTURE, UPPER, WORK_BUFFER
 
 _EDGES = (0, BOOT_MEMORY.end, RMA.end, UPPER.end, DIMM.start, DIMM.end, 1 << 31, 1 << 32, 1 << 63, 1 << 64)
 _STEPS = (-200, -1, 0, 1, 0x1_0000)

@@ -4,11 +4,11 @@ import pytest
 
 from fadump.abi.pseries.dump_structure import DumpStructure
 from fadump.abi.pseries.rtas import KERNEL_DUMP, DumpCommand, RtasStatus
-from fadump.firmware.core import Answer, CallName, PassThrough, State, Trigger
+from fadump.firmware.contract import Answer, CallName, PassThrough, State, Trigger
 from fadump.firmware.faults import FOR_EVER, FaultyFirmware, StatusFault, UnknownFaultError
 from fadump.firmware.powernv.faults import POWERNV_FAULTS
 from fadump.firmware.pseries.faults import PSERIES_FAULTS
-from tests.firmware.guest import (
+from tests.firmware.pseries.guest import (
     BOOT_COPY,
     CONFIGURE_TOKEN,
     call,

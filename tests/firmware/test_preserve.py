@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from fadump.firmware.preserve import CopyFault, copy_aside, kept_ranges
 from fadump.memory.ranges import Range, RangeSet
-from tests.firmware.guest import DIMM, RAM, UPPER, guest_memory
+from tests.firmware.pseries.guest import DIMM, RAM, UPPER, guest_memory
 
 ranges = st.builds(Range.sized, st.integers(0, DIMM.end), st.integers(0, 0x10_0000))
 

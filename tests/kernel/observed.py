@@ -7,8 +7,8 @@ the firmware was asked for. ``cmdline`` is what the run's options came to, witho
 from dataclasses import dataclass, replace
 
 from fadump.abi.platform import Platform
-from fadump.kernel.map_text import parse_map
-from fadump.kernel.reserve import System
+from fadump.kernel.plan.map_text import parse_map
+from fadump.kernel.plan.reserve import System
 from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, KernelTraits, Mmu
 from tests.kernel.said import KERNEL_REGION
 

@@ -4,7 +4,7 @@ import re
 
 from fadump.abi.platform import Platform
 from fadump.abi.pseries.dump_structure import SectionType
-from fadump.kernel.reserve import Part
+from fadump.kernel.plan.reserve import Part
 from fadump.kernel.traits import MIB
 
 KERNEL_REGION = 0x80

@@ -1,8 +1,8 @@
 """Systems for the model's tests: memory given in MiB, firmware's sizes as two CPUs need them."""
 
 from fadump.abi.platform import Platform
-from fadump.kernel.memory_map import MemoryBlock, MemoryMap
-from fadump.kernel.reserve import System
+from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
+from fadump.kernel.plan.reserve import System
 from fadump.kernel.traits import GIB, MIB, Mmu
 from fadump.memory.ranges import Range, RangeSet
 

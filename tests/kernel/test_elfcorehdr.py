@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.kernel.bootmem import Region
 from fadump.kernel.elfcorehdr import (
     CPU_NOTES,
     EHDR,
@@ -17,6 +16,7 @@ from fadump.kernel.elfcorehdr import (
     loads_at_registration,
     loads_of,
 )
+from fadump.kernel.plan.boot_memory import Region
 from fadump.memory.ranges import Range, RangeSet
 
 TOP = 0x200_0000

@@ -1,4 +1,4 @@
-"""Numbers written to the kernel's files: real Linux takes and refuses the same (tests/linux/test_files.py)."""
+"""Numbers written to the kernel's files: real Linux takes and refuses the same (tests/real_linux/test_files.py)."""
 
 import pytest
 

@@ -10,10 +10,10 @@ from fadump.abi.pseries.dump_structure import DumpStructure
 from fadump.firmware.message import read_message
 from fadump.kernel.calls import KernelPanicError
 from fadump.kernel.model import KernelConfig, KernelModel
-from fadump.kernel.reserve import Part, reserve
+from fadump.kernel.plan.reserve import Part, reserve
+from fadump.kernel.plan.system import system_of
 from fadump.kernel.state import VMCOREINFO_NOTE, WORK_BUFFER
 from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, KernelTraits
-from fadump.kernel.tree import system_of
 from fadump.memory.devicetree import encode_cells
 from fadump.memory.ranges import Range
 from fadump.vmcore.notes import iter_notes, vmcoreinfo_lines

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fadump.kernel.plan import make_plan
+from fadump.kernel.plan.plan import make_plan
 from tests.kernel.observed import OBSERVED
 from tests.kernel.said import capture_kernel_says, first_kernel_says, registered
 

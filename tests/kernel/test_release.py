@@ -5,9 +5,9 @@ import pytest
 from fadump.abi.linux.crash_header import CrashHeader
 from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.abi.platform import Platform
+from fadump.kernel.image.stacks import crashing
 from fadump.kernel.rtas_fadump import PT_REGS_NAMES
-from fadump.kernel.stacks import crashing
-from fadump.machine.core import Crash, Release
+from fadump.machine.contract import Crash, Release
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.ranges import Range, RangeSet
 from tests.machine.embedded.bench import ALL, bench

@@ -1,4 +1,4 @@
-"""The initramfs as an archive; that Linux boots from it, tests/linux/test_guest_channel.py proves."""
+"""The initramfs as an archive; that Linux boots from it, tests/real_linux/test_guest_channel.py proves."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""GNU cpio and Linux read the format; cpio is asked here, Linux in tests/linux/test_guest_channel.py."""
+"""GNU cpio and Linux read the format; cpio is asked here, Linux in tests/real_linux/test_guest_channel.py."""
 
 import io
 import subprocess

@@ -5,7 +5,7 @@ from itertools import islice
 
 from fadump.errors import FormatError
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import READABLE, Dump, NotInDumpError, Piece
+from fadump.vmcore.contract import READABLE, Dump, NotInDumpError, Piece
 from fadump.vmcore.dump import open_source
 from fadump.vmcore.source import FileSource
 

@@ -12,10 +12,10 @@ import pytest
 
 from fadump.memory.guest import Segment
 from fadump.memory.ranges import Range
+from fadump.proof.compare import compare
+from fadump.proof.crash_image import CrashImage
 from fadump.vmcore.check import check_dump
-from fadump.vmcore.compare import compare
-from fadump.vmcore.core import Kind
-from fadump.vmcore.crash_image import CrashImage
+from fadump.vmcore.contract import Kind
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.elf_header import EM_PPC64
 from fadump.vmcore.elfcore import ElfCore

@@ -11,7 +11,7 @@ from fadump.cli import check as command
 from fadump.cli import main
 from fadump.printable import MOST_LISTED
 from fadump.vmcore.check import Weight, check_dump, sizes
-from fadump.vmcore.core import State
+from fadump.vmcore.contract import State
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.source import FileSource
 from tests.vmcore.core_builder import Load, build_core, note, prstatus

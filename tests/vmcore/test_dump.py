@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fadump.errors import AddressError, FadumpError, FormatError
 from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
-from fadump.vmcore.core import Kind, NotInDumpError, Piece, State, limited_set, merged
+from fadump.vmcore.contract import Kind, NotInDumpError, Piece, State, limited_set, merged
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.memory_dump import MemoryDump
 from fadump.vmcore.source import FileSource

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fadump.errors import AddressError, FormatError
 from fadump.memory.ranges import Range
 from fadump.vmcore import elfcore
-from fadump.vmcore.core import vmcoreinfo_of
+from fadump.vmcore.contract import vmcoreinfo_of
 from fadump.vmcore.elfcore import ElfCore, LoadSegment
 from fadump.vmcore.extents import Extent
 from fadump.vmcore.notes import decode_prstatus, vmcoreinfo_lines

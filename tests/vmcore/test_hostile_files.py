@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fadump.errors import FormatError
 from fadump.vmcore.check import check_dump
-from fadump.vmcore.core import State
+from fadump.vmcore.contract import State
 from fadump.vmcore.dump import open_dump
 from tests.fuzzing import fuzz
 from tests.vmcore.core_builder import Load, build_core

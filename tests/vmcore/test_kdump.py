@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fadump.errors import AddressError, FormatError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore import kdump_file
-from fadump.vmcore.core import Kind, NotInDumpError, Piece, State
+from fadump.vmcore.contract import Kind, NotInDumpError, Piece, State
 from fadump.vmcore.dump import open_dump
 from tests.vmcore.core_builder import note, prstatus
 from tests.vmcore.dump_helpers import open_bytes, pieces

@@ -3,7 +3,7 @@
 import pytest
 
 from fadump.errors import FormatError
-from fadump.vmcore.core import NotInDumpError, State
+from fadump.vmcore.contract import NotInDumpError, State
 from tests.vmcore.core_builder import prstatus
 from tests.vmcore.dump_helpers import open_bytes, pieces
 from tests.vmcore.kdump_builder import INFO, PAGE_BYTES, STORED, addresses, build_kdump, sample

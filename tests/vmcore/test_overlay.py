@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import NotInDumpError, State
+from fadump.vmcore.contract import NotInDumpError, State
 from fadump.vmcore.notes import Note
 from fadump.vmcore.overlay import OverlayDump
 from tests.vmcore.core_builder import Load, build_core, note

@@ -11,7 +11,7 @@ from fadump.linux.crash import KernelName, crash_time, read_name
 from fadump.linux.memory import KernelMemory
 from fadump.linux.pages import DumpLevel
 from fadump.linux.vmcoreinfo import Facts
-from fadump.vmcore.core import Dump
+from fadump.vmcore.contract import Dump
 from fadump.vmcore.kdump import KdumpDump
 from fadump.vmcore.notes import VMCOREINFO_NAME, ByteOrder, Note
 from fadump.vmcore.seal import is_seal

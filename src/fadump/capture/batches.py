@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from fadump.capture.selection import Selection
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import READABLE, Bytes, Dump
+from fadump.vmcore.contract import READABLE, Bytes, Dump
 from fadump.vmcore.source import MOST_POPULATED_BYTES
 
 BATCH_BYTES = 4 << 20

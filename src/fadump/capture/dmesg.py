@@ -14,7 +14,7 @@ from fadump.errors import FadumpError
 from fadump.linux.log import read_log
 from fadump.linux.memory import KernelMemory
 from fadump.linux.vmcoreinfo import Facts
-from fadump.vmcore.core import Dump
+from fadump.vmcore.contract import Dump
 
 _PRIVATE = 0o600
 

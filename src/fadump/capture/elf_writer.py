@@ -23,7 +23,7 @@ from fadump.capture.target import FileTarget, Target
 from fadump.errors import FadumpError, FormatError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore import elf_header as elf
-from fadump.vmcore.core import READABLE, Dump
+from fadump.vmcore.contract import READABLE, Dump
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.seal import Seal
 from fadump.vmcore.source import Source

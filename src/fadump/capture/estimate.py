@@ -23,7 +23,7 @@ from fadump.capture.selection import Selection, know_pages, select_pages
 from fadump.capture.threads import InOrder
 from fadump.linux.pages import DumpLevel
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import Dump
+from fadump.vmcore.contract import Dump
 from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES
 
 _SAMPLES = 256

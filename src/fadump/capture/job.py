@@ -25,7 +25,7 @@ from fadump.capture.unreadable import NONE, Unreadable
 from fadump.errors import FadumpError
 from fadump.linux.pages import DumpLevel
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import Dump
+from fadump.vmcore.contract import Dump
 from fadump.vmcore.dump import open_source
 from fadump.vmcore.source import Source
 

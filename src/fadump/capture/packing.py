@@ -14,7 +14,7 @@ from fadump.capture.batches import Batch, Has, Numbers, read_span
 from fadump.capture.packers import Compression, Pack, crc32, make_packer
 from fadump.capture.unreadable import NONE, Unreadable, without_unreadable
 from fadump.errors import FadumpError
-from fadump.vmcore.core import Bytes, Dump
+from fadump.vmcore.contract import Bytes, Dump
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import SymbolTable
 from fadump.linux.system import CrashedSystem
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import Dump
+from fadump.vmcore.contract import Dump
 from fadump.vmcore.dump import StrPath
 from fadump.vmcore.notes import CORE_NAME, NT_PRSTATUS, Note, decode_prstatus, encode_note
 from fadump.vmcore.overlay import OverlayDump

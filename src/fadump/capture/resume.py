@@ -16,7 +16,7 @@ from fadump.capture.selection import Selection
 from fadump.capture.threads import InOrder
 from fadump.errors import FadumpError
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import READABLE, Dump
+from fadump.vmcore.contract import READABLE, Dump
 
 
 @dataclass(frozen=True, slots=True)

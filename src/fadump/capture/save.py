@@ -19,7 +19,7 @@ from fadump.capture.selection import know_pages, select_pages
 from fadump.capture.target import FileTarget, SaveError, StreamTarget, incomplete_name, is_being_written
 from fadump.errors import FadumpError, ReadError, SetupError, reason
 from fadump.linux.pages import DumpLevel
-from fadump.vmcore.core import Dump
+from fadump.vmcore.contract import Dump
 
 _MOST_NAMES = 4
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})

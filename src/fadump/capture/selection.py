@@ -17,7 +17,7 @@ from fadump.linux.memory import KernelMemory
 from fadump.linux.pages import DumpLevel, PageClass, PageClasses, classify_pages, left_out
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import READABLE, Dump, State
+from fadump.vmcore.contract import READABLE, Dump, State
 from fadump.vmcore.kdump import KdumpDump
 
 _CLASS_LEVELS = DumpLevel.CACHE | DumpLevel.CACHE_PRIVATE | DumpLevel.USER | DumpLevel.FREE

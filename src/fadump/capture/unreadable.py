@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fadump.capture.batches import Batch, Has, Span, read_span
 from fadump.errors import FadumpError, SetupError, reason
-from fadump.vmcore.core import Dump
+from fadump.vmcore.contract import Dump
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from fadump.cli.paths import path
 from fadump.printable import printable
 from fadump.progress import Progress, binary_size
 from fadump.vmcore.check import CheckReport, check_dump, sizes
-from fadump.vmcore.core import READABLE, Dump, Kind, State
+from fadump.vmcore.contract import READABLE, Dump, Kind, State
 from fadump.vmcore.dump import open_dump
 
 _EPILOG = """example:

@@ -6,11 +6,11 @@ import re
 from typing import Any
 
 from fadump.abi.platform import Platform
-from fadump.faults import check_name, fault_list, faults_by_kind
 from fadump.firmware.faults import UnknownFaultError
-from fadump.kernel.map_text import parse_size
+from fadump.kernel.plan.map_text import parse_size
 from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES
 from fadump.machine.qemu.process import Dimm
+from fadump.run.faults import check_name, fault_list, faults_by_kind
 
 _DEFAULT_MEMORY = {Platform.PSERIES: 2 << 30, Platform.POWERNV: 4 << 30}
 FAULT_LIST = "list"
@@ -55,7 +55,7 @@ def add_machine_arguments(parser: argparse.ArgumentParser, *, real_linux_too: bo
 
 
 def machine_choices(options: argparse.Namespace) -> dict[str, Any]:
-    """What these options say, by the names of :class:`fadump.options.RunOptions`."""
+    """What these options say, by the names of :class:`fadump.run.options.RunOptions`."""
     return {
         "platform": options.platform,
         "memory_bytes": _memory_bytes(options),

@@ -14,9 +14,9 @@ from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, m
 from fadump.cli.paths import path
 from fadump.cli.run_view import RunView
 from fadump.cycle import is_capture
-from fadump.machine.core import GuestReport
-from fadump.mount import mount
-from fadump.options import RunOptions, WhichMachine
+from fadump.machine.contract import GuestReport
+from fadump.mount.mount import mount
+from fadump.run.options import RunOptions, WhichMachine
 
 _EXAMPLE = """example:
   fadump mount /mnt &

@@ -14,12 +14,12 @@ from fadump.abi.pseries.register_save_area import area_bytes
 from fadump.cli.help_text import HelpFormatter
 from fadump.cli.paths import path
 from fadump.errors import SetupError
-from fadump.kernel.drawing import figures, length, svg, text_figure
-from fadump.kernel.map_text import parse_range, parse_size
-from fadump.kernel.memory_map import MemoryBlock, MemoryMap
-from fadump.kernel.plan import Plan, make_plan
-from fadump.kernel.reserve import Reservation, System
-from fadump.kernel.sources import read_memory
+from fadump.kernel.plan.drawing import figures, length, svg, text_figure
+from fadump.kernel.plan.map_text import parse_range, parse_size
+from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
+from fadump.kernel.plan.plan import Plan, make_plan
+from fadump.kernel.plan.read_memory import read_memory
+from fadump.kernel.plan.reserve import Reservation, System
 from fadump.kernel.traits import GIB, KERNEL_VERSIONS, LINUX_6_12, PAGE_BYTES, Mmu, Reason
 from fadump.memory.ranges import Range, RangeSet
 

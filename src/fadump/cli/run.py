@@ -17,9 +17,9 @@ from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.cycle import CrashBy
 from fadump.linux.pages import DumpLevel
 from fadump.machine.qemu.process import DEFAULT_QEMU
-from fadump.options import RunOptions, WhichMachine, WhoseFirmware
-from fadump.run import JudgedCycle, RunResult, run
-from fadump.verify import Verdict
+from fadump.proof.verify import Verdict
+from fadump.run.options import RunOptions, WhichMachine, WhoseFirmware
+from fadump.run.run import JudgedCycle, RunResult, run
 
 _EXAMPLE = """example:
   fadump run --memory 4G --cpus 4 --out crash-1

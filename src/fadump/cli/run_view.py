@@ -3,11 +3,11 @@
 from typing import TextIO
 
 from fadump.cycle import Milestone
-from fadump.firmware.core import FirmwareCall, Outcome, PreservedDump, PreservedRegion, Trigger
-from fadump.machine.core import GuestReport
+from fadump.firmware.contract import FirmwareCall, Outcome, PreservedDump, PreservedRegion, Trigger
+from fadump.machine.contract import GuestReport
 from fadump.memory.ranges import Range
-from fadump.run import RunResult
-from fadump.verify import Verdict
+from fadump.proof.verify import Verdict
+from fadump.run.run import RunResult
 
 _MIB = 1 << 20
 _TEXTS = {

@@ -18,7 +18,7 @@ from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.errors import SetupError
 from fadump.linux.pages import DumpLevel
 from fadump.progress import Progress, binary_size
-from fadump.vmcore.core import Dump
+from fadump.vmcore.contract import Dump
 from fadump.vmcore.dump import open_dump
 
 _STDOUT = "-"

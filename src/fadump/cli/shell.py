@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from fadump.cli.help_text import HelpFormatter
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults
 from fadump.cli.mount import embedded_options
-from fadump.shell import run_shell
+from fadump.mount.shell import run_shell
 
 _EXAMPLE = """examples:
   fadump shell                         a shell, with a machine that has registered

@@ -15,7 +15,7 @@ from fadump.linux.summary import MemoryRange, Summary, cpu_name
 from fadump.linux.tasks import Task
 from fadump.printable import printable
 from fadump.progress import binary_size
-from fadump.vmcore.core import READABLE, State
+from fadump.vmcore.contract import READABLE, State
 
 _BAR_CELLS = 60
 """Of all pages together, where the terminal has room."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from fadump.abi.platform import Platform
 from fadump.compare.covering import Covering
-from fadump.kernel.content import seeded
+from fadump.kernel.image.content import seeded
 from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, MIB, KernelTraits, Mmu
 from fadump.kit.initramfs import INIT_PATH
 from fadump.machine.qemu.process import Dimm
@@ -228,7 +228,7 @@ def _powernv_has(values: Mapping[str, object], memory_mib: int) -> bool:
 
 
 def _powernv_bears_a_limit(series: str | None, ends: Ends | None) -> bool:
-    """6.1 dies of ``mem=``: see :func:`fadump.kernel.reserve.end_without_page`.
+    """6.1 dies of ``mem=``: see :func:`fadump.kernel.plan.reserve.end_without_page`.
 
     6.12's capture kernel takes an oops at OPAL's metadata (opal-core.c, opalcore_config_init()), which our firmware has
     above the limit; skiboot's own lie below.

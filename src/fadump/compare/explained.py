@@ -2,7 +2,7 @@
 
 from fadump.compare import seen
 from fadump.compare.differences import Difference, Explanation
-from fadump.kernel.sysfs import FADUMP, REGION
+from fadump.kernel.files.sysfs import FADUMP, REGION
 
 _APPENDED = ": cmdline append: '"
 

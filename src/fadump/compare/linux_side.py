@@ -16,8 +16,8 @@ from fadump.compare.questions import Question
 from fadump.compare.recorder import Recorder, firmware_for
 from fadump.compare.seen import Moment, Seen, Trees
 from fadump.errors import MachineError
-from fadump.firmware.core import State
-from fadump.machine.core import GuestReport, Machine, RunScript
+from fadump.firmware.contract import State
+from fadump.machine.contract import GuestReport, Machine, RunScript
 from fadump.machine.qemu.process import QemuConfig
 from fadump.session import CrashBy, Session, Unwatched
 

@@ -17,10 +17,10 @@ from fadump.compare.questions import ABSENT, DONE, Messages, Names, Question, Re
 from fadump.compare.recorder import Recorder, firmware_for
 from fadump.compare.seen import Moment, Seen
 from fadump.errors import MachineError
-from fadump.firmware.core import Answer, FirmwareCall, State, Trigger
+from fadump.firmware.contract import Answer, FirmwareCall, State, Trigger
 from fadump.kernel.calls import Call, KernelPanicError, Steps
+from fadump.kernel.files.sysfs import KernelFile, KernelLink
 from fadump.kernel.model import KernelConfig, KernelModel
-from fadump.kernel.sysfs import KernelFile, KernelLink
 from fadump.machine.qemu.process import guest_ram_file
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fadump.errors import FormatError
-from fadump.kernel.sysfs import FADUMP, REGION
+from fadump.kernel.files.sysfs import FADUMP, REGION
 
 MESSAGES = r"fadump: |irmware-[aA]ssisted|for firmware-assisted|[cC]rash ?kernel[: ]|memory limit"
 """Lines of the log that are FADump's, as a regular expression, for grep -E too."""

@@ -14,7 +14,7 @@ from fadump.abi.pseries.dump_structure import MAX_BYTES, DumpStructure
 from fadump.abi.pseries.rtas import DumpCommand
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import AddressError, FormatError
-from fadump.firmware.core import Answer, CallName, Firmware, FirmwareCall, Outcome, PreservedDump, State, Trigger
+from fadump.firmware.contract import Answer, CallName, Firmware, FirmwareCall, Outcome, PreservedDump, State, Trigger
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.memory.devicetree import DeviceTree
@@ -36,7 +36,7 @@ class _Boot:
 
 
 class Recorder:
-    """See :class:`fadump.firmware.core.Firmware`: it passes everything on to ``firmware``."""
+    """See :class:`fadump.firmware.contract.Firmware`: it passes everything on to ``firmware``."""
 
     def __init__(self, firmware: Firmware) -> None:
         self._firmware = firmware

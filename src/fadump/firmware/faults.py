@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError
-from fadump.firmware.core import (
+from fadump.firmware.contract import (
     Answer,
     CallName,
     Firmware,

@@ -13,12 +13,12 @@ from dataclasses import replace
 
 from fadump.abi.platform import Platform
 from fadump.kernel.calls import Steps
-from fadump.kernel.header import read_header
+from fadump.kernel.crash_info import read_header
+from fadump.kernel.image.vmcoreinfo import encode_note, encode_text
 from fadump.kernel.ops import FadumpOps
 from fadump.kernel.release import cleanup
 from fadump.kernel.state import VMCOREINFO_NOTE, FadumpState
 from fadump.kernel.vmcore import Registers
-from fadump.kernel.vmcoreinfo import encode_note, encode_text
 
 _SYSTEM_RESET = 0x100
 _PANIC_TIMEOUT_SECONDS = 5

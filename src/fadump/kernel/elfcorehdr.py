@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.errors import FadumpError
-from fadump.kernel.bootmem import Region
+from fadump.kernel.plan.boot_memory import Region
 from fadump.memory.ranges import Range
 from fadump.vmcore.elf_header import EM_PPC64, MAGIC
 

@@ -4,11 +4,11 @@ Every kernel step of docs/architecture.md, in the order of a boot: early_init_de
 arch/powerpc/kernel/prom.c, then setup_fadump() in arch/powerpc/kernel/fadump.c, of Linux 6.12, or of 6.1 where its
 :class:`~.traits.KernelTraits` say so. Each step is a module:
 
-    reserve     :mod:`.register`, by :mod:`.reserve`        crash           :mod:`.crash`
-    register    :mod:`.register`                            capture boot    :mod:`.process`, :mod:`.vmcore`
+    reserve     :mod:`.register`, by :mod:`.plan.reserve`       crash           :mod:`.crash`
+    register    :mod:`.register`                            capture boot    :mod:`.capture_boot`, :mod:`.vmcore`
     release     :mod:`.release`                             RTAS, OPAL      :mod:`.rtas_fadump`, :mod:`.opal_fadump`
 
-The kernel has a log (:mod:`.printk`) and memory of its own (:mod:`.content`); user space is not in here.
+The kernel has a log (:mod:`.printk`) and memory of its own (:mod:`.image`); user space is not in here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,28 +18,28 @@ from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.platform import Platform
 from fadump.abi.pseries import rtas
 from fadump.errors import AddressError, FormatError
-from fadump.kernel import crash, process, register, release
+from fadump.kernel import capture_boot, crash, register, release
 from fadump.kernel.calls import Errno, KernelPanicError, Steps
-from fadump.kernel.cmdline import COMMAND_LINE_BYTES, parse_parameters
-from fadump.kernel.content import usable_memory, use_memory, write_image
-from fadump.kernel.data import write_data
-from fadump.kernel.memmap import MemMap
-from fadump.kernel.memory_map import KERNEL, Memblock, limited
-from fadump.kernel.of_files import device_tree_files
+from fadump.kernel.files.device_tree import device_tree_files
+from fadump.kernel.files.procfs import MemoryUse, proc_files
+from fadump.kernel.files.sysfs import Entry, FadumpFiles, kexec_files
+from fadump.kernel.image.content import usable_memory, use_memory, write_image
+from fadump.kernel.image.page_tables import PageTables
+from fadump.kernel.image.stacks import crashing, write_stacks
+from fadump.kernel.image.struct_pages import MemMap
+from fadump.kernel.image.variables import write_data
+from fadump.kernel.image.vmcoreinfo import encode_uts, facts_of
 from fadump.kernel.opal_core import OpalCore
 from fadump.kernel.opal_fadump import OpalFadump
-from fadump.kernel.page_tables import PageTables
+from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES, parse_parameters
+from fadump.kernel.plan.memory_map import KERNEL, Memblock, limited
+from fadump.kernel.plan.reserve import end_without_page, mmu_in_use, no_page_for
+from fadump.kernel.plan.system import cpu_names, system_of
 from fadump.kernel.printk import Printk
-from fadump.kernel.procfs import MemoryUse, proc_files
-from fadump.kernel.reserve import end_without_page, mmu_in_use, no_page_for
 from fadump.kernel.rtas_fadump import RtasFadump
-from fadump.kernel.stacks import crashing, write_stacks
 from fadump.kernel.state import LOG, UTS_NAMESPACE, FadumpState
-from fadump.kernel.sysfs import Entry, FadumpFiles, kexec_files
 from fadump.kernel.traits import KERNEL_VERSIONS, LINUX_6_12, KernelTraits, Mmu
-from fadump.kernel.tree import cpu_names, system_of
 from fadump.kernel.vmcore import Registers, VmCore
-from fadump.kernel.vmcoreinfo import encode_uts, facts_of
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
@@ -98,7 +98,7 @@ class KernelModel:
         if state.enabled and state.active:
             self._append_bootargs()
             register.extend_limit(state, state.boot_memory_bytes)
-            process.reserve_crash_area(state)
+            capture_boot.reserve_crash_area(state)
         elif state.enabled:
             yield from register.reserve_memory(state, ops)
         if not state.enabled:
@@ -124,7 +124,7 @@ class KernelModel:
         if not state.enabled:
             return
         if state.active:
-            self.vmcore = yield from process.process(state, ops)
+            self.vmcore = yield from capture_boot.process(state, ops)
             self._total_bytes -= state.buffers_bytes
         elif state.area:
             ops.init_mem_struct()

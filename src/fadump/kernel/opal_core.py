@@ -16,11 +16,11 @@ from fadump.abi.registers import CpuRegisters
 from fadump.errors import AddressError, FormatError
 from fadump.kernel.calls import Errno, KernelPanicError, Steps
 from fadump.kernel.elfcorehdr import PT_LOAD, PT_NOTE, READ_WRITE_EXECUTE
+from fadump.kernel.files.sysfs import Entry, FileSystem, KernelFile, KernelLink, sysfs_file
 from fadump.kernel.kstrtox import kstrtoint
 from fadump.kernel.opal_fadump import query_tag
 from fadump.kernel.rtas_fadump import PT_REGS_NAMES
 from fadump.kernel.state import FadumpState
-from fadump.kernel.sysfs import Entry, FileSystem, KernelFile, KernelLink, sysfs_file
 from fadump.kernel.traits import align_up
 from fadump.kernel.vmcore import Piece, VmCore, read_vmcore, status_of
 from fadump.memory.devicetree import DeviceTree

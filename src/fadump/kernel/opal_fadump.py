@@ -15,9 +15,9 @@ from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplOperation, MpiplRegion,
 from fadump.abi.powernv.opal import OpalStatus, OpalToken, RebootType
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import AddressError, FormatError
-from fadump.kernel.bootmem import Region
 from fadump.kernel.calls import Call, Errno, Steps, no_memory_at
-from fadump.kernel.header import Header, is_valid
+from fadump.kernel.crash_info import Header, is_valid
+from fadump.kernel.plan.boot_memory import Region
 from fadump.kernel.rtas_fadump import PT_REGS_NAMES
 from fadump.kernel.state import OS_TERM_TEXT, OS_TERM_TEXT_BYTES, TAG_VALUE, FadumpState
 from fadump.kernel.traits import U64

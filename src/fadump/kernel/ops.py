@@ -1,13 +1,13 @@
 """What differs between RTAS and OPAL: Linux's ``struct fadump_ops``.
 
-The steps (:mod:`.register`, :mod:`.crash`, :mod:`.process`, :mod:`.release`) are the same on both platforms and call
-these. Linux arch/powerpc/include/asm/fadump-internal.h; :mod:`.rtas_fadump` and :mod:`.opal_fadump` have them.
+The steps (:mod:`.register`, :mod:`.crash`, :mod:`.capture_boot`, :mod:`.release`) are the same on both platforms and
+call these. Linux arch/powerpc/include/asm/fadump-internal.h; :mod:`.rtas_fadump` and :mod:`.opal_fadump` have them.
 """
 
 from typing import Protocol
 
 from fadump.kernel.calls import Errno, Steps
-from fadump.kernel.header import Header
+from fadump.kernel.crash_info import Header
 from fadump.kernel.vmcore import Registers
 from fadump.memory.devicetree import DeviceTree
 

@@ -8,19 +8,19 @@ from fadump.abi.linux.crash_header import OldCrashHeader
 from fadump.abi.platform import Platform
 from fadump.errors import AddressError
 from fadump.kernel import elfcorehdr
-from fadump.kernel.bootmem import LARGEST_SHARE, boot_memory
 from fadump.kernel.calls import Errno, KernelPanicError, Steps
-from fadump.kernel.cmdline import COMMAND_LINE_BYTES, parse_crashkernel, parse_parameters
+from fadump.kernel.crash_info import initial_header
 from fadump.kernel.elfcorehdr import CPU_NOTES, NotePlace, loads_at_registration
-from fadump.kernel.header import initial_header
-from fadump.kernel.kdump import kdump_reservation
+from fadump.kernel.image.vmcoreinfo import note_area_bytes
 from fadump.kernel.kstrtox import kstrtoint
 from fadump.kernel.ops import FadumpOps
+from fadump.kernel.plan.boot_memory import LARGEST_SHARE, boot_memory
+from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES, parse_crashkernel, parse_parameters
+from fadump.kernel.plan.kdump import kdump_reservation
+from fadump.kernel.plan.reserve import Reservation, extended_limit, has_room_for_parameters, parameter_area, reserve
 from fadump.kernel.printk import Level
-from fadump.kernel.reserve import Reservation, extended_limit, has_room_for_parameters, parameter_area, reserve
 from fadump.kernel.state import VMCOREINFO_NOTE, FadumpState
 from fadump.kernel.traits import MIB, Refusal
-from fadump.kernel.vmcoreinfo import note_area_bytes
 from fadump.memory.ranges import Range
 
 _P = "fadump: "

@@ -20,10 +20,10 @@ from fadump.abi.pseries.dump_structure import (
     SectionType,
 )
 from fadump.abi.pseries.rtas import DumpCommand, RtasArguments
-from fadump.kernel.bootmem import Region
 from fadump.kernel.calls import Call, Errno, KernelPanicError, Steps
-from fadump.kernel.cmdline import COMMAND_LINE_BYTES
-from fadump.kernel.header import Header, is_valid
+from fadump.kernel.crash_info import Header, is_valid
+from fadump.kernel.plan.boot_memory import Region
+from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES
 from fadump.kernel.register_area import UnreadableError, read_area
 from fadump.kernel.state import OS_TERM_TEXT, OS_TERM_TEXT_BYTES, RTAS_ARGUMENTS, WORK_BUFFER, FadumpState
 from fadump.kernel.vmcore import Registers

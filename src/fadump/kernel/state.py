@@ -1,7 +1,7 @@
 """What the model kernel knows while it runs: Linux's ``struct fw_dump``, and where its own data lies.
 
 All steps of docs/architecture.md that are the kernel's. Linux arch/powerpc/include/asm/fadump-internal.h. The kernel's
-image is :data:`~fadump.kernel.memory_map.KERNEL`, and all that the model writes for itself lies in it.
+image is :data:`~fadump.kernel.plan.memory_map.KERNEL`, and all that the model writes for itself lies in it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from fadump.abi.platform import Platform
 from fadump.abi.powernv import kernel_metadata
-from fadump.kernel.bootmem import Region
+from fadump.kernel.plan.boot_memory import Region
+from fadump.kernel.plan.reserve import System, area_bytes_of
 from fadump.kernel.printk import Printk
-from fadump.kernel.reserve import System, area_bytes_of
 from fadump.kernel.traits import KernelTraits, align_up
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range

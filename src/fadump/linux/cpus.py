@@ -12,7 +12,7 @@ from fadump.linux.backtrace import Backtrace, follow_stack
 from fadump.linux.cpu_numbers import crashing_cpu, number_registers, online_cpus
 from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import SymbolTable
-from fadump.vmcore.core import Dump
+from fadump.vmcore.contract import Dump
 from fadump.vmcore.notes import decode_prstatus
 
 

@@ -14,7 +14,7 @@ from fadump.errors import AddressError, FadumpError, FormatError, ReadError
 from fadump.linux.translate import Mapped, Translation, TranslationError, covering
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import Bytes, Dump
+from fadump.vmcore.contract import Bytes, Dump
 from fadump.vmcore.notes import STRUCT_ORDER
 
 MOST_BYTES = 1 << 28

@@ -1,7 +1,7 @@
 """What each page of the crashed kernel was used for: what a dump may leave out.
 
 After the last step of "follow one crash" in docs/architecture.md. A page's class is told by its own struct page
-(:mod:`fadump.linux.page_tests`) or by that of the block it is in. No step loops over pages: arrays of
+(:mod:`fadump.linux.page_rules`) or by that of the block it is in. No step loops over pages: arrays of
 :data:`CHUNK_PAGES` struct pages are tested at once.
 """
 
@@ -14,10 +14,10 @@ import numpy as np
 from fadump.errors import FormatError
 from fadump.linux.memory import KernelMemory
 from fadump.linux.page_class import DumpLevel, PageClass, left_out
-from fadump.linux.page_tests import Blocks, ClassArray, Flags, PageTests
+from fadump.linux.page_rules import Blocks, ClassArray, Flags, PageTests
 from fadump.linux.sections import MemMap, bytes_in, find_mem_maps
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import Bytes, State
+from fadump.vmcore.contract import Bytes, State
 
 __all__ = ["DumpLevel", "PageBlock", "PageClass", "PageClasses", "classify_pages", "left_out", "zero_pages"]
 

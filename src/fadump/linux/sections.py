@@ -13,7 +13,7 @@ from fadump.abi.linux import page as abi
 from fadump.errors import FormatError
 from fadump.linux.memory import KernelMemory
 from fadump.memory.ranges import RangeSet
-from fadump.vmcore.core import Dump, State
+from fadump.vmcore.contract import Dump, State
 from fadump.vmcore.notes import STRUCT_ORDER
 
 _MOST_ROOTS = 1 << 20

@@ -20,7 +20,7 @@ from fadump.linux.tasks import Task
 from fadump.memory.ranges import Range
 from fadump.printable import first_of
 from fadump.progress import binary_size
-from fadump.vmcore.core import Dump, State
+from fadump.vmcore.contract import Dump, State
 
 T = TypeVar("T")
 

@@ -26,7 +26,7 @@ from fadump.linux.symbols import SymbolTable
 from fadump.linux.tasks import STRUCTS, Task, read_tasks, running_task
 from fadump.linux.vmcoreinfo import Facts
 from fadump.linux.vmlinux import read_vmlinux
-from fadump.vmcore.core import Dump
+from fadump.vmcore.contract import Dump
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.notes import Note
 from fadump.vmcore.source import StrPath

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from fadump.errors import FadumpError, FormatError
-from fadump.vmcore.core import Dump
+from fadump.vmcore.contract import Dump
 from fadump.vmcore.notes import vmcoreinfo_lines
 
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,16}")

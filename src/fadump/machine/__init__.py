@@ -1,1 +1,1 @@
-"""Machines: what firmware and kernel run on. ``core`` is the contract, ``qemu`` runs real Linux."""
+"""Machines: what firmware and kernel run on. ``contract`` is the contract, ``qemu`` runs real Linux."""

@@ -16,7 +16,7 @@ from fadump.memory.ranges import Range, RangeSet
 from fadump.printable import first_of
 from fadump.progress import binary_size
 from fadump.vmcore.checksums import broken_checksums
-from fadump.vmcore.core import MOST_RANGES, Dump, State, limited_set
+from fadump.vmcore.contract import MOST_RANGES, Dump, State, limited_set
 from fadump.vmcore.elf_dump import ElfDump
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.kdump import KdumpDump

@@ -1,6 +1,6 @@
 """Opening a dump file of any kind, told apart by its first bytes, never by its name.
 
-Whoever reads dumps needs only this module and the contract, :class:`~fadump.vmcore.core.Dump`:
+Whoever reads dumps needs only this module and the contract, :class:`~fadump.vmcore.contract.Dump`:
 
     with open_dump("vmcore") as dump:
         dump.read_physical(0x1000, 4096)
@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 
 from fadump.errors import FormatError, naming
-from fadump.vmcore.core import Dump, Kind, NotInDumpError, Piece, State
+from fadump.vmcore.contract import Dump, Kind, NotInDumpError, Piece, State
 from fadump.vmcore.elf_dump import ElfDump
 from fadump.vmcore.elf_header import MAGIC as ELF_MAGIC
 from fadump.vmcore.flattened import SIGNATURE as FLATTENED_SIGNATURE

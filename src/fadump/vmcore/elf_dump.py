@@ -1,4 +1,4 @@
-"""An ELF core as a :class:`~fadump.vmcore.core.Dump`: whole, cut short or unflattened.
+"""An ELF core as a :class:`~fadump.vmcore.contract.Dump`: whole, cut short or unflattened.
 
 The format is read by :mod:`fadump.vmcore.elfcore`, tolerantly: what is wrong is noted, not refused.
 """
@@ -8,7 +8,7 @@ from itertools import chain
 
 from fadump.errors import AddressError, FormatError
 from fadump.memory.ranges import Range, RangeSet
-from fadump.vmcore.core import READABLE, Bytes, Dump, Kind, NotInDumpError, Piece, State, merged, vmcoreinfo_of
+from fadump.vmcore.contract import READABLE, Bytes, Dump, Kind, NotInDumpError, Piece, State, merged, vmcoreinfo_of
 from fadump.vmcore.elf_header import INCOMPLETE, MACHINES
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.extents import Extent

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from fadump.errors import FormatError
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import Bytes
+from fadump.vmcore.contract import Bytes
 from fadump.vmcore.extents import Extent, first_wins
 from fadump.vmcore.source import Source, check_has
 

@@ -1,4 +1,4 @@
-"""A kdump-compressed dump as a :class:`~fadump.vmcore.core.Dump`: one file, or the files of a split one.
+"""A kdump-compressed dump as a :class:`~fadump.vmcore.contract.Dump`: one file, or the files of a split one.
 
 Each file is a :class:`~fadump.vmcore.kdump_file.KdumpFile`. The files of a set (makedumpfile --split) have the same
 headers and bitmaps, and each has the pages of its own range.
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from fadump.errors import AddressError, FormatError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.codecs import PACKED
-from fadump.vmcore.core import Bytes, Dump, Kind, NotInDumpError, Piece, State, merged
+from fadump.vmcore.contract import Bytes, Dump, Kind, NotInDumpError, Piece, State, merged
 from fadump.vmcore.kdump_file import STATES, Descriptor, KdumpFile, Pages
 from fadump.vmcore.kdump_header import KdumpHeader
 from fadump.vmcore.source import Source

@@ -1,4 +1,4 @@
-"""The memory of a machine as a :class:`~fadump.vmcore.core.Dump`, without any file."""
+"""The memory of a machine as a :class:`~fadump.vmcore.contract.Dump`, without any file."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from fadump.errors import AddressError
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import Bytes, Dump, Kind, NotInDumpError, Piece, State
+from fadump.vmcore.contract import Bytes, Dump, Kind, NotInDumpError, Piece, State
 from fadump.vmcore.notes import ByteOrder, Note
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from fadump.memory.ranges import Range, RangeSet
-from fadump.vmcore.core import READABLE, Bytes, Dump, Piece, State, merged
+from fadump.vmcore.contract import READABLE, Bytes, Dump, Piece, State, merged
 from fadump.vmcore.notes import Note
 
 

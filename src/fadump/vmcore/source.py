@@ -20,7 +20,7 @@ import numpy as np
 from fadump.errors import FadumpError, FormatError, ReadError
 from fadump.memory.holes import data_ranges, first_data
 from fadump.memory.ranges import Range
-from fadump.vmcore.core import Bytes
+from fadump.vmcore.contract import Bytes
 
 StrPath = str | os.PathLike[str]
 

@@ -13,10 +13,20 @@ from contextlib import contextmanager
 
 from fadump.abi.platform import Platform
 from fadump.errors import MachineError
-from fadump.firmware.core import Answer, FirmwareCall, PassThrough, Trigger, TriggerKind
+from fadump.firmware.contract import Answer, FirmwareCall, PassThrough, Trigger, TriggerKind
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
-from fadump.machine.core import Crash, GuestReport, GuestReset, Handover, Register, Release, Reregister, Save, Stopped
+from fadump.machine.contract import (
+    Crash,
+    GuestReport,
+    GuestReset,
+    Handover,
+    Register,
+    Release,
+    Reregister,
+    Save,
+    Stopped,
+)
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.memory.ranges import Range

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from fadump.abi.platform import Platform
 from fadump.machine.embedded.machine import EmbeddedMachine
-from fadump.machine.files import MachineFiles
+from fadump.mount.files import MachineFiles
 from fadump.session import Session, Unwatched
 from tests.machine.embedded.bench import config_of, disk, firmware_of
 

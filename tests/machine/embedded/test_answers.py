@@ -5,8 +5,8 @@ import pytest
 from fadump.abi.platform import Platform
 from fadump.abi.powernv.mpipl import MpiplOperation, MpiplTag
 from fadump.abi.powernv.opal import OpalStatus, OpalToken
-from fadump.firmware.core import State
-from fadump.machine.core import Crash, Register, Release, Reregister, Save, Unregister
+from fadump.firmware.contract import State
+from fadump.machine.contract import Crash, Register, Release, Reregister, Save, Unregister
 from tests.machine.embedded.bench import bench
 
 SUCCESS = "rtas fadump: Registration is successful!"

@@ -10,8 +10,8 @@ from fadump.abi.linux.crash_header import CrashHeader
 from fadump.abi.platform import Platform
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.abi.pseries.dump_structure import DumpStructure, SectionError, SectionType
-from fadump.firmware.core import State
-from fadump.machine.core import Crash, Register, Reregister, Save
+from fadump.firmware.contract import State
+from fadump.machine.contract import Crash, Register, Reregister, Save
 from fadump.vmcore.elfcore import ElfCore
 from tests.machine.embedded.bench import ALL, bench
 

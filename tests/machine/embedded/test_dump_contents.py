@@ -14,7 +14,7 @@ from fadump.kernel.model import KernelConfig
 from fadump.linux.pages import PageClass
 from fadump.linux.summary import summarize
 from fadump.linux.system import open_system
-from fadump.machine.core import Crash, Save
+from fadump.machine.contract import Crash, Save
 from fadump.memory.ranges import Range
 from fadump.vmcore.dump import open_dump
 from tests.machine.embedded.bench import ALL, LEAST, bench

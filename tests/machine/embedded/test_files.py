@@ -1,6 +1,7 @@
 """The tree of files: what each boot has, what a crash does to it, and the errors of files that are gone.
 
-What the files show and take is in tests/kernel/test_sysfs.py, and in tests/linux/test_files.py against real Linux.
+What the files show and take is in tests/kernel/files/test_sysfs.py, and, against real Linux,
+in tests/real_linux/test_files.py.
 """
 
 import errno
@@ -11,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fadump.abi.linux.crash_header import CrashHeader
-from fadump.kernel.of_files import BASE
-from fadump.machine.core import Save
+from fadump.kernel.files.device_tree import BASE
+from fadump.machine.contract import Save
 from fadump.memory.ranges import Range
 from tests.machine.embedded.bench import ALL
 from tests.machine.embedded.files_bench import FADUMP, TRIGGER, file_tree

@@ -9,7 +9,7 @@ from fadump.abi.platform import Platform
 from fadump.errors import MachineError, SetupError
 from fadump.kernel.elfcorehdr import Load
 from fadump.kernel.vmcore import lay_out
-from fadump.machine.core import Handover, Register, RunScript, Stopped
+from fadump.machine.contract import Handover, Register, RunScript, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.embedded.save import save_vmcore

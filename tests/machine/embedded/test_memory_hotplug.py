@@ -3,12 +3,12 @@
 import pytest
 
 from fadump.abi.platform import Platform
+from fadump.kernel.files.sysfs import FADUMP, REGISTERED
 from fadump.kernel.model import KernelConfig
-from fadump.kernel.sysfs import FADUMP, REGISTERED
-from fadump.machine.core import Crash, Save
+from fadump.machine.contract import Crash, Save
 from fadump.memory.ranges import Range, RangeSet
-from fadump.vmcore.compare import compare
-from fadump.vmcore.crash_image import CrashImage
+from fadump.proof.compare import compare
+from fadump.proof.crash_image import CrashImage
 from fadump.vmcore.elfcore import ElfCore
 from tests.machine.embedded.bench import LEAST, MIB, bench
 
@@ -88,7 +88,7 @@ def test_memory_that_has_gone_is_not_in_the_dump(version, events):
 
 
 def test_an_older_kernel_that_has_not_registered_again_shows_zeros_where_memory_was():
-    """As real Linux does, see tests/kernels/test_memory_hotplug.py."""
+    """As real Linux does, see tests/real_linux/more_kernels/test_memory_hotplug.py."""
     story = Story("6.1", plug, register_again, unplug)
     assert story.shown.contains(DIMM)
     assert RangeSet(story.comparison.differences) == RangeSet([DIMM]) and story.zeros

@@ -7,7 +7,7 @@ from fadump.abi.pseries.dump_structure import DumpStructure
 from fadump.kernel.model import KernelConfig
 from fadump.kernel.state import WORK_BUFFER
 from fadump.kernel.traits import Mmu
-from fadump.machine.core import Crash, Save
+from fadump.machine.contract import Crash, Save
 from fadump.memory.ranges import Range
 from tests.kernel.observed import OBSERVED
 from tests.machine.embedded.bench import bench

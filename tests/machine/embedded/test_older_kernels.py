@@ -17,7 +17,7 @@ from fadump.abi.pseries.dump_structure import DumpStatus, DumpStructure, Section
 from fadump.kernel.elfcorehdr import decode
 from fadump.kernel.model import KernelConfig
 from fadump.kernel.traits import LINUX_6_1
-from fadump.machine.core import Crash, Register, Save
+from fadump.machine.contract import Crash, Register, Save
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.memory.ranges import Range
 from fadump.vmcore.elfcore import ElfCore

@@ -5,7 +5,7 @@ import pytest
 from fadump.abi.platform import Platform
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.cli import main
-from fadump.firmware.core import State
+from fadump.firmware.contract import State
 from tests.machine.embedded.bench import bench
 
 PRESERVING = "fadump: Preserving crash data for processing in next boot."

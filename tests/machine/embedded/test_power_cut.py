@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from fadump.firmware.core import State
-from fadump.machine.core import Crash, Register, Release, Reregister, Save, SaveOpalCore, Unregister
+from fadump.firmware.contract import State
+from fadump.machine.contract import Crash, Register, Release, Reregister, Save, SaveOpalCore, Unregister
 from fadump.memory.ranges import Range
 from tests.machine.embedded.bench import ALL, RebootedError, bench
 

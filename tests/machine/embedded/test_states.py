@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from fadump.abi.platform import Platform
-from fadump.faults import FAULT_NAMES
-from fadump.firmware.core import Answer, CallName, State
+from fadump.firmware.contract import Answer, CallName, State
 from fadump.firmware.faults import FaultyFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.kernel.model import KernelModel
-from fadump.machine.core import Crash, Register, Release, Reregister, Save, Unregister
+from fadump.machine.contract import Crash, Register, Release, Reregister, Save, Unregister
 from fadump.memory.ranges import Range, RangeSet
-from fadump.verify import Verifier
-from fadump.vmcore.crash_image import CrashImage
+from fadump.proof.crash_image import CrashImage
+from fadump.proof.verify import Verifier
+from fadump.run.faults import FAULT_NAMES
 from tests.machine.embedded.bench import ALL, bench
 
 REFUSALS = {

@@ -29,7 +29,7 @@ from fadump.abi.powernv.mpipl import MpiplOperation, MpiplTag
 from fadump.abi.powernv.opal import OpalStatus, OpalToken, RebootType, real_address
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError
-from fadump.firmware.core import (
+from fadump.firmware.contract import (
     Answer,
     CallName,
     FirmwareCall,

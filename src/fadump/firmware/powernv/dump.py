@@ -22,7 +22,7 @@ from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion, MpiplTag
 from fadump.abi.powernv.opal import real_address
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FormatError
-from fadump.firmware.core import PreservedDump, PreservedRegion
+from fadump.firmware.contract import PreservedDump, PreservedRegion
 from fadump.firmware.powernv.ranges import CopyRange, Registration
 from fadump.firmware.powernv.tree import Platform
 from fadump.firmware.preserve import copy_aside, kept_ranges

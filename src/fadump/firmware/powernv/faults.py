@@ -15,7 +15,7 @@ from fadump.abi.powernv.hdat import RegionId
 from fadump.abi.powernv.mpipl import MpiplTag
 from fadump.abi.powernv.opal import OpalStatus, real_address
 from fadump.firmware import crash_info_flaws
-from fadump.firmware.core import CallName, PreservedDump
+from fadump.firmware.contract import CallName, PreservedDump
 from fadump.firmware.faults import FaultNames, Flaw, Spoilt
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.ranges import Range

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from fadump.abi.powernv import cpu_data, hdat
 from fadump.errors import FadumpError
-from fadump.firmware.core import PreservedDump
+from fadump.firmware.contract import PreservedDump
 from fadump.memory.devicetree import DeviceTree, Node, encode_strings
 from fadump.memory.ranges import Range, RangeSet
 from fadump.memory.reserved import pairs, reserve, reserved

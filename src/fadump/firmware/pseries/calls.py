@@ -24,7 +24,7 @@ from fadump.abi.pseries.dump_structure import DumpStructure, SectionType
 from fadump.abi.pseries.rtas import DumpCommand, RtasStatus
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError
-from fadump.firmware.core import (
+from fadump.firmware.contract import (
     Answer,
     CallName,
     FirmwareCall,

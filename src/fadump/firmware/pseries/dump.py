@@ -19,7 +19,7 @@ from fadump.abi.pseries.dump_structure import (
     SectionType,
 )
 from fadump.abi.registers import CpuRegisters
-from fadump.firmware.core import PreservedDump, PreservedRegion
+from fadump.firmware.contract import PreservedDump, PreservedRegion
 from fadump.firmware.preserve import CopyFault, copy_aside, kept_ranges
 from fadump.firmware.pseries.sections import destination_range, is_from_memory, is_in_place, source_range
 from fadump.memory.guest import GuestMemory

@@ -25,7 +25,7 @@ from fadump.abi.pseries.rtas import RtasStatus
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FormatError
 from fadump.firmware import crash_info_flaws
-from fadump.firmware.core import CallName, PreservedDump
+from fadump.firmware.contract import CallName, PreservedDump
 from fadump.firmware.faults import FaultNames, Flaw, Spoilt
 from fadump.firmware.pseries.dump import describe_dump
 from fadump.memory.devicetree import DeviceTree

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fadump.abi.pseries import rtas
 from fadump.abi.pseries.dump_structure import VERSION
 from fadump.errors import FadumpError
-from fadump.firmware.core import PreservedDump
+from fadump.firmware.contract import PreservedDump
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells
 from fadump.memory.ranges import Range
 from fadump.memory.reserved import reserve

@@ -15,7 +15,7 @@ from fadump.abi.pseries.dump_structure import DumpStructure
 from fadump.abi.pseries.rtas import DumpCommand
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError
-from fadump.firmware.core import (
+from fadump.firmware.contract import (
     CallName,
     FirmwareCall,
     PassThrough,

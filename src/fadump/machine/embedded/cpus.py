@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.registers import CpuRegisters
-from fadump.kernel.content import seeded
-from fadump.kernel.stacks import Doing
+from fadump.kernel.image.content import seeded
+from fadump.kernel.image.stacks import Doing
 
 _PVR_POWER9 = 0x004E_1202
 _SPECIAL = ("CTR", "CFAR", "SRR0", "SPRG1", "SPRG3", "TB", "PURR", "SPURR", "DSCR", "VTB", "IC")

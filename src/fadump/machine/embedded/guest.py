@@ -12,13 +12,13 @@ from typing import TypeVar, cast
 
 from fadump.abi.registers import CpuRegisters
 from fadump.kernel.calls import Call, Errno, Steps
+from fadump.kernel.files.sysfs import REGISTERED, RELEASE_MEM, Entry, FileSystem, KernelFile
 from fadump.kernel.model import KernelModel
 from fadump.kernel.opal_core import CORE
-from fadump.kernel.preserve import PreservingKernel
+from fadump.kernel.petitboot import PreservingKernel
+from fadump.kernel.plan.system import dump_announced
 from fadump.kernel.rtas_fadump import PT_REGS_NAMES
-from fadump.kernel.sysfs import REGISTERED, RELEASE_MEM, Entry, FileSystem, KernelFile
-from fadump.kernel.tree import dump_announced
-from fadump.machine.core import (
+from fadump.machine.contract import (
     Crash,
     GuestReport,
     Register,
@@ -241,7 +241,7 @@ class GuestSystem:
 
 
 def _do_nothing(data: bytes) -> Steps[int]:
-    """What the letters come to that this model has no meaning for; a crash is :class:`~fadump.machine.core.Crash`."""
+    """What the letters come to that this model has no meaning for; a crash is a ``Crash``."""
     yield from ()
     return len(data)
 

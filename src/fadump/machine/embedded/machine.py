@@ -1,6 +1,6 @@
 """A machine in memory: sparse RAM, CPUs, a device tree, a reset that keeps RAM, and the model of Linux to run on it.
 
-Every step of docs/architecture.md, without an emulator. It keeps the contract of :mod:`fadump.machine.core`, so the
+Every step of docs/architecture.md, without an emulator. It keeps the contract of :mod:`fadump.machine.contract`, so the
 cycle, the firmware and the proof are those of the QEMU machine. Between two events nothing happens: the guest runs as
 far as its next firmware call, its next report, or to where it waits to be asked.
 
@@ -20,14 +20,14 @@ from fadump.abi.platform import Platform
 from fadump.abi.pseries import rtas
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import MachineError, SetupError
-from fadump.firmware.core import Answer, FirmwareCall, PassThrough
+from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
 from fadump.kernel.calls import Call, KernelPanicError
-from fadump.kernel.content import seeded
+from fadump.kernel.files.sysfs import Entry
+from fadump.kernel.image.content import seeded
+from fadump.kernel.image.stacks import idle
 from fadump.kernel.model import KernelModel
-from fadump.kernel.preserve import PreservingKernel
-from fadump.kernel.stacks import idle
-from fadump.kernel.sysfs import Entry
-from fadump.machine.core import Event, FirmwareMemory, GuestReport, GuestReset, Handover, Request, Stopped
+from fadump.kernel.petitboot import PreservingKernel
+from fadump.machine.contract import Event, FirmwareMemory, GuestReport, GuestReset, Handover, Request, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.cpus import cpu_registers
 from fadump.machine.embedded.guest import Asked, Guest, GuestSystem, SystemReset, Waiting, WriteFile
@@ -42,7 +42,7 @@ _NO_SUCH_CALL = -1
 
 
 class EmbeddedMachine:
-    """See :class:`fadump.machine.core.Machine`. Use as a context manager: leaving it gives the memory back.
+    """See :class:`fadump.machine.contract.Machine`. Use as a context manager: leaving it gives the memory back.
 
     ``disk_fd`` is a file as large as the largest dump, ``console_log`` gets what the kernel prints.
 
@@ -104,7 +104,7 @@ class EmbeddedMachine:
         return self._unshown
 
     def next_event(self, seconds: float) -> Event:
-        """See :class:`fadump.machine.core.Machine`. A guest that waits and is asked nothing is silent for ever."""
+        """See :class:`fadump.machine.contract.Machine`. A guest that waits and is asked nothing is silent for ever."""
         if self._pending:
             return self._pending.popleft()
         try:

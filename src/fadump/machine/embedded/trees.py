@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fadump.abi.platform import Platform
 from fadump.abi.powernv import hdat
 from fadump.abi.pseries import rtas
-from fadump.machine.core import FirmwareMemory
+from fadump.machine.contract import FirmwareMemory
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_strings
 from fadump.memory.ranges import Range

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fadump.firmware.core import Answer, FirmwareCall
-from fadump.machine.core import FirmwareMemory
+from fadump.firmware.contract import Answer, FirmwareCall
+from fadump.machine.contract import FirmwareMemory
 from fadump.machine.qemu.entry_page import EntryPage
 from fadump.machine.qemu.handover import TreePlace
 from fadump.machine.qemu.registers import RegisterFile

@@ -3,7 +3,7 @@
 import base64
 
 from fadump.errors import FormatError
-from fadump.machine.core import (
+from fadump.machine.contract import (
     Crash,
     GuestReport,
     Register,

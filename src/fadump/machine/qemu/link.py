@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from qemu.qmp import ConnectError, EventListener, ExecInterruptedError, ExecuteError, QMPClient
 
 from fadump.errors import MachineError
-from fadump.machine.core import GuestReport
+from fadump.machine.contract import GuestReport
 from fadump.machine.qemu.gdb import GdbClient, Stop
 from fadump.machine.qemu.guest import LONGEST_LINE_BYTES, decode_report
 from fadump.machine.qemu.process import QemuConfig, QemuProcess

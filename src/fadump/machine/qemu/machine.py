@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, Self, TypeVar
 from fadump.abi.platform import Platform
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError, MachineError
-from fadump.firmware.core import Answer, FirmwareCall, PassThrough
-from fadump.machine.core import Crash, Event, FirmwareMemory, GuestReport, GuestReset, Handover, Request, Stopped
+from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
+from fadump.machine.contract import Crash, Event, FirmwareMemory, GuestReport, GuestReset, Handover, Request, Stopped
 from fadump.machine.qemu import handover as trees
 from fadump.machine.qemu.board import Board
 from fadump.machine.qemu.entry_page import EntryPage
@@ -133,7 +133,7 @@ class QemuMachine:
         return self._unshown
 
     def next_event(self, seconds: float) -> Event:
-        """See :class:`fadump.machine.core.Machine`. A guest that stands still in an event is let go by
+        """See :class:`fadump.machine.contract.Machine`. A guest that stands still in an event is let go by
         :meth:`enter`, :meth:`answer` or :meth:`reset`, one of which has to come before the next event."""
         try:
             return self._run(asyncio.wait_for(self._next_event(), seconds))

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from fadump.errors import MachineError, SetupError
-from fadump.firmware.core import Answer, FirmwareCall
-from fadump.machine.core import FirmwareMemory
+from fadump.firmware.contract import Answer, FirmwareCall
+from fadump.machine.contract import FirmwareMemory
 from fadump.machine.qemu.board import Preparation
 from fadump.machine.qemu.entry_page import opal_entry_page
 from fadump.machine.qemu.handover import (

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from fadump.abi.pseries.rtas import BLOCK_BYTES, RtasArguments, encode_answer
 from fadump.errors import FadumpError, MachineError
-from fadump.firmware.core import Answer, FirmwareCall
+from fadump.firmware.contract import Answer, FirmwareCall
 from fadump.machine.qemu.board import Preparation
 from fadump.machine.qemu.entry_page import EntryPage, rtas_entry_page
 from fadump.machine.qemu.handover import LARGEST_PAGE_BYTES, TreePlace, align_up, initrd

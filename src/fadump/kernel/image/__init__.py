@@ -1,0 +1,1 @@
+"""What the model kernel's memory holds for a reader of its dump: variables, symbols, page tables, struct pages."""

@@ -1,0 +1,136 @@
+"""The model kernel's variables that a reader of its dump looks for: symbols, nodes, CPUs, the MMU.
+
+No step of its own in docs/architecture.md. Linux: kernel/kallsyms.c, mm/mmzone.c (node_data), kernel/cpu.c
+(__cpu_online_mask), kernel/crash_core.c (crash_notes), arch/powerpc/mm/book3s64/hash_utils.c (mmu_psize_defs),
+arch/powerpc/kernel/cputable.c (cur_cpu_spec). All are in :data:`.state.DATA`; what VMCOREINFO says of them is in
+:mod:`.vmcoreinfo`.
+"""
+
+import struct
+from collections.abc import Mapping
+
+from fadump.abi.linux.page_table import MMU_FTR_TYPE_RADIX, PAGE_OFFSET
+from fadump.kernel.image.content import seeded
+from fadump.kernel.image.kallsyms import Symbol, tables
+from fadump.kernel.image.page_tables import PageTables
+from fadump.kernel.image.stacks import function_symbols
+from fadump.kernel.image.struct_pages import MemMap, vmalloc_start
+from fadump.kernel.image.vmcoreinfo import (
+    FIRST_PFN_OFFSET,
+    MMU_FEATURES_OFFSET,
+    NODE_BYTES,
+    NODE_ID_OFFSET,
+    NODES,
+    PSIZE_BYTES,
+    SHIFT_OFFSET,
+    SPANNED_OFFSET,
+    ZONES_OFFSET,
+)
+from fadump.kernel.plan.memory_map import Memblock
+from fadump.kernel.register_area import NOTE_BUFFER_BYTES
+from fadump.kernel.state import DATA, LOG, PAGE_TABLES, SECTION_ROOTS, TEXT, UTS_NAMESPACE, FadumpState
+from fadump.kernel.traits import align_up
+
+_NO_CPU = 0xFFFF_FFFF
+_PAGE_SIZE_SHIFTS = (12, 14, 16, 16, 18, 19, 20, 21, 22, 23, 24, 26, 28, 30, 34, 36)
+"""MMU_PAGE_4K to MMU_PAGE_64G, in the order of mmu_psize_defs."""
+_VMALLOC_GUARD_BYTES = 1 << 16
+
+
+def write_data(state: FadumpState, memmap: MemMap, memblock: Memblock, page_tables: PageTables) -> Mapping[str, int]:
+    """Write all variables; their names and virtual addresses, and other symbols that VMCOREINFO has."""
+    data = _Data(state)
+    online, count = state.cpu_mask, len(state.cpu_names)
+    data.place("node_online_map", struct.pack("<Q", 1).ljust(NODES // 8, b"\0"))
+    node = data.place("contig_page_data", _node(state))
+    data.place("node_data", struct.pack("<Q", node).ljust(8 * NODES, b"\0"))
+    data.place("nr_cpu_ids", struct.pack("<I", count))
+    data.place("__cpu_online_mask", online.to_bytes(state.cpu_mask_bytes, "little"))
+    data.place("crashing_cpu", struct.pack("<I", _NO_CPU))
+    stride = align_up(NOTE_BUFFER_BYTES, 16)
+    data.place("__per_cpu_offset", struct.pack(f"<{count}Q", *range(0, count * stride, stride)))
+    data.place("crash_notes", struct.pack("<Q", data.place("the_crash_notes", bytes(count * stride))))
+    data.place("clear_seq", bytes(24))
+    listed = not state.radix or state.traits.lists_vmemmap
+    data.place("mmu_vmemmap_psize", struct.pack("<I", _PAGE_SIZE_SHIFTS.index(memmap.block_bits) if listed else 0))
+    data.place("mmu_psize_defs", b"".join(_page_size(shift) for shift in _PAGE_SIZE_SHIFTS))
+    features = MMU_FTR_TYPE_RADIX if state.radix else 0
+    spec = bytes(MMU_FEATURES_OFFSET) + struct.pack("<Q", features)
+    data.place("cur_cpu_spec", struct.pack("<Q", data.place("the_cpu_spec", spec)))
+    data.place("vmemmap_list", struct.pack("<Q", _vmemmap_list(state, memmap, data)))
+    data.place("vmap_area_list", struct.pack("<QQ", *[data.next_address] * 2))
+    data.place("dentry_hashtable", struct.pack("<Q", _vmalloc(state, memblock, page_tables)))
+    own = data.symbols | {
+        "_stext": PAGE_OFFSET,
+        "init_uts_ns": PAGE_OFFSET | UTS_NAMESPACE,
+        "swapper_pg_dir": PAGE_OFFSET | PAGE_TABLES.start,
+        "mem_section": PAGE_OFFSET | SECTION_ROOTS.start,
+        "prb": PAGE_OFFSET | LOG,
+    }
+    symbols = [Symbol(name, "D", address) for name, address in own.items()]
+    symbols += [Symbol("_etext", "T", PAGE_OFFSET | TEXT.end), *function_symbols()]
+    for name, table in tables(symbols).items():
+        data.place(f"kallsyms_{name}", table)
+    return own | data.symbols
+
+
+class _Data:
+    """Places variables one after the other."""
+
+    def __init__(self, state: FadumpState) -> None:
+        self._memory = state.memory
+        self._next = DATA.start
+        self.symbols: dict[str, int] = {}
+
+    @property
+    def next_address(self) -> int:
+        """Where the next one will be."""
+        return PAGE_OFFSET | self._next
+
+    def place(self, name: str, value: bytes) -> int:
+        """Write a variable; its virtual address."""
+        address = self.next_address
+        self._memory.write(self._next, value)
+        self._next = align_up(self._next + len(value), 16)
+        assert self._next <= DATA.end, "the model's variables need more room"  # noqa: S101 - their number is known
+        self.symbols[name] = address
+        return address
+
+
+def _node(state: FadumpState) -> bytes:
+    """struct pglist_data, with one zone."""
+    page_bytes = state.traits.page_bytes
+    node = bytearray(NODE_BYTES)
+    struct.pack_into("<I", node, ZONES_OFFSET, 1)
+    struct.pack_into("<Q", node, FIRST_PFN_OFFSET, 0)
+    struct.pack_into("<Q", node, SPANNED_OFFSET, state.ram[-1].end // page_bytes)
+    struct.pack_into("<I", node, NODE_ID_OFFSET, 0)
+    return bytes(node)
+
+
+def _page_size(shift: int) -> bytes:
+    return (bytes(SHIFT_OFFSET) + struct.pack("<I", shift)).ljust(PSIZE_BYTES, b"\0")
+
+
+def _vmemmap_list(state: FadumpState, memmap: MemMap, data: _Data) -> int:
+    """The list's last member, its head, as Linux puts each new one in front; newer kernels have none with radix."""
+    if (state.radix and not state.traits.lists_vmemmap) or not memmap.blocks:
+        return 0
+    first = data.next_address & ~PAGE_OFFSET
+    members = memmap.backing(first)
+    data.place("vmemmap_backings", members)
+    return PAGE_OFFSET | first + len(members) - len(members) // len(memmap.blocks)
+
+
+def _vmalloc(state: FadumpState, memblock: Memblock, page_tables: PageTables) -> int:
+    """Two pages that are neighbours in vmalloc and not in memory; their virtual address."""
+    page_bytes = state.traits.page_bytes
+    virtual = vmalloc_start(page_bytes, radix=state.radix) + _VMALLOC_GUARD_BYTES
+    source = seeded(f"{state.release} vmalloc")
+    upper, _between, lower = (memblock.allocate(page_bytes) for _ in range(3))
+    for number, physical in enumerate((lower, upper)):
+        if physical is None:
+            return 0
+        page_tables.map_leaves(virtual + number * page_bytes, physical, page_bytes.bit_length() - 1)
+        state.memory.write(physical, source.randbytes(page_bytes))
+    return virtual

@@ -1,0 +1,213 @@
+"""How much memory a capture kernel gets, and where it is: boot memory.
+
+Linux arch/powerpc/kernel/fadump.c: fadump_calculate_reserve_size(), fadump_get_boot_mem_regions(). Boot memory is
+the lowest so many bytes of RAM; *boot memory top* is its end, holes included.
+
+fadump_get_boot_mem_regions() of 6.1 and 6.12 is wrong if there is a hole in boot memory: it takes the size of a range
+off what is still wanted and adds it to what has been found as well, so that each range counts twice. What comes of it
+is modelled as it is, and :attr:`BootMemory.warnings` says so.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fadump.abi.platform import Platform
+from fadump.kernel.plan.cmdline import Parameters, parse_crashkernel
+from fadump.kernel.plan.memory_map import MemoryMap
+from fadump.kernel.traits import (
+    MIB,
+    U64,
+    KernelTraits,
+    Reason,
+    Refusal,
+    align_down,
+    align_up,
+    least_boot_memory_bytes,
+    size_text,
+)
+from fadump.memory.ranges import Range
+
+_FADUMP = "arch/powerpc/kernel/fadump.c"
+_CALCULATE = f"{_FADUMP}:fadump_calculate_reserve_size"
+_REGIONS = f"{_FADUMP}:fadump_get_boot_mem_regions"
+_RESERVE = f"{_FADUMP}:fadump_reserve_mem"
+_DEFAULT_STEP_BYTES = 256 * MIB
+LARGEST_SHARE = 4
+"""MAX_BOOT_MEM_RATIO: crashkernel= gets no more than a quarter of RAM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A range of boot memory that is registered. ``size_bytes`` may be nonsense, see this module's docstring."""
+
+    start: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BootMemory:
+    """``size_bytes`` is what the kernel counts with; ``regions`` need not add up to it, see ``warnings``.
+
+    ``regions`` are registered, ``ranges`` are what Linux has in ``fw_dump.boot_mem_addr`` and makes PT_LOADs of: the
+    same, but on pseries without a section for each range.
+    """
+
+    size_bytes: int
+    top: int
+    regions: tuple[Region, ...]
+    ranges: tuple[Region, ...]
+    reasons: tuple[Reason, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    size_bytes: int
+    sentence: str
+
+
+def boot_memory(
+    platform: Platform, memory: MemoryMap, kernel: KernelTraits, cmdline: str, parameters: Parameters
+) -> BootMemory | Refusal:
+    """Boot memory of a first kernel, or why there is none."""
+    wanted = _wanted(platform, memory, kernel, cmdline, parameters)
+    size_bytes = align_up(wanted.size_bytes, kernel.page_bytes)
+    if not parameters.nocma:
+        size_bytes = align_up(size_bytes, kernel.size_alignment_bytes)
+    least_bytes = least_boot_memory_bytes(platform)
+    if size_bytes < least_bytes:
+        return Refusal(
+            f"{size_text(size_bytes)} of boot memory is less than {size_text(least_bytes)}, the least on {platform}: "
+            f"{wanted.sentence}",
+            _RESERVE,
+            f"Can't enable fadump with boot memory size ({size_bytes:#x}) less than {least_bytes:#x}",
+        )
+    top = align_up(size_bytes + _holes(memory.regions, size_bytes), kernel.page_bytes)
+    regions = _regions(memory.regions, size_bytes, kernel.max_region_bytes(platform), kernel.max_regions(platform))
+    if regions is None:
+        return Refusal(
+            f"boot memory takes more than {kernel.max_regions(platform)} ranges, the most on {platform}",
+            _REGIONS,
+            "Too many holes in boot memory area to enable fadump",
+        )
+    registered = regions
+    if platform is Platform.PSERIES and not kernel.region_per_range:
+        registered = (Region(0, size_bytes),)
+    return BootMemory(
+        size_bytes,
+        top,
+        registered,
+        regions,
+        tuple(_reasons(memory, wanted, size_bytes, top)),
+        tuple(_warnings(memory, size_bytes, top, regions, registered)),
+    )
+
+
+def _wanted(
+    platform: Platform, memory: MemoryMap, kernel: KernelTraits, cmdline: str, parameters: Parameters
+) -> _Wanted:
+    ram_bytes = memory.ram_bytes
+    crashkernel = parse_crashkernel(cmdline, ram_bytes, kernel)
+    if crashkernel.problem is None:
+        most_bytes = ram_bytes // LARGEST_SHARE
+        if crashkernel.size_bytes > most_bytes:
+            return _Wanted(
+                most_bytes,
+                f"crashkernel= asks for {size_text(crashkernel.size_bytes)} and is cut to a quarter of RAM",
+            )
+        return _Wanted(crashkernel.size_bytes, "crashkernel= asks for it")
+    if parameters.fadump_reserve_mem:
+        return _Wanted(parameters.fadump_reserve_mem, f"{crashkernel.problem}, so fadump_reserve_mem= counts")
+    return _default(platform, ram_bytes, parameters.memory_limit, crashkernel.problem)
+
+
+def _default(platform: Platform, ram_bytes: int, memory_limit: int, problem: str) -> _Wanted:
+    size_bytes = align_down(ram_bytes // 20, _DEFAULT_STEP_BYTES)
+    sentence = f"{problem}, so the default counts: 5 % of RAM, rounded down to {size_text(_DEFAULT_STEP_BYTES)}"
+    if memory_limit and size_bytes > memory_limit:
+        size_bytes, sentence = memory_limit, f"{sentence}, cut to mem="
+    least_bytes = least_boot_memory_bytes(platform)
+    if size_bytes > least_bytes:
+        return _Wanted(size_bytes, sentence)
+    return _Wanted(
+        least_bytes, f"{sentence}, is {size_bytes // MIB} MiB, and {size_text(least_bytes)} is the least on {platform}"
+    )
+
+
+def _ranges_that_linux_takes(regions: Sequence[Range], size_bytes: int) -> Iterator[tuple[Range, int]]:
+    """Each range that Linux looks at, and how much of it Linux takes.
+
+    ``wanted - found`` can be negative: Linux's numbers have no sign, so that it is a huge size there.
+    """
+    wanted, found = size_bytes, 0
+    for region in regions:
+        if found + region.size_bytes >= wanted:
+            yield region, (wanted - found) & U64
+            return
+        wanted -= region.size_bytes
+        found += region.size_bytes
+        yield region, region.size_bytes
+
+
+def _holes(regions: Sequence[Range], size_bytes: int) -> int:
+    holes = last_end = 0
+    for region, _taken in _ranges_that_linux_takes(regions, size_bytes):
+        holes += region.start - last_end
+        last_end = region.end
+    return holes
+
+
+def _regions(
+    memory: Sequence[Range], size_bytes: int, max_region_bytes: int, max_regions: int
+) -> tuple[Region, ...] | None:
+    """The ranges, each split so that the firmware can copy it; None if they are too many."""
+    found: list[Region] = []
+    for region, taken in _ranges_that_linux_takes(memory, size_bytes):
+        start, left = region.start, taken
+        while left:
+            if len(found) == max_regions:
+                return None
+            found.append(Region(start, min(left, max_region_bytes)))
+            start += found[-1].size_bytes
+            left -= found[-1].size_bytes
+    return tuple(found)
+
+
+def _reasons(memory: MemoryMap, wanted: _Wanted, size_bytes: int, top: int) -> Iterator[Reason]:
+    rounded = "" if size_bytes == wanted.size_bytes else f", rounded up from {wanted.size_bytes:#x} to whole pages"
+    yield Reason(
+        "system_ram", memory.ram_bytes, "all memory, holes not counted", "mm/memblock.c:memblock_phys_mem_size"
+    )
+    yield Reason("boot_memory_bytes", size_bytes, wanted.sentence + rounded, _CALCULATE)
+    holes = top - size_bytes
+    below = f"with {size_text(holes)} of holes below it" if holes else "there is no hole in it"
+    yield Reason("boot_memory_top", top, f"boot memory ends here: {below}", _REGIONS)
+
+
+def _warnings(
+    memory: MemoryMap,
+    size_bytes: int,
+    top: int,
+    regions: Sequence[Region],
+    registered: Sequence[Region],
+) -> Iterator[str]:
+    first = memory.regions[0]
+    if first.end >= size_bytes:
+        return
+    count = sum(region.size_bytes for region in regions)
+    if registered is not regions:
+        yield (
+            f"the first memory range ends at {first.end:#x}, within boot memory: this kernel registers one range from "
+            f"0 to {size_bytes:#x} all the same, which is not all RAM if there is a hole"
+        )
+    elif any(region.size_bytes > top for region in regions):
+        huge = next(region for region in regions if region.size_bytes > top)
+        yield (
+            f"memory ranges meet at {first.end:#x}, within boot memory, and Linux counts them twice: it asks the "
+            f"firmware for {huge.size_bytes:#x} bytes from {huge.start:#x}, which no firmware can copy"
+        )
+    elif count != size_bytes:
+        yield (
+            f"memory ranges meet at {first.end:#x}, within boot memory, and Linux counts them twice: {count:#x} of "
+            f"{size_bytes:#x} bytes of boot memory are registered, the rest is lost at a crash"
+        )

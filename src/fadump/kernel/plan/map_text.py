@@ -1,0 +1,86 @@
+"""A memory map as a text that people can write: one range a line, and what it is.
+
+    0x0..0x80000000                      memory
+    4G..5G              removable        memory that can be unplugged while running
+    0x2fff0000..768M    firmware         in the root's reserved-ranges
+    # a comment
+
+Numbers are Linux's (decimal, 0x for hex, K, M, G, T); a range's end is not in it.
+"""
+
+import re
+
+from fadump.errors import FormatError
+from fadump.kernel.plan.cmdline import memparse
+from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
+from fadump.kernel.traits import U64
+from fadump.memory.ranges import Range, RangeSet
+
+_MEMORY, _REMOVABLE, _FIRMWARE = "memory", "removable", "firmware"
+_SIZE = re.compile(r"(0x[0-9a-f]+|0[0-7]*|[1-9][0-9]*)([kmgtpe]?)", re.IGNORECASE)
+_MOST_DIGITS = 23
+"""Of 64 bits, in octal, with the 0 in front."""
+
+
+def parse_map(text: str) -> MemoryMap:
+    """The map that a text describes.
+
+    :raises FormatError: a line is not a range with a known word, or there is no memory at 0; ``offset`` counts
+        characters to the line.
+    """
+    blocks: list[MemoryBlock] = []
+    firmware: list[Range] = []
+    offset = 0
+    for line in text.splitlines(keepends=True):
+        words = line.partition("#")[0].split()
+        if words:
+            range_, kind = _entry(words, offset)
+            if kind == _FIRMWARE:
+                firmware.append(range_)
+            else:
+                blocks.append(MemoryBlock(range_, kind == _REMOVABLE))
+        offset += len(line)
+    try:
+        return MemoryMap.of(blocks, RangeSet(firmware), RangeSet())
+    except ValueError as error:
+        raise FormatError(f"memory map: {error}", offset=0) from error
+
+
+def parse_range(text: str) -> Range:
+    """``START..END``.
+
+    :raises ValueError: it is no range, or empty.
+    """
+    start, dots, end = text.partition("..")
+    if not dots:
+        raise ValueError(f"{text!r} is no range; write it as 0x0..2G")
+    range_ = Range(parse_size(start), parse_size(end))
+    if not range_:
+        raise ValueError(f"the range {text} is empty")
+    return range_
+
+
+def parse_size(text: str) -> int:
+    """A number as Linux writes sizes, all of the text.
+
+    :raises ValueError: it is none, or has more than 64 bits, of which Linux itself would only take the lower ones.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no size; write it as 2G or 0x80000000")
+    number, unit = match.groups()
+    base = 16 if number[:2] in ("0x", "0X") else 8 if number[0] == "0" else 10
+    size_bytes = int(number[: _MOST_DIGITS + 1], base) * memparse(f"1{unit}")[0]
+    if len(number) > _MOST_DIGITS or size_bytes > U64:
+        raise ValueError(f"{text[:_MOST_DIGITS]!r} is larger than 64 bits can say")
+    return size_bytes
+
+
+def _entry(words: list[str], offset: int) -> tuple[Range, str]:
+    kind = words[1] if len(words) > 1 else _MEMORY
+    if len(words) > 2 or kind not in (_MEMORY, _REMOVABLE, _FIRMWARE):
+        raise FormatError(f"memory map: {' '.join(words)!r} is not a range and what it is", offset=offset)
+    try:
+        return parse_range(words[0]), kind
+    except ValueError as error:
+        raise FormatError(f"memory map: {error}", offset=offset) from error

@@ -1,0 +1,65 @@
+"""A plan: what a kernel would do with a machine's memory, each number with its reason.
+
+:func:`make_plan` is the whole of Linux's reservation in order: size (bootmem), place (reserve), kdump where FADump is
+refused (kdump), and the capture kernel's side (capture). Nothing in it reads a file or prints.
+"""
+
+from dataclasses import dataclass
+
+from fadump.kernel.plan.capture_kernel import CaptureReservation, capture_reservation
+from fadump.kernel.plan.kdump import KdumpReservation, kdump_reservation
+from fadump.kernel.plan.recommended import Recommendation, recommendations
+from fadump.kernel.plan.reserve import Reservation, System, reserve
+from fadump.kernel.traits import KernelTraits, Reason, Refusal
+
+_CAPTURE_TREE = (
+    "a dump is announced in this device tree, which is a capture kernel's: reserved-ranges may hold some of the dump, "
+    "where the next first kernel has room"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Either ``reservation`` and ``capture``, or ``refusal`` and ``kdump`` are there."""
+
+    system: System
+    kernel: KernelTraits
+    cmdline: str
+    recommended: tuple[Recommendation, ...]
+    reservation: Reservation | None = None
+    capture: CaptureReservation | None = None
+    refusal: Refusal | None = None
+    kdump: KdumpReservation | None = None
+    dump_announced: bool = False
+    """The tree that the system was found in is a capture kernel's."""
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Every number, in the order in which Linux comes to it."""
+        found: tuple[Reason, ...] = ()
+        if self.reservation is not None:
+            found += self.reservation.reasons
+        if self.capture is not None:
+            found += self.capture.reasons
+        if self.kdump is not None:
+            found += (self.kdump.reason,)
+        return found
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What will not work as its owner expects."""
+        found = (_CAPTURE_TREE,) if self.dump_announced else ()
+        return found + (self.reservation.warnings if self.reservation is not None else ())
+
+
+def make_plan(system: System, kernel: KernelTraits, cmdline: str, *, dump_announced: bool = False) -> Plan:
+    """What a first kernel does on this system with this command line."""
+    recommended = recommendations(system.memory.ram_bytes)
+    outcome = reserve(system, kernel, cmdline)
+    if isinstance(outcome, Refusal):
+        kdump = kdump_reservation(system, kernel, cmdline)
+        return Plan(system, kernel, cmdline, recommended, refusal=outcome, kdump=kdump, dump_announced=dump_announced)
+    capture = capture_reservation(system.platform, system.memory, outcome)
+    return Plan(
+        system, kernel, cmdline, recommended, reservation=outcome, capture=capture, dump_announced=dump_announced
+    )

@@ -1,0 +1,63 @@
+"""Where a plan's memory description comes from: the only module here that reads files.
+
+A file is a flattened device tree, if it begins with one's magic, or a text (:mod:`.map_text`); a directory is a tree
+as Linux shows it under /proc/device-tree: a file for each property, a directory for each node.
+"""
+
+from pathlib import Path
+
+from fadump.errors import FormatError
+from fadump.kernel.plan.map_text import parse_map
+from fadump.kernel.plan.memory_map import MemoryMap
+from fadump.kernel.plan.system import FoundSystem, system_of
+from fadump.memory.devicetree import MAGIC, MAX_DEPTH, MAX_TOTAL_BYTES, DeviceTree, Node
+
+_IN_EVERY_ROOT = "#address-cells"
+"""The property without which no directory is read: it would take long to find out that / is no device tree."""
+
+
+def read_memory(path: Path) -> FoundSystem | MemoryMap:
+    """What a file or a directory describes: a whole system, if it is a tree.
+
+    :raises OSError: it can't be read.
+    :raises FormatError: it is none of the three.
+    """
+    try:
+        return _described(path)
+    except FormatError as error:
+        if str(path) not in str(error):
+            error.args = (f"{path}: {error}",)
+        raise
+
+
+def _described(path: Path) -> FoundSystem | MemoryMap:
+    if path.is_dir():
+        if not (path / _IN_EVERY_ROOT).is_file():
+            raise FormatError(f"{path} is no device tree: it has no file {_IN_EVERY_ROOT}", offset=0)
+        return system_of(DeviceTree(_node(path, "", 0)))
+    with path.open("rb") as file:
+        content = file.read(MAX_TOTAL_BYTES + 1)
+    if content.startswith(MAGIC.to_bytes(4, "big")):
+        return system_of(DeviceTree.parse(content))
+    try:
+        return parse_map(content.decode())
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path} is neither a device tree nor a text", offset=error.start) from error
+
+
+def _node(directory: Path, name: str, depth: int) -> Node:
+    if depth > MAX_DEPTH:
+        raise FormatError(f"{directory} is nested too deep for a device tree", offset=depth)
+    node = Node(name)
+    for entry in sorted(directory.iterdir()):
+        if entry.is_symlink():
+            continue
+        if entry.is_dir():
+            node.children.append(_node(entry, entry.name, depth + 1))
+        elif entry.is_file():
+            try:
+                with entry.open("rb") as file:
+                    node.properties[entry.name] = file.read(MAX_TOTAL_BYTES)
+            except PermissionError:  # some are root's alone; none of them is about memory
+                continue
+    return node

@@ -1,0 +1,230 @@
+"""What a device tree tells a kernel about its memory and about FADump.
+
+Linux: drivers/of/fdt.c early_init_dt_scan_memory() (nodes of device_type "memory"), arch/powerpc/kernel/prom.c
+early_init_drmem_lmb() and arch/powerpc/mm/drmem.c (``/ibm,dynamic-reconfiguration-memory``), early_reserve_mem_dt();
+arch/powerpc/kernel/fadump.c early_init_dt_scan_reserved_ranges(), rtas-fadump.c rtas_fadump_dt_scan(),
+opal-fadump.c opal_fadump_dt_scan(). All numbers are big-endian.
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fadump.abi.platform import Platform
+from fadump.abi.pseries.rtas import KERNEL_DUMP
+from fadump.errors import FormatError
+from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
+from fadump.kernel.plan.reserve import System
+from fadump.kernel.traits import Mmu, least_boot_memory_bytes
+from fadump.memory.devicetree import DeviceTree, Node
+from fadump.memory.ranges import Range, RangeSet
+
+_CPU_STATE, _HPTE = 0x0001, 0x0002
+_ASSIGNED, _RESERVED, _HOT_REMOVABLE = 0x08, 0x80, 0x100
+_DEFAULT_CELLS = (1,)
+_AVAILABLE = (b"okay", b"ok")
+_MAX_BLOCKS = 1 << 20
+_ASSOCIATIVITY, _REFERENCE_POINTS = "ibm,associativity", "ibm,associativity-reference-points"
+_LOOKUP_ARRAYS, _MOST_LOOKUP_CELLS = "ibm,associativity-lookup-arrays", 1 << 16
+_NO_NODE = 0xFFFF
+_RADIX_BYTE, _RADIX = 24, 0x40
+"""Option vector 5 in /chosen: the byte and its bit that says that the guest has negotiated radix."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSystem:
+    """A system as its tree describes it; ``cmdline`` is /chosen's; for ``dump_announced`` see the function."""
+
+    system: System
+    cmdline: str
+    dump_announced: bool
+
+
+def system_of(tree: DeviceTree) -> FoundSystem:
+    """What Linux would find in this tree.
+
+    :raises FormatError: a property is not what it should be, or there is no memory at 0.
+    """
+    blocks = list(_blocks(tree))
+    try:
+        memory = MemoryMap.of(blocks, RangeSet(_pairs(tree.root, "reserved-ranges")), RangeSet(_later(tree)))
+    except ValueError as error:
+        raise FormatError(f"device tree: {error}", offset=0) from error
+    opal, rtas = tree.find("/ibm,opal"), tree.find("/rtas")
+    if opal is not None:
+        system = System(Platform.POWERNV, memory, mmu=_mmu_of_powernv(tree), supported=_opal_offers(opal))
+    else:
+        offered = dict(_offered(rtas)) if rtas is not None else {}
+        supported = rtas is not None and "ibm,configure-kernel-dump" in rtas.properties
+        system = System(
+            Platform.PSERIES, memory, offered.get(_CPU_STATE, 0), offered.get(_HPTE, 0), _mmu_of_guest(tree), supported
+        )
+    return FoundSystem(system, _bootargs(tree), dump_announced(tree))
+
+
+def dump_announced(tree: DeviceTree) -> bool:
+    """Whether the firmware says that it has preserved a dump: this boot is a capture kernel's."""
+    announced = (tree.find("/rtas"), KERNEL_DUMP), (tree.find("/ibm,opal/dump"), "mpipl-boot")
+    return any(node is not None and name in node.properties for node, name in announced)
+
+
+def cpu_names(tree: DeviceTree) -> Sequence[int]:
+    """The platform's names of all possible threads: logical numbers with RTAS, the PIRs with OPAL."""
+    node = tree.find("/cpus")
+    cpus = [] if node is None else [each for each in node.children if "ibm,ppc-interrupt-server#s" in each.properties]
+    servers = sorted(server for cpu in cpus for server in cpu.cells("ibm,ppc-interrupt-server#s"))
+    return servers if tree.find("/ibm,opal") is not None else range(len(servers))
+
+
+def _blocks(tree: DeviceTree) -> Iterator[MemoryBlock]:
+    address_cells = _cells(tree.root, "#address-cells")
+    size_cells = _cells(tree.root, "#size-cells")
+    depth = _associativity_depth(tree)
+    for node in tree.root.children:
+        if node.properties.get("device_type", b"").rstrip(b"\0") != b"memory":
+            continue
+        name = "linux,usable-memory" if "linux,usable-memory" in node.properties else "reg"
+        if name not in node.properties or node.properties.get("status", b"ok").rstrip(b"\0") not in _AVAILABLE:
+            continue
+        removable = "hotpluggable" in node.properties
+        numa_node = _domain(node.cells(_ASSOCIATIVITY) if _ASSOCIATIVITY in node.properties else (), depth)
+        for range_ in _ranges(node, name, address_cells, size_cells):
+            yield MemoryBlock(range_, removable, numa_node)
+    dynamic = tree.find("/ibm,dynamic-reconfiguration-memory")
+    if dynamic is not None:
+        yield from _dynamic_blocks(dynamic, address_cells, depth)
+
+
+def _associativity_depth(tree: DeviceTree) -> int:
+    """Which of an associativity's numbers is the NUMA node: find_primary_domain_index() in arch/powerpc/mm/numa.c.
+
+    As of form 1; 0: the tree doesn't say.
+    """
+    root = tree.find("/ibm,opal") or tree.find("/rtas")
+    if root is None or _REFERENCE_POINTS not in root.properties:
+        return 0
+    return (root.cells(_REFERENCE_POINTS) or (0,))[0]
+
+
+def _domain(associativity: Sequence[int], depth: int) -> int:
+    """The node in an associativity, which begins with its length; memory of no known node is the first one's."""
+    found = associativity[depth] if 0 < depth < len(associativity) else _NO_NODE
+    return 0 if found >= _NO_NODE else found
+
+
+def _dynamic_blocks(node: Node, address_cells: int, depth: int) -> Iterator[MemoryBlock]:
+    """Blocks of one size, listed one by one or, in version 2, as runs."""
+    if "ibm,lmb-size" not in node.properties:
+        return
+    block_bytes = int.from_bytes(node.value("ibm,lmb-size"), "big")
+    name = "ibm,dynamic-memory" if "ibm,dynamic-memory" in node.properties else "ibm,dynamic-memory-v2"
+    if name not in node.properties or not block_bytes:
+        return
+    count, *cells = node.cells(name) or (0,)
+    is_run = name.endswith("v2")
+    arrays = _lookup_arrays(node)
+    width = address_cells + 4
+    if len(cells) < count * width:
+        raise FormatError(f"{name} is cut short", offset=4 * len(cells) + 4, expected=count * width, found=len(cells))
+    for at in range(0, count * width, width):
+        entry = cells[at : at + width]
+        run = entry.pop(0) if is_run else 1
+        if run > _MAX_BLOCKS:
+            raise FormatError(f"{name} has too many blocks", offset=4 * at + 4, expected=_MAX_BLOCKS, found=run)
+        flags = entry[-1]
+        if flags & _RESERVED or not flags & _ASSIGNED:
+            continue
+        start = _number(entry[:address_cells])
+        numa_node = _domain(arrays.get(entry[-2], ()), depth)
+        yield MemoryBlock(Range.sized(start, run * block_bytes), bool(flags & _HOT_REMOVABLE), numa_node)
+
+
+def _lookup_arrays(node: Node) -> dict[int, tuple[int, ...]]:
+    """The associativities that blocks name by number: how many there are, how long each is, then all of them."""
+    if _LOOKUP_ARRAYS not in node.properties:
+        return {}
+    count, length, *cells = (*node.cells(_LOOKUP_ARRAYS), 0, 0)[:_MOST_LOOKUP_CELLS]
+    return {index: (length, *cells[index * length : (index + 1) * length]) for index in range(min(count, len(cells)))}
+
+
+def _later(tree: DeviceTree) -> Iterator[Range]:
+    """What Linux reserves only after FADump; the tree's own place isn't known from the tree."""
+    yield from tree.reservations
+    nodes = tree.find("/reserved-memory")
+    if nodes is not None:
+        address_cells, size_cells = _cells(tree.root, "#address-cells"), _cells(tree.root, "#size-cells")
+        for node in nodes.children:
+            if "reg" in node.properties:
+                yield from _ranges(node, "reg", address_cells, size_cells)
+    chosen = tree.find("/chosen")
+    if chosen is not None and {"linux,initrd-start", "linux,initrd-end"} <= set(chosen.properties):
+        start, end = (int.from_bytes(chosen.value(f"linux,initrd-{which}"), "big") for which in ("start", "end"))
+        if start < end:
+            yield Range(start, end)
+
+
+def _pairs(node: Node, name: str) -> Iterator[Range]:
+    if name in node.properties:
+        yield from _ranges(node, name, 2, 2)
+
+
+def _ranges(node: Node, name: str, address_cells: int, size_cells: int) -> Iterator[Range]:
+    """Whole pairs of address and size; what is over is not looked at, nor are empty ones."""
+    cells = node.cells(name)
+    width = address_cells + size_cells
+    for at in range(0, len(cells) - width + 1, width):
+        start = _number(cells[at : at + address_cells])
+        size_bytes = _number(cells[at + address_cells : at + width])
+        if size_bytes:
+            yield Range.sized(start, size_bytes)
+
+
+def _offered(rtas: Node) -> Iterator[tuple[int, int]]:
+    sizes = rtas.properties.get("ibm,configure-kernel-dump-sizes", b"")
+    yield from struct.iter_unpack(">IQ", sizes[: len(sizes) // 12 * 12])
+
+
+def _opal_offers(opal: Node) -> bool:
+    """Whether OPAL takes dumps, and loads the capture kernel into boot memory, however small that may be."""
+    dump = opal.child("dump")
+    if dump is None or b"ibm,opal-dump" not in dump.properties.get("compatible", b"").split(b"\0"):
+        return False
+    return all(area.end <= least_boot_memory_bytes(Platform.POWERNV) for area in _pairs(dump, "fw-load-area"))
+
+
+def _mmu_of_guest(tree: DeviceTree) -> Mmu:
+    """early_check_vec5()."""
+    chosen = tree.find("/chosen")
+    vector = b"" if chosen is None else chosen.properties.get("ibm,architecture-vec-5", b"")
+    radix = len(vector) > _RADIX_BYTE and bool(vector[_RADIX_BYTE] & _RADIX)
+    return Mmu.RADIX if radix else Mmu.HASH
+
+
+def _mmu_of_powernv(tree: DeviceTree) -> Mmu:
+    """Radix where any CPU's node, or the list of features, has it."""
+    radix = any("ibm,mmu-pid-bits" in node.properties or node.name == "mmu-radix" for node in tree.root.walk())
+    return Mmu.RADIX if radix else Mmu.HASH
+
+
+def _bootargs(tree: DeviceTree) -> str:
+    chosen = tree.find("/chosen")
+    raw = b"" if chosen is None else chosen.properties.get("bootargs", b"")
+    return raw.split(b"\0", 1)[0].decode("latin-1")
+
+
+def _cells(node: Node, name: str) -> int:
+    """How many cells an address or a size has.
+
+    :raises FormatError: more than a number of 64 bits has, or none.
+    """
+    (count,) = (node.cells(name) or _DEFAULT_CELLS)[:1] if name in node.properties else _DEFAULT_CELLS
+    if not 1 <= count <= 2:
+        raise FormatError(f"device tree: {name} of {node.name or '/'}", offset=0, expected=2, found=count)
+    return count
+
+
+def _number(cells: tuple[int, ...] | list[int]) -> int:
+    value = 0
+    for cell in cells:
+        value = value << 32 | cell
+    return value

@@ -1,0 +1,278 @@
+"""The tests that tell what a page is used for, on an array of struct pages at once.
+
+Classes and the order of tests are those of makedumpfile (makedumpfile.c, __exclude_unnecessary_pages()); what a class
+is made of is in Linux's include/linux/page-flags.h and mm/. Which tests a kernel needs is known by what VMCOREINFO
+states.
+
+What takes the time is fetching struct pages from memory, a cache line for each. So the members that are tested are
+copied out first, a strip of struct pages at a time: they are still in the processor's cache when the second member's
+turn comes. Tests then run over arrays without gaps, and write into arrays that are used again.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fadump.abi.linux import page as abi
+from fadump.errors import FormatError
+from fadump.linux.page_class import PageClass
+from fadump.linux.vmcoreinfo import Facts, MissingFactError
+from fadump.vmcore.contract import Bytes
+from fadump.vmcore.notes import STRUCT_ORDER, ByteOrder
+
+_STRIP_PAGES = 1 << 13
+_LEAST_STRUCT_BYTES = 32
+_MOST_STRUCT_BYTES = 1 << 10
+_MOST_ORDER = 40
+
+ClassArray = npt.NDArray[np.uint8]
+"""One :class:`PageClass` per page."""
+Flags = npt.NDArray[np.bool_]
+Words = npt.NDArray[Any]
+
+_NO_FLAG = np.uint32(0)
+_ANON, _TAIL = np.uint8(abi.MAPPING_ANON), np.uint8(abi.COMPOUND_TAIL)
+# numpy takes its own numbers much faster than an enum's
+_KERNEL, _OFFLINE, _HWPOISON, _USER, _CACHE, _CACHE_PRIVATE, _FREE = (
+    np.uint8(getattr(PageClass, name).value)
+    for name in ("KERNEL", "OFFLINE", "HWPOISON", "USER", "CACHE", "CACHE_PRIVATE", "FREE")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Where blocks of pages begin, rising, and how many pages each has; one page's class is all of its block's."""
+
+    starts: Words
+    sizes: Words
+
+
+class PageTests:
+    """What to look for in a struct page of one kernel. Not for two threads at once."""
+
+    def __init__(self, facts: Facts, byte_order: ByteOrder, most_pages: int) -> None:
+        """``most_pages`` is what :meth:`classify` is given at most; it decides on the memory that this takes.
+
+        :raises MissingFactError: VMCOREINFO doesn't state what the tests need.
+        :raises FormatError: what it states makes no sense.
+        """
+        self.page_bytes = facts.size("page")
+        if not _LEAST_STRUCT_BYTES <= self.page_bytes <= _MOST_STRUCT_BYTES:
+            raise FormatError("size of struct page", offset=0, expected=_MOST_STRUCT_BYTES, found=self.page_bytes)
+        self._lru, self._private, self._swapcache = (
+            _flag(facts, f"PG_{name}") for name in ("lru", "private", "swapcache")
+        )
+        if "NUMBER(PG_swapbacked)" in facts:  # PG_swapcache has another meaning without it
+            self._swapcache |= _flag(facts, "PG_swapbacked")
+        self._slab_flag, self._hwpoison, self._hugetlb_flag = (
+            _flag(facts, name) if f"NUMBER({name})" in facts else None
+            for name in ("PG_slab", "PG_hwpoison", "PG_hugetlb")
+        )
+        self._head = np.uint32(_limited(facts, "PG_head_mask", 1 << 32))
+        self._orders = min(facts.length("zone.free_area"), _MOST_ORDER)
+        self._hugetlb_dtor = facts.number("HUGETLB_PAGE_DTOR") if "NUMBER(HUGETLB_PAGE_DTOR)" in facts else None
+
+        types = {
+            name: abi.type_test(facts.number(f"PAGE_{name}_MAPCOUNT_VALUE"))
+            for name in ("SLAB", "BUDDY", "OFFLINE", "HUGETLB")
+            if f"NUMBER(PAGE_{name}_MAPCOUNT_VALUE)" in facts
+        }
+        if "BUDDY" not in types:
+            raise MissingFactError("NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)")
+        in_top_byte = all(mask == abi.TYPE_BYTE for mask, _expected in types.values())
+        type_of, shift = (np.uint8, abi.TYPE_BYTE_SHIFT) if in_top_byte else (np.uint32, 0)
+        tests = {name: (type_of(mask >> shift), type_of(expected >> shift)) for name, (mask, expected) in types.items()}
+        self._buddy = tests["BUDDY"]
+        self._slab, self._offline, self._hugetlb = (tests.get(name) for name in ("SLAB", "OFFLINE", "HUGETLB"))
+        self._order_is_in_flags = self._hugetlb is not None or self._hugetlb_flag is not None
+        self._layout = _page_layout(facts, byte_order, self.page_bytes, types_in_top_byte=in_top_byte)
+        self._members = frozenset(self._layout.names or ())
+        self._columns = _Columns(most_pages, type_of)
+
+    def classify(self, raw: Bytes, first_pfn: int, classes: ClassArray) -> Blocks:
+        """Fill ``classes`` from as many struct pages, each by itself; the result is which of them speak for others."""
+        pages = np.frombuffer(raw, self._layout)
+        columns = self._columns.of(len(pages))
+        columns.fetch(pages)
+        heads = np.flatnonzero(columns.any_flag(self._head, columns.mask))
+        self._test(columns, classes)
+        huge = heads[self._are_hugetlb(pages, heads, columns.types)]
+        classes[huge] = np.maximum(classes[huge], _USER)
+        classes *= columns.not_tail.view(np.uint8)
+        _raise(classes, columns.free, _FREE, columns.product)
+
+        buddies = np.flatnonzero(columns.free)
+        buddy_orders = pages["private"][buddies]
+        small = buddy_orders < self._orders
+        classes[buddies[~small]] = _KERNEL
+        orders = self._compound_orders(pages, heads, first_pfn)
+        large = (orders > 0) & (classes[heads] != _KERNEL) & (classes[heads] != _FREE)
+        starts = np.concatenate([buddies[small], heads[large]])
+        sizes = np.int64(1) << np.concatenate([buddy_orders[small].astype(np.int64), orders[large]])
+        order = np.argsort(starts, kind="stable")
+        return Blocks(starts[order], sizes[order])
+
+    def _test(self, columns: "_Columns", classes: ClassArray) -> None:
+        """Every test that looks at nothing but the page; free pages and tails are only found."""
+        mask, not_slab, anonymous, cache = columns.mask, columns.not_slab, columns.anonymous, columns.cache
+        not_slab[:] = True
+        if self._slab_flag is not None:
+            np.logical_not(columns.any_flag(self._slab_flag, mask), out=not_slab)
+        free = columns.is_type(self._buddy, columns.free)
+        free &= not_slab
+        free &= columns.not_tail
+        if self._slab is not None:
+            not_slab &= np.logical_not(columns.is_type(self._slab, mask), out=mask)
+        anonymous &= not_slab
+        columns.all_flags(self._swapcache, cache)
+        cache |= columns.any_flag(self._lru, mask)
+        cache &= np.logical_not(anonymous, out=mask)
+
+        classes[:] = _KERNEL
+        if self._offline is not None:
+            columns.is_type(self._offline, mask)
+            mask &= not_slab
+            _raise(classes, mask, _OFFLINE, columns.product)
+        if self._hwpoison is not None:
+            _raise(classes, columns.any_flag(self._hwpoison, mask), _HWPOISON, columns.product)
+        _raise(classes, anonymous, _USER, columns.product)
+        _raise(classes, cache, _CACHE, columns.product)
+        cache &= columns.any_flag(self._private, mask)
+        _raise(classes, cache, _CACHE_PRIVATE, columns.product)
+
+    def _compound_orders(self, pages: Words, heads: Words, first_pfn: int) -> Words:
+        """How many pages those from ``heads`` on have together, as powers of two; 0 where that makes no sense.
+
+        The number is in a second page, which is never the first of another array: arrays begin at even page numbers,
+        compound pages lie at multiples of their size.
+        """
+        seconds = heads[heads + 1 < len(pages)] + 1
+        orders = np.zeros(len(heads), np.int64)
+        if self._order_is_in_flags:
+            orders[: len(seconds)] = pages["flags"][seconds] & abi.FOLIO_ORDER
+        elif "order" in self._members:
+            orders[: len(seconds)] = pages["order"][seconds]
+        orders[orders > _MOST_ORDER] = 0
+        orders[(first_pfn + heads) & (np.int64(1) << orders) - 1 != 0] = 0
+        return orders
+
+    def _are_hugetlb(self, pages: Words, heads: Words, types: Words) -> Flags:
+        if self._hugetlb is not None:
+            mask, expected = self._hugetlb
+            return np.asarray(types[heads] & mask == expected)
+        seconds = heads[heads + 1 < len(pages)] + 1
+        found = np.zeros(len(heads), np.bool_)
+        if self._hugetlb_flag is not None:
+            found[: len(seconds)] = pages["flags"][seconds] & self._hugetlb_flag != 0
+        elif self._hugetlb_dtor is not None and "dtor" in self._members:
+            found[: len(seconds)] = pages["dtor"][seconds] == self._hugetlb_dtor
+        return found
+
+
+class _Columns:
+    """Members of struct pages, of each an array, and arrays for what is computed of them."""
+
+    def __init__(self, pages: int, type_of: "type[np.uint8 | np.uint32]") -> None:
+        self._type_of = type_of
+        self.flags, self._flags_tested = np.empty((2, pages), np.uint32)
+        self.types, self._types_tested = np.empty((2, pages), type_of)
+        self.anonymous, self.not_tail = np.empty((2, pages), np.bool_)
+        self.not_slab, self.cache, self.free, self.mask = np.empty((4, pages), np.bool_)
+        self.product = np.empty(pages, np.uint8)
+        self._flags_seen = _NO_FLAG
+
+    def of(self, pages: int) -> "_Columns":
+        """These if they are of so many struct pages, or others."""
+        return self if pages == len(self.flags) else _Columns(pages, self._type_of)
+
+    def fetch(self, pages: Words) -> None:
+        """Copy the members out."""
+        anonymous, not_tail = self.anonymous.view(np.uint8), self.not_tail.view(np.uint8)
+        members = [pages[name] for name in ("flags", "_mapcount", "mapping", "compound_head")]
+        arrays = [self.flags, self.types, anonymous, not_tail]
+        for start in range(0, len(pages), _STRIP_PAGES):
+            strip = slice(start, start + _STRIP_PAGES)
+            for array, member in zip(arrays, members, strict=True):
+                array[strip] = member[strip]
+        anonymous &= _ANON
+        not_tail &= _TAIL
+        not_tail ^= _TAIL
+        self._flags_seen = np.bitwise_or.reduce(self.flags)
+
+    def any_flag(self, bits: np.uint32, out: Flags) -> Flags:
+        """Which pages have one of some flags."""
+        if not self._flags_seen & bits:
+            out[:] = False
+            return out
+        np.bitwise_and(self.flags, bits, out=self._flags_tested)
+        return np.not_equal(self._flags_tested, _NO_FLAG, out=out)
+
+    def all_flags(self, bits: np.uint32, out: Flags) -> Flags:
+        """Which pages have all of some flags."""
+        if self._flags_seen & bits != bits:
+            out[:] = False
+            return out
+        np.bitwise_and(self.flags, bits, out=self._flags_tested)
+        return np.equal(self._flags_tested, bits, out=out)
+
+    def is_type(self, test: tuple[Any, Any], out: Flags) -> Flags:
+        """Which pages are of a type: ``types & mask == expected``."""
+        mask, expected = test
+        np.bitwise_and(self.types, mask, out=self._types_tested)
+        return np.asarray(np.equal(self._types_tested, expected, out=out))
+
+
+def _raise(classes: ClassArray, where: Flags, to: np.uint8, product: ClassArray) -> None:
+    """Of the tests that hold, the highest counts."""
+    np.multiply(where.view(np.uint8), to, out=product)
+    np.maximum(classes, product, out=classes)
+
+
+def _page_layout(
+    facts: Facts, byte_order: ByteOrder, page_bytes: int, *, types_in_top_byte: bool
+) -> "np.dtype[np.void]":
+    """The members of struct page that are looked at, of wide ones only the bytes that matter.
+
+    "order" and "dtor" are those of a compound page's second page.
+    """
+    order = STRUCT_ORDER[byte_order]
+
+    def part(member: str, member_bytes: int, wanted_bytes: int, *, skipped: int = 0) -> tuple[str, int]:
+        """Of a number its ``wanted_bytes`` above the lowest ``skipped``."""
+        before = member_bytes - wanted_bytes - skipped if byte_order == "big" else skipped
+        return f"{order}u{wanted_bytes}", facts.offset(member) + before
+
+    # the union of compound_head is called compound_info in kernels whose VMCOREINFO says so
+    head = "page.compound_info" if "OFFSET(page.compound_info)" in facts else "page.compound_head"
+    members = {
+        "flags": part("page.flags", 8, 4),
+        "mapping": part("page.mapping", 8, 1),
+        "_mapcount": part("page._mapcount", 4, 1, skipped=3) if types_in_top_byte else part("page._mapcount", 4, 4),
+        "private": part("page.private", 8, 8),
+        "compound_head": part(head, 8, 1),
+    }
+    for name in ("order", "dtor"):
+        if f"OFFSET(page.compound_{name})" in facts:
+            members[name] = ("u1", facts.offset(f"page.compound_{name}"))
+        elif f"OFFSET(folio._folio_{name})" in facts:  # from the first page on
+            members[name] = ("u1", facts.offset(f"folio._folio_{name}") - page_bytes)
+    formats = [format_ for format_, _offset in members.values()]
+    offsets = [offset for _format, offset in members.values()]
+    for name, (format_, offset) in members.items():
+        if not 0 <= offset <= page_bytes - np.dtype(format_).itemsize:
+            raise FormatError(f"{name} outside of struct page", offset=offset, expected=page_bytes, found=offset)
+    return np.dtype({"names": list(members), "formats": formats, "offsets": offsets, "itemsize": page_bytes})
+
+
+def _flag(facts: Facts, name: str) -> np.uint32:
+    return np.uint32(1 << _limited(facts, name, 32))
+
+
+def _limited(facts: Facts, name: str, limit: int) -> int:
+    """A number of VMCOREINFO that has to do with page.flags, of which Linux uses 32 bits for flags."""
+    value = facts.number(name)
+    if not 0 <= value < limit:
+        raise FormatError(f"VMCOREINFO's NUMBER({name})", offset=0, expected=f"below {limit}", found=value)
+    return value

@@ -1,0 +1,255 @@
+"""The embedded machine as a tree of files: what a process in its guest finds at /sys and /proc, in whichever boot runs.
+
+Every step of docs/architecture.md that user space has a part in. There is no FUSE in here: :mod:`fadump.mount.fuse`
+makes system calls of it. The kernel's files are those of :mod:`fadump.kernel.files.sysfs`; this module has the
+directories around them, what opening, reading and writing them comes to, and the moments when one boot ends and the
+next begins: writing ``c`` to /proc/sysrq-trigger crashes the machine, ``b`` resets it, and the write ends in the next
+boot.
+
+Errors are Linux's, as OSError: fs/kernfs/file.c, fs/proc/inode.c, fs/debugfs/file.c. A file of an earlier boot is
+ENODEV in /sys and EIO in /proc, as one is that was removed while it was open. All may be used from many threads.
+"""
+
+import errno
+import os
+import posixpath
+import stat
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from fadump.errors import FadumpError
+from fadump.kernel.files.sysfs import Entry, FileSystem, KernelFile, KernelLink
+from fadump.machine.contract import Crash, GuestReport, Request
+from fadump.machine.embedded.guest import SYSRQ_TRIGGER
+from fadump.machine.embedded.machine import EmbeddedMachine
+
+_DIRECTORY_MODES = {"/": 0o755, "/sys": 0o555, "/proc": 0o555, "/sys/kernel/debug": 0o700}
+_GONE = {FileSystem.SYSFS: errno.ENODEV, FileSystem.DEBUGFS: errno.ENODEV, FileSystem.PROC: errno.EIO}
+
+
+class Served(Protocol):
+    """Who serves the machine while it does what it is asked: :class:`fadump.session.Session`."""
+
+    def ask(self, request: Request, step: str) -> GuestReport:
+        """Ask the guest and wait for the step that it reports."""
+
+    def expect(self, step: str) -> GuestReport:
+        """Serve the machine until the guest reports this step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What stat(2) says: ``mode`` with the file's type, ``size_bytes``."""
+
+    mode: int
+    size_bytes: int = 0
+
+
+class MachineFiles:
+    """The tree. Paths are absolute; make it when the machine's first boot has said ``hello``.
+
+    ``crash_cpu`` is the CPU that a crash happens on. ``on_failure`` is told in one sentence when the machine has come
+    to its end, as by a panic of the model: from then on nothing can be read or written, which is EIO.
+    """
+
+    def __init__(
+        self, machine: EmbeddedMachine, served: Served, crash_cpu: int, on_failure: Callable[[str], None]
+    ) -> None:
+        self._machine = machine
+        self._served = served
+        self._crash_cpu = crash_cpu
+        self._on_failure = on_failure
+        self._lock = threading.RLock()
+        self._failed = False
+        self._entries: Mapping[str, Entry] = {}
+        self._directories: Mapping[str, set[str]] = {}
+        self._look()
+
+    def attributes(self, path: str) -> Attributes:
+        """:raises OSError: there is no such file."""
+        with self._lock:
+            if path in self._directories:
+                return Attributes(stat.S_IFDIR | _DIRECTORY_MODES.get(path, 0o755))
+            match self._entry(path):
+                case KernelLink(target=target):
+                    return Attributes(stat.S_IFLNK | 0o777, len(target))
+                case KernelFile() as file:
+                    return _attributes_of(file)
+
+    def names(self, path: str) -> list[str]:
+        """What is in a directory.
+
+        :raises OSError: it is none.
+        """
+        with self._lock:
+            if path not in self._directories:
+                self._entry(path)
+                raise _error(errno.ENOTDIR)
+            return sorted(self._directories[path])
+
+    def target(self, path: str) -> str:
+        """Where a link points.
+
+        :raises OSError: it is none.
+        """
+        entry = self._entry(path)
+        if not isinstance(entry, KernelLink):
+            raise _error(errno.EINVAL)
+        return entry.target
+
+    def open(self, path: str, *, reading: bool, writing: bool, blocking: bool = True) -> "OpenFile":
+        """:raises OSError: it can't be opened so, by root neither."""
+        with self._lock:
+            file = self._entry(path)
+            if not isinstance(file, KernelFile):
+                raise _error(errno.ELOOP)
+            if file.file_system is FileSystem.SYSFS and (
+                (reading and not (file.mode & 0o444 and file.readable))
+                or (writing and not (file.mode & 0o222 and file.store))
+            ):
+                raise _error(errno.EACCES)
+            return OpenFile(self, path, file, self._machine.boot, blocking=blocking)
+
+    def read(self, opened: "OpenFile", offset: int, length: int) -> bytes:
+        """See :meth:`OpenFile.read`."""
+        with self._lock:
+            file = self._still_there(opened)
+            if file.read_at is not None:
+                return file.read_at(offset, length)
+            if file.stream is not None:
+                data = file.stream(length)
+                if not data and not opened.blocking:
+                    raise _error(errno.EAGAIN)
+                return data
+            if file.show is None:
+                raise _error(-file.file_system.misuse)
+            if offset == 0 or opened.shown is None:
+                opened.shown = file.show()
+            return opened.shown[offset : offset + length]
+
+    def write(self, opened: "OpenFile", data: bytes) -> int:
+        """See :meth:`OpenFile.write`."""
+        with self._lock:
+            file = self._still_there(opened)
+            if file.store is None:
+                raise _error(-file.file_system.misuse)
+            if not data:
+                return 0
+            return self._sysrq(data) if opened.path == SYSRQ_TRIGGER else self._store(opened.path, data)
+
+    def has(self, opened: "OpenFile") -> bool:
+        """See :attr:`OpenFile.is_there`."""
+        with self._lock:
+            return self._current(opened) is not None
+
+    def _store(self, path: str, data: bytes) -> int:
+        self._machine.write_file(path, data)
+        result = int(self._run(lambda: self._served.expect("wrote")).fields["result"])
+        if result < 0:
+            raise _error(-result)
+        return result
+
+    def _sysrq(self, data: bytes) -> int:
+        """write_sysrq_trigger(): the first letter counts, behind an underscore all do."""
+        for letter in data[1:] if data.startswith(b"_") else data[:1]:
+            if letter == ord("c"):
+                self._run(self._crash)
+                break
+            if letter == ord("b"):
+                self._machine.press_reset()
+                self._run(lambda: self._served.expect("hello"))
+                break
+        return len(data)
+
+    def _crash(self) -> GuestReport:
+        self._served.ask(Crash(self._crash_cpu), "crashing")
+        return self._served.expect("hello")
+
+    def _run(self, story: Callable[[], GuestReport]) -> GuestReport:
+        """Let the machine run; the files may be other ones afterwards."""
+        if self._failed:
+            raise _error(errno.EIO)
+        try:
+            report = story()
+        except FadumpError as error:
+            self._failed = True
+            self._on_failure(str(error))
+            raise _error(errno.EIO) from error
+        self._look()
+        return report
+
+    def _look(self) -> None:
+        entries = self._machine.files()
+        directories: dict[str, set[str]] = {"/": {"proc", "sys"}, "/proc": set(), "/sys": set()}
+        for path in entries:
+            while path != "/":
+                path, name = posixpath.split(path)  # noqa: PLW2901 - to the root
+                directories.setdefault(path, set()).add(name)
+        self._entries, self._directories = entries, directories
+
+    def _entry(self, path: str) -> Entry:
+        with self._lock:
+            entry = self._entries.get(path)
+        if entry is None:
+            raise _error(errno.ENOENT)
+        return entry
+
+    def _still_there(self, opened: "OpenFile") -> KernelFile:
+        file = self._current(opened)
+        if file is None:
+            raise _error(errno.EIO if self._failed else _GONE[opened.file.file_system])
+        return file
+
+    def _current(self, opened: "OpenFile") -> KernelFile | None:
+        """What an open file is now, None if it is gone."""
+        file = self._entries.get(opened.path)
+        if self._failed or opened.boot != self._machine.boot or not isinstance(file, KernelFile):
+            return None
+        return file
+
+
+class OpenFile:
+    """One open(2) of a file."""
+
+    def __init__(self, files: MachineFiles, path: str, file: KernelFile, boot: int, *, blocking: bool) -> None:
+        self._files = files
+        self.path = path
+        self.file = file
+        self.boot = boot
+        self.blocking = blocking
+        self.shown: bytes | None = None
+        """What the file had to show when it was last read from its beginning."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is still the machine's: neither removed nor of an earlier boot."""
+        return self._files.has(self)
+
+    @property
+    def attributes(self) -> Attributes:
+        """What fstat(2) says, whether the file is still there or not."""
+        return _attributes_of(self.file)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """So many bytes from ``offset``, fewer at the end. Where Linux would wait for the log to go on, this is an end.
+
+        :raises OSError: as Linux has it.
+        """
+        return self._files.read(self, offset, length)
+
+    def write(self, data: bytes) -> int:
+        """One write(2), wherever in the file; returns how many bytes were taken.
+
+        :raises OSError: as Linux has it.
+        """
+        return self._files.write(self, data)
+
+
+def _attributes_of(file: KernelFile) -> Attributes:
+    return Attributes(stat.S_IFREG | file.mode, file.size_bytes)
+
+
+def _error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))

@@ -1,0 +1,152 @@
+"""``fadump shell``: a command in a mount namespace where the embedded machine's files stand at their absolute paths.
+
+Two processes share a namespace: ``python -m fadump.mount.shell`` mounts the machine's files
+(:mod:`fadump.mount.mount`) over a directory that is always there, and the command binds them over /proc, /sys/kernel
+and /sys/firmware in a copy of that namespace, with the host's own files in it under ``.host``. No mount is seen
+outside, and all end with the processes; both processes are killed when this one is. Who is not root gets a user
+namespace too, and is root in it.
+"""
+
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from fadump.errors import FadumpError, SetupError
+from fadump.mount.mount import check_mountable, mount
+from fadump.run.options import RunOptions
+from fadump.session import Unwatched
+
+_TREE = "/sys/fs"
+"""Covered in the first namespace only: any directory would do."""
+_READY = b"mounted\n"
+_SIGNALLED = 128
+_DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"]
+_BIND = """
+set -e
+for place in proc sys/kernel sys/firmware; do mount --rbind "/$place" "$1/$place/.host"; done
+mount --rbind /proc/sys "$1/proc/sys"
+for place in proc/sys sys/kernel/.host sys/firmware/.host; do mount -o remount,bind,ro "$1/$place"; done
+for place in proc sys/kernel sys/firmware; do mount --rbind "$1/$place" "/$place"; done
+umount -l "$1"
+cd "$2"
+shift 2
+exec "$@"
+"""
+"""What a script sets in its machine is not to be set in this computer: sysctl -w fails, as in a container.
+
+Its arguments: its name in messages, the tree, the working directory, the command."""
+
+
+def run_shell(options: RunOptions, command: Sequence[str], stdout: TextIO | None = None) -> int:
+    """Run ``command`` to its end; returns its exit status, as a shell counts it.
+
+    What it says goes to ``stdout``, None for our own.
+
+    :raises SetupError: there is no FUSE, or no namespace to be had.
+    """
+    check_mountable(options)
+    here = _working_directory()
+    user = _namespace_options()
+    with _serving(options, user) as server:
+        enter = [
+            "nsenter",
+            f"--target={server.pid}",
+            "--mount",
+            *(["--user", "--preserve-credentials"] if user else []),
+        ]
+        inner = [*enter, "--", "unshare", "--mount", "--propagation", "slave", "--", *_DIES_WITH_US]
+        with _signals_of_the_terminal_left_to_the_command():
+            done = subprocess.run(
+                [*inner, "sh", "-c", _BIND, "fadump shell", _TREE, here, *command], stdout=stdout, check=False
+            )
+    return done.returncode if done.returncode >= 0 else _SIGNALLED - done.returncode
+
+
+def _working_directory() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise SetupError("the working directory has been removed: change to another one") from error
+
+
+@contextmanager
+def _serving(options: RunOptions, user: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """The process that has the machine and its mount."""
+    serve = [*_DIES_WITH_US, sys.executable, "-P", "-m", "fadump.mount.shell"]
+    server = subprocess.Popen(
+        ["unshare", "--mount", "--propagation", "slave", *user, "--", *serve],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for the command
+    )
+    with server:
+        try:
+            assert server.stdin is not None and server.stdout is not None  # noqa: S101, PT018 - pipes
+            pickle.dump(options, server.stdin)
+            server.stdin.close()
+            said = server.stdout.readline()
+            if said != _READY:
+                raise SetupError(said.decode().strip() or "the machine's files could not be mounted in a namespace")
+            yield server
+        finally:
+            server.kill()
+
+
+def _namespace_options() -> list[str]:
+    """What unshare(1) needs so that one may mount.
+
+    :raises SetupError: there is no way.
+    """
+    refusal = ""
+    for user in ([], ["--user", "--map-root-user"]):
+        tried = subprocess.run(["unshare", "--mount", *user, "true"], capture_output=True, text=True, check=False)
+        if tried.returncode == 0:
+            return user
+        refusal = tried.stderr.strip()
+    raise SetupError(
+        f"a shell of the machine's needs a mount namespace, and this machine allows none ({refusal}): run it as root "
+        "or where user namespaces are allowed, or use fadump mount"
+    )
+
+
+@contextmanager
+def _signals_of_the_terminal_left_to_the_command() -> Iterator[None]:
+    """Not ignored, as the command would inherit that."""
+    before = {each: signal.signal(each, lambda *_arguments: None) for each in (signal.SIGINT, signal.SIGQUIT)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _serve() -> int:
+    """The other process: options come on stdin, and one line goes to stdout, when all is there or what is wrong."""
+    options = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
+    try:
+        mount(
+            options,
+            Path(_TREE),
+            Unwatched(),
+            on_mounted=lambda: _say(_READY.decode(), sys.stdout),
+            on_failure=lambda sentence: _say(f"fadump: {sentence}\n", sys.stderr),
+            host=True,
+        )
+    except FadumpError as error:
+        _say(f"{error}\n", sys.stdout)
+        return 1
+    return 0
+
+
+def _say(text: str, stream: TextIO) -> None:
+    stream.write(text)
+    stream.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(_serve())

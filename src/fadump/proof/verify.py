@@ -1,0 +1,128 @@
+"""Proof of a cycle's dump: what the machine was at its crash, against what came out at the far end.
+
+The machine's memory and CPUs are copied before the firmware touches anything, by other code than the firmware's
+(:mod:`fadump.proof.crash_image`); the saved vmcore is compared with that copy, byte for byte.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from fadump.abi.linux import crash_info
+from fadump.abi.registers import CpuRegisters
+from fadump.errors import MachineError
+from fadump.firmware.contract import PreservedDump
+from fadump.machine.contract import FirmwareMemory, Machine
+from fadump.memory.ranges import RangeSet
+from fadump.progress import Progress
+from fadump.proof.compare import Comparison, Exclusion, OpalComparison, compare, compare_cpus, compare_opalcore
+from fadump.proof.crash_image import CrashImage
+from fadump.vmcore.elfcore import ElfCore
+from fadump.vmcore.notes import decode_prstatus
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``memory`` counts every byte; ``registers`` is a sentence for each register that is not what the CPU had.
+
+    ``opal`` is about OPAL's own core, where there is one.
+    """
+
+    memory: Comparison
+    registers: Sequence[str]
+    opal: OpalComparison | None = None
+
+    @property
+    def same(self) -> bool:
+        """Whether no byte and no register differs."""
+        opal_differs = self.opal is not None and self.opal.bytes_different
+        return not (self.memory.bytes_different or self.registers or opal_differs)
+
+
+class Verifier:
+    """Watches one cycle for its crash and then judges its dump. Use as a context manager: it holds a copy of RAM."""
+
+    def __init__(self) -> None:
+        self._image: CrashImage | None = None
+        self._crashing_cpu: int | None = None
+        self._unshown: Sequence[FirmwareMemory] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def crashed(self, machine: Machine, cpus: Sequence[CpuRegisters], crashing_cpu: int | None) -> None:
+        """Copy the machine, which stands still and has not been touched by the firmware yet."""
+        self.close()
+        self._image = CrashImage.take(machine.segments, cpus)
+        self._crashing_cpu = crashing_cpu
+        self._unshown = machine.unshown
+
+    def judge(self, vmcore: Path, dump: PreservedDump, opalcore: Path | None = None) -> Verdict:
+        """Compare all of a dump, and of OPAL's core if there is one, with the machine at its crash.
+
+        ``dump`` is what the firmware preserved: it tells where the crashed kernel left its crash-info header,
+        and which memory was copied aside. What firmware was using is left out, unless it was copied.
+
+        :raises FormatError: the file is no dump.
+        :raises MachineError: nothing has crashed yet.
+        """
+        if self._image is None:
+            raise MachineError("there was no crash to compare the dump with")
+        with ElfCore.open(vmcore) as core:
+            total_bytes = sum(segment.in_file.size_bytes for segment in core.segments)
+            with Progress.step("Comparing the dump with the machine at its crash", total_bytes, "bytes") as step:
+                memory = compare(core, self._image, self._exclusions(dump), advance=step.advance)
+            if dump.crash_info is None:
+                raise MachineError("the firmware doesn't know where the kernel has its crash-info header")
+            info = crash_info.decode(self._image.read(dump.crash_info, crash_info.HEADER_BYTES))
+            registers = compare_cpus(core, self._image, info.crashing_cpu)
+            registers += _compare_crashing_cpu(core, self._image, info, self._crashing_cpu)
+        return Verdict(memory, registers, None if opalcore is None else self._judge_opalcore(opalcore, self._image))
+
+    def _judge_opalcore(self, opalcore: Path, image: CrashImage) -> OpalComparison:
+        with ElfCore.open(opalcore) as core:
+            return compare_opalcore(core, image)
+
+    def _exclusions(self, dump: PreservedDump) -> list[Exclusion]:
+        return [
+            Exclusion(piece, f"reserved for firmware in the crashed kernel's device tree ({memory.name})")
+            for memory in self._unshown
+            for piece in RangeSet([memory.range]) - dump.boot_memory
+        ]
+
+    def close(self) -> None:
+        """Forget the copy of RAM."""
+        if self._image is not None:
+            self._image.close()
+            self._image = None
+
+
+def _compare_crashing_cpu(
+    core: ElfCore, image: CrashImage, info: crash_info.CrashInfo, triggered_by: int | None
+) -> list[str]:
+    """Sentences about registers in the crashing CPU's note that its kernel did not save.
+
+    If the platform has ended the guest, the header names no CPU, and every CPU's note is the firmware's.
+    """
+    if triggered_by is not None and info.crashing_cpu != triggered_by:
+        return [f"CPU {triggered_by} called the firmware, the crash-info header names {_cpu(info.crashing_cpu)}"]
+    if info.crashing_cpu is None:
+        return []
+    notes = [decode_prstatus(note, core.byte_order) for note in core.notes if note.is_prstatus()]
+    by_cpu = {cpu.cpu_id: note for cpu, note in zip(image.cpus, notes, strict=False)}
+    if info.crashing_cpu not in by_cpu:
+        return [f"the dump has no registers of CPU {info.crashing_cpu}, which crashed"]
+    found = by_cpu[info.crashing_cpu].registers
+    return [
+        f"CPU {info.crashing_cpu}, which crashed: {name} is {found[name]:#x}, its kernel saved {saved:#x}"
+        for name, saved in info.registers.items()
+        if found[name] != saved
+    ]
+
+
+def _cpu(number: int | None) -> str:
+    return "no CPU" if number is None else f"CPU {number}"

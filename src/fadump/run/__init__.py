@@ -1,0 +1,1 @@
+"""What surrounds a cycle: its options, its host, its files, its faults."""

@@ -1,0 +1,140 @@
+"""Everything that can go wrong in a run on purpose, by name: ``--fault NAME``.
+
+A name is of one of these kinds:
+
+    CALL=STATUS, PART=FLAW   of the firmware, on either machine: :mod:`fadump.firmware.faults`
+    power-cut=N, ...         what else happens to a machine: :class:`fadump.cycle.Accidents`
+    no-put-back, ...         of the QEMU machine itself: :class:`fadump.machine.qemu.process.Fault`
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from fadump.abi.platform import Platform
+from fadump.cycle import Accidents, CycleResult
+from fadump.firmware.contract import Firmware
+from fadump.firmware.faults import FaultNames, FaultyFirmware, FirmwareFault, UnknownFaultError
+from fadump.firmware.powernv.faults import POWERNV_FAULTS
+from fadump.firmware.pseries.faults import PSERIES_FAULTS
+from fadump.machine.qemu.process import FAULT_TEXTS, Fault
+
+FAULT_NAMES = {Platform.PSERIES: PSERIES_FAULTS, Platform.POWERNV: POWERNV_FAULTS}
+ACCIDENT_TEXTS = {
+    "power-cut=N": "the power is cut at the machine's event N, counted from 1",
+    "second-crash": "the capture kernel crashes before the dump is saved",
+    "release-twice": "the dump is released once more",
+}
+_POWER_CUT = re.compile(r"power-cut=([1-9]\d{0,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """All that goes wrong in one run."""
+
+    machine: frozenset[Fault] = frozenset()
+    firmware: tuple[FirmwareFault, ...] = ()
+    accidents: Accidents = field(default_factory=Accidents)
+
+
+def parse_faults(names: Iterable[str], platform: Platform) -> Faults:
+    """The faults of these names.
+
+    :raises UnknownFaultError: a name is none on this platform.
+    """
+    found = Faults()
+    for name in names:
+        found = _with_fault(found, name, platform)
+    return found
+
+
+def _with_fault(found: Faults, name: str, platform: Platform) -> Faults:
+    if name in list(Fault):
+        return replace(found, machine=found.machine | {Fault(name)})
+    if name == "second-crash":
+        return replace(found, accidents=replace(found.accidents, second_crash=True))
+    if name == "release-twice":
+        return replace(found, accidents=replace(found.accidents, release_twice=True))
+    if match := _POWER_CUT.fullmatch(name):
+        return replace(found, accidents=replace(found.accidents, power_cut_at=int(match[1])))
+    if name.partition("=")[0] == "power-cut":
+        raise UnknownFaultError(f"{name!r} is no fault: write power-cut=N, with N from 1 to 999999")
+    return replace(found, firmware=(*found.firmware, _firmware_fault(name, platform)))
+
+
+def _firmware_fault(name: str, platform: Platform) -> FirmwareFault:
+    try:
+        return FAULT_NAMES[platform].parse(name)
+    except UnknownFaultError:
+        others = [other for other in Platform if other is not platform and _is_fault(name, FAULT_NAMES[other])]
+        if not others:
+            raise
+    raise UnknownFaultError(f"{name!r} is a fault of --platform {others[0]}, not of {platform}")
+
+
+def _is_fault(name: str, names: FaultNames) -> bool:
+    try:
+        names.parse(name)
+    except UnknownFaultError:
+        return False
+    return True
+
+
+def check_name(name: str) -> str:
+    """The name, if it is a fault on some platform.
+
+    :raises UnknownFaultError: it is none.
+    """
+    parse_faults([name], next((it for it in Platform if _is_fault(name, FAULT_NAMES[it])), Platform.PSERIES))
+    return name
+
+
+def with_faults(firmware: Firmware, faults: Faults, platform: Platform) -> Firmware:
+    """A firmware that has them; the firmware itself if there are none for it."""
+    return FaultyFirmware(firmware, FAULT_NAMES[platform], faults.firmware) if faults.firmware else firmware
+
+
+@dataclass(frozen=True, slots=True)
+class NeverStruck:
+    """A fault that a run has come to its end without; ``why`` is a clause for people."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"--fault {self.name} never struck: {self.why}"
+
+
+def never_struck(faults: Faults, firmware: Firmware, cycles: Sequence[CycleResult]) -> Sequence[NeverStruck]:
+    """Which of a run's faults nobody has seen: its cycles are done, and the firmware is the one that had them."""
+    found = firmware.never_struck() if isinstance(firmware, FaultyFirmware) else {}
+    cut_at, events = faults.accidents.power_cut_at, max(cycle.events for cycle in cycles)
+    if cut_at > events:
+        found = {**found, f"power-cut={cut_at}": f"a cycle had no more than {events} events"}
+    return [NeverStruck(name, why) for name, why in found.items()]
+
+
+def faults_by_kind() -> Mapping[str, Mapping[str, str]]:
+    """Names and what they do: of each platform's firmware, what else happens, and of the QEMU machine."""
+    kinds = {platform.value: _firmware_faults(names) for platform, names in FAULT_NAMES.items()}
+    return {**kinds, "accidents": ACCIDENT_TEXTS, "qemu": {fault.value: text for fault, text in FAULT_TEXTS.items()}}
+
+
+def _firmware_faults(names: FaultNames) -> Mapping[str, str]:
+    calls = {f"{call}=STATUS": text for call, text in names.calls.items()}
+    return {**calls, "STATUS": ", ".join(names.statuses), **{flaw.name: flaw.text for flaw in names.flaws.values()}}
+
+
+def fault_list() -> Iterator[str]:
+    """What ``--fault list`` prints: a line for each fault, under a line for each kind."""
+    yield "Of the firmware, on either machine. STATUS is a number or a word; with *N the next N calls get it,"
+    yield "without it all that follow; several come one after the other: register=busy*2,-3*1. served*1 is a call that"
+    yield "is served as if nothing were wrong: register=served*1,busy is about the second"
+    titles = {"accidents": "What else happens", "qemu": "Of the QEMU machine"}
+    for kind, faults in faults_by_kind().items():
+        yield titles.get(kind, kind)
+        yield from (_line(name, text) for name, text in faults.items())
+
+
+def _line(name: str, text: str) -> str:
+    return f"  {name:34} {text}"

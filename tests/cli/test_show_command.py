@@ -1,0 +1,334 @@
+import contextlib
+import json
+import os
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fadump.abi.linux import crash_info
+from fadump.abi.powernv.kernel_metadata import KernelMetadata
+from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion
+from fadump.abi.pseries import register_save_area
+from fadump.abi.pseries.dump_structure import DumpStatus, DumpStructure, Section, SectionError, SectionType
+from fadump.abi.registers import CpuRegisters
+from fadump.cli import check, dmesg, main, show, show_structures, show_view
+from fadump.errors import FadumpError, FormatError
+from fadump.linux.summary import summarize
+from fadump.linux.system import CrashedSystem
+from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_strings
+from fadump.memory.ranges import Range
+from fadump.printable import MOST_LISTED
+from tests.linux.crashed_kernel import INNER, crashed_kernel
+from tests.linux.kernel_builder import Log, Message
+from tests.linux.test_symbols import vmlinux
+from tests.vmcore.core_builder import PT_REGS, Load, build_core, note, prstatus
+
+
+@pytest.fixture
+def run(run_command):
+    return partial(run_command, show)
+
+
+def test_what_crashed_when_and_why(run):
+    status, out, err = run(crashed_kernel().core())
+    assert (status, err) == (0, "")
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert lines[:6] == [
+        "Kernel   Linux 6.12.0-fake, ppc64le",
+        "Crashed  2026-11-23 21:22:15 UTC, 0.902 s after boot",
+        "Panic    sysrq triggered crash",
+        "Cause    sysrq: Trigger a crash",
+        "Dump     elf, 1.0 MiB of 1.0 MiB of memory, pages of 64 KiB, radix MMU",
+        "CPUs     1 online, crashed on CPU 0",
+    ]
+    assert "CPU 0, which crashed" in lines
+    assert any(line.endswith("inner+0x4/0x1000") for line in lines)
+    assert any(line.endswith("outer+0x8/0x100") for line in lines)
+    assert any(line.split()[:2] == ["free", "0.1"] for line in lines)
+    assert any(line.split()[:2] == ["kernel", "0.9"] for line in lines)
+
+
+def test_the_same_as_json(run):
+    status, out, _err = run(crashed_kernel().core(), "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert (found["kind"], found["release"], found["mmu"], found["page_size"]) == (
+        "dump",
+        "6.12.0-fake",
+        "radix",
+        0x10000,
+    )
+    assert (found["panic"], found["crash_time"], found["uptime_ns"]) == ("sysrq triggered crash", 1795468935, 901849198)
+    (cpu,) = found["cpus"]
+    assert (cpu["number"], cpu["crashed"], cpu["registers"]["nip"]) == (0, True, INNER + 4)
+    assert [frame["symbol"] for frame in cpu["backtrace"]] == ["inner", "outer"]
+    assert found["pages"]["free"] == 1 and found["pages"]["cache"] == 1
+    assert found["memory"][0]["stored"] == 1 << 20
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
+def test_bars_fit_the_terminal_and_keep_their_proportion(run, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _status, out, _err = run(crashed_kernel().core())
+    lines = [line.rstrip() for line in out.splitlines()]
+    (kernel,) = (line for line in lines if line.startswith("kernel"))
+    (free,) = (line for line in lines if line.startswith("free"))
+    assert len(kernel) <= columns and "…" not in kernel
+    assert 0 < free.count("█") < kernel.count("█") <= 60
+
+
+def test_a_dump_without_registers_says_so(run):
+    kernel = crashed_kernel()
+    kernel.cpus = []
+    assert "CPUs     the dump has no registers of any\n" in run(kernel.core())[1]
+
+
+def test_what_is_missing_is_named_and_the_rest_is_shown(run):
+    status, out, err = run(crashed_kernel(with_log=False, with_symbols=False).core())
+    assert status == 1
+    assert "symbols: the dump's VMCOREINFO doesn't have SYMBOL(kallsyms_num_syms)" in err
+    assert "log: the dump's VMCOREINFO doesn't have SYMBOL(prb)" in err
+    assert "A CPU of unknown number" in out and "radix MMU" in out
+
+
+def test_a_dump_without_vmcoreinfo_has_memory_and_registers(run):
+    status, out, err = run(build_core([Load(0x1000, bytes(0x2000))], [prstatus({"nip": 0x1234})]))
+    assert status == 1
+    assert err == (
+        "fadump: the kernel: the dump has no VMCOREINFO: without it, nothing of the kernel can be found in memory\n"
+    )
+    assert "0x1000..0x3000" in out and "NIP 0000000000001234" in out
+    assert "CPUs     registers of 1\n" in out and "vmlinux" not in out
+
+
+def test_a_dump_of_another_machine_shows_what_its_format_has(run):
+    info = note("VMCOREINFO", 0, b"OSRELEASE=6.1.0-13-amd64\nPAGESIZE=4096\n")
+    status, out, err = run(build_core([Load(0x1000, bytes(0x2000))], [note("CORE", 1, bytes(336)) + info], machine=62))
+    assert status == 1
+    assert err == "fadump: the kernel: this is a dump of x86_64: only the Linux of ppc64 can be looked into\n"
+    assert out.startswith("Kernel   Linux 6.1.0-13-amd64, x86_64\n") and "0x1000..0x3000" in out
+
+
+def test_who_crashed_and_on_what(run):
+    kernel = crashed_kernel(with_log=False)
+    texts = [b"Kernel panic - not syncing: no", b"CPU: 0 PID: 74 Comm: sh Not tainted 6", b"Hardware name: a box of:x"]
+    Log(kernel, [Message(text) for text in texts])
+    _status, out, _err = run(kernel.core())
+    assert "Task     sh, PID 74\n" in out and "Machine  a box of:x\n" in out
+    found = json.loads(run(kernel.core(), "--json")[1])
+    assert (found["task"], found["hardware"]) == ({"pid": 74, "name": "sh"}, "a box of:x")
+
+
+def test_a_terminal_is_told_nothing_by_a_dump(run):
+    kernel = crashed_kernel(with_log=False, with_symbols=False)
+    texts = [b"Kernel panic - not syncing: \x1b[2J", b"CPU: 0 PID: 74 Comm: \x1b]0; Not tainted"]
+    Log(kernel, [Message(text) for text in texts])
+    kernel.facts["OSRELEASE"] = "6.12\x1b"
+    out = run(kernel.core())[1]
+    assert "\x1b" not in out and out.count("\\x1b") == 3
+    out = run(DeviceTree(Node("", {"na\x1bme": b""}, [Node("no\x1bde", {}, [])]), []).encode())[1]
+    assert "\x1b" not in out and out.count("\\x1b") == 2
+
+
+def test_without_a_panic_the_last_message_is_not_the_crash(run):
+    kernel = crashed_kernel(with_log=False)
+    Log(kernel, [Message(b"login:", 5_000_000)])
+    _status, out, _err = run(kernel.core())
+    assert "Crashed  2026-11-23 21:22:15 UTC, last message 0.005 s after boot\n" in out
+    assert "Panic    none in the log: something else led the kernel to the dump\n" in out
+
+
+@pytest.mark.parametrize(
+    ("trap", "sentence"),
+    [
+        (0x100, "none: a system reset interrupt (NMI) led straight to the dump"),
+        (0x300, "none: a bad data access led straight to the dump"),
+        (0x1234, "none: interrupt 0x1234 led straight to the dump"),
+        (0, "none in the log: something else led the kernel to the dump"),
+        (None, "none in the log: the kernel may have had no part in its end"),
+    ],
+)
+def test_an_end_without_panic_is_told_by_the_interrupt(trap, sentence):
+    kernel = crashed_kernel(with_log=False)
+    Log(kernel, [Message(b"BUG: no panic")])
+    kernel.cpus[0] |= {"trap": trap or 0, "dar": 0x18}
+    with CrashedSystem(kernel.dump()) as system:
+        summary = summarize(system)
+    if trap is None:
+        (cpu,) = summary.cpus
+        summary = replace(summary, cpus=(replace(cpu, crashed=False),))
+    assert dict(show_view.head(summary))["Panic"] == sentence
+
+
+def test_the_interrupt_of_a_crash_is_shown_with_its_address(run):
+    kernel = crashed_kernel()
+    kernel.cpus[0] |= {"trap": 0x300, "dar": 0x18, "dsisr": 0x4000_0000}
+    assert "\n  interrupt 0x300  DAR 0000000000000018  DSISR 40000000\n" in run(kernel.core())[1]
+    kernel.cpus[0] |= {"trap": 0x100}
+    assert "\n  interrupt 0x100\n" in run(kernel.core())[1]
+    kernel.cpus[0] |= {"trap": 0}
+    assert "interrupt" not in run(kernel.core())[1]
+
+
+@pytest.mark.parametrize("image", [b"text", vmlinux(build_id=b"another"), vmlinux().replace(b"_stext", b"_xtext")[:64]])
+def test_a_vmlinux_that_does_not_fit_is_one_sentence_and_the_dumps_own_symbols_serve(run, tmp_path, image):
+    path = tmp_path / "vmlinux"
+    path.write_bytes(image)
+    kernel = crashed_kernel()
+    kernel.facts["BUILD-ID"] = "0102"
+    status, out, err = run(kernel.core(), "--vmlinux", str(path))
+    assert status == 1 and "inner+0x4/0x1000" in out and "No tasks" not in out
+    assert err.startswith(f"fadump: vmlinux: {path}") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("part", [3, 10, 60, 99])
+def test_a_dump_cut_short_shows_what_is_there(run, part):
+    core = crashed_kernel().core()
+    status, out, err = run(core[: len(core) * part // 100])
+    assert status == 1
+    assert "cut short" in err and "of memory should be in the file and isn't\n" in err
+    assert out.startswith("Kernel   Linux 6.12.0-fake")
+
+
+@pytest.mark.parametrize("command", [show, dmesg, check])
+def test_many_faults_are_counted(run_command, command):
+    whole = build_core([Load(0x1000 * number, bytes(16)) for number in range(100)])
+    status, out, err = run_command(command, whole[: 64 + 100 * 56])
+    assert status == 1
+    said = [line for line in (out + err).splitlines() if "cut short" in line]
+    assert len(said) == MOST_LISTED and "and 92 more like that" in out + err
+
+
+@given(st.data())
+def test_any_damage_is_shown_or_an_error(data):
+    core = bytearray(crashed_kernel().core())
+    for _ in range(data.draw(st.integers(1, 5))):
+        at = data.draw(st.integers(0, 0x2000) | st.integers(0, len(core) - 9))
+        core[at : at + 8] = data.draw(st.binary(min_size=8, max_size=8))
+    with contextlib.suppress(FadumpError):
+        summarize_bytes(bytes(core))
+
+
+def summarize_bytes(core):
+    from tests.vmcore.dump_helpers import open_bytes
+
+    with CrashedSystem(open_bytes(core)) as system:
+        assert summarize(system).format
+
+
+STRUCTURE = DumpStructure(
+    status=DumpStatus.PERFORMED | DumpStatus.TRIGGERED,
+    sections=(
+        Section(1, SectionType.REAL_MODE_REGION, SectionError(0), 0, 0x2000, 0x2000, 0x10000),
+        Section(1, 0x123, SectionError.INVALID_SOURCE, 0x5000, 0x2000, 0, 0x20000),
+    ),
+)
+
+
+def test_a_dump_memory_structure(run):
+    status, out, _err = run(STRUCTURE.encode())
+    assert status == 0
+    assert "real mode region: 0x2000 of 0x2000 bytes from 0x0 to 0x10000\n" in out
+    assert out.startswith("Dump memory structure, version 1, status 0xc000 (performed, triggered)\n")
+    assert "type 0x123: 0x0 of 0x2000 bytes" in out and out.endswith(", error flags 0x4000 (invalid source)\n")
+    found = json.loads(run(STRUCTURE.encode(), "--json")[1])
+    assert found["kind"] == "dump memory structure"
+    assert [section["destination"] for section in found["sections"]] == [0x10000, 0x20000]
+
+
+def test_a_register_save_area(run):
+    area = register_save_area.encode([CpuRegisters(3, {"NIA": 0x1234, "GPR01": 5})], 0x100)
+    _status, out, _err = run(area)
+    assert "CPU 3\n" in out and "NIA 0000000000001234" in out
+    assert json.loads(run(area, "--json")[1])["cpus"] == [{"number": 3, "registers": {"NIA": 0x1234, "GPR01": 5}}]
+
+
+@pytest.mark.parametrize("byte_order", ["little", "big"])
+def test_a_crash_info_header(run, byte_order):
+    words = [crash_info.OLD_MAGIC, 0, 2 if byte_order == "little" else 2 << 32, *range(100, 100 + len(PT_REGS))]
+    header = b"".join(word.to_bytes(8, byte_order) for word in words)
+    _status, out, _err = run(header)
+    assert "crashed on CPU 2" in out and "nip 0000000000000084" in out
+    assert json.loads(run(header, "--json")[1])["crashing_cpu"] == 2
+
+
+REGION = MpiplRegion(0x1000, 0x8000, 0x200)
+
+
+def test_mpipl_metadata(run):
+    metadata = MpiplMetadata(crashing_pir=0x28, cpu_data_version=1, cpu_data_bytes=0x800, regions=(REGION,)).encode()
+    _status, out, _err = run(metadata)
+    assert "crashing PIR 0x28" in out and "0x200 bytes from 0x1000 to 0x8000" in out
+    found = json.loads(run(metadata, "--json")[1])
+    assert (found["kind"], found["cpu_data_bytes"]) == ("MPIPL metadata", 0x800)
+    assert found["regions"] == [{"source": 0x1000, "destination": 0x8000, "size_bytes": 0x200}]
+
+
+def test_the_kernels_own_metadata(run):
+    metadata = KernelMetadata(registered_regions=1, crash_info=0x9000, regions=(REGION,)).encode()
+    _status, out, _err = run(metadata)
+    assert "1 of 1 regions registered" in out and "crash-info header at 0x9000" in out
+    found = json.loads(run(metadata, "--json")[1])
+    assert (found["kind"], found["crash_info"], len(found["regions"])) == ("kernel metadata", 0x9000, 1)
+
+
+def test_a_device_tree(run):
+    node = Node(
+        "rtas", {"ibm,os-term": encode_cells(0x201F), "empty": b"", "odd": b"\1\2\3", "long": bytes(100) + b"\1"}
+    )
+    root = Node("", {"compatible": encode_strings("ibm,pseries", "qemu")}, [node])
+    tree = DeviceTree(root, [Range(0x1000, 0x2000)]).encode()
+    _status, out, _err = run(tree)
+    assert out.splitlines() == [
+        "Flattened device tree",
+        "  reserved 0x1000..0x2000",
+        "/",
+        '  compatible = "ibm,pseries", "qemu"',
+        "  rtas",
+        "    ibm,os-term = <0000201f>",
+        "    empty",
+        "    odd = [01 02 03]",
+        "    long = 101 bytes",
+    ]
+    found = json.loads(run(tree, "--json")[1])
+    assert found["root"]["/rtas"]["ibm,os-term"] == "0000201f"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FadumpError, match="pipe is neither a file nor a disk"):
+        show_structures.read(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("data", [b"\xd0\r\xfe\xed" + bytes(99), b"REGSAVE\0", b"FADMPSIG", b"\1".ljust(20, b"\0")])
+def test_a_structure_cut_short_is_named(run, data):
+    with pytest.raises(FormatError, match=r"^/.*/file: "):
+        run(data)
+
+
+def test_a_file_that_the_system_can_not_read_is_named(capsys):
+    for file in ("/proc/version", "/proc/self/mem"):  # neither has a size, the second nothing to read at its start
+        for command in ("show", "dmesg"):
+            assert main([command, file]) == 1
+            assert capsys.readouterr().err.startswith(f"fadump: {file}")
+
+
+def test_what_is_none_of_these_is_an_error(run):
+    with pytest.raises(FormatError, match="not a dump file"):
+        run(b"something else" * 100)
+
+
+@given(
+    st.sampled_from(
+        ["d00dfeed", "52454753415645 00", "4641444d50534947", "464e49504d444146", "0100000000000000", "01000000"]
+    ),
+    st.binary(max_size=200),
+)
+def test_the_start_of_a_structure_is_no_structure_yet(tmp_path_factory, magic, rest):
+    path = tmp_path_factory.getbasetemp() / "structure"
+    path.write_bytes(bytes.fromhex(magic) + rest)
+    with contextlib.suppress(FadumpError):
+        assert show_structures.read(path) is not None

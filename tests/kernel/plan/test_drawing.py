@@ -1,0 +1,116 @@
+import re
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fadump.kernel.plan.drawing import Area, Figure, figures, length, svg, text_figure
+from fadump.kernel.plan.plan import make_plan
+from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB
+from fadump.memory.ranges import Range
+from tests.kernel.systems import powernv, pseries, scattered
+
+RTAS = Range(0x2FFF0000, 0x30000000)
+NAMESPACE = "{http://www.w3.org/2000/svg}"
+
+
+def bars(plan):
+    return [list(text_figure(figure))[1].strip("|") for figure in figures(plan)]
+
+
+def test_both_kernels_are_drawn_to_scale():
+    plan = make_plan(pseries(firmware=[RTAS]), LINUX_6_12, "fadump=on crashkernel=512M")
+    first, capture = bars(plan)
+    assert first == "b" * 18 + "." * 8 + "fC" + "D" * 17 + "h" + "." * 25 + "p"
+    assert capture == "b" * 18 + "k" * 54
+
+
+def test_holes_are_empty():
+    plan = make_plan(pseries((0, 1024), (3072, 4096)), LINUX_6_12, "fadump=on crashkernel=320M")
+    assert bars(plan)[1] == "b" * 6 + "k" * 12 + " " * 36 + "k" * 18
+
+
+def test_the_legend_names_each_part_and_its_place():
+    plan = make_plan(powernv(), LINUX_6_12, "fadump=on crashkernel=1G")
+    legend = "\n".join(text_figure(figures(plan)[0]))
+    assert "a column is 56.9 MiB" in legend
+    assert re.search(r"D +0x40000000\.\.0x80000000 +1024 MiB  copy of boot memory from 0x0\n", legend)
+    assert re.search(r"M +0x800001b0\.\.0x800101b0 +64 KiB  kernel metadata\n", legend)
+
+
+def test_an_older_kernels_elf_header_is_drawn():
+    assert any("ELF core header" in line for line in _first_lines(LINUX_6_1))
+    assert not any("ELF core header" in line for line in _first_lines(LINUX_6_12))
+
+
+def _first_lines(kernel):
+    return list(text_figure(figures(make_plan(pseries(), kernel, "fadump=on"))[0]))
+
+
+def test_many_ranges_of_a_kind_are_counted_and_not_listed():
+    first, capture = figures(make_plan(scattered(1000, 64 << 40), LINUX_6_12, "fadump=on crashkernel=16G"))
+    assert "  f  and 992 more ranges" in list(text_figure(first))
+    assert "  k  and 992 more ranges" in list(text_figure(capture))
+    assert len([*text_figure(first), *text_figure(capture)]) < 40
+
+
+def test_without_fadump_kdump_is_drawn():
+    plan = make_plan(pseries((0, 1024)), LINUX_6_12, "fadump=on crashkernel=256M")
+    (figure,) = figures(plan)
+    assert figure.title == "without FADump"
+    assert bars(plan) == ["." * 36 + "K" * 18 + "." * 18]
+    nothing = make_plan(pseries((0, 1024)), LINUX_6_12, "fadump=off")
+    assert bars(nothing) == ["." * 72]
+
+
+@pytest.mark.parametrize(
+    ("plan", "boxes"),
+    [
+        (make_plan(pseries(firmware=[RTAS]), LINUX_6_12, "fadump=on crashkernel=512M"), 7 + 7 + 3 + 3),
+        (make_plan(pseries((0, 1024)), LINUX_6_12, "fadump=off"), 1 + 1),
+    ],
+)
+def test_the_picture_is_xml_with_a_box_for_each_area_and_each_line(plan, boxes):
+    root = ET.fromstring(svg(plan))  # noqa: S314  (our own output)
+    assert root.tag == f"{NAMESPACE}svg"
+    assert len(root.findall(f"{NAMESPACE}rect")) == boxes
+    width = float(root.get("width"))
+    for box in root.findall(f"{NAMESPACE}rect"):
+        assert 0 <= float(box.get("x")) <= float(box.get("x")) + float(box.get("width")) <= width
+        assert float(box.get("width")) >= 1
+
+
+def test_boxes_are_to_scale():
+    plan = make_plan(pseries(), LINUX_6_12, "fadump=on crashkernel=512M")
+    root = ET.fromstring(svg(plan))  # noqa: S314
+    boot = next(
+        box for box in root.iter(f"{NAMESPACE}rect") if "boot memory: copied" in box.find(f"{NAMESPACE}title").text
+    )
+    assert float(boot.get("width")) == 960 / 4
+
+
+@given(st.lists(st.tuples(st.integers(0, 1 << 46), st.integers(1, 1 << 40)), max_size=6))
+def test_every_area_that_is_on_top_is_seen(places):
+    areas = tuple(Area("x", Range.sized(start, size), "an area") for start, size in places)
+    figure = Figure("a figure", (Range(0, 1 << 47),), areas)
+    bar = list(text_figure(figure))[1].strip("|")
+    assert len(bar) == 72
+    assert ("x" in bar) is bool(areas)
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (0, "0 B"),
+        (432, "432 B"),
+        (10239, "10239 B"),
+        (10624, "10.4 KiB"),
+        (320 * MIB, "320 MiB"),
+        (1536 * MIB, "1536 MiB"),
+        (10.5 * GIB, "10.5 GiB"),
+        (64 << 40, "64 TiB"),
+    ],
+)
+def test_lengths_as_people_write_them(size_bytes, text):
+    assert length(size_bytes) == text

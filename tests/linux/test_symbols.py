@@ -1,0 +1,136 @@
+import contextlib
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fadump.errors import FadumpError, FormatError
+from fadump.linux.kallsyms import read_kallsyms
+from fadump.linux.symbols import Symbol, SymbolTable, UnknownSymbolError
+from fadump.linux.vmcoreinfo import Facts, MissingFactError
+from fadump.linux.vmlinux import OtherKernelError, read_vmlinux
+from tests.linux.kernel_builder import PAGE_OFFSET, FakeKernel, add_kallsyms
+from tests.vmcore.core_builder import note
+
+SYMBOLS = {
+    "T_stext": PAGE_OFFSET,
+    "tinit_one": PAGE_OFFSET + 0x100,
+    "Dinit_task": PAGE_OFFSET + 0x1000,
+    "d" + "long_name" * 20: PAGE_OFFSET + 0x2000,
+    "B_end": PAGE_OFFSET + 0x3000,
+}
+
+
+@pytest.mark.parametrize("byte_order", ["little", "big"])
+@pytest.mark.parametrize("kind", ["relative", "absolute", "place"])
+def test_kallsyms_of_each_kind(byte_order, kind):
+    kernel = FakeKernel(byte_order)
+    add_kallsyms(kernel, SYMBOLS, kind)
+    table = read_kallsyms(kernel.read())
+    assert {symbol.kind + symbol.name: symbol.address for symbol in table} == SYMBOLS
+
+
+def test_kallsyms_at_the_end_of_memory():
+    kernel = FakeKernel()
+    kernel.next = len(kernel.memory) - 0x1000
+    add_kallsyms(kernel, SYMBOLS)
+    assert len(read_kallsyms(kernel.read())) == len(SYMBOLS)
+
+
+def test_a_kernel_that_does_not_say_where_its_symbols_are():
+    with pytest.raises(MissingFactError, match="kallsyms_num_syms"):
+        read_kallsyms(FakeKernel().read())
+
+
+def test_more_symbols_than_any_kernel_has_are_refused():
+    kernel = FakeKernel()
+    add_kallsyms(kernel, SYMBOLS)
+    kernel.poke(int(kernel.facts["SYMBOL(kallsyms_num_syms)"], 16), kernel.pack("I", 1 << 23))
+    with pytest.raises(FormatError, match="number of symbols"):
+        read_kallsyms(kernel.read())
+
+
+@given(st.integers(0, 0x900), st.binary(min_size=1, max_size=8))
+def test_damaged_kallsyms_give_symbols_or_an_error(at, damage):
+    kernel = FakeKernel()
+    add_kallsyms(kernel, SYMBOLS)
+    kernel.poke(PAGE_OFFSET + 0x100 + at, damage)
+    with contextlib.suppress(FadumpError):
+        read_kallsyms(kernel.read())
+
+
+def test_an_address_is_a_symbol_and_an_offset():
+    table = SymbolTable([Symbol("b", 0x200, "t"), Symbol("a", 0x100, "t"), Symbol("alias", 0x100, "t")])
+    assert str(table.place(0x1FF)) == "a+0xff/0x100"
+    assert table.place(0xFF) is None
+    assert table.place(0x200) is None
+    assert table.address("alias") == 0x100
+    with pytest.raises(UnknownSymbolError, match="no symbol c"):
+        table.address("c")
+
+
+BUILD_ID = bytes(range(20))
+GLOBAL_FUNC, LOCAL_OBJECT, FILE = 0x12, 0x01, 0x04
+
+
+def vmlinux(byte_order="little", build_id=BUILD_ID):
+    order = {"little": "<", "big": ">"}[byte_order]
+    names = b"\0_stext\0init_task\0main.c\0undefined\0"
+    rows = [("_stext", GLOBAL_FUNC, 1, PAGE_OFFSET), ("init_task", LOCAL_OBJECT, 2, PAGE_OFFSET + 0x1000)]
+    rows += [("main.c", FILE, 1, 0), ("undefined", GLOBAL_FUNC, 0, 0)]
+    symbols = bytes(24)
+    for name, info, section, address in rows:
+        at = names.index(b"\0" + name.encode() + b"\0") + 1
+        symbols += struct.pack(order + "IBBHQQ", at, info, 0, section, address, 8)
+    blocks = [(0, b"", 0), (2, symbols, 2), (3, names, 0), (7, note("GNU", 3, build_id, byte_order), 0)]
+    at, headers, data = 64, b"", b""
+    for type_, block, link in blocks:
+        headers += struct.pack(order + "IIQQQQIIQQ", 0, type_, 0, 0, at + len(data), len(block), link, 0, 0, 0)
+        data += block
+    ident = b"\x7fELF" + bytes([2, {"little": 1, "big": 2}[byte_order], 1]) + bytes(9)
+    fields = struct.pack(order + "HHIQQQIHHHHHH", 2, 21, 1, 0, 0, at + len(data), 0, 64, 0, 0, 64, len(blocks), 2)
+    return ident + fields + data + headers
+
+
+@pytest.mark.parametrize("byte_order", ["little", "big"])
+def test_the_symbols_of_a_vmlinux(tmp_path, byte_order):
+    path = tmp_path / "vmlinux"
+    path.write_bytes(vmlinux(byte_order))
+    table = read_vmlinux(path, Facts(b"BUILD-ID=" + BUILD_ID.hex().encode()))
+    assert list(table) == [Symbol("_stext", PAGE_OFFSET, "T"), Symbol("init_task", PAGE_OFFSET + 0x1000, "d")]
+
+
+def test_a_kernel_that_was_moved_has_its_symbols_elsewhere(tmp_path):
+    path = tmp_path / "vmlinux"
+    path.write_bytes(vmlinux())
+    table = read_vmlinux(path, Facts(f"SYMBOL(_stext)={PAGE_OFFSET + 0x10000:x}".encode()))
+    assert table.address("init_task") == PAGE_OFFSET + 0x11000
+
+
+def test_a_vmlinux_of_another_kernel_is_refused(tmp_path):
+    path = tmp_path / "vmlinux"
+    path.write_bytes(vmlinux(build_id=bytes(20)))
+    with pytest.raises(OtherKernelError, match=BUILD_ID.hex()):
+        read_vmlinux(path, Facts(b"BUILD-ID=" + BUILD_ID.hex().encode()))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"), [(b"\x7fELF\x02\x01", "cut short"), (b"#!/bin/sh".ljust(64), "not a 64-bit ELF file")]
+)
+def test_what_is_no_vmlinux_is_named(tmp_path, image, message):
+    path = tmp_path / "vmlinux"
+    path.write_bytes(image)
+    with pytest.raises(FormatError, match=rf"^{path}: .*{message}"):
+        read_vmlinux(path, Facts(b""))
+
+
+@given(st.data())
+def test_a_damaged_vmlinux_gives_symbols_or_an_error(tmp_path_factory, data):
+    image = bytearray(vmlinux())
+    for _ in range(data.draw(st.integers(1, 4))):
+        image[data.draw(st.integers(0, len(image) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / "vmlinux"
+    path.write_bytes(image[: data.draw(st.integers(0, len(image)))])
+    with contextlib.suppress(FadumpError):
+        read_vmlinux(path, Facts(b""))

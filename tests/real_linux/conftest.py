@@ -1,0 +1,67 @@
+"""Real kernels in QEMU. Tests share boots: one whole cycle serves all that look at its files."""
+
+import pytest
+
+from fadump.abi.platform import Platform
+from fadump.kit.kernel import find_kernel
+from tests.real_linux.fadump_command import fadump_run
+from tests.real_linux.foreign import ForeignProgram
+from tests.real_linux.page_sets import BUSY_CPUS, WORKLOAD, crash_under_load
+
+SUITES = ["forky", "sid"]
+"""Whose makedumpfile and crash know the kernels that are crashed here."""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "/tests/real_linux/" in item.path.as_posix():
+            item.add_marker(pytest.mark.linux)
+
+
+@pytest.fixture(scope="session")
+def kernel():
+    """The default kernel; `make test` has built it."""
+    kernel = find_kernel()
+    assert kernel is not None, "no default kernel in the cache: run fadump kernel build"
+    return kernel
+
+
+@pytest.fixture(scope="session")
+def cycle(tmp_path_factory, kernel):
+    """One whole cycle with the defaults, on pseries."""
+    return good_run(tmp_path_factory.mktemp("cycle"))
+
+
+@pytest.fixture(scope="session")
+def powernv_cycle(tmp_path_factory, kernel):
+    """One whole cycle on powernv, proven; the second CPU crashes."""
+    return good_run(tmp_path_factory.mktemp("powernv"), "--platform", "powernv", "--crash-cpu", "1", "--verify")
+
+
+@pytest.fixture(scope="session")
+def busy_crash(tmp_path_factory, kernel):
+    """The dump of a machine whose memory is used in every way and whose CPUs are busy, but for an offline one."""
+    script = WORKLOAD + BUSY_CPUS
+    return crash_under_load(tmp_path_factory.mktemp("busy"), kernel, script, crash_cpu=2, cpus=4)
+
+
+@pytest.fixture(scope="session", params=list(Platform))
+def any_cycle(request):
+    """A whole cycle, on each platform."""
+    return request.getfixturevalue({Platform.PSERIES: "cycle", Platform.POWERNV: "powernv_cycle"}[request.param])
+
+
+@pytest.fixture(scope="session")
+def makedumpfile(tmp_path_factory):
+    return ForeignProgram("makedumpfile", tmp_path_factory.mktemp("makedumpfile"), SUITES)
+
+
+@pytest.fixture(scope="session")
+def crash(tmp_path_factory):
+    return ForeignProgram("crash", tmp_path_factory.mktemp("crash"), SUITES)
+
+
+def good_run(out, *options):
+    done = fadump_run(out, *options)
+    assert done.status == 0, f"{done.stderr}\nfiles are in {done.out}"
+    return done

@@ -1,0 +1,30 @@
+"""What only a newer QEMU can do, with one from a later Debian suite: SMT, and a FADump of its own."""
+
+import pytest
+
+from fadump.kit.kernel import build_kernel
+from tests.real_linux.fadump_command import fadump_run
+
+CYCLE = ["--qemu", "newest", "--verify"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernel():
+    """The default kernel."""
+    return build_kernel()
+
+
+def test_every_thread_of_an_smt_guest_is_in_its_dump(tmp_path):
+    done = fadump_run(tmp_path / "out", *CYCLE, "--cpus", "8", "--smt", "2", "--crash-cpu", "3")
+    assert done.status == 0, f"{done.stderr}\nfiles are in {done.out}"
+    assert (done.json["result"], done.json["cpus"]) == ("saved", 8)
+    assert done.json["verified"]["bytes_different"] == 0
+    assert done.json["verified"]["registers_different"] == []
+
+
+def test_what_qemus_own_dump_gets_wrong_is_found(tmp_path):
+    """Nobody puts back what SLOF overwrites, near the top of RAM; and QEMU 11.1 loses LR, CTR and XER."""
+    done = fadump_run(tmp_path / "out", *CYCLE, "--firmware", "qemu")
+    assert (done.status, done.json["result"], done.json["reboots"]) == (1, "different", 1)
+    assert done.json["verified"]["bytes_different"] > 1 << 20
+    assert "passed through: dump triggered by os-term" in done.file("firmware.log")

@@ -1,0 +1,241 @@
+"""The whole cycle on the embedded machine: the same cycle, firmware and proof as on the QEMU machine."""
+
+import errno
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fadump.abi.platform import Platform
+from fadump.capture.files import HostFiles
+from fadump.cli import main
+from fadump.cycle import CrashBy, CycleRequest, Milestone, run_cycle
+from fadump.errors import SetupError
+from fadump.linux.system import open_system
+from fadump.machine.embedded.machine import EmbeddedMachine
+from fadump.machine.qemu.process import Dimm
+from fadump.memory.ranges import Range
+from fadump.proof.verify import Verifier
+from fadump.run.options import MIB, RunOptions, WhoseFirmware, check_host, check_options
+from fadump.vmcore.check import check_dump
+from fadump.vmcore.contract import Kind
+from fadump.vmcore.elfcore import ElfCore
+from tests.machine.embedded.bench import ALL, LEAST, config_of, disk, firmware_of
+
+GIB = 1 << 30
+HOLE = (Range(0, 1 * GIB), Range(3 * GIB, 4 * GIB))
+
+
+class Silent:
+    def milestone(self, milestone, at_seconds): ...
+    def firmware_call(self, call, outcome, at_seconds): ...
+    def terminated(self, trigger, at_seconds): ...
+    def preserved(self, dump, at_seconds): ...
+    def report(self, report): ...
+
+
+def reserved_for_firmware():
+    return "reserved for firmware in the crashed kernel's device tree (reserved-ranges)"
+
+
+def cycles(config, *requests):
+    """Each cycle's result and the verdict about its dump; and the disk as the last one has left it."""
+    firmware = firmware_of(config.platform)
+    room_bytes = sum(piece.size_bytes for piece in config.memory) + 128 * MIB
+    with disk(room_bytes) as fd, EmbeddedMachine(config, fd, io.BytesIO()) as machine, Verifier() as verifier:
+        before, done = None, []
+        for request in requests:
+            before = run_cycle(machine, firmware, request, Silent(), verifier, before)
+            vmcore = Path(f"/proc/self/fd/{fd}")
+            done.append((before, verifier.judge(vmcore, before.dump)))
+        with ElfCore(os.dup(fd)) as core:
+            yield from done
+            yield core
+
+
+@pytest.mark.parametrize("platform", ALL)
+@pytest.mark.parametrize("crash_by", CrashBy)
+def test_a_cycle_comes_to_its_end_and_no_byte_differs(platform, crash_by):
+    result, verdict = next(cycles(config_of(platform, cpus=4, smt=2), CycleRequest(crash_by)))
+    assert [milestone for milestone, _at in result.timeline] == list(Milestone)
+    assert (result.reboots, result.cpus, verdict.registers) == (1, 4, [])
+    assert verdict.memory.bytes_different == 0 and verdict.memory.bytes_compared > LEAST[platform] // 4
+    reasons = {left_out.reason for left_out in verdict.memory.excluded}
+    assert reasons == ({reserved_for_firmware()} if platform is Platform.POWERNV else set())
+
+
+@pytest.mark.parametrize("platform", ALL)
+def test_cycles_in_a_row_without_a_reset_between_them(platform):
+    (first, first_verdict), (second, second_verdict), core = cycles(
+        config_of(platform), CycleRequest(crash_cpu=1), CycleRequest(CrashBy.NMI)
+    )
+    assert first_verdict.same and second_verdict.same
+    assert (
+        first.vmcore_bytes
+        == second.vmcore_bytes
+        == max(segment.file_offset + segment.file_bytes for segment in core.segments)
+    )
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"memory": HOLE},
+        {"memory": (Range(0, GIB), Range(GIB, 2 * GIB))},
+        {"radix": False},
+        {"cmdline": "fadump=nocma crashkernel=320M", "memory": (Range(0, 2 * GIB),)},
+    ],
+    ids=["hole", "nodes", "hash", "nocma"],
+)
+def test_other_machines(others):
+    _result, verdict = next(cycles(config_of(Platform.PSERIES, **others), CycleRequest()))
+    assert verdict.same, verdict
+
+
+def test_a_machine_of_64_tib_takes_no_more_than_what_was_written(tmp_path):
+    config = config_of(Platform.PSERIES, memory=(Range(0, 64 << 40),))
+    with disk((64 << 40) + 128 * MIB) as fd, EmbeddedMachine(config, fd, io.BytesIO()) as machine:
+        result = run_cycle(machine, firmware_of(Platform.PSERIES), CycleRequest(), Silent())
+        assert os.fstat(fd).st_blocks * 512 < 96 * MIB
+    assert result.boot_memory_bytes == (64 << 40) // 20 // (256 * MIB) * (256 * MIB)
+    assert result.vmcore_bytes > 60 << 40
+
+
+def fadump_run(tmp_path, capsys, *options):
+    status = main(["run", "--json", "--out", str(tmp_path / "out"), *options])
+    return status, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("platform", "options"),
+    [(Platform.PSERIES, ("--memory", "1G", "--verify")), (Platform.POWERNV, ())],
+    ids=ALL,
+)
+def test_the_command_leaves_a_dump_with_the_kernels_log_in_it(tmp_path, capsys, platform, options):
+    status, said = fadump_run(tmp_path, capsys, "--platform", platform, "--cycles", "2", *options)
+    assert (status, said["result"], said["machine"], said["platform"]) == (0, "saved", "embedded", platform)
+    assert len(said["cycles"]) == 2
+    assert said.get("verified", {}).get("bytes_different") == (0 if options else None)
+    with open_system(said["vmcore"]) as system:
+        assert system.kernel.release == said["kernel_release"]
+        assert system.ending.panic == "sysrq triggered crash"
+        text = "".join(f"{line}\n" for record in system.log() for line in record.lines())
+    assert text in (tmp_path / "out" / "console.log").read_text()
+
+
+def test_the_dump_is_proven_and_then_saved_in_its_place(tmp_path, capsys):
+    options = ("--memory", "1G", "--verify", "--save-level", "1,31", "--save-compress", "zstd")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "vmcore.saved.incomplete").write_bytes(b"of an earlier run")
+    status, said = fadump_run(tmp_path, capsys, *options)
+    assert (status, said["verified"]["bytes_different"], said["saved"]["level"]) == (0, 0, 1)
+    assert said["saved"]["files"] == [said["vmcore"]]
+    assert said["saved"]["bytes"] == (out / "vmcore").stat().st_size < said["vmcore_bytes"] // 100
+    assert "Kernel panic" in (out / "vmcore-dmesg.txt").read_text()
+    assert sorted(path.name for path in out.glob("vmcore*")) == ["vmcore", "vmcore-dmesg.txt"]
+    with open_system(said["vmcore"]) as system:
+        assert system.dump.kind is Kind.KDUMP and system.ending.panic == "sysrq triggered crash"
+        assert check_dump(system.dump).whole
+
+
+def test_a_fault_of_the_firmware_is_gone_through(tmp_path, capsys):
+    status, said = fadump_run(tmp_path, capsys, "--memory", "1G", "--fault", "register=busy*3")
+    assert (status, said["result"]) == (0, "saved")
+    assert (tmp_path / "out" / "firmware.log").read_text().count("status -2") == 3
+
+
+@pytest.mark.parametrize("crash_by", CrashBy)
+def test_opals_core_is_saved_and_proven(tmp_path, capsys, crash_by):
+    status, said = fadump_run(tmp_path, capsys, "--platform", "powernv", "--crash-by", crash_by, "--verify")
+    opal = said["verified"]["opalcore"]
+    assert (status, opal["bytes_different"], opal["bytes_compared"] > 28 * MIB) == (0, 0, True)
+    with ElfCore.open(tmp_path / "out" / "opalcore") as core:
+        assert sum(note.is_prstatus() for note in core.notes) == said["cpus"]
+
+
+def test_a_dump_may_be_larger_than_the_file_system_has_room_for(tmp_path, capsys):
+    status, said = fadump_run(tmp_path, capsys, "--memory", "1T", "--cpus", "8")
+    assert (status, said["cpus"], said["vmcore_bytes"] > 1000 << 30) == (0, 8, True)
+    assert Path(said["vmcore"]).stat().st_blocks * 512 < 96 * MIB
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"memory_bytes": 512 * MIB}, "--memory must be from 1 GiB to 64 TiB, 512 MiB is not"),
+        ({"memory_bytes": 65 << 40}, "--memory must be from 1 GiB to 64 TiB"),
+        ({"kernel": Path(__file__)}, "--kernel goes with --machine qemu: the embedded machine runs the model"),
+        ({"initrd": Path(__file__)}, "--initrd goes with --machine qemu"),
+        ({"cpu_model": "POWER7"}, "--machine embedded has --cpu-model POWER8, POWER9, POWER10, POWER7 is not one"),
+        ({"qemu": "newest"}, "--qemu goes with --machine qemu"),
+        ({"firmware": WhoseFirmware.QEMU}, "--firmware qemu goes with --machine qemu"),
+        ({"fault_names": ("no-put-back",)}, "--fault no-put-back is about QEMU's boot firmware"),
+        ({"dimms": (Dimm(GIB, 64 << 40),)}, "--memory must be|--dimm must end below 64 TiB"),
+        ({"dimms": (Dimm(GIB, 4 * GIB), Dimm(GIB, 4 * GIB))}, "--dimm is given twice for the same addresses"),
+        ({"platform": Platform.POWERNV}, "--platform powernv needs 4 GiB of --memory or more"),
+    ],
+)
+def test_what_the_embedded_machine_is_not_is_refused(tmp_path, options, sentence):
+    with pytest.raises(SetupError, match=sentence):
+        check_options(RunOptions(tmp_path, **options))
+
+
+def test_a_file_system_that_cannot_hold_the_dump_is_told_before_anything_happens(tmp_path, monkeypatch):
+    def too_large(_fd, _size):
+        raise OSError(27, "File too large")
+
+    monkeypatch.setattr(os, "ftruncate", too_large)
+    with pytest.raises(SetupError, match="can't hold a dump of 67108864 MiB, even with holes: name an --out"):
+        check_host(RunOptions(tmp_path, memory_bytes=64 << 40))
+
+
+def test_nothing_of_qemus_is_needed(tmp_path):
+    """In a process of its own, where the packages for QEMU can't be imported."""
+    program = (
+        "import sys; sys.modules['qemu'] = sys.modules['qemu.qmp'] = None; from fadump.cli import main; "
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    options = ["run", "--memory", "1G", "--json", "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", program, *options], capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["result"]) == (0, "saved"), done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", program, "run", "--machine", "qemu"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "--machine qemu needs the Python package qemu.qmp: install fadump[qemu]" in done.stderr
+
+
+def test_a_dump_that_there_is_no_room_to_save_stays_as_it_was(tmp_path, capsys, monkeypatch):
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(HostFiles, "allocate", full)
+    status, said = fadump_run(tmp_path, capsys, "--memory", "1G", "--save-level", "31")
+    vmcore = tmp_path / "out" / "vmcore"
+    assert (status, said["result"]) == (1, "failed")
+    assert said["error"].startswith(f"{vmcore} is whole and stays as it was: ")
+    assert "No space left on device" in said["error"] and "--continue" not in said["error"]
+    assert list(vmcore.parent.glob("vmcore*")) == [vmcore]
+    with open_system(vmcore) as system:
+        assert check_dump(system.dump).whole
+
+
+def test_files_of_an_earlier_run_are_replaced_by_private_ones(tmp_path, capsys):
+    assert main(["run", "--out", str(tmp_path), "--save-level", "31"]) == 0
+    (tmp_path / "vmcore").rename(tmp_path / "vmcore.incomplete")
+    kept = {path.name: path.open("rb") for path in tmp_path.iterdir() if path.suffix in {".log", ".json"}}
+    before = {name: file.read() for name, file in kept.items()}
+    for path in tmp_path.iterdir():
+        path.chmod(0o644)
+    assert main(["run", "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"vmcore", *kept}
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    for name, file in kept.items():
+        with file:
+            file.seek(0)
+            assert file.read() == before[name]

@@ -1,0 +1,171 @@
+"""What ``fadump run`` refuses before anything is started, and how it says so."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+
+from fadump.abi.platform import Platform
+from fadump.cli import main
+from fadump.cycle import CrashBy
+from fadump.errors import SetupError
+from fadump.machine.qemu.process import Dimm
+from fadump.run.options import (
+    MIB,
+    RunOptions,
+    WhichMachine,
+    WhoseFirmware,
+    check_host,
+    check_options,
+    kernel_command_line,
+)
+
+on_qemu = partial(RunOptions, machine=WhichMachine.QEMU)
+POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"memory_bytes": 512 * MIB}, "--memory must be from 1 to 16 GiB, 512 MiB is not"),
+        ({"memory_bytes": 32768 * MIB}, "32768 MiB is not"),
+        ({"memory_bytes": 100 << 40}, "104857600 MiB is not"),
+        ({"memory_bytes": 2048 * MIB + 1}, "multiples of 256 MiB"),
+        ({"nodes": (1024 * MIB, 512 * MIB)}, "the --node sizes add up to 1536 MiB, --memory is 2048 MiB"),
+        ({"dimms": (Dimm(1024 * MIB, 1024 * MIB),)}, "--dimm at 0x40000000 lies in the 2048 MiB of --memory"),
+        ({"nodes": (2048 * MIB, 0)}, "--node and --dimm take a size of 256 MiB or more, 0 is not"),
+        ({"dimms": (Dimm(0, 4096 * MIB),)}, "--node and --dimm take a size of 256 MiB or more, 0 is not"),
+        ({"cpus": 4, "smt": 3}, "--smt must be 1, 2, 4 or 8 and divide --cpus, 3 is not"),
+        ({"cpus": 2, "max_cpus": 1}, "--max-cpus must be at least --cpus and whole cores, 1 is not"),
+        ({"cycles": 0}, "--cycles must be from 1 to 1000, 0 is not"),
+        ({"cpus": 0}, "--cpus must be from 1 to 8, 0 is not"),
+        ({"cpus": 9}, "--cpus must be from 1 to 8, 9 is not"),
+        ({"crash_by": CrashBy.NMI, "crash_cpu": 1}, "--crash-cpu goes with --crash-by sysrq: nmi stops all CPUs"),
+        ({"crash_cpu": 2}, "--crash-cpu must be a CPU of the guest, 0 to 1, 2 is not"),
+        ({"memory_bytes": 1024 * MIB, "cmdline": "quiet crashkernel=320M"}, "needs at least 1280 MiB"),
+        (
+            {"firmware": WhoseFirmware.QEMU, "crash_by": CrashBy.PLATFORM},
+            "--firmware qemu dumps when Linux asks for it, not --crash-by platform",
+        ),
+        (
+            {"firmware": WhoseFirmware.QEMU, "fault_names": ("no-put-back",)},
+            "--fault no-put-back is one of our firmware's, which --firmware qemu puts aside",
+        ),
+        ({"platform": Platform.POWERNV}, "--platform powernv needs 4 GiB of --memory or more, 2048 MiB is not"),
+        (POWERNV | {"nodes": (2048 * MIB,) * 2}, "--node and --dimm go with --platform pseries"),
+        (POWERNV | {"max_cpus": 4}, "--max-cpus goes with --platform pseries"),
+        (POWERNV | {"cpus": 5}, "--platform powernv has 1 to 4 cores, 5 are asked for"),
+        (POWERNV | {"cpu_model": "POWER8"}, "has --cpu-model POWER9 and POWER10, POWER8 is not one"),
+        (POWERNV | {"firmware": WhoseFirmware.QEMU}, "--firmware qemu goes with --platform pseries"),
+        (
+            {"firmware": WhoseFirmware.QEMU, "fault_names": ("no-reserved-ranges", "register=-1")},
+            "--fault register=-1 is one of our firmware's, which --firmware qemu puts aside",
+        ),
+        (
+            POWERNV | {"fault_names": ("cpu-state=short",)},
+            "--fault 'cpu-state=short' is a fault of --platform pseries, not of powernv",
+        ),
+        ({"kernel_version": "6.1"}, "--kernel-version goes with --machine embedded: to real Linux, give a --kernel"),
+        ({"petitboot": True}, "--petitboot goes with --machine embedded --platform powernv"),
+        ({"page_size": "4K"}, "--page-size goes with --machine embedded"),
+        ({"kernel": "/nowhere/vmlinux"}, "/nowhere/vmlinux is not a file"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_its_reason(tmp_path, options, sentence):
+    from pathlib import Path
+
+    options = {key: Path(value) if key == "kernel" else value for key, value in options.items()}
+    with pytest.raises(SetupError, match=sentence):
+        check_options(on_qemu(tmp_path, **options))
+
+
+def test_a_host_without_the_memory_is_told(tmp_path):
+    with pytest.raises(SetupError, match="a guest with 1048576 MiB needs about that and 512 MiB more of"):
+        check_host(on_qemu(tmp_path, memory_bytes=1 << 40))
+
+
+def test_a_disk_without_the_room_is_told_and_nothing_is_made(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=2047 * MIB)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage if path == tmp_path else pytest.fail(f"asked {path}"))
+    with pytest.raises(SetupError, match="and .* has 2047 MiB free: make room there, name another --out"):
+        check_host(on_qemu(tmp_path / "not" / "there", memory_bytes=2048 * MIB))
+    assert not (tmp_path / "not").exists()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=2048 * MIB))
+    check_host(on_qemu(tmp_path, memory_bytes=2048 * MIB))
+
+
+def test_crashkernel_is_ours_only_where_linux_allows_enough_of_it(tmp_path):
+    assert "crashkernel=512M" in kernel_command_line(RunOptions(tmp_path, memory_bytes=1280 * MIB))
+    assert "crashkernel" not in kernel_command_line(RunOptions(tmp_path, memory_bytes=1024 * MIB))
+    assert "crashkernel" not in kernel_command_line(RunOptions(tmp_path, **POWERNV))
+
+
+def test_the_users_words_come_last(tmp_path):
+    assert kernel_command_line(RunOptions(tmp_path, cmdline="fadump=nocma quiet")).endswith(" fadump=nocma quiet")
+
+
+def test_a_refusal_is_one_sentence_and_exit_1(tmp_path, capsys):
+    assert main(["run", "--cpus", "9", "--out", str(tmp_path / "out")]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == "fadump: --cpus must be from 1 to 8, 9 is not\n"
+    assert captured.out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_with_json_a_refusal_is_an_object_too(tmp_path, capsys):
+    assert main(["run", "--json", "--cpus", "9", "--out", str(tmp_path / "out")]) == 1
+    assert json.loads(capsys.readouterr().out)["result"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--memory", "0"], "--memory must be from 1 GiB to 64 TiB, 0 MiB is not"),
+        (["--node", "0"], "--node and --dimm take a size of 256 MiB or more, 0 is not"),
+    ],
+)
+def test_no_memory_is_not_the_default_memory(tmp_path, capsys, arguments, sentence):
+    assert main(["run", *arguments, "--out", str(tmp_path / "out")]) == 1
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", ["1G", "1g", "1024M", "1GiB", "1GB", "0x40000000", "1073741824"])
+def test_memory_is_written_as_in_a_plan(tmp_path, capsys, size):
+    dimm = f"{size}@{size}"
+    assert main(["run", "--json", "--memory", size, "--dimm", dimm, "--out", str(tmp_path / "out")]) == 0
+    assert json.loads(capsys.readouterr().out)["vmcore_bytes"] > 1 << 30
+
+
+@pytest.mark.parametrize("arguments", [["run", "--memory", "much"], ["run", "--machine", "toaster"], [], ["nonsense"]])
+def test_wrong_usage_is_exit_2(arguments, capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(arguments)
+    assert raised.value.code == 2
+    assert "usage: fadump" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [
+    [], ["run"], ["mount"], ["shell"], ["save"], ["show"], ["dmesg"], ["check"], ["plan"], ["compare"], ["kernel"],
+    ["kernel", "build"], ["kernel", "list"], ["qemu"], ["qemu", "fetch"], ["qemu", "list"],
+])  # fmt: skip
+def test_help_has_an_example_and_its_text_is_wrapped(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as raised:
+        main([*command, "--help"])
+    assert raised.value.code == 0
+    text, _, examples = capsys.readouterr().out.partition("\nexample")
+    assert examples.count("\n  fadump ") >= 1
+    assert max(map(len, text.splitlines())) < 80
+
+
+def test_a_reader_that_has_had_enough_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "fadump", "run", "--fault", "list"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
