@@ -221,7 +221,7 @@ def _notes(truth: Truth) -> bytes:
 
 
 def _kernel(pages: int, symbols: int) -> FakeKernel:
-    kernel = FakeKernel(page_size=PAGE, memory_bytes=KERNEL_BYTES)
+    kernel = FakeKernel(page_bytes=PAGE, memory_bytes=KERNEL_BYTES)
     kernel.facts |= {"CRASHTIME": "1795468935", "KERNELOFFSET": "0", "SYMBOL(_stext)": f"{PAGE_OFFSET:x}"}
     tables = PageTables(kernel)
     for start in range(0, pages * STRUCT, tables.page_bytes(2)):

@@ -13,7 +13,7 @@ def main(path: str) -> None:
         pages = classes.count(list(system.dump.memory))
         most = max(pages.values())
         for page_class, count in pages.items():
-            mib = count * classes.page_size / (1 << 20)
+            mib = count * classes.page_bytes / (1 << 20)
             bar = "#" * round(WIDTH * count / most)
             print(f"{page_class.name.lower():13} {mib:10.1f} MiB  {bar}")
 

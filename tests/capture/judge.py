@@ -36,7 +36,7 @@ class Source:
     """A dump of low memory, which has the kernel, and of memory above a hole that begins and ends within a page."""
 
     def __init__(self, low_pages=LOW_PAGES):
-        kernel = FakeKernel(page_size=PAGE, memory_bytes=low_pages * PAGE)
+        kernel = FakeKernel(page_bytes=PAGE, memory_bytes=low_pages * PAGE)
         Log(kernel, LOG, count_bits=2, text_bits=8)
         kernel.next = -(-kernel.next // PAGE) * PAGE
         kernel.memory[kernel.next :] = _contents(low_pages - kernel.next // PAGE)

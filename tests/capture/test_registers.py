@@ -61,10 +61,10 @@ def test_nothing_else_is_different():
 def test_added_pages_are_nowhere_in_the_file():
     kernel = smp_kernel(2, online=0b11, stride=0x10000)
     dump, _report = added(kernel)
-    page = (kernel.crash_notes[0] - PAGE_OFFSET) // kernel.page_size * kernel.page_size
+    page = (kernel.crash_notes[0] - PAGE_OFFSET) // kernel.page_bytes * kernel.page_bytes
     pieces = list(dump.mapping(Range(0, len(kernel.memory))))
     assert all(piece.state is State.STORED for piece in pieces)
-    assert [piece.range for piece in pieces if piece.file_offset is None] == [Range.sized(page, 2 * kernel.page_size)]
+    assert [piece.range for piece in pieces if piece.file_offset is None] == [Range.sized(page, 2 * kernel.page_bytes)]
 
 
 def test_offline_cpus_have_theirs_too_but_come_last():
@@ -129,7 +129,7 @@ def test_adding_twice_adds_nothing():
 
 def test_a_note_may_lie_on_two_pages():
     kernel = SmpKernel(1, online=0b1, memory_bytes=1 << 21)
-    kernel.add_crash_notes(page_gap=kernel.page_size - 8)
+    kernel.add_crash_notes(page_gap=kernel.page_bytes - 8)
     dump, report = added(kernel)
     assert report.cpus == (0,)
     assert crash_notes(dump, kernel, 0) == prstatus(kernel.cpus[0]) + bytes(12)

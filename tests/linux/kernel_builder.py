@@ -28,10 +28,10 @@ INDEX_BITS = {
 class FakeKernel:
     """Memory, and what VMCOREINFO says of it."""
 
-    def __init__(self, byte_order="little", page_size=0x10000, mmu="radix", memory_bytes=1 << 20):
+    def __init__(self, byte_order="little", page_bytes=0x10000, mmu="radix", memory_bytes=1 << 20):
         self.byte_order = byte_order
         self.order = {"little": "<", "big": ">"}[byte_order]
-        self.page_size = page_size
+        self.page_bytes = page_bytes
         self.mmu = mmu
         self.memory = bytearray(memory_bytes)
         self.next = 0x100
@@ -40,7 +40,7 @@ class FakeKernel:
         self.symbols = {}
         self.facts = {
             "OSRELEASE": "6.12.0-fake",
-            "PAGESIZE": str(page_size),
+            "PAGESIZE": str(page_bytes),
             "NUMBER(RADIX_MMU)": str(int(mmu == "radix")),
             "NUMBER(VMALLOC_START)": f"{VMALLOC_START:#x}",
             "SYMBOL(vmemmap)": f"{VMEMMAP_START:x}",
@@ -97,8 +97,8 @@ class PageTables:
 
     def __init__(self, kernel):
         self.kernel = kernel
-        self.bits = INDEX_BITS[kernel.mmu, kernel.page_size]
-        page_bits = kernel.page_size.bit_length() - 1
+        self.bits = INDEX_BITS[kernel.mmu, kernel.page_bytes]
+        page_bits = kernel.page_bytes.bit_length() - 1
         self.shifts = [page_bits + sum(self.bits[level + 1 :]) for level in range(4)]
         self.root = kernel.symbol("swapper_pg_dir", self._new_table(0))
 

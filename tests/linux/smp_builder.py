@@ -44,7 +44,7 @@ class SmpKernel(FakeKernel):
 
     def add_crash_notes(self, stride=0x400, page_gap=0):
         """crash_notes of every possible CPU, zeros; ``page_gap`` is how far before a page's end the first one is."""
-        area = self.place(bytes(stride * POSSIBLE), align=self.page_size) + page_gap
+        area = self.place(bytes(stride * POSSIBLE), align=self.page_bytes) + page_gap
         pointer = 0x1000
         self.add("crash_notes", "Q", pointer)
         offsets = [area + stride * number - pointer for number in range(POSSIBLE)]

@@ -18,7 +18,7 @@ def test_numbers_have_the_kernels_byte_order(byte_order):
 
 
 def test_what_lies_across_pages_is_put_together():
-    kernel = FakeKernel(page_size=0x1000)
+    kernel = FakeKernel(page_bytes=0x1000)
     tables = PageTables(kernel)
     one, two = (kernel.place(letter * 0x1000, align=0x1000) - PAGE_OFFSET for letter in (b"a", b"b"))
     tables.map(VMALLOC_START, two)
@@ -54,7 +54,7 @@ def test_a_length_that_nothing_has_is_refused(length):
 
 
 def test_views_step_by_step_say_which_steps_cannot_be_read():
-    kernel = FakeKernel(page_size=0x1000)
+    kernel = FakeKernel(page_bytes=0x1000)
     tables = PageTables(kernel)
     one, two = (kernel.place(letter * 0x1000, align=0x1000) - PAGE_OFFSET for letter in (b"a", b"b"))
     for at, physical in ((0, one), (0x1000, two), (0x3000, one), (0x4000, 1 << 40)):
@@ -68,7 +68,7 @@ def test_views_step_by_step_say_which_steps_cannot_be_read():
 
 
 def test_views_find_what_can_be_read_where_some_page_tables_are_missing():
-    kernel = FakeKernel(page_size=0x1000)
+    kernel = FakeKernel(page_bytes=0x1000)
     tables = PageTables(kernel)
     tables.map(VMALLOC_START, kernel.place(b"a" * 0x1000, align=0x1000) - PAGE_OFFSET)
     far = VMALLOC_START + tables.page_bytes(2)

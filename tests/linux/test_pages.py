@@ -52,10 +52,10 @@ def add_pages(kernel, struct_pages, style="typed"):
 
 def add_sections(kernel, maps, has_mem_map=3):
     """A table of sections: number to section_mem_map."""
-    per_root = kernel.page_size // 16
+    per_root = kernel.page_bytes // 16
     roots = {}
     for number, mem_map in maps.items():
-        root = roots.setdefault(number // per_root, bytearray(kernel.page_size))
+        root = roots.setdefault(number // per_root, bytearray(kernel.page_bytes))
         at = number % per_root * 16
         root[at : at + 8] = kernel.pack("Q", mem_map | has_mem_map)
     table = [kernel.place(bytes(roots[index])) if index in roots else 0 for index in range(max(roots, default=0) + 2)]
@@ -347,7 +347,7 @@ def kernel_of_many_sections(mem_map, roots):
     """A dump that claims nearly all of physical memory, and a table of sections of which all roots are one page."""
     kernel = FakeKernel(memory_bytes=2 << 20)
     PageTables(kernel)
-    per_root = kernel.page_size // 16
+    per_root = kernel.page_bytes // 16
     root = kernel.place(kernel.pack("QQ", mem_map | 3, 0) * per_root)
     kernel.symbol("mem_section", kernel.place(kernel.pack("Q", root) * roots))
     state_pages(kernel, "typed")

@@ -27,8 +27,8 @@ LAYOUTS = [(mmu, size, order) for (mmu, size), order in itertools.product(INDEX_
 
 @pytest.fixture(params=LAYOUTS, ids=lambda layout: f"{layout[0]}-{layout[1] >> 10}K-{layout[2]}")
 def kernel(request):
-    mmu, page_size, byte_order = request.param
-    return FakeKernel(byte_order, page_size, mmu)
+    mmu, page_bytes, byte_order = request.param
+    return FakeKernel(byte_order, page_bytes, mmu)
 
 
 def test_the_linear_map_needs_no_tables(kernel):
@@ -50,7 +50,7 @@ def test_a_page_is_found_at_each_level(kernel):
 
 
 def test_neighbours_in_both_memories_are_one_piece(kernel):
-    tables, size = PageTables(kernel), kernel.page_size
+    tables, size = PageTables(kernel), kernel.page_bytes
     for number, frame in enumerate([7, 8, 4]):
         tables.map(VMALLOC_START + number * size, frame * size)
     pieces = kernel.read().translation.mapped(Range.sized(VMALLOC_START + 16, 3 * size - 32))
@@ -61,7 +61,7 @@ def test_neighbours_in_both_memories_are_one_piece(kernel):
 
 
 def test_what_is_not_mapped_is_an_error_at_its_address(kernel):
-    tables, size = PageTables(kernel), kernel.page_size
+    tables, size = PageTables(kernel), kernel.page_bytes
     tables.map(VMALLOC_START, 7 * size)
     tables.map(VMALLOC_START + 2 * size, 9 * size)
     tables.map(VMALLOC_START + 3 * size, 9 * size, flags=LEAF)
@@ -74,7 +74,7 @@ def test_what_is_not_mapped_is_an_error_at_its_address(kernel):
 
 
 def test_many_addresses_at_once_are_the_same_as_one_by_one(kernel):
-    tables, size = PageTables(kernel), kernel.page_size
+    tables, size = PageTables(kernel), kernel.page_bytes
     for number in (0, 1, 3):
         tables.map(VMALLOC_START + number * size, (number + 4) * size)
     translation = kernel.read().translation

@@ -32,7 +32,7 @@ def test_each_kind_of_fact_has_its_own_base():
     assert facts.length("node_data") == 256
     assert facts.number("PAGE_BUDDY_MAPCOUNT_VALUE") == -(1 << 28)
     assert facts.number("VMALLOC_START") == 0xC008_0000_0000_0000
-    assert facts.page_size() == 0x10000
+    assert facts.page_bytes() == 0x10000
 
 
 def test_of_two_lines_the_later_counts():
@@ -60,7 +60,7 @@ def test_a_dump_without_vmcoreinfo_says_so():
         (b"SIZE(a)=99999999999", lambda facts: facts.size("a")),
         (b"NUMBER(a)=007", lambda facts: facts.number("a")),
         (b"NUMBER(a)=1_0", lambda facts: facts.number("a")),
-        (b"PAGESIZE=65537", lambda facts: facts.page_size()),
+        (b"PAGESIZE=65537", lambda facts: facts.page_bytes()),
     ],
 )
 def test_a_value_that_is_none_is_an_error_with_its_place(line, read):

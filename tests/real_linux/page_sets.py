@@ -55,7 +55,7 @@ def compare_page_sets(vmcore, makedumpfile, out):
     differing = {}
     with open_system(vmcore) as system:
         classes = system.page_classes
-        size = classes.page_size
+        size = classes.page_bytes
         memory = [Range(-(-piece.start // size) * size, piece.end // size * size) for piece in system.dump.memory]
         kinds = np.concatenate([classes.of(Range(piece.start // size, piece.end // size)) for piece in memory])
         zeros = np.concatenate([zeros_in(system.dump, piece, size) for piece in memory])

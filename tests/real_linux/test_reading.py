@@ -184,4 +184,4 @@ def test_the_example_draws_memory_by_class(system, cycle):
     assert len(drawn) == len(PageClass)
     counts = system.page_classes.count(list(system.dump.memory))
     (free,) = (line for line in drawn if line.startswith("free "))
-    assert f" {counts[PageClass.FREE] * system.page_classes.page_size / (1 << 20):.1f} MiB  ###" in free
+    assert f" {counts[PageClass.FREE] * system.page_classes.page_bytes / (1 << 20):.1f} MiB  ###" in free

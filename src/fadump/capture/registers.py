@@ -93,7 +93,7 @@ def _with_registers(memory: KernelMemory, symbols: SymbolTable, *, every_cpu: bo
     added = replace(added, unknown=len(unknown))
     if not patches and arranged == list(dump.notes):
         return dump, added
-    return OverlayDump(dump, patches, page_bytes=memory.facts.page_size(), notes=arranged), added
+    return OverlayDump(dump, patches, page_bytes=memory.facts.page_bytes(), notes=arranged), added
 
 
 def _fill_crash_notes(

@@ -66,13 +66,13 @@ def know_pages(dump: Dump) -> KnownPages:
             return KnownPages(dump.page_bytes, None, "the dump has no VMCOREINFO")
         raise FadumpError("the dump has no VMCOREINFO, and nothing else says how large a page is: keep it as it is")
     facts = Facts.of(dump)
-    page_bytes = dump.page_bytes if isinstance(dump, KdumpDump) else facts.page_size()
+    page_bytes = dump.page_bytes if isinstance(dump, KdumpDump) else facts.page_bytes()
     try:
         classes = classify_pages(KernelMemory(dump, facts))
     except FadumpError as error:
         return KnownPages(page_bytes, None, str(error))
-    if classes.page_size != page_bytes:
-        return KnownPages(page_bytes, None, f"its pages are {page_bytes} bytes, VMCOREINFO says {classes.page_size}")
+    if classes.page_bytes != page_bytes:
+        return KnownPages(page_bytes, None, f"its pages are {page_bytes} bytes, VMCOREINFO says {classes.page_bytes}")
     return KnownPages(page_bytes, classes, "")
 
 

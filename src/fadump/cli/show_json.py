@@ -15,7 +15,7 @@ def as_json(summary: Summary) -> dict[str, object]:
         "release": summary.release,
         "version": None if summary.kernel is None else summary.kernel.version,
         "node": None if summary.kernel is None else summary.kernel.node,
-        "page_size": summary.page_size,
+        "page_size": summary.page_bytes,
         "mmu": summary.mmu,
         "crash_time": summary.crash_time,
         "uptime_ns": None if ending is None else ending.uptime_ns,

@@ -47,9 +47,9 @@ def show_summary(summary: Summary, console: Console) -> None:
         _show_cpu(cpu, summary.running_on(cpu), console)
     console.print()
     _show_memory(summary, console)
-    if summary.page_counts is not None and summary.page_size is not None:
+    if summary.page_counts is not None and summary.page_bytes is not None:
         console.print()
-        _show_pages(summary, summary.page_size, console)
+        _show_pages(summary, summary.page_bytes, console)
     if summary.tasks is not None or summary.wants_vmlinux:
         console.print()
         _show_tasks(summary, console)
@@ -115,8 +115,8 @@ def _file(summary: Summary) -> Iterator[str]:
     total = sum(one.range.size_bytes for one in summary.memory)
     yield summary.format
     yield f"{binary_size(readable)} of {binary_size(total)} of memory"
-    if summary.page_size is not None:
-        yield f"pages of {summary.page_size >> 10} KiB"
+    if summary.page_bytes is not None:
+        yield f"pages of {summary.page_bytes >> 10} KiB"
     if summary.mmu is not None:
         yield f"{summary.mmu} MMU"
 
@@ -170,10 +170,10 @@ def _show_tasks(summary: Summary, console: Console) -> None:
     _show_table(["Thread", "Process", "State", "Name"], rows, console, right=range(2))
 
 
-def _show_pages(summary: Summary, page_size: int, console: Console) -> None:
+def _show_pages(summary: Summary, page_bytes: int, console: Console) -> None:
     counts = {one: count for one, count in (summary.page_counts or {}).items() if count}
     shown = {one: style for one, style in _CLASSES.items() if one in counts}
-    sizes = {one: f"{counts[one] * page_size / _MIB:.1f}" for one in shown}
+    sizes = {one: f"{counts[one] * page_bytes / _MIB:.1f}" for one in shown}
     other_cells = max((len(shown[one][0]) + len(sizes[one]) for one in shown), default=0) + _GAP_CELLS
     cells = max(1, min(_BAR_CELLS, console.width - other_cells))
     total = sum(counts.values())

@@ -30,14 +30,14 @@ _BLOCK_CHUNKS = 1 << 6
 """How many chunks are one block at most."""
 
 
-def zero_pages(pages: Bytes, page_size: int) -> Flags:
+def zero_pages(pages: Bytes, page_bytes: int) -> Flags:
     """Which of some pages, one after the other, are all zeros.
 
     :raises ValueError: they aren't whole pages.
     """
-    if len(pages) % page_size:
-        raise ValueError(f"{len(pages):#x} bytes aren't whole pages of {page_size:#x}")
-    words = np.ascontiguousarray(pages).view(np.uint64).reshape(-1, page_size // 8)
+    if len(pages) % page_bytes:
+        raise ValueError(f"{len(pages):#x} bytes aren't whole pages of {page_bytes:#x}")
+    words = np.ascontiguousarray(pages).view(np.uint64).reshape(-1, page_bytes // 8)
     return np.asarray(np.bitwise_or.reduce(words, axis=1) == 0)
 
 
@@ -51,13 +51,13 @@ class PageBlock:
 
 @dataclass(frozen=True, slots=True)
 class PageClasses:
-    """The classes of all pages; a page number times ``page_size`` is a physical address.
+    """The classes of all pages; a page number times ``page_bytes`` is a physical address.
 
     Blocks rise. Pages in none of them are UNKNOWN; ``unreadable`` counts those that have a struct page which can't be
     read.
     """
 
-    page_size: int
+    page_bytes: int
     blocks: Sequence[PageBlock]
     unreadable: int = 0
 
@@ -75,7 +75,7 @@ class PageClasses:
         """How many pages of some physical memory are in each class; a page counts if its first byte is in it."""
         counts = np.zeros(len(PageClass), np.int64)
         for range_ in memory:
-            pfns = Range(-(-range_.start // self.page_size), -(-range_.end // self.page_size))
+            pfns = Range(-(-range_.start // self.page_bytes), -(-range_.end // self.page_bytes))
             known = 0
             for block in self.blocks:
                 both = pfns.intersection(Range.sized(block.first_pfn, len(block.classes)))
@@ -105,7 +105,7 @@ def classify_pages(memory: KernelMemory) -> PageClasses:
             raise FormatError("more struct pages than the dump has room for", offset=0)
         blocks.append(block)
     unreadable = sum(one.pages for one in maps) - sum(len(block.classes) for block in blocks)
-    return PageClasses(memory.facts.page_size(), tuple(blocks), unreadable)
+    return PageClasses(memory.facts.page_bytes(), tuple(blocks), unreadable)
 
 
 def _blocks(memory: KernelMemory, tests: PageTests, mem_map: MemMap) -> Iterator[PageBlock]:

@@ -46,7 +46,7 @@ def find_mem_maps(memory: KernelMemory) -> list[MemMap]:
     """
     facts = memory.facts
     section_bits = facts.number("SECTION_SIZE_BITS")
-    page_bits = facts.page_size().bit_length() - 1
+    page_bits = facts.page_bytes().bit_length() - 1
     if not page_bits <= section_bits < facts.number("MAX_PHYSMEM_BITS") <= _ADDRESS_BITS:
         raise FormatError("size of a memory section, as a power of two", offset=0, expected=24, found=section_bits)
     numbers, maps = _sections(memory, section_bits)
@@ -70,9 +70,9 @@ def _sections(memory: KernelMemory, section_bits: int) -> tuple[Words, Words]:
     facts, order = memory.facts, STRUCT_ORDER[memory.byte_order]
     section_bytes = facts.size("mem_section")
     roots = facts.length("mem_section")
-    if not _WORD_BYTES <= section_bytes <= facts.page_size() or not 0 < roots <= _MOST_ROOTS:
+    if not _WORD_BYTES <= section_bytes <= facts.page_bytes() or not 0 < roots <= _MOST_ROOTS:
         raise FormatError("table of memory sections", offset=0, expected=f"at most {_MOST_ROOTS}", found=roots)
-    per_root = facts.page_size() // section_bytes
+    per_root = facts.page_bytes() // section_bytes
     at = facts.offset("mem_section.section_mem_map")
     if at + _WORD_BYTES > section_bytes:
         raise FormatError("member outside of struct mem_section", offset=at, expected=section_bytes, found=at)

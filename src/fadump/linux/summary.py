@@ -37,7 +37,7 @@ class MemoryRange:
 class Summary:
     """What is known. None, and empty sequences, are what isn't.
 
-    ``format`` is the file's, ``page_size`` in bytes, ``crash_time`` in seconds since 1970, UTC. ``page_counts`` are of
+    ``format`` is the file's, ``page_bytes`` in bytes, ``crash_time`` in seconds since 1970, UTC. ``page_counts`` are of
     pages in the dump's memory. ``running`` has the thread of each CPU, by its number. ``wants_vmlinux`` says that tasks
     could be read with one.
     """
@@ -48,7 +48,7 @@ class Summary:
     missing: Sequence[str]
     release: str | None = None
     kernel: KernelName | None = None
-    page_size: int | None = None
+    page_bytes: int | None = None
     is_radix: bool | None = None
     crash_time: int | None = None
     ending: Ending | None = None
@@ -90,7 +90,7 @@ def summarize(system: CrashedSystem) -> Summary:
         summary = replace(
             summary,
             release=tried("release", lambda: facts.text("OSRELEASE")),
-            page_size=tried("page size", facts.page_size),
+            page_bytes=tried("page size", facts.page_bytes),
         )
     memory = None if facts is None else tried("the kernel", lambda: system.memory)
     if memory is not None:

@@ -125,7 +125,7 @@ class Translation:
             return blocks
         if wanted.start < abi.PAGE_OFFSET or wanted.end > 1 << 64:
             raise TranslationError(wanted.start, "it is no kernel address")
-        walk = _Walk(self._read, self._index_bits, self._facts.page_size(), wanted)
+        walk = _Walk(self._read, self._index_bits, self._facts.page_bytes(), wanted)
         return walk.mapped(_linear_physical(self._facts.symbol("swapper_pg_dir")))
 
     def physical_of(self, virtuals: Addresses) -> Addresses:
@@ -163,10 +163,11 @@ class Translation:
     @cached_property
     def _index_bits(self) -> tuple[int, int, int, int]:
         geometry = abi.RADIX_INDEX_BITS if self.is_radix else abi.HASH_INDEX_BITS
-        page_size = self._facts.page_size()
-        if page_size not in geometry:
-            raise TranslationError(self._facts.symbol("swapper_pg_dir"), f"no page tables have pages of {page_size:#x}")
-        return geometry[page_size]
+        page_bytes = self._facts.page_bytes()
+        if page_bytes not in geometry:
+            root = self._facts.symbol("swapper_pg_dir")
+            raise TranslationError(root, f"no page tables have pages of {page_bytes:#x}")
+        return geometry[page_bytes]
 
     @cached_property
     def _blocks(self) -> list[Mapped]:
@@ -220,11 +221,11 @@ def _linear_physical(virtual: int) -> int:
 class _Walk:
     """One walk through the page tables, for all of ``wanted``."""
 
-    def __init__(self, read: ReadPhysical, index_bits: tuple[int, ...], page_size: int, wanted: Range) -> None:
+    def __init__(self, read: ReadPhysical, index_bits: tuple[int, ...], page_bytes: int, wanted: Range) -> None:
         self._read = read
         self._index_bits = index_bits
         below = [sum(index_bits[level + 1 :]) for level in range(len(index_bits))]
-        self._shifts = [bits + page_size.bit_length() - 1 for bits in below]
+        self._shifts = [bits + page_bytes.bit_length() - 1 for bits in below]
         self._wanted = wanted
         self._tables = self._pages = 0
         self._leaves: list[tuple[Addresses, Addresses, Addresses]] = []

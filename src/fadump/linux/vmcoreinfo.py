@@ -124,7 +124,7 @@ class Facts:
         """
         return self._number(key, _NUMBER, 10)
 
-    def page_size(self) -> int:
+    def page_bytes(self) -> int:
         """Bytes in a page, 4 KiB to 64 KiB.
 
         :raises MissingFactError: it isn't there.

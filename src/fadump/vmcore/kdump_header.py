@@ -202,17 +202,17 @@ def _byte_order(raw: bytes) -> ByteOrder:
     """The one in which the page size is a page size."""
     orders: tuple[ByteOrder, ByteOrder] = ("little", "big")
     for byte_order in orders:
-        if _is_page_size(int.from_bytes(raw[_BLOCK_SIZE_OFFSET : _BLOCK_SIZE_OFFSET + 4], byte_order)):
+        if _can_be_page_bytes(int.from_bytes(raw[_BLOCK_SIZE_OFFSET : _BLOCK_SIZE_OFFSET + 4], byte_order)):
             return byte_order
     for byte_order in orders:
-        if _is_page_size(int.from_bytes(raw[_BLOCK_SIZE_OFFSET_32 : _BLOCK_SIZE_OFFSET_32 + 4], byte_order)):
+        if _can_be_page_bytes(int.from_bytes(raw[_BLOCK_SIZE_OFFSET_32 : _BLOCK_SIZE_OFFSET_32 + 4], byte_order)):
             raise FormatError("a dump of a 32-bit machine, which isn't read here", offset=_BLOCK_SIZE_OFFSET_32)
     found = raw[_BLOCK_SIZE_OFFSET : _BLOCK_SIZE_OFFSET + 4]
     wanted = f"a power of 2, {_LEAST_BLOCK_BYTES} to {_MOST_BLOCK_BYTES}"
     raise FormatError("page size", offset=_BLOCK_SIZE_OFFSET, expected=wanted, found=found)
 
 
-def _is_page_size(size: int) -> bool:
+def _can_be_page_bytes(size: int) -> bool:
     return _LEAST_BLOCK_BYTES <= size <= _MOST_BLOCK_BYTES and size & (size - 1) == 0
 
 

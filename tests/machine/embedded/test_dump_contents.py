@@ -40,7 +40,7 @@ def test_show_lacks_nothing(platform, radix, version, page_bytes):
     with saved(platform, version, page_bytes, radix) as (_guest, path), open_system(path) as system:
         found = summarize(system)
     assert found.missing == ()
-    assert (found.page_size, found.is_radix, found.crash_time) == (page_bytes, radix, 1_700_000_000)
+    assert (found.page_bytes, found.is_radix, found.crash_time) == (page_bytes, radix, 1_700_000_000)
     assert (found.release, found.kernel.machine) == (f"{version}.0-model", "ppc64le")
     assert found.ending.panic == "sysrq triggered crash"
     assert {one for one, count in found.page_counts.items() if count} == EVERY_PAGE_CLASS

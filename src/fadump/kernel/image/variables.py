@@ -53,7 +53,7 @@ def write_data(state: FadumpState, memmap: MemMap, memblock: Memblock, page_tabl
     data.place("clear_seq", bytes(24))
     listed = not state.radix or state.traits.lists_vmemmap
     data.place("mmu_vmemmap_psize", struct.pack("<I", _PAGE_SIZE_SHIFTS.index(memmap.block_bits) if listed else 0))
-    data.place("mmu_psize_defs", b"".join(_page_size(shift) for shift in _PAGE_SIZE_SHIFTS))
+    data.place("mmu_psize_defs", b"".join(_psize_def(shift) for shift in _PAGE_SIZE_SHIFTS))
     features = MMU_FTR_TYPE_RADIX if state.radix else 0
     spec = bytes(MMU_FEATURES_OFFSET) + struct.pack("<Q", features)
     data.place("cur_cpu_spec", struct.pack("<Q", data.place("the_cpu_spec", spec)))
@@ -108,7 +108,7 @@ def _node(state: FadumpState) -> bytes:
     return bytes(node)
 
 
-def _page_size(shift: int) -> bytes:
+def _psize_def(shift: int) -> bytes:
     return (bytes(SHIFT_OFFSET) + struct.pack("<I", shift)).ljust(PSIZE_BYTES, b"\0")
 
 
