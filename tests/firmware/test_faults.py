@@ -49,12 +49,12 @@ def test_a_name_says_which_call_gets_what(name, call_name, answers):
 
 
 @pytest.mark.parametrize("names", [PSERIES_FAULTS, POWERNV_FAULTS], ids=["pseries", "powernv"])
-def test_every_call_and_every_word_and_every_flaw_is_a_name(names):
+def test_every_call_and_every_word_and_every_dump_fault_is_a_name(names):
     for call_name in names.calls:
         for word, status in names.statuses.items():
             fault = names.parse(f"{call_name}={word}")
             assert (fault.call, fault.answers) == (call_name, ((status, FOR_EVER),))
-    assert all(names.parse(flaw).name == flaw and names.parse(flaw).text for flaw in names.flaws)
+    assert all(names.parse(fault).name == fault and names.parse(fault).text for fault in names.dump_faults)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_other_calls_are_served(memory):
     assert register(firmware, memory) == Answer(RtasStatus.SUCCESS)
 
 
-def test_a_dump_is_spoilt_once_and_presented_so_until_it_is_invalidated(memory):
+def test_a_dump_is_changed_once_and_presented_so_until_it_is_invalidated(memory):
     firmware = faulty("boot-memory=short", "cpu-state=invalid-source")
     register(firmware, memory)
     dump = crash(firmware, memory)
@@ -148,7 +148,7 @@ def test_what_has_never_struck_is_known_with_a_reason(memory):
 
 
 @pytest.mark.parametrize("name", ["parameters=outside", "registers=reversed", "crash-info=later-version"])
-def test_a_flaw_that_finds_nothing_has_never_struck(memory, name):
+def test_a_fault_that_finds_nothing_has_never_struck(memory, name):
     """A structure with the copy of boot memory only, which no kernel has written a header into."""
     firmware = faulty(name, "boot-memory=invalid-source")
     register(firmware, memory, DumpStructure(sections=(BOOT_COPY,)))
@@ -166,9 +166,9 @@ def test_a_dump_that_is_not_presented_is_still_held(memory):
     assert firmware.state is State.ACTIVE
 
 
-@pytest.mark.parametrize("name", PSERIES_FAULTS.flaws)
-def test_no_flaw_is_an_exception_whatever_was_registered(memory, name):
-    """A structure of one section has nothing that most flaws spoil."""
+@pytest.mark.parametrize("name", PSERIES_FAULTS.dump_faults)
+def test_no_dump_fault_is_an_exception_whatever_was_registered(memory, name):
+    """A structure of one section has nothing that most faults change."""
     firmware = faulty(name)
     register(firmware, memory, DumpStructure(sections=(BOOT_COPY,)))
     assert crash(firmware, memory).keep == crash(firmware, memory).keep

@@ -134,7 +134,7 @@ def crashed(scenario):
     return End.SAVED if saved.verdict.same else End.DIFFERENT
 
 
-def test_linux_makes_of_a_spoilt_dump_what_the_table_says(crashes):
+def test_linux_makes_of_a_faulty_dump_what_the_table_says(crashes):
     platform, ended = crashes
     expected = {row.name: row for row in ROWS if row.platform is platform and not row.options}
     assert list(ended) == DUMPS[platform]

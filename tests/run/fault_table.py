@@ -240,12 +240,12 @@ STRUCTURES = [
     ],
     *[
         _pseries(
-            f"parameters={flaw}",
+            f"parameters={fault}",
             End.SAVED,
             "rtas fadump: Failed to process additional parameters! Proceeding anyway..",
             _PROCESS,
         )
-        for flaw in (*_ERRORS, "short")
+        for fault in (*_ERRORS, "short")
     ],
     _pseries("cpu-state=short", End.NO_DUMP, f"{_INCOMPLETE} (0)", _PROCESS),
     _pseries("cpu-state=outside", End.PANIC, f"{_ACCESS}000000040010000", _NOTES),

@@ -14,7 +14,7 @@ from fadump.run.faults import FAULT_NAMES, UnknownFaultError, check_name, fault_
 from tests.run.fault_table import OTHERWISE, ROWS, End
 
 MEMORY = {Platform.PSERIES: "1G", Platform.POWERNV: "4G"}
-NAMED = [flaw for names in FAULT_NAMES.values() for flaw in names.flaws]
+NAMED = [fault for names in FAULT_NAMES.values() for fault in names.dump_faults]
 LATE_CUT = 10
 ASKED_AGAIN = {
     Platform.PSERIES: ["success", "busy", "delay-1ms", "delay-100s", "already-registered"],
@@ -90,9 +90,9 @@ def test_any_other_status_ends_the_same_way(tmp_path, capsys, platform, call):
     assert set(ended.values()) == {ENDS[end]}, ended
 
 
-def test_every_flaw_is_in_the_table():
+def test_every_dump_fault_is_in_the_table():
     told = {(row.platform, row.name) for row in ROWS}
-    named = {(platform, flaw) for platform, names in FAULT_NAMES.items() for flaw in names.flaws}
+    named = {(platform, fault) for platform, names in FAULT_NAMES.items() for fault in names.dump_faults}
     assert not named - told
 
 

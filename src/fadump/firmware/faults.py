@@ -1,15 +1,15 @@
-"""A firmware that does wrong on purpose, to see what a kernel and its user space make of it.
+"""A firmware that fails on purpose, to see how a kernel and its user space deal with it.
 
-Every firmware step of "follow one crash" in docs/architecture.md can be bent. A fault has a name of two words:
+Every firmware step of "follow one crash" in docs/architecture.md can go wrong. A fault's name is of one of two forms:
 
     CALL=STATUS    register=-1, register=busy*2,-3*1: calls are answered so and do nothing else. STATUS is a number or
                    the platform's word for it; with *N the next N calls get it, and without it all that follow. served*1
                    serves a call as if nothing were wrong, so register=served*1,busy is about the second.
-    PART=FLAW      boot-memory=short, registers=no-magic: what the firmware leaves the capture kernel is not as it
-                   should be. A flaw is in the first dump after power-on, and in what presents that dump again.
+    PART=FAULT     boot-memory=short, registers=no-magic: what the firmware leaves the capture kernel is not as it
+                   should be, in the first dump after power-on and whenever that dump is presented again.
 
-Which calls, words and flaws there are is the platform's: :mod:`.pseries.faults`, :mod:`.powernv.faults`.
-:class:`FaultyFirmware` stands around a firmware that does nothing wrong.
+The names of a platform's faults are in :mod:`.pseries.faults` and :mod:`.powernv.faults`. :class:`FaultyFirmware` wraps
+a firmware that works.
 """
 
 import re
@@ -55,15 +55,15 @@ class StatusFault:
 
 
 @dataclass(slots=True)
-class Spoilt:
-    """What a flaw may change: memory, and what will be presented of the dump.
+class FaultyDump:
+    """What a :class:`DumpFault` may change: memory, and what the capture kernel will be told of the dump.
 
     ``structure`` is the platform's, byte for byte, None if the capture kernel is not to be told of the dump. What the
-    machine has to keep is not changed by a flaw.
+    machine has to keep does not change.
     """
 
     memory: GuestMemory
-    dump: PreservedDump
+    preserved: PreservedDump
     structure: bytearray | None
     memory_changes: int = 0
 
@@ -79,37 +79,37 @@ class Spoilt:
             self.memory.write(address, data)
 
     def discard(self, extent: Range) -> None:
-        """Let memory be zeros."""
+        """Set memory to zeros."""
         self.memory_changes += bool(self.memory.populated(extent))
         self.memory.discard(extent)
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
-    """Something wrong with a dump: ``spoil`` does it. ``text`` is for people."""
+class DumpFault:
+    """A change to what the firmware leaves the capture kernel; ``apply`` makes it. ``text`` is for people."""
 
     name: str
     text: str
-    spoil: Callable[[Spoilt], None]
+    apply: Callable[[FaultyDump], None]
 
 
-FirmwareFault = StatusFault | Flaw
+FirmwareFault = StatusFault | DumpFault
 SERVED = "served"
-"""Instead of a status: calls that are served before others are not."""
+"""Stands for a status: the call is served as usual."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultNames:
-    """What can go wrong on a platform.
+    """The names of all faults of a platform's firmware.
 
-    ``calls`` has a line of text for each call that can be answered falsely, ``statuses`` the words for statuses.
-    ``present`` changes a device tree at a handover with a dump; ``describe`` says a structure as firmware.log shows it.
+    ``calls`` has a line of text for each call that can get a false answer, ``statuses`` the words for statuses.
+    ``present`` edits the device tree of a handover with a dump; ``describe`` updates a dump from a changed structure.
     """
 
     calls: Mapping[CallName, str]
     statuses: Mapping[str, int]
-    flaws: Mapping[str, Flaw]
-    present: Callable[[DeviceTree, Spoilt], None]
+    dump_faults: Mapping[str, DumpFault]
+    present: Callable[[DeviceTree, FaultyDump], None]
     describe: Callable[[PreservedDump, bytes], PreservedDump]
 
     def parse(self, name: str) -> FirmwareFault:
@@ -117,11 +117,11 @@ class FaultNames:
 
         :raises UnknownFaultError: there is none.
         """
-        if name in self.flaws:
-            return self.flaws[name]
+        if name in self.dump_faults:
+            return self.dump_faults[name]
         call, _equals, answers = name.partition("=")
         if call not in self.calls:
-            parts = sorted({*self.calls, *(flaw.partition("=")[0] for flaw in self.flaws)})
+            parts = sorted({*self.calls, *(fault.partition("=")[0] for fault in self.dump_faults)})
             raise UnknownFaultError(f"{name!r} is no fault: one of the firmware begins with {', '.join(parts)}")
         parsed = tuple(self._answer(name, answer) for answer in answers.split(","))
         if any(times == FOR_EVER for _status, times in parsed[:-1]):
@@ -145,34 +145,34 @@ class FaultNames:
 
 
 class FaultyFirmware:
-    """``firmware`` with ``faults``. See :class:`.core.Firmware`."""
+    """A firmware that does what ``firmware`` does, except for ``faults``."""
 
     def __init__(self, firmware: Firmware, names: FaultNames, faults: Iterable[FirmwareFault] = ()) -> None:
         self._firmware = firmware
         self._names = names
         self._answers: dict[CallName, list[tuple[StatusFault, int | None, int]]] = {}
-        self._flaws: list[Flaw] = []
-        self._spoilt: Spoilt | None = None
+        self._dump_faults: list[DumpFault] = []
+        self._faulty: FaultyDump | None = None
         self._unstruck: dict[str, FirmwareFault] = {}
         self._calls: Counter[CallName] = Counter()
         self._dumps = 0
         self.add(*faults)
 
     def add(self, *faults: FirmwareFault) -> None:
-        """Do these wrong too, from now on; answers come after those that the same call has still to get."""
+        """Have these faults too from now on; answers queue behind those that the same call has still to get."""
         for fault in faults:
             self._unstruck[fault.name] = fault
             match fault:
                 case StatusFault():
                     answers = self._answers.setdefault(fault.call, [])
                     answers.extend((fault, status, times) for status, times in fault.answers)
-                case Flaw():
-                    self._flaws.append(fault)
+                case DumpFault():
+                    self._dump_faults.append(fault)
 
     def clear(self) -> None:
-        """Do no wrong any more; a dump that is spoilt already stays so."""
+        """Have no faults from now on; a dump that is faulty already stays so."""
         self._answers.clear()
-        self._flaws.clear()
+        self._dump_faults.clear()
         self._unstruck.clear()
 
     @property
@@ -204,38 +204,38 @@ class FaultyFirmware:
         return self._firmware.call(call, memory)
 
     def preserve(self, trigger: Trigger, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> PreservedDump:
-        """Take the dump, and spoil it; one that is given again stays as it is."""
+        """Take the dump and apply the faults to it; a dump that is presented again stays as it is."""
         held = self._firmware.preserved
         dump = self._firmware.preserve(trigger, memory, cpus)
         if dump is not held:
             self._dumps += 1
-            self._spoilt = self._spoil(memory, dump) if self._flaws else None
+            self._faulty = self._with_faults(memory, dump) if self._dump_faults else None
         return self._presented(dump)
 
-    def _spoil(self, memory: GuestMemory, dump: PreservedDump) -> Spoilt:
-        spoilt = Spoilt(memory, dump, bytearray(dump.structure))
-        for flaw in self._flaws:
-            before = spoilt.contents
-            with suppress(FadumpError):  # what a kernel has not registered can't be spoilt
-                flaw.spoil(spoilt)
-            if spoilt.contents != before:
-                self._unstruck.pop(flaw.name, None)
-        return spoilt
+    def _with_faults(self, memory: GuestMemory, dump: PreservedDump) -> FaultyDump:
+        faulty = FaultyDump(memory, dump, bytearray(dump.structure))
+        for fault in self._dump_faults:
+            before = faulty.contents
+            with suppress(FadumpError):  # a fault finds nothing to change in what the kernel has not registered
+                fault.apply(faulty)
+            if faulty.contents != before:
+                self._unstruck.pop(fault.name, None)
+        return faulty
 
     def describe(self, tree: DeviceTree) -> None:
-        """Tell the kernel, of a spoilt dump what there is."""
+        """Tell the kernel; of a faulty dump, what the faults have left."""
         self._firmware.describe(tree)
-        if self._spoilt is not None and self._firmware.preserved is not None:
-            self._names.present(tree, self._spoilt)
+        if self._faulty is not None and self._firmware.preserved is not None:
+            self._names.present(tree, self._faulty)
 
     def on_reset(self) -> None:
         """The guest was reset other than by a trigger."""
         self._firmware.on_reset()
 
     def _presented(self, dump: PreservedDump) -> PreservedDump:
-        if self._spoilt is None or self._spoilt.structure is None:
+        if self._faulty is None or self._faulty.structure is None:
             return dump
-        structure = bytes(self._spoilt.structure)
+        structure = bytes(self._faulty.structure)
         return replace(self._names.describe(dump, structure), structure=structure)
 
     def never_struck(self) -> Mapping[str, str]:
@@ -243,7 +243,7 @@ class FaultyFirmware:
         return {name: self._why(fault) for name, fault in self._unstruck.items()}
 
     def _why(self, fault: FirmwareFault) -> str:
-        if isinstance(fault, Flaw):
+        if isinstance(fault, DumpFault):
             return f"of {_counted(self._dumps, 'dump')} none had what it changes"
         if self._calls[fault.call]:
             return f"its turn would have come after {_counted(self._calls[fault.call], 'call')} of {fault.call}"

@@ -2,7 +2,7 @@
 
 A name is of one of these kinds:
 
-    CALL=STATUS, PART=FLAW   of the firmware, on either machine: :mod:`fadump.firmware.faults`
+    CALL=STATUS, PART=FAULT  of the firmware, on either machine: :mod:`fadump.firmware.faults`
     power-cut=N, ...         what else happens to a machine: :class:`fadump.cycle.Accidents`
     no-put-back, ...         of the QEMU machine itself: :class:`fadump.machine.qemu.process.Fault`
 """
@@ -122,7 +122,11 @@ def faults_by_kind() -> Mapping[str, Mapping[str, str]]:
 
 def _firmware_faults(names: FaultNames) -> Mapping[str, str]:
     calls = {f"{call}=STATUS": text for call, text in names.calls.items()}
-    return {**calls, "STATUS": ", ".join(names.statuses), **{flaw.name: flaw.text for flaw in names.flaws.values()}}
+    return {
+        **calls,
+        "STATUS": ", ".join(names.statuses),
+        **{fault.name: fault.text for fault in names.dump_faults.values()},
+    }
 
 
 def fault_list() -> Iterator[str]:

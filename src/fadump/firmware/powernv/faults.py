@@ -14,9 +14,9 @@ from fadump.abi.powernv import cpu_data
 from fadump.abi.powernv.hdat import RegionId
 from fadump.abi.powernv.mpipl import MpiplTag
 from fadump.abi.powernv.opal import OpalStatus, real_address
-from fadump.firmware import crash_info_flaws
 from fadump.firmware.contract import CallName, PreservedDump
-from fadump.firmware.faults import FaultNames, Flaw, Spoilt
+from fadump.firmware.crash_info_faults import crash_info_faults
+from fadump.firmware.faults import DumpFault, FaultNames, FaultyDump
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.ranges import Range
 
@@ -41,9 +41,9 @@ _CALLS = {
 }
 
 
-def _present(tree: DeviceTree, spoilt: Spoilt) -> None:
+def _present(tree: DeviceTree, faulty: FaultyDump) -> None:
     node = tree.find("/ibm,opal/dump")
-    if node is not None and spoilt.structure is None:
+    if node is not None and faulty.structure is None:
         node.properties.pop("mpipl-boot", None)
 
 
@@ -51,69 +51,69 @@ def _describe(dump: PreservedDump, _structure: bytes) -> PreservedDump:
     return dump
 
 
-def _hide(spoilt: Spoilt) -> None:
-    spoilt.structure = None
+def _hide(faulty: FaultyDump) -> None:
+    faulty.structure = None
 
 
-def _shorten(spoilt: Spoilt) -> None:
+def _shorten(faulty: FaultyDump) -> None:
     """MPIPL can't say it: the second half of boot memory's last copy isn't there."""
-    copies = [it for it in spoilt.dump.regions if it.type == RegionId.KERNEL and it.source != it.destination]
+    copies = [it for it in faulty.preserved.regions if it.type == RegionId.KERNEL and it.source != it.destination]
     for copy in copies[-1:]:
-        spoilt.discard(Range(copy.destination + copy.copied_bytes // 2, copy.destination + copy.copied_bytes))
+        faulty.discard(Range(copy.destination + copy.copied_bytes // 2, copy.destination + copy.copied_bytes))
 
 
-def _at_tag(tag: MpiplTag, offset: int, layout: str, value: int, spoilt: Spoilt) -> None:
+def _at_tag(tag: MpiplTag, offset: int, layout: str, value: int, faulty: FaultyDump) -> None:
     """Write a number into what a tag points to."""
-    address = real_address(spoilt.dump.tags[tag])
+    address = real_address(faulty.preserved.tags[tag])
     if address:
-        spoilt.write(address + offset, struct.pack(layout, value))
+        faulty.write(address + offset, struct.pack(layout, value))
 
 
-def _number_at(tag: MpiplTag, offset: int, layout: str, spoilt: Spoilt) -> int:
+def _number_at(tag: MpiplTag, offset: int, layout: str, faulty: FaultyDump) -> int:
     """What a tag points to, 0 if it points nowhere."""
-    address = real_address(spoilt.dump.tags[tag])
+    address = real_address(faulty.preserved.tags[tag])
     if not address:
         return 0
-    (number,) = struct.unpack(layout, spoilt.memory.read(address + offset, struct.calcsize(layout)))
+    (number,) = struct.unpack(layout, faulty.memory.read(address + offset, struct.calcsize(layout)))
     return int(number)
 
 
-def _partly(spoilt: Spoilt) -> None:
+def _partly(faulty: FaultyDump) -> None:
     """Of one range nothing would be left."""
-    if _number_at(MpiplTag.KERNEL, _KERNEL_REGISTERED, ">H", spoilt) > 1:
-        registered = _number_at(MpiplTag.KERNEL, _KERNEL_REGIONS, ">H", spoilt) - 1
-        _at_tag(MpiplTag.KERNEL, _KERNEL_REGISTERED, ">H", registered, spoilt)
+    if _number_at(MpiplTag.KERNEL, _KERNEL_REGISTERED, ">H", faulty) > 1:
+        registered = _number_at(MpiplTag.KERNEL, _KERNEL_REGIONS, ">H", faulty) - 1
+        _at_tag(MpiplTag.KERNEL, _KERNEL_REGISTERED, ">H", registered, faulty)
 
 
-def _fewer_cpus(spoilt: Spoilt) -> None:
-    size_bytes = _number_at(MpiplTag.CPU, _REGION_BYTES, ">Q", spoilt)
-    _at_tag(MpiplTag.CPU, _REGION_BYTES, ">Q", size_bytes - cpu_data.THREAD_BYTES, spoilt)
+def _fewer_cpus(faulty: FaultyDump) -> None:
+    size_bytes = _number_at(MpiplTag.CPU, _REGION_BYTES, ">Q", faulty)
+    _at_tag(MpiplTag.CPU, _REGION_BYTES, ">Q", size_bytes - cpu_data.THREAD_BYTES, faulty)
 
 
-def _move_out(tag: MpiplTag, offset: int, spoilt: Spoilt) -> None:
-    _at_tag(tag, offset, ">Q", max(extent.end for extent in spoilt.memory.ram) + _OUTSIDE_BYTES, spoilt)
+def _move_out(tag: MpiplTag, offset: int, faulty: FaultyDump) -> None:
+    _at_tag(tag, offset, ">Q", max(extent.end for extent in faulty.memory.ram) + _OUTSIDE_BYTES, faulty)
 
 
-def _move_copy_over_registers(spoilt: Spoilt) -> None:
-    _at_tag(MpiplTag.KERNEL, _KERNEL_COPY, ">Q", _number_at(MpiplTag.CPU, _REGION_COPY, ">Q", spoilt), spoilt)
+def _move_copy_over_registers(faulty: FaultyDump) -> None:
+    _at_tag(MpiplTag.KERNEL, _KERNEL_COPY, ">Q", _number_at(MpiplTag.CPU, _REGION_COPY, ">Q", faulty), faulty)
 
 
-def _in_threads(change: Callable[[list[bytearray]], list[bytearray]]) -> Callable[[Spoilt], None]:
+def _in_threads(change: Callable[[list[bytearray]], list[bytearray]]) -> Callable[[FaultyDump], None]:
     """Change the CPU data: ``change`` is given each thread's, and returns as many."""
 
-    def spoil(spoilt: Spoilt) -> None:
-        metadata = real_address(spoilt.dump.tags[MpiplTag.CPU])
+    def apply(faulty: FaultyDump) -> None:
+        metadata = real_address(faulty.preserved.tags[MpiplTag.CPU])
         if not metadata:
             return
-        (place,) = struct.unpack(">Q", spoilt.memory.read(metadata + _REGION_COPY, 8))
-        size_bytes = next(region.copied_bytes for region in spoilt.dump.regions if region.destination == place)
-        data = spoilt.memory.read(place, size_bytes)
+        (place,) = struct.unpack(">Q", faulty.memory.read(metadata + _REGION_COPY, 8))
+        size_bytes = next(region.copied_bytes for region in faulty.preserved.regions if region.destination == place)
+        data = faulty.memory.read(place, size_bytes)
         threads = [
             bytearray(data[at : at + cpu_data.THREAD_BYTES]) for at in range(0, size_bytes, cpu_data.THREAD_BYTES)
         ]
-        spoilt.write(place, b"".join(change(threads)))
+        faulty.write(place, b"".join(change(threads)))
 
-    return spoil
+    return apply
 
 
 def _inactive(threads: list[bytearray]) -> list[bytearray]:
@@ -146,13 +146,15 @@ def _unknown_numbers(threads: list[bytearray]) -> list[bytearray]:
     return threads
 
 
-def _flaws() -> Iterator[Flaw]:
-    yield Flaw("dump=missing", "the capture kernel is not told of the dump", _hide)
-    yield Flaw("boot-memory=short", "the copy of boot memory ends early, and nobody says so", _shorten)
-    yield Flaw("metadata=partly", "the kernel's metadata say that one of several ranges was not registered", _partly)
-    yield Flaw("registers=fewer-cpus", "the CPU data end before the last thread", _fewer_cpus)
+def _dump_faults() -> Iterator[DumpFault]:
+    yield DumpFault("dump=missing", "the capture kernel is not told of the dump", _hide)
+    yield DumpFault("boot-memory=short", "the copy of boot memory ends early, and nobody says so", _shorten)
+    yield DumpFault(
+        "metadata=partly", "the kernel's metadata say that one of several ranges was not registered", _partly
+    )
+    yield DumpFault("registers=fewer-cpus", "the CPU data end before the last thread", _fewer_cpus)
     yield from (
-        Flaw(name, text, partial(_move_out, tag, offset))
+        DumpFault(name, text, partial(_move_out, tag, offset))
         for name, text, tag, offset in (
             ("registers=outside", "the CPU data are said to be outside memory", MpiplTag.CPU, _REGION_COPY),
             (
@@ -163,7 +165,7 @@ def _flaws() -> Iterator[Flaw]:
             ),
         )
     )
-    yield Flaw(
+    yield DumpFault(
         "boot-memory=overlapping", "the copy of boot memory is said to be where CPU data is", _move_copy_over_registers
     )
     for part, tag, name, text, offset, layout, value in (
@@ -184,7 +186,7 @@ def _flaws() -> Iterator[Flaw]:
         ("registers", MpiplTag.CPU, "too-large", "the CPU data have 4 GiB for each thread",
          _CPU_DATA_BYTES, ">I", 0xFFFF_FFFF),
     ):  # fmt: skip
-        yield Flaw(f"{part}={name}", text, partial(_at_tag, tag, offset, layout, value))
+        yield DumpFault(f"{part}={name}", text, partial(_at_tag, tag, offset, layout, value))
     for name, text, change in (
         ("inactive", "the CPU data say that every thread was inactive", _inactive),
         ("reversed", "the threads stand in the CPU data in reverse order", _reversed),
@@ -192,13 +194,13 @@ def _flaws() -> Iterator[Flaw]:
         ("unknown-cpu", "the last thread has PIR 1023 in the CPU data", _unknown_cpu),
         ("unknown-names", "ten registers of each thread have numbers that no kernel knows", _unknown_numbers),
     ):
-        yield Flaw(f"registers={name}", text, _in_threads(change))
+        yield DumpFault(f"registers={name}", text, _in_threads(change))
 
 
 POWERNV_FAULTS = FaultNames(
     calls=_CALLS,
     statuses={status.name.lower().replace("_", "-"): int(status) for status in OpalStatus},
-    flaws={flaw.name: flaw for flaws in (_flaws(), crash_info_flaws.flaws()) for flaw in flaws},
+    dump_faults={fault.name: fault for faults in (_dump_faults(), crash_info_faults()) for fault in faults},
     present=_present,
     describe=_describe,
 )

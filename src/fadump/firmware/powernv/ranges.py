@@ -4,7 +4,8 @@ Step "register" of docs/architecture.md. Specification: skiboot, core/opal-dump.
 opal_mpipl_add_entry(); doc/opal-api/opal-mpipl-173-174.rst. Statuses and the order of the checks are skiboot's: no RAM
 or no size, then a full table, then an address that is in the table already, OPAL's own entry included.
 
-Where skiboot lets through what could not be copied, or would spoil a dump, the range is refused with OPAL_PARAMETER:
+skiboot accepts some ranges that can't be copied, or that would make the dump useless. Here they are refused with
+OPAL_PARAMETER:
 
 * skiboot looks at a range's first byte only; here all of it must be RAM.
 * What is written must not overlap what is read, nor be written twice. That includes OPAL's memory and the firmware's

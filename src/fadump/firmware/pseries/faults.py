@@ -24,9 +24,9 @@ from fadump.abi.pseries.dump_structure import (
 from fadump.abi.pseries.rtas import RtasStatus
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FormatError
-from fadump.firmware import crash_info_flaws
 from fadump.firmware.contract import CallName, PreservedDump
-from fadump.firmware.faults import FaultNames, Flaw, Spoilt
+from fadump.firmware.crash_info_faults import crash_info_faults
+from fadump.firmware.faults import DumpFault, FaultNames, FaultyDump
 from fadump.firmware.pseries.dump import describe_dump
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.ranges import Range, RangeSet
@@ -56,13 +56,13 @@ _STATUSES = {
 }
 
 
-def _present(tree: DeviceTree, spoilt: Spoilt) -> None:
+def _present(tree: DeviceTree, faulty: FaultyDump) -> None:
     node = tree.find("/rtas")
     if node is None:
         return
     node.properties.pop(rtas.KERNEL_DUMP, None)
-    if spoilt.structure is not None:
-        node.properties[rtas.KERNEL_DUMP] = bytes(spoilt.structure)
+    if faulty.structure is not None:
+        node.properties[rtas.KERNEL_DUMP] = bytes(faulty.structure)
 
 
 def _describe(dump: PreservedDump, structure: bytes) -> PreservedDump:
@@ -78,105 +78,107 @@ def _patch(structure: bytearray, field: tuple[int, str], value: int, base: int =
     struct.pack_into(layout, structure, base + offset, value)
 
 
-def _patched(field: tuple[int, str], value: int) -> Callable[[Spoilt], None]:
-    def spoil(spoilt: Spoilt) -> None:
-        if spoilt.structure is not None:
-            _patch(spoilt.structure, field, value)
+def _patched(field: tuple[int, str], value: int) -> Callable[[FaultyDump], None]:
+    def apply(faulty: FaultyDump) -> None:
+        if faulty.structure is not None:
+            _patch(faulty.structure, field, value)
 
-    return spoil
-
-
-def _hide(spoilt: Spoilt) -> None:
-    spoilt.structure = None
+    return apply
 
 
-def _sections(spoilt: Spoilt, wanted: SectionType) -> Iterator[tuple[int, Section]]:
-    """Offset and content of each section of a type, as it was before anything was spoilt."""
-    for index, section in enumerate(DumpStructure.decode(spoilt.dump.structure).sections):
+def _hide(faulty: FaultyDump) -> None:
+    faulty.structure = None
+
+
+def _sections(faulty: FaultyDump, wanted: SectionType) -> Iterator[tuple[int, Section]]:
+    """Offset and content of each section of a type, as they are without faults."""
+    for index, section in enumerate(DumpStructure.decode(faulty.preserved.structure).sections):
         if section.type == wanted:
             yield HEADER_BYTES + index * SECTION_BYTES, section
 
 
 def _in_section(
-    type_: SectionType, change: Callable[[Spoilt, bytearray, int, Section], None]
-) -> Callable[[Spoilt], None]:
+    type_: SectionType, change: Callable[[FaultyDump, bytearray, int, Section], None]
+) -> Callable[[FaultyDump], None]:
     """Change the first section of a type."""
 
-    def spoil(spoilt: Spoilt) -> None:
-        for offset, section in _sections(spoilt, type_):
-            if spoilt.structure is not None:
-                change(spoilt, spoilt.structure, offset, section)
+    def apply(faulty: FaultyDump) -> None:
+        for offset, section in _sections(faulty, type_):
+            if faulty.structure is not None:
+                change(faulty, faulty.structure, offset, section)
             return
 
-    return spoil
+    return apply
 
 
-def _mark(error: SectionError, _spoilt: Spoilt, structure: bytearray, offset: int, _section: Section) -> None:
+def _mark(error: SectionError, _faulty: FaultyDump, structure: bytearray, offset: int, _section: Section) -> None:
     """A section that wasn't copied, and says why."""
     _patch(structure, _ERROR_FLAGS, error, offset)
     _patch(structure, _COPIED, 0, offset)
 
 
-def _shorten(spoilt: Spoilt, structure: bytearray, offset: int, section: Section) -> None:
+def _shorten(faulty: FaultyDump, structure: bytearray, offset: int, section: Section) -> None:
     """The second half is not there, and the section says so."""
     copied_bytes = section.requested_bytes // 2
     if section.source != section.destination:
         end = section.destination + section.requested_bytes
-        spoilt.discard(Range(section.destination + copied_bytes, end))
+        faulty.discard(Range(section.destination + copied_bytes, end))
     _patch(structure, _COPIED, copied_bytes, offset)
 
 
-def _move_out(spoilt: Spoilt, structure: bytearray, offset: int, _section: Section) -> None:
-    _patch(structure, _DESTINATION, max(extent.end for extent in spoilt.memory.ram) + _OUTSIDE_BYTES, offset)
+def _move_out(faulty: FaultyDump, structure: bytearray, offset: int, _section: Section) -> None:
+    _patch(structure, _DESTINATION, max(extent.end for extent in faulty.memory.ram) + _OUTSIDE_BYTES, offset)
 
 
-def _move_over(spoilt: Spoilt, structure: bytearray, offset: int, section: Section) -> None:
+def _move_over(faulty: FaultyDump, structure: bytearray, offset: int, section: Section) -> None:
     """Where another section's data is: boot memory's for the firmware's own, the CPU state for boot memory."""
     other = SectionType.CPU_STATE if section.type == SectionType.REAL_MODE_REGION else SectionType.REAL_MODE_REGION
-    for _offset, found in _sections(spoilt, other):
+    for _offset, found in _sections(faulty, other):
         _patch(structure, _DESTINATION, found.destination, offset)
         return
 
 
-def _forget_type(_spoilt: Spoilt, structure: bytearray, offset: int, _section: Section) -> None:
+def _forget_type(_faulty: FaultyDump, structure: bytearray, offset: int, _section: Section) -> None:
     _patch(structure, _TYPE, _RESERVED_TYPE, offset)
 
 
-def _section_flaws() -> Iterator[Flaw]:
+def _section_faults() -> Iterator[DumpFault]:
     for part, (type_, what) in _PARTS.items():
         for error in SectionError:
             assert error.name is not None  # noqa: S101 - each is one flag
             name = error.name.lower().replace("_", "-")
             text = f"{what} was not copied: {name.replace('-', ' ')}"
-            yield Flaw(f"{part}={name}", text, _in_section(type_, partial(_mark, error)))
+            yield DumpFault(f"{part}={name}", text, _in_section(type_, partial(_mark, error)))
         if type_ != SectionType.HPTE:  # which is empty here
-            yield Flaw(f"{part}=short", f"{what} was not copied to its end", _in_section(type_, _shorten))
-        yield Flaw(f"{part}=outside", f"{what} is said to be outside memory", _in_section(type_, _move_out))
-        yield Flaw(f"{part}=overlapping", f"{what} is said to be where another is", _in_section(type_, _move_over))
-        yield Flaw(f"{part}=unknown-type", f"{what} has a type that no kernel knows", _in_section(type_, _forget_type))
+            yield DumpFault(f"{part}=short", f"{what} was not copied to its end", _in_section(type_, _shorten))
+        yield DumpFault(f"{part}=outside", f"{what} is said to be outside memory", _in_section(type_, _move_out))
+        yield DumpFault(f"{part}=overlapping", f"{what} is said to be where another is", _in_section(type_, _move_over))
+        yield DumpFault(
+            f"{part}=unknown-type", f"{what} has a type that no kernel knows", _in_section(type_, _forget_type)
+        )
 
 
-def _structure_flaws() -> Iterator[Flaw]:
+def _structure_faults() -> Iterator[DumpFault]:
     error = DumpStatus.PERFORMED | DumpStatus.TRIGGERED | DumpStatus.ERROR
-    yield Flaw("dump=missing", "the capture kernel is not told of the dump", _hide)
-    yield Flaw(
+    yield DumpFault("dump=missing", "the capture kernel is not told of the dump", _hide)
+    yield DumpFault(
         "dump=error", "the dump memory structure's status says that there was an error", _patched(_STATUS, error)
     )
-    yield Flaw("dump=later-version", "the dump memory structure is of version 2", _patched(_VERSION, 2))
-    yield Flaw("dump=no-sections", "the dump memory structure has no sections", _patched(_SECTION_COUNT, 0))
+    yield DumpFault("dump=later-version", "the dump memory structure is of version 2", _patched(_VERSION, 2))
+    yield DumpFault("dump=no-sections", "the dump memory structure has no sections", _patched(_SECTION_COUNT, 0))
 
 
-def _in_area(change: Callable[[bytearray, list[CpuRegisters]], bytes | bytearray]) -> Callable[[Spoilt], None]:
+def _in_area(change: Callable[[bytearray, list[CpuRegisters]], bytes | bytearray]) -> Callable[[FaultyDump], None]:
     """Change the register save area: ``change`` is given it, and the CPUs in it, and returns another of that size."""
 
-    def spoil(spoilt: Spoilt) -> None:
-        for _offset, section in _sections(spoilt, SectionType.CPU_STATE):
-            area = bytearray(spoilt.memory.read(section.destination, section.requested_bytes))
+    def apply(faulty: FaultyDump) -> None:
+        for _offset, section in _sections(faulty, SectionType.CPU_STATE):
+            area = bytearray(faulty.memory.read(section.destination, section.requested_bytes))
             changed = change(area, register_save_area.decode(memoryview(area)))
-            spoilt.write(section.destination, changed[: len(area)].ljust(len(area), b"\0"))
+            faulty.write(section.destination, changed[: len(area)].ljust(len(area), b"\0"))
             return
 
-    return spoil
+    return apply
 
 
 def _area_field(offset: int, value: int) -> Callable[[bytearray, list[CpuRegisters]], bytearray]:
@@ -228,7 +230,7 @@ def _twice(area: bytearray, cpus: list[CpuRegisters]) -> bytes:
     return register_save_area.encode([cpus[0], *cpus[:-1]], len(area))
 
 
-def _area_flaws() -> Iterator[Flaw]:
+def _area_faults() -> Iterator[DumpFault]:
     count_at = register_save_area.CPU_COUNT_OFFSET
     for name, text, change in (
         ("no-magic", "the register save area has no magic", _no_magic),
@@ -250,16 +252,16 @@ def _area_flaws() -> Iterator[Flaw]:
         ("twice", "a CPU stands in the register save area twice, and the last one doesn't", _twice),
         ("unknown-cpu", "the last CPU has the number 63 in the register save area", _unknown_cpu),
     ):
-        yield Flaw(f"registers={name}", text, _in_area(change))
+        yield DumpFault(f"registers={name}", text, _in_area(change))
 
 
 PSERIES_FAULTS = FaultNames(
     calls=_CALLS,
     statuses=_STATUSES,
-    flaws={
-        flaw.name: flaw
-        for flaws in (_structure_flaws(), _section_flaws(), _area_flaws(), crash_info_flaws.flaws())
-        for flaw in flaws
+    dump_faults={
+        fault.name: fault
+        for faults in (_structure_faults(), _section_faults(), _area_faults(), crash_info_faults())
+        for fault in faults
     },
     present=_present,
     describe=_describe,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from fadump.abi.linux import crash_info
-from fadump.firmware.faults import Flaw, Spoilt
+from fadump.firmware.faults import DumpFault, FaultyDump
 
 _FOREIGN_REGS_BYTES = 352
 _FOREIGN_MASK_BYTES = 128
@@ -19,10 +19,10 @@ _OLD_CPU_OFFSET = 0x10
 _REGISTERS_OFFSET = 0x28
 
 
-def flaws() -> list[Flaw]:
-    """All of them, for either platform."""
+def crash_info_faults() -> list[DumpFault]:
+    """Return all faults of the header; they are the same on both platforms."""
     return [
-        Flaw(f"crash-info={name}", text, partial(_spoil, change))
+        DumpFault(f"crash-info={name}", text, partial(_apply, change))
         for name, text, change in (
             ("corrupt", "the crash-info header has no magic", _field(0, 0, 8)),
             ("old-magic", "the crash-info header is of a kernel before 6.10", _field(0, crash_info.OLD_MAGIC, 8)),
@@ -45,13 +45,13 @@ def flaws() -> list[Flaw]:
     ]
 
 
-def _spoil(change: Callable[[bytearray], None], spoilt: Spoilt) -> None:
-    address = spoilt.dump.crash_info
+def _apply(change: Callable[[bytearray], None], faulty: FaultyDump) -> None:
+    address = faulty.preserved.crash_info
     if address is None:
         return
-    header = bytearray(spoilt.memory.read(address, crash_info.HEADER_BYTES))
+    header = bytearray(faulty.memory.read(address, crash_info.HEADER_BYTES))
     change(header)
-    spoilt.write(address, header)
+    faulty.write(address, header)
 
 
 def _field(offset: int, value: int, width: int) -> Callable[[bytearray], None]:
