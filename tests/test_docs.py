@@ -13,8 +13,8 @@ from fadump.abi.pseries.rtas import RtasStatus
 from fadump.machine.qemu.register_sources import SOURCES, Missing, Printed, Shown, Special, Stub
 from tests.firmware.powernv.status_table import ROWS as POWERNV_ROWS
 from tests.firmware.pseries.status_table import CONFIGURE_TOKEN, OS_TERM_TOKEN, ROWS
-from tests.run.fault_table import ACCIDENTS, HEADERS, OLDER, REGISTERS, STRUCTURES
 from tests.run.fault_table import CALLS as CALL_FAULTS
+from tests.run.fault_table import CYCLE_FAULTS, HEADERS, OLDER, REGISTERS, STRUCTURES
 
 DOCS = Path(__file__).parent.parent / "docs"
 ROOT = DOCS.parent
@@ -103,7 +103,7 @@ TABLES = {
     "structure faults": ("faults.md", partial(fault_table, STRUCTURES)),
     "register faults": ("faults.md", partial(fault_table, REGISTERS)),
     "header faults": ("faults.md", partial(fault_table, HEADERS)),
-    "accidents": ("faults.md", partial(fault_table, ACCIDENTS)),
+    "cycle faults": ("faults.md", partial(fault_table, CYCLE_FAULTS)),
     "older kernels": ("faults.md", partial(fault_table, OLDER)),
 }
 

@@ -24,8 +24,8 @@ from fadump.session import (
 )
 
 __all__ = [
-    "Accidents",
     "CrashBy",
+    "CycleFaults",
     "CycleRequest",
     "CycleResult",
     "Inspector",
@@ -37,8 +37,8 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Accidents:
-    """What else happens on the way. In none of these is the machine or its firmware at fault.
+class CycleFaults:
+    """What is made to go wrong in a cycle other than by the firmware or the QEMU machine.
 
     At the machine's event ``power_cut_at``, counted from 1, the power is cut instead: 0 means never.
     """
@@ -57,7 +57,7 @@ class CycleRequest:
     crash_by: CrashBy = CrashBy.SYSRQ
     crash_cpu: int = 0
     silence_seconds: float = SILENCE_SECONDS
-    accidents: Accidents = field(default_factory=Accidents)
+    faults: CycleFaults = field(default_factory=CycleFaults)
 
 
 def run_cycle(
@@ -105,7 +105,7 @@ def _live_on(cycle: "_Cycle", request: CycleRequest, boot: GuestReport | None) -
         cycle.crash(request.crash_by, request.crash_cpu)
         boot = cycle.expect("hello")  # on the way: the firmware's call, preserve, reset, handover
         cycle.check_capture_boot(boot)
-    if request.accidents.second_crash:
+    if request.faults.second_crash:
         boot = cycle.crash_again(request)
 
     if boot.fields.get("opalcore", "absent") != "absent":
@@ -117,7 +117,7 @@ def _live_on(cycle: "_Cycle", request: CycleRequest, boot: GuestReport | None) -
 
     cycle.note_released(cycle.ask(Release(), "released"))
     cycle.reached(Milestone.RELEASED)
-    if request.accidents.release_twice:
+    if request.faults.release_twice:
         cycle.ask_in_vain(Release(), "released")
 
     cycle.ask(Reregister(), "registered")
@@ -142,7 +142,7 @@ class _Cycle(Session):
         inspector: Inspector | None,
         clock: Callable[[], float],
     ) -> None:
-        cut_at = request.accidents.power_cut_at
+        cut_at = request.faults.power_cut_at
         super().__init__(machine, firmware, observer, inspector, request.silence_seconds, clock, cut_at)
         self._request = request
 

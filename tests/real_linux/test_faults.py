@@ -145,10 +145,8 @@ def test_linux_makes_of_a_faulty_dump_what_the_table_says(crashes):
 
 def test_linux_outlives_a_power_cut_at_its_last_call_a_second_crash_and_a_second_release(tmp_path, kernel):
     """The machine's sixth event is ibm,os-term: the guest stands still in it when the power is cut."""
-    accidents = ("power-cut=6", "second-crash", "release-twice")
-    done = fadump_run(
-        tmp_path, "--memory", "1G", "--verify", *(word for name in accidents for word in ("--fault", name))
-    )
+    names = ("power-cut=6", "second-crash", "release-twice")
+    done = fadump_run(tmp_path, "--memory", "1G", "--verify", *(word for name in names for word in ("--fault", name)))
     assert done.status == 0, done.stderr
     assert done.json["verified"]["bytes_different"] == 0
     assert done.json["reboots"] == 2

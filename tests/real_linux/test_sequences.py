@@ -59,7 +59,7 @@ def without_a_dump(tmp_path_factory, kernel):
 
 @pytest.fixture(scope="module")
 def without_linux(tmp_path_factory, kernel):
-    """The platform ends a guest with full memory (``nocma``), and its capture kernel has an accident, twice.
+    """The platform ends a guest with full memory (``nocma``), and its capture kernel crashes, then is reset.
 
     Then a crash with a CPU offline.
     """

@@ -361,7 +361,7 @@ HEADERS = [
     _powernv("crash-info=no-mask", End.SAVED, "", _OPAL_NOTES),
 ]
 
-ACCIDENTS = [
+CYCLE_FAULTS = [
     *[Row(platform, "release-twice", End.SAVED, "", f"{FADUMP} release_mem_store") for platform in Platform],
     _pseries("second-crash", End.SAVED, "", f"{FADUMP} should_fadump_crash"),
     _powernv("second-crash", End.NO_DUMP, "", f"{FADUMP} fadump_cleanup"),
@@ -406,4 +406,4 @@ OTHERWISE = {
 }
 """How a run ends if a call gets a status that is neither success nor a reason to ask again."""
 
-ROWS = [*CALLS, *STRUCTURES, *REGISTERS, *HEADERS, *ACCIDENTS, *OLDER]
+ROWS = [*CALLS, *STRUCTURES, *REGISTERS, *HEADERS, *CYCLE_FAULTS, *OLDER]

@@ -155,8 +155,8 @@ def test_names_of_every_kind_are_taken():
     assert faults.machine == {Fault.NO_PUT_BACK}
     assert [fault.name for fault in faults.firmware] == ["register=-1", "registers=twice"]
     assert isinstance(faults.firmware[0], StatusFault)
-    accidents = faults.accidents
-    assert (accidents.power_cut_at, accidents.second_crash, accidents.release_twice) == (3, True, True)
+    cycle = faults.cycle
+    assert (cycle.power_cut_at, cycle.second_crash, cycle.release_twice) == (3, True, True)
 
 
 @pytest.mark.parametrize("name", ["second-crash=1", "nonsense", ""])

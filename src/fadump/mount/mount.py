@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from fadump.cycle import Accidents
+from fadump.cycle import CycleFaults
 from fadump.errors import SetupError
 from fadump.kit import packages
 from fadump.machine.embedded.machine import EmbeddedMachine
@@ -73,7 +73,7 @@ def check_mountable(options: RunOptions) -> None:
     :raises SetupError: with the reason.
     """
     check_options(options)
-    if options.faults.accidents != Accidents():
+    if options.faults.cycle != CycleFaults():
         raise SetupError("--fault power-cut, second-crash and release-twice are for fadump run: do it to the files")
     _check_fuse()
 

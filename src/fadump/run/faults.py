@@ -3,7 +3,7 @@
 A name is of one of these kinds:
 
     CALL=STATUS, PART=FAULT  of the firmware, on either machine: :mod:`fadump.firmware.faults`
-    power-cut=N, ...         what else happens to a machine: :class:`fadump.cycle.Accidents`
+    power-cut=N, ...         of a cycle, whatever the machine: :class:`fadump.cycle.CycleFaults`
     no-put-back, ...         of the QEMU machine itself: :class:`fadump.machine.qemu.process.Fault`
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fadump.abi.platform import Platform
-from fadump.cycle import Accidents, CycleResult
+from fadump.cycle import CycleFaults, CycleResult
 from fadump.firmware.contract import Firmware
 from fadump.firmware.faults import FaultNames, FaultyFirmware, FirmwareFault, UnknownFaultError
 from fadump.firmware.powernv.faults import POWERNV_FAULTS
@@ -20,7 +20,7 @@ from fadump.firmware.pseries.faults import PSERIES_FAULTS
 from fadump.machine.qemu.process import FAULT_TEXTS, Fault
 
 FAULT_NAMES = {Platform.PSERIES: PSERIES_FAULTS, Platform.POWERNV: POWERNV_FAULTS}
-ACCIDENT_TEXTS = {
+CYCLE_FAULT_TEXTS = {
     "power-cut=N": "the power is cut at the machine's event N, counted from 1",
     "second-crash": "the capture kernel crashes before the dump is saved",
     "release-twice": "the dump is released once more",
@@ -34,7 +34,7 @@ class Faults:
 
     machine: frozenset[Fault] = frozenset()
     firmware: tuple[FirmwareFault, ...] = ()
-    accidents: Accidents = field(default_factory=Accidents)
+    cycle: CycleFaults = field(default_factory=CycleFaults)
 
 
 def parse_faults(names: Iterable[str], platform: Platform) -> Faults:
@@ -52,11 +52,11 @@ def _with_fault(found: Faults, name: str, platform: Platform) -> Faults:
     if name in list(Fault):
         return replace(found, machine=found.machine | {Fault(name)})
     if name == "second-crash":
-        return replace(found, accidents=replace(found.accidents, second_crash=True))
+        return replace(found, cycle=replace(found.cycle, second_crash=True))
     if name == "release-twice":
-        return replace(found, accidents=replace(found.accidents, release_twice=True))
+        return replace(found, cycle=replace(found.cycle, release_twice=True))
     if match := _POWER_CUT.fullmatch(name):
-        return replace(found, accidents=replace(found.accidents, power_cut_at=int(match[1])))
+        return replace(found, cycle=replace(found.cycle, power_cut_at=int(match[1])))
     if name.partition("=")[0] == "power-cut":
         raise UnknownFaultError(f"{name!r} is no fault: write power-cut=N, with N from 1 to 999999")
     return replace(found, firmware=(*found.firmware, _firmware_fault(name, platform)))
@@ -108,16 +108,16 @@ class NeverStruck:
 def never_struck(faults: Faults, firmware: Firmware, cycles: Sequence[CycleResult]) -> Sequence[NeverStruck]:
     """Which of a run's faults nobody has seen: its cycles are done, and the firmware is the one that had them."""
     found = firmware.never_struck() if isinstance(firmware, FaultyFirmware) else {}
-    cut_at, events = faults.accidents.power_cut_at, max(cycle.events for cycle in cycles)
+    cut_at, events = faults.cycle.power_cut_at, max(cycle.events for cycle in cycles)
     if cut_at > events:
         found = {**found, f"power-cut={cut_at}": f"a cycle had no more than {events} events"}
     return [NeverStruck(name, why) for name, why in found.items()]
 
 
 def faults_by_kind() -> Mapping[str, Mapping[str, str]]:
-    """Names and what they do: of each platform's firmware, what else happens, and of the QEMU machine."""
+    """The names of all faults with what they do, under the keys of ``--fault list --json``."""
     kinds = {platform.value: _firmware_faults(names) for platform, names in FAULT_NAMES.items()}
-    return {**kinds, "accidents": ACCIDENT_TEXTS, "qemu": {fault.value: text for fault, text in FAULT_TEXTS.items()}}
+    return {**kinds, "accidents": CYCLE_FAULT_TEXTS, "qemu": {fault.value: text for fault, text in FAULT_TEXTS.items()}}
 
 
 def _firmware_faults(names: FaultNames) -> Mapping[str, str]:

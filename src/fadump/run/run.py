@@ -156,7 +156,7 @@ def embedded_config(options: RunOptions) -> EmbeddedConfig:
 def _run_cycles(
     machine: Machine, firmware: Firmware, options: RunOptions, output: OutputDirectory, observer: Observer
 ) -> Sequence[JudgedCycle]:
-    request = CycleRequest(options.crash_by, options.crash_cpu, accidents=options.faults.accidents)
+    request = CycleRequest(options.crash_by, options.crash_cpu, faults=options.faults.cycle)
     done: list[JudgedCycle] = []
     for _cycle in range(options.cycles):
         before = done[-1].cycle if done else None
