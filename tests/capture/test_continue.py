@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,6 +14,7 @@ from fadump.capture.save import save_dump
 from fadump.capture.target import SaveError
 from fadump.errors import SetupError
 from fadump.linux.pages import DumpLevel
+from fadump.vmcore import codecs
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.contract import State
 from fadump.vmcore.dump import open_dump
@@ -216,6 +218,37 @@ def test_a_file_of_another_save_is_refused_and_left_alone(vmcore, tmp_path, othe
         save_dump(dump, tmp_path / "out", SaveOptions(**({"levels": LEVELS, "continued": True} | other)))
     assert (tmp_path / "out.incomplete").read_bytes() == before
     assert (tmp_path / "out-dmesg.txt").read_text() == "another dump's"
+
+
+@contextmanager
+def no_lzo_library(monkeypatch):
+    codecs.lzo_function.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(codecs, "_LZO_LIBRARY", "libno-such-thing.so.9")
+        yield
+    codecs.lzo_function.cache_clear()
+
+
+def save_nameless(source, destination, files=None, **options):
+    """Save a dump as if it said nothing of its kernel: nothing is read of it before its pages are."""
+    with open_dump(source) as dump:
+        dump.vmcoreinfo, dump.notes = None, ()
+        return save_dump(dump, destination, SaveOptions(levels=LEVELS, **options), files=files or HostFiles())
+
+
+@pytest.mark.parametrize("save_it", [save, save_nameless])
+def test_where_a_library_is_missing_that_the_source_needs_all_files_stay_as_they_are(
+    vmcore, tmp_path, monkeypatch, save_it
+):
+    monkeypatch.setattr("fadump.capture.kdump_writer.CHECKPOINT_BYTES", 1 << 20)
+    save(vmcore, tmp_path / "source", compression=Compression.LZO)
+    with pytest.raises(KilledError):
+        save_it(tmp_path / "source", tmp_path / "out", DyingFiles(24))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with no_lzo_library(monkeypatch), pytest.raises(SetupError, match="apt-get install liblzo2-2"):
+        save_it(tmp_path / "source", tmp_path / "out", continued=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert save_it(tmp_path / "source", tmp_path / "out", continued=True).kept_bytes
 
 
 def test_there_must_be_something_to_go_on_with(vmcore, tmp_path):

@@ -6,10 +6,10 @@ Step "saved" of docs/architecture.md. Notes are taken over as they are, in their
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fadump.errors import FadumpError
 from fadump.linux.crash import KernelName, crash_time, read_name
 from fadump.linux.memory import KernelMemory
 from fadump.linux.pages import DumpLevel
+from fadump.linux.system import UNREADABLE_KERNEL
 from fadump.linux.vmcoreinfo import Facts
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.kdump import KdumpDump
@@ -46,7 +46,7 @@ def describe(dump: Dump) -> About:
             memory = KernelMemory(dump, Facts.of(dump))
             name = read_name(memory) or KernelName("Linux", "(none)", memory.facts.text("OSRELEASE"), "", "", "(none)")
             seconds = crash_time(memory) or 0
-        except FadumpError:
+        except UNREADABLE_KERNEL:
             pass  # a name is no reason not to save
     elif isinstance(dump, KdumpDump):
         header = dump.header

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from fadump.capture.files import Files, fsync_file, write_all
 from fadump.capture.target import incomplete_name
-from fadump.errors import FadumpError
 from fadump.linux.log import read_log
 from fadump.linux.memory import KernelMemory
+from fadump.linux.system import UNREADABLE_KERNEL
 from fadump.linux.vmcoreinfo import Facts
 from fadump.vmcore.contract import Dump
 
@@ -54,6 +54,6 @@ def _read(dump: Dump) -> tuple[str, str | None]:
     try:
         for record in read_log(KernelMemory(dump, Facts.of(dump))):
             lines += record.lines()
-    except FadumpError as error:
+    except UNREADABLE_KERNEL as error:
         return "".join(f"{line}\n" for line in lines), f"the log is not all there: {error}"
     return "".join(f"{line}\n" for line in lines), None

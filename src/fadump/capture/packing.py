@@ -13,8 +13,7 @@ import numpy.typing as npt
 from fadump.capture.batches import Batch, Has, Numbers, read_span
 from fadump.capture.packers import Compression, Pack, crc32, make_packer
 from fadump.capture.unreadable import NONE, Unreadable, without_unreadable
-from fadump.errors import FadumpError
-from fadump.vmcore.contract import Bytes, Dump
+from fadump.vmcore.contract import UNREADABLE, Bytes, Dump
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class Packer:
         """
         try:
             return self._pack_all(batch)
-        except FadumpError:
+        except UNREADABLE:
             rest, unreadable = without_unreadable(self._dump, batch, self._page_bytes)
             return replace(self._pack_all(rest), unreadable=unreadable)
 

@@ -21,11 +21,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fadump.errors import FadumpError
 from fadump.linux.cpu_numbers import number_registers, online_cpus
 from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import SymbolTable
-from fadump.linux.system import CrashedSystem
+from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.dump import StrPath
@@ -69,6 +68,7 @@ def with_registers(
     dump lacks, or its disk can't read, is no error, as it can be saved without.
 
     :raises FadumpError: the vmlinux is a directory, a pipe or the like.
+    :raises SetupError: the dump is packed with LZO, which the host lacks.
     :raises OSError: it can't be opened.
     """
     if vmlinux is not None:
@@ -76,7 +76,7 @@ def with_registers(
     system = CrashedSystem(dump, vmlinux)
     try:
         return _with_registers(system.memory, system.symbols, every_cpu=every_cpu)
-    except FadumpError as error:
+    except UNREADABLE_KERNEL as error:
         return dump, AddedRegisters(why_not=str(error))
 
 

@@ -14,9 +14,8 @@ from fadump.capture.batches import BATCH_BYTES, Batch, Has, cut_batches, read_sp
 from fadump.capture.packing import are_zeros
 from fadump.capture.selection import Selection
 from fadump.capture.threads import InOrder
-from fadump.errors import FadumpError
 from fadump.memory.ranges import Range
-from fadump.vmcore.contract import READABLE, Dump
+from fadump.vmcore.contract import READABLE, UNREADABLE, Dump
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Kept:
 def kept_pages(source: Dump, there: Dump, selection: Selection, pages: Range, threads: InOrder) -> Kept:
     """How much of the wanted pages, of those numbered ``pages``, is ``there`` as it is in ``source``.
 
-    :raises FadumpError: the source can't be read.
+    :raises SetupError: the host lacks a library that either needs.
     """
     zeros = 0
     compare = partial(_zeros_if_there, source, there, selection)
@@ -53,7 +52,7 @@ def _zeros_if_there(source: Dump, there: Dump, selection: Selection, batch: Batc
                 zeros += int(are_zeros(data, places, selection.page_bytes).sum())
                 if not _is_there(source, there, span.pages.tolist(), selection.page_bytes):
                     return None
-    except FadumpError:
+    except UNREADABLE:
         return None
     return zeros
 

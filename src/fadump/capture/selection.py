@@ -15,6 +15,7 @@ from fadump.capture.bits import WINDOW_PAGES, PageBits
 from fadump.errors import FadumpError
 from fadump.linux.memory import KernelMemory
 from fadump.linux.pages import DumpLevel, PageClass, PageClasses, classify_pages, left_out
+from fadump.linux.system import UNREADABLE_KERNEL
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import READABLE, Dump, State
@@ -60,6 +61,7 @@ def know_pages(dump: Dump) -> KnownPages:
     """The classes of a dump's pages; they are found once for all levels.
 
     :raises FadumpError: nothing says how large a page is.
+    :raises SetupError: the dump is packed with LZO, which the host lacks.
     """
     if dump.vmcoreinfo is None:
         if isinstance(dump, KdumpDump):
@@ -69,7 +71,7 @@ def know_pages(dump: Dump) -> KnownPages:
     page_bytes = dump.page_bytes if isinstance(dump, KdumpDump) else facts.page_bytes()
     try:
         classes = classify_pages(KernelMemory(dump, facts))
-    except FadumpError as error:
+    except UNREADABLE_KERNEL as error:
         return KnownPages(page_bytes, None, str(error))
     if classes.page_bytes != page_bytes:
         return KnownPages(page_bytes, None, f"its pages are {page_bytes} bytes, VMCOREINFO says {classes.page_bytes}")

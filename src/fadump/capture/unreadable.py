@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fadump.capture.batches import Batch, Has, Span, read_span
-from fadump.errors import FadumpError, SetupError, reason
-from fadump.vmcore.contract import Dump
+from fadump.errors import reason
+from fadump.vmcore.contract import UNREADABLE, Dump
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,6 @@ def _why_not(dump: Dump, span: Span, page_bytes: int) -> str | None:
         return None
     try:
         read_span(dump, span, page_bytes)
-    except SetupError:
-        raise
-    except FadumpError as error:
+    except UNREADABLE as error:
         return reason(error)
     return None

@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from fadump.errors import AddressError, FadumpError, FormatError, ReadError
+from fadump.errors import FadumpError, FormatError
 from fadump.linux.translate import Mapped, Translation, TranslationError, covering
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
+from fadump.vmcore import contract
 from fadump.vmcore.contract import Bytes, Dump
 from fadump.vmcore.notes import STRUCT_ORDER
 
 MOST_BYTES = 1 << 28
 """What one read may ask for: more than anything that is read in one piece has."""
 
-UNREADABLE = (AddressError, TranslationError, FormatError, ReadError)
+UNREADABLE = (*contract.UNREADABLE, TranslationError)
 """What a read raises where memory isn't mapped, isn't in the dump, or is where the disk can't read it."""
 
 _STRING_STEP_BYTES = 64

@@ -20,16 +20,23 @@ from fadump.linux.dwarf import NoDebugInformationError, Offsets, read_offsets
 from fadump.linux.elf import open_elf
 from fadump.linux.kallsyms import read_kallsyms
 from fadump.linux.log import LogRecord, read_log
-from fadump.linux.memory import KernelMemory
+from fadump.linux.memory import UNREADABLE, KernelMemory, OtherMachineError
 from fadump.linux.pages import PageClasses, classify_pages
-from fadump.linux.symbols import SymbolTable
+from fadump.linux.symbols import SymbolTable, UnknownSymbolError
 from fadump.linux.tasks import STRUCTS, Task, read_tasks, running_task
-from fadump.linux.vmcoreinfo import Facts
-from fadump.linux.vmlinux import read_vmlinux
+from fadump.linux.vmcoreinfo import Facts, MissingFactError, NoVmcoreinfoError
+from fadump.linux.vmlinux import NoSymbolsError, OtherKernelError, read_vmlinux
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.notes import Note
 from fadump.vmcore.source import StrPath
+
+UNREADABLE_KERNEL = (
+    *(*UNREADABLE, MissingFactError, NoVmcoreinfoError, OtherMachineError, UnknownSymbolError),
+    *(NoSymbolsError, OtherKernelError),
+)
+"""What asking a :class:`CrashedSystem` raises where its dump, or its vmlinux, doesn't have the answer; not what it
+raises where the host lacks a library."""
 
 
 class CrashedSystem:

@@ -25,12 +25,17 @@ class OtherKernelError(FadumpError, ValueError):
     """A vmlinux of another kernel than the dump's."""
 
 
+class NoSymbolsError(FadumpError, LookupError):
+    """A vmlinux that has been stripped."""
+
+
 def read_vmlinux(path: StrPath, facts: Facts) -> SymbolTable:
     """The symbols of the vmlinux at ``path``, at the addresses where the crashed kernel had them.
 
     :raises OtherKernelError: its build id isn't the one that the dump names.
     :raises FormatError: it is no 64-bit ELF file.
-    :raises FadumpError: it has no symbols, or is no file at all.
+    :raises NoSymbolsError: it has no symbols.
+    :raises FadumpError: it is a directory, a pipe or the like.
     :raises OSError: it can't be read.
     """
     with open_elf(path) as elf:
@@ -40,7 +45,7 @@ def read_vmlinux(path: StrPath, facts: Facts) -> SymbolTable:
             raise OtherKernelError(f"{path} is another kernel: the dump's build id is {build_id}, its own is {own}")
         symbols = list(_symbols(elf))
     if not symbols:
-        raise FadumpError(f"{path} has no symbols: give the vmlinux that isn't stripped")
+        raise NoSymbolsError(f"{path} has no symbols: give the vmlinux that isn't stripped")
     linked_at = next((symbol.address for symbol in symbols if symbol.name == "_stext"), None)
     moved = facts.symbol("_stext") - linked_at if linked_at is not None and "SYMBOL(_stext)" in facts else 0
     if moved:

@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from fadump.errors import AddressError, FadumpError, FormatError
+from fadump.errors import AddressError, FadumpError, FormatError, ReadError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.notes import VMCOREINFO_NAME, ByteOrder, Note
 
@@ -55,6 +55,10 @@ class State(StrEnum):
 
 
 READABLE = frozenset({State.STORED, State.ZEROS})
+
+UNREADABLE = (AddressError, FormatError, ReadError)
+"""What reading memory raises where the dump doesn't have it, has it damaged, or its disk can't read it; not what it
+raises where the host lacks a library."""
 
 _WHY: dict[State, str] = {
     State.HOLE: "there is no memory, as far as the dump knows",
