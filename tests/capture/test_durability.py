@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_the_pages_so_far_and_says_so(vmcore, tmp_path):
         assert "--continue" in str(caught.value)
         assert not (tmp_path / "out").exists()
         with open_dump(tmp_path / "out.incomplete") as dump:
-            assert any("incomplete" in str(fault) for fault in dump.faults)
+            assert any("incomplete" in str(found) for found in dump.damage)
             assert dump.readable.size_bytes > 4 << 20
             assert differing_pages(dump, source) == []
 

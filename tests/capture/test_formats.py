@@ -55,7 +55,7 @@ def test_each_form_has_the_pages_of_its_level_and_no_other(written, vmcore, trut
     with open_dump(written) as dump, open_dump(vmcore) as source:
         assert readable_pages(dump, truth.pages) == kept.tolist()
         assert differing_pages(dump, source) == []
-        assert check_dump(dump).whole and not dump.faults
+        assert check_dump(dump).whole and not dump.damage
 
 
 @pytest.mark.parametrize("form", list(WRITERS))
@@ -139,7 +139,7 @@ def test_an_incomplete_source_makes_an_incomplete_dump(vmcore, truth, tmp_path):
             saved = save_dump(dump, tmp_path / form, SaveOptions(format=form))
         assert not saved.complete and saved.pages.missing == 101
         with open_dump(tmp_path / form) as dump, open_dump(vmcore) as source:
-            assert any("incomplete" in str(fault) for fault in dump.faults)
+            assert any("incomplete" in str(found) for found in dump.damage)
             assert not check_dump(dump).whole
             assert differing_pages(dump, source) == []
             assert dump.readable.size_bytes == (truth.pages - 101) * PAGE
@@ -151,6 +151,6 @@ def test_a_stream_that_broke_off_says_so(vmcore, tmp_path):
     for size in (len(whole) - 1, len(whole) - 16, len(whole) // 2, len(whole) // 3):
         os.truncate(path, size)
         with open_dump(path) as dump, open_dump(vmcore) as source:
-            assert dump.faults and not check_dump(dump).whole
+            assert dump.damage and not check_dump(dump).whole
             assert differing_pages(dump, source) == []
         path.write_bytes(whole)

@@ -69,7 +69,7 @@ def check_saved(path, vmcore, pages, missing):
     with open_dump(path) as dump, open_dump(vmcore) as source:
         assert [page for page, state in enumerate(states_of(dump, pages)) if state is State.MISSING] == missing
         assert differing_pages(dump, source) == []
-        assert any("incomplete" in str(fault) for fault in dump.faults)
+        assert any("incomplete" in str(found) for found in dump.damage)
         return states_of(dump, pages)
 
 

@@ -13,7 +13,7 @@ from tests.real_linux.page_sets import compared
 @pytest.fixture(scope="module")
 def vmcore(cycle):
     with open_dump(cycle.json["vmcore"]) as dump:
-        assert not dump.faults
+        assert not dump.damage
         yield Path(cycle.json["vmcore"]), dump
 
 

@@ -54,7 +54,7 @@ def test_its_kdump_file_is_flattened_and_equals_its_memory(files):
     with open_dump(core_path.with_name("kdump-zlib")) as dump:
         assert (dump.kind, dump.flattened, dump.byte_order) == (Kind.KDUMP, True, "big")
         assert dump.machine == "Unknown"  # what QEMU calls ppc64 here
-        assert list(dump.memory) == [RAM] and dump.faults == []
+        assert list(dump.memory) == [RAM] and dump.damage == []
         step_bytes = 16 << 20
         with ram.open("rb") as file:
             for start in range(0, RAM.end, step_bytes):

@@ -91,11 +91,11 @@ def test_what_a_file_is_instead_of_a_dump_is_said(tmp_path, data, sentence):
 def test_the_core_of_a_process_is_told_from_a_systems():
     notes = [prstatus({"nip": 5}) + note("CORE", 6, bytes(32))]
     with open_bytes(build_core(LOADS, notes)) as dump:
-        assert [str(fault).partition(" at ")[0] for fault in dump.faults] == [
+        assert [str(found).partition(" at ")[0] for found in dump.damage] == [
             "the core of a process, and not of a system"
         ]
     with open_bytes(core()) as dump:
-        assert not dump.faults
+        assert not dump.damage
 
 
 def test_several_files_that_are_no_split_dump_are_refused(tmp_path):
@@ -145,7 +145,7 @@ def test_no_file_at_all_is_the_callers_mistake():
 def test_the_machine_is_unames(machine, byte_order, name):
     data = build_core([Load(0, b"x")], machine=machine, byte_order=byte_order)
     with open_bytes(data) as dump:
-        assert (dump.machine, dump.byte_order, dump.faults) == (name, byte_order, [])
+        assert (dump.machine, dump.byte_order, dump.damage) == (name, byte_order, [])
 
 
 def test_an_elf_core_keeps_the_contract():
@@ -255,7 +255,7 @@ def test_makedumpfiles_mark_on_an_incomplete_elf_core_is_read(byte_order, flags,
     )
     data[48:52] = flags.to_bytes(4, byte_order)
     with open_bytes(bytes(data)) as dump:
-        assert [str(fault) for fault in dump.faults] == [
+        assert [str(found) for found in dump.damage] == [
             "marked as incomplete by who wrote it at offset 0x30"
         ] * incomplete
 
@@ -264,7 +264,7 @@ def test_makedumpfiles_mark_on_an_incomplete_elf_core_is_read(byte_order, flags,
 def test_a_core_cut_short_opens_and_names_what_is_missing(cut):
     whole = core()
     with open_bytes(whole) as complete, open_bytes(whole[:cut]) as dump:
-        assert dump.faults
+        assert dump.damage
         for piece in pieces(dump):
             where = piece.range
             assert piece.state in (State.STORED, State.MISSING, State.ZEROS)
@@ -288,8 +288,8 @@ def test_a_segment_that_contradicts_itself_is_left_out():
     first_load = FIRST_PROGRAM_HEADER + 56
     for field, value, message in [(40, 499, "larger in the file"), (24, 2**64 - 1, "wrap")]:
         with open_bytes(changed(core(), first_load + field, value)) as dump:
-            (fault,) = dump.faults
-            assert message in str(fault)
+            (found,) = dump.damage
+            assert message in str(found)
             assert dump.memory == RangeSet([Range(0x5000, 0x6000), Range(0x11F4, 0x11F8)])
 
 
@@ -298,7 +298,7 @@ def test_notes_that_contradict_themselves_end_there():
     data = changed(core(), notes_at + 20 + 504, 2**32 - 1, 4)  # namesz of the second note
     with open_bytes(data) as dump:
         assert [a_note.name for a_note in dump.notes] == ["CORE"]
-        assert len(dump.faults) == 1
+        assert len(dump.damage) == 1
         assert dump.vmcoreinfo is None
 
 

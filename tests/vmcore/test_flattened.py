@@ -35,7 +35,7 @@ def test_the_last_of_overlapping_records_counts_and_gaps_are_zeros(some_records,
     whole = described(some_records)
     stream = opened(flatten(some_records))
     assert stream.size_bytes == len(whole)
-    assert stream.faults == []
+    assert stream.damage == []
     assert stream.read(0, len(whole), "all") == whole
     if offset + length <= len(whole):
         wanted = whole[offset : offset + length]
@@ -60,7 +60,7 @@ def test_a_view_is_within_one_record():
 
 def test_a_stream_without_records_is_an_empty_file():
     stream = opened(flatten([]))
-    assert (stream.size_bytes, stream.faults) == (0, [])
+    assert (stream.size_bytes, stream.damage) == (0, [])
     with pytest.raises(FormatError):
         stream.read(0, 1, "byte")
 
@@ -70,8 +70,8 @@ def test_a_stream_cut_anywhere_has_what_came_before():
     whole = flatten(some_records)
     for cut in range(4096, len(whole)):
         stream = opened(whole[:cut])
-        (fault,) = stream.faults
-        assert "no end" in str(fault) and fault.offset == cut
+        (found,) = stream.damage
+        assert "no end" in str(found) and found.offset == cut
         room, there = cut - 4096, []
         for offset, data in some_records:
             room -= 16
@@ -85,8 +85,8 @@ def test_a_stream_cut_anywhere_has_what_came_before():
 @pytest.mark.parametrize(("offset", "size"), [(-1, 5), (5, -1), (0, 0), (2**62, 1), (1, 2**62), (2**63 - 1, 2**63 - 1)])
 def test_a_record_that_makes_no_sense_ends_the_stream(offset, size):
     stream = opened(flatten([(0, b"good")], end=struct.pack(">qq", offset, size) + bytes(100)))
-    (fault,) = stream.faults
-    assert fault.offset == 4096 + 16 + 4
+    (found,) = stream.damage
+    assert found.offset == 4096 + 16 + 4
     assert stream.read(0, stream.size_bytes, "all") == b"good"
 
 
@@ -96,13 +96,13 @@ def test_a_hole_of_a_sparse_file_ends_the_stream_at_once(tmp_path):
     with path.open("r+b") as file:
         file.truncate(1 << 40)
         stream = FlattenedSource(FileSource(os.dup(file.fileno())))
-    assert len(stream.faults) == 1
+    assert len(stream.damage) == 1
 
 
 def test_there_is_a_limit_to_the_number_of_records(monkeypatch):
     monkeypatch.setattr(module, "_MOST_RECORDS", 3)
     stream = opened(flatten([(at, b"x") for at in range(4)]))
-    assert (stream.size_bytes, len(stream.faults)) == (3, 1)
+    assert (stream.size_bytes, len(stream.damage)) == (3, 1)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_dump_cut_short_in_its_stream_never_lies():
     readable = set()
     for cut in range(4096 + 2 * 8208, len(whole), 1021):
         with open_bytes(whole[:cut]) as dump:
-            assert dump.faults
+            assert dump.damage
             for piece in pieces(dump):
                 for number in range(piece.range.start // 4096, piece.range.end // 4096):
                     if dump.why_not(number * 4096) is None:

@@ -49,7 +49,7 @@ def test_every_version_says_what_it_knows(version, byte_order):
     data = build_kdump(sample(version=version, byte_order=byte_order, notes=notes))
     with open_bytes(data) as dump:
         assert dump.read_physical(0, PAGE_BYTES) == STORED[0]
-        assert dump.faults == []
+        assert dump.damage == []
         assert dump.vmcoreinfo == (INFO if version >= 3 else None)
         assert len(dump.notes) == (2 if version >= 4 else 0)
         for a_note in dump.notes:
@@ -137,8 +137,8 @@ def test_negative_numbers_are_an_address_error(address, length):
 
 def test_a_dump_that_its_writer_marked_incomplete_says_so():
     with open_bytes(build_kdump(sample(status=INCOMPLETE))) as dump:
-        (fault,) = dump.faults
-        assert "incomplete" in str(fault)
+        (found,) = dump.damage
+        assert "incomplete" in str(found)
         assert dump.read_physical(0, 4) == STORED[0][:4]
 
 
@@ -288,8 +288,8 @@ def test_a_split_file_that_ends_before_it_begins_is_refused():
 
 def test_a_newer_version_is_read_as_far_as_it_is_known():
     with open_bytes(build_kdump(sample(version=7))) as dump:
-        (fault,) = dump.faults
-        assert "newer" in str(fault)
+        (found,) = dump.damage
+        assert "newer" in str(found)
         assert dump.read_physical(0, PAGE_BYTES) == STORED[0]
 
 
@@ -340,7 +340,7 @@ def test_a_file_cut_anywhere_opens_and_never_lies(codec):
                 open_bytes(whole[:cut])
             continue
         with open_bytes(whole[:cut]) as dump:
-            assert bool(dump.faults) == (cut < len(whole))
+            assert bool(dump.damage) == (cut < len(whole))
             for piece in pieces(dump):
                 for number in range(piece.range.start // PAGE_BYTES, piece.range.end // PAGE_BYTES):
                     if piece.state is State.STORED:
@@ -358,7 +358,7 @@ def test_a_cut_is_a_fault_though_the_last_pages_are_one_that_is_there(monkeypatc
     for last_pages, is_found in [(64, True), (16, False)]:
         monkeypatch.setattr("fadump.vmcore.kdump_file._LAST_PAGES", last_pages)
         with open_bytes(whole[:-1]) as dump:
-            assert [str(fault).partition(" at ")[0] for fault in dump.faults] == is_found * ["pages cut short"]
+            assert [str(found).partition(" at ")[0] for found in dump.damage] == is_found * ["pages cut short"]
 
 
 def test_memory_in_very_many_ranges_is_refused(monkeypatch):

@@ -59,9 +59,9 @@ def test_what_the_other_files_of_a_set_have_is_missing():
 def test_the_absent_files_of_a_set_are_faults():
     first, second, empty, last = split_set()
     with open_bytes(first, second, last) as dump:
-        assert not dump.faults  # the empty one isn't missed
+        assert not dump.damage  # the empty one isn't missed
     with open_bytes(second, empty) as dump:
-        assert [str(fault).partition(":")[0] for fault in dump.faults] == [
+        assert [str(found).partition(":")[0] for found in dump.damage] == [
             "the file of this split dump that has pages 0x0..0x2 isn't here",
             "the file of this split dump that has pages 0x14..0x40 isn't here",
         ]
@@ -76,7 +76,7 @@ def test_what_one_file_of_a_set_has_lost_the_others_say():
         assert (dump.vmcoreinfo, len(dump.notes)) == (INFO, 1)
         assert dump.why_not(0) is State.MISSING
         assert dump.read_physical(9 * PAGE_BYTES, PAGE_BYTES) == STORED[9]
-        assert dump.faults
+        assert dump.damage
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ class ElfWriter:
         if not self._agrees(source, exactly=True):
             return False
         try:
-            core = ElfCore(source, faults=[])
+            core = ElfCore(source, damage=[])
         except FormatError:
             return False
         ends = {(one.physical.start, self._offset_of(one)): one.physical.end for one in self._segments}

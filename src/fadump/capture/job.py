@@ -118,7 +118,7 @@ class Job:
     @property
     def source_is_complete(self) -> bool:
         """Whether the dump has all that it should have."""
-        return not (self._dump.faults or self.selection.missing.count() or self.unreadable.pages)
+        return not (self._dump.damage or self.selection.missing.count() or self.unreadable.pages)
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def _dmesg(arguments: argparse.Namespace) -> int:
 
 def _read(system: CrashedSystem, records: list[LogRecord], *, as_json: bool) -> list[str]:
     """Read all records, and print them unless they are for JSON; what is missing, as sentences."""
-    missing = list(first_of(map(str, system.dump.faults)))
+    missing = list(first_of(map(str, system.dump.damage)))
     without_text, any_record = 0, False
     try:
         for record in system.log():

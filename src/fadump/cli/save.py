@@ -94,8 +94,8 @@ def _save(arguments: argparse.Namespace) -> int:
         continued=arguments.continued,
     )
     with open_dump(arguments.source) as source:
-        if source.faults:
-            print(f"fadump: the source is not whole: {source.faults[0]}", file=sys.stderr)
+        if source.damage:
+            print(f"fadump: the source is not whole: {source.damage[0]}", file=sys.stderr)
         if arguments.no_registers:
             dump, added = source, AddedRegisters()
         else:

@@ -42,7 +42,7 @@ def read_core_head(head: bytes) -> CoreHead:
     fd = os.memfd_create("fadump-core-head")
     with os.fdopen(fd, "wb", closefd=False) as file:
         file.write(head)
-    with ElfCore(fd, faults=list[FormatError]()) as core:  # the memory is not there
+    with ElfCore(fd, damage=list[FormatError]()) as core:  # the memory is not there
         first = core.segments[0].file_offset if core.segments else len(head)
         loads = "\n".join(
             f"{load.physical} at {load.virtual_address:#x}, {load.file_bytes:#x} bytes in the file at "

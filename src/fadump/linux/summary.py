@@ -78,7 +78,7 @@ def summarize(system: CrashedSystem) -> Summary:
     :raises OSError: the file can't be read.
     """
     dump = system.dump
-    attempts = _Attempts(list(first_of(map(str, dump.faults))))
+    attempts = _Attempts(list(first_of(map(str, dump.damage))))
     tried = attempts.tried
     format_ = f"{dump.kind}{', flattened' if dump.flattened else ''}"
     summary = Summary(format_, dump.machine, tried("memory", lambda: _memory(dump)) or (), missing=())

@@ -73,7 +73,7 @@ def check_dump(dump: Dump, *, advance: Callable[[int], None] | None = None) -> C
     :raises OSError: a header can't be read.
     """
     reading = _Reading(advance or _nobody)
-    findings = list(_listed(map(str, dump.faults)))
+    findings = list(_listed(map(str, dump.damage)))
     in_states = sizes(dump)
     if not dump.memory:
         findings.append(_damage("it has no memory at all"))

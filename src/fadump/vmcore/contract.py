@@ -103,7 +103,7 @@ class Piece:
 class Dump(ABC):
     """An open dump. Also a context manager; safe to read from several threads.
 
-    What is wrong with the file and didn't keep it from being opened is in ``faults``.
+    What is wrong with the file, but did not keep it from being opened, is in ``damage``.
     """
 
     kind: Kind
@@ -119,7 +119,7 @@ class Dump(ABC):
     """What the crashed kernel says about itself; None if the dump doesn't have it."""
     memory: RangeSet
     """All physical memory that the dump speaks of, in the file or not."""
-    faults: Sequence[FormatError]
+    damage: Sequence[FormatError]
     dump_level: int = 0
     """At which of makedumpfile's levels it was filtered, as far as it says; an ELF core doesn't."""
 

@@ -28,7 +28,7 @@ _SEVERAL = "several files, of which the first is an ELF core: only a kdump-compr
 def open_dump(paths: StrPath | Sequence[StrPath]) -> Dump:
     """Open a dump: an ELF core or a kdump-compressed file, flattened or not, or the files of a split one in any order.
 
-    A file that is cut short or damaged opens if its headers can be read; :attr:`Dump.faults` says what is wrong.
+    A file that is cut short or damaged opens if its headers can be read; :attr:`Dump.damage` says what is wrong.
 
     :raises FormatError: it is no dump, or its headers make no sense; the files of a set don't belong together.
     :raises FadumpError: it is a directory, a pipe or the like.
@@ -65,7 +65,7 @@ def open_source(sources: Sequence[Source]) -> Dump:
     else:
         dump = ElfDump(unflattened[0])
     dump.flattened = bool(streams)
-    dump.faults = [fault for stream in streams for fault in stream.faults] + [*dump.faults]
+    dump.damage = [found for stream in streams for found in stream.damage] + [*dump.damage]
     return dump
 
 

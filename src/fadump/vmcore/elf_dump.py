@@ -43,8 +43,8 @@ class ElfDump(Dump):
         :raises FormatError: it isn't a 64-bit ELF core.
         :raises OSError: the file can't be read.
         """
-        faults: list[FormatError] = []
-        self._core = ElfCore(source, faults=faults)
+        damage: list[FormatError] = []
+        self._core = ElfCore(source, damage=damage)
         self._source = source
         self.flattened = False
         self.byte_order = self._core.byte_order
@@ -53,9 +53,9 @@ class ElfDump(Dump):
         self.vmcoreinfo = vmcoreinfo_of(self.notes)
         self.memory = RangeSet(segment.physical for segment in self._core.segments)
         if self._core.flags & INCOMPLETE and self.machine != "ppc64":
-            faults.append(FormatError("marked as incomplete by who wrote it", offset=_FLAGS_OFFSET))
-        faults += filter(None, [unsealed(self.notes, self.byte_order), _of_process(self.notes)])
-        self.faults = faults
+            damage.append(FormatError("marked as incomplete by who wrote it", offset=_FLAGS_OFFSET))
+        damage += filter(None, [unsealed(self.notes, self.byte_order), _of_process(self.notes)])
+        self.damage = damage
 
     @property
     def core(self) -> ElfCore:

@@ -71,10 +71,10 @@ class ElfCore:
     text so on some machines.
     """
 
-    def __init__(self, file: int | Source, *, faults: list[FormatError] | None = None) -> None:
+    def __init__(self, file: int | Source, *, damage: list[FormatError] | None = None) -> None:
         """Read the headers and notes of ``file``; from then on it (a descriptor, or bytes) is this object's.
 
-        If this fails, it is still the caller's. With ``faults``, what is missing or contradicts the rest is
+        If this fails, it is still the caller's. With ``damage``, what is missing or contradicts the rest is
         added there instead of being raised, and what is left is read: a segment may then lie beyond the end of
         the file, and a segment of which nothing can be said is not among ``segments``.
 
@@ -82,14 +82,14 @@ class ElfCore:
         :raises OSError: the file can't be read.
         """
         self._file = FileSource(file) if isinstance(file, int) else file
-        fault = _refuse if faults is None else faults.append
+        report = _refuse if damage is None else damage.append
         header = _read_header(self._file)
-        entries = list(_read_program_headers(self._file, header, fault))
+        entries = list(_read_program_headers(self._file, header, report))
         self._machine = header.machine
         self._flags = header.flags
         self._byte_order = header.byte_order
-        self._segments = tuple(_load_segments(entries, fault))
-        self._notes = tuple(_read_notes(self._file, header.byte_order, entries, fault))
+        self._segments = tuple(_load_segments(entries, report))
+        self._notes = tuple(_read_notes(self._file, header.byte_order, entries, report))
         self._extents = list(first_wins([extent for load in self._segments for extent in _extents(load)]))
         self._starts = [extent.physical.start for extent in self._extents]
 
@@ -218,7 +218,7 @@ class ElfCore:
         return self.read_file(extent.file_offset, extent.physical.size_bytes)
 
 
-_Fault = Callable[[FormatError], None]
+_Report = Callable[[FormatError], None]
 """What is done about something that is wrong: it is raised, or noted."""
 
 
@@ -273,7 +273,7 @@ def _read_header(file: Source) -> _Header:
     return _Header(byte_order, machine, flags, phoff, phnum)
 
 
-def _read_program_headers(file: Source, header: _Header, fault: _Fault) -> Iterator[_ProgramHeader]:
+def _read_program_headers(file: Source, header: _Header, report: _Report) -> Iterator[_ProgramHeader]:
     offset, count = header.program_headers_offset, header.program_headers
     if not 0 < count <= _MOST_PROGRAM_HEADERS:
         wanted = f"1 to {_MOST_PROGRAM_HEADERS}"
@@ -282,7 +282,7 @@ def _read_program_headers(file: Source, header: _Header, fault: _Fault) -> Itera
     try:
         file.check_has(offset, count * layout.size, "program headers")
     except FormatError as error:
-        fault(error)
+        report(error)
         count = max(0, file.size_bytes - offset) // layout.size
     raw = file.read(offset, count * layout.size, "program headers") if count else b""
     for index, fields in enumerate(layout.iter_unpack(raw)):
@@ -291,44 +291,44 @@ def _read_program_headers(file: Source, header: _Header, fault: _Fault) -> Itera
             try:
                 file.check_has(entry.offset, entry.filesz, f"segment of the program header at {entry.at:#x}")
             except FormatError as error:
-                fault(error)
+                report(error)
         yield entry
 
 
-def _load_segments(entries: Sequence[_ProgramHeader], fault: _Fault) -> Iterator[LoadSegment]:
+def _load_segments(entries: Sequence[_ProgramHeader], report: _Report) -> Iterator[LoadSegment]:
     for entry in entries:
         if entry.type != elf.PT_LOAD:
             continue
         if entry.filesz > entry.memsz:
-            fault(FormatError("PT_LOAD larger in the file than in memory", offset=entry.at))
+            report(FormatError("PT_LOAD larger in the file than in memory", offset=entry.at))
         elif entry.paddr + entry.memsz > _ADDRESS_LIMIT:
-            fault(FormatError("PT_LOAD whose physical addresses wrap, or aren't known", offset=entry.at))
+            report(FormatError("PT_LOAD whose physical addresses wrap, or aren't known", offset=entry.at))
         else:
             yield LoadSegment(Range.sized(entry.paddr, entry.memsz), entry.vaddr, entry.offset, entry.filesz)
 
 
 def _read_notes(
-    file: Source, byte_order: ByteOrder, entries: Sequence[_ProgramHeader], fault: _Fault
+    file: Source, byte_order: ByteOrder, entries: Sequence[_ProgramHeader], report: _Report
 ) -> Iterator[Note]:
     note_bytes = note_count = 0
     for entry in entries:
         if entry.type != elf.PT_NOTE:
             continue
-        there = min(entry.filesz, max(0, file.size_bytes - entry.offset))  # less than filesz was a fault already
+        there = min(entry.filesz, max(0, file.size_bytes - entry.offset))  # less than filesz has been reported
         note_bytes += there
         if note_bytes > _MOST_NOTE_BYTES:
             wanted = f"at most {_MOST_NOTE_BYTES:#x}"
-            fault(FormatError("size of all PT_NOTEs", offset=entry.at, expected=wanted, found=note_bytes))
+            report(FormatError("size of all PT_NOTEs", offset=entry.at, expected=wanted, found=note_bytes))
             return
         try:
             for note in iter_notes(file.read(entry.offset, there, "PT_NOTE"), byte_order, entry.offset):
                 note_count += 1
                 if note_count > _MOST_NOTES:
-                    fault(FormatError(f"more than {_MOST_NOTES} notes", offset=note.offset))
+                    report(FormatError(f"more than {_MOST_NOTES} notes", offset=note.offset))
                     return
                 yield note
         except FormatError as error:
-            fault(error)
+            report(error)
 
 
 def _extents(segment: LoadSegment) -> Iterator[Extent]:

@@ -41,7 +41,7 @@ _MOST_RECORDS = 1 << 25
 class FlattenedSource:
     """The bytes that a flattened file describes. See :class:`~fadump.vmcore.source.Source`.
 
-    ``faults`` says what is missing if the stream never ended; what came before can be read.
+    ``damage`` says what is missing if the stream never ended; what came before can be read.
     """
 
     def __init__(self, source: Source) -> None:
@@ -59,7 +59,7 @@ class FlattenedSource:
         ):
             if expected != found:
                 raise FormatError(message, offset=at, expected=expected, found=found)
-        self.faults: list[FormatError] = []
+        self.damage: list[FormatError] = []
         self._source = source
         self._starts, self._ends, self._places = _without_overlaps(self._records())
         self.size_bytes = int(self._ends[-1]) if len(self._ends) else 0
@@ -125,7 +125,7 @@ class FlattenedSource:
             if offset == size == _END:
                 break
             if offset < 0 or size < 1 or offset + size > _MOST_BYTES or len(records) == 3 * _MOST_RECORDS:
-                self.faults.append(FormatError(f"record of {size:#x} bytes for offset {offset:#x}", offset=at))
+                self.damage.append(FormatError(f"record of {size:#x} bytes for offset {offset:#x}", offset=at))
                 break
             at += _RECORD.size
             there = min(size, self._source.size_bytes - at)
@@ -133,7 +133,7 @@ class FlattenedSource:
                 records.extend((offset, there, at))
             at += size
         else:
-            self.faults.append(FormatError("flattened dump cut short: it has no end", offset=self._source.size_bytes))
+            self.damage.append(FormatError("flattened dump cut short: it has no end", offset=self._source.size_bytes))
         return np.array(records, dtype=np.int64).reshape(-1, 3)
 
 

@@ -72,7 +72,7 @@ class KdumpDump(Dump):
         self.memory = max(files, key=lambda file: file.bitmap.pages_known).memory()
         self._ranges = list(self.memory)
         self._last_read = Range(0, 0)
-        self.faults = [*(fault for file in files for fault in file.faults), *_absent_files(files)]
+        self.damage = [*(found for file in files for found in file.damage), *_absent_files(files)]
 
     @property
     def files(self) -> Sequence[KdumpFile]:

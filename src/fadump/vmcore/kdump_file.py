@@ -79,7 +79,7 @@ def descriptor_type(byte_order: ByteOrder) -> "np.dtype[np.void]":
 
 
 class KdumpFile:
-    """An open kdump-compressed file. What is wrong and can be lived with is in ``faults``."""
+    """An open kdump-compressed file. What is wrong with it, but does not keep it from being read, is in ``damage``."""
 
     def __init__(self, source: Source) -> None:
         """Read headers, notes and bitmaps; ``source`` is this object's from then on, unless this fails.
@@ -88,7 +88,7 @@ class KdumpFile:
         :raises OSError: the file can't be read.
         """
         self.source = source
-        self.faults: list[FormatError] = []
+        self.damage: list[FormatError] = []
         self.header = header = read_kdump_header(source)
         self.notes = tuple(self._read_notes())
         self.vmcoreinfo = self._read_vmcoreinfo()
@@ -185,20 +185,20 @@ class KdumpFile:
         header = self.header
         if header.version > NEWEST_VERSION:
             message = f"kdump header version newer than {NEWEST_VERSION}, read as that"
-            self.faults.append(FormatError(message, offset=8, found=header.version))
+            self.damage.append(FormatError(message, offset=8, found=header.version))
         if header.status & INCOMPLETE:
-            self.faults.append(FormatError("marked as incomplete by who wrote it", offset=STATUS_OFFSET))
-        self.faults += filter(None, [unsealed(self.notes, header.byte_order)])
+            self.damage.append(FormatError("marked as incomplete by who wrote it", offset=STATUS_OFFSET))
+        self.damage += filter(None, [unsealed(self.notes, header.byte_order)])
         for what, offset, size_bytes in (
             ("page bitmaps", header.bitmap_offset, header.bitmaps_bytes),
             ("page descriptors", header.descriptors_offset, self.page_count * DESCRIPTOR_BYTES),
         ):
             if offset + size_bytes > self.source.size_bytes and size_bytes:
                 there = max(0, self.source.size_bytes - offset)
-                self.faults.append(FormatError(f"{what} cut short", offset=offset, expected=size_bytes, found=there))
+                self.damage.append(FormatError(f"{what} cut short", offset=offset, expected=size_bytes, found=there))
                 return
         if self._last_pages_are_cut():
-            self.faults.append(FormatError("pages cut short", offset=self.source.size_bytes))
+            self.damage.append(FormatError("pages cut short", offset=self.source.size_bytes))
 
     def _last_pages_are_cut(self) -> bool:
         """Whether the file ends before they do: pages stand in the order of their descriptors. Not many are looked at.
@@ -223,11 +223,11 @@ class KdumpFile:
         try:
             for number, note in enumerate(iter_notes(data, self.header.byte_order, self.header.notes.start)):
                 if number == _MOST_NOTES:
-                    self.faults.append(FormatError(f"more than {_MOST_NOTES} notes", offset=note.offset))
+                    self.damage.append(FormatError(f"more than {_MOST_NOTES} notes", offset=note.offset))
                     return
                 yield note
         except FormatError as error:
-            self.faults.append(error)
+            self.damage.append(error)
 
     def _read_vmcoreinfo(self) -> bytes | None:
         data = self._read_part(self.header.vmcoreinfo, _MOST_VMCOREINFO_BYTES, "VMCOREINFO")
@@ -238,10 +238,10 @@ class KdumpFile:
         try:
             self.source.check_has(where.start, where.size_bytes, what)
         except FormatError as error:
-            self.faults.append(error)
+            self.damage.append(error)
         if where.size_bytes > most_bytes:
             wanted = f"at most {most_bytes:#x}"
-            self.faults.append(
+            self.damage.append(
                 FormatError(f"size of {what}", offset=where.start, expected=wanted, found=where.size_bytes)
             )
         there = min(where.size_bytes, most_bytes, max(0, self.source.size_bytes - where.start))

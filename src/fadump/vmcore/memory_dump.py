@@ -16,7 +16,7 @@ class MemoryDump(Dump):
 
     kind = Kind.MEMORY
     flattened = False
-    faults = ()
+    damage = ()
 
     def __init__(
         self,

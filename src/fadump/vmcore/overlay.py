@@ -30,7 +30,7 @@ class OverlayDump(Dump):
         self.notes = base.notes if notes is None else notes
         self.vmcoreinfo = base.vmcoreinfo
         self.memory = base.memory
-        self.faults = base.faults
+        self.damage = base.damage
         self.dump_level = base.dump_level
         self._base = base
         self._patches = sorted(patches.items())
