@@ -6,24 +6,47 @@ from contextlib import contextmanager
 
 
 class FadumpError(Exception):
-    """Anything that this project reports to its user; the commands print it as one sentence and exit with 1."""
+    """Anything that this project reports to its user; the commands print it as one sentence.
+
+    ``phase`` is the milestone that a machine was on the way to, as its name in a timeline, and ``firmware`` the
+    firmware's own reason, where there are such.
+    """
+
+    phase: str | None = None
+    firmware: str | None = None
+
+
+class UsageError(FadumpError):
+    """Something that was asked for and can't be, whatever the host; said before anything is started."""
 
 
 class FormatError(FadumpError, ValueError):
     """Bytes that are not what their format asks for.
 
-    ``offset`` counts bytes from the start of the input; ``expected`` and ``found`` are what the format has
-    and what stood there, where that can be said.
+    ``offset`` counts bytes from the start of the input, None where what is wrong is not at one place of it;
+    ``expected`` and ``found`` are what the format has and what stood there, where that can be said.
     """
 
-    def __init__(self, message: str, *, offset: int, expected: object = None, found: object = None) -> None:
+    def __init__(
+        self, message: str, *, offset: int | None = None, expected: object = None, found: object = None
+    ) -> None:
         self.offset = offset
         self.expected = expected
         self.found = found
-        detail = f" at offset {offset:#x}"
+        detail = "" if offset is None else f" at offset {offset:#x}"
         if expected is not None:
             detail += f": expected {_shown(expected)}, found {_shown(found)}"
         super().__init__(message + detail)
+
+
+class LimitError(FormatError):
+    """An input that claims more than is read of one: ``what`` is counted in ``found``, which is over ``limit``."""
+
+    def __init__(self, what: str, *, found: int, limit: int, offset: int | None = None) -> None:
+        super().__init__(f"{what}: {found:,}, more than the {limit:,} that are read", offset=offset)
+        self.what = what
+        self.found = found
+        self.limit = limit
 
 
 @contextmanager
@@ -52,7 +75,8 @@ class AddressError(FadumpError, LookupError):
 
 
 class SetupError(FadumpError):
-    """Something that the host lacks; the sentence says how to get it."""
+    """What was asked for could not be tried: the host lacks something, or a file isn't there; the sentence says how
+    to get it."""
 
 
 class MachineError(FadumpError):

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from fadump.abi.registers import CpuRegisters
-from fadump.errors import FadumpError
+from fadump.errors import FadumpError, UsageError
 from fadump.firmware.contract import (
     Answer,
     CallName,
@@ -38,7 +38,7 @@ FOR_EVER = -1
 _ANSWER = re.compile(r"(-?\d{1,9}|[a-z][a-z0-9-]*)(?:\*([1-9]\d{0,8}))?")
 
 
-class UnknownFaultError(ValueError):
+class UnknownFaultError(UsageError):
     """A name that is none of the platform's faults; the sentence says what could stand there."""
 
 
