@@ -1,8 +1,9 @@
 """Systems for the model's tests: memory given in MiB, firmware's sizes as two CPUs need them."""
 
 from fadump.abi.platform import Platform
+from fadump.kernel.plan.cmdline import parse_command_line
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
-from fadump.kernel.plan.reserve import System
+from fadump.kernel.plan.reserve import System, reserve
 from fadump.kernel.traits import GIB, MIB, Mmu
 from fadump.memory.ranges import Range, RangeSet
 
@@ -30,3 +31,8 @@ def scattered(count, total_bytes, firmware_each=True):
     blocks = [MemoryBlock(Range.sized(index * step, step // 2)) for index in range(count)]
     firmware = [Range.sized(index * step + GIB, MIB) for index in range(count if firmware_each else 0)]
     return System(Platform.PSERIES, MemoryMap.of(blocks, RangeSet(firmware), RangeSet()), CPU_STATE_BYTES)
+
+
+def reserved(system, kernel, cmdline):
+    """What a kernel reserves that is given this text as its command line."""
+    return reserve(system, kernel, parse_command_line(cmdline, kernel))

@@ -10,7 +10,7 @@ from fadump.abi.pseries.dump_structure import DumpStructure
 from fadump.firmware.message import read_message
 from fadump.kernel.calls import KernelPanicError
 from fadump.kernel.model import KernelConfig, KernelModel
-from fadump.kernel.plan.reserve import Part, reserve
+from fadump.kernel.plan.reserve import Part
 from fadump.kernel.plan.system import system_of
 from fadump.kernel.state import VMCOREINFO_NOTE, WORK_BUFFER
 from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, KernelTraits
@@ -18,6 +18,7 @@ from fadump.memory.devicetree import encode_cells
 from fadump.memory.ranges import Range
 from fadump.vmcore.notes import iter_notes, vmcoreinfo_lines
 from tests.kernel.running import GIB, described_tree, guest_memory, run
+from tests.kernel.systems import reserved
 from tests.kernel.trees import memory_node, pairs
 
 PIECES = (Range(0, 4 * GIB),)
@@ -34,7 +35,7 @@ def booted(memory, tree, config=None, status=0):
 @pytest.mark.parametrize("cmdline", ["fadump=on", "fadump=nocma crashkernel=1G", "fadump=on disable_radix"])
 def test_rtas_is_asked_for_what_was_reserved(traits, cmdline):
     tree = described_tree(cmdline=cmdline)
-    reservation = reserve(system_of(tree).system, traits, cmdline)
+    reservation = reserved(system_of(tree).system, traits, cmdline)
     with guest_memory(*PIECES) as memory:
         kernel, (call,) = booted(memory, tree, KernelConfig(traits))
         structure = DumpStructure.decode(memory.read(WORK_BUFFER, 512))
@@ -48,7 +49,7 @@ def test_rtas_is_asked_for_what_was_reserved(traits, cmdline):
 @pytest.mark.parametrize("cmdline", ["fadump=on", "fadump=on crashkernel=1G"])
 def test_opal_is_asked_for_what_was_reserved(cmdline):
     tree = described_tree(Platform.POWERNV, cmdline)
-    reservation = reserve(system_of(tree).system, LINUX_6_12, cmdline)
+    reservation = reserved(system_of(tree).system, LINUX_6_12, cmdline)
     with guest_memory(*PIECES) as memory:
         kernel, calls = booted(memory, tree)
         metadata = KernelMetadata.decode(memory.read(calls[0].args[1], 0x1000))
@@ -63,14 +64,14 @@ def test_opal_is_asked_for_what_was_reserved(cmdline):
 @pytest.mark.parametrize("traits", TRAITS, ids=["64K", "4K"])
 def test_registering_leaves_a_header_that_knows_no_crashing_cpu(traits):
     tree = described_tree(cpus=4)
-    reservation = reserve(system_of(tree).system, traits, "fadump=on")
+    reservation = reserved(system_of(tree).system, traits, "fadump=on")
     with guest_memory(*PIECES) as memory:
         booted(memory, tree, KernelConfig(traits))
         at = reservation.first(Part.CRASH_INFO_HEADER).destination
         header = CrashHeader.decode(memory.read(at, traits.header_bytes), traits.nr_cpus // 8)
         assert crash_info.decode(memory.read(at, crash_info.HEADER_BYTES)).crashing_cpu is None
     assert (header.size_bytes, header.cpu_mask, header.crashing_cpu) == (traits.header_bytes, 15, 0xFFFF_FFFF)
-    assert header.vmcoreinfo_address == reservation.relocated(VMCOREINFO_NOTE)
+    assert header.vmcoreinfo_address == reservation.first(Part.BOOT_MEMORY).destination + VMCOREINFO_NOTE
     assert header.vmcoreinfo_bytes == traits.page_bytes + 36
 
 

@@ -31,7 +31,7 @@ from fadump.kernel.image.variables import write_data
 from fadump.kernel.image.vmcoreinfo import encode_uts, facts_of
 from fadump.kernel.opal_core import OpalCore
 from fadump.kernel.opal_fadump import OpalFadump
-from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES, parse_parameters
+from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES, parse_command_line
 from fadump.kernel.plan.memory_map import KERNEL, Memblock, limited
 from fadump.kernel.plan.reserve import end_without_page, mmu_in_use, no_page_for
 from fadump.kernel.plan.system import cpu_names, system_of
@@ -250,8 +250,8 @@ class KernelModel:
         log.pr_info(f"Linux version {self._config.release} (fadump's model of Linux)")
         log.pr_info(f"Kernel command line: {found.cmdline}")
         system, traits = found.system, self._config.traits
-        parameters = parse_parameters(found.cmdline, traits)
-        radix = mmu_in_use(system, parameters) is Mmu.RADIX
+        command_line = parse_command_line(found.cmdline, traits)
+        radix = mmu_in_use(system, command_line) is Mmu.RADIX
         names = cpu_names(tree)
         if not 1 <= len(names) <= traits.nr_cpus:
             raise KernelPanicError(f"there are {len(names)} CPUs, this kernel runs on 1 to {traits.nr_cpus}")
@@ -260,6 +260,7 @@ class KernelModel:
             traits=traits,
             memory=memory,
             log=log,
+            command_line=command_line,
             cmdline=found.cmdline,
             release=self._config.release,
             cpu_names=names,
@@ -267,8 +268,8 @@ class KernelModel:
             epoch_seconds=self._config.epoch_seconds,
             radix=radix,
             ram=system.memory.regions,
-            memory_limit=parameters.memory_limit,
-            enabled=parameters.fadump,
+            memory_limit=command_line.memory_limit,
+            enabled=command_line.fadump,
         )
         self.opal_core = OpalCore(self._state)
         self._ops = RtasFadump(self._state) if system.platform is Platform.PSERIES else OpalFadump(self._state)

@@ -81,7 +81,7 @@ class OpalFadump:
         state, log = self._state, self._state.log
         state.use_regions([Region(region.source, region.size_bytes) for region in active.regions])
         state.copy_address = active.regions[0].destination
-        state.area = Range.sized(state.copy_address, state.area_bytes)
+        state.area = Range.sized(state.copy_address, state.area_sizes.total)
         state.header_address = active.crash_info
         unsaved = active.regions[active.registered_regions :]
         if not unsaved:
@@ -254,7 +254,7 @@ class OpalFadump:
     @property
     def _address(self) -> int:
         """In the last page of the reserved area, or what would be that: the area need not end with a page."""
-        return self._state.area.end - self._state.metadata_bytes
+        return self._state.area.end - self._state.area_sizes.metadata
 
     def _write(self, metadata: KernelMetadata) -> None:
         """:raises KernelPanicError: there is no memory where the dump's metadata have said that the area is."""

@@ -15,9 +15,16 @@ from fadump.kernel.image.vmcoreinfo import note_area_bytes
 from fadump.kernel.kstrtox import kstrtoint
 from fadump.kernel.ops import FadumpOps
 from fadump.kernel.plan.boot_memory import LARGEST_SHARE, boot_memory
-from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES, parse_crashkernel, parse_parameters
+from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES, parse_crashkernel
 from fadump.kernel.plan.kdump import kdump_reservation
-from fadump.kernel.plan.reserve import Reservation, extended_limit, has_room_for_parameters, parameter_area, reserve
+from fadump.kernel.plan.reserve import (
+    NOT_SUPPORTED,
+    Reservation,
+    extended_limit,
+    has_room_for_parameters,
+    parameter_area,
+    place_area,
+)
 from fadump.kernel.printk import Level
 from fadump.kernel.state import VMCOREINFO_NOTE, FadumpState
 from fadump.kernel.traits import MIB, Refusal
@@ -28,18 +35,12 @@ _P = "fadump: "
 
 def reserve_memory(state: FadumpState, ops: FadumpOps) -> Steps[None]:
     """What a first kernel reserves, or that it does without; both are in the log."""
-    system, traits = state.system, state.traits
-    outcome = reserve(system, traits, state.cmdline)
-    if system.supported:
-        _say_size(state)
-    boot = boot_memory(system.platform, system.memory, traits, state.cmdline, parse_parameters(state.cmdline, traits))
-    if system.supported and not isinstance(boot, Refusal):
-        extend_limit(state, boot.size_bytes)
+    outcome = _find_area(state) if state.system.supported else NOT_SUPPORTED
     if isinstance(outcome, Refusal):
         state.enabled = False
-        state.log.say(Level.ERR if system.supported else Level.INFO, f"{_P}{outcome.message}")
+        state.log.say(Level.ERR if state.system.supported else Level.INFO, f"{_P}{outcome.message}")
         return
-    _take(state, outcome)
+    _use_reservation(state, outcome)
     if (yield from ops.setup_metadata()):
         state.enabled = False
         state.area = Range(0, 0)
@@ -51,9 +52,20 @@ def reserve_memory(state: FadumpState, ops: FadumpOps) -> Steps[None]:
     )
 
 
+def _find_area(state: FadumpState) -> Reservation | Refusal:
+    """Boot memory's size, then a place for the area."""
+    system, traits = state.system, state.traits
+    _log_size(state)
+    boot = boot_memory(system.platform, system.memory, traits, state.command_line)
+    if isinstance(boot, Refusal):
+        return boot
+    extend_limit(state, boot.size_bytes)
+    return place_area(system, traits, state.command_line, boot)
+
+
 def lend_area(state: FadumpState) -> None:
     """fadump_cma_init(): the copy of boot memory is user space's until the crash, if CMA takes it."""
-    if state.active or not state.area or parse_parameters(state.cmdline, state.traits).nocma:
+    if state.active or not state.area or state.command_line.nocma:
         return
     if state.cma is None:
         state.log.pr_err(f"{_P}Failed to init cma area for firmware-assisted dump,{Errno.EINVAL}")
@@ -66,7 +78,7 @@ def lend_area(state: FadumpState) -> None:
 
 def reserve_for_kdump(state: FadumpState) -> None:
     """reserve_crashkernel(): a kernel without FADump keeps memory for a kernel that kexec loads."""
-    reservation = kdump_reservation(state.system, state.traits, state.cmdline, state.memory_limit)
+    reservation = kdump_reservation(state.system, state.traits, state.command_line, state.memory_limit)
     for said in reservation.messages:
         state.log.say(*said)
     state.kdump_area = reservation.area or Range(0, 0)
@@ -79,11 +91,10 @@ def setup_parameter_area(state: FadumpState) -> None:
     if not (state.system.supported and state.platform is Platform.PSERIES and traits.parameter_area):
         return
     if not state.area:
-        parameters = parse_parameters(state.cmdline, traits)
-        found = parameter_area(state.system, traits, state.memory_limit, parameters, state.kdump_area)
+        found = parameter_area(state.system, traits, state.memory_limit, state.command_line, state.kdump_area)
         state.parameter_area = None if found is None else found.start
     if state.parameter_area is None:
-        if not has_room_for_parameters(state.system, parse_parameters(state.cmdline, traits)):
+        if not has_room_for_parameters(state.system, state.command_line):
             return
         state.log.pr_warn(f"{_P}WARNING: Could not setup area to pass additional parameters!")
     else:
@@ -98,13 +109,13 @@ def extend_limit(state: FadumpState, boot_memory_bytes: int) -> None:
         state.log.pr_info(f"Adjusted memory_limit for firmware-assisted dump, now {extended:#016x}")
 
 
-def _say_size(state: FadumpState) -> None:
+def _log_size(state: FadumpState) -> None:
     """What fadump_calculate_reserve_size() says about the command line."""
     log, ram_bytes = state.log, state.system.memory.ram_bytes
-    reserve_mem = parse_parameters(state.cmdline, state.traits).fadump_reserve_mem
+    reserve_mem = state.command_line.fadump_reserve_mem
     if reserve_mem:
         log.pr_warn(f"{_P}'fadump_reserve_mem=' parameter is deprecated in favor of 'crashkernel=' parameter.")
-    crashkernel = parse_crashkernel(state.cmdline, ram_bytes, state.traits)
+    crashkernel = parse_crashkernel(state.command_line.text, ram_bytes, state.traits)
     if crashkernel.message is not None:
         log.say(*crashkernel.message)
     if crashkernel.problem is not None:
@@ -116,7 +127,7 @@ def _say_size(state: FadumpState) -> None:
         log.pr_info(f"{_P}Adjusted boot memory size to {most_bytes // MIB}MB")
 
 
-def _take(state: FadumpState, reservation: Reservation) -> None:
+def _use_reservation(state: FadumpState, reservation: Reservation) -> None:
     boot = reservation.boot_memory
     state.area = reservation.area
     state.regions = boot.ranges

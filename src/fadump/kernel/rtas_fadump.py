@@ -72,7 +72,7 @@ class RtasFadump:
             self._take_by_type(active)
         else:
             self._take_by_place(active)
-        state.area = Range.sized(state.area.start, state.area_bytes)
+        state.area = Range.sized(state.area.start, state.area_sizes.total)
         state.header_address = state.copy_address + state.boot_memory_bytes
 
     def _take_by_type(self, active: DumpStructure) -> None:
@@ -109,7 +109,7 @@ class RtasFadump:
 
     def init_mem_struct(self) -> None:
         state = self._state
-        state.copy_address = state.area.start + state.before_copy_bytes
+        state.copy_address = state.area.start + state.area_sizes.before_copy
         self._structure = DumpStructure(sections=tuple(self._sections()))
         state.header_address = state.copy_address + state.boot_memory_bytes
         state.memory.write(WORK_BUFFER, self._structure.encode().ljust(self._largest_bytes, b"\0"))

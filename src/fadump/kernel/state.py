@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fadump.abi.platform import Platform
-from fadump.abi.powernv import kernel_metadata
-from fadump.kernel.plan.boot_memory import Region
-from fadump.kernel.plan.reserve import System, area_bytes_of
+from fadump.kernel.plan.boot_memory import Region, relocate
+from fadump.kernel.plan.cmdline import CommandLine
+from fadump.kernel.plan.reserve import AreaSizes, System, area_sizes
 from fadump.kernel.printk import Printk
 from fadump.kernel.traits import KernelTraits, align_up
 from fadump.memory.guest import GuestMemory
@@ -50,7 +50,10 @@ class FadumpState:
     traits: KernelTraits
     memory: GuestMemory
     log: Printk
+    command_line: CommandLine
+    """As the device tree had it; parsed once."""
     cmdline: str
+    """As /proc/cmdline shows it: a capture kernel appends what the first kernel has left for it."""
     release: str
     cpu_names: Sequence[int]
     call_tokens: dict[str, int]
@@ -94,32 +97,13 @@ class FadumpState:
         return (1 << len(self.cpu_names)) - 1
 
     @property
-    def before_copy_bytes(self) -> int:
-        """What the firmware fills in front of the copy of boot memory, up to a page's end."""
-        if self.platform is Platform.POWERNV:
-            return 0
-        return align_up(self.system.cpu_state_bytes + self.system.hpte_bytes, self.traits.page_bytes)
-
-    @property
-    def metadata_bytes(self) -> int:
-        """opal_fadump_get_metadata_size()."""
-        if self.platform is Platform.PSERIES:
-            return 0
-        return align_up(kernel_metadata.SIZE_BYTES, self.traits.page_bytes)
-
-    @property
-    def area_bytes(self) -> int:
-        """get_fadump_area_size()."""
-        return area_bytes_of(self.system, self.traits, self.boot_memory_bytes)
+    def area_sizes(self) -> AreaSizes:
+        """The parts of the reserved dump area, for this much boot memory."""
+        return area_sizes(self.system, self.traits, self.boot_memory_bytes)
 
     def relocated(self, address: int) -> int:
-        """fadump_relocate(): where the firmware puts what was in boot memory."""
-        destination = self.copy_address
-        for region in self.regions:
-            if region.start <= address < region.start + region.size_bytes:
-                return destination + address - region.start
-            destination += region.size_bytes
-        return address
+        """Where the firmware copies what is at ``address``."""
+        return relocate(address, self.regions, self.copy_address)
 
     def use_regions(self, regions: Sequence[Region]) -> None:
         """Boot memory as a registration or a dump has it; sizes and holes are added up to its top."""

@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.abi.platform import Platform
-from fadump.kernel.plan.boot_memory import BootMemory, Region, boot_memory
-from fadump.kernel.plan.cmdline import parse_parameters
+from fadump.kernel.plan.boot_memory import BootMemory, Region, boot_memory, relocate
+from fadump.kernel.plan.cmdline import parse_command_line
 from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB, Refusal, align_up, least_boot_memory_bytes
 from tests.kernel.systems import memory
 
 
 def boot(blocks, cmdline="", kernel=LINUX_6_12, platform=Platform.PSERIES):
-    return boot_memory(platform, memory(*blocks), kernel, cmdline, parse_parameters(cmdline, kernel))
+    return boot_memory(platform, memory(*blocks), kernel, parse_command_line(cmdline, kernel))
 
 
 def reason(found, name):
@@ -180,3 +180,17 @@ def test_any_memory_has_boot_memory_or_a_reason(lengths, reserve_mib):
             if isinstance(found, BootMemory):
                 assert found.top >= found.size_bytes
                 assert len(found.regions) <= kernel.max_regions(platform)
+
+
+def test_what_was_in_boot_memory_is_found_in_the_copy():
+    regions = boot([(0, 100), (200, 4096)], "crashkernel=600M").regions
+    copy = 0x4000_0000
+    for address, offset in (
+        (0, 0),
+        (100 * MIB - 1, 100 * MIB - 1),
+        (200 * MIB, 100 * MIB),
+        (600 * MIB - 1, 500 * MIB - 1),
+    ):
+        assert relocate(address, regions, copy) == copy + offset
+    for elsewhere in (100 * MIB, 600 * MIB, 3 * GIB):
+        assert relocate(elsewhere, regions, copy) == elsewhere

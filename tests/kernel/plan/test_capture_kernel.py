@@ -3,14 +3,13 @@ from hypothesis import strategies as st
 
 from fadump.kernel.plan.boot_memory import Region
 from fadump.kernel.plan.capture_kernel import boot_memory_top, capture_reservation
-from fadump.kernel.plan.reserve import reserve
 from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB
 from fadump.memory.ranges import Range, RangeSet
-from tests.kernel.systems import powernv, pseries
+from tests.kernel.systems import powernv, pseries, reserved
 
 
 def capture(system, cmdline, kernel=LINUX_6_12):
-    return capture_reservation(system.platform, system.memory, reserve(system, kernel, cmdline))
+    return capture_reservation(system.platform, system.memory, reserved(system, kernel, cmdline))
 
 
 def test_everything_above_boot_memory_is_reserved():
@@ -28,7 +27,7 @@ def test_each_range_of_memory_is_reserved_by_itself():
 def test_a_hole_that_was_counted_wrongly_moves_the_top():
     """The first kernel took 700 MiB for the top, and registered no more than the first 600 MiB."""
     system = pseries((0, 100), (200, 4096))
-    assert reserve(system, LINUX_6_12, "fadump=on crashkernel=600M").boot_memory.top == 700 * MIB
+    assert reserved(system, LINUX_6_12, "fadump=on crashkernel=600M").boot_memory.top == 700 * MIB
     assert capture(system, "fadump=on crashkernel=600M").boot_memory_top == 600 * MIB
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.kernel.plan.cmdline import Parameters, memparse, parse_crashkernel, parse_parameters
+from fadump.kernel.plan.cmdline import CommandLine, memparse, parse_command_line, parse_crashkernel
 from fadump.kernel.printk import Level
 from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB, U64
 
@@ -159,15 +159,16 @@ def test_ram_is_rounded_up_to_128_mib_for_ranges():
     ],
 )
 def test_fadump_counts_by_its_prefix_and_the_last_word_wins(cmdline, fadump, nocma):
-    found = parse_parameters(cmdline, LINUX_6_12)
+    found = parse_command_line(cmdline, LINUX_6_12)
     assert (found.fadump, found.nocma) == (fadump, nocma)
 
 
 def test_sizes_among_the_parameters():
-    found = parse_parameters("mem=1000001K fadump-reserve-mem=1G fadump_reserve_mem=600M", LINUX_6_12)
-    assert found == Parameters(fadump_reserve_mem=600 * MIB, memory_limit=0x3D0A0000)
+    text = "mem=1000001K fadump-reserve-mem=1G fadump_reserve_mem=600M"
+    found = parse_command_line(text, LINUX_6_12)
+    assert found == CommandLine(text, fadump_reserve_mem=600 * MIB, memory_limit=0x3D0A0000)
     small_pages = replace(LINUX_6_12, page_bytes=0x1000)
-    assert parse_parameters("mem=1000001K", small_pages).memory_limit == 0x3D091000
+    assert parse_command_line("mem=1000001K", small_pages).memory_limit == 0x3D091000
 
 
 @pytest.mark.parametrize(
@@ -185,12 +186,12 @@ def test_sizes_among_the_parameters():
     ],
 )
 def test_radix_can_be_disabled(word, disabled):
-    assert parse_parameters(word, LINUX_6_12).disable_radix is disabled
+    assert parse_command_line(word, LINUX_6_12).disable_radix is disabled
 
 
 def test_what_does_not_fit_into_the_command_line_is_lost():
-    assert parse_parameters("x" * 2037 + " fadump=on", LINUX_6_12).fadump  # 2047 characters
-    assert not parse_parameters("x" * 2039 + " fadump=on", LINUX_6_12).fadump
+    assert parse_command_line("x" * 2037 + " fadump=on", LINUX_6_12).fadump  # 2047 characters
+    assert not parse_command_line("x" * 2039 + " fadump=on", LINUX_6_12).fadump
     assert parse_crashkernel("x" * 2047 + " crashkernel=1G", RAM, LINUX_6_12).problem == "there is no crashkernel="
 
 
@@ -203,7 +204,7 @@ def test_any_command_line_is_read_without_an_error(text, ram_bytes):
         for cmdline in (text, f"crashkernel={text}"):
             found = parse_crashkernel(cmdline, ram_bytes, kernel)
             assert 0 <= found.size_bytes <= U64
-        assert 0 <= parse_parameters(f"mem={text} fadump_reserve_mem={text}", kernel).memory_limit <= U64
+        assert 0 <= parse_command_line(f"mem={text} fadump_reserve_mem={text}", kernel).memory_limit <= U64
 
 
 @given(st.integers(1, 1 << 40), st.integers(1, 1 << 30))

@@ -2,10 +2,15 @@ from dataclasses import replace
 
 import pytest
 
+from fadump.kernel.plan.cmdline import parse_command_line
 from fadump.kernel.plan.kdump import kdump_reservation
 from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, MIB
 from fadump.memory.ranges import Range
 from tests.kernel.systems import powernv, pseries
+
+
+def reserved_for_kdump(system, kernel, cmdline):
+    return kdump_reservation(system, kernel, parse_command_line(cmdline, kernel))
 
 
 @pytest.mark.parametrize(
@@ -19,7 +24,7 @@ from tests.kernel.systems import powernv, pseries
     ],
 )
 def test_where_kdump_gets_its_memory(blocks, cmdline, start_mib, size_mib):
-    found = kdump_reservation(pseries(*blocks), LINUX_6_12, cmdline)
+    found = reserved_for_kdump(pseries(*blocks), LINUX_6_12, cmdline)
     assert found.area == Range.sized(start_mib * MIB, size_mib * MIB)
     assert found.reason.number == found.area.start
     assert found.reason.source == "arch/powerpc/kexec/core.c:reserve_crashkernel"
@@ -64,16 +69,16 @@ def test_where_kdump_gets_its_memory(blocks, cmdline, start_mib, size_mib):
     ],
 )
 def test_what_linux_says_of_it(cmdline, messages, limit_mib):
-    found = kdump_reservation(pseries(), LINUX_6_12, cmdline)
+    found = reserved_for_kdump(pseries(), LINUX_6_12, cmdline)
     assert (tuple(text for _level, text in found.messages), found.memory_limit) == (messages, limit_mib * MIB)
 
 
 def test_powernv_starts_lower():
-    assert kdump_reservation(powernv(), LINUX_6_12, "crashkernel=1G").area.start == 128 * MIB
+    assert reserved_for_kdump(powernv(), LINUX_6_12, "crashkernel=1G").area.start == 128 * MIB
 
 
 def test_sizes_are_whole_pages():
-    found = kdump_reservation(pseries(), LINUX_6_12, "crashkernel=0x10000001@0x4000001")
+    found = reserved_for_kdump(pseries(), LINUX_6_12, "crashkernel=0x10000001@0x4000001")
     assert found.area == Range.sized(0x4010000, 0x10010000)
 
 
@@ -90,18 +95,18 @@ def test_sizes_are_whole_pages():
     ],
 )
 def test_why_kdump_gets_none(cmdline, sentence):
-    found = kdump_reservation(pseries(), LINUX_6_12, cmdline)
+    found = reserved_for_kdump(pseries(), LINUX_6_12, cmdline)
     assert found.area is None
     assert sentence in found.reason.sentence
 
 
 def test_mem_counts_as_ram_for_crashkernel():
     table = "crashkernel=0-1G:128M,1G-:256M"
-    assert kdump_reservation(pseries(), LINUX_6_12, f"{table} mem=512M").area.size_bytes == 128 * MIB
-    assert kdump_reservation(pseries(), LINUX_6_1, table).area.size_bytes == 256 * MIB
+    assert reserved_for_kdump(pseries(), LINUX_6_12, f"{table} mem=512M").area.size_bytes == 128 * MIB
+    assert reserved_for_kdump(pseries(), LINUX_6_1, table).area.size_bytes == 256 * MIB
 
 
 def test_a_kernel_elsewhere_is_not_overlapped():
     system = pseries()
     moved = replace(system, memory=replace(system.memory, kernel=Range(600 * MIB, 632 * MIB)))
-    assert kdump_reservation(moved, LINUX_6_12, "crashkernel=256M").area is None
+    assert reserved_for_kdump(moved, LINUX_6_12, "crashkernel=256M").area is None

@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 from fadump.abi.platform import Platform
 from fadump.errors import FadumpError, FormatError
 from fadump.kernel.plan.memory_map import free_ranges
-from fadump.kernel.plan.reserve import reserve
 from fadump.kernel.plan.system import system_of
 from fadump.kernel.traits import GIB, LINUX_6_12, MIB, Mmu
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_strings
 from fadump.memory.ranges import Range, RangeSet
+from tests.kernel.systems import reserved
 from tests.kernel.trees import (
     ASSIGNED,
     HOT_REMOVABLE,
@@ -42,7 +42,7 @@ def test_a_guests_tree():
 
 def test_the_firmwares_range_moves_the_area():
     found = system_of(guest_tree())
-    assert reserve(found.system, LINUX_6_12, "fadump=on crashkernel=512M").area.start == 0x30000000
+    assert reserved(found.system, LINUX_6_12, "fadump=on crashkernel=512M").area.start == 0x30000000
 
 
 def test_hash_guests_have_not_negotiated_radix():
@@ -126,7 +126,7 @@ def test_a_powernv_tree():
     system = system_of(opal_tree()).system
     assert (system.platform, system.mmu, system.supported) == (Platform.POWERNV, Mmu.RADIX, True)
     assert system.memory.reserved_later == RangeSet([Range.sized(0x31C00000, 0x100000)])
-    assert reserve(system, LINUX_6_12, "fadump=on").area.start == 0x32000000
+    assert reserved(system, LINUX_6_12, "fadump=on").area.start == 0x32000000
     assert not system_of(opal_tree(dump=False)).system.supported
     assert system_of(opal_tree(radix=False)).system.mmu is Mmu.HASH
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fadump.abi.platform import Platform
-from fadump.kernel.plan.cmdline import Parameters, parse_crashkernel
+from fadump.kernel.plan.cmdline import CommandLine, parse_crashkernel
 from fadump.kernel.plan.memory_map import MemoryMap
 from fadump.kernel.traits import (
     MIB,
@@ -67,12 +67,12 @@ class _Wanted:
 
 
 def boot_memory(
-    platform: Platform, memory: MemoryMap, kernel: KernelTraits, cmdline: str, parameters: Parameters
+    platform: Platform, memory: MemoryMap, kernel: KernelTraits, command_line: CommandLine
 ) -> BootMemory | Refusal:
     """Boot memory of a first kernel, or why there is none."""
-    wanted = _wanted(platform, memory, kernel, cmdline, parameters)
+    wanted = _wanted(platform, memory, kernel, command_line)
     size_bytes = align_up(wanted.size_bytes, kernel.page_bytes)
-    if not parameters.nocma:
+    if not command_line.nocma:
         size_bytes = align_up(size_bytes, kernel.size_alignment_bytes)
     least_bytes = least_boot_memory_bytes(platform)
     if size_bytes < least_bytes:
@@ -103,11 +103,22 @@ def boot_memory(
     )
 
 
-def _wanted(
-    platform: Platform, memory: MemoryMap, kernel: KernelTraits, cmdline: str, parameters: Parameters
-) -> _Wanted:
+def relocate(address: int, regions: Sequence[Region], copy_address: int) -> int:
+    """fadump_relocate(): where the firmware copies what is at ``address``; outside boot memory nothing moves.
+
+    ``copy_address`` is where the copy of the first of ``regions`` begins.
+    """
+    destination = copy_address
+    for region in regions:
+        if region.start <= address < region.start + region.size_bytes:
+            return destination + address - region.start
+        destination += region.size_bytes
+    return address
+
+
+def _wanted(platform: Platform, memory: MemoryMap, kernel: KernelTraits, command_line: CommandLine) -> _Wanted:
     ram_bytes = memory.ram_bytes
-    crashkernel = parse_crashkernel(cmdline, ram_bytes, kernel)
+    crashkernel = parse_crashkernel(command_line.text, ram_bytes, kernel)
     if crashkernel.problem is None:
         most_bytes = ram_bytes // LARGEST_SHARE
         if crashkernel.size_bytes > most_bytes:
@@ -116,9 +127,9 @@ def _wanted(
                 f"crashkernel= asks for {size_text(crashkernel.size_bytes)} and is cut to a quarter of RAM",
             )
         return _Wanted(crashkernel.size_bytes, "crashkernel= asks for it")
-    if parameters.fadump_reserve_mem:
-        return _Wanted(parameters.fadump_reserve_mem, f"{crashkernel.problem}, so fadump_reserve_mem= counts")
-    return _default(platform, ram_bytes, parameters.memory_limit, crashkernel.problem)
+    if command_line.fadump_reserve_mem:
+        return _Wanted(command_line.fadump_reserve_mem, f"{crashkernel.problem}, so fadump_reserve_mem= counts")
+    return _default(platform, ram_bytes, command_line.memory_limit, crashkernel.problem)
 
 
 def _default(platform: Platform, ram_bytes: int, memory_limit: int, problem: str) -> _Wanted:

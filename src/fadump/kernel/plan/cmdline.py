@@ -36,9 +36,13 @@ class CrashKernel:
 
 
 @dataclass(frozen=True, slots=True)
-class Parameters:
-    """The early parameters. ``fadump_reserve_mem`` and ``memory_limit`` are bytes, 0 if not given."""
+class CommandLine:
+    """A kernel's command line with its early parameters, parsed once in a boot.
 
+    ``fadump_reserve_mem`` and ``memory_limit``, which is ``mem=``, are bytes, 0 if not given.
+    """
+
+    text: str
     fadump: bool = False
     nocma: bool = False
     fadump_reserve_mem: int = 0
@@ -94,21 +98,21 @@ def parse_crashkernel(cmdline: str, ram_bytes: int, kernel: KernelTraits) -> Cra
     return CrashKernel(size_bytes, base, None)
 
 
-def parse_parameters(cmdline: str, kernel: KernelTraits) -> Parameters:
-    """The early parameters, in their order: a later one overrides, but nothing takes ``nocma`` back."""
+def parse_command_line(text: str, kernel: KernelTraits) -> CommandLine:
+    """Read the early parameters in their order: a later one overrides, but nothing takes ``nocma`` back."""
     fadump = nocma = disable_radix = False
     reserve_mem = memory_limit = 0
-    for name, value in _words(cmdline[: COMMAND_LINE_BYTES - 1]):
+    for name, value in _words(text[: COMMAND_LINE_BYTES - 1]):
         match name.replace("-", "_"), value:
-            case "fadump", str(text):
-                fadump, nocma = _fadump(text, fadump), nocma or _is_nocma(text)
-            case "fadump_reserve_mem", str(text):
-                reserve_mem = memparse(text)[0]
-            case "mem", str(text):
-                memory_limit = align_up(memparse(text)[0], kernel.page_bytes)
-            case "disable_radix", text:
-                disable_radix = _flag(text, disable_radix)
-    return Parameters(fadump, nocma, reserve_mem, memory_limit, disable_radix)
+            case "fadump", str(how):
+                fadump, nocma = _fadump(how, fadump), nocma or _is_nocma(how)
+            case "fadump_reserve_mem", str(size):
+                reserve_mem = memparse(size)[0]
+            case "mem", str(size):
+                memory_limit = align_up(memparse(size)[0], kernel.page_bytes)
+            case "disable_radix", flag:
+                disable_radix = _flag(flag, disable_radix)
+    return CommandLine(text, fadump, nocma, reserve_mem, memory_limit, disable_radix)
 
 
 def _fadump(value: str, before: bool) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fadump.abi.platform import Platform
-from fadump.kernel.plan.cmdline import parse_crashkernel, parse_parameters
+from fadump.kernel.plan.cmdline import CommandLine, parse_crashkernel
 from fadump.kernel.plan.reserve import System
 from fadump.kernel.printk import Level, Said
 from fadump.kernel.traits import MIB, KernelTraits, Reason, align_up
@@ -31,16 +31,18 @@ class KdumpReservation:
     memory_limit: int = 0
 
 
-def kdump_reservation(system: System, kernel: KernelTraits, cmdline: str, limit: int | None = None) -> KdumpReservation:
+def kdump_reservation(
+    system: System, kernel: KernelTraits, command_line: CommandLine, limit: int | None = None
+) -> KdumpReservation:
     """What a kernel without FADump reserves for a kernel that kexec loads.
 
     ``limit`` is ``mem=``, where it is no longer what the command line says.
     """
     memory = system.memory
     if limit is None:
-        limit = parse_parameters(cmdline, kernel).memory_limit
+        limit = command_line.memory_limit
     ram_bytes = limit or memory.ram_bytes
-    crashkernel = parse_crashkernel(cmdline, ram_bytes, kernel)
+    crashkernel = parse_crashkernel(command_line.text, ram_bytes, kernel)
     messages = [crashkernel.message] if crashkernel.message else []
     if crashkernel.problem is not None:
         return _nothing(f"kdump has no memory either: {crashkernel.problem}", messages, limit)

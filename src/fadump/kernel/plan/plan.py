@@ -1,12 +1,14 @@
 """A plan: what a kernel would do with a machine's memory, each number with its reason.
 
-:func:`make_plan` is the whole of Linux's reservation in order: size (bootmem), place (reserve), kdump where FADump is
-refused (kdump), and the capture kernel's side (capture). Nothing in it reads a file or prints.
+:func:`make_plan` is the whole of Linux's reservation in order: the command line (:mod:`.cmdline`),
+the size (:mod:`.boot_memory`), the place (:mod:`.reserve`), kdump where FADump is refused (:mod:`.kdump`), and the
+capture kernel's side (:mod:`.capture_kernel`). Nothing in it reads a file or prints.
 """
 
 from dataclasses import dataclass
 
 from fadump.kernel.plan.capture_kernel import CaptureReservation, capture_reservation
+from fadump.kernel.plan.cmdline import parse_command_line
 from fadump.kernel.plan.kdump import KdumpReservation, kdump_reservation
 from fadump.kernel.plan.recommended import Recommendation, recommendations
 from fadump.kernel.plan.reserve import Reservation, System, reserve
@@ -55,9 +57,10 @@ class Plan:
 def make_plan(system: System, kernel: KernelTraits, cmdline: str, *, dump_announced: bool = False) -> Plan:
     """What a first kernel does on this system with this command line."""
     recommended = recommendations(system.memory.ram_bytes)
-    outcome = reserve(system, kernel, cmdline)
+    command_line = parse_command_line(cmdline, kernel)
+    outcome = reserve(system, kernel, command_line)
     if isinstance(outcome, Refusal):
-        kdump = kdump_reservation(system, kernel, cmdline)
+        kdump = kdump_reservation(system, kernel, command_line)
         return Plan(system, kernel, cmdline, recommended, refusal=outcome, kdump=kdump, dump_announced=dump_announced)
     capture = capture_reservation(system.platform, system.memory, outcome)
     return Plan(

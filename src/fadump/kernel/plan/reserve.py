@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from fadump.abi.platform import Platform
 from fadump.kernel.plan.boot_memory import BootMemory, boot_memory
-from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES, Parameters, parse_parameters
+from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES, CommandLine
 from fadump.kernel.plan.memory_map import HASH_LINEAR_PAGE_BYTES, MemoryMap, find_from_top, free_ranges, limited
 from fadump.kernel.traits import (
     MAX_MEMORY_REGIONS,
@@ -38,6 +38,9 @@ _LOCATE = f"{_FADUMP}:fadump_locate_reserve_mem"
 _PARAMETERS = f"{_FADUMP}:fadump_setup_param_area"
 _CMA = f"{_FADUMP}:fadump_cma_init"
 _PLATFORMS = "arch/powerpc/platforms"
+NOT_SUPPORTED = Refusal(
+    "the firmware does not offer FADump", _RESERVE, "Firmware-Assisted Dump is not supported on this hardware"
+)
 _MAX_FIRMWARE_RANGES = 1024
 """RESERVED_RNGS_CNT: further ranges of reserved-ranges are not looked at."""
 _ELF_HEADER_BYTES, _ELF_PROGRAM_HEADER_BYTES = 64, 56
@@ -108,28 +111,19 @@ class Reservation:
         """What the kernel asks the firmware for."""
         return tuple(section for section in self.sections if section.part in _REGISTERED[platform])
 
-    def relocated(self, address: int) -> int:
-        """Where the firmware puts what was at ``address``, as vmcoreinfo is: fadump_relocate().
-
-        What is not in boot memory stays where it is.
-        """
-        for section in self.sections:
-            if section.part is Part.BOOT_MEMORY and section.source is not None:
-                offset = address - section.source
-                if 0 <= offset < section.size_bytes:
-                    return section.destination + offset
-        return address
-
     def first(self, part: Part) -> Section:
         """The first section of a kind that is there."""
         return next(section for section in self.sections if section.part is part)
 
 
 @dataclass(frozen=True, slots=True)
-class _Sizes:
-    """What the area consists of, in its order, in bytes; ``before`` is what stands before the copy."""
+class AreaSizes:
+    """Bytes of the reserved dump area's parts, in their order.
 
-    before: int
+    ``before_copy`` is what the firmware fills in front of the copy of boot memory, up to a page's end.
+    """
+
+    before_copy: int
     boot_memory: int
     crash_info_header: int
     elf_core_header: int
@@ -137,77 +131,92 @@ class _Sizes:
 
     @property
     def parts(self) -> tuple[int, ...]:
-        return self.before, self.boot_memory, self.crash_info_header, self.elf_core_header, self.metadata
+        """All of them."""
+        return self.before_copy, self.boot_memory, self.crash_info_header, self.elf_core_header, self.metadata
 
     @property
     def total(self) -> int:
+        """The size of the area: get_fadump_area_size()."""
         return sum(self.parts) & U64
 
 
-def reserve(system: System, kernel: KernelTraits, cmdline: str) -> Reservation | Refusal:
+def reserve(system: System, kernel: KernelTraits, command_line: CommandLine) -> Reservation | Refusal:
     """What a first kernel reserves for FADump, or why it does without."""
-    parameters = parse_parameters(cmdline, kernel)
-    if not parameters.fadump:
+    if not command_line.fadump:
         return Refusal("fadump= does not say on", f"{_FADUMP}:early_fadump_param")
     if not system.supported:
-        message = "Firmware-Assisted Dump is not supported on this hardware"
-        return Refusal("the firmware does not offer FADump", _RESERVE, message)
-    boot = boot_memory(system.platform, system.memory, kernel, cmdline, parameters)
-    if isinstance(boot, Refusal):
-        return boot
-    sizes = _sizes(system, kernel, boot.size_bytes)
+        return NOT_SUPPORTED
+    boot = boot_memory(system.platform, system.memory, kernel, command_line)
+    return boot if isinstance(boot, Refusal) else place_area(system, kernel, command_line, boot)
+
+
+def place_area(
+    system: System, kernel: KernelTraits, command_line: CommandLine, boot: BootMemory
+) -> Reservation | Refusal:
+    """Find a place for the reserved dump area of this boot memory: the second half of fadump_reserve_mem()."""
+    sizes = area_sizes(system, kernel, boot.size_bytes)
     area_bytes = sizes.total
     base = _locate(system.memory, kernel, boot.top, area_bytes)
-    boundary = extended_limit(system, kernel, parameters.memory_limit, boot.size_bytes) or system.memory.end
+    boundary = extended_limit(system, kernel, command_line.memory_limit, boot.size_bytes) or system.memory.end
     if base is None or base + area_bytes > boundary:
         return Refusal(
             f"no {area_bytes:#x} bytes in one piece are free between boot memory's top {boot.top:#x} and {boundary:#x}",
             _RESERVE,
             "Failed to find memory chunk for reservation!",
         )
-    return _reservation(system, kernel, parameters, boot, sizes, Range.sized(base, area_bytes))
+    return _reservation(system, kernel, command_line, boot, sizes, Range.sized(base, area_bytes))
 
 
 def _reservation(
     system: System,
     kernel: KernelTraits,
-    parameters: Parameters,
+    command_line: CommandLine,
     boot: BootMemory,
-    sizes: _Sizes,
+    sizes: AreaSizes,
     area: Range,
 ) -> Reservation:
-    memory_limit = extended_limit(system, kernel, parameters.memory_limit, boot.size_bytes)
-    extra = parameter_area(system, kernel, memory_limit, parameters, area)
-    lent, cma_reason = _cma(system, kernel, parameters, area, boot.size_bytes)
+    memory_limit = extended_limit(system, kernel, command_line.memory_limit, boot.size_bytes)
+    extra = parameter_area(system, kernel, memory_limit, command_line, area)
+    lent, cma_reason = _cma(system, kernel, command_line, area, boot.size_bytes)
     sections = tuple(_sections(system, boot, sizes, area.start, extra))
     reasons = [*boot.reasons, *_area_reasons(system, kernel, boot, sizes, area), cma_reason]
     warnings = list(boot.warnings)
     if extra is not None:
-        reasons.append(_parameter_reason(system, parameters, extra))
+        reasons.append(_parameter_reason(system, command_line, extra))
     elif system.platform is Platform.PSERIES and kernel.parameter_area:
         warnings.append("no place is free for additional parameters: the capture kernel gets this command line only")
-    if not parameters.nocma and lent is None:
+    if not command_line.nocma and lent is None:
         warnings.append(cma_reason.sentence)
-    end = end_without_page(system, mmu_in_use(system, parameters), limited(system.memory.regions, memory_limit, kernel))
+    regions = limited(system.memory.regions, memory_limit, kernel)
+    end = end_without_page(system, mmu_in_use(system, command_line), regions)
     if end is not None:
         warnings.append(f"this Linux does not boot: {no_page_for(end)}; a mem= that makes it end with one helps")
     return Reservation(area, boot, sections, extra, lent, tuple(reasons), tuple(warnings))
 
 
-def area_bytes_of(system: System, kernel: KernelTraits, boot_memory_bytes: int) -> int:
-    """get_fadump_area_size(): a capture kernel computes it once more, from its own device tree."""
-    return _sizes(system, kernel, boot_memory_bytes).total
+def area_sizes(system: System, kernel: KernelTraits, boot_memory_bytes: int) -> AreaSizes:
+    """Compute the area's parts; a capture kernel does so again, from its own device tree."""
+    before = system.cpu_state_bytes + system.hpte_bytes if system.platform is Platform.PSERIES else 0
+    before = align_up(before, kernel.page_bytes)
+    elf = metadata = 0
+    if kernel.first_kernel_writes_elfcorehdr:
+        elf = _ELF_HEADER_BYTES + _program_headers(system.memory) * _ELF_PROGRAM_HEADER_BYTES
+        used = before + boot_memory_bytes + kernel.header_bytes + elf
+        elf += align_up(used, kernel.page_bytes) - used
+    if system.platform is Platform.POWERNV:
+        metadata = align_up(_METADATA_HEADER_BYTES + MAX_MEMORY_REGIONS * _METADATA_REGION_BYTES, kernel.page_bytes)
+    return AreaSizes(before, boot_memory_bytes, kernel.header_bytes, elf, metadata)
 
 
 def extended_limit(system: System, kernel: KernelTraits, memory_limit: int, boot_memory_bytes: int) -> int:
     """``mem=``, which some kernels extend by the area's size; 0 if it isn't given."""
     if kernel.extends_memory_limit and 0 < memory_limit < system.memory.end:
-        return min(memory_limit + area_bytes_of(system, kernel, boot_memory_bytes), system.memory.end)
+        return min(memory_limit + area_sizes(system, kernel, boot_memory_bytes).total, system.memory.end)
     return memory_limit
 
 
 def parameter_area(
-    system: System, kernel: KernelTraits, memory_limit: int, parameters: Parameters, area: Range
+    system: System, kernel: KernelTraits, memory_limit: int, command_line: CommandLine, area: Range
 ) -> Range | None:
     """Where the words for the capture kernel's command line lie: the highest free place that suits; None: nowhere.
 
@@ -220,24 +229,24 @@ def parameter_area(
     regions = limited(memory.regions, memory_limit, kernel)
     end = regions[-1].end
     within = Range(end // 2, end)
-    if mmu_in_use(system, parameters) is Mmu.HASH:
-        if not has_room_for_parameters(system, parameters):
+    if mmu_in_use(system, command_line) is Mmu.HASH:
+        if not has_room_for_parameters(system, command_line):
             return None
         within = _HASH_PARAMETERS
     reserved = memory.reserved_early | RangeSet([area]) | memory.firmware | memory.reserved_later
     return find_from_top(free_ranges(regions, reserved), within, COMMAND_LINE_BYTES)
 
 
-def has_room_for_parameters(system: System, parameters: Parameters) -> bool:
+def has_room_for_parameters(system: System, command_line: CommandLine) -> bool:
     """Whether Linux looks for a place at all; it says nothing if it doesn't."""
     first_bytes = system.memory.first_block_bytes
-    rma_bytes = min(first_bytes, parameters.memory_limit or first_bytes)
-    return mmu_in_use(system, parameters) is Mmu.RADIX or rma_bytes >= _LEAST_HASH_RMA_BYTES
+    rma_bytes = min(first_bytes, command_line.memory_limit or first_bytes)
+    return mmu_in_use(system, command_line) is Mmu.RADIX or rma_bytes >= _LEAST_HASH_RMA_BYTES
 
 
-def mmu_in_use(system: System, parameters: Parameters) -> Mmu:
+def mmu_in_use(system: System, command_line: CommandLine) -> Mmu:
     """Radix where the machine has it, unless ``disable_radix`` is given."""
-    return Mmu.HASH if parameters.disable_radix else system.mmu
+    return Mmu.HASH if command_line.disable_radix else system.mmu
 
 
 def end_without_page(system: System, mmu: Mmu, regions: Sequence[Range]) -> int | None:
@@ -253,20 +262,6 @@ def end_without_page(system: System, mmu: Mmu, regions: Sequence[Range]) -> int 
 def no_page_for(end: int) -> str:
     """The same in words."""
     return f"memory ends at {end:#x}, within a page of 16 MiB, which hash maps only whole"
-
-
-def _sizes(system: System, kernel: KernelTraits, boot_memory_bytes: int) -> _Sizes:
-    """get_fadump_area_size()."""
-    before = system.cpu_state_bytes + system.hpte_bytes if system.platform is Platform.PSERIES else 0
-    before = align_up(before, kernel.page_bytes)
-    elf = metadata = 0
-    if kernel.first_kernel_writes_elfcorehdr:
-        elf = _ELF_HEADER_BYTES + _program_headers(system.memory) * _ELF_PROGRAM_HEADER_BYTES
-        used = before + boot_memory_bytes + kernel.header_bytes + elf
-        elf += align_up(used, kernel.page_bytes) - used
-    if system.platform is Platform.POWERNV:
-        metadata = align_up(_METADATA_HEADER_BYTES + MAX_MEMORY_REGIONS * _METADATA_REGION_BYTES, kernel.page_bytes)
-    return _Sizes(before, boot_memory_bytes, kernel.header_bytes, elf, metadata)
 
 
 def _program_headers(memory: MemoryMap) -> int:
@@ -297,11 +292,11 @@ def _next_page(address: int, kernel: KernelTraits) -> int:
 
 
 def _cma(
-    system: System, kernel: KernelTraits, parameters: Parameters, area: Range, size_bytes: int
+    system: System, kernel: KernelTraits, command_line: CommandLine, area: Range, size_bytes: int
 ) -> tuple[Range | None, Reason]:
-    if parameters.nocma:
+    if command_line.nocma:
         return None, Reason("cma_bytes", 0, "fadump=nocma: the reserved area is lent to nobody", _CMA)
-    alignment = kernel.cma_alignment_bytes(mmu_in_use(system, parameters))
+    alignment = kernel.cma_alignment_bytes(mmu_in_use(system, command_line))
     if (area.start | size_bytes) % alignment:
         sentence = (
             f"the area at {area.start:#x} or boot memory's size {size_bytes:#x} is not a multiple of "
@@ -312,12 +307,12 @@ def _cma(
     return Range.sized(area.start, size_bytes), Reason("cma_bytes", size_bytes, sentence, _CMA)
 
 
-def _sections(system: System, boot: BootMemory, sizes: _Sizes, base: int, extra: Range | None) -> Iterator[Section]:
+def _sections(system: System, boot: BootMemory, sizes: AreaSizes, base: int, extra: Range | None) -> Iterator[Section]:
     at = base
     if system.platform is Platform.PSERIES:
         yield Section(Part.CPU_STATE, None, system.cpu_state_bytes, at)
         yield Section(Part.HPTE, None, system.hpte_bytes, at + system.cpu_state_bytes)
-    at += sizes.before
+    at += sizes.before_copy
     destination = at
     for region in boot.regions:
         yield Section(Part.BOOT_MEMORY, region.start, region.size_bytes, destination)
@@ -333,14 +328,14 @@ def _sections(system: System, boot: BootMemory, sizes: _Sizes, base: int, extra:
 
 
 def _area_reasons(
-    system: System, kernel: KernelTraits, boot: BootMemory, sizes: _Sizes, area: Range
+    system: System, kernel: KernelTraits, boot: BootMemory, sizes: AreaSizes, area: Range
 ) -> Iterator[Reason]:
     if system.platform is Platform.PSERIES:
         sizes_from = f"{_PLATFORMS}/pseries/rtas-fadump.c:rtas_fadump_dt_scan"
         sentence = "what the firmware needs for the registers of all CPUs that the machine can ever have"
         yield Reason("cpu_state_bytes", system.cpu_state_bytes, sentence, sizes_from)
         yield Reason("hpte_bytes", system.hpte_bytes, "what the firmware needs for the hash page table", sizes_from)
-        start = area.start + sizes.before
+        start = area.start + sizes.before_copy
         yield Reason("boot_memory_copy", start, "the copy starts with a page, so that it can be mapped", _AREA)
     header = f"{kernel.header_bytes:#x} bytes: registers of one CPU and a bit for each of {kernel.nr_cpus} CPUs"
     yield Reason("crash_info_header_bytes", kernel.header_bytes, header, _AREA)
@@ -366,9 +361,9 @@ def _why_there(memory: MemoryMap, top: int, area: Range) -> str:
     return f"the lowest place that is free, above the firmware's memory in reserved-ranges: {crossed[0]}"
 
 
-def _parameter_reason(system: System, parameters: Parameters, extra: Range) -> Reason:
+def _parameter_reason(system: System, command_line: CommandLine, extra: Range) -> Reason:
     where = "the highest free place in memory's upper half"
-    if mmu_in_use(system, parameters) is Mmu.HASH:
+    if mmu_in_use(system, command_line) is Mmu.HASH:
         where = f"the highest free place in {_HASH_PARAMETERS}"
     sentence = f"{where}, for {COMMAND_LINE_BYTES} bytes that are added to the capture kernel's command line"
     return Reason("parameter_area", extra.start, sentence, _PARAMETERS)
