@@ -47,16 +47,16 @@ def reserve_above(log: Printk, memory: Sequence[Range], top: int) -> None:
             )
 
 
-def process(state: FadumpState, ops: FadumpOps) -> Steps[VmCore | None]:
-    """/proc/vmcore, or None if there is none: then the dump has been given up, or can't be read."""
-    header = _header(state)
+def process_dump(state: FadumpState, ops: FadumpOps) -> Steps[VmCore | None]:
+    """Make /proc/vmcore: fadump_process(). None if the dump can't be read, or has been given up."""
+    header = _compatible_header(state)
     cpus = None if header is None else ops.process(header)
     if header is None or cpus is None:
         yield from invalidate_release(state, ops)
         return None
     state.buffers_bytes = _buffers_bytes(state, header, len(cpus))
     try:
-        return _vmcore(state, _elfcorehdr(state, header), cpus)
+        return _make_vmcore(state, _find_elfcorehdr(state, header), cpus)
     except AddressError:
         pass
     except NoCoreHeaderError as error:
@@ -65,7 +65,7 @@ def process(state: FadumpState, ops: FadumpOps) -> Steps[VmCore | None]:
     return None
 
 
-def _header(state: FadumpState) -> Header | None:
+def _compatible_header(state: FadumpState) -> Header | None:
     """The crashed kernel's header, if this kernel can make anything of it."""
     if not state.header_address and state.traits.first_kernel_writes_elfcorehdr:
         return None  # later kernels look at what is at 0: their check is of a virtual address
@@ -75,7 +75,7 @@ def _header(state: FadumpState) -> Header | None:
     return header
 
 
-def _elfcorehdr(state: FadumpState, header: Header) -> bytes:
+def _find_elfcorehdr(state: FadumpState, header: Header) -> bytes:
     """The ELF core header: this kernel makes it, or finds the crashed one's.
 
     :raises AddressError: it is not in memory.
@@ -89,7 +89,7 @@ def _elfcorehdr(state: FadumpState, header: Header) -> bytes:
     return elfcorehdr.encode([CPU_NOTES, NotePlace(header.vmcoreinfo_address, header.vmcoreinfo_bytes)], list(loads))
 
 
-def _vmcore(state: FadumpState, headers: bytes, cpus: list[Registers]) -> VmCore:
+def _make_vmcore(state: FadumpState, headers: bytes, cpus: list[Registers]) -> VmCore:
     """vmcore_init(). The CPUs' notes are what the first PT_NOTE leads to; nobody looks where the others lead.
 
     :raises NoCoreHeaderError: it is no ELF core header.

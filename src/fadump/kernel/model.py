@@ -26,8 +26,8 @@ from fadump.kernel.files.sysfs import Entry, FadumpFiles, kexec_files
 from fadump.kernel.image.content import usable_memory, use_memory, write_image
 from fadump.kernel.image.page_tables import PageTables
 from fadump.kernel.image.stacks import crashing, write_stacks
-from fadump.kernel.image.struct_pages import MemMap
-from fadump.kernel.image.variables import write_data
+from fadump.kernel.image.struct_pages import StructPages
+from fadump.kernel.image.variables import write_variables
 from fadump.kernel.image.vmcoreinfo import encode_uts, facts_of
 from fadump.kernel.opal_core import OpalCore
 from fadump.kernel.opal_fadump import OpalFadump
@@ -84,7 +84,7 @@ class KernelModel:
         self._state: FadumpState
         self._ops: RtasFadump | OpalFadump
         self._fadump_files: FadumpFiles
-        self._memmap: MemMap
+        self._struct_pages: StructPages
         self._tree_files: Mapping[str, Entry]
 
     def boot(self, tree: DeviceTree, memory: GuestMemory) -> Steps[None]:
@@ -124,7 +124,7 @@ class KernelModel:
         if not state.enabled:
             return
         if state.active:
-            self.vmcore = yield from capture_boot.process(state, ops)
+            self.vmcore = yield from capture_boot.process_dump(state, ops)
             self._total_bytes -= state.buffers_bytes
         elif state.area:
             ops.init_mem_struct()
@@ -141,7 +141,7 @@ class KernelModel:
             self.vmcore = None
             self._total_bytes += freed.size_bytes + self._state.buffers_bytes
             self._state.buffers_bytes = 0
-            self._use(freed, f"{self._config.seed} released")
+            self._use_memory(freed, f"{self._config.seed} released")
         return errno
 
     def trigger_crash(self, cpu: int, registers: Registers) -> Steps[None]:
@@ -164,7 +164,7 @@ class KernelModel:
         self._plugged |= RangeSet([piece])
         state.ram = tuple(sorted((*state.ram, piece)))
         self._total_bytes += piece.size_bytes
-        self._use(RangeSet([piece]), f"{self._config.seed} plugged {piece}")
+        self._use_memory(RangeSet([piece]), f"{self._config.seed} plugged {piece}")
 
     def memory_went(self, piece: Range) -> None:
         """Memory is taken offline and unplugged: try_remove_memory(); see :meth:`memory_came`.
@@ -264,7 +264,7 @@ class KernelModel:
             cmdline=found.cmdline,
             release=self._config.release,
             cpu_names=names,
-            call_tokens=_tokens(tree),
+            call_tokens=_rtas_tokens(tree),
             epoch_seconds=self._config.epoch_seconds,
             radix=radix,
             ram=system.memory.regions,
@@ -287,25 +287,25 @@ class KernelModel:
         page_bytes = state.traits.page_bytes
         page_tables = PageTables(page_bytes, radix=state.radix)
         memblock = Memblock(usable)
-        self._memmap = MemMap(state, memblock)
+        self._struct_pages = StructPages(state, memblock)
         if state.radix:
             page_tables.map_linear(state.ram)
-            for block in self._memmap.blocks:
-                page_tables.map_leaves(block.virtual, block.physical, self._memmap.block_bits)
-        symbols = write_data(state, self._memmap, memblock, page_tables)
+            for block in self._struct_pages.blocks:
+                page_tables.map_leaves(block.virtual, block.physical, self._struct_pages.block_bits)
+        symbols = write_variables(state, self._struct_pages, memblock, page_tables)
         page_tables.write(state.memory)
         write_stacks(state.memory, len(state.cpu_names), state.platform, state.traits)
-        self._memmap.write()
-        self._use(memblock.free, self._config.seed)
+        self._struct_pages.write()
+        self._use_memory(memblock.free, self._config.seed)
         state.crashing_cpu_address = symbols["crashing_cpu"] & ~PAGE_OFFSET
         log = {**state.log.facts(), "SYMBOL(clear_seq)": f"{symbols['clear_seq']:x}"}
         state.facts = facts_of(state.release, state.traits, symbols, log, radix=state.radix)
 
-    def _use(self, usable: RangeSet, seed: str) -> None:
+    def _use_memory(self, usable: RangeSet, seed: str) -> None:
         """Memory is used by a system that runs: what it is, where struct pages say so, and some of its bytes."""
         state = self._state
-        mapped = usable & self._memmap.memory
-        used = self._memmap.hand_out(mapped, seed)
+        mapped = usable & self._struct_pages.memory
+        used = self._struct_pages.hand_out(mapped, seed)
         self.memory_in_use |= used
         self._free_bytes += mapped.size_bytes - used.size_bytes
         page_bytes = state.traits.page_bytes
@@ -347,7 +347,7 @@ class KernelModel:
         return usable_memory(state.ram, end, RangeSet(taken))
 
 
-def _tokens(tree: DeviceTree) -> dict[str, int]:
+def _rtas_tokens(tree: DeviceTree) -> dict[str, int]:
     """What RTAS offers; ibm,extended-os-term is no call, its being there is what counts."""
     node = tree.find("/rtas")
     if node is None:

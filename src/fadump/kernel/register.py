@@ -150,12 +150,12 @@ def init_header(state: FadumpState) -> None:
     try:
         state.memory.write(state.header_address, header.encode())
         if isinstance(header, OldCrashHeader):
-            state.memory.write(header.elfcorehdr_address, _elfcorehdr(state))
+            state.memory.write(header.elfcorehdr_address, _make_elfcorehdr(state))
     except AddressError as error:
         raise KernelPanicError(f"BUG: Unable to handle kernel data access: {error}") from error
 
 
-def _elfcorehdr(state: FadumpState) -> bytes:
+def _make_elfcorehdr(state: FadumpState) -> bytes:
     """fadump_create_elfcore_headers()."""
     loads = loads_at_registration(state.regions, state.copy_address, state.boot_memory_top, state.area, state.ram)
     vmcoreinfo = NotePlace(state.relocated(VMCOREINFO_NOTE), note_area_bytes(state.traits.page_bytes))

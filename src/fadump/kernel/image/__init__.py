@@ -1,1 +1,9 @@
-"""What the model kernel's memory holds for a reader of its dump: variables, symbols, page tables, struct pages."""
+"""What lies in the model kernel's memory for a reader of its dump. What to change where:
+
+* a variable that readers look up: :mod:`.variables`, and its symbol: :mod:`.kallsyms`
+* a key of VMCOREINFO: :mod:`.vmcoreinfo`
+* how virtual addresses are translated: :mod:`.page_tables`
+* what a page is used for: :mod:`.page_mix`, and how its struct page says so: :mod:`.page_layout`, :mod:`.struct_pages`
+* what the CPUs were doing: :mod:`.stacks`
+* the bytes in all other memory: :mod:`.content`
+"""

@@ -70,7 +70,7 @@ class Block:
     physical: int
 
 
-class MemMap:
+class StructPages:
     """The struct pages of one boot. ``sections`` are the numbers of those that have them."""
 
     def __init__(self, state: FadumpState, memblock: Memblock) -> None:

@@ -14,7 +14,7 @@ from fadump.kernel.image.content import seeded
 from fadump.kernel.image.kallsyms import Symbol, tables
 from fadump.kernel.image.page_tables import PageTables
 from fadump.kernel.image.stacks import function_symbols
-from fadump.kernel.image.struct_pages import MemMap, vmalloc_start
+from fadump.kernel.image.struct_pages import StructPages, vmalloc_start
 from fadump.kernel.image.vmcoreinfo import (
     FIRST_PFN_OFFSET,
     MMU_FEATURES_OFFSET,
@@ -37,30 +37,34 @@ _PAGE_SIZE_SHIFTS = (12, 14, 16, 16, 18, 19, 20, 21, 22, 23, 24, 26, 28, 30, 34,
 _VMALLOC_GUARD_BYTES = 1 << 16
 
 
-def write_data(state: FadumpState, memmap: MemMap, memblock: Memblock, page_tables: PageTables) -> Mapping[str, int]:
-    """Write all variables; their names and virtual addresses, and other symbols that VMCOREINFO has."""
-    data = _Data(state)
+def write_variables(
+    state: FadumpState, struct_pages: StructPages, memblock: Memblock, page_tables: PageTables
+) -> Mapping[str, int]:
+    """Write all variables; return their virtual addresses by name, with those of VMCOREINFO's other symbols."""
+    variables = _Variables(state)
     online, count = state.cpu_mask, len(state.cpu_names)
-    data.place("node_online_map", struct.pack("<Q", 1).ljust(NODES // 8, b"\0"))
-    node = data.place("contig_page_data", _node(state))
-    data.place("node_data", struct.pack("<Q", node).ljust(8 * NODES, b"\0"))
-    data.place("nr_cpu_ids", struct.pack("<I", count))
-    data.place("__cpu_online_mask", online.to_bytes(state.cpu_mask_bytes, "little"))
-    data.place("crashing_cpu", struct.pack("<I", _NO_CPU))
+    variables.place("node_online_map", struct.pack("<Q", 1).ljust(NODES // 8, b"\0"))
+    node = variables.place("contig_page_data", _node(state))
+    variables.place("node_data", struct.pack("<Q", node).ljust(8 * NODES, b"\0"))
+    variables.place("nr_cpu_ids", struct.pack("<I", count))
+    variables.place("__cpu_online_mask", online.to_bytes(state.cpu_mask_bytes, "little"))
+    variables.place("crashing_cpu", struct.pack("<I", _NO_CPU))
     stride = align_up(NOTE_BUFFER_BYTES, 16)
-    data.place("__per_cpu_offset", struct.pack(f"<{count}Q", *range(0, count * stride, stride)))
-    data.place("crash_notes", struct.pack("<Q", data.place("the_crash_notes", bytes(count * stride))))
-    data.place("clear_seq", bytes(24))
+    variables.place("__per_cpu_offset", struct.pack(f"<{count}Q", *range(0, count * stride, stride)))
+    variables.place("crash_notes", struct.pack("<Q", variables.place("the_crash_notes", bytes(count * stride))))
+    variables.place("clear_seq", bytes(24))
     listed = not state.radix or state.traits.lists_vmemmap
-    data.place("mmu_vmemmap_psize", struct.pack("<I", _PAGE_SIZE_SHIFTS.index(memmap.block_bits) if listed else 0))
-    data.place("mmu_psize_defs", b"".join(_psize_def(shift) for shift in _PAGE_SIZE_SHIFTS))
+    variables.place(
+        "mmu_vmemmap_psize", struct.pack("<I", _PAGE_SIZE_SHIFTS.index(struct_pages.block_bits) if listed else 0)
+    )
+    variables.place("mmu_psize_defs", b"".join(_psize_def(shift) for shift in _PAGE_SIZE_SHIFTS))
     features = MMU_FTR_TYPE_RADIX if state.radix else 0
     spec = bytes(MMU_FEATURES_OFFSET) + struct.pack("<Q", features)
-    data.place("cur_cpu_spec", struct.pack("<Q", data.place("the_cpu_spec", spec)))
-    data.place("vmemmap_list", struct.pack("<Q", _vmemmap_list(state, memmap, data)))
-    data.place("vmap_area_list", struct.pack("<QQ", *[data.next_address] * 2))
-    data.place("dentry_hashtable", struct.pack("<Q", _vmalloc(state, memblock, page_tables)))
-    own = data.symbols | {
+    variables.place("cur_cpu_spec", struct.pack("<Q", variables.place("the_cpu_spec", spec)))
+    variables.place("vmemmap_list", struct.pack("<Q", _vmemmap_list(state, struct_pages, variables)))
+    variables.place("vmap_area_list", struct.pack("<QQ", *[variables.next_address] * 2))
+    variables.place("dentry_hashtable", struct.pack("<Q", _vmalloc(state, memblock, page_tables)))
+    own = variables.symbols | {
         "_stext": PAGE_OFFSET,
         "init_uts_ns": PAGE_OFFSET | UTS_NAMESPACE,
         "swapper_pg_dir": PAGE_OFFSET | PAGE_TABLES.start,
@@ -70,11 +74,11 @@ def write_data(state: FadumpState, memmap: MemMap, memblock: Memblock, page_tabl
     symbols = [Symbol(name, "D", address) for name, address in own.items()]
     symbols += [Symbol("_etext", "T", PAGE_OFFSET | TEXT.end), *function_symbols()]
     for name, table in tables(symbols).items():
-        data.place(f"kallsyms_{name}", table)
-    return own | data.symbols
+        variables.place(f"kallsyms_{name}", table)
+    return own | variables.symbols
 
 
-class _Data:
+class _Variables:
     """Places variables one after the other."""
 
     def __init__(self, state: FadumpState) -> None:
@@ -112,14 +116,14 @@ def _psize_def(shift: int) -> bytes:
     return (bytes(SHIFT_OFFSET) + struct.pack("<I", shift)).ljust(PSIZE_BYTES, b"\0")
 
 
-def _vmemmap_list(state: FadumpState, memmap: MemMap, data: _Data) -> int:
+def _vmemmap_list(state: FadumpState, struct_pages: StructPages, variables: _Variables) -> int:
     """The list's last member, its head, as Linux puts each new one in front; newer kernels have none with radix."""
-    if (state.radix and not state.traits.lists_vmemmap) or not memmap.blocks:
+    if (state.radix and not state.traits.lists_vmemmap) or not struct_pages.blocks:
         return 0
-    first = data.next_address & ~PAGE_OFFSET
-    members = memmap.backing(first)
-    data.place("vmemmap_backings", members)
-    return PAGE_OFFSET | first + len(members) - len(members) // len(memmap.blocks)
+    first = variables.next_address & ~PAGE_OFFSET
+    members = struct_pages.backing(first)
+    variables.place("vmemmap_backings", members)
+    return PAGE_OFFSET | first + len(members) - len(members) // len(struct_pages.blocks)
 
 
 def _vmalloc(state: FadumpState, memblock: Memblock, page_tables: PageTables) -> int:

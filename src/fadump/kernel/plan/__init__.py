@@ -1,1 +1,14 @@
-"""The reservation: what a kernel makes of its command line and memory, as pure functions."""
+"""What a kernel reserves, from its command line and the machine's memory: pure functions, each number with its reason.
+
+:func:`~.plan.make_plan` does all of it. What to change where:
+
+* how the command line is read: :mod:`.cmdline`
+* the size of boot memory: :mod:`.boot_memory`
+* the place and the parts of the reserved dump area: :mod:`.reserve`
+* what a capture kernel reserves: :mod:`.capture_kernel`
+* what is reserved for kdump where there is no FADump: :mod:`.kdump`
+* the crashkernel= that distributions recommend: :mod:`.recommended`
+* a machine's memory: :mod:`.memory_map`, from a device tree (:mod:`.system`), a text (:mod:`.map_text`) or a file
+  (:mod:`.read_memory`)
+* how a plan is drawn: :mod:`.drawing`
+"""
