@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fadump.abi.elf import EM_PPC64
 from fadump.kernel.elfcorehdr import Load, loads_of
 from fadump.kernel.plan.boot_memory import Region
 from fadump.kernel.vmcore import Piece, VmCore, cpu_note, lay_out, read_old_memory, read_vmcore, whole_notes
 from fadump.machine.embedded.save import save_vmcore
 from fadump.memory.ranges import Range, RangeSet
-from fadump.vmcore.elf_header import EM_PPC64
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.notes import decode_prstatus
 from tests.kernel.running import guest_memory

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+from fadump.abi.elf import EM_PPC64
 from fadump.memory.guest import Segment
 from fadump.memory.ranges import Range
 from fadump.proof.compare import compare
@@ -17,7 +18,6 @@ from fadump.proof.crash_image import CrashImage
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.contract import Kind
 from fadump.vmcore.dump import open_dump
-from fadump.vmcore.elf_header import EM_PPC64
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.notes import decode_prstatus
 

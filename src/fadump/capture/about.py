@@ -6,6 +6,7 @@ Step "saved" of docs/architecture.md. Notes are taken over as they are, in their
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fadump.abi.layout import ByteOrder
 from fadump.linux.crash import KernelName, crash_time, read_name
 from fadump.linux.memory import KernelMemory
 from fadump.linux.pages import DumpLevel
@@ -13,7 +14,7 @@ from fadump.linux.system import UNREADABLE_KERNEL
 from fadump.linux.vmcoreinfo import Facts
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.kdump import KdumpDump
-from fadump.vmcore.notes import VMCOREINFO_NAME, ByteOrder, Note
+from fadump.vmcore.notes import VMCOREINFO_NAME, Note
 from fadump.vmcore.seal import is_seal
 
 _EVERY_LEVEL = 31

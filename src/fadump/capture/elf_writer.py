@@ -1,6 +1,6 @@
 """Writing a filtered ELF core so that at any time it is either complete or says that it isn't.
 
-Step "saved" of docs/architecture.md; the headers are :mod:`fadump.vmcore.elf_header`'s, what is added
+Step "saved" of docs/architecture.md; the headers are :mod:`fadump.abi.elf`'s, what is added
 :mod:`fadump.vmcore.seal`'s. As in a kdump-compressed file, program headers of memory are written when that memory is
 durable, so what can be read is right. Each is written once, when all of its memory is there: one that grows could be
 torn by a power cut between its two sizes, and what is beyond the smaller one would read as zeros. Memory that was left
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fadump.abi import elf
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.capture.about import About
 from fadump.capture.bits import PageBits
@@ -22,7 +23,6 @@ from fadump.capture.selection import Selection
 from fadump.capture.target import FileTarget, Target
 from fadump.errors import FadumpError, FormatError
 from fadump.memory.ranges import Range, RangeSet
-from fadump.vmcore import elf_header as elf
 from fadump.vmcore.contract import READABLE, Dump
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.seal import Seal
@@ -64,12 +64,12 @@ class ElfWriter:
         self._target = target
         self._about = about
         self._page_bytes = selection.page_bytes
-        self._flags = _abi(about.machine)
+        self._flags = elf.PPC64_ABI.get(about.machine, 0)
         self._machine = _machine(about.machine)
         self._segments = _segments(selection, memory)
         self._ranks = [segment.rank for segment in self._segments]
         count = 1 + len(self._segments)
-        notes_at = elf.HEADER_BYTES + count * elf.PROGRAM_HEADER_BYTES
+        notes_at = elf.ELF_HEADER.size_bytes + count * elf.PROGRAM_HEADER.size_bytes
         notes_at += len(elf.encode_section_header_0(about.byte_order, count))
         self._notes = SealedNotes(about.notes, about.byte_order, notes_at)
         self._data_at = -(-self._notes.where.end // self._page_bytes) * self._page_bytes
@@ -111,7 +111,7 @@ class ElfWriter:
             self._target.barrier()
             first = max(0, bisect_left(self._ranks, self._durable_rank) - 1)
             headers = self._program_headers(self._rank, Range(first, bisect_left(self._ranks, self._rank)))
-            self._target.write(elf.HEADER_BYTES + (1 + first) * elf.PROGRAM_HEADER_BYTES, headers)
+            self._target.write(elf.ELF_HEADER.size_bytes + (1 + first) * elf.PROGRAM_HEADER.size_bytes, headers)
             self._durable_rank = self._rank
         self._unsafe_bytes = 0
 
@@ -146,7 +146,7 @@ class ElfWriter:
     def _agrees(self, source: Source, *, exactly: bool) -> bool:
         """Whether all of the headers but program headers of memory is as it would be written."""
         variants = [self._head(0, Seal(complete=complete)) for complete in (False, True)]
-        first = elf.HEADER_BYTES + elf.PROGRAM_HEADER_BYTES
+        first = elf.ELF_HEADER.size_bytes + elf.PROGRAM_HEADER.size_bytes
         varying = [Range(first, self._notes.where.start), self._notes.seal]
         return any(agrees(source, 0, head, varying, exactly=exactly) for head in variants)
 
@@ -168,10 +168,12 @@ class ElfWriter:
     def _head(self, durable_rank: int, seal: Seal) -> bytes:
         """Everything before the memory, with program headers of the first so many pages."""
         order, count = self._about.byte_order, 1 + len(self._segments)
-        flags = self._flags if seal.complete or self._about.machine == "ppc64" else self._flags | elf.INCOMPLETE
+        flags = (
+            self._flags if seal.complete or self._about.machine == "ppc64" else self._flags | elf.DUMP_ELF_INCOMPLETE
+        )
         parts = [
-            elf.encode_elf_header(order, self._machine, flags, count),
-            elf.encode_note_header(order, self._notes.where.start, self._notes.where.size_bytes),
+            elf.encode_core_header(order, self._machine, flags, count),
+            elf.PROGRAM_HEADER.in_order(order).encode(_note_header(self._notes.where)),
             self._program_headers(durable_rank, Range(0, len(self._segments))),
             elf.encode_section_header_0(order, count),
             self._notes.encode(seal),
@@ -181,15 +183,27 @@ class ElfWriter:
     def _program_headers(self, durable_rank: int, segments: Range) -> bytes:
         """Those of some segments that are whole in the first so many pages; zeros, PT_NULL, where they aren't."""
         headers = []
+        layout = elf.PROGRAM_HEADER.in_order(self._about.byte_order)
         for segment in self._segments[segments.start : segments.end]:
             if segment.end_rank > durable_rank:
-                headers.append(bytes(elf.PROGRAM_HEADER_BYTES))
+                headers.append(bytes(elf.PROGRAM_HEADER.size_bytes))
                 continue
             physical, size_bytes = segment.physical.start, segment.physical.size_bytes
             offset = self._offset_of(segment)
             virtual = _virtual(self._about.machine, physical)
-            headers.append(elf.encode_load_header(self._about.byte_order, offset, virtual, physical, size_bytes))
+            header = elf.ProgramHeader(elf.PT_LOAD, elf.PF_RWX, offset, virtual, physical, size_bytes, size_bytes)
+            headers.append(layout.encode(header))
         return b"".join(headers)
+
+
+def _note_header(where: Range) -> elf.ProgramHeader:
+    return elf.ProgramHeader(
+        elf.PT_NOTE,
+        p_offset=where.start,
+        p_filesz=where.size_bytes,
+        p_memsz=where.size_bytes,
+        p_align=elf.NOTE_ALIGNMENT_BYTES,
+    )
 
 
 def fit_for_elf(dump: Dump, selection: Selection) -> Selection:
@@ -256,11 +270,6 @@ def _machine(name: str) -> int:
     if machine is None:
         raise FadumpError(f"there is no ELF core of the machine {name!r} here: use --format kdump")
     return machine
-
-
-def _abi(machine: str) -> int:
-    """e_flags, as Linux's fadump.c sets it."""
-    return {"ppc64le": 2, "ppc64": 1}.get(machine, 0)
 
 
 def _virtual(machine: str, physical: int) -> int:

@@ -21,6 +21,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fadump.abi.elf import CORE_NAME, NOTE_HEADER, NT_PRSTATUS
 from fadump.linux.cpu_numbers import number_registers, online_cpus
 from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import SymbolTable
@@ -28,7 +29,7 @@ from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.dump import StrPath
-from fadump.vmcore.notes import CORE_NAME, NT_PRSTATUS, Note, decode_prstatus, encode_note
+from fadump.vmcore.notes import Note, decode_prstatus, encode_note
 from fadump.vmcore.overlay import OverlayDump
 from fadump.vmcore.source import open_file
 
@@ -38,7 +39,7 @@ EVERY_CPU_NAME = "QEMU-style"
 """Whose the note is that makes crash take the n-th NT_PRSTATUS for CPU n's."""
 
 _EVERY_CPU_TEXT = b"The n-th NT_PRSTATUS is CPU n's. The owner OFFLINE means that it has no registers.\0"
-_END_BYTES = 12
+_END_BYTES = NOTE_HEADER.size_bytes
 """final_note(): a header of zeros behind the note."""
 _ADDRESS_MASK = (1 << 64) - 1
 

@@ -5,9 +5,10 @@ Step "saved" of docs/architecture.md; the layout is :mod:`fadump.vmcore.seal`'s.
 
 from collections.abc import Iterator, Sequence
 
+from fadump.abi.layout import ByteOrder
 from fadump.capture.packers import crc32
 from fadump.memory.ranges import Range
-from fadump.vmcore.notes import VMCOREINFO_NAME, ByteOrder, Note, encode_note
+from fadump.vmcore.notes import VMCOREINFO_NAME, Note, encode_note
 from fadump.vmcore.seal import NAME, SEAL_BYTES, TYPE, Row, Seal, encode_table
 from fadump.vmcore.source import Source
 

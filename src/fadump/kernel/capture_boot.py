@@ -7,6 +7,7 @@ back at once.
 
 from collections.abc import Sequence
 
+from fadump.abi.elf import ELF_HEADER
 from fadump.abi.linux.crash_header import CrashHeader, OldCrashHeader
 from fadump.abi.platform import Platform
 from fadump.errors import AddressError
@@ -82,8 +83,8 @@ def _find_elfcorehdr(state: FadumpState, header: Header) -> bytes:
     :raises NoCoreHeaderError: there is none.
     """
     if isinstance(header, OldCrashHeader):
-        start = state.memory.read(header.elfcorehdr_address, elfcorehdr.EHDR.size)
-        size_bytes = elfcorehdr.EHDR.size + elfcorehdr.header_count(start) * elfcorehdr.PHDR.size
+        start = state.memory.read(header.elfcorehdr_address, ELF_HEADER.size_bytes)
+        size_bytes = elfcorehdr.headers_bytes(elfcorehdr.header_count(start))
         return state.memory.read(header.elfcorehdr_address, size_bytes)
     loads = loads_of(state.regions, state.copy_address, state.boot_memory_top, state.area, state.ram)
     return elfcorehdr.encode([CPU_NOTES, NotePlace(header.vmcoreinfo_address, header.vmcoreinfo_bytes)], list(loads))
@@ -113,4 +114,4 @@ def _buffers_bytes(state: FadumpState, header: Header, cpus: int) -> int:
     if isinstance(header, OldCrashHeader):
         return notes_bytes
     headers = 2 + len(state.regions) + len(state.ram)
-    return notes_bytes + align_up(elfcorehdr.EHDR.size + elfcorehdr.PHDR.size * headers, page_bytes)
+    return notes_bytes + align_up(elfcorehdr.headers_bytes(headers), page_bytes)

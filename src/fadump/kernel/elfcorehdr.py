@@ -6,21 +6,15 @@ fadump_setup_crash_memory_ranges() and fadump_create_elfcore_headers() of the fi
 fs/proc/vmcore.c, parse_crash_elf64_headers(), reads it.
 """
 
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from fadump.abi import elf
+from fadump.abi.elf import ELF_HEADER, PROGRAM_HEADER, ProgramHeader
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.errors import FadumpError
 from fadump.kernel.plan.boot_memory import Region
 from fadump.memory.ranges import Range
-from fadump.vmcore.elf_header import EM_PPC64, MAGIC
-
-EHDR = struct.Struct("<4sBBBB8xHHIQQQIHHHHHH")
-PHDR = struct.Struct("<IIQQQQQQ")
-PT_NULL, PT_LOAD, PT_NOTE = 0, 1, 4
-READ_WRITE_EXECUTE = 7
-_CLASS_64, _LITTLE_ENDIAN, _CURRENT, _CORE, _ELF_ABI = 2, 1, 1, 4, 2
 
 
 class NoCoreHeaderError(FadumpError):
@@ -85,41 +79,47 @@ def loads_at_registration(
 
 def encode(notes: Sequence[NotePlace], loads: Sequence[Load]) -> bytes:
     """The headers: one PT_NOTE for each of ``notes``, then the PT_LOADs."""
-    headers = [PHDR.pack(PT_NOTE, 0, each.address, 0, each.address, *[each.size_bytes] * 2, 0) for each in notes]
-    return (
-        ehdr(len(notes) + len(loads)) + b"".join(headers) + b"".join(load_header(load, load.address) for load in loads)
-    )
+    headers = [elf_header(len(notes) + len(loads)), *map(_note_header, notes)]
+    return b"".join((*headers, *(load_header(load, load.address) for load in loads)))
 
 
-def ehdr(headers: int) -> bytes:
+def headers_bytes(program_headers: int) -> int:
+    """How long the ELF header and so many program headers are."""
+    return ELF_HEADER.size_bytes + program_headers * PROGRAM_HEADER.size_bytes
+
+
+def elf_header(program_headers: int) -> bytes:
     """The ELF header, for so many program headers: fadump_init_elfcore_header()."""
-    ident = (MAGIC, _CLASS_64, _LITTLE_ENDIAN, _CURRENT, 0)
-    return EHDR.pack(
-        *ident, _CORE, EM_PPC64, _CURRENT, 0, EHDR.size, 0, _ELF_ABI, EHDR.size, PHDR.size, headers, 0, 0, 0
-    )
+    return elf.encode_core_header("little", elf.EM_PPC64, elf.PPC64_ABI["ppc64le"], program_headers)
 
 
 def load_header(load: Load, offset: int) -> bytes:
     """A PT_LOAD that leads to ``offset``."""
     if not load.size_bytes:
-        return bytes(PHDR.size)
-    virtual = PAGE_OFFSET | load.physical
-    return PHDR.pack(PT_LOAD, READ_WRITE_EXECUTE, offset, virtual, load.physical, *[load.size_bytes] * 2, 0)
+        return bytes(PROGRAM_HEADER.size_bytes)
+    virtual, size_bytes = PAGE_OFFSET | load.physical, load.size_bytes
+    return PROGRAM_HEADER.encode(
+        ProgramHeader(elf.PT_LOAD, elf.PF_RWX, offset, virtual, load.physical, size_bytes, size_bytes)
+    )
 
 
 def header_count(start: bytes) -> int:
-    """How many program headers there are, from the first :data:`EHDR` bytes.
+    """How many program headers there are, from an ELF header.
 
     :raises NoCoreHeaderError: it is none that Linux would take.
     """
-    magic, class_, _order, version, _abi, type_, machine, version_word, *rest = EHDR.unpack(start)
-    _entry, _phoff, _shoff, _flags, ehdr_bytes, phdr_bytes, count, *_sections = rest
-    if magic != MAGIC:
+    header = ELF_HEADER.decode(start)
+    if header.ei_mag != elf.ELFMAG:
         raise NoCoreHeaderError("Warning: Core image elf header not found")
-    found = (class_, version, type_, machine, version_word, ehdr_bytes, phdr_bytes)
-    if found != (_CLASS_64, _CURRENT, _CORE, EM_PPC64, _CURRENT, EHDR.size, PHDR.size) or not count:
+    sane = (
+        header.ei_class == elf.ELFCLASS64
+        and header.ei_version == header.e_version == elf.EV_CURRENT
+        and (header.e_type, header.e_machine) == (elf.ET_CORE, elf.EM_PPC64)
+        and (header.e_ehsize, header.e_phentsize) == (ELF_HEADER.size_bytes, PROGRAM_HEADER.size_bytes)
+    )
+    if not sane or not header.e_phnum:
         raise NoCoreHeaderError("Warning: Core image elf header is not sane")
-    return int(count)
+    return header.e_phnum
 
 
 def decode(headers: bytes) -> tuple[list[NotePlace], list[Load]]:
@@ -127,17 +127,28 @@ def decode(headers: bytes) -> tuple[list[NotePlace], list[Load]]:
 
     :raises NoCoreHeaderError: see :func:`header_count`.
     """
-    count = header_count(headers[: EHDR.size])
+    end = headers_bytes(header_count(headers))
     notes, loads = [], []
-    for at in range(EHDR.size, EHDR.size + count * PHDR.size, PHDR.size):
-        type_, _flags, offset, _virtual, physical, _file_bytes, memory_bytes, _align = PHDR.unpack_from(headers, at)
-        if type_ == PT_NOTE:
-            notes.append(NotePlace(offset, memory_bytes))
-        elif type_ == PT_LOAD:
-            loads.append(Load(physical, offset, memory_bytes))
+    for header in PROGRAM_HEADER.decode_all(headers[ELF_HEADER.size_bytes : end]):
+        if header.p_type == elf.PT_NOTE:
+            notes.append(NotePlace(header.p_offset, header.p_memsz))
+        elif header.p_type == elf.PT_LOAD:
+            loads.append(Load(header.p_paddr, header.p_offset, header.p_memsz))
         else:
             loads.append(Load(0, 0, 0))
     return notes, loads
+
+
+def _note_header(place: NotePlace) -> bytes:
+    return PROGRAM_HEADER.encode(
+        ProgramHeader(
+            elf.PT_NOTE,
+            p_offset=place.address,
+            p_paddr=place.address,
+            p_filesz=place.size_bytes,
+            p_memsz=place.size_bytes,
+        )
+    )
 
 
 def _copied(regions: Sequence[Region], copy: int) -> Iterator[Load]:

@@ -9,13 +9,15 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fadump.abi import elf
+from fadump.abi.elf import CORE_NAME, NT_AUXV, NT_PRSTATUS, ProgramHeader
 from fadump.abi.powernv import cpu_data
 from fadump.abi.powernv.mpipl import METADATA_VERSION, MpiplMetadata, MpiplTag
 from fadump.abi.powernv.opal import OpalStatus
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import AddressError, FormatError
 from fadump.kernel.calls import Errno, KernelPanicError, Steps
-from fadump.kernel.elfcorehdr import PT_LOAD, PT_NOTE, READ_WRITE_EXECUTE
+from fadump.kernel.elfcorehdr import headers_bytes
 from fadump.kernel.files.sysfs import Entry, FileSystem, KernelFile, KernelLink, sysfs_file
 from fadump.kernel.kstrtox import kstrtoint
 from fadump.kernel.opal_fadump import query_tag
@@ -24,17 +26,14 @@ from fadump.kernel.state import FadumpState
 from fadump.kernel.traits import align_up
 from fadump.kernel.vmcore import Piece, VmCore, read_vmcore, status_of
 from fadump.memory.devicetree import DeviceTree
-from fadump.vmcore.elf_header import EM_PPC64, MAGIC
-from fadump.vmcore.notes import CORE_NAME, NT_PRSTATUS, encode_note
+from fadump.vmcore.notes import encode_note
 
 CORE = "/sys/firmware/opal/mpipl/core"
 RELEASE_CORE = "/sys/firmware/opal/mpipl/release_core"
 _P = "opal core: "
-_EHDR = struct.Struct(">4sBBBB8xHHIQQQIHHHHHH")
-_PHDR = struct.Struct(">IIQQQQQQ")
 _MOST_LOADS = 8
 _METADATA_BYTES = 0x1000
-_NT_AUXV, _AT_ENTRY = 6, 9
+_AT_ENTRY = 9
 _SIGUSR1, _SIGTERM = 10, 15
 _PID_OF_PIR_0 = 100
 """pr_pid counts from there: gdb makes nothing of a process 0."""
@@ -163,25 +162,23 @@ class OpalCore:
 
     def _create(self, config: _Config, base: int, entry: int, signal: int) -> VmCore:
         """create_opalcore(): headers and notes, then OPAL's memory, region after region."""
-        headers_bytes = _EHDR.size + _PHDR.size * (1 + len(config.loads))
-        auxv = encode_note(CORE_NAME, _NT_AUXV, struct.pack(">QQQ", _AT_ENTRY, entry, 0), "big")
+        notes_at = headers_bytes(1 + len(config.loads))
+        auxv = encode_note(CORE_NAME, NT_AUXV, struct.pack(">QQQ", _AT_ENTRY, entry, 0), "big")
         notes_bytes = config.threads * len(_status_note(None, config, 0)) + len(auxv)
-        offset = align_up(headers_bytes + notes_bytes, self._state.traits.page_bytes)
-        headers = [_PHDR.pack(PT_NOTE, 0, headers_bytes, 0, 0, notes_bytes, notes_bytes, 0)]
+        offset = align_up(notes_at + notes_bytes, self._state.traits.page_bytes)
+        headers = [ProgramHeader(elf.PT_NOTE, p_offset=notes_at, p_filesz=notes_bytes, p_memsz=notes_bytes)]
         physical, pieces = 0, []
         for address, size_bytes in config.loads:
-            headers.append(
-                _PHDR.pack(PT_LOAD, READ_WRITE_EXECUTE, offset, base + physical, physical, size_bytes, size_bytes, 0)
-            )
+            virtual = base + physical
+            headers.append(ProgramHeader(elf.PT_LOAD, elf.PF_RWX, offset, virtual, physical, size_bytes, size_bytes))
             pieces.append(Piece(offset, address, size_bytes))
             offset, physical = offset + size_bytes, physical + size_bytes
-        ehdr = _EHDR.pack(
-            MAGIC, 2, 2, 1, 0, 4, EM_PPC64, 1, 0, _EHDR.size, 0, 0, _EHDR.size, _PHDR.size, len(headers), 0, 0, 0
-        )
         crashed = next((cpu for cpu in config.cpus if cpu.cpu_id == config.crashing_pir), None)
         others = [cpu for cpu in config.cpus if cpu is not crashed]
         notes = b"".join(_status_note(cpu, config, signal) for cpu in (crashed, *others)) + auxv
-        head = ehdr + b"".join(headers) + notes
+        layout = elf.PROGRAM_HEADER.in_order("big")
+        elf_header = elf.encode_core_header("big", elf.EM_PPC64, 0, len(headers))
+        head = elf_header + b"".join(map(layout.encode, headers)) + notes
         return VmCore(head.ljust(pieces[0].offset, b"\0"), tuple(pieces))
 
 

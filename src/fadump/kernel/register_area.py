@@ -9,6 +9,8 @@ registers too, and behind the last CPU the search goes on to the end of memory.
 import struct
 from collections.abc import Iterator
 
+from fadump.abi.elf import CORE_NAME, NOTE_HEADER, padded_note_bytes
+from fadump.abi.linux.prstatus import PRSTATUS
 from fadump.abi.pseries import register_save_area
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import AddressError, FadumpError
@@ -17,7 +19,7 @@ from fadump.kernel.traits import align_up
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
 
-NOTE_BUFFER_BYTES = 536
+NOTE_BUFFER_BYTES = NOTE_HEADER.size_bytes * 2 + padded_note_bytes(len(CORE_NAME) + 1) + PRSTATUS.size_bytes
 """sizeof(note_buf_t): a CPU's note and a closing one."""
 _START, _END = b"CPUSTRT\0", b"CPUEND\0\0"
 _ENTRY = struct.Struct(">8sQ")

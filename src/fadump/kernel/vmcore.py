@@ -5,24 +5,31 @@ ELF core header (:mod:`.elfcorehdr`) into one PT_NOTE and gives every PT_LOAD it
 arch/powerpc/kernel/fadump.c, fadump_regs_to_elf_notes(), makes the CPUs' notes.
 """
 
-import struct
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fadump.abi.elf import (
+    CORE_NAME,
+    NOTE_ALIGNMENT_BYTES,
+    NOTE_HEADER,
+    NT_PRSTATUS,
+    PROGRAM_HEADER,
+    PT_NOTE,
+    ProgramHeader,
+    padded_note_bytes,
+)
+from fadump.abi.layout import ByteOrder
+from fadump.abi.linux.prstatus import PRSTATUS, ElfPrstatus
 from fadump.abi.linux.pt_regs import REGISTER_NAMES
-from fadump.kernel.elfcorehdr import EHDR, PHDR, PT_NOTE, Load, ehdr, load_header
+from fadump.kernel.elfcorehdr import Load, elf_header, headers_bytes, load_header
 from fadump.kernel.traits import align_down, align_up
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
-from fadump.vmcore.notes import CORE_NAME, NT_PRSTATUS, STRUCT_ORDER, ByteOrder, encode_note
+from fadump.vmcore.notes import encode_note
 
 Registers = Mapping[str, int]
 """pt_regs by name; absent ones are 0."""
-
-_NOTE = struct.Struct("<III")
-_PRSTATUS_BYTES = 504
-_PRSTATUS_SIGNAL_OFFSET, _PRSTATUS_PID_OFFSET, _PRSTATUS_REGISTERS_OFFSET = 0x0C, 0x20, 0x70
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +61,16 @@ def cpu_note(registers: Registers) -> bytes:
 
 def status_of(registers: Registers, byte_order: ByteOrder, *, signal: int = 0, pid: int = 0, parent: int = 0) -> bytes:
     """struct elf_prstatus."""
-    order = STRUCT_ORDER[byte_order]
-    status = bytearray(_PRSTATUS_BYTES)
-    struct.pack_into(f"{order}H", status, _PRSTATUS_SIGNAL_OFFSET, signal)
-    struct.pack_into(f"{order}II", status, _PRSTATUS_PID_OFFSET, pid, parent)
-    values = (registers.get(each, 0) for each in REGISTER_NAMES)
-    struct.pack_into(f"{order}{len(REGISTER_NAMES)}Q", status, _PRSTATUS_REGISTERS_OFFSET, *values)
-    return bytes(status)
+    values = tuple(registers.get(each, 0) for each in REGISTER_NAMES)
+    return PRSTATUS.in_order(byte_order).encode(ElfPrstatus(signal, pid, parent, values))
 
 
 def whole_notes(area: bytes) -> bytes:
     """The notes at the start of ``area``, without what follows: update_note_header_size_elf64()."""
     at = 0
-    while at + _NOTE.size <= len(area):
-        name_bytes, desc_bytes, _type = _NOTE.unpack_from(area, at)
-        end = at + _NOTE.size + align_up(name_bytes, 4) + align_up(desc_bytes, 4)
+    while at + NOTE_HEADER.size_bytes <= len(area):
+        name_bytes, desc_bytes, _type = NOTE_HEADER.decode(area, at)
+        end = at + NOTE_HEADER.size_bytes + padded_note_bytes(name_bytes) + padded_note_bytes(desc_bytes)
         if not name_bytes or end > len(area):
             break
         at = end
@@ -77,9 +79,12 @@ def whole_notes(area: bytes) -> bytes:
 
 def lay_out(loads: Sequence[Load], notes: bytes, page_bytes: int) -> VmCore:
     """The file with these PT_LOADs and ``notes``, which are all notes end to end."""
-    notes_at = align_up(EHDR.size + PHDR.size * (1 + len(loads)), page_bytes)
+    notes_at = align_up(headers_bytes(1 + len(loads)), page_bytes)
     offset = notes_at + align_up(len(notes), page_bytes)
-    headers = [PHDR.pack(PT_NOTE, 0, notes_at, 0, 0, len(notes), len(notes), 4)]
+    notes_header = ProgramHeader(
+        PT_NOTE, p_offset=notes_at, p_filesz=len(notes), p_memsz=len(notes), p_align=NOTE_ALIGNMENT_BYTES
+    )
+    headers = [PROGRAM_HEADER.encode(notes_header)]
     pieces = []
     for load in loads:
         start = align_down(load.address, page_bytes)
@@ -88,7 +93,7 @@ def lay_out(loads: Sequence[Load], notes: bytes, page_bytes: int) -> VmCore:
             size_bytes = align_up(load.address + load.size_bytes, page_bytes) - start
             pieces.append(Piece(offset, start, size_bytes))
             offset += size_bytes
-    head = (ehdr(len(headers)) + b"".join(headers)).ljust(notes_at, b"\0") + notes
+    head = (elf_header(len(headers)) + b"".join(headers)).ljust(notes_at, b"\0") + notes
     return VmCore(head.ljust(align_up(len(head), page_bytes), b"\0"), tuple(pieces))
 
 

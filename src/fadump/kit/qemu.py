@@ -14,12 +14,12 @@ and QEMU's firmware images. The loader (ld.so(8)) starts QEMU with those librari
 
 import json
 import shutil
-import struct
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fadump.abi import elf
 from fadump.errors import SetupError
 from fadump.kit.cache import cache_directory, lock, new_entry, say_waiting, scratch_directory
 from fadump.kit.debian import DebianPackage, fetch_with_dependencies, native_architecture, unpack
@@ -39,7 +39,6 @@ _SCRIPT = """\
 here=$(cd "${{0%/*}}" && pwd) || exit
 exec "$here/lib/{loader}" --library-path "$here/lib" "$here/{program}" -L "$here/share" "$@"
 """
-_PT_INTERP = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +143,13 @@ def _needed(loader: Path, program: Path, root: Path) -> list[Path]:
 def _interpreter(program: Path) -> str:
     """The name of the loader that an ELF program asks for (elf(5), PT_INTERP)."""
     image = program.read_bytes()
-    order = "<" if image[5:6] == b"\1" else ">"
-    (table,) = struct.unpack_from(f"{order}Q", image, 0x20)
-    entry_bytes, count = struct.unpack_from(f"{order}HH", image, 0x36)
-    for header in range(table, table + count * entry_bytes, entry_bytes):
-        (kind,) = struct.unpack_from(f"{order}I", image, header)
-        (offset,) = struct.unpack_from(f"{order}Q", image, header + 8)
-        if kind == _PT_INTERP:
-            return Path(image[offset : image.index(b"\0", offset)].decode()).name
+    byte_order = elf.BYTE_ORDERS.get(elf.ELF_HEADER.number(image, "ei_data"), "big")
+    header = elf.ELF_HEADER.in_order(byte_order).decode(image)
+    for index in range(header.e_phnum):
+        at = header.e_phoff + index * header.e_phentsize
+        segment = elf.PROGRAM_HEADER.in_order(byte_order).decode(image, at)
+        if segment.p_type == elf.PT_INTERP:
+            return Path(image[segment.p_offset : image.index(b"\0", segment.p_offset)].decode()).name
     raise SetupError(f"Debian's {_PROGRAM} is no dynamic program")
 
 

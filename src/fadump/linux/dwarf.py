@@ -8,10 +8,10 @@ every file includes its core headers.
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from fadump.abi.layout import ByteOrder
 from fadump.abi.linux import dwarf as abi
 from fadump.errors import FadumpError, FormatError
 from fadump.linux.elf import ElfFile
-from fadump.vmcore.notes import ByteOrder
 
 _MOST_UNITS = 64
 _MOST_LEB128_BYTES = 10

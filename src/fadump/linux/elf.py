@@ -5,35 +5,17 @@ elsewhere: every offset and size is checked against the file.
 """
 
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
+from fadump.abi import elf
+from fadump.abi.elf import SectionHeader
 from fadump.errors import FormatError, naming
-from fadump.vmcore.elf_header import BYTE_ORDERS, CLASS_64, HEADER_BYTES, MAGIC, SECTION_HEADER_BYTES
-from fadump.vmcore.notes import STRUCT_ORDER
 from fadump.vmcore.source import StrPath, open_file
 
-SHT_SYMTAB, SHT_NOTE = 2, 7
-
-_START = MAGIC + bytes([CLASS_64])
-_SHOFF_OFFSET = 0x28
-_SHENTSIZE_OFFSET = 0x3A
-_SHF_COMPRESSED = 0x800
-_SHT_NOBITS = 8
+_START = elf.ELFMAG + bytes([elf.ELFCLASS64])
 _MOST_BYTES = 1 << 30
-
-
-class Section(NamedTuple):
-    """One section header; ``name`` is an offset, the rest is as in Elf64_Shdr."""
-
-    name: int
-    type: int
-    flags: int
-    offset: int
-    size_bytes: int
-    link: int
 
 
 @contextmanager
@@ -62,32 +44,32 @@ class ElfFile:
         start = self._read(0, min(len(_START), self._size_bytes))
         if start != _START:
             raise FormatError("not a 64-bit ELF file", offset=0, expected=_START, found=start)
-        header = self._read(0, HEADER_BYTES)
-        order = BYTE_ORDERS.get(header[5])
-        if order is None:
-            raise FormatError("ELF byte order unknown", offset=5, expected=[*BYTE_ORDERS], found=header[5])
-        self.byte_order = order
-        (table,) = struct.unpack_from(f"{STRUCT_ORDER[order]}Q", header, _SHOFF_OFFSET)
-        entry_bytes, count, self._names = struct.unpack_from(f"{STRUCT_ORDER[order]}HHH", header, _SHENTSIZE_OFFSET)
-        if count and entry_bytes != SECTION_HEADER_BYTES:
-            at, wanted = _SHENTSIZE_OFFSET, SECTION_HEADER_BYTES
-            raise FormatError("section headers of unknown size", offset=at, expected=wanted, found=entry_bytes)
-        layout = struct.Struct(f"{STRUCT_ORDER[order]}IIQ8xQQI20x")
-        raw = self._read(table, count * SECTION_HEADER_BYTES)
-        self._sections = [Section(*fields) for fields in layout.iter_unpack(raw)]
+        raw = self._read(0, elf.ELF_HEADER.size_bytes)
+        data = elf.ELF_HEADER.number(raw, "ei_data")
+        if data not in elf.BYTE_ORDERS:
+            at = elf.ELF_HEADER.offset("ei_data")
+            raise FormatError("ELF byte order unknown", offset=at, expected=[*elf.BYTE_ORDERS], found=data)
+        self.byte_order = order = elf.BYTE_ORDERS[data]
+        header = elf.ELF_HEADER.in_order(order).decode(raw)
+        layout = elf.SECTION_HEADER.in_order(order)
+        if header.e_shnum and header.e_shentsize != layout.size_bytes:
+            at, wanted = elf.ELF_HEADER.offset("e_shentsize"), layout.size_bytes
+            raise FormatError("section headers of unknown size", offset=at, expected=wanted, found=header.e_shentsize)
+        self._names = header.e_shstrndx
+        self._sections = [*layout.decode_all(self._read(header.e_shoff, header.e_shnum * layout.size_bytes))]
 
-    def sections(self, type_: int) -> Iterator[Section]:
+    def sections(self, type_: int) -> Iterator[SectionHeader]:
         """All sections of one type."""
-        return (section for section in self._sections if section.type == type_)
+        return (section for section in self._sections if section.sh_type == type_)
 
-    def linked(self, section: Section) -> bytes:
+    def linked(self, section: SectionHeader) -> bytes:
         """The bytes of the section that another one names in sh_link.
 
         :raises FormatError: there is none, or it isn't all there.
         """
-        if section.link >= len(self._sections):
-            raise FormatError("ELF section that names another which isn't there", offset=section.offset)
-        return self.data(self._sections[section.link])
+        if section.sh_link >= len(self._sections):
+            raise FormatError("ELF section that names another which isn't there", offset=section.sh_offset)
+        return self.data(self._sections[section.sh_link])
 
     def named(self, name: str) -> bytes | None:
         """The bytes of the section called ``name``; None if there is none.
@@ -99,18 +81,20 @@ class ElfFile:
         names = self.data(self._sections[self._names])
         wanted = name.encode() + b"\0"
         for section in self._sections:
-            if names.startswith(wanted, section.name):
-                if section.flags & _SHF_COMPRESSED:
-                    raise FormatError(f"ELF section {name} is compressed: decompress it first", offset=section.offset)
+            if names.startswith(wanted, section.sh_name):
+                if section.sh_flags & elf.SHF_COMPRESSED:
+                    raise FormatError(
+                        f"ELF section {name} is compressed: decompress it first", offset=section.sh_offset
+                    )
                 return self.data(section)
         return None
 
-    def data(self, section: Section) -> bytes:
+    def data(self, section: SectionHeader) -> bytes:
         """A section's bytes.
 
         :raises FormatError: they aren't all there.
         """
-        return b"" if section.type == _SHT_NOBITS else self._read(section.offset, section.size_bytes)
+        return b"" if section.sh_type == elf.SHT_NOBITS else self._read(section.sh_offset, section.sh_size)
 
     def _read(self, offset: int, length: int) -> bytes:
         if offset + length > self._size_bytes or length > _MOST_BYTES:

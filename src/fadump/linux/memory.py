@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from fadump.abi.layout import STRUCT_ORDER
 from fadump.errors import FadumpError, FormatError
 from fadump.linux.translate import Mapped, Translation, TranslationError, covering
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
 from fadump.vmcore import contract
 from fadump.vmcore.contract import Bytes, Dump
-from fadump.vmcore.notes import STRUCT_ORDER
 
 MOST_BYTES = 1 << 28
 """What one read may ask for: more than anything that is read in one piece has."""

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fadump.abi.layout import STRUCT_ORDER, ByteOrder
 from fadump.abi.linux import page as abi
 from fadump.errors import FormatError
 from fadump.linux.page_class import PageClass
 from fadump.linux.vmcoreinfo import Facts, MissingFactError
 from fadump.vmcore.contract import Bytes
-from fadump.vmcore.notes import STRUCT_ORDER, ByteOrder
 
 _STRIP_PAGES = 1 << 13
 _LEAST_STRUCT_BYTES = 32

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fadump.abi.layout import STRUCT_ORDER
 from fadump.abi.linux import page as abi
 from fadump.errors import FormatError
 from fadump.linux.memory import KernelMemory
 from fadump.memory.ranges import RangeSet
 from fadump.vmcore.contract import Dump, State
-from fadump.vmcore.notes import STRUCT_ORDER
 
 _MOST_ROOTS = 1 << 20
 _MOST_SECTIONS = 1 << 23

@@ -21,11 +21,11 @@ from itertools import islice, pairwise
 import numpy as np
 import numpy.typing as npt
 
+from fadump.abi.layout import STRUCT_ORDER, ByteOrder
 from fadump.abi.linux import page_table as abi
 from fadump.errors import FadumpError
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
-from fadump.vmcore.notes import STRUCT_ORDER, ByteOrder
 
 ReadPhysical = Callable[[int, int], bytes]
 Addresses = npt.NDArray[np.uint64]

@@ -4,21 +4,28 @@ Specification: gABI, "Symbol Table", ELFCLASS64. Only .symtab and the build id a
 build id is in the note NT_GNU_BUILD_ID, and in VMCOREINFO as BUILD-ID.
 """
 
-import struct
 from collections.abc import Iterator
 
+from fadump.abi.elf import (
+    GNU_NAME,
+    NT_GNU_BUILD_ID,
+    SHN_UNDEF,
+    SHT_NOTE,
+    SHT_SYMTAB,
+    STT_FUNC,
+    STT_NOTYPE,
+    STT_OBJECT,
+    SYMBOL,
+)
 from fadump.errors import FadumpError
-from fadump.linux.elf import SHT_NOTE, SHT_SYMTAB, ElfFile, open_elf
+from fadump.linux.elf import ElfFile, open_elf
 from fadump.linux.symbols import Symbol, SymbolTable
 from fadump.linux.vmcoreinfo import Facts
-from fadump.vmcore.notes import STRUCT_ORDER, iter_notes
+from fadump.vmcore.notes import iter_notes
 from fadump.vmcore.source import StrPath
 
-_SYMBOL_BYTES = 0x18
-_SHN_UNDEF = 0
-_SYMBOL_KINDS = {0: "d", 1: "d", 2: "t"}
-"""STT_NOTYPE, STT_OBJECT, STT_FUNC; other symbols are no addresses."""
-_NT_GNU_BUILD_ID = 3
+_SYMBOL_KINDS = {STT_NOTYPE: "d", STT_OBJECT: "d", STT_FUNC: "t"}
+"""Other symbols are no addresses."""
 
 
 class OtherKernelError(FadumpError, ValueError):
@@ -54,13 +61,13 @@ def read_vmlinux(path: StrPath, facts: Facts) -> SymbolTable:
 
 
 def _symbols(elf: ElfFile) -> Iterator[Symbol]:
-    order = STRUCT_ORDER[elf.byte_order]
+    layout = SYMBOL.in_order(elf.byte_order)
     for section in elf.sections(SHT_SYMTAB):
         names, raw = elf.linked(section), elf.data(section)
-        whole = memoryview(raw)[: len(raw) - len(raw) % _SYMBOL_BYTES]
-        for name, info, _other, index, address, _size in struct.iter_unpack(f"{order}IBBHQQ", whole):
+        whole = memoryview(raw)[: len(raw) - len(raw) % layout.size_bytes]
+        for name, info, _other, index, address, _size in layout.decode_all(whole):
             kind = _SYMBOL_KINDS.get(info & 0xF)
-            if kind is None or index == _SHN_UNDEF or not 0 < name < len(names):
+            if kind is None or index == SHN_UNDEF or not 0 < name < len(names):
                 continue
             end = names.find(b"\0", name)
             text = names[name : end if end >= 0 else len(names)].decode("utf-8", "backslashreplace")
@@ -69,6 +76,6 @@ def _symbols(elf: ElfFile) -> Iterator[Symbol]:
 
 def _build_ids(elf: ElfFile) -> Iterator[str]:
     for section in elf.sections(SHT_NOTE):
-        for note in iter_notes(elf.data(section), elf.byte_order, section.offset):
-            if note.name == "GNU" and note.type == _NT_GNU_BUILD_ID:
+        for note in iter_notes(elf.data(section), elf.byte_order, section.sh_offset):
+            if note.name == GNU_NAME and note.type == NT_GNU_BUILD_ID:
                 yield note.desc.hex()

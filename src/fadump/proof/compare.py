@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from fadump.abi.elf import EM_PPC64
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FormatError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.proof.crash_image import CrashImage
-from fadump.vmcore.elf_header import EM_PPC64
 from fadump.vmcore.elfcore import ElfCore, LoadSegment
 from fadump.vmcore.notes import Prstatus, decode_prstatus
 

@@ -6,9 +6,10 @@ After the last step of "follow one crash" in docs/architecture.md; the layout is
 import zlib
 from collections.abc import Iterator, Sequence
 
+from fadump.abi.layout import ByteOrder
 from fadump.errors import FormatError
 from fadump.memory.ranges import Range
-from fadump.vmcore.notes import ByteOrder, Note
+from fadump.vmcore.notes import Note
 from fadump.vmcore.seal import SEAL_BYTES, Row, Seal, decode_table, find_seal
 from fadump.vmcore.source import Source
 

@@ -16,9 +16,10 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from fadump.abi.layout import ByteOrder
 from fadump.errors import AddressError, FadumpError, FormatError, ReadError
 from fadump.memory.ranges import Range, RangeSet
-from fadump.vmcore.notes import VMCOREINFO_NAME, ByteOrder, Note
+from fadump.vmcore.notes import VMCOREINFO_NAME, Note
 
 Bytes = npt.NDArray[np.uint8]
 """Memory as an array of one dimension, not to be written to."""

@@ -9,10 +9,10 @@ Whoever reads dumps needs only this module and the contract, :class:`~fadump.vmc
 import os
 from collections.abc import Sequence
 
+from fadump.abi.elf import ELFMAG
 from fadump.errors import FormatError, naming
 from fadump.vmcore.contract import Dump, Kind, NotInDumpError, Piece, State
 from fadump.vmcore.elf_dump import ElfDump
-from fadump.vmcore.elf_header import MAGIC as ELF_MAGIC
 from fadump.vmcore.flattened import SIGNATURE as FLATTENED_SIGNATURE
 from fadump.vmcore.flattened import FlattenedSource
 from fadump.vmcore.kdump import KdumpDump
@@ -58,7 +58,7 @@ def open_source(sources: Sequence[Source]) -> Dump:
     dump: Dump
     if magic.startswith(KDUMP_SIGNATURE):
         dump = KdumpDump(unflattened)
-    elif not magic.startswith(ELF_MAGIC):
+    elif not magic.startswith(ELFMAG):
         raise FormatError(_what_else(magic), offset=0)
     elif len(sources) > 1:
         raise FormatError(_SEVERAL, offset=0)

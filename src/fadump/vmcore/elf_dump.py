@@ -6,18 +6,15 @@ The format is read by :mod:`fadump.vmcore.elfcore`, tolerantly: what is wrong is
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
+from fadump.abi.elf import CORE_NAME, DUMP_ELF_INCOMPLETE, ELF_HEADER, MACHINES, NT_AUXV
 from fadump.errors import AddressError, FormatError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.contract import READABLE, Bytes, Dump, Kind, NotInDumpError, Piece, State, merged, vmcoreinfo_of
-from fadump.vmcore.elf_header import INCOMPLETE, MACHINES
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.extents import Extent
-from fadump.vmcore.notes import CORE_NAME, Note
+from fadump.vmcore.notes import Note
 from fadump.vmcore.seal import unsealed
 from fadump.vmcore.source import Source
-
-_FLAGS_OFFSET = 0x30
-_NT_AUXV = 6
 
 
 def _of_process(notes: Sequence[Note]) -> FormatError | None:
@@ -26,7 +23,7 @@ def _of_process(notes: Sequence[Note]) -> FormatError | None:
     NT_AUXV is in all of those (Linux fs/binfmt_elf.c, fill_note_info()), and never in a system's.
     """
     for note in notes:
-        if note.name == CORE_NAME and note.type == _NT_AUXV:
+        if note.name == CORE_NAME and note.type == NT_AUXV:
             return FormatError("the core of a process, and not of a system", offset=note.offset)
     return None
 
@@ -52,8 +49,8 @@ class ElfDump(Dump):
         self.notes = self._core.notes
         self.vmcoreinfo = vmcoreinfo_of(self.notes)
         self.memory = RangeSet(segment.physical for segment in self._core.segments)
-        if self._core.flags & INCOMPLETE and self.machine != "ppc64":
-            damage.append(FormatError("marked as incomplete by who wrote it", offset=_FLAGS_OFFSET))
+        if self._core.flags & DUMP_ELF_INCOMPLETE and self.machine != "ppc64":
+            damage.append(FormatError("marked as incomplete by who wrote it", offset=ELF_HEADER.offset("e_flags")))
         damage += filter(None, [unsealed(self.notes, self.byte_order), _of_process(self.notes)])
         self.damage = damage
 

@@ -12,27 +12,19 @@ opens it chooses.
 """
 
 import os
-import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from fadump.abi import elf
+from fadump.abi.layout import ByteOrder
 from fadump.errors import AddressError, FormatError
 from fadump.memory.ranges import Range
-from fadump.vmcore import elf_header as elf
 from fadump.vmcore.extents import Extent, first_wins
-from fadump.vmcore.notes import STRUCT_ORDER, ByteOrder, Note, iter_notes
+from fadump.vmcore.notes import Note, iter_notes
 from fadump.vmcore.source import FileSource, Source, StrPath, open_file
-
-_TYPE_OFFSET = 0x10
-_VERSION_OFFSET = 0x14
-_SHOFF_OFFSET = 0x28
-_PHENTSIZE_OFFSET = 0x36
-_PHNUM_OFFSET = 0x38
-_SH_INFO_OFFSET = 0x2C
-"""In a section header, Elf64_Shdr."""
 
 _NO_CORE = "an ELF file, but no core: a vmlinux is given together with a dump, not as one"
 _MOST_PROGRAM_HEADERS = 1 << 17
@@ -110,7 +102,7 @@ class ElfCore:
 
     @property
     def machine(self) -> int:
-        """e_machine: :data:`~fadump.vmcore.elf_header.EM_PPC64` on Power."""
+        """e_machine: :data:`~fadump.abi.elf.EM_PPC64` on Power."""
         return self._machine
 
     @property
@@ -236,92 +228,90 @@ class _Header(NamedTuple):
     program_headers: int
 
 
-class _ProgramHeader(NamedTuple):
-    """One program header; ``at`` is its own offset, the rest is as in Elf64_Phdr."""
+class _Entry(NamedTuple):
+    """A program header, and ``at`` which offset it stands."""
 
     at: int
-    type: int
-    flags: int
-    offset: int
-    vaddr: int
-    paddr: int
-    filesz: int
-    memsz: int
-    align: int
+    header: elf.ProgramHeader
 
 
 def _read_header(file: Source) -> _Header:
-    ident = file.read(0, elf.IDENT_BYTES, "ELF header")
-    _expect(elf.MAGIC, ident[:4], "not an ELF file", 0)
-    _expect(elf.CLASS_64, ident[4], "not a 64-bit ELF file", 4)
-    byte_order = elf.BYTE_ORDERS.get(ident[5])
-    if byte_order is None:
-        raise FormatError("ELF byte order unknown", offset=5, expected=[*elf.BYTE_ORDERS], found=ident[5])
-    _expect(elf.VERSION, ident[6], "ELF version unknown", 6)
+    layout = elf.ELF_HEADER
+    ident = file.read(0, layout.offset("e_type"), "ELF header")
+    _expect("ei_mag", elf.ELFMAG, ident[: len(elf.ELFMAG)], "not an ELF file")
+    _expect("ei_class", elf.ELFCLASS64, layout.number(ident, "ei_class"), "not a 64-bit ELF file")
+    data = layout.number(ident, "ei_data")
+    if data not in elf.BYTE_ORDERS:
+        at = layout.offset("ei_data")
+        raise FormatError("ELF byte order unknown", offset=at, expected=[*elf.BYTE_ORDERS], found=data)
+    _expect("ei_version", elf.EV_CURRENT, layout.number(ident, "ei_version"), "ELF version unknown")
 
-    layout = struct.Struct(STRUCT_ORDER[byte_order] + elf.HEADER_FIELDS)
-    raw = file.read(elf.IDENT_BYTES, layout.size, "ELF header")
-    type_, machine, version, _entry, phoff, shoff, flags, _ehsize, phentsize, phnum, *_sections = layout.unpack(raw)
-    _expect(elf.ET_CORE, type_, _NO_CORE, _TYPE_OFFSET)
-    _expect(elf.VERSION, version, "ELF version unknown", _VERSION_OFFSET)
-    _expect(elf.PROGRAM_HEADER_BYTES, phentsize, "program headers of unknown size", _PHENTSIZE_OFFSET)
-    if phnum == elf.PN_XNUM:
-        if not shoff:
-            raise FormatError("PN_XNUM without a section header that has the number", offset=_SHOFF_OFFSET)
-        at = shoff + _SH_INFO_OFFSET
-        phnum = int.from_bytes(file.read(at, 4, "section header 0"), byte_order)
-    return _Header(byte_order, machine, flags, phoff, phnum)
+    byte_order = elf.BYTE_ORDERS[data]
+    rest = file.read(len(ident), layout.size_bytes - len(ident), "ELF header")
+    header = layout.in_order(byte_order).decode(ident + rest)
+    _expect("e_type", elf.ET_CORE, header.e_type, _NO_CORE)
+    _expect("e_version", elf.EV_CURRENT, header.e_version, "ELF version unknown")
+    _expect("e_phentsize", elf.PROGRAM_HEADER.size_bytes, header.e_phentsize, "program headers of unknown size")
+    program_headers = header.e_phnum
+    if program_headers == elf.PN_XNUM:
+        if not header.e_shoff:
+            at = layout.offset("e_shoff")
+            raise FormatError("PN_XNUM without a section header that has the number", offset=at)
+        at, size_bytes = elf.SECTION_HEADER.offset("sh_info"), elf.SECTION_HEADER.size("sh_info")
+        program_headers = int.from_bytes(file.read(header.e_shoff + at, size_bytes, "section header 0"), byte_order)
+    return _Header(byte_order, header.e_machine, header.e_flags, header.e_phoff, program_headers)
 
 
-def _read_program_headers(file: Source, header: _Header, report: _Report) -> Iterator[_ProgramHeader]:
+def _read_program_headers(file: Source, header: _Header, report: _Report) -> Iterator[_Entry]:
     offset, count = header.program_headers_offset, header.program_headers
     if not 0 < count <= _MOST_PROGRAM_HEADERS:
         wanted = f"1 to {_MOST_PROGRAM_HEADERS}"
-        raise FormatError("number of program headers", offset=_PHNUM_OFFSET, expected=wanted, found=count)
-    layout = struct.Struct(STRUCT_ORDER[header.byte_order] + elf.PROGRAM_HEADER_FIELDS)
+        raise FormatError(
+            "number of program headers", offset=elf.ELF_HEADER.offset("e_phnum"), expected=wanted, found=count
+        )
+    layout = elf.PROGRAM_HEADER.in_order(header.byte_order)
     try:
-        file.check_has(offset, count * layout.size, "program headers")
+        file.check_has(offset, count * layout.size_bytes, "program headers")
     except FormatError as error:
         report(error)
-        count = max(0, file.size_bytes - offset) // layout.size
-    raw = file.read(offset, count * layout.size, "program headers") if count else b""
-    for index, fields in enumerate(layout.iter_unpack(raw)):
-        entry = _ProgramHeader(offset + index * layout.size, *fields)
-        if entry.type in (elf.PT_LOAD, elf.PT_NOTE):
+        count = max(0, file.size_bytes - offset) // layout.size_bytes
+    raw = file.read(offset, count * layout.size_bytes, "program headers") if count else b""
+    for index, entry in enumerate(layout.decode_all(raw)):
+        at = offset + index * layout.size_bytes
+        if entry.p_type in (elf.PT_LOAD, elf.PT_NOTE):
             try:
-                file.check_has(entry.offset, entry.filesz, f"segment of the program header at {entry.at:#x}")
+                file.check_has(entry.p_offset, entry.p_filesz, f"segment of the program header at {at:#x}")
             except FormatError as error:
                 report(error)
-        yield entry
+        yield _Entry(at, entry)
 
 
-def _load_segments(entries: Sequence[_ProgramHeader], report: _Report) -> Iterator[LoadSegment]:
-    for entry in entries:
-        if entry.type != elf.PT_LOAD:
+def _load_segments(entries: Sequence[_Entry], report: _Report) -> Iterator[LoadSegment]:
+    for at, entry in entries:
+        if entry.p_type != elf.PT_LOAD:
             continue
-        if entry.filesz > entry.memsz:
-            report(FormatError("PT_LOAD larger in the file than in memory", offset=entry.at))
-        elif entry.paddr + entry.memsz > _ADDRESS_LIMIT:
-            report(FormatError("PT_LOAD whose physical addresses wrap, or aren't known", offset=entry.at))
+        if entry.p_filesz > entry.p_memsz:
+            report(FormatError("PT_LOAD larger in the file than in memory", offset=at))
+        elif entry.p_paddr + entry.p_memsz > _ADDRESS_LIMIT:
+            report(FormatError("PT_LOAD whose physical addresses wrap, or aren't known", offset=at))
         else:
-            yield LoadSegment(Range.sized(entry.paddr, entry.memsz), entry.vaddr, entry.offset, entry.filesz)
+            physical = Range.sized(entry.p_paddr, entry.p_memsz)
+            yield LoadSegment(physical, entry.p_vaddr, entry.p_offset, entry.p_filesz)
 
 
-def _read_notes(
-    file: Source, byte_order: ByteOrder, entries: Sequence[_ProgramHeader], report: _Report
-) -> Iterator[Note]:
+def _read_notes(file: Source, byte_order: ByteOrder, entries: Sequence[_Entry], report: _Report) -> Iterator[Note]:
     note_bytes = note_count = 0
-    for entry in entries:
-        if entry.type != elf.PT_NOTE:
+    for at, entry in entries:
+        if entry.p_type != elf.PT_NOTE:
             continue
-        there = min(entry.filesz, max(0, file.size_bytes - entry.offset))  # less than filesz has been reported
+        there = min(entry.p_filesz, max(0, file.size_bytes - entry.p_offset))  # less than filesz has been reported
         note_bytes += there
         if note_bytes > _MOST_NOTE_BYTES:
             wanted = f"at most {_MOST_NOTE_BYTES:#x}"
-            report(FormatError("size of all PT_NOTEs", offset=entry.at, expected=wanted, found=note_bytes))
+            report(FormatError("size of all PT_NOTEs", offset=at, expected=wanted, found=note_bytes))
             return
         try:
-            for note in iter_notes(file.read(entry.offset, there, "PT_NOTE"), byte_order, entry.offset):
+            for note in iter_notes(file.read(entry.p_offset, there, "PT_NOTE"), byte_order, entry.p_offset):
                 note_count += 1
                 if note_count > _MOST_NOTES:
                     report(FormatError(f"more than {_MOST_NOTES} notes", offset=note.offset))
@@ -339,6 +329,6 @@ def _extents(segment: LoadSegment) -> Iterator[Extent]:
         yield Extent(zeros, None)
 
 
-def _expect(expected: object, found: object, message: str, offset: int) -> None:
+def _expect(field: str, expected: object, found: object, message: str) -> None:
     if expected != found:
-        raise FormatError(message, offset=offset, expected=expected, found=found)
+        raise FormatError(message, offset=elf.ELF_HEADER.offset(field), expected=expected, found=found)

@@ -20,13 +20,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fadump.abi.layout import STRUCT_ORDER, ByteOrder
 from fadump.errors import FormatError, ReadError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.bitmap import PageBitmap
 from fadump.vmcore.codecs import PACKED, unpack_page
 from fadump.vmcore.contract import MOST_MEMORY_RANGES, State, limited_set, vmcoreinfo_of
 from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES, INCOMPLETE, NEWEST_VERSION, STATUS_OFFSET, read_kdump_header
-from fadump.vmcore.notes import STRUCT_ORDER, ByteOrder, Note, iter_notes
+from fadump.vmcore.notes import Note, iter_notes
 from fadump.vmcore.seal import unsealed
 from fadump.vmcore.source import Source
 

@@ -16,9 +16,9 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from fadump.abi.layout import STRUCT_ORDER, ByteOrder
 from fadump.errors import FormatError
 from fadump.memory.ranges import Range
-from fadump.vmcore.notes import STRUCT_ORDER, ByteOrder
 from fadump.vmcore.source import Source
 
 SIGNATURE = b"KDUMP   "

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from fadump.abi.layout import ByteOrder
 from fadump.errors import AddressError
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import Bytes, Dump, Kind, NotInDumpError, Piece, State
-from fadump.vmcore.notes import ByteOrder, Note
+from fadump.vmcore.notes import Note
 
 
 class MemoryDump(Dump):

@@ -3,46 +3,24 @@
 Step "capture boot" of docs/architecture.md: the kernel turns the register area into one NT_PRSTATUS per CPU
 and adds the crashed kernel's VMCOREINFO. Specification: gABI, "Note Section", in the form that Linux writes
 and reads: fields of 32 bits, name and desc each padded to 4 bytes, in ELF64 too (kernel/vmcore_info.c,
-append_elf_note(); fs/proc/vmcore.c). All fields have the byte order of the dump.
-
-    0x00  u32  namesz, with the name's closing zero, without padding
-    0x04  u32  descsz, without padding
-    0x08  u32  type
-    0x0c       name, padding, desc, padding; the last note's closing padding may be missing
-
-NT_PRSTATUS of ppc64 (struct elf_prstatus, include/linux/elfcore.h; the registers are the kernel's pt_regs,
-arch/powerpc/include/uapi/asm/ptrace.h, in elf_gregset_t of arch/powerpc/include/uapi/asm/elf.h):
-
-    0x00c  s16       pr_cursig
-    0x020  s32       pr_pid
-    0x070  u64[48]   pr_reg: gpr0..gpr31, then as REGISTER_NAMES has it; the last four are kernel-internal
-    0x1f0  s32       pr_fpvalid, padded to 0x1f8
+append_elf_note(); fs/proc/vmcore.c). The layouts are :mod:`fadump.abi.elf`'s and :mod:`fadump.abi.linux.prstatus`'s,
+in the byte order of the dump; the last note's closing padding may be missing.
 """
 
 import re
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from fadump.abi.elf import CORE_NAME, NOTE_HEADER, NT_PRSTATUS, padded_note_bytes
+from fadump.abi.layout import ByteOrder
+from fadump.abi.linux.prstatus import PRSTATUS
 from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.errors import FormatError
 
-ByteOrder = Literal["little", "big"]
-STRUCT_ORDER: Mapping[ByteOrder, str] = MappingProxyType({"little": "<", "big": ">"})
-"""What struct calls a byte order."""
-
-CORE_NAME = "CORE"
-"""Who owns NT_PRSTATUS."""
-NT_PRSTATUS = 1
 VMCOREINFO_NAME = "VMCOREINFO"
 _VMCOREINFO_LINE = re.compile(rb"^([^=\n]+)=([^\n]*)$", re.MULTILINE)
-
-_HEADER_FIELDS = "III"
-_HEADER_BYTES = 12
-_ALIGNMENT_BYTES = 4
-_PRSTATUS_FIELDS = f"12x h 18x i 76x {len(REGISTER_NAMES)}Q 32x"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +64,27 @@ def iter_notes(data: bytes, byte_order: ByteOrder, offset: int = 0) -> Iterator[
 
     :raises FormatError: a note doesn't fit into the segment.
     """
-    header = struct.Struct(STRUCT_ORDER[byte_order] + _HEADER_FIELDS)
+    header = NOTE_HEADER.in_order(byte_order)
     at = 0
     while at < len(data):
-        _check_room(data, at, _HEADER_BYTES, offset, "note header")
-        name_bytes, desc_bytes, type_ = header.unpack_from(data, at)
+        _check_room(data, at, header.size_bytes, offset, "note header")
+        name_bytes, desc_bytes, type_ = header.decode(data, at)
         if not (name_bytes or desc_bytes or type_):
             return
-        name_at = at + _HEADER_BYTES
+        name_at = at + header.size_bytes
         _check_room(data, name_at, name_bytes, offset, "note name")
-        desc_at = name_at + _padded(name_bytes)
+        desc_at = name_at + padded_note_bytes(name_bytes)
         _check_room(data, desc_at, desc_bytes, offset, "note")
         name = data[name_at : name_at + name_bytes].rstrip(b"\0").decode("ascii", "backslashreplace")
         yield Note(name, type_, data[desc_at : desc_at + desc_bytes], offset + desc_at)
-        at = desc_at + _padded(desc_bytes)
+        at = desc_at + padded_note_bytes(desc_bytes)
 
 
 def encode_note(name: str, type_: int, desc: bytes, byte_order: ByteOrder) -> bytes:
     """One note, padded."""
     raw = name.encode() + b"\0"
-    header = struct.pack(STRUCT_ORDER[byte_order] + _HEADER_FIELDS, len(raw), len(desc), type_)
-    return header + raw.ljust(_padded(len(raw)), b"\0") + desc.ljust(_padded(len(desc)), b"\0")
+    header = NOTE_HEADER.in_order(byte_order).pack(len(raw), len(desc), type_)
+    return header + raw.ljust(padded_note_bytes(len(raw)), b"\0") + desc.ljust(padded_note_bytes(len(desc)), b"\0")
 
 
 def decode_prstatus(note: Note, byte_order: ByteOrder) -> Prstatus:
@@ -114,11 +92,12 @@ def decode_prstatus(note: Note, byte_order: ByteOrder) -> Prstatus:
 
     :raises FormatError: the note ends before its last register.
     """
-    layout = struct.Struct(STRUCT_ORDER[byte_order] + _PRSTATUS_FIELDS)
-    if len(note.desc) < layout.size:
-        raise FormatError("NT_PRSTATUS cut short", offset=note.offset, expected=layout.size, found=len(note.desc))
-    signal, pid, *registers = layout.unpack_from(note.desc)
-    return Prstatus(signal, pid, MappingProxyType(dict(zip(REGISTER_NAMES, registers, strict=True))))
+    wanted, there = PRSTATUS.offset("pr_fpvalid"), len(note.desc)
+    if there < wanted:
+        raise FormatError("NT_PRSTATUS cut short", offset=note.offset, expected=wanted, found=there)
+    status = PRSTATUS.in_order(byte_order).decode(note.desc.ljust(PRSTATUS.size_bytes, b"\0"))
+    registers = dict(zip(REGISTER_NAMES, status.pr_reg, strict=True))
+    return Prstatus(status.pr_cursig, status.pr_pid, MappingProxyType(registers))
 
 
 def vmcoreinfo_lines(data: bytes) -> Iterator[VmcoreinfoLine]:
@@ -126,10 +105,6 @@ def vmcoreinfo_lines(data: bytes) -> Iterator[VmcoreinfoLine]:
     for line in _VMCOREINFO_LINE.finditer(data.rstrip(b"\0")):
         key, value = (part.decode("utf-8", "backslashreplace") for part in line.groups())
         yield VmcoreinfoLine(key, value, line.start(2))
-
-
-def _padded(size_bytes: int) -> int:
-    return size_bytes + -size_bytes % _ALIGNMENT_BYTES
 
 
 def _check_room(data: bytes, at: int, needed: int, offset: int, what: str) -> None:

@@ -26,8 +26,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fadump.abi.layout import STRUCT_ORDER, ByteOrder
 from fadump.errors import FormatError
-from fadump.vmcore.notes import STRUCT_ORDER, ByteOrder, Note
+from fadump.vmcore.notes import Note
 
 NAME = "FADUMP"
 TYPE = int.from_bytes(b"SEAL", "big")

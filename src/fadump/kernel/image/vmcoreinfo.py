@@ -5,9 +5,9 @@ Steps "register" and "crash" of docs/architecture.md. Linux kernel/vmcore_info.c
 """
 
 import hashlib
-import struct
 from collections.abc import Mapping
 
+from fadump.abi.elf import NOTE_HEADER
 from fadump.kernel.image.page_layout import (
     LARGEST_BLOCK_BYTES,
     MAX_PHYSICAL_BITS,
@@ -23,7 +23,6 @@ from fadump.kernel.traits import KernelTraits
 from fadump.vmcore import notes
 from fadump.vmcore.notes import VMCOREINFO_NAME
 
-_NOTE = struct.Struct("<III")
 _NAME_BYTES = 12
 _UTS_FIELD_BYTES = 65
 NODES = 256
@@ -60,12 +59,12 @@ _UTS_NAMES = ("sysname", "nodename", "release", "version", "machine", "domainnam
 
 def note_area_bytes(page_bytes: int) -> int:
     """VMCOREINFO_NOTE_SIZE: what the crash-info header says is to be read, zeros behind the note included."""
-    return 2 * _NOTE.size + _NAME_BYTES + page_bytes
+    return 2 * NOTE_HEADER.size_bytes + _NAME_BYTES + page_bytes
 
 
 def encode_note(text: bytes) -> bytes:
     """The note as it stands in memory, with its closing zeros."""
-    return notes.encode_note(VMCOREINFO_NAME, 0, text, "little") + bytes(_NOTE.size)
+    return notes.encode_note(VMCOREINFO_NAME, 0, text, "little") + bytes(NOTE_HEADER.size_bytes)
 
 
 def facts_of(

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fadump.abi.elf import ELF_HEADER, PROGRAM_HEADER
 from fadump.abi.platform import Platform
 from fadump.kernel.plan.boot_memory import BootMemory, boot_memory
 from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES, CommandLine
@@ -43,7 +44,6 @@ NOT_SUPPORTED = Refusal(
 )
 _MAX_FIRMWARE_RANGES = 1024
 """RESERVED_RNGS_CNT: further ranges of reserved-ranges are not looked at."""
-_ELF_HEADER_BYTES, _ELF_PROGRAM_HEADER_BYTES = 64, 56
 _METADATA_HEADER_BYTES, _METADATA_REGION_BYTES = 16, 24
 _HASH_PARAMETERS = Range(0x2A00_0000, 0x2E00_0000)
 _LEAST_HASH_RMA_BYTES = 0x3000_0000
@@ -200,7 +200,7 @@ def area_sizes(system: System, kernel: KernelTraits, boot_memory_bytes: int) -> 
     before = align_up(before, kernel.page_bytes)
     elf = metadata = 0
     if kernel.first_kernel_writes_elfcorehdr:
-        elf = _ELF_HEADER_BYTES + _program_headers(system.memory) * _ELF_PROGRAM_HEADER_BYTES
+        elf = ELF_HEADER.size_bytes + _program_headers(system.memory) * PROGRAM_HEADER.size_bytes
         used = before + boot_memory_bytes + kernel.header_bytes + elf
         elf += align_up(used, kernel.page_bytes) - used
     if system.platform is Platform.POWERNV:

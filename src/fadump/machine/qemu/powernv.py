@@ -10,6 +10,7 @@ import struct
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from fadump.abi import elf
 from fadump.errors import MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall
 from fadump.machine.contract import FirmwareMemory
@@ -41,8 +42,7 @@ _CMA_ALIGNMENT = 16 << 20
 takes less): see fadump_cma_init() and cma_init_reserved_mem()."""
 _ARGUMENTS = tuple(f"r{number}" for number in range(3, 11))
 _DOUBLEWORD = (1 << 64) - 1
-_ELF_MAGIC = b"\x7fELF\x02"
-_PT_LOAD = 1
+_ELF_MAGIC = elf.ELFMAG + bytes([elf.ELFCLASS64])
 
 
 class PowernvBoard:
@@ -142,16 +142,17 @@ def _number(node: Node, name: str) -> int:
 def _entry_offset(kernel: Path) -> int:
     """How far into the file the first instruction is; skiboot does not move a kernel's segments."""
     with kernel.open("rb") as file:
-        header = file.read(64)
-        if len(header) < 64 or not header.startswith(_ELF_MAGIC):
+        raw = file.read(elf.ELF_HEADER.size_bytes)
+        is_elf = len(raw) == elf.ELF_HEADER.size_bytes and raw.startswith(_ELF_MAGIC)
+        byte_order = elf.BYTE_ORDERS.get(elf.ELF_HEADER.number(raw, "ei_data")) if is_elf else None
+        if byte_order is None:
             raise SetupError(f"{kernel} is no 64-bit ELF file: powernv needs a vmlinux")
-        order = "<" if header[5] == 1 else ">"
-        entry, table_offset = struct.unpack_from(f"{order}QQ", header, 0x18)
-        entry_bytes, count = struct.unpack_from(f"{order}HH", header, 0x36)
-        file.seek(table_offset)
-        table = file.read(entry_bytes * count)
-    for at in range(0, len(table) - 0x37, max(entry_bytes, 0x38)):
-        kind, _flags, offset, address, _physical, file_bytes = struct.unpack_from(f"{order}IIQQQQ", table, at)
-        if kind == _PT_LOAD and address <= entry < address + file_bytes:
-            return int(offset + entry - address)
+        header = elf.ELF_HEADER.in_order(byte_order).decode(raw)
+        file.seek(header.e_phoff)
+        table = file.read(header.e_phentsize * header.e_phnum)
+    layout, entry = elf.PROGRAM_HEADER.in_order(byte_order), header.e_entry
+    for at in range(0, len(table) - layout.size_bytes + 1, max(header.e_phentsize, layout.size_bytes)):
+        segment = layout.decode(table, at)
+        if segment.p_type == elf.PT_LOAD and segment.p_vaddr <= entry < segment.p_vaddr + segment.p_filesz:
+            return segment.p_offset + entry - segment.p_vaddr
     raise SetupError(f"{kernel} has no segment with its entry {entry:#x}: powernv needs a vmlinux")
