@@ -138,7 +138,7 @@ def _check_notes(dump: Dump) -> Iterator[Finding]:
         if fact not in facts:
             yield _damage(f"its VMCOREINFO doesn't say {fact}")
     kernels = facts.get("PAGESIZE")
-    if isinstance(dump, KdumpDump) and kernels not in (None, str(dump.page_bytes)):
+    if dump.page_bytes is not None and kernels not in (None, str(dump.page_bytes)):
         yield _damage(f"its pages are {dump.page_bytes} bytes, VMCOREINFO says {kernels}")
 
 

@@ -101,6 +101,16 @@ class Piece:
         return Piece(wanted, self.state, offset, self.file)
 
 
+@dataclass(frozen=True, slots=True)
+class SystemName:
+    """What a format's own header says of the crashed system: two of uname(2)'s names, and the time of the dump in
+    seconds since 1970, UTC."""
+
+    nodename: str
+    release: str
+    timestamp: int
+
+
 class Dump(ABC):
     """An open dump. Also a context manager; safe to read from several threads.
 
@@ -123,6 +133,10 @@ class Dump(ABC):
     damage: Sequence[FormatError]
     dump_level: int = 0
     """At which of makedumpfile's levels it was filtered, as far as it says; an ELF core doesn't."""
+    page_bytes: int | None = None
+    """Bytes in each of the pages that the file has memory in; None: its format, as ELF, has none."""
+    system_name: SystemName | None = None
+    """Whose dump it is by its header; None: its format, as ELF, doesn't say."""
 
     @abstractmethod
     def mapping(self, wanted: Range) -> Iterator[Piece]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from fadump.errors import AddressError, FormatError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.codecs import PACKED
-from fadump.vmcore.contract import Bytes, Dump, Kind, NotInDumpError, Piece, State, merged
+from fadump.vmcore.contract import Bytes, Dump, Kind, NotInDumpError, Piece, State, SystemName, merged
 from fadump.vmcore.kdump_file import STATES, Descriptor, KdumpFile, Pages
 from fadump.vmcore.kdump_header import KdumpHeader
 from fadump.vmcore.source import Source
@@ -62,7 +62,8 @@ class KdumpDump(Dump):
         self._first_pages = [file.pages.start for file in files]
         self._cache = _PageCache()
         header = files[0].header
-        self.page_bytes = header.page_bytes
+        self.page_bytes: int = header.page_bytes
+        self.system_name = SystemName(header.nodename, header.release, header.timestamp)
         self.flattened = False
         self.machine = header.machine
         self.byte_order = header.byte_order

@@ -32,6 +32,8 @@ class OverlayDump(Dump):
         self.memory = base.memory
         self.damage = base.damage
         self.dump_level = base.dump_level
+        self.page_bytes = base.page_bytes
+        self.system_name = base.system_name
         self._base = base
         self._patches = sorted(patches.items())
         self._patched = RangeSet(Range.sized(address, len(data)) for address, data in self._patches)
