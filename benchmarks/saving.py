@@ -21,10 +21,12 @@ import numpy as np
 from benchmarks.report import GIB, MIB, RUNS, parser, peak_anonymous, show, timed
 from benchmarks.truth import PAGE, Truth, fill_elf, make_truth, write_elf
 from fadump.capture.batches import BATCH_BYTES
-from fadump.capture.job import SaveOptions
+from fadump.capture.destination import Destination
+from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression, Numbers, Pack, make_packer, make_page_packer, pack_each
 from fadump.capture.save import save_dump
 from fadump.linux.pages import DumpLevel, left_out
+from fadump.linux.system import open_system
 from fadump.memory.ranges import Range
 from fadump.vmcore.dump import open_dump
 
@@ -125,9 +127,9 @@ class _Case:
         self._pack_only(partial(make_packer, self.compression))
 
     def save(self, destination: Path) -> None:
-        options = SaveOptions((DumpLevel(self.level),), self.compression, threads=self.threads)
-        with open_dump(self.source) as dump:
-            save_dump(dump, destination, options)
+        options = SaveOptions((DumpLevel(self.level),), self.compression, threads=self.threads, registers=False)
+        with open_system(self.source) as system:
+            save_dump(system, Destination.take(destination, options), options)
 
     def _pack_only(self, make: Callable[[], Pack]) -> None:
         with open_dump(self.source) as dump:

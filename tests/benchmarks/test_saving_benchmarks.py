@@ -5,11 +5,11 @@ import pytest
 from benchmarks import saving
 from benchmarks.report import MIB
 from benchmarks.truth import PAGE, fill_elf, make_truth, write_elf
-from fadump.capture.job import SaveOptions
+from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression
-from fadump.capture.save import save_dump
 from fadump.linux.pages import DumpLevel
 from fadump.vmcore.dump import open_dump
+from tests.capture.saving import save_file
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def source(truth, tmp_path_factory):
 @pytest.mark.parametrize("level", saving.LEVELS)
 def test_the_codec_alone_gets_the_pages_that_a_save_packs(truth, source, tmp_path, level):
     with open_dump(source) as dump:
-        saved = save_dump(dump, tmp_path / "out", SaveOptions((DumpLevel(level),)))
+        saved = save_file(dump, tmp_path / "out", SaveOptions((DumpLevel(level),)))
     assert len(saving.packed_pages(truth, source, level)) == saved.pages.remaining
     assert saved.pages.zeros
 

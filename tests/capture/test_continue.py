@@ -8,9 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from fadump.capture.files import HostFiles
-from fadump.capture.job import Format, SaveOptions
+from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
-from fadump.capture.save import save_dump
 from fadump.capture.target import SaveError
 from fadump.errors import SetupError
 from fadump.linux.pages import DumpLevel
@@ -19,6 +18,7 @@ from fadump.vmcore.check import check_dump
 from fadump.vmcore.contract import State
 from fadump.vmcore.dump import open_dump
 from tests.capture.contents import differing_pages
+from tests.capture.saving import save_file
 
 LEVELS = (DumpLevel(17),)
 FORMS = {
@@ -63,7 +63,7 @@ class DyingFiles(HostFiles):
 
 def save(source, destination, files=None, **options):
     with open_dump(source) as dump:
-        return save_dump(dump, destination, SaveOptions(levels=LEVELS, **options), files=files or HostFiles())
+        return save_file(dump, destination, SaveOptions(levels=LEVELS, **options), files=files or HostFiles())
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_a_file_of_another_save_is_refused_and_left_alone(vmcore, tmp_path, othe
     before = (tmp_path / "out.incomplete").read_bytes()
     (tmp_path / "out-dmesg.txt").write_text("another dump's")
     with open_dump(vmcore) as dump, pytest.raises(SetupError, match="is not of this dump, or was saved with other"):
-        save_dump(dump, tmp_path / "out", SaveOptions(**({"levels": LEVELS, "continued": True} | other)))
+        save_file(dump, tmp_path / "out", SaveOptions(**({"levels": LEVELS, "continued": True} | other)))
     assert (tmp_path / "out.incomplete").read_bytes() == before
     assert (tmp_path / "out-dmesg.txt").read_text() == "another dump's"
 
@@ -233,7 +233,7 @@ def save_nameless(source, destination, files=None, **options):
     """Save a dump as if it said nothing of its kernel: nothing is read of it before its pages are."""
     with open_dump(source) as dump:
         dump.vmcoreinfo, dump.notes = None, ()
-        return save_dump(dump, destination, SaveOptions(levels=LEVELS, **options), files=files or HostFiles())
+        return save_file(dump, destination, SaveOptions(levels=LEVELS, **options), files=files or HostFiles())
 
 
 @pytest.mark.parametrize("save_it", [save, save_nameless])

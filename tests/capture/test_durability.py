@@ -7,15 +7,16 @@ import pytest
 
 from fadump.capture.dmesg import save_dmesg
 from fadump.capture.files import HostFiles
-from fadump.capture.job import SaveOptions
+from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression
-from fadump.capture.save import save_dump, stream_dump
 from fadump.capture.target import SaveError
 from fadump.errors import SetupError
 from fadump.linux.pages import DumpLevel
+from fadump.linux.system import CrashedSystem
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.dump import open_dump
 from tests.capture.contents import differing_pages
+from tests.capture.saving import save_file, save_stream
 from tests.capture.test_save import kernel_core
 from tests.vmcore.core_builder import Load
 from tests.vmcore.dump_helpers import open_bytes
@@ -89,7 +90,7 @@ class SmallDisk(HostFiles):
 def test_what_is_written_before_a_barrier_is_never_needed_by_what_came_before_it(vmcore, tmp_path):
     files = RecordedFiles()
     with open_dump(vmcore) as source:
-        save_dump(source, tmp_path / "out", SaveOptions(), files=files)
+        save_file(source, tmp_path / "out", SaveOptions(), files=files)
     calls = files.calls[files.calls.index(("fsync_directory",)) + 1 :]  # the log's name
     writes = [call for call in calls if call[0] == "write"]
     assert writes[0][1] == 0 and writes[0][2][STATUS_AT] & INCOMPLETE
@@ -109,7 +110,7 @@ def test_what_is_written_before_a_barrier_is_never_needed_by_what_came_before_it
 
 def test_short_and_interrupted_writes_are_gone_on_with(vmcore, tmp_path):
     with open_dump(vmcore) as source:
-        save_dump(source, tmp_path / "out", SaveOptions(), files=SmallDisk(1 << 40))
+        save_file(source, tmp_path / "out", SaveOptions(), files=SmallDisk(1 << 40))
         with open_dump(tmp_path / "out") as dump:
             assert check_dump(dump).whole and differing_pages(dump, source) == []
 
@@ -117,7 +118,7 @@ def test_short_and_interrupted_writes_are_gone_on_with(vmcore, tmp_path):
 def test_a_full_disk_leaves_the_pages_so_far_and_says_so(vmcore, tmp_path):
     with open_dump(vmcore) as source:
         with pytest.raises(SaveError, match="No space left on device") as caught:
-            save_dump(source, tmp_path / "out", SaveOptions(), files=SmallDisk(6 << 20))
+            save_file(source, tmp_path / "out", SaveOptions(), files=SmallDisk(6 << 20))
         assert "--continue" in str(caught.value)
         assert not (tmp_path / "out").exists()
         with open_dump(tmp_path / "out.incomplete") as dump:
@@ -136,14 +137,14 @@ def test_where_nothing_could_be_begun_nothing_is_left(vmcore, tmp_path):
             return super().open(path, flags, mode)
 
     with open_dump(vmcore) as dump, pytest.raises(SetupError, match="Too many open files"):
-        save_dump(dump, tmp_path / "out", SaveOptions(split=3), files=FewFiles())
+        save_file(dump, tmp_path / "out", SaveOptions(split=3), files=FewFiles())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_of_a_stream_that_breaks_off_nearly_all_that_came_can_be_read(vmcore, tmp_path):
     path = tmp_path / "flat"
     with open_dump(vmcore) as source, path.open("wb") as file:
-        stream_dump(source, file.fileno(), SaveOptions(compression=Compression.NONE))
+        save_stream(source, file.fileno(), SaveOptions(compression=Compression.NONE))
         came = path.stat().st_size // 2
         os.truncate(path, came)
         with open_dump(path) as dump:
@@ -154,7 +155,7 @@ def test_of_a_stream_that_breaks_off_nearly_all_that_came_can_be_read(vmcore, tm
 
 def test_a_disk_that_takes_nothing_is_told_so(vmcore, tmp_path):
     with open_dump(vmcore) as dump, pytest.raises(SaveError, match="nothing is written: make room and try again"):
-        save_dump(dump, tmp_path / "out", SaveOptions(), files=SmallDisk(0))
+        save_file(dump, tmp_path / "out", SaveOptions(), files=SmallDisk(0))
     assert list(tmp_path.iterdir()) == []  # nor anything of the log
 
 
@@ -162,7 +163,7 @@ def test_a_disk_that_takes_nothing_is_told_so(vmcore, tmp_path):
 def test_a_dump_that_is_whole_is_not_called_incomplete(vmcore, tmp_path, monkeypatch, broken):
     files = HostFiles()
     with open_dump(vmcore) as dump:
-        save_dmesg(dump, tmp_path / "out-dmesg.txt", files)
+        save_dmesg(CrashedSystem(dump), tmp_path / "out-dmesg.txt", files)
         monkeypatch.setattr("fadump.capture.save.save_dmesg", lambda *_arguments: None)
 
         def fail(*_arguments):
@@ -170,7 +171,7 @@ def test_a_dump_that_is_whole_is_not_called_incomplete(vmcore, tmp_path, monkeyp
 
         monkeypatch.setattr(files, broken, fail)
         with pytest.raises(SaveError, match="is whole, but"):
-            save_dump(dump, tmp_path / "out", SaveOptions(), files=files)
+            save_file(dump, tmp_path / "out", SaveOptions(), files=files)
     (left,) = (path for path in tmp_path.iterdir() if "dmesg" not in path.name)
     with open_dump(left) as dump:
         assert check_dump(dump).whole
@@ -180,7 +181,7 @@ def test_a_dump_that_is_whole_is_not_called_incomplete(vmcore, tmp_path, monkeyp
 def test_a_full_disk_is_tried_again_at_the_next_level(vmcore, tmp_path, code):
     levels = (DumpLevel(1), DumpLevel(31))
     with open_dump(vmcore) as source:
-        saved = save_dump(source, tmp_path / "out", SaveOptions(levels=levels), files=SmallDisk(6 << 20, code=code))
+        saved = save_file(source, tmp_path / "out", SaveOptions(levels=levels), files=SmallDisk(6 << 20, code=code))
         assert saved.level == DumpLevel(31) and any("no room" in remark for remark in saved.remarks)
         with open_dump(tmp_path / "out") as dump:
             assert check_dump(dump).whole and differing_pages(dump, source) == []
@@ -192,5 +193,5 @@ def test_descriptors_of_zeros_do_not_pile_up(tmp_path, monkeypatch):
     monkeypatch.setattr("fadump.capture.kdump_writer.CHECKPOINT_BYTES", 1 << 20)
     files = RecordedFiles()
     with open_bytes(kernel_core([Load(0, bytes(16 << 20))])) as source:
-        save_dump(source, tmp_path / "out", SaveOptions(), files=files)
+        save_file(source, tmp_path / "out", SaveOptions(), files=files)
     assert sum(call == ("fsync",) for call in files.calls) > 4

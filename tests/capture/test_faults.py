@@ -4,16 +4,16 @@ import os
 
 import pytest
 
-from fadump.capture import save as save_module
-from fadump.capture.job import Format, SaveOptions
+from fadump.capture import original as original_module
+from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
-from fadump.capture.save import save_dump, stream_dump
 from fadump.capture.selection import select_pages
 from fadump.capture.target import FileTarget
 from fadump.errors import FadumpError
 from fadump.linux.pages import DumpLevel
 from tests.capture.disk import DEADLY, HARMLESS, Disk, Fault, KilledError, chooser
 from tests.capture.judge import Source, in_many_records, judge, read_back
+from tests.capture.saving import save_file, save_stream
 
 FORMS = pytest.mark.parametrize(
     "form", [{}, {"compression": Compression.NONE}, {"format": Format.ELF}], ids=["zlib", "plain", "elf"]
@@ -36,7 +36,7 @@ def many_records(monkeypatch):
 
 
 def save(source, disk, **options):
-    return save_dump(source.dump, disk.directory / NAME, SaveOptions(**options), files=disk)
+    return save_file(source.dump, disk.directory / NAME, SaveOptions(**options), files=disk)
 
 
 def undisturbed(source, directory, **options):
@@ -125,7 +125,7 @@ def test_what_the_disk_never_got_is_not_spoken_of_before_power_is_cut(tmp_path, 
 
 def test_power_is_cut_while_the_next_level_is_tried(tmp_path, source, monkeypatch):
     """The next level's bitmap must never be read with the descriptors of the one before."""
-    monkeypatch.setattr(save_module, "select_pages", every_third_page_out)
+    monkeypatch.setattr(original_module, "select_pages", every_third_page_out)
     levels = (DumpLevel(0), DumpLevel(31))
     operations, states = undisturbed(source, tmp_path / "good", levels=levels[1:], compression=Compression.NONE)
     full_at = len(operations) - 8
@@ -150,7 +150,7 @@ def test_headers_of_an_elf_core_are_torn_where_it_hurts_most(tmp_path, monkeypat
             selection.wanted.fill(number, number + 1, value=False)
         return selection
 
-    monkeypatch.setattr(save_module, "select_pages", many_segments)
+    monkeypatch.setattr(original_module, "select_pages", many_segments)
     operations, states = undisturbed(source, tmp_path / "good", format=Format.ELF)
     for at in range(len(operations) // 2, len(operations) - 10):
         for cut in range(2 * CUTS):
@@ -171,7 +171,7 @@ def test_one_fault_at_each_operation_of_a_stream(tmp_path, source, fault):
         disk = Disk(path, (fault, at))
         fd = disk.open(path / NAME, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            stream_dump(source.dump, fd, SaveOptions(), files=disk)
+            save_stream(source.dump, fd, SaveOptions(), files=disk)
         except (KilledError, FadumpError):
             assert disk.struck and fault not in HARMLESS
             judge(path, [], source, states)

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.truth import PAGE
-from fadump.capture.job import Format, SaveOptions
+from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
-from fadump.capture.save import save_dump, stream_dump
 from fadump.linux.pages import DumpLevel, left_out
 from fadump.linux.system import open_system
 from fadump.vmcore.check import check_dump
@@ -16,18 +15,19 @@ from fadump.vmcore.contract import READABLE, State
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.overlay import OverlayDump
 from tests.capture.contents import differing_pages, states_of
+from tests.capture.saving import save_file, save_stream
 
 LEVEL = (DumpLevel(31),)
 
 
 def save(source, destination, **options):
     with open_dump(source) as dump:
-        return save_dump(dump, destination, SaveOptions(**({"levels": LEVEL} | options))).files
+        return save_file(dump, destination, SaveOptions(**({"levels": LEVEL} | options))).files
 
 
 def stream(source, destination, **options):
     with open_dump(source) as dump, destination.open("wb") as file:
-        stream_dump(dump, file.fileno(), SaveOptions(**({"levels": LEVEL} | options)))
+        save_stream(dump, file.fileno(), SaveOptions(**({"levels": LEVEL} | options)))
     return [destination]
 
 
@@ -79,7 +79,7 @@ def test_a_dump_is_filtered_once_more(vmcore, truth, tmp_path):
         assert [state is State.EXCLUDED for state in states_of(dump, truth.pages)] == gone.tolist()
         assert differing_pages(dump, source) == []
     with open_dump(first) as dump:
-        report = save_dump(dump, tmp_path / "again", SaveOptions(levels=(DumpLevel(9),))).pages
+        report = save_file(dump, tmp_path / "again", SaveOptions(levels=(DumpLevel(9),))).pages
     assert report.original == truth.pages == report.excluded_pages + report.remaining
     assert report.excluded_before == int(np.isin(truth.classes(), list(left_out(DumpLevel.FREE))).sum())
 
@@ -90,7 +90,7 @@ def test_a_dump_that_is_filtered_again_says_at_which_levels_it_was(vmcore, tmp_p
     (first,) = save(vmcore, tmp_path / "first", levels=(DumpLevel.FREE,))
     with open_dump(first) as filtered:
         source = OverlayDump(filtered, {0x5000: b"patch"}, page_bytes=PAGE) if patched else filtered
-        save_dump(source, tmp_path / "again", SaveOptions(levels=(DumpLevel.ZERO,)))
+        save_file(source, tmp_path / "again", SaveOptions(levels=(DumpLevel.ZERO,)))
     with open_dump(tmp_path / "again") as dump:
         assert dump.dump_level == DumpLevel.FREE | DumpLevel.ZERO
 
@@ -136,7 +136,7 @@ def test_an_incomplete_source_makes_an_incomplete_dump(vmcore, truth, tmp_path):
     short.write_bytes(vmcore.read_bytes()[: -100 * PAGE - 5])
     for form in (Format.KDUMP, Format.ELF):
         with open_dump(short) as dump:
-            saved = save_dump(dump, tmp_path / form, SaveOptions(format=form))
+            saved = save_file(dump, tmp_path / form, SaveOptions(format=form))
         assert not saved.complete and saved.pages.missing == 101
         with open_dump(tmp_path / form) as dump, open_dump(vmcore) as source:
             assert any("incomplete" in str(found) for found in dump.damage)

@@ -4,6 +4,7 @@ from fadump.capture.registers import AddedRegisters, with_registers
 from fadump.linux.cpus import read_cpus
 from fadump.linux.kallsyms import read_kallsyms
 from fadump.linux.memory import KernelMemory
+from fadump.linux.system import CrashedSystem
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import State
@@ -21,7 +22,7 @@ def smp_kernel(count, stride=0x400, **facts):
 
 
 def added(kernel):
-    return with_registers(kernel.dump())
+    return with_registers(CrashedSystem(kernel.dump()))
 
 
 def crash_notes(dump, kernel, number):
@@ -84,21 +85,21 @@ def test_notes_in_another_order_are_sorted():
 
 def test_cpus_without_registers_get_stand_ins_if_every_cpu_is_to_have_a_note():
     kernel = smp_kernel(3, online=0b100101)
-    dump, report = with_registers(kernel.dump(), every_cpu=True)
+    dump, report = with_registers(CrashedSystem(kernel.dump()), every_cpu=True)
     assert report == AddedRegisters(cpus=(0, 2, 5))
     names = [(note.name, note.type) for note in dump.notes]
     assert names[:6] == [("CORE", 1), ("OFFLINE", 1), ("CORE", 1), ("OFFLINE", 1), ("OFFLINE", 1), ("CORE", 1)]
     assert names[6:] == [("QEMU-style", 0), ("VMCOREINFO", 0)]
     assert dump.notes[1].desc == bytes(504)
     assert order(dump) == [0, 1, 2]
-    without, report = with_registers(dump)
+    without, report = with_registers(CrashedSystem(dump))
     assert [note.name for note in without.notes] == ["CORE"] * 3 + ["VMCOREINFO"]
     assert report == AddedRegisters(already=(0, 2, 5))
 
 
 def test_no_stand_ins_if_no_cpu_lacks_registers():
     kernel = smp_kernel(3, online=0b111)
-    dump, _report = with_registers(kernel.dump(), every_cpu=True)
+    dump, _report = with_registers(CrashedSystem(kernel.dump()), every_cpu=True)
     assert list(dump.notes) == list(kernel.dump().notes)
 
 
@@ -122,7 +123,7 @@ def test_what_is_there_already_is_left_alone():
 def test_adding_twice_adds_nothing():
     kernel = smp_kernel(2, online=0b11)
     once, _report = added(kernel)
-    twice, report = with_registers(once)
+    twice, report = with_registers(CrashedSystem(once))
     assert twice is once
     assert report == AddedRegisters(already=(0, 1))
 
@@ -157,6 +158,6 @@ def unreadable():
 )
 def test_what_a_dump_lacks_is_said(kernel, reason):
     plain = kernel.dump()
-    dump, report = with_registers(plain)
+    dump, report = with_registers(CrashedSystem(plain))
     assert dump is plain
     assert report.cpus == () and reason in report.why_not

@@ -6,22 +6,22 @@ import stat
 import numpy as np
 import pytest
 
-from fadump.capture.job import Format, SaveOptions
+from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
-from fadump.capture.save import save_dump
 from fadump.errors import FadumpError, SetupError
 from fadump.linux.pages import DumpLevel, PageClass, left_out
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.contract import State
 from fadump.vmcore.dump import open_dump
 from tests.capture.contents import differing_pages, states_of
+from tests.capture.saving import save_file
 from tests.vmcore.core_builder import Load, build_core, note
 from tests.vmcore.dump_helpers import open_bytes
 
 
 def save(source, destination, level=0, **options):
     with open_dump(source) as dump:
-        return save_dump(dump, destination, SaveOptions(levels=(DumpLevel(level),), **options))
+        return save_file(dump, destination, SaveOptions(levels=(DumpLevel(level),), **options))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -56,7 +56,7 @@ def test_a_level_leaves_out_the_pages_of_its_classes(vmcore, truth, tmp_path, le
 
 def test_pages_of_zeros_are_one_in_the_file(tmp_path):
     with open_bytes(kernel_core([Load(0, bytes(1 << 20))])) as dump:
-        saved = save_dump(dump, tmp_path / "out", SaveOptions(levels=(DumpLevel.ZERO,), compression=Compression.NONE))
+        saved = save_file(dump, tmp_path / "out", SaveOptions(levels=(DumpLevel.ZERO,), compression=Compression.NONE))
     assert saved.pages.zeros == 256 and saved.pages.remaining == 0
     assert saved.size_bytes < 8 * 4096 + 256 * 24
 
@@ -66,7 +66,7 @@ def test_memory_that_begins_and_ends_within_pages_is_padded_with_zeros(tmp_path,
     data = os.urandom(0x3000)
     loads = [Load(0x1234, data), Load(0x10000, b"x" * 0x800), Load(0x10900, b"y")]
     with open_bytes(kernel_core(loads, byte_order)) as source:
-        saved = save_dump(source, tmp_path / "out", SaveOptions())
+        saved = save_file(source, tmp_path / "out", SaveOptions())
     with open_dump(tmp_path / "out") as dump:
         assert dump.byte_order == byte_order and dump.machine == source.machine
         assert dump.read_physical(0x1000, 0x4000) == bytes(0x234) + data + bytes(0xDCC)
@@ -77,7 +77,7 @@ def test_memory_that_begins_and_ends_within_pages_is_padded_with_zeros(tmp_path,
 
 def test_a_dump_that_does_not_say_what_pages_are_is_saved_whole_and_that_is_said(tmp_path):
     with open_bytes(kernel_core([Load(0, os.urandom(0x4000))])) as source:
-        saved = save_dump(source, tmp_path / "out", SaveOptions(levels=(DumpLevel(31),)))
+        saved = save_file(source, tmp_path / "out", SaveOptions(levels=(DumpLevel(31),)))
     assert saved.pages.remaining == 4
     (remark,) = [remark for remark in saved.remarks if "no page is left out" in remark]
     assert "SIZE(page)" in remark
@@ -86,7 +86,7 @@ def test_a_dump_that_does_not_say_what_pages_are_is_saved_whole_and_that_is_said
 def test_a_dump_without_page_size_is_refused(tmp_path):
     core = open_bytes(build_core([Load(0, bytes(0x4000))]))
     with core as source, pytest.raises(FadumpError, match="how large a page is"):
-        save_dump(source, tmp_path / "out", SaveOptions())
+        save_file(source, tmp_path / "out", SaveOptions())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -112,7 +112,7 @@ def test_files_are_their_owners_only_and_the_log_stands_beside(vmcore, tmp_path)
 def test_an_elf_core_has_such_memory_as_it_was(tmp_path, byte_order):
     loads = [Load(0x1234, os.urandom(0x3000)), Load(0x10000, b"x" * 0x800), Load(0x10900, b"y"), Load(0x20000, b"z")]
     with open_bytes(kernel_core(loads, byte_order)) as source:
-        save_dump(source, tmp_path / "out", SaveOptions(format=Format.ELF))
+        save_file(source, tmp_path / "out", SaveOptions(format=Format.ELF))
         with open_dump(tmp_path / "out") as dump:
             assert dump.memory == source.memory and dump.machine == source.machine
             assert differing_pages(dump, source) == [] and check_dump(dump).whole

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fadump.capture.job import Format, SaveOptions
+from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
-from fadump.capture.save import save_dump
 from fadump.errors import FormatError
 from fadump.linux.pages import DumpLevel
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.seal import find_seal
+from tests.capture.saving import save_file
 from tests.vmcore.dump_helpers import open_bytes
 
 
@@ -23,7 +23,7 @@ def saved(request, vmcore, tmp_path_factory):
     path = tmp_path_factory.mktemp("sealed") / "out"
     options = SaveOptions(levels=(DumpLevel(31),), format=request.param, compression=Compression.NONE)
     with open_dump(vmcore) as dump:
-        save_dump(dump, path, options)
+        save_file(dump, path, options)
     return path.read_bytes()
 
 

@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from fadump.capture.job import Format, SaveOptions
+from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
-from fadump.capture.save import save_dump
 from fadump.errors import FadumpError
 from tests.capture.disk import Disk, Fault, KilledError, chooser
 from tests.capture.judge import Source, in_many_records, judge, read_back
+from tests.capture.saving import save_file
 
 LONG = bool(os.environ.get("FADUMP_LONG"))
 STORIES, LEAST_RUNS = (4000, 10_000) if LONG else (100, 200)
@@ -47,7 +47,7 @@ def expected(way):
     """The names of the files, and the states of the pages, of a save that nothing disturbs."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        save_dump(SOURCE.dump, directory / NAME, SaveOptions(**WAYS[way]))
+        save_file(SOURCE.dump, directory / NAME, SaveOptions(**WAYS[way]))
         files = sorted(path for path in directory.iterdir() if "-dmesg.txt" not in path.name)
         _pages, states, report = read_back(files, SOURCE)
         assert report.whole
@@ -81,7 +81,7 @@ class Story(RuleBasedStateMachine):
         options = SaveOptions(continued=left, **self.options)
         self.disk.plan(*sorted(faults, key=lambda fault: fault[1]))
         try:
-            save_dump(SOURCE.dump, self.directory / NAME, options, files=self.disk)
+            save_file(SOURCE.dump, self.directory / NAME, options, files=self.disk)
         except (KilledError, FadumpError):
             pass
         else:

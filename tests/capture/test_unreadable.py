@@ -12,19 +12,19 @@ from fadump.capture.batches import cut_batches
 from fadump.capture.bits import PageBits
 from fadump.capture.estimate import estimate_sizes
 from fadump.capture.in_place import save_in_place
-from fadump.capture.job import Format, SaveOptions
-from fadump.capture.registers import with_registers
-from fadump.capture.save import save_dump, stream_dump
+from fadump.capture.options import Format, SaveOptions
 from fadump.capture.selection import Selection
 from fadump.capture.target import SaveError
 from fadump.errors import FadumpError, ReadError
 from fadump.linux.pages import DumpLevel, left_out
+from fadump.linux.system import CrashedSystem
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import State
 from fadump.vmcore.dump import open_dump, open_source
 from fadump.vmcore.source import MOST_POPULATED_BYTES, FileSource
 from tests.capture.conftest import DATA_AT
 from tests.capture.contents import differing_pages, states_of
+from tests.capture.saving import save_file, save_stream
 from tests.capture.test_continue import DyingFiles, KilledError
 from tests.linux.kernel_builder import PAGE_OFFSET, VMEMMAP_START
 from tests.vmcore.core_builder import Load, build_core
@@ -77,7 +77,7 @@ def check_saved(path, vmcore, pages, missing):
 def test_pages_that_cannot_be_read_are_missing_and_all_others_are_there(vmcore, truth, tmp_path, threads):
     bad = [truth.own_pages + 7, truth.own_pages + 8, truth.pages - 1]
     with bad_dump(vmcore, *bad) as source:
-        saved = save_dump(source, tmp_path / "out", SaveOptions(threads=threads))
+        saved = save_file(source, tmp_path / "out", SaveOptions(threads=threads))
     check_saved(tmp_path / "out", vmcore, truth.pages, bad)
     assert not saved.complete and saved.pages.missing == 3
     (remark,) = saved.remarks
@@ -87,7 +87,7 @@ def test_pages_that_cannot_be_read_are_missing_and_all_others_are_there(vmcore, 
 
 def test_a_stream_says_it_too(vmcore, truth, tmp_path):
     with bad_dump(vmcore, truth.own_pages + 7) as source, (tmp_path / "flat").open("wb") as file:
-        saved = stream_dump(source, file.fileno(), SaveOptions())
+        saved = save_stream(source, file.fileno(), SaveOptions())
     check_saved(tmp_path / "flat", vmcore, truth.pages, [truth.own_pages + 7])
     assert not saved.complete and saved.pages.missing == 1 and len(saved.remarks) == 1
 
@@ -97,12 +97,12 @@ def test_an_elf_core_cannot_say_what_is_missing(vmcore, truth, tmp_path):
         bad_dump(vmcore, truth.own_pages + 7) as source,
         pytest.raises(FadumpError, match=r"0x.*: Input/output error; an ELF core can't say .*: use --format kdump"),
     ):
-        save_dump(source, tmp_path / "out", SaveOptions(format=Format.ELF))
+        save_file(source, tmp_path / "out", SaveOptions(format=Format.ELF))
 
 
 def test_of_unreadable_struct_pages_the_pages_are_kept_and_that_is_said(vmcore, truth, tmp_path):
     with bad_dump(vmcore, STRUCT_PAGE) as source:
-        saved = save_dump(source, tmp_path / "out", EVERYTHING)
+        saved = save_file(source, tmp_path / "out", EVERYTHING)
     states = np.array(check_saved(tmp_path / "out", vmcore, truth.pages, [STRUCT_PAGE]))
     gone = np.isin(truth.classes(), list(left_out(DumpLevel(31))))
     assert gone[GIVEN_UP].any()
@@ -116,7 +116,7 @@ def test_of_unreadable_struct_pages_the_pages_are_kept_and_that_is_said(vmcore, 
 @pytest.mark.parametrize("level", [0, 1])
 def test_whoever_filters_nothing_is_told_nothing_of_struct_pages(vmcore, tmp_path, level):
     with bad_dump(vmcore, STRUCT_PAGE) as source:
-        saved = save_dump(source, tmp_path / "out", SaveOptions(levels=(DumpLevel(level),)))
+        saved = save_file(source, tmp_path / "out", SaveOptions(levels=(DumpLevel(level),)))
     assert len(saved.remarks) == 1 and "struct pages" not in saved.remarks[0]
 
 
@@ -133,10 +133,9 @@ def test_whatever_cannot_be_read_of_the_kernel_itself_the_dump_is_saved(
 ):
     bad = [(int(truth.kernel.facts[f"SYMBOL({symbol})"], 16) - PAGE_OFFSET + offset) // PAGE]
     with bad_dump(vmcore, *bad) as source:
-        dump, added = with_registers(source)
-        saved = save_dump(dump, tmp_path / "out", EVERYTHING)
+        saved = save_file(source, tmp_path / "out", EVERYTHING)
     check_saved(tmp_path / "out", vmcore, truth.pages, bad)
-    assert consequence in " ".join([*saved.remarks, added.why_not or ""])
+    assert consequence in " ".join([*saved.remarks, saved.registers.why_not or ""])
 
 
 def test_a_save_that_was_interrupted_is_gone_on_with_up_to_the_first_such_page(vmcore, truth, tmp_path, monkeypatch):
@@ -144,15 +143,18 @@ def test_a_save_that_was_interrupted_is_gone_on_with_up_to_the_first_such_page(v
     bad = [truth.own_pages + 4000]
     with bad_dump(vmcore, *bad) as source:
         with pytest.raises(KilledError):
-            save_dump(source, tmp_path / "out", SaveOptions(), files=DyingFiles(24))
-        saved = save_dump(source, tmp_path / "out", SaveOptions(continued=True))
+            save_file(source, tmp_path / "out", SaveOptions(), files=DyingFiles(24))
+        saved = save_file(source, tmp_path / "out", SaveOptions(continued=True))
     check_saved(tmp_path / "out", vmcore, truth.pages, bad)
     assert 0 < saved.kept_bytes <= bad[0] * PAGE and saved.pages.missing == 1
 
 
 def test_a_dry_run_counts_without_them(vmcore, truth):
     with bad_dump(vmcore, truth.own_pages + 7) as source, open_dump(vmcore) as whole:
-        (estimate,), (undamaged,) = estimate_sizes(source, SaveOptions()), estimate_sizes(whole, SaveOptions())
+        (estimate,), (undamaged,) = (
+            estimate_sizes(CrashedSystem(source), SaveOptions()),
+            estimate_sizes(CrashedSystem(whole), SaveOptions()),
+        )
     assert estimate.size_bytes == pytest.approx(undamaged.size_bytes, rel=0.1)
 
 
@@ -161,7 +163,7 @@ def damaged(vmcore, truth, tmp_path):
     """A compressed dump and the number of a page in it that doesn't unpack."""
     path, page = tmp_path / "damaged", truth.own_pages + 2
     with open_dump(vmcore) as source:
-        save_dump(source, path, SaveOptions())
+        save_file(source, path, SaveOptions())
     with open_dump(path) as dump:
         (file,) = dump.files
         place = int(file.look(page, page + 1).offsets[0])
@@ -174,7 +176,7 @@ def damaged(vmcore, truth, tmp_path):
 def test_a_page_that_does_not_unpack_is_missing_and_no_more(vmcore, truth, tmp_path, damaged):
     path, page = damaged
     with open_dump(path) as source:
-        saved = save_dump(source, tmp_path / "out", SaveOptions())
+        saved = save_file(source, tmp_path / "out", SaveOptions())
     check_saved(tmp_path / "out", vmcore, truth.pages, [page])
     assert not saved.complete and f"the first at {page * PAGE:#x}" in saved.remarks[0]
 

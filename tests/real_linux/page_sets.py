@@ -4,14 +4,14 @@ import re
 
 import numpy as np
 
-from fadump.capture.job import SaveOptions
+from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression
-from fadump.capture.save import save_dump
 from fadump.linux.pages import DumpLevel, PageClass, left_out, zero_pages
 from fadump.linux.system import open_system
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.contract import State
 from fadump.vmcore.dump import open_dump
+from tests.capture.saving import save_file
 from tests.real_linux.scenario import Scenario
 
 LEVELS = (1, 2, 4, 8, 16, 31)
@@ -81,7 +81,7 @@ def compare_page_sets(vmcore, makedumpfile, out):
 
 def excluded_from_ours(source, level, out, memory, size):
     """Which pages ``fadump save`` leaves out."""
-    save_dump(source, out, SaveOptions(levels=(DumpLevel(level),), compression=Compression.LZO, threads=2))
+    save_file(source, out, SaveOptions(levels=(DumpLevel(level),), compression=Compression.LZO, threads=2))
     with open_dump(out) as dump:
         excluded = np.concatenate([excluded_in(dump, piece, size) for piece in memory])
     out.unlink()

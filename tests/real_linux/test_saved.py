@@ -58,7 +58,7 @@ def save(tmp_path_factory, busy_crash):
 def source(busy_crash):
     """The dump that was saved, with what was added to it."""
     with open_dump(busy_crash) as dump:
-        whole, added = with_registers(dump)
+        whole, added = with_registers(CrashedSystem(dump))
         assert added.cpus == (0, 2, 3)
         yield whole
 

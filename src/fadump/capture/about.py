@@ -4,21 +4,18 @@ Step "saved" of docs/architecture.md. Notes are taken over as they are, in their
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fadump.abi.layout import ByteOrder
-from fadump.linux.crash import KernelName, crash_time, read_name
-from fadump.linux.memory import KernelMemory
+from fadump.linux.crash import KernelName
 from fadump.linux.pages import DumpLevel
-from fadump.linux.system import UNREADABLE_KERNEL
-from fadump.linux.vmcoreinfo import Facts
+from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.vmcore.contract import Dump
-from fadump.vmcore.kdump import KdumpDump
 from fadump.vmcore.notes import VMCOREINFO_NAME, Note
 from fadump.vmcore.seal import is_seal
 
 _EVERY_LEVEL = 31
-_NOBODY = KernelName("Linux", "(none)", "", "", "", "(none)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +36,23 @@ class About:
         return sum(note.is_prstatus() for note in self.notes)
 
 
-def describe(dump: Dump) -> About:
-    """What a dump says of its system; what can't be read is left empty."""
-    name, seconds = _NOBODY, 0
+def describe(system: CrashedSystem, dump: Dump) -> About:
+    """What the headers of ``dump``, the system's with what was added to it, are to say; what can't be read is empty."""
+    name, seconds = _nameless(""), 0
     if dump.vmcoreinfo is not None:
-        try:
-            memory = KernelMemory(dump, Facts.of(dump))
-            name = read_name(memory) or KernelName("Linux", "(none)", memory.facts.text("OSRELEASE"), "", "", "(none)")
-            seconds = crash_time(memory) or 0
-        except UNREADABLE_KERNEL:
-            pass  # a name is no reason not to save
-    elif isinstance(dump, KdumpDump):
-        header = dump.header
-        name = KernelName("Linux", header.nodename, header.release, "", header.machine, "(none)")
+        with suppress(*UNREADABLE_KERNEL):  # a name is no reason not to save
+            name = system.kernel or _nameless(system.vmcoreinfo.text("OSRELEASE"))
+            seconds = system.crash_time or 0
+    elif dump.system_name is not None:
+        header = dump.system_name
+        name = KernelName("Linux", header.nodename, header.release, "", dump.machine, "(none)")
         seconds = header.timestamp
     notes = [note for note in dump.notes if not is_seal(note)]
     if dump.vmcoreinfo is not None and all(note.name != VMCOREINFO_NAME for note in notes):
         notes.append(Note(VMCOREINFO_NAME, 0, dump.vmcoreinfo, 0))
     level = DumpLevel(dump.dump_level & _EVERY_LEVEL)
     return About(dump.byte_order, dump.machine, name, seconds, tuple(notes), level)
+
+
+def _nameless(release: str) -> KernelName:
+    return KernelName("Linux", "(none)", release, "", "", "(none)")

@@ -10,11 +10,7 @@ from pathlib import Path
 
 from fadump.capture.files import Files, fsync_file, write_all
 from fadump.capture.target import incomplete_name
-from fadump.linux.log import read_log
-from fadump.linux.memory import KernelMemory
-from fadump.linux.system import UNREADABLE_KERNEL
-from fadump.linux.vmcoreinfo import Facts
-from fadump.vmcore.contract import Dump
+from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 
 _PRIVATE = 0o600
 
@@ -24,12 +20,12 @@ def dmesg_name(path: Path) -> Path:
     return path.with_name(path.name + "-dmesg.txt")
 
 
-def save_dmesg(dump: Dump, path: Path, files: Files) -> str | None:
+def save_dmesg(system: CrashedSystem, path: Path, files: Files) -> str | None:
     """Write the log to ``path``, in the place of an earlier one; what is missing of it, as a sentence, or None.
 
     :raises OSError: it can't be written.
     """
-    text, missing = _read(dump)
+    text, missing = _read(system)
     incomplete = incomplete_name(path)
     with suppress(FileNotFoundError):
         files.unlink(incomplete)
@@ -49,10 +45,10 @@ def save_dmesg(dump: Dump, path: Path, files: Files) -> str | None:
     return missing
 
 
-def _read(dump: Dump) -> tuple[str, str | None]:
+def _read(system: CrashedSystem) -> tuple[str, str | None]:
     lines: list[str] = []
     try:
-        for record in read_log(KernelMemory(dump, Facts.of(dump))):
+        for record in system.log():
             lines += record.lines()
     except UNREADABLE_KERNEL as error:
         return "".join(f"{line}\n" for line in lines), f"the log is not all there: {error}"

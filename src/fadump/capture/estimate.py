@@ -11,20 +11,16 @@ from itertools import islice
 
 import numpy as np
 
-from fadump.capture.about import About, describe
 from fadump.capture.batches import cut_batches
-from fadump.capture.elf_writer import fit_for_elf, without_holes
-from fadump.capture.job import Format, SaveOptions
-from fadump.capture.kdump_writer import head_bytes
-from fadump.capture.packers import Compression
-from fadump.capture.packing import PackedBatch, Packer
+from fadump.capture.formats import output_format
+from fadump.capture.options import SaveOptions
+from fadump.capture.original import Original, read_original
 from fadump.capture.report import PageReport, report_pages
-from fadump.capture.selection import Selection, know_pages, select_pages
+from fadump.capture.selection import Selection
 from fadump.capture.threads import InOrder
 from fadump.linux.pages import DumpLevel
+from fadump.linux.system import CrashedSystem
 from fadump.memory.ranges import Range
-from fadump.vmcore.contract import Dump
-from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES
 
 _SAMPLES = 256
 _SAMPLE_BYTES = 256 << 10
@@ -41,21 +37,21 @@ class Estimate:
     remarks: tuple[str, ...]
 
 
-def estimate_sizes(dump: Dump, options: SaveOptions) -> list[Estimate]:
-    """How large ``dump`` would be at each level.
+def estimate_sizes(system: CrashedSystem, options: SaveOptions) -> list[Estimate]:
+    """How large a system's dump would be at each level.
 
     :raises FadumpError: the dump can't be read, or there is nothing to save.
     :raises OSError: the dump can't be read.
     """
-    about, known = describe(dump), know_pages(dump)
-    return [_estimate(dump, about, select_pages(dump, known, level), options) for level in options.levels]
+    original = read_original(system, options)
+    return [_estimate(original, original.select(level), options) for level in options.levels]
 
 
-def _estimate(dump: Dump, about: About, asked: Selection, options: SaveOptions) -> Estimate:
-    is_elf = options.format is Format.ELF
-    selection = fit_for_elf(dump, asked) if is_elf else asked
-    wanted = selection.wanted.count()
-    packer = Packer(dump, selection.page_bytes, Compression.NONE if is_elf else options.compression)
+def _estimate(original: Original, asked: Selection, options: SaveOptions) -> Estimate:
+    dump, output = original.dump, output_format(options)
+    selection = output.fit(dump, asked)
+    page_bytes, wanted = selection.page_bytes, selection.wanted.count()
+    packer = output.packer(dump, page_bytes)
     starts = sorted({selection.wanted.find(wanted * number // _SAMPLES) for number in range(_SAMPLES)})
     firsts = (
         batch
@@ -64,7 +60,7 @@ def _estimate(dump: Dump, about: About, asked: Selection, options: SaveOptions) 
     )
     with InOrder(options.threads) as threads:
         packed = [
-            (len(batch.pages), _size_bytes(batch, options, selection.page_bytes), int(np.count_nonzero(batch.zeros)))
+            (len(batch.pages), output.bytes_of(batch, page_bytes), int(np.count_nonzero(batch.zeros)))
             for batch in threads.map(packer.pack, firsts)
         ]
     looked_at = sum(pages for pages, _size, _zeros in packed)
@@ -72,9 +68,7 @@ def _estimate(dump: Dump, about: About, asked: Selection, options: SaveOptions) 
     zeros = round(share * sum(zeros for _pages, _size, zeros in packed))
     ratios = [size / pages for pages, size, _zeros in packed if pages]
     margin = 2 * statistics.stdev(ratios) / len(ratios) ** 0.5 * wanted if len(ratios) > 1 and share > 1 else 0.0
-    fixed = 0
-    if not is_elf:
-        fixed = wanted * DESCRIPTOR_BYTES + options.split * head_bytes(about, selection, options.compression)
+    fixed = output.fixed_bytes(original.about, selection, options.split)
     return Estimate(
         level=asked.level,
         size_bytes=fixed + round(share * sum(size for _pages, size, _zeros in packed)),
@@ -82,9 +76,3 @@ def _estimate(dump: Dump, about: About, asked: Selection, options: SaveOptions) 
         pages=report_pages(asked, zeros),
         remarks=selection.remarks,
     )
-
-
-def _size_bytes(batch: PackedBatch, options: SaveOptions, page_bytes: int) -> int:
-    if options.format is Format.ELF:
-        return sum(run.size_bytes for run in without_holes(batch, page_bytes)) * page_bytes
-    return len(batch.data)

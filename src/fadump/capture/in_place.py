@@ -6,15 +6,16 @@ Step "saved" of docs/architecture.md. The dump as it was is there until the new 
 from dataclasses import replace
 from pathlib import Path
 
+from fadump.capture.destination import Destination
 from fadump.capture.dmesg import dmesg_name
 from fadump.capture.files import HOST
-from fadump.capture.job import Format, SaveOptions
-from fadump.capture.registers import with_registers
+from fadump.capture.options import SaveOptions
 from fadump.capture.save import Saved, save_dump
 from fadump.capture.target import SaveError, incomplete_name
 from fadump.errors import reason
+from fadump.linux.system import open_system
 from fadump.progress import Progress
-from fadump.vmcore.dump import StrPath, open_dump
+from fadump.vmcore.source import StrPath
 
 
 def save_in_place(path: Path, options: SaveOptions, vmlinux: StrPath | None = None) -> Saved:
@@ -44,9 +45,9 @@ def save_in_place(path: Path, options: SaveOptions, vmlinux: StrPath | None = No
 
 
 def _save(path: Path, new: Path, options: SaveOptions, vmlinux: StrPath | None) -> Saved:
-    with open_dump(path) as source, Progress.step(f"Saving {path}", unit="bytes") as step:
-        dump, _added = with_registers(source, vmlinux, every_cpu=options.format is Format.KDUMP)
-        return save_dump(dump, new, options, tell=lambda done, total: step.update(done, total=total))
+    destination = Destination.take(new, options)
+    with open_system(path, vmlinux=vmlinux) as system, Progress.step(f"Saving {path}", unit="bytes") as step:
+        return save_dump(system, destination, options, tell=lambda done, total: step.update(done, total=total))
 
 
 def _remove(new: Path) -> None:

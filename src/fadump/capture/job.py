@@ -1,4 +1,4 @@
-"""One try at saving a dump at one level: what is asked for, and writing it.
+"""One try at saving a dump at one level.
 
 Step "saved" of docs/architecture.md.
 """
@@ -6,56 +6,25 @@ Step "saved" of docs/architecture.md.
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Protocol
 
 import numpy as np
 
-from fadump.capture.about import About
 from fadump.capture.batches import batch_bytes_for, cut_batches
-from fadump.capture.elf_writer import ElfWriter, fit_for_elf
-from fadump.capture.kdump_writer import KdumpWriter
-from fadump.capture.packers import Compression
-from fadump.capture.packing import PackedBatch, Packer
+from fadump.capture.formats import Writer, output_format
+from fadump.capture.options import SaveOptions
+from fadump.capture.original import Original
 from fadump.capture.resume import Kept, kept_pages
 from fadump.capture.selection import Selection
 from fadump.capture.target import FileTarget, Target
 from fadump.capture.threads import InOrder
-from fadump.capture.unreadable import NONE, Unreadable
-from fadump.errors import FadumpError
-from fadump.linux.pages import DumpLevel
+from fadump.capture.unreadable import NONE
 from fadump.memory.ranges import Range
-from fadump.vmcore.contract import Dump
 from fadump.vmcore.dump import open_source
-from fadump.vmcore.source import Source
 
 Tell = Callable[[int, int], None]
 """Told how many bytes of memory are done, and how many there are."""
 
 _WORD_PAGES = 64
-
-
-class Format(StrEnum):
-    """What is written."""
-
-    KDUMP = "kdump"
-    ELF = "elf"
-
-
-@dataclass(frozen=True, slots=True)
-class SaveOptions:
-    """How to save. Of ``levels`` the first is taken; the next one if the disk turns out to be too small.
-
-    ``split`` is the number of files, which an ELF core has one of. ``continued`` goes on with files that were
-    interrupted.
-    """
-
-    levels: Sequence[DumpLevel] = (DumpLevel(0),)
-    compression: Compression = Compression.ZLIB
-    format: Format = Format.KDUMP
-    threads: int = 1
-    split: int = 1
-    continued: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,48 +36,19 @@ class Written:
     kept_bytes: int
 
 
-class Writer(Protocol):
-    """What writes one file of a format. Every call may raise OSError."""
-
-    @property
-    def size_bytes(self) -> int:
-        """How large the file is by now."""
-
-    def begin(self) -> None:
-        """Write what stands before all pages; the file says that it is incomplete."""
-
-    def add(self, batch: PackedBatch) -> None:
-        """Write the next pages."""
-
-    def checkpoint(self) -> None:
-        """Make sure that the pages so far can be read whatever happens."""
-
-    def finish(self, *, complete: bool) -> None:
-        """Write what stands behind all pages; the file doesn't say any more that it is incomplete, if it isn't."""
-
-    def matches(self, source: Source) -> bool:
-        """Whether a file that was interrupted can be of the same save, as far as its headers came to the disk."""
-
-    def has_begun(self, source: Source) -> bool:
-        """Whether all that :meth:`begin` writes is in it."""
-
-    def resume(self, target: FileTarget, source: Source, page: int) -> None:
-        """Go on, instead of :meth:`begin`, with a file that has begun, whose bytes are ``source``, and which is right
-        up to a page."""
-
-
 class Job:
     """One dump, to be saved at one level."""
 
-    def __init__(self, dump: Dump, about: About, selection: Selection, options: SaveOptions, tell: Tell | None) -> None:
+    def __init__(self, original: Original, selection: Selection, options: SaveOptions, tell: Tell | None) -> None:
         """:raises FadumpError: the format can't hold what is to be saved."""
         self.selection = selection
         """What was asked for."""
-        self._dump = dump
-        self._about = about
+        self._dump = original.dump
+        self._about = original.about
         self._options = options
+        self._format = output_format(options)
         self._tell = tell
-        self._fitted = fit_for_elf(dump, selection) if options.format is Format.ELF else selection
+        self._fitted = self._format.fit(self._dump, selection)
         self._total_bytes = self._fitted.wanted.count() * selection.page_bytes
         self._done_bytes = 0
         self.unreadable = NONE
@@ -147,9 +87,8 @@ class Job:
         return Written(*(sum(column) for column in zip(*parts, strict=True)))
 
     def _write(self, target: Target, pages: Range, *, keep: bool) -> tuple[int, int, int]:
-        page_bytes, compression = self.selection.page_bytes, self._options.compression
-        is_elf = self._options.format is Format.ELF
-        packer = Packer(self._dump, page_bytes, Compression.NONE if is_elf else compression, zeros_too=is_elf)
+        page_bytes = self.selection.page_bytes
+        packer = self._format.packer(self._dump, page_bytes)
         writer = self._writer(target, pages)
         with InOrder(self._options.threads) as threads:
             kept = self._begin(writer, target, pages, threads, keep=keep)
@@ -157,7 +96,8 @@ class Job:
             try:
                 batches = cut_batches(self._dump, self._fitted, Range(kept.until, pages.end), self._batch_bytes)
                 for batch in threads.map(packer.pack, batches):
-                    self._note_unreadable(batch.unreadable)
+                    self._format.check_unreadable(batch.unreadable)
+                    self.unreadable += batch.unreadable
                     writer.add(batch)
                     zeros += int(np.count_nonzero(batch.zeros))
                     self._advance(len(batch.pages) * page_bytes)
@@ -167,13 +107,6 @@ class Job:
                 raise
         writer.finish(complete=self.source_is_complete)
         return zeros, writer.size_bytes, self._fitted.wanted.count_between(pages.start, kept.until) * page_bytes
-
-    def _note_unreadable(self, pages: Unreadable) -> None:
-        if pages.pages and self._options.format is Format.ELF:
-            raise FadumpError(
-                f"the dump can't be read at {pages.first}; an ELF core can't say what is missing: use --format kdump"
-            )
-        self.unreadable += pages
 
     def _begin(self, writer: Writer, target: Target, pages: Range, threads: InOrder, *, keep: bool) -> Kept:
         kept = self._keep(writer, target, pages, threads) if keep and isinstance(target, FileTarget) else None
@@ -200,10 +133,8 @@ class Job:
             self._tell(self._done_bytes, self._total_bytes)
 
     def _writer(self, target: Target, pages: Range) -> Writer:
-        if self._options.format is Format.ELF:
-            return ElfWriter(target, self._about, self._fitted, self._dump.memory)
         split = pages if self._options.split > 1 else None
-        return KdumpWriter(target, self._about, self._fitted, self._options.compression, split)
+        return self._format.writer(target, self._about, self._fitted, self._dump, split)
 
     def _parts(self) -> list[Range]:
         """The pages of each file: about as many wanted ones in each. crash counts in words of the bitmap."""

@@ -17,7 +17,6 @@ kernel makes one NT_PRSTATUS per CPU that doesn't say whose it is, and readers d
 Nothing but zeros is ever overwritten, and no register is invented.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -28,10 +27,8 @@ from fadump.linux.symbols import SymbolTable
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import Dump
-from fadump.vmcore.dump import StrPath
 from fadump.vmcore.notes import Note, decode_prstatus, encode_note
 from fadump.vmcore.overlay import OverlayDump
-from fadump.vmcore.source import open_file
 
 STAND_IN_NAME = "OFFLINE"
 """Whose the NT_PRSTATUS of a CPU without registers is."""
@@ -59,30 +56,24 @@ class AddedRegisters:
     why_not: str | None = None
 
 
-def with_registers(
-    dump: Dump, vmlinux: StrPath | None = None, *, every_cpu: bool = False
-) -> tuple[Dump, AddedRegisters]:
-    """The same dump with registers for every reader, and what was added to it; closing it closes ``dump``.
+def with_registers(system: CrashedSystem, *, every_cpu: bool = False) -> tuple[Dump, AddedRegisters]:
+    """The system's dump with registers for every reader, and what was added to it.
 
-    ``vmlinux`` may be the crashed kernel's, for a kernel that doesn't list its own symbols. ``every_cpu`` adds
-    stand-ins for CPUs without registers, which a kdump-compressed file needs and an ELF core must not have. What the
-    dump lacks, or its disk can't read, is no error, as it can be saved without.
+    ``every_cpu`` adds stand-ins for CPUs without registers, which a kdump-compressed file needs and an ELF core must
+    not have. What the dump lacks, or its disk can't read, is no error, as it can be saved without.
 
-    :raises FadumpError: the vmlinux is a directory, a pipe or the like.
     :raises SetupError: the dump is packed with LZO, which the host lacks.
+    :raises FadumpError: the vmlinux is a directory, a pipe or the like.
     :raises OSError: it can't be opened.
     """
-    if vmlinux is not None:
-        os.close(open_file(vmlinux))
-    system = CrashedSystem(dump, vmlinux)
     try:
-        return _with_registers(system.memory, system.symbols, every_cpu=every_cpu)
+        return _with_registers(system, system.read_symbols(), every_cpu=every_cpu)
     except UNREADABLE_KERNEL as error:
-        return dump, AddedRegisters(why_not=str(error))
+        return system.dump, AddedRegisters(why_not=str(error))
 
 
-def _with_registers(memory: KernelMemory, symbols: SymbolTable, *, every_cpu: bool) -> tuple[Dump, AddedRegisters]:
-    dump = memory.dump
+def _with_registers(system: CrashedSystem, symbols: SymbolTable, *, every_cpu: bool) -> tuple[Dump, AddedRegisters]:
+    memory, dump = system.memory, system.dump
     notes = [note for note in dump.notes if note.is_prstatus()]
     numbers = number_registers(memory, symbols, [decode_prstatus(note, dump.byte_order).registers for note in notes])
     numbered = {number: note for number, note in zip(numbers, notes, strict=True) if number is not None}
@@ -94,7 +85,7 @@ def _with_registers(memory: KernelMemory, symbols: SymbolTable, *, every_cpu: bo
     added = replace(added, unknown=len(unknown))
     if not patches and arranged == list(dump.notes):
         return dump, added
-    return OverlayDump(dump, patches, page_bytes=memory.facts.page_bytes(), notes=arranged), added
+    return OverlayDump(dump, patches, page_bytes=system.page_bytes, notes=arranged), added
 
 
 def _fill_crash_notes(

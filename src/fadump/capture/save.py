@@ -4,24 +4,24 @@ Step "saved" of docs/architecture.md. The first file to read of this package: :f
 """
 
 import errno
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fadump.capture.about import describe
-from fadump.capture.dmesg import dmesg_name, save_dmesg
+from fadump.capture.destination import Destination, listed
+from fadump.capture.dmesg import save_dmesg
 from fadump.capture.files import HOST, Files
-from fadump.capture.job import Job, SaveOptions, Tell, Written
+from fadump.capture.job import Job, Tell, Written
+from fadump.capture.options import SaveOptions
+from fadump.capture.original import Original, read_original
+from fadump.capture.registers import AddedRegisters
 from fadump.capture.report import PageReport, report_pages
-from fadump.capture.selection import know_pages, select_pages
-from fadump.capture.target import FileTarget, SaveError, StreamTarget, incomplete_name, is_being_written
+from fadump.capture.target import FileTarget, SaveError, StreamTarget
 from fadump.errors import FadumpError, ReadError, SetupError, reason
 from fadump.linux.pages import DumpLevel
-from fadump.vmcore.contract import Dump
+from fadump.linux.system import CrashedSystem
 
-_MOST_NAMES = 4
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _TOO_LARGE = _NO_ROOM | {errno.EFBIG}
 """What a smaller dump helps against: FAT has files of less than 4 GiB."""
@@ -30,7 +30,7 @@ _TOO_LARGE = _NO_ROOM | {errno.EFBIG}
 @dataclass(frozen=True, slots=True)
 class Saved:
     """What has been saved: the files of the dump (none: a stream), and in how many bytes. ``remarks`` are sentences
-    for the user.
+    for the user, ``registers`` what was added to the dump.
 
     ``complete`` is False if the source wasn't: then the dump says so too. ``kept_bytes`` of memory were there already.
     """
@@ -43,46 +43,52 @@ class Saved:
     complete: bool
     kept_bytes: int
     remarks: Sequence[str]
+    registers: AddedRegisters
 
 
 def save_dump(
-    dump: Dump, destination: Path, options: SaveOptions, *, files: Files = HOST, tell: Tell | None = None
+    system: CrashedSystem,
+    destination: Destination,
+    options: SaveOptions,
+    *,
+    files: Files = HOST,
+    tell: Tell | None = None,
 ) -> Saved:
-    """Save ``dump`` durably, as one file or, split, as ``destination.1`` and so on.
+    """Save a system's dump durably, as one file or as several.
 
-    Whatever happens, ``destination`` is only there once it is complete; until then there is ``destination.incomplete``,
-    of which each page that can be read is right.
+    Whatever happens, a file has its name only once it is complete; until then its name ends in ``.incomplete``, and
+    each page of it that can be read is right.
 
-    :raises SetupError: the files can't be made, or are there already.
+    :raises SetupError: the files can't be made, or are there already by now; or the host lacks a library.
     :raises SaveError: the disk is full, or failed.
     :raises FadumpError: the dump can't be read, or there is nothing to save.
     :raises OSError: the dump can't be read.
     """
-    paths = file_names(destination, options.split)
-    refuse_to_replace(paths, options)
-    known = know_pages(dump)
-    about = describe(dump)
-    jobs = (Job(dump, about, select_pages(dump, known, level), options, tell) for level in options.levels)
+    original = read_original(system, options)
+    jobs = (Job(original, original.select(level), options, tell) for level in options.levels)
     with ExitStack() as opened:
-        targets = [_open(path, files, options, opened) for path in paths]
+        targets = [_open(path, files, options, opened) for path in destination.files]
         with _says_what_is_left(targets):
             job = _job_to_go_on_with(jobs, targets) if options.continued else next(jobs)
-            missing_log = save_dmesg(dump, dmesg_name(destination), files)
+            missing_log = save_dmesg(system, destination.dmesg, files)
             job, written, too_large = _write(job, jobs, targets, keep=options.continued)
         _publish(targets)
     remarks = [missing_log] if missing_log else []
     remarks += [f"there was no room for level {int(level)}" for level in too_large]
-    return _saved(job, written, paths, dmesg_name(destination), remarks)
+    return _saved(original, job, written, destination, remarks)
 
 
-def stream_dump(dump: Dump, fd: int, options: SaveOptions, *, files: Files = HOST, tell: Tell | None = None) -> Saved:
-    """Write ``dump`` as a flattened stream to an open descriptor, which stays the caller's. There is no log beside it.
+def stream_dump(
+    system: CrashedSystem, fd: int, options: SaveOptions, *, files: Files = HOST, tell: Tell | None = None
+) -> Saved:
+    """Write a system's dump as a flattened stream to an open descriptor, which stays the caller's; not its log.
 
     :raises SaveError: the stream can't be written: nobody reads it any more.
     :raises FadumpError: the dump can't be read, or there is nothing to save.
     :raises OSError: the dump can't be read.
     """
-    job = Job(dump, describe(dump), select_pages(dump, know_pages(dump), options.levels[0]), options, tell)
+    original = read_original(system, options)
+    job = Job(original, original.select(options.levels[0]), options, tell)
     try:
         target = StreamTarget(fd, files)
         written = job.write([target], keep=False)
@@ -91,44 +97,7 @@ def stream_dump(dump: Dump, fd: int, options: SaveOptions, *, files: Files = HOS
         raise
     except OSError as error:
         raise SaveError(f"can't write the stream, which says that it broke off: {reason(error)}") from error
-    return _saved(job, written, [], None, [])
-
-
-def file_names(destination: Path, split: int) -> list[Path]:
-    """What the files of a dump are to be called.
-
-    :raises SetupError: ``destination`` is a directory.
-    """
-    if destination.is_dir():
-        raise SetupError(f"{destination} is a directory: name a file in it")
-    if split == 1:
-        return [destination]
-    return [destination.with_name(f"{destination.name}.{number}") for number in range(1, split + 1)]
-
-
-def refuse_to_replace(paths: Sequence[Path], options: SaveOptions) -> None:
-    """What is there already stays; but a set of which some files are incomplete is gone on with as a whole.
-
-    :raises SetupError: something would be replaced, or there is nothing to go on with.
-    """
-    there = [path for path in paths if os.path.lexists(path)]
-    begun = [path for path in paths if os.path.lexists(incomplete_name(path))]
-    if begun and not options.continued:
-        incomplete = incomplete_name(begun[0])
-        if is_being_written(incomplete):
-            raise SetupError(f"somebody else is writing {incomplete}: wait, or name another file")
-        raise SetupError(f"{incomplete} is there from a save that was interrupted: go on with --continue, or remove it")
-    twice = [path for path in there if path in begun]
-    if twice or (there and not begun):
-        raise SetupError(f"{(twice or there)[0]} is there already, and stays: name another file")
-    if options.continued and not begun:
-        raise SetupError(f"there is no {incomplete_name(paths[0])} to go on with: save without --continue")
-
-
-def listed(paths: Sequence[Path]) -> str:
-    """Names of files in a sentence; of many, the first ones."""
-    more = [f"{len(paths) - _MOST_NAMES} more"] if len(paths) > _MOST_NAMES else []
-    return ", ".join([*map(str, paths[:_MOST_NAMES]), *more])
+    return _saved(original, job, written, None, [])
 
 
 def _job_to_go_on_with(jobs: Iterable[Job], targets: Sequence[FileTarget]) -> Job:
@@ -163,16 +132,19 @@ def _write(
         job, keep = following, False
 
 
-def _saved(job: Job, written: Written, files: Sequence[Path], dmesg: Path | None, remarks: Sequence[str]) -> Saved:
+def _saved(
+    original: Original, job: Job, written: Written, destination: Destination | None, remarks: Sequence[str]
+) -> Saved:
     return Saved(
-        files=files,
+        files=() if destination is None else destination.files,
         size_bytes=written.size_bytes,
-        dmesg=dmesg,
+        dmesg=None if destination is None else destination.dmesg,
         level=job.selection.level,
         pages=report_pages(job.selection, written.zeros, job.unreadable.pages),
         complete=job.source_is_complete,
         kept_bytes=written.kept_bytes,
         remarks=(*remarks, *job.remarks),
+        registers=original.added,
     )
 
 

@@ -13,13 +13,11 @@ import numpy as np
 
 from fadump.capture.bits import WINDOW_PAGES, PageBits
 from fadump.errors import FadumpError
-from fadump.linux.memory import KernelMemory
-from fadump.linux.pages import DumpLevel, PageClass, PageClasses, classify_pages, left_out
-from fadump.linux.system import UNREADABLE_KERNEL
-from fadump.linux.vmcoreinfo import Facts
+from fadump.linux.pages import DumpLevel, PageClass, PageClasses, left_out
+from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
+from fadump.linux.vmcoreinfo import NoVmcoreinfoError
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import READABLE, Dump, State
-from fadump.vmcore.kdump import KdumpDump
 
 _CLASS_LEVELS = DumpLevel.CACHE | DumpLevel.CACHE_PRIVATE | DumpLevel.USER | DumpLevel.FREE
 
@@ -57,20 +55,20 @@ class KnownPages:
     why_not: str
 
 
-def know_pages(dump: Dump) -> KnownPages:
+def know_pages(system: CrashedSystem) -> KnownPages:
     """The classes of a dump's pages; they are found once for all levels.
 
     :raises FadumpError: nothing says how large a page is.
     :raises SetupError: the dump is packed with LZO, which the host lacks.
     """
-    if dump.vmcoreinfo is None:
-        if isinstance(dump, KdumpDump):
-            return KnownPages(dump.page_bytes, None, "the dump has no VMCOREINFO")
-        raise FadumpError("the dump has no VMCOREINFO, and nothing else says how large a page is: keep it as it is")
-    facts = Facts.of(dump)
-    page_bytes = dump.page_bytes if isinstance(dump, KdumpDump) else facts.page_bytes()
     try:
-        classes = classify_pages(KernelMemory(dump, facts))
+        page_bytes = system.page_bytes
+    except NoVmcoreinfoError:
+        raise FadumpError(
+            "the dump has no VMCOREINFO, and nothing else says how large a page is: keep it as it is"
+        ) from None
+    try:
+        classes = system.page_classes
     except UNREADABLE_KERNEL as error:
         return KnownPages(page_bytes, None, str(error))
     if classes.page_bytes != page_bytes:
@@ -129,7 +127,7 @@ def _remarks(known: KnownPages, level: DumpLevel) -> list[str]:
 
 
 def _exclude(classes: PageClasses, level: DumpLevel, pages: PageBits) -> Counter[PageClass]:
-    gone = np.array([one in left_out(level) for one in PageClass])
+    gone = np.array([page_class in left_out(level) for page_class in PageClass])
     counts = np.zeros(len(PageClass), np.int64)
     for block in classes.blocks:
         for at in range(0, len(block.classes), WINDOW_PAGES):

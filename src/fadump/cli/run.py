@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fadump.capture.job import SaveOptions
+from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression
 from fadump.cli.help_text import HelpFormatter
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices

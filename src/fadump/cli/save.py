@@ -6,20 +6,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fadump.capture.destination import Destination, listed
 from fadump.capture.estimate import Estimate, estimate_sizes
-from fadump.capture.job import Format, SaveOptions
+from fadump.capture.formats import output_format
+from fadump.capture.job import Tell
+from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
-from fadump.capture.registers import AddedRegisters, with_registers
-from fadump.capture.save import Saved, file_names, listed, refuse_to_replace, save_dump, stream_dump
-from fadump.capture.target import incomplete_name
+from fadump.capture.save import Saved, save_dump, stream_dump
 from fadump.cli.help_text import HelpFormatter
 from fadump.cli.paths import name, path
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
-from fadump.errors import SetupError
 from fadump.linux.pages import DumpLevel
-from fadump.progress import Progress, binary_size
-from fadump.vmcore.contract import Dump
-from fadump.vmcore.dump import open_dump
+from fadump.linux.system import CrashedSystem, open_system
+from fadump.progress import Progress, Step, binary_size
 
 _STDOUT = "-"
 _EPILOG = """example:
@@ -92,20 +91,20 @@ def _save(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         split=arguments.split,
         continued=arguments.continued,
+        registers=not arguments.no_registers,
     )
-    with open_dump(arguments.source) as source:
-        if source.damage:
-            print(f"fadump: the source is not whole: {source.damage[0]}", file=sys.stderr)
-        if arguments.no_registers:
-            dump, added = source, AddedRegisters()
-        else:
-            dump, added = with_registers(source, arguments.vmlinux, every_cpu=options.format is Format.KDUMP)
+    if options.split > 1 and not output_format(options).can_be_split:
+        arguments.parser.error(f"--split doesn't go with --format {options.format}, of which a dump is one file")
+    with open_system(arguments.source, vmlinux=arguments.vmlinux) as system:
+        damage = system.dump.damage
+        if damage:
+            print(f"fadump: the source is not whole: {damage[0]}", file=sys.stderr)
         if arguments.dry_run:
-            return _estimate(dump, options, as_json=arguments.json)
-        saved = _run(dump, arguments.source, arguments.destination, options)
-    print(_text(saved, added), file=sys.stderr if arguments.json or not saved.files else sys.stdout)
+            return _estimate(system, options, as_json=arguments.json)
+        saved = _run(system, arguments.source, arguments.destination, options)
+    print(_text(saved), file=sys.stderr if arguments.json or not saved.files else sys.stdout)
     if arguments.json:
-        print(json.dumps(saved_as_json(saved) | {"registers_added": list(added.cpus)}))
+        print(json.dumps(saved_as_json(saved) | {"registers_added": list(saved.registers.cpus)}))
     return 0 if saved.complete else 1
 
 
@@ -118,50 +117,38 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
         for option, given in alone.items():
             if given and not arguments.dry_run:
                 arguments.parser.error(f"{option} doesn't go with a stream to stdout")
-    if arguments.format is Format.ELF and arguments.split > 1:
-        arguments.parser.error("an ELF core is one file: --split doesn't go with --format elf")
 
 
-def _run(dump: Dump, sources: Sequence[str], destination: str, options: SaveOptions) -> Saved:
-    paths = [] if destination == _STDOUT else file_names(Path(destination), options.split)
-    _refuse_to_read_what_is_written(sources, [*map(incomplete_name, paths), *(paths if options.continued else [])])
-    if paths:
-        refuse_to_replace(paths, options)
-    with Progress.step("Saving" if destination == _STDOUT else f"Saving {destination}", unit="bytes") as step:
-
-        def tell(done: int, total: int) -> None:
-            step.update(done, total=total)
-
-        if destination == _STDOUT:
-            return stream_dump(dump, sys.stdout.fileno(), options, tell=tell)
+def _run(system: CrashedSystem, sources: Sequence[str], name: str, options: SaveOptions) -> Saved:
+    if name == _STDOUT:
+        with Progress.step("Saving", unit="bytes") as step:
+            return stream_dump(system, sys.stdout.fileno(), options, tell=_shown_by(step))
+    destination = Destination.take(Path(name), options, sources)
+    with Progress.step(f"Saving {name}", unit="bytes") as step:
         try:
-            return save_dump(dump, Path(destination), options, tell=tell)
+            return save_dump(system, destination, options, tell=_shown_by(step))
         except (KeyboardInterrupt, SystemExit):
-            _say_what_is_left(paths)
+            _say_what_is_left(destination)
             raise
 
 
-def _refuse_to_read_what_is_written(sources: Sequence[str], paths: Sequence[Path]) -> None:
-    for written in paths:
-        if any(written.exists() and written.samefile(source) for source in sources):
-            raise SetupError(
-                f"{written} is what would be written: give the dump that it is saved from, or name another file"
-            )
+def _shown_by(step: Step) -> Tell:
+    return lambda done, total: step.update(done, total=total)
 
 
-def _say_what_is_left(paths: Sequence[Path]) -> None:
-    left = [name for name in map(incomplete_name, paths) if name.exists()]
+def _say_what_is_left(destination: Destination) -> None:
+    left = destination.begun()
     if left:
         names = listed(left)
         print(f"fadump: ended before all was saved: go on from {names} with --continue, or remove it", file=sys.stderr)
 
 
-def _estimate(dump: Dump, options: SaveOptions, *, as_json: bool) -> int:
-    estimates = estimate_sizes(dump, options)
+def _estimate(system: CrashedSystem, options: SaveOptions, *, as_json: bool) -> int:
+    estimates = estimate_sizes(system, options)
     for estimate in estimates:
         print(_estimate_text(estimate), file=sys.stderr if as_json else sys.stdout)
     if as_json:
-        print(json.dumps({"result": "estimated", "estimates": [_estimate_json(one) for one in estimates]}))
+        print(json.dumps({"result": "estimated", "estimates": [_estimate_json(estimate) for estimate in estimates]}))
     return 0
 
 
@@ -181,7 +168,8 @@ def _estimate_json(estimate: Estimate) -> dict[str, object]:
     }
 
 
-def _text(saved: Saved, added: AddedRegisters) -> str:
+def _text(saved: Saved) -> str:
+    added = saved.registers
     lines = [saved.pages.text(), ""]
     if saved.kept_bytes:
         lines.append(f"{binary_size(saved.kept_bytes)} of memory were there already, and right")

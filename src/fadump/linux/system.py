@@ -65,6 +65,15 @@ class CrashedSystem:
         """
         return Facts.of(self.dump)
 
+    @property
+    def page_bytes(self) -> int:
+        """Bytes in a page: of those that the dump has memory in, else of the kernel's.
+
+        :raises NoVmcoreinfoError: neither the dump's format nor the kernel says.
+        :raises MissingFactError: so for a VMCOREINFO without it.
+        """
+        return self.dump.page_bytes or self.vmcoreinfo.page_bytes()
+
     @cached_property
     def memory(self) -> KernelMemory:
         """Memory by virtual address; ``memory.dump`` has it by physical address.
@@ -81,6 +90,10 @@ class CrashedSystem:
         :raises FadumpError: neither the dump nor the vmlinux has them; see :mod:`fadump.linux.kallsyms`.
         :raises OSError: the vmlinux can't be read.
         """
+        return self.read_symbols()
+
+    def read_symbols(self) -> SymbolTable:
+        """The same, read anew and not kept: for who has little memory and needs them once."""
         if self._vmlinux is not None:
             return read_vmlinux(self._vmlinux, self.vmcoreinfo)
         return read_kallsyms(self.memory)

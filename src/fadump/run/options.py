@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from fadump.abi.platform import Platform
-from fadump.capture.job import SaveOptions
+from fadump.capture.options import SaveOptions
 from fadump.cycle import CrashBy
 from fadump.errors import SetupError
 from fadump.firmware.faults import UnknownFaultError

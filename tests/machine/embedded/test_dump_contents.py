@@ -13,7 +13,7 @@ from fadump.capture.registers import AddedRegisters, with_registers
 from fadump.kernel.model import KernelConfig
 from fadump.linux.pages import PageClass
 from fadump.linux.summary import summarize
-from fadump.linux.system import open_system
+from fadump.linux.system import CrashedSystem, open_system
 from fadump.machine.contract import Crash, Save
 from fadump.memory.ranges import Range
 from fadump.vmcore.dump import open_dump
@@ -111,7 +111,7 @@ def test_drgn_sees_the_same_symbols_memory_and_registers(platform, radix, page_b
 @pytest.mark.parametrize(("version", "page_bytes"), KERNELS)
 def test_registers_can_be_added_where_other_readers_look(platform, version, page_bytes):
     with saved(platform, version, page_bytes, radix=True) as (_guest, path), open_dump(path) as dump:
-        assert with_registers(dump)[1] == AddedRegisters(cpus=(0, 1, 2, 3))
+        assert with_registers(CrashedSystem(dump))[1] == AddedRegisters(cpus=(0, 1, 2, 3))
 
 
 def test_readelf_finds_headers_and_notes_in_order():

@@ -3,14 +3,14 @@
 import pytest
 
 from fadump.abi.platform import Platform
-from fadump.capture.job import Format, SaveOptions
+from fadump.capture.options import Format, SaveOptions
 from fadump.capture.registers import with_registers
-from fadump.capture.save import save_dump
 from fadump.kit.kernel import build_kernel
 from fadump.kit.qemu import fetch_qemu
 from fadump.linux.pages import DumpLevel
 from fadump.linux.system import CrashedSystem
 from fadump.vmcore.dump import open_dump
+from tests.capture.saving import save_file
 from tests.real_linux.foreign import ForeignProgram
 from tests.real_linux.page_sets import BUSY_CPUS, crash_under_load
 from tests.real_linux.readers import check_crash, check_drgn, crash_environment, program_of
@@ -32,10 +32,10 @@ def test_each_thread_has_its_own(tmp_path, monkeypatch, platform, cpus, smt, cra
     for format_ in Format:
         out = tmp_path / format_
         with open_dump(vmcore) as source:
-            dump, added = with_registers(source, every_cpu=format_ is Format.KDUMP)
+            dump, added = with_registers(CrashedSystem(source), every_cpu=format_ is Format.KDUMP)
             assert list(added.cpus) == with_notes
             registers = {cpu.number: cpu.registers for cpu in CrashedSystem(dump).cpus}
-            save_dump(dump, out, SaveOptions(levels=(DumpLevel(31),), format=format_, threads=2))
+            save_file(dump, out, SaveOptions(levels=(DumpLevel(31),), format=format_, threads=2))
         program = program_of(out, kernel, monkeypatch)
         assert program.crashed_thread().stack_trace()[0].name == "crash_fadump"
         check_drgn(program, registers)

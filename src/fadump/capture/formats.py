@@ -1,0 +1,158 @@
+"""The formats that a dump can be saved in: how each is written, and what it can't hold.
+
+Step "saved" of docs/architecture.md. Whoever saves asks an :class:`OutputFormat` and never which one it is.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from fadump.capture.about import About
+from fadump.capture.elf_writer import ElfWriter, fit_for_elf, without_holes
+from fadump.capture.kdump_writer import KdumpWriter, head_bytes
+from fadump.capture.options import Format, SaveOptions
+from fadump.capture.packers import Compression
+from fadump.capture.packing import PackedBatch, Packer
+from fadump.capture.selection import Selection
+from fadump.capture.target import FileTarget, Target
+from fadump.capture.unreadable import Unreadable
+from fadump.errors import FadumpError
+from fadump.memory.ranges import Range
+from fadump.vmcore.contract import Dump
+from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES
+from fadump.vmcore.source import Source
+
+
+class Writer(Protocol):
+    """What writes one file of a format. Every call may raise OSError."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How large the file is by now."""
+
+    def begin(self) -> None:
+        """Write what stands before all pages; the file says that it is incomplete."""
+
+    def add(self, batch: PackedBatch) -> None:
+        """Write the next pages."""
+
+    def checkpoint(self) -> None:
+        """Make sure that the pages so far can be read whatever happens."""
+
+    def finish(self, *, complete: bool) -> None:
+        """Write what stands behind all pages; the file doesn't say any more that it is incomplete, if it isn't."""
+
+    def matches(self, source: Source) -> bool:
+        """Whether a file that was interrupted can be of the same save, as far as its headers came to the disk."""
+
+    def has_begun(self, source: Source) -> bool:
+        """Whether all that :meth:`begin` writes is in it."""
+
+    def resume(self, target: FileTarget, source: Source, page: int) -> None:
+        """Go on, instead of :meth:`begin`, with a file that has begun, whose bytes are ``source``, and which is right
+        up to a page."""
+
+
+class OutputFormat(Protocol):
+    """A format, with the options that are its own."""
+
+    can_be_split: bool
+    """Whether a dump can be several files."""
+    has_note_of_every_cpu: bool
+    """Whether CPUs without registers need stand-ins; see :mod:`fadump.capture.registers`."""
+
+    def fit(self, dump: Dump, selection: Selection) -> Selection:
+        """What of a selection the format can hold, with a remark where that isn't all, or more.
+
+        :raises FadumpError: it can't hold it.
+        :raises OSError: the dump can't be read.
+        """
+
+    def packer(self, dump: Dump, page_bytes: int) -> Packer:
+        """What packs the pages of a dump.
+
+        :raises SetupError: the host lacks a library.
+        """
+
+    def writer(self, target: Target, about: About, selection: Selection, dump: Dump, split: Range | None) -> Writer:
+        """What writes a file of ``dump``: one of a set those pages that are numbered ``split``, else all.
+
+        :raises FadumpError: the format can't hold them.
+        """
+
+    def check_unreadable(self, pages: Unreadable) -> None:
+        """Accept that pages turn out to be unreadable.
+
+        :raises FadumpError: there are some, and the format can't say that they are missing.
+        """
+
+    def bytes_of(self, batch: PackedBatch, page_bytes: int) -> int:
+        """How much room a batch's pages take on the disk."""
+
+    def fixed_bytes(self, about: About, selection: Selection, files: int) -> int:
+        """How much room all else takes, in so many files."""
+
+
+@dataclass(frozen=True, slots=True)
+class KdumpFormat:
+    """makedumpfile's kdump-compressed format, which can say of each page that it is missing."""
+
+    compression: Compression
+    can_be_split = True
+    has_note_of_every_cpu = True
+
+    def fit(self, dump: Dump, selection: Selection) -> Selection:
+        return selection
+
+    def packer(self, dump: Dump, page_bytes: int) -> Packer:
+        return Packer(dump, page_bytes, self.compression)
+
+    def writer(self, target: Target, about: About, selection: Selection, dump: Dump, split: Range | None) -> Writer:
+        return KdumpWriter(target, about, selection, self.compression, split)
+
+    def check_unreadable(self, pages: Unreadable) -> None:
+        pass
+
+    def bytes_of(self, batch: PackedBatch, page_bytes: int) -> int:
+        return len(batch.data)
+
+    def fixed_bytes(self, about: About, selection: Selection, files: int) -> int:
+        descriptors_bytes = selection.wanted.count() * DESCRIPTOR_BYTES
+        return descriptors_bytes + files * head_bytes(about, selection, self.compression)
+
+
+@dataclass(frozen=True, slots=True)
+class ElfFormat:
+    """An ELF core, which is one file of uncompressed memory and can't say what is missing."""
+
+    can_be_split = False
+    has_note_of_every_cpu = False
+
+    def fit(self, dump: Dump, selection: Selection) -> Selection:
+        return fit_for_elf(dump, selection)
+
+    def packer(self, dump: Dump, page_bytes: int) -> Packer:
+        return Packer(dump, page_bytes, Compression.NONE, zeros_too=True)
+
+    def writer(self, target: Target, about: About, selection: Selection, dump: Dump, split: Range | None) -> Writer:
+        return ElfWriter(target, about, selection, dump.memory)
+
+    def check_unreadable(self, pages: Unreadable) -> None:
+        if pages.pages:
+            raise FadumpError(
+                f"the dump can't be read at {pages.first}; an ELF core can't say what is missing: use --format kdump"
+            )
+
+    def bytes_of(self, batch: PackedBatch, page_bytes: int) -> int:
+        return sum(run.size_bytes for run in without_holes(batch, page_bytes)) * page_bytes
+
+    def fixed_bytes(self, about: About, selection: Selection, files: int) -> int:
+        return 0
+
+
+def output_format(options: SaveOptions) -> OutputFormat:
+    """The format that is asked for."""
+    match options.format:
+        case Format.KDUMP:
+            return KdumpFormat(options.compression)
+        case Format.ELF:
+            return ElfFormat()

@@ -1,0 +1,47 @@
+"""The dump that is saved, and what is read of it once, before any page is.
+
+Step "saved" of docs/architecture.md.
+"""
+
+from dataclasses import dataclass
+
+from fadump.capture.about import About, describe
+from fadump.capture.formats import output_format
+from fadump.capture.options import SaveOptions
+from fadump.capture.registers import AddedRegisters, with_registers
+from fadump.capture.selection import KnownPages, Selection, know_pages, select_pages
+from fadump.linux.pages import DumpLevel
+from fadump.linux.system import CrashedSystem
+from fadump.vmcore.contract import Dump
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """``dump`` is the system's, with the registers that were ``added``; closing the system closes it."""
+
+    dump: Dump
+    about: About
+    pages: KnownPages
+    added: AddedRegisters
+
+    def select(self, level: DumpLevel) -> Selection:
+        """The pages to save at a level.
+
+        :raises FadumpError: the dump has no memory.
+        :raises OSError: the dump can't be read.
+        """
+        return select_pages(self.dump, self.pages, level)
+
+
+def read_original(system: CrashedSystem, options: SaveOptions) -> Original:
+    """What a save has to know.
+
+    :raises FadumpError: nothing says how large a page is.
+    :raises SetupError: the dump is packed with LZO, which the host lacks.
+    :raises OSError: the dump, or the vmlinux, can't be read.
+    """
+    pages = know_pages(system)
+    dump, added = system.dump, AddedRegisters()
+    if options.registers:
+        dump, added = with_registers(system, every_cpu=output_format(options).has_note_of_every_cpu)
+    return Original(dump, describe(system, dump), pages, added)
