@@ -30,7 +30,7 @@ def row(ranges: int, runs: int) -> dict[str, object]:
     return {
         "ranges": ranges,
         "plan ms": 1000 * median(lambda: timed(lambda: make_plan(system, LINUX_6_12, _CMDLINE)), runs),
-        "text ms": 1000 * median(lambda: timed(lambda: [list(text_figure(each)) for each in figures(plan)]), runs),
+        "text ms": 1000 * median(lambda: timed(lambda: [list(text_figure(figure)) for figure in figures(plan)]), runs),
     }
 
 

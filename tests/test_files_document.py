@@ -24,8 +24,8 @@ def run_shell(directory):
 
 def run_kdump(directory):
     unpacked, programs, dumps = (directory / name for name in ("unpacked", "programs", "dumps"))
-    for each in (unpacked, programs, dumps):
-        each.mkdir()
+    for path in (unpacked, programs, dumps):
+        path.mkdir()
     unpack(fetch("kdump-tools", ("ppc64el", native_architecture())), unpacked)
     (unpacked / "usr/sbin/kdump-config").rename(programs / "kdump-config")
     foreign = directory / "ppc64el"

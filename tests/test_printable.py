@@ -7,8 +7,8 @@ from fadump.printable import printable
 @given(st.text())
 def test_nothing_tells_the_terminal_anything(text):
     shown = printable(text)
-    assert all(one.isprintable() or one in "\t\n" for one in shown)
-    assert (shown == text) == all(one.isprintable() or one in "\t\n" for one in text)
+    assert all(character.isprintable() or character in "\t\n" for character in shown)
+    assert (shown == text) == all(character.isprintable() or character in "\t\n" for character in text)
 
 
 def test_escapes_are_python_s():

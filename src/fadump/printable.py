@@ -10,7 +10,9 @@ def printable(text: str) -> str:
     """The same text with an escape for each character that isn't printed, but for tabs and newlines."""
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() or one in "\t\n" else _escape(one) for one in text)
+    return "".join(
+        character if character.isprintable() or character in "\t\n" else _escape(character) for character in text
+    )
 
 
 def first_of(sentences: Iterable[str]) -> Iterator[str]:
@@ -25,5 +27,5 @@ def first_of(sentences: Iterable[str]) -> Iterator[str]:
         yield f"and {more} more like that"
 
 
-def _escape(one: str) -> str:
-    return one.encode("unicode_escape").decode("ascii")
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -47,8 +47,8 @@ def test_a_level_leaves_out_the_pages_of_its_classes(vmcore, truth, tmp_path, le
         assert differing_pages(dump, source) == []
         assert dump.header.dump_level == level
     report = saved.pages
-    counts = {one: int((truth.classes()[gone] == one).sum()) for one in PageClass}
-    assert {one: report.excluded.get(one, 0) for one in PageClass} == counts
+    counts = {page_class: int((truth.classes()[gone] == page_class).sum()) for page_class in PageClass}
+    assert {page_class: report.excluded.get(page_class, 0) for page_class in PageClass} == counts
     assert report.original == report.total == truth.pages
     assert report.remaining == truth.pages - gone.sum() - report.zeros
     assert bool(report.zeros) == bool(level & 1)

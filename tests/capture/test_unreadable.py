@@ -187,7 +187,7 @@ def test_a_dump_of_which_something_would_be_lost_is_not_replaced(damaged):
     with pytest.raises(SaveError, match=f"^{path} stays as it was: not all of it can be read"):
         save_in_place(path, SaveOptions())
     assert path.read_bytes() == before
-    assert sorted(one.name for one in path.parent.iterdir()) == ["damaged", "damaged-dmesg.txt"]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["damaged", "damaged-dmesg.txt"]
 
 
 @pytest.mark.parametrize("page_bytes", [4096, 65536])

@@ -23,7 +23,7 @@ def compare(monkeypatch, capsys, tmp_path):
 
     def compare(*arguments, linux=ANSWERS, model=ANSWERS):
         def subjects(wanted, _qemu, _store):
-            return [Subject(each, "kernel", see) for each in wanted]
+            return [Subject(configuration, "kernel", see) for configuration in wanted]
 
         def see():
             if isinstance(linux, Exception):
@@ -43,7 +43,7 @@ def test_the_list_is_the_whole_set_and_runs_nothing(compare):
     status, out, _err = compare("--list", "--seed", "7", linux=AssertionError("it is run"))
     lines = out.splitlines()
     assert status == 0
-    assert lines == [f"{number:4} {each.title}" for number, each in enumerate(full_set("7"), 1)]
+    assert lines == [f"{number:4} {configuration.title}" for number, configuration in enumerate(full_set("7"), 1)]
 
 
 def test_the_list_is_one_object_with_json(compare):

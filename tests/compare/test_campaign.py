@@ -18,7 +18,7 @@ KERNEL = "linux"
 
 @pytest.fixture(scope="module")
 def stories():
-    return {each: seen_of(each) for each in (PSERIES, POWERNV, IN_PRODUCTION)}
+    return {configuration: seen_of(configuration) for configuration in (PSERIES, POWERNV, IN_PRODUCTION)}
 
 
 @pytest.fixture

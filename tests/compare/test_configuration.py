@@ -12,9 +12,9 @@ from tests.compare.known import PSERIES
 SEEDS = ["0", "1", "any text"]
 
 
-def row(each):
-    machine, kernel = (each.platform, each.mmu, each.ends), (each.series, each.page_size)
-    return machine, kernel, *(getattr(each, name) for name in list(FACTORS)[2:])
+def row(config):
+    machine, kernel = (config.platform, config.mmu, config.ends), (config.series, config.page_size)
+    return machine, kernel, *(getattr(config, name) for name in list(FACTORS)[2:])
 
 
 def allowed_pairs():
@@ -27,13 +27,13 @@ def allowed_pairs():
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_full_set_has_every_pair_and_is_large_enough(seed):
     found = full_set(seed)
-    have = {pair for each in found for pair in itertools.combinations(zip(FACTORS, row(each), strict=True), 2)}
+    have = {pair for config in found for pair in itertools.combinations(zip(FACTORS, row(config), strict=True), 2)}
     assert set(allowed_pairs()) - have == set()
     assert len(found) >= 100
-    crashed = [each for each in found if each.ends is Ends.CRASHED]
+    crashed = [config for config in found if config.ends is Ends.CRASHED]
     assert len(crashed) >= 25
-    assert len({(each.platform, each.mmu, each.series, each.page_size) for each in crashed}) == 16
-    assert len({each.key for each in found}) == len(found)
+    assert len({(config.platform, config.mmu, config.series, config.page_size) for config in crashed}) == 16
+    assert len({config.key for config in found}) == len(found)
 
 
 def test_a_seed_says_which_and_in_which_order():
@@ -43,15 +43,15 @@ def test_a_seed_says_which_and_in_which_order():
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_each_can_be_a_machine_of_qemus(seed):
-    for each in full_set(seed):
-        assert sum(each.nodes) + sum(dimm.size_bytes for dimm in each.dimms) == each.memory_mib * MIB
-        assert all(size_bytes > 0 and size_bytes % (256 * MIB) == 0 for size_bytes in each.nodes)
-        pieces = each.memory
+    for config in full_set(seed):
+        assert sum(config.nodes) + sum(dimm.size_bytes for dimm in config.dimms) == config.memory_mib * MIB
+        assert all(size_bytes > 0 and size_bytes % (256 * MIB) == 0 for size_bytes in config.nodes)
+        pieces = config.memory
         assert pieces[0].start == 0
         assert all(lower.end <= higher.start for lower, higher in itertools.pairwise(pieces))
-        assert all(dimm.address % GIB == 0 and dimm.size_bytes % (256 * MIB) == 0 for dimm in each.dimms)
-        if each.platform is Platform.POWERNV:
-            assert not each.dimms and len(each.nodes) == 1 and each.max_cpus == each.cpu_count
+        assert all(dimm.address % GIB == 0 and dimm.size_bytes % (256 * MIB) == 0 for dimm in config.dimms)
+        if config.platform is Platform.POWERNV:
+            assert not config.dimms and len(config.nodes) == 1 and config.max_cpus == config.cpu_count
 
 
 @pytest.mark.parametrize(("shape", "memory_mib", "nodes", "dimms"), [

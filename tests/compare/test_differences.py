@@ -46,7 +46,7 @@ def test_every_answer_of_a_whole_story_counts():
     for moment in moments:
         for question, answer in moment.answers.items():
             changed = Moment(moment.name, {**moment.answers, question: f"{answer}x"})
-            others = [changed if each is moment else each for each in moments]
+            others = [changed if other is moment else other for other in moments]
             (found,) = compare(PSERIES, moments, others, EXPLANATIONS[:0]).differences
             assert (found.moment, found.question) == (moment.name, question)
 

@@ -65,7 +65,7 @@ def registered(plan):
     platform = plan.system.platform
     types = TYPES if platform is Platform.PSERIES else {Part.BOOT_MEMORY: KERNEL_REGION}
     sections = plan.reservation.registered(platform)
-    return [(types[each.part], each.source or 0, each.size_bytes, each.destination) for each in sections]
+    return [(types[section.part], section.source or 0, section.size_bytes, section.destination) for section in sections]
 
 
 def said_by_first_kernel(console):

@@ -39,8 +39,9 @@ def test_rtas_is_asked_for_what_was_reserved(traits, cmdline):
     with guest_memory(*PIECES) as memory:
         kernel, (call,) = booted(memory, tree, KernelConfig(traits))
         structure = DumpStructure.decode(memory.read(WORK_BUFFER, 512))
-    assert [(each.source, each.requested_bytes, each.destination) for each in structure.sections] == [
-        (each.source or 0, each.size_bytes, each.destination) for each in reservation.registered(Platform.PSERIES)
+    assert [(section.source, section.requested_bytes, section.destination) for section in structure.sections] == [
+        (section.source or 0, section.size_bytes, section.destination)
+        for section in reservation.registered(Platform.PSERIES)
     ]
     assert call.args == (1, WORK_BUFFER, structure.size_bytes)
     assert kernel.registered and kernel.mem_reserved == reservation.area.size_bytes
@@ -55,7 +56,8 @@ def test_opal_is_asked_for_what_was_reserved(cmdline):
         metadata = KernelMetadata.decode(memory.read(calls[0].args[1], 0x1000))
     assert calls[0].args[1] == reservation.first(Part.METADATA).destination
     assert [call.args[1:] for call in calls[2:]] == [
-        (each.source, each.destination, each.size_bytes) for each in reservation.registered(Platform.POWERNV)
+        (section.source, section.destination, section.size_bytes)
+        for section in reservation.registered(Platform.POWERNV)
     ]
     assert (metadata.registered_regions, kernel.registered) == (len(metadata.regions), True)
     assert metadata.crash_info == reservation.first(Part.CRASH_INFO_HEADER).destination

@@ -64,7 +64,7 @@ def test_every_layout_can_be_read(cuts, page, cpus):
         assert shown == RangeSet(memory) - RangeSet([AREA])
         for segment in core.segments:
             piece = next(
-                each for each in made.pieces if each.offset <= segment.file_offset < each.offset + each.size_bytes
+                piece for piece in made.pieces if piece.offset <= segment.file_offset < piece.offset + piece.size_bytes
             )
             held = piece.address + segment.file_offset - piece.offset
             assert held == segment.physical.start + (AREA.start if segment.physical.start < TOP else 0)

@@ -40,7 +40,8 @@ def packages(tmp_path, monkeypatch):
         shutil.rmtree(tmp_path / "debs", ignore_errors=True)
         (tmp_path / "debs").mkdir()
         debs = [
-            make_deb(tmp_path / "debs", each, "1:11.1+x-1", ARCHITECTURE, files) for each, files in contents.items()
+            make_deb(tmp_path / "debs", package, "1:11.1+x-1", ARCHITECTURE, files)
+            for package, files in contents.items()
         ]
         found[:] = [DebianPackage(deb.name.split("_")[0], "1:11.1+x-1", suites[0], ARCHITECTURE, deb) for deb in debs]
         return found

@@ -15,7 +15,9 @@ def debug_file(structs, version, byte_order="little", *, more=None, declared=())
     blocks = {"": b"", ".shstrtab": b""}
     if structs is not None:
         strings = bytearray(b"\0")
-        units = [_unit(order, version, one, strings, declared) for one in (structs, more) if one is not None]
+        units = [
+            _unit(order, version, entries, strings, declared) for entries in (structs, more) if entries is not None
+        ]
         blocks[".debug_info"] = b"".join(units)
         blocks[".debug_abbrev"] = _abbreviations()
         blocks[".debug_str"] = blocks[".debug_line_str"] = bytes(strings)

@@ -42,7 +42,7 @@ def test_an_interrupt_shows_what_it_stopped(byte_order, marker_at, registers_at,
     pointer = kernel.place(frame.ljust(0x300, b"\0"))
     found = follow_stack(kernel.read(), SYMBOLS, registers(nip=INNER, gpr1=pointer))
     assert names(found) == ["inner", "middle", "outer"]
-    assert [one.trap for one in found.frames] == [None, 0x500, None]
+    assert [frame.trap for frame in found.frames] == [None, 0x500, None]
 
 
 def test_the_interrupt_of_the_next_frame_is_not_taken_for_this_ones():

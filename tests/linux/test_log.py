@@ -155,7 +155,7 @@ def test_records_of_old_kernels(byte_order, struct_name, written):
     kernel = FakeKernel(byte_order, memory_bytes=1 << 14)
     left = add_old_log(kernel, [Message(message.text, 9, 4, 3) for message in written], struct_name=struct_name)
     found = list(read_log(kernel.read()))
-    assert [record.text for record in found] == [one.text.decode("utf-8", "backslashreplace") for one in left]
+    assert [record.text for record in found] == [kept.text.decode("utf-8", "backslashreplace") for kept in left]
     assert {(record.timestamp_ns, record.level, record.facility) for record in found} <= {(9, 4, 3)}
 
 

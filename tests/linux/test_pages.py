@@ -93,7 +93,7 @@ def kernel_with(struct_pages, byte_order="little", style="typed", mmu="radix"):
 
 def classes(kernel):
     found = classify_pages(kernel.read())
-    return [PageClass(one) for one in found.of(Range(0, SECTION_PAGES))]
+    return [PageClass(page_class) for page_class in found.of(Range(0, SECTION_PAGES))]
 
 
 def classes_of(*struct_pages, **more):
@@ -217,7 +217,7 @@ def expected_classes(struct_pages):
     found = [PageClass.KERNEL] * len(struct_pages)
     pfn = 0
     while pfn < len(struct_pages):
-        page, nr_pages, one = struct_pages[pfn], 1, PageClass.KERNEL
+        page, nr_pages, page_class = struct_pages[pfn], 1, PageClass.KERNEL
         type_ = page["mapcount"] >> 24
         anonymous = page["mapping"] & 1 and type_ != 0xF5
         cache = (page["flags"] & LRU or (page["flags"] & SWAPCACHE and page["flags"] & SWAPBACKED)) and not anonymous
@@ -228,18 +228,18 @@ def expected_classes(struct_pages):
             nr_pages = 1
         elif type_ == 0xF0:
             nr_pages = 1 << page["private"] if page["private"] < ORDERS else 1
-            one = PageClass.FREE if page["private"] < ORDERS else PageClass.KERNEL
+            page_class = PageClass.FREE if page["private"] < ORDERS else PageClass.KERNEL
         elif cache:
-            one = PageClass.CACHE_PRIVATE if page["flags"] & PRIVATE else PageClass.CACHE
+            page_class = PageClass.CACHE_PRIVATE if page["flags"] & PRIVATE else PageClass.CACHE
         elif anonymous or (page["flags"] & HEAD and type_ == 0xF4):
-            one = PageClass.USER
+            page_class = PageClass.USER
         elif page["flags"] & HWPOISON:
-            one = PageClass.HWPOISON
+            page_class = PageClass.HWPOISON
         elif type_ == 0xF1:
-            one = PageClass.OFFLINE
-        if one is PageClass.KERNEL:
+            page_class = PageClass.OFFLINE
+        if page_class is PageClass.KERNEL:
             nr_pages = 1
-        found[pfn : pfn + nr_pages] = [one] * min(nr_pages, len(struct_pages) - pfn)
+        found[pfn : pfn + nr_pages] = [page_class] * min(nr_pages, len(struct_pages) - pfn)
         pfn += nr_pages
     return found
 
@@ -284,7 +284,7 @@ def test_pages_are_counted_in_the_memory_that_is_asked_for():
     kernel = kernel_with([{}, {"flags": LRU}, {"flags": LRU}, {"mapcount": 0xF000_0000}])
     found = classify_pages(kernel.read())
     counts = found.count([Range(PAGE, 2 * PAGE), Range(2 * PAGE + 8, 4 * PAGE), Range(1 << 40, (1 << 40) + 3 * PAGE)])
-    assert {one: count for one, count in counts.items() if count} == {
+    assert {page_class: count for page_class, count in counts.items() if count} == {
         PageClass.CACHE: 1,
         PageClass.FREE: 1,
         PageClass.UNKNOWN: 3,

@@ -61,9 +61,9 @@ def compare_page_sets(vmcore, makedumpfile, out):
         zeros = np.concatenate([zeros_in(system.dump, piece, size) for piece in memory])
         zero_edges = sum(edges_of_zeros(system.dump, piece, size) for piece in system.dump.memory)
         saved = {level: excluded_from_ours(system.dump, level, out, memory, size) for level in LEVELS}
-    counts = {one.name: int((kinds == one).sum()) for one in PageClass}
+    counts = {page_class.name: int((kinds == page_class).sum()) for page_class in PageClass}
     for level in LEVELS:
-        gone = np.array([one in left_out(DumpLevel(level)) for one in PageClass])[kinds]
+        gone = np.array([page_class in left_out(DumpLevel(level)) for page_class in PageClass])[kinds]
         told = makedumpfile.run("--message-level", 31, "-d", level, "-l", vmcore, out)
         with open_dump(out) as dump:
             theirs = np.concatenate([excluded_in(dump, piece, size) for piece in memory])

@@ -19,13 +19,17 @@ SECONDS = 900
 def first(suits):
     """The number, in the set, of the first configuration with the default kernel that suits."""
     numbered = enumerate(full_set("0"), 1)
-    return next(number for number, each in numbered if (each.series, each.page_size) == ("6.12", "64K") and suits(each))
+    return next(
+        number for number, config in numbered if (config.series, config.page_size) == ("6.12", "64K") and suits(config)
+    )
 
 
-def crashes(each):
+def crashes(config):
     """There is room enough for it to be dumped."""
-    enough = ENOUGH[each.platform]
-    return each.ends is Ends.CRASHED and each.memory_mib >= 2304 and not each.limit and each.crashkernel in enough
+    enough = ENOUGH[config.platform]
+    return (
+        config.ends is Ends.CRASHED and config.memory_mib >= 2304 and not config.limit and config.crashkernel in enough
+    )
 
 
 ENOUGH = {
@@ -34,10 +38,12 @@ ENOUGH = {
 }
 """What is enough, and not too much; on powernv the least size, which these words come to."""
 NUMBERS = {
-    first(lambda each: each.platform is Platform.PSERIES and crashes(each)),
-    first(lambda each: each.platform is Platform.PSERIES and each.mmu is Mmu.HASH and each.fadump == "fadump=on"),
-    first(lambda each: each.platform is Platform.PSERIES and not each.fadump),
-    first(lambda each: each.platform is Platform.POWERNV and crashes(each)),
+    first(lambda config: config.platform is Platform.PSERIES and crashes(config)),
+    first(
+        lambda config: config.platform is Platform.PSERIES and config.mmu is Mmu.HASH and config.fadump == "fadump=on"
+    ),
+    first(lambda config: config.platform is Platform.PSERIES and not config.fadump),
+    first(lambda config: config.platform is Platform.POWERNV and crashes(config)),
 }
 
 

@@ -164,16 +164,16 @@ def _classes(program, first_pfn, count):
         is_head = flags & bits["head"]
         pages = 1 << ((base + first_pfn + pfn + 1).flags.value_() & 0xFF) if is_head else 1
         cache = flags & bits["lru"] or (flags & bits["swapcache"] and flags & bits["swapbacked"])
-        one = PageClass.KERNEL
+        page_class = PageClass.KERNEL
         if page.compound_head.value_() & 1:
             pages = 1
         elif type_ == buddy:
-            one, pages = PageClass.FREE, 1 << page.private.value_()
+            page_class, pages = PageClass.FREE, 1 << page.private.value_()
         elif cache and not anonymous:
-            one = PageClass.CACHE_PRIVATE if flags & bits["private"] else PageClass.CACHE
+            page_class = PageClass.CACHE_PRIVATE if flags & bits["private"] else PageClass.CACHE
         elif anonymous or (is_head and type_ == hugetlb):
-            one = PageClass.USER
-        found[pfn : pfn + pages] = one
+            page_class = PageClass.USER
+        found[pfn : pfn + pages] = page_class
         pfn += pages
     return found
 

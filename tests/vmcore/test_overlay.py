@@ -64,7 +64,7 @@ def test_what_is_not_there_stays_so():
 
 
 def test_notes_are_the_bases_unless_given():
-    assert [one.desc for one in overlay({}).notes] == [b"desc"]
+    assert [note.desc for note in overlay({}).notes] == [b"desc"]
     other = Note("CORE", 5, b"other", 0)
     assert overlay({}, [other]).notes == [other]
 

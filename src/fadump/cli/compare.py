@@ -89,7 +89,7 @@ def _wanted(options: argparse.Namespace) -> list[tuple[int, Configuration]]:
     numbered = list(enumerate(found, 1))
     if beyond := [number for number in options.only or () if number > len(numbered)]:
         raise SetupError(f"--only {beyond[0]} is beyond --count {options.count}")
-    return [each for each in numbered if not options.only or each[0] in options.only]
+    return [subject for subject in numbered if not options.only or subject[0] in options.only]
 
 
 def _run(options: argparse.Namespace, wanted: list[Configuration]) -> Result:
@@ -137,19 +137,19 @@ def _as_json(options: argparse.Namespace, result: Result) -> dict[str, Any]:
         "configurations": len(result.judged) - len(result.failures),
         "reservations": result.reservations,
         "crashed": result.crashed,
-        "differences": [_difference_as_json(each) for each in result.differences],
+        "differences": [_difference_as_json(difference) for difference in result.differences],
         "explained": [
             {
                 "explanation": why.name,
                 "reason": why.reason,
                 "source": why.source,
                 "times": len(seen),
-                "differences": [_difference_as_json(each) for each in seen],
+                "differences": [_difference_as_json(difference) for difference in seen],
             }
             for why, seen in result.explained.items()
         ],
         "not_compared": [
-            {"configuration": each.configuration.as_json(), "reason": each.failure} for each in result.failures
+            {"configuration": failed.configuration.as_json(), "reason": failed.failure} for failed in result.failures
         ],
     }
 

@@ -37,7 +37,11 @@ def _dmesg(arguments: argparse.Namespace) -> int:
     with open_system(arguments.files) as system:
         missing = _read(system, records, as_json=arguments.json)
     if arguments.json:
-        print(json.dumps({"complete": not missing, "missing": missing, "records": [_as_json(one) for one in records]}))
+        print(
+            json.dumps(
+                {"complete": not missing, "missing": missing, "records": [_as_json(record) for record in records]}
+            )
+        )
     for sentence in missing:
         print(printable(f"fadump: {sentence}"), file=sys.stderr)
     return 1 if missing else 0

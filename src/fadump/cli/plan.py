@@ -205,8 +205,12 @@ def _as_json(options: argparse.Namespace, plan: Plan) -> dict[str, Any]:
             for reason in plan.reasons
         ],
         "recommended": [
-            {"distribution": each.distribution, "table": each.table, "crashkernel_bytes": each.size_bytes}
-            for each in plan.recommended
+            {
+                "distribution": recommendation.distribution,
+                "table": recommendation.table,
+                "crashkernel_bytes": recommendation.size_bytes,
+            }
+            for recommendation in plan.recommended
         ],
     }
 

@@ -24,18 +24,18 @@ def as_json(summary: Summary) -> dict[str, object]:
         "task": None if ending is None or ending.task is None else {"pid": ending.task.pid, "name": ending.task.name},
         "hardware": None if ending is None else ending.hardware,
         "cpus": [_cpu_json(cpu) | {"task": _task_json(summary.running_on(cpu))} for cpu in summary.cpus],
-        "tasks": None if summary.tasks is None else [_task_json(one) for one in summary.tasks],
+        "tasks": None if summary.tasks is None else [_task_json(task) for task in summary.tasks],
         "memory": [
             {
-                "start": one.range.start,
-                "end": one.range.end,
-                **{str(state): size for state, size in one.bytes_in.items()},
+                "start": memory.range.start,
+                "end": memory.range.end,
+                **{str(state): size for state, size in memory.bytes_in.items()},
             }
-            for one in summary.memory
+            for memory in summary.memory
         ],
         "pages": None
         if summary.page_counts is None
-        else {one.name.lower(): count for one, count in summary.page_counts.items()},
+        else {page_class.name.lower(): count for page_class, count in summary.page_counts.items()},
         "missing": list(summary.missing),
     }
 

@@ -73,7 +73,7 @@ def _dump_structure(data: bytes) -> Structure:
 
 
 def _section_text(section: Section) -> str:
-    known = {one.value: one.name.lower().replace("_", " ") for one in SectionType}
+    known = {section_type.value: section_type.name.lower().replace("_", " ") for section_type in SectionType}
     name = known.get(section.type, f"type {section.type:#x}")
     copied = f"{section.copied_bytes:#x} of {section.requested_bytes:#x} bytes"
     errors = f", error flags {_flags_text(section.error_flags)}" if section.error_flags else ""
@@ -82,7 +82,7 @@ def _section_text(section: Section) -> str:
 
 def _flags_text(flags: IntFlag) -> str:
     """The number, then what is known of its bits."""
-    names = [one.name.lower().replace("_", " ") for one in type(flags) if one in flags and one.name]
+    names = [flag.name.lower().replace("_", " ") for flag in type(flags) if flag in flags and flag.name]
     return f"{int(flags):#x} ({', '.join(names)})" if names else f"{int(flags):#x}"
 
 

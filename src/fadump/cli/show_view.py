@@ -112,7 +112,7 @@ def _when(summary: Summary) -> Iterator[str]:
 
 def _file(summary: Summary) -> Iterator[str]:
     readable = sum(summary.bytes_in(state) for state in READABLE)
-    total = sum(one.range.size_bytes for one in summary.memory)
+    total = sum(memory.range.size_bytes for memory in summary.memory)
     yield summary.format
     yield f"{binary_size(readable)} of {binary_size(total)} of memory"
     if summary.page_bytes is not None:
@@ -152,35 +152,37 @@ def _one_line(text: str) -> str:
 
 def _show_memory(summary: Summary, console: Console) -> None:
     states = [state for state in State if summary.bytes_in(state)]
-    rows = [[str(one.range), *_sizes(one, states)] for one in summary.memory[:_MOST_RANGES]]
+    rows = [[str(memory.range), *_sizes(memory, states)] for memory in summary.memory[:_MOST_RANGES]]
     _show_table(["Physical memory", *states], rows, console, right=range(1, len(states) + 1))
     if len(summary.memory) > _MOST_RANGES:
         console.print(f"... and {len(summary.memory) - _MOST_RANGES} more ranges")
 
 
-def _sizes(one: MemoryRange, states: list[State]) -> list[str]:
-    return [binary_size(one.bytes_in[state]) if one.bytes_in[state] else "" for state in states]
+def _sizes(memory: MemoryRange, states: list[State]) -> list[str]:
+    return [binary_size(memory.bytes_in[state]) if memory.bytes_in[state] else "" for state in states]
 
 
 def _show_tasks(summary: Summary, console: Console) -> None:
     if summary.tasks is None:
         console.print("No tasks: VMCOREINFO doesn't say where the members of task_struct are; a --vmlinux would.")
         return
-    rows = [[str(one.pid), str(one.process), one.state, _one_line(one.name)] for one in summary.tasks]
+    rows = [[str(task.pid), str(task.process), task.state, _one_line(task.name)] for task in summary.tasks]
     _show_table(["Thread", "Process", "State", "Name"], rows, console, right=range(2))
 
 
 def _show_pages(summary: Summary, page_bytes: int, console: Console) -> None:
-    counts = {one: count for one, count in (summary.page_counts or {}).items() if count}
-    shown = {one: style for one, style in _CLASSES.items() if one in counts}
-    sizes = {one: f"{counts[one] * page_bytes / _MIB:.1f}" for one in shown}
-    other_cells = max((len(shown[one][0]) + len(sizes[one]) for one in shown), default=0) + _GAP_CELLS
+    counts = {page_class: count for page_class, count in (summary.page_counts or {}).items() if count}
+    shown = {page_class: style for page_class, style in _CLASSES.items() if page_class in counts}
+    sizes = {page_class: f"{counts[page_class] * page_bytes / _MIB:.1f}" for page_class in shown}
+    other_cells = (
+        max((len(shown[page_class][0]) + len(sizes[page_class]) for page_class in shown), default=0) + _GAP_CELLS
+    )
     cells = max(1, min(_BAR_CELLS, console.width - other_cells))
     total = sum(counts.values())
     block = "█" if console.encoding.startswith("utf") else "#"
     rows: list[list[str | Text]] = [
-        [label, sizes[one], Text(block * max(1, round(counts[one] / total * cells)), colour)]
-        for one, (label, colour) in shown.items()
+        [label, sizes[page_class], Text(block * max(1, round(counts[page_class] / total * cells)), colour)]
+        for page_class, (label, colour) in shown.items()
     ]
     _show_table(["Pages", "MiB", ""], rows, console, right=range(1, 2))
 

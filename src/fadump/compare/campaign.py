@@ -46,7 +46,7 @@ class Result:
     @property
     def differences(self) -> list[Difference]:
         """Those that nobody has explained."""
-        return [each for judged in self.judged for each in judged.compared.differences]
+        return [difference for judged in self.judged for difference in judged.compared.differences]
 
     @property
     def explained(self) -> Mapping[Explanation, list[Difference]]:

@@ -33,9 +33,9 @@ class Covering:
         """Every pair of values that a row can have."""
         columns = itertools.combinations(range(len(self._names)), 2)
         pairs = (
-            ((first, one), (second, other))
+            ((first, first_value), (second, other))
             for first, second in columns
-            for one in self._values[first]
+            for first_value in self._values[first]
             for other in self._values[second]
         )
         return {pair for pair in pairs if self._completed(dict(pair), set()) is not None}
@@ -77,7 +77,7 @@ class Covering:
         if not open_columns:
             return tuple(chosen[column] for column in range(len(self._names)))
         column = self._source.choice(open_columns)
-        for value in sorted(self._by_chance(column), key=lambda each: -_gain(column, each, chosen, missing)):
+        for value in sorted(self._by_chance(column), key=lambda candidate: -_gain(column, candidate, chosen, missing)):
             row = self._completed({**chosen, column: value}, missing)
             if row is not None:
                 return row

@@ -48,7 +48,7 @@ def compare(
     """Every answer against every other."""
     differences, explained = [], []
     for difference in _differences(configuration, linux, model):
-        explanation = next((each for each in explanations if each.explains(difference)), None)
+        explanation = next((found for found in explanations if found.explains(difference)), None)
         if explanation is None:
             differences.append(difference)
         else:

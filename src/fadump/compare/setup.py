@@ -33,9 +33,15 @@ def subjects(wanted: Sequence[Configuration], qemu: str, store: Store) -> list[S
 
     :raises SetupError: a kernel can't be built, or there is no initramfs.
     """
-    kernels = {name: build_kernel(*name) for name in sorted({(each.series, each.page_size) for each in wanted})}
+    kernels = {
+        name: build_kernel(*name)
+        for name in sorted({(configuration.series, configuration.page_size) for configuration in wanted})
+    }
     initrd = initramfs.build_initramfs()
-    return [_subject(each, kernels[each.series, each.page_size], initrd, qemu, store) for each in wanted]
+    return [
+        _subject(configuration, kernels[configuration.series, configuration.page_size], initrd, qemu, store)
+        for configuration in wanted
+    ]
 
 
 def _subject(configuration: Configuration, kernel: Kernel, initrd: Path, qemu: str, store: Store) -> Subject:

@@ -226,7 +226,7 @@ class RtasFadump:
         """rtas_fadump_build_cpu_notes()."""
         assert self._active is not None  # noqa: S101 - process() has seen to it
         state = self._state
-        by_type = (each for each in self._active.sections if each.type == SectionType.CPU_STATE)
+        by_type = (section for section in self._active.sections if section.type == SectionType.CPU_STATE)
         area = next(by_type, None) if state.traits.region_per_range else _fixed_sections(self._active)[0]
         if area is None:  # cpu_state_dest_vaddr was never set
             raise KernelPanicError("BUG: Kernel NULL pointer dereference on read at 0x00000000")
@@ -299,7 +299,7 @@ class RtasFadump:
     def _is_whole(self, regions: Sequence[Region]) -> bool:
         """is_fadump_boot_mem_contiguous()."""
         wanted = (Range.sized(region.start, region.size_bytes) for region in regions)
-        return all(any(piece.contains(each) for piece in self._state.ram) for each in wanted)
+        return all(any(piece.contains(address_range) for piece in self._state.ram) for address_range in wanted)
 
     def _configure(self, command: DumpCommand, size_bytes: int, name: str) -> Steps[int | None]:
         """rtas_fadump_call(): the status, or None if the firmware was busy for a minute."""

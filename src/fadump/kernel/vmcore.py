@@ -61,7 +61,7 @@ def cpu_note(registers: Registers) -> bytes:
 
 def status_of(registers: Registers, byte_order: ByteOrder, *, signal: int = 0, pid: int = 0, parent: int = 0) -> bytes:
     """struct elf_prstatus."""
-    values = tuple(registers.get(each, 0) for each in REGISTER_NAMES)
+    values = tuple(registers.get(name, 0) for name in REGISTER_NAMES)
     return PRSTATUS.in_order(byte_order).encode(ElfPrstatus(signal, pid, parent, values))
 
 

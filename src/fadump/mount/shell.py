@@ -117,12 +117,12 @@ def _namespace_options() -> list[str]:
 @contextmanager
 def _signals_of_the_terminal_left_to_the_command() -> Iterator[None]:
     """Not ignored, as the command would inherit that."""
-    before = {each: signal.signal(each, lambda *_arguments: None) for each in (signal.SIGINT, signal.SIGQUIT)}
+    before = {number: signal.signal(number, lambda *_arguments: None) for number in (signal.SIGINT, signal.SIGQUIT)}
     try:
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _serve() -> int:

@@ -85,7 +85,9 @@ def check_name(name: str) -> str:
 
     :raises UnknownFaultError: it is none.
     """
-    parse_faults([name], next((it for it in Platform if _is_fault(name, FAULT_NAMES[it])), Platform.PSERIES))
+    parse_faults(
+        [name], next((platform for platform in Platform if _is_fault(name, FAULT_NAMES[platform])), Platform.PSERIES)
+    )
     return name
 
 

@@ -50,7 +50,9 @@ DONE = DumpStatus.PERFORMED | DumpStatus.TRIGGERED
 tokens = st.sampled_from((CONFIGURE_TOKEN, CONFIGURE_TOKEN, CONFIGURE_TOKEN, OS_TERM_TOKEN, OTHER_TOKEN)) | u32
 calls = st.one_of(
     st.tuples(tokens, arguments, results, st.just((0, b""))),
-    registrations().map(lambda it: (CONFIGURE_TOKEN, (DumpCommand.REGISTER, it[0], it[1]), 1, (it[0], it[2]))),
+    registrations().map(
+        lambda drawn: (CONFIGURE_TOKEN, (DumpCommand.REGISTER, drawn[0], drawn[1]), 1, (drawn[0], drawn[2]))
+    ),
 )
 
 

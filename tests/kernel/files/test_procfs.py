@@ -31,8 +31,8 @@ def test_memory_is_as_much_as_real_linux_has(cmdline):
         seen.append(meminfo(guest))
         guest.ask(Release(), "released")
         seen.append(meminfo(guest))
-    assert [each["MemTotal"] for each in seen] == [pytest.approx(total, rel=0.005) for total in OBSERVED[cmdline]]
-    assert all(each["CmaTotal"] < each["MemFree"] < each["MemTotal"] for each in seen)
+    assert [meminfo["MemTotal"] for meminfo in seen] == [pytest.approx(total, rel=0.005) for total in OBSERVED[cmdline]]
+    assert all(meminfo["CmaTotal"] < meminfo["MemFree"] < meminfo["MemTotal"] for meminfo in seen)
     assert seen[1]["MemFree"] < seen[2]["MemFree"]
 
 

@@ -53,7 +53,7 @@ def test_warnings_are_the_reservations():
 
 def test_recommendations_by_ram():
     def sizes(ram_bytes):
-        return [each.size_bytes for each in recommendations(ram_bytes)]
+        return [recommendation.size_bytes for recommendation in recommendations(ram_bytes)]
 
     assert sizes(2 * GIB) == [None, 320 * MIB, 102 * MIB]
     assert sizes(4 * GIB) == [768 * MIB, 512 * MIB, 204 * MIB]

@@ -43,7 +43,7 @@ def test_show_lacks_nothing(platform, radix, version, page_bytes):
     assert (found.page_bytes, found.is_radix, found.crash_time) == (page_bytes, radix, 1_700_000_000)
     assert (found.release, found.kernel.machine) == (f"{version}.0-model", "ppc64le")
     assert found.ending.panic == "sysrq triggered crash"
-    assert {one for one, count in found.page_counts.items() if count} == EVERY_PAGE_CLASS
+    assert {page_class for page_class, count in found.page_counts.items() if count} == EVERY_PAGE_CLASS
     assert [cpu.number for cpu in found.cpus] == [0, 1, 2, 3]
     assert [cpu.number for cpu in found.cpus if cpu.crashed] == [2]
 
@@ -75,7 +75,11 @@ def test_free_pages_are_those_that_the_kernel_has_left_free(radix, page_bytes):
             classes = system.page_classes
             for piece in used:
                 pfns = Range(piece.start // page_bytes, piece.end // page_bytes)
-                seen += [one for one in classes.of(pfns).tolist() if one in (PageClass.FREE, PageClass.UNKNOWN)]
+                seen += [
+                    page_class
+                    for page_class in classes.of(pfns).tolist()
+                    if page_class in (PageClass.FREE, PageClass.UNKNOWN)
+                ]
             free = classes.count([Range(0, LEAST[Platform.PSERIES])])[PageClass.FREE]
     assert seen == [] and free * page_bytes > LEAST[Platform.PSERIES] // 4
 

@@ -28,7 +28,7 @@ def test_every_byte_that_is_to_be_kept_is_there_at_the_next_handover(platform):
                 kept[part] = guest.machine.memory.read(part.start, part.size_bytes)
 
     def look(_tree):
-        opal = RangeSet(each.range for each in guest.machine.unshown)
+        opal = RangeSet(area.range for area in guest.machine.unshown)
         for part, data in kept.items():
             if not opal.overlaps(part):
                 assert guest.machine.memory.read(part.start, part.size_bytes) == data

@@ -35,7 +35,8 @@ def test_a_run_is_what_it_was_on_real_linux(seen):
             assert f"fadump: {line}" in guest.log
         structure = DumpStructure.decode(guest.machine.memory.read(WORK_BUFFER, 512))
         assert seen.sections == tuple(
-            (each.type, each.source, each.requested_bytes, each.destination) for each in structure.sections
+            (section.type, section.source, section.requested_bytes, section.destination)
+            for section in structure.sections
         )
         assert registered == str(int(bool(seen.capture_kernel)))
         if seen.capture_kernel:

@@ -191,10 +191,14 @@ class Guest(RuleBasedStateMachine):
     def _reserved_area(self):
         """From the first destination to behind the crash-info header, in pages; firmware's own memory too."""
         dump, page_bytes = self.guest.dump, 0x1_0000
-        copies = [Range.sized(it.destination, it.requested_bytes) for it in dump.regions if it.source != it.destination]
+        copies = [
+            Range.sized(region.destination, region.requested_bytes)
+            for region in dump.regions
+            if region.source != region.destination
+        ]
         start = min(copy.start for copy in copies if copy)
         end = dump.crash_info + 2 * page_bytes
-        return RangeSet([Range(start, end), *(it.range for it in self.guest.machine.unshown)])
+        return RangeSet([Range(start, end), *(area.range for area in self.guest.machine.unshown)])
 
     @invariant()
     def firmware_and_kernel_agree(self):
@@ -210,7 +214,9 @@ class Guest(RuleBasedStateMachine):
         dump, ram = self.guest.dump, self.guest.machine.memory.ram
         top = max(extent.end for extent in dump.boot_memory)
         above = ram & RangeSet([Range(top, max(extent.end for extent in ram))])
-        destinations = RangeSet(Range.sized(it.destination, it.copied_bytes) for it in dump.regions if it.copied_bytes)
+        destinations = RangeSet(
+            Range.sized(region.destination, region.copied_bytes) for region in dump.regions if region.copied_bytes
+        )
         assert not (above | destinations) - dump.keep - self._firmwares_own()
         assert not dump.keep - above - destinations - self._firmwares_own()
 
@@ -224,7 +230,7 @@ class Guest(RuleBasedStateMachine):
                 assert memory.read(part.start, part.size_bytes) == self.kept.read(part.start, part.size_bytes), part
 
     def _firmwares_own(self):
-        return RangeSet(it.range for it in self.guest.machine.unshown)
+        return RangeSet(area.range for area in self.guest.machine.unshown)
 
     @invariant()
     def nothing_is_released_twice(self):

@@ -64,8 +64,13 @@ def take_dump(
     crash_info = _crash_info(registration.kernel_tag, memory)  # before the ranges are copied, as they may cover it
     opal = _copied(RegionId.OPAL_MEMORY, "copy of OPAL's memory", opal_range(platform), memory)
     kernel = [
-        _copied(RegionId.KERNEL, "kernel memory, in place" if it.is_in_place else "copy of boot memory", it, memory)
-        for it in registration.ranges
+        _copied(
+            RegionId.KERNEL,
+            "kernel memory, in place" if registered.is_in_place else "copy of boot memory",
+            registered,
+            memory,
+        )
+        for registered in registration.ranges
     ]
     registers = _write_cpu_data(platform, memory, cpus)
     structure, tags = _write_metadata(platform, registers, opal, crashing_pir or 0, memory)

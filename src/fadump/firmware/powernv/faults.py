@@ -57,7 +57,8 @@ def _hide(faulty: FaultyDump) -> None:
 
 def _shorten(faulty: FaultyDump) -> None:
     """MPIPL can't say it: the second half of boot memory's last copy isn't there."""
-    copies = [it for it in faulty.preserved.regions if it.type == RegionId.KERNEL and it.source != it.destination]
+    kernels = [region for region in faulty.preserved.regions if region.type == RegionId.KERNEL]
+    copies = [region for region in kernels if region.source != region.destination]
     for copy in copies[-1:]:
         faulty.discard(Range(copy.destination + copy.copied_bytes // 2, copy.destination + copy.copied_bytes))
 

@@ -71,7 +71,9 @@ def dump_announced(tree: DeviceTree) -> bool:
 def cpu_names(tree: DeviceTree) -> Sequence[int]:
     """The platform's names of all possible threads: logical numbers with RTAS, the PIRs with OPAL."""
     node = tree.find("/cpus")
-    cpus = [] if node is None else [each for each in node.children if "ibm,ppc-interrupt-server#s" in each.properties]
+    cpus = (
+        [] if node is None else [child for child in node.children if "ibm,ppc-interrupt-server#s" in child.properties]
+    )
     servers = sorted(server for cpu in cpus for server in cpu.cells("ibm,ppc-interrupt-server#s"))
     return servers if tree.find("/ibm,opal") is not None else range(len(servers))
 

@@ -183,10 +183,12 @@ class EmbeddedMachine:
         """
         self.kernel.memory_went(piece)
         self._memory.unplug(piece)
-        (segment,) = (each for each in self._segments if each.range == piece)
+        (segment,) = (found for found in self._segments if found.range == piece)
         self._segments.remove(segment)
         os.close(segment.fd)
-        self._config = replace(self._config, memory=tuple(each for each in self._config.memory if each != piece))
+        self._config = replace(
+            self._config, memory=tuple(present for present in self._config.memory if present != piece)
+        )
 
     def write_file(self, path: str, data: bytes) -> None:
         """Have a process in the guest write to one of them; it reports ``wrote``."""

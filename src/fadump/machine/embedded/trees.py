@@ -38,7 +38,7 @@ def build_tree(config: EmbeddedConfig) -> DeviceTree:
             "#address-cells": encode_cells(2),
             "#size-cells": encode_cells(2),
             "model": encode_strings("fadump embedded machine"),
-            "reserved-ranges": _pairs(*(each.range for each in firmware_memory(config.platform))),
+            "reserved-ranges": _pairs(*(area.range for area in firmware_memory(config.platform))),
         },
     )
     chosen = {"bootargs": encode_strings(config.cmdline)}
@@ -51,9 +51,9 @@ def build_tree(config: EmbeddedConfig) -> DeviceTree:
     else:
         root.children.append(Node("ibm,opal", _opal()))
         reserved = Node("reserved-memory", {"#address-cells": encode_cells(2), "#size-cells": encode_cells(2)})
-        for each in firmware_memory(config.platform):
-            name = f"{each.name}@{each.range.start:x}"
-            reserved.children.append(Node(name, {"reg": _pairs(each.range)}))
+        for area in firmware_memory(config.platform):
+            name = f"{area.name}@{area.range.start:x}"
+            reserved.children.append(Node(name, {"reg": _pairs(area.range)}))
         root.children.append(reserved)
     return DeviceTree(root, [Range.sized(TREE_ADDRESS, TREE_BYTES)], config.cpu_ids[0])
 
