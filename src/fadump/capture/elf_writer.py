@@ -129,11 +129,9 @@ class ElfWriter:
         self._target.barrier()
 
     def matches(self, source: Source) -> bool:
-        """See :class:`~fadump.capture.formats.Writer`."""
         return self._agrees(source, exactly=False)
 
     def has_begun(self, source: Source) -> bool:
-        """See :class:`~fadump.capture.formats.Writer`."""
         if not self._agrees(source, exactly=True):
             return False
         try:
@@ -151,7 +149,6 @@ class ElfWriter:
         return any(agrees(source, 0, head, varying, exactly=exactly) for head in variants)
 
     def resume(self, target: FileTarget, source: Source, page: int) -> None:
-        """See :class:`~fadump.capture.formats.Writer`."""
         self._rank = self._durable_rank = self._wanted.count_between(0, page)
         for offset, size_bytes in chunks(self._data_at, self._offset(self._rank)):
             self._checksums.add_bytes(offset, source.read(offset, size_bytes, "memory"))

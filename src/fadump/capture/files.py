@@ -54,22 +54,18 @@ class Files(Protocol):
 
 
 class HostFiles:
-    """The host's own files. See :class:`Files`."""
+    """The host's own files."""
 
     def open(self, path: Path, flags: int, mode: int) -> int:
-        """See :class:`Files`."""
         return os.open(path, flags | os.O_CLOEXEC, mode)
 
     def write(self, fd: int, data: Bytes) -> int:
-        """See :class:`Files`."""
         return os.write(fd, data)
 
     def pwrite(self, fd: int, data: Bytes, offset: int) -> int:
-        """See :class:`Files`."""
         return os.pwrite(fd, data, offset)
 
     def allocate(self, fd: int, offset: int, length: int) -> None:
-        """See :class:`Files`."""
         try:
             os.posix_fallocate(fd, offset, length)
         except OSError as error:
@@ -77,36 +73,30 @@ class HostFiles:
                 raise
 
     def write_out(self, fd: int, offset: int, length: int) -> None:
-        """See :class:`Files`. Linux starts writing what isn't written yet, and drops what is (mm/fadvise.c)."""
+        """Advise DONTNEED: Linux starts writing what isn't written yet, and drops what is (mm/fadvise.c)."""
         with suppress(OSError):  # a hint; a pipe can't take it
             os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
 
     def reread(self, fd: int) -> None:
-        """See :class:`Files`. Linux drops what isn't dirty (posix_fadvise(2)); it can't where memory is the disk."""
+        """Advise DONTNEED: Linux drops what isn't dirty (posix_fadvise(2)), unless the disk is memory."""
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def truncate(self, fd: int, length: int) -> None:
-        """See :class:`Files`."""
         os.ftruncate(fd, length)
 
     def fsync(self, fd: int) -> None:
-        """See :class:`Files`."""
         os.fsync(fd)
 
     def close(self, fd: int) -> None:
-        """See :class:`Files`."""
         os.close(fd)
 
     def rename(self, source: Path, destination: Path) -> None:
-        """See :class:`Files`."""
         source.rename(destination)
 
     def unlink(self, path: Path) -> None:
-        """See :class:`Files`."""
         path.unlink()
 
     def fsync_directory(self, path: Path) -> None:
-        """See :class:`Files`."""
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(fd)

@@ -139,11 +139,9 @@ class KdumpWriter:
         self._target.barrier()
 
     def matches(self, source: Source) -> bool:
-        """See :class:`~fadump.capture.formats.Writer`."""
         return self._agrees(source, exactly=False)
 
     def has_begun(self, source: Source) -> bool:
-        """See :class:`~fadump.capture.formats.Writer`."""
         bitmaps = agrees(source, self._header.bitmap_offset, self._bitmaps(), [], exactly=True)
         zeros = agrees(source, self._data_at, self._packed_zeros()[0], [], exactly=True)
         return bitmaps and zeros and self._agrees(source, exactly=True)
@@ -154,7 +152,6 @@ class KdumpWriter:
         return any(agrees(source, 0, head, [self._notes.seal], exactly=exactly) for head in variants)
 
     def resume(self, target: FileTarget, source: Source, page: int) -> None:
-        """See :class:`~fadump.capture.formats.Writer`."""
         kept = self._selection.wanted.count_between(self._pages.start, page)
         rows_at, room = self._descriptors_at, self._count * DESCRIPTOR_BYTES
         rows = source.read(rows_at, kept * DESCRIPTOR_BYTES, "page descriptors")

@@ -51,7 +51,7 @@ class Target(Protocol):
 
 
 class FileTarget:
-    """A file on its way to the name ``path``. See :class:`Target`."""
+    """A file on its way to the name ``path``."""
 
     barriers_are_free = False
 
@@ -121,12 +121,10 @@ class FileTarget:
             self._name = self.incomplete
 
     def clear(self) -> None:
-        """See :class:`Target`."""
         self._lost = None
         self.truncate(0)
 
     def write(self, offset: int, data: Bytes) -> None:
-        """See :class:`Target`."""
         self.has_begun = True
         write_all(self._files, self._fd, data, offset)
         self._written = max(self._written, offset + len(data))
@@ -137,7 +135,6 @@ class FileTarget:
             self._written_out = self._written
 
     def allocate(self, offset: int, length: int) -> None:
-        """See :class:`Target`."""
         if length:
             self._files.allocate(self._fd, offset, length)
 
@@ -148,7 +145,7 @@ class FileTarget:
         self._written = self._written_out = length
 
     def barrier(self) -> None:
-        """See :class:`Target`. Once one has failed all do until :meth:`clear`: fsync(2) would say that all is well."""
+        """Make what is written durable. Once this has failed, it fails until :meth:`clear`: fsync(2) would succeed."""
         if self._lost is not None:
             raise OSError(self._lost.errno, self._lost.strerror)
         try:
@@ -171,7 +168,7 @@ class FileTarget:
         self._files.fsync_directory(self.path.parent)
 
     def close(self) -> None:
-        """See :class:`Target`. A file that has not begun goes."""
+        """Close the file; one that has nothing in it is removed."""
         fd, self._fd = self._fd, -1
         if fd < 0:
             return
@@ -185,7 +182,7 @@ class FileTarget:
 
 
 class StreamTarget:
-    """A flattened stream to an open descriptor, which stays the caller's. See :class:`Target`."""
+    """A flattened stream to an open descriptor, which stays the caller's."""
 
     barriers_are_free = True
 
@@ -199,26 +196,24 @@ class StreamTarget:
         write_all(files, fd, encode_stream_header())
 
     def clear(self) -> None:
-        """See :class:`Target`: nothing is written before it is meant."""
+        """Do nothing: a stream can't take back what is written."""
 
     def write(self, offset: int, data: Bytes) -> None:
-        """See :class:`Target`."""
         if data:
             write_all(self._files, self._fd, encode_record(offset, len(data)))
             write_all(self._files, self._fd, data)
 
     def allocate(self, offset: int, length: int) -> None:
-        """See :class:`Target`: what never comes is zeros."""
+        """Do nothing: what a stream leaves out is zeros."""
 
     def barrier(self) -> None:
-        """See :class:`Target`: a stream is in order."""
+        """Do nothing: a stream is in order."""
 
     def publish(self) -> None:
         """Say that the stream ends here."""
         write_all(self._files, self._fd, END_OF_STREAM)
 
     def close(self) -> None:
-        """See :class:`Target`."""
 
 
 def is_being_written(path: Path) -> bool:
@@ -248,3 +243,4 @@ def _is_called(fd: int, path: Path) -> bool:
 def incomplete_name(path: Path) -> Path:
     """What a dump is called until it is whole."""
     return path.with_name(path.name + ".incomplete")
+        """Do nothing: the descriptor is the caller's."""

@@ -36,7 +36,7 @@ class _Boot:
 
 
 class Recorder:
-    """See :class:`fadump.firmware.contract.Firmware`: it passes everything on to ``firmware``."""
+    """A firmware that passes everything on to ``firmware``, and writes down what is asked and answered."""
 
     def __init__(self, firmware: Firmware) -> None:
         self._firmware = firmware

@@ -37,7 +37,7 @@ _COUNT_OFFSET, _ONE = 0x14, (1).to_bytes(4, "big")
 
 
 class OpalFadump:
-    """See :class:`.ops.FadumpOps`."""
+    """powernv's half of a kernel's FADump: registers ranges and tags, and queries the tags after the crash."""
 
     def __init__(self, state: FadumpState) -> None:
         self._state = state

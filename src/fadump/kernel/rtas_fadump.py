@@ -51,7 +51,7 @@ PT_REGS_NAMES = {
 
 
 class RtasFadump:
-    """See :class:`.ops.FadumpOps`."""
+    """pseries' half of a kernel's FADump: registers a dump memory structure, and reads it back after the crash."""
 
     def __init__(self, state: FadumpState) -> None:
         self._state = state

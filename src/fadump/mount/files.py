@@ -113,7 +113,7 @@ class MachineFiles:
             return OpenFile(self, path, file, self._machine.boot, blocking=blocking)
 
     def read(self, opened: "OpenFile", offset: int, length: int) -> bytes:
-        """See :meth:`OpenFile.read`."""
+        """Read an open file; Linux's error if the boot that it was opened in is over."""
         with self._lock:
             file = self._still_there(opened)
             if file.read_at is not None:
@@ -130,7 +130,7 @@ class MachineFiles:
             return opened.shown[offset : offset + length]
 
     def write(self, opened: "OpenFile", data: bytes) -> int:
-        """See :meth:`OpenFile.write`."""
+        """Write to an open file, which may crash the machine; returns how many bytes were taken."""
         with self._lock:
             file = self._still_there(opened)
             if file.store is None:
@@ -140,7 +140,7 @@ class MachineFiles:
             return self._sysrq(data) if opened.path == SYSRQ_TRIGGER else self._store(opened.path, data)
 
     def has(self, opened: "OpenFile") -> bool:
-        """See :attr:`OpenFile.is_there`."""
+        """Whether an open file is still one of the machine's."""
         with self._lock:
             return self._current(opened) is not None
 

@@ -212,7 +212,7 @@ class _Reader:
     def differences(
         self, segment: LoadSegment, part: Range, advance: Callable[[int], None]
     ) -> Iterator[tuple[Range, int]]:
-        """See :func:`_differing_blocks`; ``part`` is RAM."""
+        """The blocks of ``part``, which is RAM, that differ; :func:`_differing_blocks` does the comparing."""
         in_dump = RangeSet(self._core.data_ranges(segment)) & RangeSet([part])
         at = part.start
         for data in in_dump | RangeSet(self._image.data_ranges(part)):

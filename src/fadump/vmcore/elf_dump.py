@@ -60,11 +60,9 @@ class ElfDump(Dump):
         return self._core
 
     def mapping(self, wanted: Range) -> Iterator[Piece]:
-        """See :class:`Dump`."""
         return merged(self._all_pieces(wanted))
 
     def read_physical(self, address: int, length: int) -> bytes:
-        """See :class:`Dump`."""
         if address < 0 or length < 0:
             raise AddressError(address, length)
         wanted = Range.sized(address, length)
@@ -80,7 +78,6 @@ class ElfDump(Dump):
         )
 
     def view_physical(self, wanted: Range) -> Bytes:
-        """See :class:`Dump`."""
         pieces = list(self._readable_pieces(wanted))
         if len(pieces) == 1 and pieces[0].file_offset is not None:
             view = self._source.view(pieces[0].file_offset, wanted.size_bytes)
@@ -89,7 +86,6 @@ class ElfDump(Dump):
         return super().view_physical(wanted)
 
     def close(self) -> None:
-        """See :class:`Dump`."""
         self._core.close()
 
     def _offset_of(self, wanted: Range) -> int | None:

@@ -39,7 +39,7 @@ _MOST_RECORDS = 1 << 25
 
 
 class FlattenedSource:
-    """The bytes that a flattened file describes. See :class:`~fadump.vmcore.source.Source`.
+    """The bytes that a flattened file describes.
 
     ``damage`` says what is missing if the stream never ended; what came before can be read.
     """
@@ -65,7 +65,6 @@ class FlattenedSource:
         self.size_bytes = int(self._ends[-1]) if len(self._ends) else 0
 
     def read(self, offset: int, length: int, what: str) -> bytes:
-        """See :class:`Source`."""
         check_has(self, offset, length, what)
         index = int(np.searchsorted(self._starts, offset, side="right")) - 1
         if index >= 0 and offset + length <= self._ends[index]:
@@ -75,12 +74,10 @@ class FlattenedSource:
         return bytes(data)
 
     def data_ranges(self, wanted: Range) -> Iterator[Range]:
-        """See :class:`Source`."""
         if wanted:
             yield wanted
 
     def read_into(self, offset: int, buffer: memoryview, what: str) -> None:
-        """See :class:`Source`."""
         check_has(self, offset, len(buffer), what)
         end = offset + len(buffer)
         at = offset
@@ -101,11 +98,10 @@ class FlattenedSource:
             index += 1
 
     def check_has(self, offset: int, length: int, what: str) -> None:
-        """See :class:`Source`."""
         check_has(self, offset, length, what)
 
     def view(self, offset: int, length: int) -> Bytes | None:
-        """See :class:`Source`; None if the bytes are in more than one record."""
+        """The bytes without a copy; None if they are in more than one record."""
         check_has(self, offset, length, "view")
         index = int(np.searchsorted(self._starts, offset, side="right")) - 1
         if index < 0 or offset + length > self._ends[index]:
@@ -113,7 +109,6 @@ class FlattenedSource:
         return self._source.view(int(self._places[index]) + offset - int(self._starts[index]), length)
 
     def close(self) -> None:
-        """See :class:`Source`."""
         self._source.close()
 
     def _records(self) -> npt.NDArray[np.int64]:

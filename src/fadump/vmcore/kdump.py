@@ -86,11 +86,9 @@ class KdumpDump(Dump):
         return self._files[0].header
 
     def mapping(self, wanted: Range) -> Iterator[Piece]:
-        """See :class:`Dump`."""
         return merged(self._all_pieces(wanted))
 
     def read_physical(self, address: int, length: int) -> bytes:
-        """See :class:`Dump`."""
         if address < 0 or length < 0:
             raise AddressError(address, length)
         if not length:
@@ -105,7 +103,6 @@ class KdumpDump(Dump):
         return data if not skipped and len(data) == length else data[skipped : skipped + length]
 
     def view_physical(self, wanted: Range) -> Bytes:
-        """See :class:`Dump`."""
         pieces = self.mapping(wanted)
         piece = next(pieces, None)
         if piece is not None and piece.file_offset is not None and piece.range == wanted:
@@ -115,7 +112,6 @@ class KdumpDump(Dump):
         return super().view_physical(wanted)
 
     def close(self) -> None:
-        """See :class:`Dump`."""
         for source in self._sources:
             source.close()
         self._cache.clear()

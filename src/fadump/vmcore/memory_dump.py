@@ -37,7 +37,6 @@ class MemoryDump(Dump):
         self.memory = memory.ram
 
     def mapping(self, wanted: Range) -> Iterator[Piece]:
-        """See :class:`Dump`."""
         at = wanted.start
         for ram in self.memory:
             common = ram.intersection(wanted)
@@ -51,12 +50,11 @@ class MemoryDump(Dump):
             yield Piece(Range(at, wanted.end), State.HOLE)
 
     def read_physical(self, address: int, length: int) -> bytes:
-        """See :class:`Dump`."""
         self._check(address, length)
         return self._guest.read(address, length)
 
     def view_physical(self, wanted: Range) -> Bytes:
-        """The memory itself if it lies in one segment: it changes as the guest changes it. See :class:`Dump`."""
+        """The memory itself if it lies in one segment: it changes as the guest changes it."""
         self._check(wanted.start, wanted.size_bytes)
         try:
             view = self._guest.view(wanted)

@@ -43,24 +43,20 @@ class OverlayDump(Dump):
         )
 
     def mapping(self, wanted: Range) -> Iterator[Piece]:
-        """See :class:`Dump`."""
         return merged(self._all_pieces(wanted))
 
     def read_physical(self, address: int, length: int) -> bytes:
-        """See :class:`Dump`."""
         data = self._base.read_physical(address, length)
         wanted = Range.sized(address, length)
         return bytes(self._patch(wanted, bytearray(data))) if self._patched.overlaps(wanted) else data
 
     def view_physical(self, wanted: Range) -> Bytes:
-        """See :class:`Dump`."""
         view = self._base.view_physical(wanted)
         if not self._patched.overlaps(wanted):
             return view
         return np.frombuffer(bytes(self._patch(wanted, bytearray(view))), dtype=np.uint8)
 
     def close(self) -> None:
-        """See :class:`Dump`."""
         self._base.close()
 
     def _patch(self, wanted: Range, data: bytearray) -> bytearray:

@@ -106,7 +106,6 @@ class FileSource:
         self._can_map = self.size_bytes > 0 and not _is_in_proc(fd)
 
     def read(self, offset: int, length: int, what: str) -> bytes:
-        """See :class:`Source`."""
         if offset < 0 or length < 0 or offset + length > self.size_bytes:
             self.check_has(offset, length, what)
         try:
@@ -120,7 +119,6 @@ class FileSource:
         return bytes(buffer)
 
     def read_into(self, offset: int, buffer: memoryview, what: str) -> None:
-        """See :class:`Source`."""
         self.check_has(offset, len(buffer), what)
         done = 0
         while done < len(buffer):
@@ -134,11 +132,10 @@ class FileSource:
             done += count
 
     def check_has(self, offset: int, length: int, what: str) -> None:
-        """See :class:`Source`."""
         check_has(self, offset, length, what)
 
     def data_ranges(self, wanted: Range) -> Iterator[Range]:
-        """See :class:`Source`: what is not in a hole."""
+        """What is not in a hole of the file."""
         try:
             there = os.lseek(self._fd, 0, os.SEEK_END)
             if there < min(wanted.end, self.size_bytes):
@@ -148,7 +145,7 @@ class FileSource:
             raise ReadError(self._name, wanted.start, wanted.size_bytes, error) from error
 
     def view(self, offset: int, length: int) -> Bytes | None:
-        """See :class:`Source`; None for a file that can't be mapped.
+        """The bytes without a copy; None for a file that can't be mapped.
 
         :raises ReadError: the disk can't read what is viewed.
         """
@@ -175,7 +172,6 @@ class FileSource:
         return view
 
     def close(self) -> None:
-        """See :class:`Source`."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

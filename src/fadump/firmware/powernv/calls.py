@@ -72,7 +72,7 @@ _CALLS: Mapping[int, Mapping[int, CallName]] = {
 
 
 class PowernvFirmware:
-    """OPAL's part in FADump, for one guest from power-on to power-off. See :class:`.core.Firmware`."""
+    """OPAL's part in FADump, for one guest from power-on to power-off."""
 
     def __init__(self) -> None:
         self._platform: Platform | None = None  # known from the first handover on

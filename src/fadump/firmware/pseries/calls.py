@@ -53,7 +53,7 @@ _COMMANDS: Mapping[int, CallName] = {
 
 
 class PseriesFirmware:
-    """RTAS's part in FADump, for one guest from power-on to power-off. See :class:`.core.Firmware`.
+    """RTAS's part in FADump, for one guest from power-on to power-off.
 
     ``registers_per_cpu`` sizes the CPU state section: as many registers as one CPU can ever have in a dump.
     """

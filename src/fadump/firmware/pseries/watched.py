@@ -38,7 +38,7 @@ _STATES = {
 
 
 class WatchedFirmware:
-    """Follows what the platform's own firmware does with a guest. See :class:`.core.Firmware`."""
+    """Follows what the platform's own firmware does with a guest."""
 
     def __init__(self) -> None:
         self._state = State.IDLE

@@ -42,7 +42,7 @@ _NO_SUCH_CALL = -1
 
 
 class EmbeddedMachine:
-    """See :class:`fadump.machine.contract.Machine`. Use as a context manager: leaving it gives the memory back.
+    """A machine of ours that runs the model kernel. Use as a context manager: leaving it gives the memory back.
 
     ``disk_fd`` is a file as large as the largest dump, ``console_log`` gets what the kernel prints.
 
@@ -104,7 +104,7 @@ class EmbeddedMachine:
         return self._unshown
 
     def next_event(self, seconds: float) -> Event:
-        """See :class:`fadump.machine.contract.Machine`. A guest that waits and is asked nothing is silent for ever."""
+        """Run until something happens. A guest that waits for a request which never comes is silent for ever."""
         if self._pending:
             return self._pending.popleft()
         try:

@@ -133,8 +133,11 @@ class QemuMachine:
         return self._unshown
 
     def next_event(self, seconds: float) -> Event:
-        """See :class:`fadump.machine.contract.Machine`. A guest that stands still in an event is let go by
-        :meth:`enter`, :meth:`answer` or :meth:`reset`, one of which has to come before the next event."""
+        """Wait for the guest.
+
+        Where it stands still in an event, one of :meth:`enter`, :meth:`answer` and :meth:`reset` has to let it go
+        before the next one.
+        """
         try:
             return self._run(asyncio.wait_for(self._next_event(), seconds))
         except TimeoutError:

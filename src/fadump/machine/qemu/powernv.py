@@ -46,7 +46,7 @@ _ELF_MAGIC = elf.ELFMAG + bytes([elf.ELFCLASS64])
 
 
 class PowernvBoard:
-    """See :class:`.board.Board`. CPUs are named by their PIR."""
+    """QEMU's powernv, with skiboot. CPUs are named by their PIR."""
 
     def __init__(self, kernel: Path) -> None:
         """:raises SetupError: ``kernel`` is no 64-bit ELF file, or too large for QEMU."""

@@ -33,7 +33,7 @@ _WORD = 0xFFFF_FFFF
 
 
 class PseriesBoard:
-    """See :class:`.board.Board`. CPUs are named by Linux's logical number; nothing is unshown."""
+    """QEMU's pseries. CPUs are named by Linux's logical number, and no memory is hidden from the dump."""
 
     kernel_entry = KERNEL_ADDRESS
 
