@@ -214,6 +214,7 @@ class StreamTarget:
         write_all(self._files, self._fd, END_OF_STREAM)
 
     def close(self) -> None:
+        """Do nothing: the descriptor is the caller's."""
 
 
 def is_being_written(path: Path) -> bool:
@@ -243,4 +244,3 @@ def _is_called(fd: int, path: Path) -> bool:
 def incomplete_name(path: Path) -> Path:
     """What a dump is called until it is whole."""
     return path.with_name(path.name + ".incomplete")
-        """Do nothing: the descriptor is the caller's."""
