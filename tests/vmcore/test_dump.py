@@ -1,7 +1,6 @@
 """Dumps are told apart by content, and ELF cores and guest memory keep the contract that all dumps have."""
 
 import os
-import struct
 from contextlib import closing
 from pathlib import Path
 
@@ -11,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.errors import AddressError, FadumpError, FormatError
-from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.contract import Kind, NotInDumpError, Piece, State, limited_set, merged
 from fadump.vmcore.dump import open_dump
-from fadump.vmcore.memory_dump import MemoryDump
 from fadump.vmcore.source import FileSource
 from tests.vmcore.core_builder import PPC64, S390, Load, build_core, note, prstatus
 from tests.vmcore.dump_helpers import BytesSource, open_bytes, pieces, read_all
@@ -300,46 +297,6 @@ def test_notes_that_contradict_themselves_end_there():
         assert [a_note.name for a_note in dump.notes] == ["CORE"]
         assert len(dump.damage) == 1
         assert dump.vmcoreinfo is None
-
-
-# Guest memory
-
-
-@pytest.fixture
-def guest():
-    fd = os.memfd_create("ram")
-    os.write(fd, struct.pack("<1024I", *range(1024)) * 4)
-    with GuestMemory([Segment(Range(0, 0x2000), fd, 0), Segment(Range(0x2000, 0x3000), fd, 0x2000)]) as memory:
-        yield memory
-    os.close(fd)
-
-
-def test_guest_memory_keeps_the_contract(guest):
-    dump = MemoryDump(guest, machine="ppc64le", byte_order="little", vmcoreinfo=INFO)
-    assert (dump.kind, dump.machine, dump.byte_order, dump.vmcoreinfo) == (Kind.MEMORY, "ppc64le", "little", INFO)
-    assert dump.memory == dump.readable == RangeSet([Range(0, 0x3000)])
-    assert dump.read_physical(0x1FFC, 8) == struct.pack("<II", 1023, 0)
-    assert pieces(dump, 0x2000, 0x4000) == [
-        Piece(Range(0x2000, 0x3000), State.STORED),
-        Piece(Range(0x3000, 0x4000), State.HOLE),
-    ]
-    assert dump.why_not(0x3000) is State.HOLE
-    with pytest.raises(NotInDumpError) as error:
-        dump.read_physical(0x2FFF, 2)
-    assert (error.value.at, error.value.state) == (0x3000, State.HOLE)
-    with pytest.raises(AddressError):
-        dump.read_physical(-1, 2)
-
-
-def test_guest_memory_is_viewed_as_it_changes(guest):
-    with MemoryDump(guest, machine="ppc64le", byte_order="little") as dump:
-        view = dump.view_physical(Range(0x1000, 0x1004))
-        across = dump.view_physical(Range(0x1FFC, 0x2004))
-        guest.write(0x1000, b"new!")
-        assert view.tobytes() == b"new!"
-        assert across.tobytes() == struct.pack("<II", 1023, 0)
-        assert not view.flags.writeable and not across.flags.writeable
-    assert guest.read(0x1000, 4) == b"new!"  # closing the dump leaves the memory
 
 
 # The parts that all share

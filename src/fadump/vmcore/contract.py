@@ -35,8 +35,6 @@ class Kind(StrEnum):
 
     ELF = "elf"
     KDUMP = "kdump"
-    MEMORY = "memory"
-    """No file: the memory of a machine."""
 
 
 class State(StrEnum):
