@@ -138,7 +138,7 @@ class ElfWriter:
             core = ElfCore(source, damage=[])
         except FormatError:
             return False
-        ends = {(one.physical.start, self._offset_of(one)): one.physical.end for one in self._segments}
+        ends = {(segment.physical.start, self._offset_of(segment)): segment.physical.end for segment in self._segments}
         return all(load.physical.end <= ends.get((load.physical.start, load.file_offset), 0) for load in core.segments)
 
     def _agrees(self, source: Source, *, exactly: bool) -> bool:

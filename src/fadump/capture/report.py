@@ -57,7 +57,10 @@ class PageReport:
             f"Original pages  : {_number(self.original)}",
             f"  Excluded pages   : {_number(self.excluded_pages)}",
             f"    Pages filled with zero  : {_number(self.zeros)}",
-            *(f"    {word:<24}: {_number(self.excluded.get(one, 0))}" for one, word in _CLASS_WORDS.items()),
+            *(
+                f"    {word:<24}: {_number(self.excluded.get(page_class, 0))}"
+                for page_class, word in _CLASS_WORDS.items()
+            ),
         ]
         if self.excluded_before:
             lines.append(f"    Excluded earlier        : {_number(self.excluded_before)}")
@@ -83,7 +86,7 @@ class PageReport:
             "original": self.original,
             "excluded": self.excluded_pages,
             "zero": self.zeros,
-            **{one.name.lower(): self.excluded.get(one, 0) for one in _CLASS_WORDS},
+            **{page_class.name.lower(): self.excluded.get(page_class, 0) for page_class in _CLASS_WORDS},
             "excluded_before": self.excluded_before,
             "remaining": self.remaining,
             "missing": self.missing,

@@ -140,4 +140,4 @@ def _exclude(classes: PageClasses, level: DumpLevel, pages: PageBits) -> Counter
             out = kept & gone[part]
             counts += np.bincount(part[out], minlength=len(PageClass))
             pages.put(window.start, kept & ~out)
-    return Counter({one: int(counts[one]) for one in PageClass if counts[one]})
+    return Counter({page_class: int(counts[page_class]) for page_class in PageClass if counts[page_class]})

@@ -42,8 +42,8 @@ def read_kallsyms(memory: KernelMemory) -> SymbolTable:
 def _unpacked(packed: Iterable[bytes], tokens: Sequence[bytes]) -> Iterator[str]:
     """Names behind their kinds. Each byte of a packed one stands for a token."""
     token_of = {number: token.decode("latin-1") for number, token in enumerate(tokens)}
-    for number, one in enumerate(packed):
-        name, _length = charmap_decode(one, "strict", token_of)
+    for number, packed_name in enumerate(packed):
+        name, _length = charmap_decode(packed_name, "strict", token_of)
         if not 0 < len(name) <= _MOST_NAME_BYTES:
             raise FormatError(f"length of the name of symbol {number}", offset=0, expected=1, found=len(name))
         yield name if name.isascii() else _name_of(name.encode("latin-1"))

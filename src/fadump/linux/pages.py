@@ -85,7 +85,7 @@ class PageClasses:
                         counts += np.bincount(part[at : at + CHUNK_PAGES], minlength=len(PageClass))
                     known += len(part)
             counts[PageClass.UNKNOWN] += pfns.size_bytes - known
-        return {one: int(counts[one]) for one in PageClass}
+        return {page_class: int(counts[page_class]) for page_class in PageClass}
 
 
 def classify_pages(memory: KernelMemory) -> PageClasses:
@@ -99,12 +99,12 @@ def classify_pages(memory: KernelMemory) -> PageClasses:
     maps = find_mem_maps(memory)
     room = bytes_in(memory.dump, State.STORED)
     blocks = []
-    for block in chain.from_iterable(_blocks(memory, tests, one) for one in maps):
+    for block in chain.from_iterable(_blocks(memory, tests, mem_map) for mem_map in maps):
         room -= len(block.classes) * tests.page_bytes
         if room < 0:  # page tables can be made to show the same bytes over and over again
             raise FormatError("more struct pages than the dump has room for", offset=0)
         blocks.append(block)
-    unreadable = sum(one.pages for one in maps) - sum(len(block.classes) for block in blocks)
+    unreadable = sum(mem_map.pages for mem_map in maps) - sum(len(block.classes) for block in blocks)
     return PageClasses(memory.facts.page_bytes(), tuple(blocks), unreadable)
 
 
