@@ -22,7 +22,8 @@ from fadump.kit.kernel import find_kernel
 from fadump.machine.contract import GuestReport, Handover
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
-from fadump.run.options import RunOptions, WhichMachine, kernel_command_line
+from fadump.run.options import RunOptions, WhichMachine
+from fadump.run.parts import kernel_command_line
 
 _MEMORY_BYTES = {Platform.PSERIES: 2 << 30, Platform.POWERNV: 4 << 30}
 _SILENCE_SECONDS = 300

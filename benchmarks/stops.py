@@ -24,8 +24,9 @@ from fadump.machine.contract import Event, Handover
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range
-from fadump.run.options import RunOptions, WhichMachine, kernel_command_line
+from fadump.run.options import RunOptions, WhichMachine
 from fadump.run.output import OutputDirectory
+from fadump.run.parts import kernel_command_line
 
 STOPS_PER_BOOT = 2
 _CALL = re.compile(r"^ *[0-9.]+ CPU \d+ token 0x", re.MULTILINE)

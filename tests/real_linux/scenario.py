@@ -18,9 +18,9 @@ from fadump.memory.ranges import Range, RangeSet
 from fadump.proof.crash_image import CrashImage
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.faults import FAULT_NAMES
-from fadump.run.options import RunOptions, WhichMachine, kernel_command_line
+from fadump.run.options import RunOptions, WhichMachine
 from fadump.run.output import OutputDirectory
-from fadump.run.run import embedded_config
+from fadump.run.parts import embedded_config, kernel_command_line
 from fadump.session import CrashBy, Session, Unwatched
 from fadump.vmcore.elfcore import ElfCore
 

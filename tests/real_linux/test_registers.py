@@ -20,7 +20,8 @@ from fadump.machine.contract import Crash, GuestReport, Handover, Register
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.machine.qemu.register_sources import SOURCES, Missing
-from fadump.run.options import RunOptions, WhichMachine, kernel_command_line
+from fadump.run.options import RunOptions, WhichMachine
+from fadump.run.parts import kernel_command_line
 
 SECONDS = 300
 CRASH_CPU = 1

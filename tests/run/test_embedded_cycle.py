@@ -14,13 +14,15 @@ from fadump.abi.platform import Platform
 from fadump.capture.files import HostFiles
 from fadump.cli import main
 from fadump.cycle import CrashBy, CycleRequest, Milestone, run_cycle
-from fadump.errors import SetupError
+from fadump.errors import SetupError, UsageError
 from fadump.linux.system import open_system
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.qemu.process import Dimm
 from fadump.memory.ranges import Range
 from fadump.proof.verify import Verifier
-from fadump.run.options import MIB, RunOptions, WhoseFirmware, check_host, check_options
+from fadump.run.faults import parse_faults
+from fadump.run.host import check_host
+from fadump.run.options import MIB, RunOptions, WhoseFirmware, check_options
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.contract import Kind
 from fadump.vmcore.elfcore import ElfCore
@@ -174,14 +176,17 @@ def test_a_dump_may_be_larger_than_the_file_system_has_room_for(tmp_path, capsys
         ({"cpu_model": "POWER7"}, "--machine embedded has --cpu-model POWER8, POWER9, POWER10, POWER7 is not one"),
         ({"qemu": "newest"}, "--qemu goes with --machine qemu"),
         ({"firmware": WhoseFirmware.QEMU}, "--firmware qemu goes with --machine qemu"),
-        ({"fault_names": ("no-put-back",)}, "--fault no-put-back is about QEMU's boot firmware"),
+        (
+            {"faults": parse_faults(["no-put-back"], Platform.PSERIES)},
+            "no-put-back is about QEMU's boot",
+        ),
         ({"dimms": (Dimm(GIB, 64 << 40),)}, "--memory must be|--dimm must end below 64 TiB"),
         ({"dimms": (Dimm(GIB, 4 * GIB), Dimm(GIB, 4 * GIB))}, "--dimm is given twice for the same addresses"),
         ({"platform": Platform.POWERNV}, "--platform powernv needs 4 GiB of --memory or more"),
     ],
 )
 def test_what_the_embedded_machine_is_not_is_refused(tmp_path, options, sentence):
-    with pytest.raises(SetupError, match=sentence):
+    with pytest.raises(UsageError, match=sentence):
         check_options(RunOptions(tmp_path, **options))
 
 

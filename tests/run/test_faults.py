@@ -2,15 +2,17 @@
 
 import itertools
 import json
+import pickle
 import re
 
 import pytest
 
 from fadump.abi.platform import Platform
 from fadump.cli import main
+from fadump.cycle import CycleFaults
 from fadump.firmware.faults import StatusFault
 from fadump.machine.qemu.process import Fault
-from fadump.run.faults import FAULT_NAMES, UnknownFaultError, check_name, fault_list, parse_faults
+from fadump.run.faults import FAULT_NAMES, UnknownFaultError, fault_list, parse_faults
 from tests.run.fault_table import OTHERWISE, ROWS, End
 
 MEMORY = {Platform.PSERIES: "1G", Platform.POWERNV: "4G"}
@@ -162,20 +164,31 @@ def test_names_of_every_kind_are_taken():
 @pytest.mark.parametrize("name", ["second-crash=1", "nonsense", ""])
 def test_other_names_are_not(name):
     with pytest.raises(UnknownFaultError, match="is no fault: one of the firmware begins with"):
-        check_name(name)
+        parse_faults([name], Platform.PSERIES)
 
 
 def test_a_fault_of_the_other_platform_is_told_apart():
-    assert check_name("query-cpu-tag=-1") == "query-cpu-tag=-1"
+    assert parse_faults(["query-cpu-tag=-1"], Platform.POWERNV).firmware
     with pytest.raises(UnknownFaultError, match="'query-cpu-tag=-1' is a fault of --platform powernv, not of pseries"):
         parse_faults(["query-cpu-tag=-1"], Platform.PSERIES)
 
 
 def test_a_wrong_name_is_wrong_usage(capsys):
-    with pytest.raises(SystemExit) as raised:
-        main(["run", "--fault", "register=slow"])
-    assert raised.value.code == 2
-    assert "'slow' is no status; write a number, success" in capsys.readouterr().err
+    assert main(["run", "--fault", "register=slow"])
+    said = capsys.readouterr().err
+    assert "--fault 'register=slow' is no fault: 'slow' is no status; write a number, success" in said
+    assert said.endswith("; --fault list has them all\n")
+
+
+@pytest.mark.parametrize("platform", Platform)
+def test_faults_can_be_sent_to_another_process(platform):
+    names = [*FAULT_NAMES[platform].dump_faults, "register=-1", "power-cut=3", "no-put-back"]
+    faults = parse_faults(names, platform)
+    sent = pickle.loads(pickle.dumps(faults))  # noqa: S301 - our own
+    assert (sent.names, sent.platform, sent.cycle, sent.machine) == (
+        tuple(names), platform, CycleFaults(power_cut_at=3), {Fault.NO_PUT_BACK}
+    )  # fmt: skip
+    assert [fault.name for fault in sent.firmware] == [*FAULT_NAMES[platform].dump_faults, "register=-1"]
 
 
 def test_the_list_has_every_name_in_one_line_that_fits():

@@ -6,25 +6,22 @@ import shutil
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from fadump.abi.platform import Platform
 from fadump.cli import main
 from fadump.cycle import CrashBy
-from fadump.errors import SetupError
+from fadump.errors import SetupError, UsageError
 from fadump.machine.qemu.process import Dimm
-from fadump.run.options import (
-    MIB,
-    RunOptions,
-    WhichMachine,
-    WhoseFirmware,
-    check_host,
-    check_options,
-    kernel_command_line,
-)
+from fadump.run.faults import parse_faults
+from fadump.run.host import check_host
+from fadump.run.options import MIB, RunOptions, WhichMachine, WhoseFirmware, check_options
+from fadump.run.parts import kernel_command_line
 
 on_qemu = partial(RunOptions, machine=WhichMachine.QEMU)
+on_pseries = partial(parse_faults, platform=Platform.PSERIES)
 POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
 
 
@@ -52,7 +49,7 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
             "--firmware qemu dumps when Linux asks for it, not --crash-by platform",
         ),
         (
-            {"firmware": WhoseFirmware.QEMU, "fault_names": ("no-put-back",)},
+            {"firmware": WhoseFirmware.QEMU, "faults": on_pseries(["no-put-back"])},
             "--fault no-put-back is one of our firmware's, which --firmware qemu puts aside",
         ),
         ({"platform": Platform.POWERNV}, "--platform powernv needs 4 GiB of --memory or more, 2048 MiB is not"),
@@ -62,25 +59,30 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
         (POWERNV | {"cpu_model": "POWER8"}, "has --cpu-model POWER9 and POWER10, POWER8 is not one"),
         (POWERNV | {"firmware": WhoseFirmware.QEMU}, "--firmware qemu goes with --platform pseries"),
         (
-            {"firmware": WhoseFirmware.QEMU, "fault_names": ("no-reserved-ranges", "register=-1")},
+            {
+                "firmware": WhoseFirmware.QEMU,
+                "faults": on_pseries(["no-reserved-ranges", "register=-1"]),
+            },
             "--fault register=-1 is one of our firmware's, which --firmware qemu puts aside",
         ),
         (
-            POWERNV | {"fault_names": ("cpu-state=short",)},
-            "--fault 'cpu-state=short' is a fault of --platform pseries, not of powernv",
+            POWERNV | {"faults": on_pseries(["cpu-state=short"])},
+            "--fault cpu-state=short is one of --platform pseries, not of powernv",
         ),
         ({"kernel_version": "6.1"}, "--kernel-version goes with --machine embedded: to real Linux, give a --kernel"),
         ({"petitboot": True}, "--petitboot goes with --machine embedded --platform powernv"),
         ({"page_size": "4K"}, "--page-size goes with --machine embedded"),
-        ({"kernel": "/nowhere/vmlinux"}, "/nowhere/vmlinux is not a file"),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_reason(tmp_path, options, sentence):
-    from pathlib import Path
-
-    options = {key: Path(value) if key == "kernel" else value for key, value in options.items()}
-    with pytest.raises(SetupError, match=sentence):
+    with pytest.raises(UsageError, match=sentence):
         check_options(on_qemu(tmp_path, **options))
+
+
+@pytest.mark.parametrize("option", ["kernel", "initrd"])
+def test_a_file_that_is_not_there_is_told_before_anything_is_fetched(tmp_path, option):
+    with pytest.raises(SetupError, match="/nowhere/file is not a file"):
+        check_host(on_qemu(tmp_path, **{option: Path("/nowhere/file")}))
 
 
 def test_a_host_without_the_memory_is_told(tmp_path):

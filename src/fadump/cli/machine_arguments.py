@@ -6,11 +6,12 @@ import re
 from typing import Any
 
 from fadump.abi.platform import Platform
+from fadump.errors import UsageError
 from fadump.firmware.faults import UnknownFaultError
 from fadump.kernel.plan.map_text import parse_size
 from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES
 from fadump.machine.qemu.process import Dimm
-from fadump.run.faults import check_name, fault_list, faults_by_kind
+from fadump.run.faults import Faults, fault_list, faults_by_kind, parse_faults
 
 _DEFAULT_MEMORY = {Platform.PSERIES: 2 << 30, Platform.POWERNV: 4 << 30}
 FAULT_LIST = "list"
@@ -50,7 +51,7 @@ def add_machine_arguments(parser: argparse.ArgumentParser, *, real_linux_too: bo
     )
     parser.add_argument("--crash-cpu", type=int, default=0, help="the CPU to crash on (default: %(default)s)")
     parser.add_argument(
-        "--fault", type=_fault, action="append", default=[], help="do something wrong on purpose; --fault list"
+        "--fault", action="append", default=[], metavar="NAME", help="do something wrong on purpose; --fault list"
     )
 
 
@@ -70,7 +71,7 @@ def machine_choices(options: argparse.Namespace) -> dict[str, Any]:
         "page_size": options.page_size,
         "petitboot": options.petitboot,
         "crash_cpu": options.crash_cpu,
-        "fault_names": tuple(options.fault),
+        "faults": _faults(options),
     }
 
 
@@ -97,13 +98,11 @@ def _dimm(text: str) -> Dimm:
         raise argparse.ArgumentTypeError(f"{text!r} is no DIMM; write it as 1G@4G or 1G@0x100000000") from None
 
 
-def _fault(text: str) -> str:
-    if text == FAULT_LIST:
-        return text
+def _faults(options: argparse.Namespace) -> Faults:
     try:
-        return check_name(text)
+        return parse_faults(options.fault, options.platform)
     except UnknownFaultError as error:
-        raise argparse.ArgumentTypeError(f"{error}; --fault list has them all") from None
+        raise UsageError(f"--fault {error}; --fault list has them all") from error
 
 
 def _size(text: str) -> int:

@@ -12,12 +12,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fadump.cycle import CycleFaults
-from fadump.errors import SetupError
+from fadump.errors import SetupError, UsageError
 from fadump.kit import packages
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.mount.files import MachineFiles
 from fadump.run.options import RunOptions, check_options
-from fadump.run.run import embedded_config, make_firmware
+from fadump.run.parts import embedded_config, make_firmware
 from fadump.session import Observer, Session
 
 _FUSE = Path("/dev/fuse")
@@ -70,11 +70,12 @@ def mount(
 def check_mountable(options: RunOptions) -> None:
     """Refuse what can't be a mount.
 
-    :raises SetupError: with the reason.
+    :raises UsageError: with the reason.
+    :raises SetupError: there is no FUSE.
     """
     check_options(options)
     if options.faults.cycle != CycleFaults():
-        raise SetupError("--fault power-cut, second-crash and release-twice are for fadump run: do it to the files")
+        raise UsageError("--fault power-cut, second-crash and release-twice are for fadump run: do it to the files")
     _check_fuse()
 
 

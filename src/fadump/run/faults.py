@@ -30,11 +30,17 @@ _POWER_CUT = re.compile(r"power-cut=([1-9]\d{0,5})")
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """All that goes wrong in one run."""
+    """All that goes wrong in one run on this platform. ``names`` are as they were typed."""
 
+    platform: Platform = Platform.PSERIES
+    names: tuple[str, ...] = ()
     machine: frozenset[Fault] = frozenset()
     firmware: tuple[FirmwareFault, ...] = ()
     cycle: CycleFaults = field(default_factory=CycleFaults)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled as names: a fault of the firmware is a function."""
+        return parse_faults, (self.names, self.platform)
 
 
 def parse_faults(names: Iterable[str], platform: Platform) -> Faults:
@@ -42,13 +48,13 @@ def parse_faults(names: Iterable[str], platform: Platform) -> Faults:
 
     :raises UnknownFaultError: a name is none on this platform.
     """
-    found = Faults()
-    for name in names:
-        found = _with_fault(found, name, platform)
+    found = Faults(platform, tuple(names))
+    for name in found.names:
+        found = _with_fault(found, name)
     return found
 
 
-def _with_fault(found: Faults, name: str, platform: Platform) -> Faults:
+def _with_fault(found: Faults, name: str) -> Faults:
     if name in list(Fault):
         return replace(found, machine=found.machine | {Fault(name)})
     if name == "second-crash":
@@ -59,7 +65,7 @@ def _with_fault(found: Faults, name: str, platform: Platform) -> Faults:
         return replace(found, cycle=replace(found.cycle, power_cut_at=int(match[1])))
     if name.partition("=")[0] == "power-cut":
         raise UnknownFaultError(f"{name!r} is no fault: write power-cut=N, with N from 1 to 999999")
-    return replace(found, firmware=(*found.firmware, _firmware_fault(name, platform)))
+    return replace(found, firmware=(*found.firmware, _firmware_fault(name, found.platform)))
 
 
 def _firmware_fault(name: str, platform: Platform) -> FirmwareFault:
@@ -80,20 +86,9 @@ def _is_fault(name: str, names: FaultNames) -> bool:
     return True
 
 
-def check_name(name: str) -> str:
-    """The name, if it is a fault on some platform.
-
-    :raises UnknownFaultError: it is none.
-    """
-    parse_faults(
-        [name], next((platform for platform in Platform if _is_fault(name, FAULT_NAMES[platform])), Platform.PSERIES)
-    )
-    return name
-
-
-def with_faults(firmware: Firmware, faults: Faults, platform: Platform) -> Firmware:
+def with_faults(firmware: Firmware, faults: Faults) -> Firmware:
     """A firmware that has them; the firmware itself if there are none for it."""
-    return FaultyFirmware(firmware, FAULT_NAMES[platform], faults.firmware) if faults.firmware else firmware
+    return FaultyFirmware(firmware, FAULT_NAMES[faults.platform], faults.firmware) if faults.firmware else firmware
 
 
 @dataclass(frozen=True, slots=True)

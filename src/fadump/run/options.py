@@ -1,26 +1,21 @@
-"""What a user can ask of a run, what is refused and why, and the kernel's command line.
+"""What a user can ask of a run, what is refused and why.
 
-Everything here is decided before anything is built or started.
+Nothing here looks at the host, builds or starts anything: :mod:`fadump.run.host` does, and :mod:`fadump.run.parts`
+turns the options into what each party needs.
 """
 
-import errno
 import itertools
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from fadump.abi.platform import Platform
 from fadump.capture.options import SaveOptions
 from fadump.cycle import CrashBy
-from fadump.errors import SetupError
-from fadump.firmware.faults import UnknownFaultError
-from fadump.kit.initramfs import INIT_PATH
+from fadump.errors import UsageError
 from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Dimm, Fault
-from fadump.run.faults import Faults, parse_faults
+from fadump.run.faults import Faults
 
 MIB = 1 << 20
 _LEAST_MEMORY = 1024 * MIB
@@ -32,13 +27,10 @@ _MEMORY_STEP = 256 * MIB
 _MOST_CPUS = 8
 _EMBEDDED_CPU_MODELS = ("POWER8", "POWER9", "POWER10")
 _MOST_CYCLES = 1000
-_LEAST_CRASHKERNEL_MEMORY = 1280 * MIB
+LEAST_CRASHKERNEL_MEMORY = 1280 * MIB
 """Linux caps ``crashkernel=`` to a quarter of RAM, and FADump on pseries needs 320 MiB."""
-_CRASHKERNEL = "crashkernel=512M"
 _DISK_SLACK_BYTES = 128 * MIB
 """ELF headers and notes of /proc/vmcore, which is otherwise no larger than RAM; and OPAL's core at the disk's end."""
-_KEPT_BYTES = 512 * MIB
-"""About what a small Linux has written by the time it crashes, which is kept for the capture boot."""
 
 NEWEST_QEMU = "newest"
 """Instead of a QEMU's name: the one that is fetched from a later Debian suite."""
@@ -67,8 +59,7 @@ class RunOptions:
 
     ``qemu`` is a program's name or path, or "newest". ``kernel_version`` and ``page_size`` are the model's, None its
     defaults; with ``petitboot`` each boot goes through a small kernel that preserves dumps.
-    ``save`` is how the dump is saved once it is there, None: as it is.
-    ``fault_names`` are as :mod:`fadump.run.faults` has them.
+    ``save`` is how each dump is saved once it is there, None: as it is. ``faults`` are this platform's.
     """
 
     out: Path
@@ -94,20 +85,12 @@ class RunOptions:
     cycles: int = 1
     verify: bool = False
     save: SaveOptions | None = None
-    fault_names: tuple[str, ...] = ()
+    faults: Faults = field(default_factory=Faults)
 
     @property
     def all_memory_bytes(self) -> int:
         """All RAM of the guest, DIMMs too."""
         return self.memory_bytes + sum(dimm.size_bytes for dimm in self.dimms)
-
-    @property
-    def faults(self) -> Faults:
-        """What is to go wrong.
-
-        :raises UnknownFaultError: a name is none on this platform.
-        """
-        return parse_faults(self.fault_names, self.platform)
 
     @property
     def disk_bytes(self) -> int:
@@ -118,19 +101,14 @@ class RunOptions:
 def check_options(options: RunOptions) -> None:
     """Refuse what can't work on any host.
 
-    :raises SetupError: with the reason.
+    :raises UsageError: with the reason.
     """
     for refusal in _refusals(options):
-        raise SetupError(refusal)
+        raise UsageError(refusal)
 
 
 def _refusals(options: RunOptions) -> Iterator[str]:
-    try:
-        faults = options.faults
-    except UnknownFaultError as error:
-        yield f"--fault {error}"
-        return
-    yield from _fault_refusals(options, faults)
+    yield from _fault_refusals(options, options.faults)
     yield from _memory_refusals(options)
     yield from _cpu_refusals(options)
     yield from _firmware_refusals(options)
@@ -143,9 +121,6 @@ def _refusals(options: RunOptions) -> Iterator[str]:
         yield from _powernv_refusals(options)
     if not 1 <= options.cycles <= _MOST_CYCLES:
         yield f"--cycles must be from 1 to {_MOST_CYCLES}, {options.cycles} is not"
-    for path in (options.kernel, options.initrd):
-        if path is not None and not path.is_file():
-            yield f"{path} is not a file"
 
 
 def _memory_refusals(options: RunOptions) -> Iterator[str]:
@@ -165,7 +140,7 @@ def _memory_refusals(options: RunOptions) -> Iterator[str]:
     for dimm in options.dimms:
         if dimm.address < options.memory_bytes:
             yield f"--dimm at {dimm.address:#x} lies in the {base} of --memory"
-    if options.all_memory_bytes < _LEAST_CRASHKERNEL_MEMORY and "crashkernel=" in options.cmdline:
+    if options.all_memory_bytes < LEAST_CRASHKERNEL_MEMORY and "crashkernel=" in options.cmdline:
         yield (
             "crashkernel= needs at least 1280 MiB of guest memory: Linux caps it to a quarter of RAM and FADump "
             "takes no less than 320 MiB; leave it out, or give more --memory"
@@ -230,6 +205,8 @@ def _powernv_refusals(options: RunOptions) -> Iterator[str]:
 
 
 def _fault_refusals(options: RunOptions, faults: Faults) -> Iterator[str]:
+    if faults.names and faults.platform is not options.platform:
+        yield f"--fault {faults.names[0]} is one of --platform {faults.platform}, not of {options.platform}"
     if options.machine is WhichMachine.EMBEDDED and faults.machine:
         yield f"--fault {min(faults.machine)} is about QEMU's boot firmware: it goes with --machine qemu"
     if options.firmware is WhoseFirmware.QEMU:
@@ -243,60 +220,3 @@ def _firmware_refusals(options: RunOptions) -> Iterator[str]:
         return
     if options.crash_by is CrashBy.PLATFORM:
         yield "--firmware qemu dumps when Linux asks for it, not --crash-by platform"
-
-
-def check_host(options: RunOptions) -> None:
-    """The capture boot reads all of RAM, so all of it comes to be; a copy of what had been written is kept; and a
-    dump is about as large.
-
-    On the embedded machine nothing comes to be that nobody has written to, and all that counts is whether a file can
-    be as large as the dump.
-
-    :raises SetupError: the host has less memory or disk than that.
-    """
-    if options.machine is WhichMachine.EMBEDDED:
-        _check_file_size(options)
-        return
-    guest = f"a guest with {options.all_memory_bytes / MIB:.0f} MiB"
-    meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    available_bytes = int(meminfo["MemAvailable"].split()[0]) * 1024
-    if available_bytes < options.all_memory_bytes + _KEPT_BYTES:
-        raise SetupError(
-            f"{guest} needs about that and {_KEPT_BYTES / MIB:.12g} MiB more "
-            f"of this machine, which has {available_bytes / MIB:.0f} MiB available: give less --memory"
-        )
-    directory = _directory(options)
-    free_bytes = shutil.disk_usage(directory).free
-    if free_bytes < options.all_memory_bytes:
-        raise SetupError(
-            f"the dump of {guest} may be as large, and {directory} has {free_bytes / MIB:.0f} MiB free: make room "
-            "there, name another --out, or give less --memory"
-        )
-
-
-def _directory(options: RunOptions) -> Path:
-    return next(path for path in (options.out, *options.out.absolute().parents) if path.is_dir())
-
-
-def _check_file_size(options: RunOptions) -> None:
-    directory = _directory(options)
-    try:
-        with tempfile.TemporaryFile(dir=directory) as file:
-            os.ftruncate(file.fileno(), options.disk_bytes)
-    except OSError as error:
-        if error.errno not in (errno.EFBIG, errno.EINVAL, errno.ENOSPC):
-            raise SetupError(f"can't write to {directory}: {error.strerror}") from error
-        raise SetupError(
-            f"the file system of {directory} can't hold a dump of {options.all_memory_bytes / MIB:.0f} MiB, even with "
-            "holes: name an --out on another one, such as tmpfs or xfs, or give less --memory"
-        ) from error
-
-
-def kernel_command_line(options: RunOptions) -> str:
-    """What the machine needs, then what the user adds: of two, Linux takes the later."""
-    words = ["console=hvc0", f"rdinit={INIT_PATH}", "panic=5", "fadump=on"]
-    if options.machine is WhichMachine.EMBEDDED:
-        words.remove(f"rdinit={INIT_PATH}")
-    if options.platform is Platform.PSERIES and options.all_memory_bytes >= _LEAST_CRASHKERNEL_MEMORY:
-        words.append(_CRASHKERNEL)
-    return " ".join([*words, options.cmdline]).strip()

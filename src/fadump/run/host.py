@@ -1,0 +1,118 @@
+"""What a run takes of the host: memory, disk, and for real Linux a QEMU, a kernel and an initramfs.
+
+:func:`check_host` comes first and changes nothing; :func:`find_qemu_files` builds and fetches what is missing.
+"""
+
+import errno
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from fadump.errors import SetupError
+from fadump.kit import initramfs, kernel, packages
+from fadump.kit.qemu import fetch_qemu
+from fadump.machine.qemu.process import DEFAULT_QEMU
+from fadump.run.options import MIB, NEWEST_QEMU, RunOptions, WhichMachine
+
+_KEPT_BYTES = 512 * MIB
+"""About what a small Linux has written by the time it crashes, which is kept for the capture boot."""
+
+
+@dataclass(frozen=True, slots=True)
+class QemuFiles:
+    """What real Linux is run with. ``vmlinux`` is the kernel with debug information, None if that is not known."""
+
+    qemu: str
+    vmlinux: Path | None
+    kernel: Path
+    initrd: Path
+
+
+def check_host(options: RunOptions) -> None:
+    """The capture boot reads all of RAM, so all of it comes to be; a copy of what had been written is kept; and a
+    dump is about as large.
+
+    On the embedded machine nothing comes to be that nobody has written to, and all that counts is whether a file can
+    be as large as the dump.
+
+    :raises SetupError: the host has less memory or disk than that, or a file that is asked for isn't there.
+    """
+    for path in (options.kernel, options.initrd):
+        if path is not None and not path.is_file():
+            raise SetupError(f"{path} is not a file")
+    if options.machine is WhichMachine.EMBEDDED:
+        _check_file_size(options)
+    else:
+        _check_memory(options)
+        _check_disk(options)
+
+
+def _check_memory(options: RunOptions) -> None:
+    meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    available_bytes = int(meminfo["MemAvailable"].split()[0]) * 1024
+    if available_bytes < options.all_memory_bytes + _KEPT_BYTES:
+        raise SetupError(
+            f"{_guest(options)} needs about that and {_KEPT_BYTES / MIB:.12g} MiB more "
+            f"of this machine, which has {available_bytes / MIB:.0f} MiB available: give less --memory"
+        )
+
+
+def _check_disk(options: RunOptions) -> None:
+    directory = _directory(options)
+    free_bytes = shutil.disk_usage(directory).free
+    if free_bytes < options.all_memory_bytes:
+        raise SetupError(
+            f"the dump of {_guest(options)} may be as large, and {directory} has {free_bytes / MIB:.0f} MiB free: make "
+            "room there, name another --out, or give less --memory"
+        )
+
+
+def _guest(options: RunOptions) -> str:
+    return f"a guest with {options.all_memory_bytes / MIB:.0f} MiB"
+
+
+def _directory(options: RunOptions) -> Path:
+    return next(path for path in (options.out, *options.out.absolute().parents) if path.is_dir())
+
+
+def _check_file_size(options: RunOptions) -> None:
+    directory = _directory(options)
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            os.ftruncate(file.fileno(), options.disk_bytes)
+    except OSError as error:
+        if error.errno not in (errno.EFBIG, errno.EINVAL, errno.ENOSPC):
+            raise SetupError(f"can't write to {directory}: {error.strerror}") from error
+        raise SetupError(
+            f"the file system of {directory} can't hold a dump of {options.all_memory_bytes / MIB:.0f} MiB, even with "
+            "holes: name an --out on another one, such as tmpfs or xfs, or give less --memory"
+        ) from error
+
+
+def find_qemu_files(options: RunOptions) -> QemuFiles:
+    """The files that are asked for; a missing kernel is built, and what else is missing fetched.
+
+    :raises SetupError: something can't be had.
+    """
+    qemu = _qemu(options.qemu)
+    vmlinux, bootable = _kernel(options.kernel)
+    return QemuFiles(qemu, vmlinux, bootable, initramfs.build_initramfs(options.initrd))
+
+
+def _qemu(name: str) -> str:
+    """The QEMU to run; the distribution's own is installed and the newest one fetched, if they can be."""
+    if name == NEWEST_QEMU:
+        return str(fetch_qemu().path)
+    if name == DEFAULT_QEMU:
+        packages.require("running a guest", {DEFAULT_QEMU: "qemu-system-ppc"})
+    return name
+
+
+def _kernel(given: Path | None) -> tuple[Path | None, Path]:
+    """The kernel with debug information, if there is one, and the one to boot."""
+    if given is not None:
+        return None, given
+    default = kernel.find_kernel() or kernel.build_kernel()
+    return default.vmlinux, default.bootable

@@ -1,0 +1,126 @@
+"""A run's options, turned once into what each party needs: the machine, its firmware, and the cycle.
+
+From here on nobody asks the options again.
+"""
+
+import itertools
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from fadump.abi.platform import Platform
+from fadump.cycle import CycleRequest
+from fadump.errors import SetupError
+from fadump.firmware.contract import Firmware
+from fadump.firmware.powernv import PowernvFirmware
+from fadump.firmware.pseries import PseriesFirmware, WatchedFirmware
+from fadump.kernel.model import DEFAULT_VERSION, KernelConfig
+from fadump.kernel.traits import PAGE_BYTES
+from fadump.kit.initramfs import INIT_PATH
+from fadump.machine.contract import Machine
+from fadump.machine.embedded.config import EmbeddedConfig
+from fadump.machine.embedded.machine import EmbeddedMachine
+from fadump.machine.qemu.process import QemuConfig
+from fadump.memory.ranges import Range
+from fadump.run.faults import with_faults
+from fadump.run.host import QemuFiles, find_qemu_files
+from fadump.run.options import LEAST_CRASHKERNEL_MEMORY, RunOptions, WhichMachine, WhoseFirmware
+
+MakeMachine = Callable[[int, BinaryIO], AbstractContextManager[Machine]]
+"""Makes a machine of its disk and its console's log."""
+_HASH_ONLY_CPU = "POWER8"
+_CRASHKERNEL = "crashkernel=512M"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a run is made of. ``vmlinux`` is the kernel with debug information, if known."""
+
+    make_machine: MakeMachine
+    firmware: Firmware
+    request: CycleRequest
+    vmlinux: Path | None
+
+
+def make_parts(options: RunOptions) -> Parts:
+    """The parts that are asked for; for real Linux, what is missing of them is built or fetched.
+
+    :raises SetupError: something is missing and can't be had.
+    """
+    vmlinux, make_machine = _embedded(options) if options.machine is WhichMachine.EMBEDDED else _qemu(options)
+    request = CycleRequest(options.crash_by, options.crash_cpu, faults=options.faults.cycle)
+    return Parts(make_machine, make_firmware(options), request, vmlinux)
+
+
+def _embedded(options: RunOptions) -> tuple[None, MakeMachine]:
+    return None, partial(EmbeddedMachine, embedded_config(options))
+
+
+def _qemu(options: RunOptions) -> tuple[Path | None, MakeMachine]:
+    try:
+        from fadump.machine.qemu.machine import QemuMachine  # noqa: PLC0415 - the other machine does without
+    except ModuleNotFoundError as error:
+        raise SetupError(f"--machine qemu needs the Python package {error.name}: install fadump[qemu]") from error
+    files = find_qemu_files(options)
+    return files.vmlinux, partial(QemuMachine, qemu_config(options, files))
+
+
+def qemu_config(options: RunOptions, files: QemuFiles) -> QemuConfig:
+    """The QEMU machine that is asked for, with these files."""
+    return QemuConfig(
+        kernel=files.kernel,
+        initrd=files.initrd,
+        cmdline=kernel_command_line(options),
+        platform=options.platform,
+        cpus=options.cpus,
+        smt=options.smt,
+        max_cpus=options.max_cpus,
+        nodes=options.nodes or (options.memory_bytes,),
+        dimms=options.dimms,
+        cpu_model=options.cpu_model,
+        qemu=files.qemu,
+        faults=options.faults.machine,
+    )
+
+
+def embedded_config(options: RunOptions) -> EmbeddedConfig:
+    """The embedded machine that is asked for."""
+    ends = itertools.accumulate(options.nodes or (options.memory_bytes,))
+    nodes = [Range(start, end) for start, end in itertools.pairwise([0, *ends])]
+    return EmbeddedConfig(
+        cmdline=kernel_command_line(options),
+        platform=options.platform,
+        memory=(*nodes, *(dimm.range for dimm in options.dimms)),
+        nodes=len(nodes),
+        cpus=options.cpus,
+        smt=options.smt,
+        max_cpus=options.max_cpus,
+        petitboot=options.petitboot,
+        radix=options.cpu_model != _HASH_ONLY_CPU,
+        kernel=KernelConfig.of_version(
+            options.kernel_version or DEFAULT_VERSION,
+            page_bytes=None if options.page_size is None else PAGE_BYTES[options.page_size],
+            epoch_seconds=int(time.time()),
+        ),
+    )
+
+
+def make_firmware(options: RunOptions) -> Firmware:
+    """The firmware that is asked for, with its faults."""
+    if options.firmware is WhoseFirmware.QEMU:
+        return WatchedFirmware()
+    return with_faults(PowernvFirmware() if options.platform is Platform.POWERNV else PseriesFirmware(), options.faults)
+
+
+def kernel_command_line(options: RunOptions) -> str:
+    """What the machine needs, then what the user adds: of two, Linux takes the later."""
+    words = ["console=hvc0", f"rdinit={INIT_PATH}", "panic=5", "fadump=on"]
+    if options.machine is WhichMachine.EMBEDDED:
+        words.remove(f"rdinit={INIT_PATH}")
+    if options.platform is Platform.PSERIES and options.all_memory_bytes >= LEAST_CRASHKERNEL_MEMORY:
+        words.append(_CRASHKERNEL)
+    return " ".join([*words, options.cmdline]).strip()
