@@ -3,7 +3,7 @@
 import pytest
 
 from fadump.abi.linux import crash_info
-from fadump.abi.linux.crash_header import CrashHeader
+from fadump.abi.linux.crash_info import CrashHeader
 from fadump.abi.platform import Platform
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.abi.pseries.dump_structure import DumpStructure

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fadump.abi.linux.crash_header import CrashHeader
+from fadump.abi.linux.crash_info import CrashHeader
 from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.abi.platform import Platform
 from fadump.kernel.image.stacks import crashing

@@ -8,7 +8,7 @@ back at once.
 from collections.abc import Sequence
 
 from fadump.abi.elf import ELF_HEADER
-from fadump.abi.linux.crash_header import CrashHeader, OldCrashHeader
+from fadump.abi.linux.crash_info import CrashHeader, OldCrashHeader
 from fadump.abi.platform import Platform
 from fadump.errors import AddressError
 from fadump.kernel import elfcorehdr

@@ -6,7 +6,7 @@ to an ELF core header right behind it, and only its magic is looked at: rtas_fad
 """
 
 from fadump.abi.linux import crash_info
-from fadump.abi.linux.crash_header import CrashHeader, OldCrashHeader
+from fadump.abi.linux.crash_info import CrashHeader, OldCrashHeader
 from fadump.errors import AddressError
 from fadump.kernel.calls import no_memory_at
 from fadump.kernel.image.vmcoreinfo import note_area_bytes

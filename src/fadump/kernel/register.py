@@ -4,7 +4,7 @@ Step "register" of docs/architecture.md. Linux arch/powerpc/kernel/fadump.c: fad
 init_fadump_header(), and registered_store(), which user space writes to.
 """
 
-from fadump.abi.linux.crash_header import OldCrashHeader
+from fadump.abi.linux.crash_info import OldCrashHeader
 from fadump.abi.platform import Platform
 from fadump.errors import AddressError
 from fadump.kernel import elfcorehdr

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from fadump.abi.linux.crash_header import header_bytes, old_header_bytes
+from fadump.abi.linux.crash_info import header_bytes, old_header_bytes
 from fadump.abi.platform import Platform
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30

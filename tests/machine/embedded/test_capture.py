@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from fadump.abi.linux import crash_header, crash_info
-from fadump.abi.linux.crash_header import CrashHeader
+from fadump.abi.linux import crash_info
+from fadump.abi.linux.crash_info import CrashHeader
 from fadump.abi.platform import Platform
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.abi.pseries.dump_structure import DumpStructure, SectionError, SectionType
@@ -64,7 +64,7 @@ def test_a_header_of_another_kernel(platform, tamper, said):
 def test_a_header_of_a_later_version_counts(platform):
     def tamper(guest):
         rewrite_header(version=2)(guest)
-        appended = guest.dump.crash_info + crash_header.header_bytes(8)
+        appended = guest.dump.crash_info + crash_info.header_bytes(8)
         if platform is Platform.PSERIES:  # on powernv, this kernel's metadata stand there
             guest.machine.memory.write(appended, b"fields that this kernel doesn't know")
 
@@ -202,7 +202,7 @@ def test_metadata_without_registered_ranges_is_no_dump_and_the_kernel_registers_
 def test_a_platforms_crash_leaves_no_crashing_cpu(platform):
     with bench(platform) as guest:
         guest.to_registered()
-        header = crash_header.header_bytes(8)
+        header = crash_info.header_bytes(8)
         guest.on_dump = lambda guest: seen.append(guest.machine.memory.read(guest.dump.crash_info, header))
         seen = []
         guest.platform_crash()

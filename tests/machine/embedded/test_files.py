@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fadump.abi.linux.crash_header import CrashHeader
+from fadump.abi.linux.crash_info import CrashHeader
 from fadump.kernel.files.device_tree import BASE
 from fadump.machine.contract import Save
 from fadump.memory.ranges import Range

@@ -10,8 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from fadump.abi.linux.crash_header import OldCrashHeader
-from fadump.abi.linux.crash_info import CPU_UNKNOWN, OLD_MAGIC
+from fadump.abi.linux.crash_info import CPU_UNKNOWN, OLD_MAGIC, OldCrashHeader
 from fadump.abi.platform import Platform
 from fadump.abi.pseries.dump_structure import DumpStatus, DumpStructure, SectionError, SectionType
 from fadump.kernel.elfcorehdr import decode

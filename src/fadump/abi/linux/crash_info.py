@@ -1,37 +1,57 @@
 """The crash-info header: what the crashing kernel leaves for the capture kernel about itself.
 
-Step "crash" of docs/architecture.md. Layout: Linux arch/powerpc/include/asm/fadump-internal.h, struct
-fadump_crash_info_header. It stands right behind the copy of boot memory, in the kernel's own byte order.
-
-    FADMPSIG (since Linux kernel commit c6c5b14dac0d (in v6.10))      FADMPINF, before that
-    0x00  u64  magic                                                  0x00  u64  magic
-    0x08  u32  version, 1                                             0x08  u64  elfcorehdr_addr
-    0x0c  u32  crashing_cpu                                           0x10  u32  crashing_cpu
-    0x10  u64  vmcoreinfo_raddr                                       0x14       4 bytes of padding
-    0x18  u64  vmcoreinfo_size                                        0x18       struct pt_regs
-    0x20  u32  pt_regs_sz                                                        cpumask
-    0x24  u32  cpu_mask_sz
-    0x28       struct pt_regs of pt_regs_sz bytes
-               cpumask of cpu_mask_sz bytes
+Steps "register", "crash" and "capture boot" of docs/architecture.md. Layout: Linux
+arch/powerpc/include/asm/fadump-internal.h, struct fadump_crash_info_header: the one since Linux kernel commit
+c6c5b14dac0d (in v6.10), FADMPSIG, and the one before, FADMPINF, which leads to an ELF core header and has no sizes. It
+stands right behind the copy of boot memory, in the byte order of the kernel that writes it: little-endian for those
+that run here. A cpumask of the kernel's own size follows both.
 """
 
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Annotated, NamedTuple
 
-from fadump.abi.linux.pt_regs import REGISTER_NAMES
+from fadump.abi.layout import ByteOrder, Layout, u32, u64
+from fadump.abi.linux.pt_regs import PT_REGS_BYTES, REGISTER_NAMES
 from fadump.errors import FormatError
 
 MAGIC = int.from_bytes(b"FADMPSIG", "big")
 OLD_MAGIC = int.from_bytes(b"FADMPINF", "big")
+VERSION = 1
 HEADER_BYTES = 0x400
 """Enough of the memory at a header to decode it."""
 CPU_UNKNOWN = 0xFFFF_FFFF
 """FADUMP_CPU_UNKNOWN: what registering puts there, until crash_fadump() knows better."""
 
-_NEW = struct.Struct("QIIQQII")
-_OLD = struct.Struct("QQI4x")
+
+class CrashInfoHeader(NamedTuple):
+    """struct fadump_crash_info_header; ``regs`` is the beginning of a struct pt_regs, of pt_regs_sz bytes."""
+
+    magic_number: Annotated[int, u64(0x00)]
+    version: Annotated[int, u32(0x08)]
+    crashing_cpu: Annotated[int, u32(0x0C)]
+    vmcoreinfo_raddr: Annotated[int, u64(0x10)]
+    vmcoreinfo_size: Annotated[int, u64(0x18)]
+    pt_regs_sz: Annotated[int, u32(0x20)]
+    cpu_mask_sz: Annotated[int, u32(0x24)]
+    regs: Annotated[tuple[int, ...], u64(0x28, len(REGISTER_NAMES))]
+
+
+class OldCrashInfoHeader(NamedTuple):
+    """The same before Linux kernel commit c6c5b14dac0d (in v6.10)."""
+
+    magic_number: Annotated[int, u64(0x00)]
+    elfcorehdr_addr: Annotated[int, u64(0x08)]
+    crashing_cpu: Annotated[int, u32(0x10)]
+    regs: Annotated[tuple[int, ...], u64(0x18, len(REGISTER_NAMES))]
+
+
+CRASH_INFO_HEADER = Layout(CrashInfoHeader, "crash-info header", "little")
+OLD_CRASH_INFO_HEADER = Layout(OldCrashInfoHeader, "crash-info header", "little")
+"""Both up to the last register that has a name; the rest of pt_regs follows, then the cpumask."""
+_FIXED_BYTES = CRASH_INFO_HEADER.offset("regs") + PT_REGS_BYTES
+_OLD_FIXED_BYTES = OLD_CRASH_INFO_HEADER.offset("regs") + PT_REGS_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +70,139 @@ def decode(header: bytes) -> CrashInfo:
 
     :raises FormatError: it has no magic, or is cut short.
     """
-    for order in "<>":
-        (magic,) = _unpack(order + "Q", header, 0)
+    orders: tuple[ByteOrder, ByteOrder] = ("little", "big")
+    for order in orders:
+        magic = CRASH_INFO_HEADER.in_order(order).number(header, "magic_number")
+        found: CrashInfoHeader | OldCrashInfoHeader
         if magic == MAGIC:
-            crashing_cpu = _unpack(order + _NEW.format, header, 0)[2]
-            return CrashInfo(_known(crashing_cpu), _registers(order, header, _NEW.size))
-        if magic == OLD_MAGIC:
-            crashing_cpu = _unpack(order + _OLD.format, header, 0)[2]
-            return CrashInfo(_known(crashing_cpu), _registers(order, header, _OLD.size))
+            found = CRASH_INFO_HEADER.in_order(order).decode(header)
+        elif magic == OLD_MAGIC:
+            found = OLD_CRASH_INFO_HEADER.in_order(order).decode(header)
+        else:
+            continue
+        crashing_cpu = None if found.crashing_cpu == CPU_UNKNOWN else found.crashing_cpu
+        return CrashInfo(crashing_cpu, _named(found.regs))
     raise FormatError("no crash-info header", offset=0, expected=b"FADMPSIG", found=header[:8])
 
 
-def _known(crashing_cpu: int) -> int | None:
-    return None if crashing_cpu == CPU_UNKNOWN else crashing_cpu
+@dataclass(frozen=True, slots=True)
+class CrashHeader:
+    """The header as a kernel writes and checks it. ``vmcoreinfo_address`` is where the firmware will have put the note.
+
+    ``registers`` are by their names in pt_regs, absent ones 0; ``cpu_mask`` has a bit for each logical CPU.
+    """
+
+    magic: int = MAGIC
+    version: int = VERSION
+    crashing_cpu: int = CPU_UNKNOWN
+    vmcoreinfo_address: int = 0
+    vmcoreinfo_bytes: int = 0
+    pt_regs_bytes: int = PT_REGS_BYTES
+    cpu_mask_bytes: int = 8
+    registers: Mapping[str, int] | None = None
+    cpu_mask: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """How long it is as bytes."""
+        return header_bytes(self.cpu_mask_bytes)
+
+    def encode(self) -> bytes:
+        """The header as bytes.
+
+        :raises ValueError: a number that its field can't hold.
+        """
+        fixed = CrashInfoHeader(
+            self.magic,
+            self.version,
+            self.crashing_cpu,
+            self.vmcoreinfo_address,
+            self.vmcoreinfo_bytes,
+            self.pt_regs_bytes,
+            self.cpu_mask_bytes,
+            _words(self.registers),
+        )
+        encoded = CRASH_INFO_HEADER.encode(fixed).ljust(_FIXED_BYTES, b"\0")
+        return encoded + _encode_mask(self.cpu_mask, self.cpu_mask_bytes)
+
+    @classmethod
+    def decode(cls, header: bytes, cpu_mask_bytes: int) -> "CrashHeader":
+        """The header, taken to have the reader's own sizes, whatever it says itself.
+
+        :raises FormatError: it is cut short.
+        """
+        magic, version, cpu, address, note_bytes, regs_bytes, mask_bytes, words = CRASH_INFO_HEADER.decode(header)
+        mask = _decode_mask(header, _FIXED_BYTES, cpu_mask_bytes)
+        return cls(magic, version, cpu, address, note_bytes, regs_bytes, mask_bytes, _named(words), mask)
 
 
-def _registers(order: str, header: bytes, offset: int) -> Mapping[str, int]:
-    values = _unpack(f"{order}{len(REGISTER_NAMES)}Q", header, offset)
-    return MappingProxyType(dict(zip(REGISTER_NAMES, values, strict=True)))
+@dataclass(frozen=True, slots=True)
+class OldCrashHeader:
+    """The same before Linux kernel commit c6c5b14dac0d (in v6.10).
+
+    ``cpu_mask_bytes`` is no field of it, but the kernel's sizeof(struct cpumask).
+    """
+
+    magic: int = OLD_MAGIC
+    elfcorehdr_address: int = 0
+    crashing_cpu: int = CPU_UNKNOWN
+    cpu_mask_bytes: int = 8
+    registers: Mapping[str, int] | None = None
+    cpu_mask: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """How long it is as bytes."""
+        return old_header_bytes(self.cpu_mask_bytes)
+
+    def encode(self) -> bytes:
+        """The header as bytes.
+
+        :raises ValueError: a number that its field can't hold.
+        """
+        fixed = OldCrashInfoHeader(self.magic, self.elfcorehdr_address, self.crashing_cpu, _words(self.registers))
+        encoded = OLD_CRASH_INFO_HEADER.encode(fixed).ljust(_OLD_FIXED_BYTES, b"\0")
+        return encoded + _encode_mask(self.cpu_mask, self.cpu_mask_bytes)
+
+    @classmethod
+    def decode(cls, header: bytes, cpu_mask_bytes: int) -> "OldCrashHeader":
+        """The header.
+
+        :raises FormatError: it is cut short.
+        """
+        magic, address, cpu, words = OLD_CRASH_INFO_HEADER.decode(header)
+        mask = _decode_mask(header, _OLD_FIXED_BYTES, cpu_mask_bytes)
+        return cls(magic, address, cpu, cpu_mask_bytes, _named(words), mask)
 
 
-def _unpack(layout: str, header: bytes, offset: int) -> tuple[int, ...]:
-    size_bytes = struct.calcsize(layout)
-    if offset + size_bytes > len(header):
-        raise FormatError("crash-info header cut short", offset=offset, expected=size_bytes, found=len(header) - offset)
-    return struct.unpack_from(layout, header, offset)
+def header_bytes(cpu_mask_bytes: int) -> int:
+    """sizeof(struct fadump_crash_info_header) of a kernel with such a cpumask."""
+    return _FIXED_BYTES + cpu_mask_bytes
+
+
+def old_header_bytes(cpu_mask_bytes: int) -> int:
+    """The same before Linux kernel commit c6c5b14dac0d (in v6.10)."""
+    return _OLD_FIXED_BYTES + cpu_mask_bytes
+
+
+def _words(registers: Mapping[str, int] | None) -> tuple[int, ...]:
+    values = registers or {}
+    return tuple(values.get(name, 0) for name in REGISTER_NAMES)
+
+
+def _named(words: tuple[int, ...]) -> Mapping[str, int]:
+    return MappingProxyType(dict(zip(REGISTER_NAMES, words, strict=True)))
+
+
+def _encode_mask(cpu_mask: int, cpu_mask_bytes: int) -> bytes:
+    try:
+        return cpu_mask.to_bytes(cpu_mask_bytes, "little")
+    except OverflowError as error:
+        raise ValueError(f"crash-info header with a cpumask too large for its field: {error}") from error
+
+
+def _decode_mask(header: bytes, at: int, cpu_mask_bytes: int) -> int:
+    mask = header[at : at + cpu_mask_bytes]
+    if len(mask) < cpu_mask_bytes:
+        raise FormatError("crash-info header cut short", offset=at, expected=cpu_mask_bytes, found=len(mask))
+    return int.from_bytes(mask, "little")

@@ -12,6 +12,9 @@ REGISTER_NAMES = (
 )
 """Unsigned 64-bit words in the kernel's byte order; what follows them differs between kernels."""
 
+PT_REGS_BYTES = 384
+"""sizeof(struct pt_regs): those and four more words."""
+
 TRAPS: Mapping[int, str] = MappingProxyType(
     {
         0x100: "a system reset interrupt (NMI)",

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.abi.linux import crash_info
-from fadump.abi.linux.crash_header import CRASHING_CPU_OFFSET, CrashHeader, header_bytes
+from fadump.abi.linux.crash_info import CrashHeader, OldCrashHeader, header_bytes
 from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.errors import FormatError
 from fadump.kernel.traits import LINUX_6_12
@@ -25,8 +25,34 @@ def test_it_is_the_header_that_the_verifier_reads():
     header = CrashHeader(crashing_cpu=3, registers={"gpr1": 7, "nip": 8})
     info = crash_info.decode(header.encode())
     assert (info.crashing_cpu, info.registers["gpr1"], info.registers["nip"]) == (3, 7, 8)
-    assert header.encode()[CRASHING_CPU_OFFSET] == 3
     assert header.size_bytes == LINUX_6_12.header_bytes
+
+
+def test_both_headers_are_the_bytes_that_linux_has():
+    registers = {"gpr0": 0x1122, "result": 0x33}
+    words = bytes.fromhex("2211000000000000") + bytes(8 * 42) + bytes.fromhex("3300000000000000") + bytes(32)
+    new = CrashHeader(
+        crashing_cpu=3, vmcoreinfo_address=0x1000, vmcoreinfo_bytes=0xDB4, registers=registers, cpu_mask=9
+    )
+    assert new.encode() == b"".join(
+        (
+            b"FADMPSIG"[::-1],
+            bytes.fromhex("01000000 03000000 0010000000000000 b40d000000000000 80010000 08000000"),
+            words,
+            bytes.fromhex("0900000000000000"),
+        )
+    )
+    old = OldCrashHeader(elfcorehdr_address=0x5000, crashing_cpu=3, registers=registers, cpu_mask=9)
+    assert old.encode() == b"".join(
+        (
+            b"FADMPINF"[::-1],
+            bytes.fromhex("0050000000000000 03000000 00000000"),
+            words,
+            bytes.fromhex("0900000000000000"),
+        )
+    )
+    assert OldCrashHeader.decode(old.encode(), 8) == OldCrashHeader.decode(old.encode() + b"more", 8)
+    assert OldCrashHeader.decode(old.encode(), 8).registers["result"] == 0x33
 
 
 @given(st.binary(max_size=431))
