@@ -19,7 +19,8 @@ from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.kit.initramfs import build_initramfs
 from fadump.kit.kernel import find_kernel
-from fadump.machine.contract import GuestReport, Handover
+from fadump.machine.channel import Hello
+from fadump.machine.contract import Handover
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.run.options import RunOptions, WhichMachine
@@ -89,7 +90,7 @@ def _boot(config: QemuConfig, disk_fd: int, console: BinaryIO, *, ours: bool) ->
                     outcome = firmware.call(event, machine.memory)
                     assert isinstance(outcome, Answer | PassThrough)  # noqa: S101 - nothing crashes here
                     machine.answer(event, outcome)
-                case GuestReport(step="hello"):
+                case Hello():
                     return time.monotonic() - started
                 case _:
                     raise MachineError(f"instead of booting, the guest: {event}")

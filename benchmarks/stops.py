@@ -12,10 +12,10 @@ set up. Its seconds are shown per GiB that the guest has populated.
 import re
 import tempfile
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks.report import GIB, parser, show, timed
-from fadump.cycle import CycleRequest, Observer, run_cycle
+from fadump.cycle import CycleRequest, run_cycle
 from fadump.errors import SetupError
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.kit.initramfs import build_initramfs
@@ -27,6 +27,9 @@ from fadump.memory.ranges import Range
 from fadump.run.options import RunOptions, WhichMachine
 from fadump.run.output import OutputDirectory
 from fadump.run.parts import kernel_command_line
+
+if TYPE_CHECKING:
+    from fadump.session import Observer
 
 STOPS_PER_BOOT = 2
 _CALL = re.compile(r"^ *[0-9.]+ CPU \d+ token 0x", re.MULTILINE)

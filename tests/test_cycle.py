@@ -1,10 +1,10 @@
-"""The order of a cycle, and what it says when a guest or machine leaves it. Real kernels: tests/linux."""
+"""The order of a cycle, and what it says when a guest or machine leaves it. Real kernels: tests/real_linux."""
 
 import itertools
 
 import pytest
 
-from fadump.cycle import CrashBy, CycleRequest, Milestone, run_cycle
+from fadump.cycle import CycleRequest, run_cycle
 from fadump.errors import MachineError
 from fadump.firmware.contract import (
     Answer,
@@ -17,19 +17,26 @@ from fadump.firmware.contract import (
     TriggerKind,
     Watched,
 )
-from fadump.machine.contract import (
+from fadump.machine.channel import (
+    BootMode,
     Crash,
-    GuestReport,
-    GuestReset,
-    Handover,
+    Crashing,
+    Failed,
+    Hello,
     Register,
+    Registered,
     Release,
+    Released,
     Reregister,
     Save,
-    Stopped,
+    Saved,
+    Saving,
+    SavingProgress,
 )
+from fadump.machine.contract import GuestReset, Handover, Stopped
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.memory.ranges import Range, RangeSet
+from fadump.session import CrashBy, Milestone, Seen, Session, Unwatched
 
 REGISTER, OS_TERM, INVALIDATE, UNREGISTER = 1, 2, 3, 4
 KEEP = RangeSet([Range(0x1000, 0x9000)])
@@ -40,24 +47,20 @@ def call(token):
     return FirmwareCall(0, token, (), 1, 0x100)
 
 
-def report(reported, **fields):
-    return GuestReport(reported, {key: str(value) for key, value in fields.items()})
-
-
 def handover(boot):
     return Handover(boot, DeviceTree(Node("", {}, []), [], 0))
 
 
-def hello(mode="first", **fields):
-    return report("hello", **{"mode": mode, "release": "6.12", "cpus": 2, "fadump_enabled": 1} | fields)
+def hello(mode=BootMode.FIRST, enabled=True):
+    return Hello(mode, "6.12", 2, 1 << 30, 0x10000, enabled, enabled, None)
 
 
 FIRST_BOOT = [handover(1), call(REGISTER), hello()]
-REGISTERED = [report("registered", mem_reserved=0x8000)]
-CRASH = [report("crashing", cpu=0), call(OS_TERM), handover(2), hello("capture")]
-SAVE = [report("saving", bytes=500), report("progress", bytes=250), report("saved", bytes=500)]
-RELEASE = [call(INVALIDATE), report("released", bytes=4096)]
-PRODUCTION = [call(REGISTER), report("registered", mem_reserved=0x8000)]
+REGISTERED = [Registered(0x8000, b"")]
+CRASH = [Crashing(0), call(OS_TERM), handover(2), hello(BootMode.CAPTURE)]
+SAVE = [Saving(500), SavingProgress(250), Saved(500)]
+RELEASE = [call(INVALIDATE), Released(4096)]
+PRODUCTION = [call(REGISTER), Registered(0x8000, b"")]
 WHOLE = FIRST_BOOT + REGISTERED + CRASH + SAVE + RELEASE + PRODUCTION
 
 
@@ -67,7 +70,8 @@ class ScriptedMachine:
     memory = None
     segments = ()
 
-    def __init__(self, events):
+    def __init__(self, events, *, has_channel=True):
+        self.guest = self if has_channel else None
         self.events = iter([*events, Stopped("end of script", ["last line"])])
         self.done = []
 
@@ -178,22 +182,21 @@ def test_a_whole_cycle():
 @pytest.mark.parametrize(
     ("events", "sentence"),
     [
-        ([handover(1), hello(fadump_enabled="absent")], "Linux 6.12 has no FADump: .* CONFIG_FA_DUMP=y"),
+        ([handover(1), hello(enabled=None)], "Linux 6.12 has no FADump: .* CONFIG_FA_DUMP=y"),
         (
-            [handover(1), hello(fadump_enabled=0), report("failed", step="register", reason="no chunk")],
+            [handover(1), hello(enabled=False), Failed("register", "no chunk")],
             "FADump is not enabled .* could not register: no chunk",
         ),
-        ([*FIRST_BOOT, report("failed", step="register", reason="EIO")], "the guest could not register: EIO"),
-        ([*FIRST_BOOT, *REGISTERED, report("crashing", cpu=0), GuestReset(), handover(2), hello()], "without a dump"),
+        ([*FIRST_BOOT, Failed("register", "EIO")], "the guest could not register: EIO"),
+        ([*FIRST_BOOT, *REGISTERED, Crashing(0), GuestReset(), handover(2), hello()], "without a dump"),
         (
-            [*FIRST_BOOT, *REGISTERED, report("crashing", cpu=0), call(UNREGISTER), GuestReset(), handover(2), hello()],
+            [*FIRST_BOOT, *REGISTERED, Crashing(0), call(UNREGISTER), GuestReset(), handover(2), hello()],
             "crashed without a registration, so there is no dump; Linux has rebooted itself",
         ),
         ([*FIRST_BOOT, hello()], "booted again instead of reporting 'registered'"),
         (FIRST_BOOT, "while waiting for the guest to report 'registered': end of script\n  | last line"),
-        ([*FIRST_BOOT, report("registered", mem_reserved="lots")], "mem_reserved='lots', not a number"),
-        ([*FIRST_BOOT, report("registered")], "reported registered without mem_reserved"),
-        (FIRST_BOOT + REGISTERED + CRASH + [*SAVE[:1], report("saved", bytes=499)], "saved 499 bytes of .* 500"),
+        ([*FIRST_BOOT, Failed("register", "")], "the guest could not register: it gives no reason"),
+        (FIRST_BOOT + REGISTERED + CRASH + [*SAVE[:1], Saved(499)], "saved 499 bytes of .* 500"),
         (WHOLE[:-2] + PRODUCTION[1:], "the guest says registered, the firmware is invalidated"),
     ],
 )
@@ -267,3 +270,85 @@ def test_a_dump_that_another_firmware_takes_is_looked_at_and_left_to_it():
     assert (result.reboots, result.dump, onlooker.crashes) == (1, DUMP, 1)
     assert machine.done.count("passed through") == 4
     assert not any(isinstance(done, tuple) and done[0] == "reset" for done in machine.done)
+
+
+NOBODY_TO_ASK = "this machine's guest has no guest channel, so it can't be asked for anything"
+
+
+def test_what_the_firmware_sees_needs_no_guest_channel():
+    boots = [
+        *[handover(1), call(REGISTER), call(UNREGISTER), call(REGISTER), call(OS_TERM)],
+        *[handover(2), call(INVALIDATE), call(REGISTER), GuestReset(), handover(3), call(REGISTER)],
+    ]
+    machine = ScriptedMachine(boots, has_channel=False)
+    session = Session(machine, ScriptedFirmware(), Unwatched())
+    awaited = [
+        *[Seen.REGISTERED, Seen.UNREGISTERED, Seen.REGISTERED, Seen.CRASHED, Seen.CAPTURE_BOOT, Seen.INVALIDATED],
+        *[Seen.REGISTERED, Seen.RESET, Seen.REGISTERED],
+    ]
+    assert [session.wait_for(seen) for seen in awaited] == awaited
+    seen = [seen for seen, _at in session.record.seen]
+    assert seen == [*awaited[:4], Seen.PRESERVED, *awaited[4:]]
+    assert machine.done.count(("reset", KEEP)) == machine.done.count("forget_kept") == 1
+    assert session.record.resets == 2
+
+
+def test_whichever_comes_first_is_waited_for():
+    session = Session(ScriptedMachine([handover(1), GuestReset(), call(REGISTER)]), ScriptedFirmware(), Unwatched())
+    assert session.wait_for(Seen.REGISTERED, Seen.RESET) is Seen.RESET
+    with pytest.raises(MachineError, match="for the firmware to see 'crashed': end of script\n  | last line"):
+        session.wait_for(Seen.CRASHED)
+
+
+def test_a_guest_without_a_channel_is_not_asked():
+    machine = ScriptedMachine(FIRST_BOOT, has_channel=False)
+    with pytest.raises(MachineError, match=NOBODY_TO_ASK):
+        Session(machine, ScriptedFirmware(), Unwatched()).ask(Register(), Registered)
+    assert machine.done == []
+
+
+@pytest.mark.parametrize(
+    ("events", "phase"),
+    [
+        ([], Milestone.REGISTERED),
+        (FIRST_BOOT, Milestone.REGISTERED),
+        (FIRST_BOOT + REGISTERED, Milestone.CRASH),
+        (FIRST_BOOT + REGISTERED + CRASH[:2], Milestone.CAPTURE_BOOT),
+        (FIRST_BOOT + REGISTERED + CRASH, Milestone.VMCORE_READY),
+        (FIRST_BOOT + REGISTERED + CRASH + SAVE[:1], Milestone.SAVED),
+        (FIRST_BOOT + REGISTERED + CRASH + SAVE, Milestone.RELEASED),
+        (WHOLE[:-2], Milestone.PRODUCTION),
+    ],
+)
+def test_an_error_says_what_the_machine_was_on_the_way_to(events, phase):
+    with pytest.raises(MachineError) as raised:
+        run(events)
+    assert (raised.value.phase, raised.value.firmware) == (phase.value, None)
+
+
+class RefusingFirmware(ScriptedFirmware):
+    """Takes no registration."""
+
+    def call(self, call, memory):
+        return Answer(-3, reason="section 3's source is not all RAM")
+
+
+def test_an_error_has_the_firmwares_reason():
+    machine = ScriptedMachine([*FIRST_BOOT, Failed("register", "Invalid argument")])
+    sentence = (
+        "the guest could not register: Invalid argument; the firmware's reason: section 3's source is not all RAM"
+    )
+    with pytest.raises(MachineError, match=sentence) as raised:
+        run_cycle(machine, RefusingFirmware(), CycleRequest(), Witness())
+    assert (raised.value.phase, raised.value.firmware) == ("registered", "section 3's source is not all RAM")
+
+
+def test_a_refusal_is_forgotten_when_the_firmware_agrees():
+    machine = ScriptedMachine([call(REGISTER), call(REGISTER)])
+    firmware = RefusingFirmware()
+    session = Session(machine, firmware, Unwatched())
+    session._serve_event("")
+    assert session.refusal
+    firmware.call = ScriptedFirmware().call
+    session._serve_event("")
+    assert session.refusal == ""

@@ -5,16 +5,28 @@ The machine runs a kernel, the firmware serves its calls, and this module is the
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fadump.errors import MachineError
-from fadump.firmware.contract import Firmware, State
-from fadump.machine.contract import GuestReport, Machine, Register, Release, Request, Reregister, Save, SaveOpalCore
+from fadump.firmware.contract import Firmware, PreservedDump, State
+from fadump.machine.channel import (
+    Hello,
+    Register,
+    Registered,
+    Release,
+    Released,
+    Reregister,
+    Save,
+    Saved,
+    SavedOpalCore,
+    SaveOpalCore,
+    Saving,
+)
+from fadump.machine.contract import Machine
 from fadump.session import (
     SILENCE_SECONDS,
     CrashBy,
-    CycleResult,
     Inspector,
     Milestone,
     Observer,
@@ -23,22 +35,10 @@ from fadump.session import (
     Session,
 )
 
-__all__ = [
-    "CrashBy",
-    "CycleFaults",
-    "CycleRequest",
-    "CycleResult",
-    "Inspector",
-    "Milestone",
-    "Observer",
-    "Session",
-    "run_cycle",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class CycleFaults:
-    """What is made to go wrong in a cycle other than by the firmware or the QEMU machine.
+    """What else happens on the way, while machine and firmware do as they should.
 
     At the machine's event ``power_cut_at``, counted from 1, the power is cut instead: 0 means never.
     """
@@ -60,6 +60,31 @@ class CycleRequest:
     faults: CycleFaults = field(default_factory=CycleFaults)
 
 
+@dataclass(frozen=True, slots=True)
+class CycleResult:
+    """What one cycle came to. Sizes are bytes; timeline entries are (milestone, seconds after power-on).
+
+    ``reserved_bytes`` is None where the kernel doesn't say. ``reboots`` counts resets from the crash to production:
+    1, if all went well. ``power_on`` is the clock's reading then. ``events`` is how many the machine has had.
+    """
+
+    timeline: Sequence[tuple[Milestone, float]]
+    kernel_release: str
+    cpus: int
+    dump: PreservedDump
+    reserved_bytes: int | None
+    vmcore_bytes: int
+    memory_released: int
+    reboots: int
+    power_on: float
+    events: int
+
+    @property
+    def boot_memory_bytes(self) -> int:
+        """How much boot memory the firmware has copied aside."""
+        return self.dump.boot_memory.size_bytes
+
+
 def run_cycle(
     machine: Machine,
     firmware: Firmware,
@@ -76,139 +101,144 @@ def run_cycle(
 
     :raises MachineError: the machine stopped or did something else; the sentence says what and when.
     """
-    cycle = _Cycle(machine, firmware, request, observer, inspector, clock)
-    boot: GuestReport | None = None
-    if before is None:
-        cycle.reached(Milestone.POWER_ON)
-        boot = cycle.expect("hello")
-    else:
-        cycle.go_on_from(before)
-    while True:
-        cycle.power_is_cut = False
-        try:
-            _live_on(cycle, request, boot)
-        except RebootedError as rebooted:
-            if not cycle.power_is_cut:
-                raise
-            boot = rebooted.hello
+    cut_at = request.faults.power_cut_at
+    session = Session(machine, firmware, observer, inspector, request.silence_seconds, clock, cut_at)
+    cycle = _Cycle(session, request)
+    with session.telling_where():
+        boot: Hello | None = None
+        if before is None:
+            boot = cycle.power_on()
         else:
-            return cycle.result
+            cycle.go_on_from(before)
+        while True:
+            session.power_is_cut = False
+            try:
+                return cycle.to_production(boot)
+            except RebootedError as rebooted:
+                if not session.power_is_cut:
+                    raise
+                boot = rebooted.hello
 
 
-def _live_on(cycle: "_Cycle", request: CycleRequest, boot: GuestReport | None) -> None:
-    """From ``boot``, which may be that of a capture kernel, to production; None is a kernel in production."""
-    if boot is None or not is_capture(boot):
-        if boot is not None:
-            cycle.check_first_boot(boot)
-            cycle.note_registered(cycle.ask(Register(), "registered"))
-            cycle.reached(Milestone.REGISTERED)
-        cycle.crash(request.crash_by, request.crash_cpu)
-        boot = cycle.expect("hello")  # on the way: the firmware's call, preserve, reset, handover
-        cycle.check_capture_boot(boot)
-    if request.faults.second_crash:
-        boot = cycle.crash_again(request)
+class _Cycle:
+    """The steps of the story, and what is learned at them."""
 
-    if boot.fields.get("opalcore", "absent") != "absent":
-        cycle.ask(SaveOpalCore(), "saved_opalcore")
-    cycle.note_vmcore(cycle.ask(Save(), "saving"))
-    cycle.reached(Milestone.VMCORE_READY)
-    cycle.check_saved(cycle.expect("saved"))
-    cycle.reached(Milestone.SAVED)
-
-    cycle.note_released(cycle.ask(Release(), "released"))
-    cycle.reached(Milestone.RELEASED)
-    if request.faults.release_twice:
-        cycle.ask_in_vain(Release(), "released")
-
-    cycle.ask(Reregister(), "registered")
-    cycle.check_production()
-    cycle.reached(Milestone.PRODUCTION)
-
-
-def is_capture(hello: GuestReport) -> bool:
-    """Whether a boot has found a dump."""
-    return hello.fields.get("mode") == "capture"
-
-
-class _Cycle(Session):
-    """What a cycle learns and checks at the steps of its story."""
-
-    def __init__(
-        self,
-        machine: Machine,
-        firmware: Firmware,
-        request: CycleRequest,
-        observer: Observer,
-        inspector: Inspector | None,
-        clock: Callable[[], float],
-    ) -> None:
-        cut_at = request.faults.power_cut_at
-        super().__init__(machine, firmware, observer, inspector, request.silence_seconds, clock, cut_at)
+    def __init__(self, session: Session, request: CycleRequest) -> None:
+        self._session = session
         self._request = request
+        self._kernel_release = ""
+        self._cpus = 0
+        self._reserved_bytes: int | None = None
+
+    def power_on(self) -> Hello:
+        self._session.reached(Milestone.POWER_ON)
+        return self._session.expect(Hello)
 
     def go_on_from(self, before: CycleResult) -> None:
         """Take over what an earlier cycle of the same machine has found out."""
-        self.result.kernel_release = before.kernel_release
-        self.result.cpus = before.cpus
-        self.result.reserved_bytes = before.reserved_bytes
-        self.result.power_on = before.power_on
-        self.result.timeline = [before.timeline[0], (Milestone.REGISTERED, before.timeline[-1][1])]
+        self._kernel_release = before.kernel_release
+        self._cpus = before.cpus
+        self._reserved_bytes = before.reserved_bytes
+        record = self._session.record
+        record.power_on = before.power_on
+        record.timeline = [before.timeline[0], (Milestone.REGISTERED, before.timeline[-1][1])]
 
-    def note_registered(self, registered: GuestReport) -> None:
-        self.result.reserved_bytes = registered.number("mem_reserved")
+    def to_production(self, boot: Hello | None) -> CycleResult:
+        """From a boot, which may be that of a capture kernel; None is a kernel in production."""
+        if boot is None or not boot.is_capture:
+            if boot is not None:
+                self._register(boot)
+            boot = self._crash()
+        if self._request.faults.second_crash:
+            boot = self._crash_again()
+        vmcore_bytes = self._save(boot)
+        released_bytes = self._release()
+        self._register_again()
+        return self._result(vmcore_bytes, released_bytes)
 
-    def note_vmcore(self, saving: GuestReport) -> None:
-        self.result.vmcore_bytes = saving.number("bytes")
+    def _register(self, boot: Hello) -> None:
+        """Linux registers by itself; a kernel that can't be dumped is told apart before anything crashes."""
+        self._kernel_release = boot.release
+        self._cpus = boot.cpus
+        if boot.enabled is None:
+            raise MachineError(f"Linux {boot.release} has no FADump: it needs a kernel built with CONFIG_FA_DUMP=y")
+        if self._request.crash_cpu >= boot.cpus:
+            raise MachineError(f"there is no CPU {self._request.crash_cpu} to crash on: Linux has {boot.cpus}")
+        self._reserved_bytes = self._session.ask(Register(), Registered).reserved_bytes
+        self._session.reached(Milestone.REGISTERED)
 
-    def note_released(self, released: GuestReport) -> None:
-        self.result.memory_released = released.number("bytes")
+    def _crash(self) -> Hello:
+        """Returns the capture boot; on the way to it are the firmware's call, preserve, reset and handover."""
+        self._session.crash(self._request.crash_by, self._request.crash_cpu)
+        boot = self._session.expect(Hello)
+        if not boot.is_capture:
+            raise self._no_dump(boot)
+        return boot
 
-    def check_first_boot(self, hello: GuestReport) -> None:
-        """A kernel that can't be dumped is told apart before anything crashes."""
-        self.result.kernel_release = hello.fields.get("release", "")
-        self.result.cpus = hello.number("cpus")
-        if hello.fields.get("fadump_enabled") == "absent":
-            raise MachineError(
-                f"Linux {self.result.kernel_release} has no FADump: it needs a kernel built with CONFIG_FA_DUMP=y"
-            )
-        if self._request.crash_cpu >= self.result.cpus:
-            raise MachineError(f"there is no CPU {self._request.crash_cpu} to crash on: Linux has {self.result.cpus}")
-
-    def crash_again(self, request: CycleRequest) -> GuestReport:
+    def _crash_again(self) -> Hello:
         """Let the capture kernel crash; returns the boot after that, which has to find the first dump again."""
-        self.crash(request.crash_by, request.crash_cpu)
-        hello = self.expect("hello")
-        if not is_capture(hello):
+        self._session.crash(self._request.crash_by, self._request.crash_cpu)
+        boot = self._session.expect(Hello)
+        if not boot.is_capture:
             raise MachineError("the capture kernel has crashed, and Linux has given the dump up before it rebooted")
-        return hello
+        return boot
 
-    def ask_in_vain(self, request: Request, step: str) -> None:
-        """Ask for what can't be."""
+    def _save(self, boot: Hello) -> int:
+        if boot.opal_core_bytes is not None:
+            self._session.ask(SaveOpalCore(), SavedOpalCore)
+        vmcore_bytes = self._session.ask(Save(), Saving).vmcore_bytes
+        self._session.reached(Milestone.VMCORE_READY)
+        saved_bytes = self._session.expect(Saved).vmcore_bytes
+        if saved_bytes != vmcore_bytes:
+            raise MachineError(f"the guest saved {saved_bytes} bytes of a /proc/vmcore of {vmcore_bytes}")
+        self._session.reached(Milestone.SAVED)
+        return vmcore_bytes
+
+    def _release(self) -> int:
+        released_bytes = self._session.ask(Release(), Released).released_bytes
+        self._session.reached(Milestone.RELEASED)
+        if self._request.faults.release_twice:
+            self._release_what_is_gone()
+        return released_bytes
+
+    def _release_what_is_gone(self) -> None:
         try:
-            self.ask(request, step)
+            self._session.ask(Release(), Released)
         except RefusedError:
             return
-        raise MachineError(f"the guest has {step} what it had {step} already")
+        raise MachineError("the guest has released what it had released already")
 
-    def check_capture_boot(self, hello: GuestReport) -> None:
-        if is_capture(hello):
-            return
-        if self.power_is_cut:
-            raise RebootedError("crashing", hello)
-        if self.crash_answered:
-            raise MachineError(f"the guest has booted again after the crash without a dump: {self.crash_answered}")
-        if self.state_at_reset in (State.IDLE, State.INVALIDATED):
-            raise MachineError(
+    def _register_again(self) -> None:
+        self._session.ask(Reregister(), Registered)
+        state = self._session.firmware_state
+        if state is not State.REGISTERED:
+            raise MachineError(f"the guest says registered, the firmware is {state.name.lower()}")
+        self._session.reached(Milestone.PRODUCTION)
+
+    def _no_dump(self, boot: Hello) -> MachineError:
+        if self._session.power_is_cut:
+            return RebootedError("crashing", boot)
+        if self._session.crash_answered:
+            why = self._session.crash_answered
+            return MachineError(f"the guest has booted again after the crash without a dump: {why}")
+        if self._session.state_at_reset in (State.IDLE, State.INVALIDATED):
+            return MachineError(
                 "the guest crashed without a registration, so there is no dump; Linux has rebooted itself"
             )
-        raise MachineError("the guest has booted again after the crash without a dump")
+        return MachineError("the guest has booted again after the crash without a dump")
 
-    def check_saved(self, saved: GuestReport) -> None:
-        if saved.number("bytes") != self.result.vmcore_bytes:
-            raise MachineError(
-                f"the guest saved {saved.fields['bytes']} bytes of a /proc/vmcore of {self.result.vmcore_bytes}"
-            )
-
-    def check_production(self) -> None:
-        if self._firmware.state is not State.REGISTERED:
-            raise MachineError(f"the guest says registered, the firmware is {self._firmware.state.name.lower()}")
+    def _result(self, vmcore_bytes: int, released_bytes: int) -> CycleResult:
+        record = self._session.record
+        assert record.dump is not None  # noqa: S101 - production comes after a dump
+        return CycleResult(
+            timeline=record.timeline,
+            kernel_release=self._kernel_release,
+            cpus=self._cpus,
+            dump=record.dump,
+            reserved_bytes=self._reserved_bytes,
+            vmcore_bytes=vmcore_bytes,
+            memory_released=released_bytes,
+            reboots=record.resets,
+            power_on=record.power_on,
+            events=record.events,
+        )

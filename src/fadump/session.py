@@ -1,18 +1,20 @@
 """Serving a machine: the one loop between a machine's events, a firmware's answers and what the guest is asked.
 
 Every step of docs/architecture.md comes through here. :mod:`fadump.cycle` tells one story with it, a crash from
-power-on to production; others can be told. It knows neither QEMU nor a model: whatever keeps the contract of
+power-on to production; others can be told, also of a guest that can't be asked for anything: what the firmware sees of
+it (:class:`Seen`) is enough. It knows neither QEMU nor a model: whatever keeps the contract of
 :mod:`fadump.machine.contract` runs here.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from fadump.abi.registers import CpuRegisters
-from fadump.errors import MachineError
+from fadump.errors import FadumpError, MachineError
 from fadump.firmware.contract import (
     Answer,
     CallName,
@@ -26,16 +28,8 @@ from fadump.firmware.contract import (
     TriggerKind,
     Watched,
 )
-from fadump.machine.contract import (
-    Crash,
-    Event,
-    GuestReport,
-    GuestReset,
-    Handover,
-    Machine,
-    Request,
-    Stopped,
-)
+from fadump.machine.channel import Crash, Crashing, Failed, Hello, Report, Request
+from fadump.machine.contract import Event, GuestReset, Handover, Machine, Stopped
 
 SILENCE_SECONDS = 300.0
 MOST_EQUAL_CALLS = 100_000
@@ -54,6 +48,20 @@ class Milestone(StrEnum):
     SAVED = "saved"
     RELEASED = "released"
     PRODUCTION = "production"
+
+
+class Seen(StrEnum):
+    """What the firmware sees of a guest, whoever its user space is."""
+
+    REGISTERED = "registered"
+    UNREGISTERED = "unregistered"
+    CRASHED = "crashed"
+    PRESERVED = "preserved"
+    RESET = "reset"
+    """A reset that is no dump: whatever was registered is gone."""
+    CAPTURE_BOOT = "capture_boot"
+    """A kernel has been entered that is told of the dump."""
+    INVALIDATED = "invalidated"
 
 
 class CrashBy(StrEnum):
@@ -82,27 +90,18 @@ class Observer(Protocol):
     def preserved(self, dump: PreservedDump, at_seconds: float) -> None:
         """The firmware has copied what the kernel had registered."""
 
-    def report(self, report: GuestReport) -> None:
+    def report(self, report: Report) -> None:
         """The guest has said something."""
 
 
 class Unwatched:
     """An observer that looks away."""
 
-    def milestone(self, milestone: Milestone, at_seconds: float) -> None:
-        """See :class:`Observer`."""
-
-    def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
-        """See :class:`Observer`."""
-
-    def terminated(self, trigger: Trigger, at_seconds: float) -> None:
-        """See :class:`Observer`."""
-
-    def preserved(self, dump: PreservedDump, at_seconds: float) -> None:
-        """See :class:`Observer`."""
-
-    def report(self, report: GuestReport) -> None:
-        """See :class:`Observer`."""
+    def milestone(self, milestone: Milestone, at_seconds: float) -> None: ...
+    def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None: ...
+    def terminated(self, trigger: Trigger, at_seconds: float) -> None: ...
+    def preserved(self, dump: PreservedDump, at_seconds: float) -> None: ...
+    def report(self, report: Report) -> None: ...
 
 
 class Inspector(Protocol):
@@ -113,32 +112,30 @@ class Inspector(Protocol):
 
 
 @dataclass(slots=True)
-class CycleResult:
-    """What one cycle came to. Sizes are bytes; timeline entries are (milestone, seconds after power-on).
+class Record:
+    """What has been seen of a machine since it was powered on, at ``power_on`` by the session's clock.
 
-    ``reboots`` counts resets from the crash to production: 1, if all went well. ``power_on`` is the clock's
-    reading then. ``events`` is how many the machine has had, which a power cut counts.
+    Entries of ``timeline`` and ``seen`` are (what, seconds after power-on). ``resets`` counts from the crash on: 1 in
+    production, if all went well. ``events`` is how many the machine has had, which a power cut counts.
     """
 
+    power_on: float
     timeline: list[tuple[Milestone, float]] = field(default_factory=list)
-    kernel_release: str = ""
-    cpus: int = 0
-    boot_memory_bytes: int = 0
-    reserved_bytes: int = 0
-    vmcore_bytes: int = 0
-    memory_released: int = 0
-    reboots: int = 0
+    seen: list[tuple[Seen, float]] = field(default_factory=list)
     dump: PreservedDump | None = None
-    power_on: float = 0.0
+    resets: int = 0
     events: int = 0
+
+
+_R = TypeVar("_R", bound=Report)
 
 
 class RebootedError(MachineError):
     """The guest has booted instead of doing what it was asked; ``hello`` is what it says then."""
 
-    def __init__(self, step: str, hello: GuestReport) -> None:
+    def __init__(self, awaited: str, hello: Hello) -> None:
         self.hello = hello
-        super().__init__(f"the guest has booted again instead of reporting {step!r}")
+        super().__init__(f"the guest has booted again instead of reporting {awaited!r}")
 
 
 class RefusedError(MachineError):
@@ -148,7 +145,8 @@ class RefusedError(MachineError):
 class Session:
     """A machine served by a firmware: ask the guest for a step, and everything on the way to it is seen to.
 
-    ``result`` gathers what is found out on the way.
+    ``record`` gathers what is seen on the way. Errors that leave a session say which milestone it was on the way to,
+    and the firmware's reason if it has refused its last call.
     """
 
     def __init__(
@@ -161,84 +159,147 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
         power_cut_at: int = 0,
     ) -> None:
-        self.result = CycleResult()
+        self.record = Record(power_on=clock())
         self.state_at_reset: State | None = None
         """Where the firmware stood when the guest was last reset other than for a dump."""
         self.power_is_cut = False
         """Set when the power is cut."""
         self.crash_answered = ""
         """How the firmware has answered a crashing guest, instead of taking its dump."""
+        self.refusal = ""
+        """Why the firmware has refused its last call, in words; empty if it hasn't."""
         self._machine = machine
         self._firmware = firmware
         self._observer = observer
         self._inspector = inspector
         self._silence_seconds = silence_seconds
         self._clock = clock
-        self.result.power_on = clock()
         self._enabled = True
         self._power_cut_at = power_cut_at
         self._asked_the_same: tuple[FirmwareCall | None, int] = (None, 0)
 
+    @property
+    def phase(self) -> Milestone:
+        """The milestone that the machine is on the way to."""
+        if not self.record.timeline:
+            return Milestone.POWER_ON
+        order = list(Milestone)
+        reached, _at = self.record.timeline[-1]
+        return order[min(order.index(reached) + 1, len(order) - 1)]
+
+    @property
+    def firmware_state(self) -> State:
+        """Where the firmware stands."""
+        return self._firmware.state
+
     def reached(self, milestone: Milestone) -> None:
         """Note a point of the timeline, and tell the observer."""
         at_seconds = self._now()
-        self.result.timeline.append((milestone, at_seconds))
+        self.record.timeline.append((milestone, at_seconds))
         self._observer.milestone(milestone, at_seconds)
 
-    def ask(self, request: Request, step: str) -> GuestReport:
-        """Ask the guest and wait for the step that it reports.
+    def ask(self, request: Request, answer: type[_R]) -> _R:
+        """Ask the guest and wait for its report of this type.
 
         :raises RefusedError: the guest says that it can't.
         :raises RebootedError: it has booted instead.
-        :raises MachineError: the machine has stopped, or says nothing for ``silence_seconds``.
+        :raises MachineError: the machine has stopped, or says nothing for ``silence_seconds``; or there is nobody in
+            its guest to ask.
         """
-        self._machine.ask(request)
-        return self.expect(step)
+        with self.telling_where():
+            if self._machine.guest is None:
+                raise MachineError("this machine's guest has no guest channel, so it can't be asked for anything")
+            self._machine.guest.ask(request)
+        return self.expect(answer)
 
     def crash(self, by: CrashBy, cpu: int = 0) -> None:
         """Let the machine crash. What then happens, dump, reset and all, is on the way to the next ``hello``."""
         match by:
             case CrashBy.SYSRQ:
-                self.ask(Crash(cpu), "crashing")
+                self.ask(Crash(cpu), Crashing)
             case CrashBy.NMI:
-                self._machine.inject_nmi()
+                with self.telling_where():
+                    self._machine.inject_nmi()
             case CrashBy.PLATFORM:
-                self._machine.halt()
-                trigger = Trigger(TriggerKind.PLATFORM, "", None)
-                self._observer.terminated(trigger, self._now())
-                self._take_dump(trigger)
+                with self.telling_where():
+                    self._machine.halt()
+                    trigger = Trigger(TriggerKind.PLATFORM, "", None)
+                    self._observer.terminated(trigger, self._now())
+                    self._take_dump(trigger)
 
-    def expect(self, step: str) -> GuestReport:
-        """Serve the machine until the guest reports this step.
+    def expect(self, answer: type[_R]) -> _R:
+        """Serve the machine until the guest reports this.
 
         :raises MachineError: as :meth:`ask`.
         """
-        while True:
-            match self._next_event():
-                case Handover() as handover:
-                    self._hand_over(handover)
-                case FirmwareCall() as call:
-                    self._serve(call)
-                case GuestReset():
-                    self.result.reboots += self.result.dump is not None
-                    self.state_at_reset = self._firmware.state
-                    self._firmware.on_reset()
-                case Stopped(reason=reason, console=console):
-                    last_lines = "".join(f"\n  | {line}" for line in console)
-                    raise MachineError(f"while waiting for the guest to report {step!r}: {reason}{last_lines}")
-                case GuestReport() as report:
-                    self._asked_the_same = (None, 0)
-                    self._observer.report(report)
-                    if report.step == "hello":
-                        self._enabled = report.fields.get("fadump_enabled") == "1"
-                    if report.step == step:
-                        return report
-                    self._check_expected(report, step)
+        awaited = answer.word
+        with self.telling_where():
+            while True:
+                report = self._serve_event(f"the guest to report {awaited!r}")
+                if isinstance(report, answer):
+                    return report
+                match report:
+                    case Failed():
+                        raise RefusedError(self._refused(report))
+                    case Hello():
+                        raise RebootedError(awaited, report)
+
+    def wait_for(self, *awaited: Seen) -> Seen:
+        """Serve the machine until the firmware sees one of these; the guest need not be one of ours.
+
+        :raises MachineError: the machine has stopped, or nothing happens for ``silence_seconds``.
+        """
+        names = " or ".join(awaited)
+        with self.telling_where():
+            while True:
+                known = len(self.record.seen)
+                self._serve_event(f"the firmware to see {names!r}")
+                for seen, _at in self.record.seen[known:]:
+                    if seen in awaited:
+                        return seen
+
+    @contextmanager
+    def telling_where(self) -> Iterator[None]:
+        """An error from within says which milestone the machine was on the way to, and the firmware's reason."""
+        try:
+            yield
+        except FadumpError as error:
+            error.phase = self.phase
+            error.firmware = self.refusal or None
+            raise
+
+    def _refused(self, failed: Failed) -> str:
+        why = "" if self._enabled else "FADump is not enabled (fadump=off, or no room for its memory): "
+        sentence = f"{why}the guest could not {failed.step}: {failed.reason or 'it gives no reason'}"
+        return f"{sentence}; the firmware's reason: {self.refusal}" if self.refusal else sentence
+
+    def _serve_event(self, awaited: str) -> Report | None:
+        """Serve one event; the guest's report, if it is one."""
+        match self._next_event():
+            case Handover() as handover:
+                self._hand_over(handover)
+            case FirmwareCall() as call:
+                self._serve(call)
+            case GuestReset():
+                self.record.resets += self.record.dump is not None
+                self.state_at_reset = self._firmware.state
+                self._firmware.on_reset()
+                self._see(Seen.RESET)
+            case Stopped(reason=reason, console=console):
+                last_lines = "".join(f"\n  | {line}" for line in console)
+                raise MachineError(f"while waiting for {awaited}: {reason}{last_lines}")
+            case Report() as report:
+                self._asked_the_same = (None, 0)
+                if isinstance(report, Hello):
+                    self._enabled = report.enabled is True
+                self._observer.report(report)
+                return report
+        return None
 
     def _next_event(self) -> Event:
         event = self._machine.next_event(self._silence_seconds)
-        self.result.events += 1
-        if self.result.events != self._power_cut_at or isinstance(event, Stopped):
+        self.record.events += 1
+        if self.record.events != self._power_cut_at or isinstance(event, Stopped):
             return event
         self.power_is_cut = True
         self._machine.press_reset()
@@ -246,27 +307,39 @@ class Session:
 
     def _hand_over(self, handover: Handover) -> None:
         self._firmware.describe(handover.tree)
-        if self.result.dump is None and self._firmware.preserved is not None:  # told by another firmware, in the tree
+        if self.record.dump is None and self._firmware.preserved is not None:  # told by another firmware, in the tree
             self._note_dump(self._firmware.preserved)
-        if self._firmware.state is State.ACTIVE and self.result.dump is not None:
+        if self._firmware.state is State.ACTIVE and self.record.dump is not None:
             self.reached(Milestone.CAPTURE_BOOT)
+            self._see(Seen.CAPTURE_BOOT)
         self._machine.enter(handover, self._firmware.tokens)
 
     def _serve(self, call: FirmwareCall) -> None:
-        was_active = self._firmware.state is State.ACTIVE
+        before = self._firmware.state
         outcome = self._firmware.call(call, self._machine.memory)
         self._observer.firmware_call(call, outcome, self._now())
         match outcome:
             case Answer() | PassThrough():
                 self._check_patience(call, outcome)
-                if was_active and self._firmware.state is not State.ACTIVE:
+                if before is State.ACTIVE and self._firmware.state is not State.ACTIVE:
                     self._machine.forget_kept()
+                self._see_change(before)
                 self._machine.answer(call, outcome)
             case Trigger():
                 self._take_dump(outcome)
             case Watched(trigger=trigger):
                 self._look_at_crash(trigger)
                 self._machine.answer(call, PassThrough())
+
+    def _see_change(self, before: State) -> None:
+        """What a call has changed of the firmware's state."""
+        match before, self._firmware.state:
+            case (State.ACTIVE, after) if after is not State.ACTIVE:
+                self._see(Seen.INVALIDATED)
+            case (before, State.REGISTERED) if before is not State.REGISTERED:
+                self._see(Seen.REGISTERED)
+            case (State.REGISTERED, after) if after is not State.REGISTERED:
+                self._see(Seen.UNREGISTERED)
 
     def _check_patience(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
         """A guest may ask a busy firmware for ever; Linux 6.1 does.
@@ -277,6 +350,7 @@ class Session:
         self._asked_the_same = (call, times + 1 if call == before else 1)
         if not isinstance(outcome, Answer):
             return
+        self.refusal = outcome.reason if outcome.status else ""
         name = self._firmware.name_of(call)
         said = f"the firmware has answered {name or 'a call'} with status {int(outcome.status)}"
         if name is CallName.TERMINATE:
@@ -293,27 +367,21 @@ class Session:
 
     def _look_at_crash(self, trigger: Trigger) -> Sequence[CpuRegisters]:
         self.reached(Milestone.CRASH)
+        self._see(Seen.CRASHED)
         cpus = self._machine.cpus()
         if self._inspector is not None and self._firmware.preserved is None:
             self._inspector.crashed(self._machine, cpus, trigger.crashing_cpu)
         return cpus
 
     def _note_dump(self, dump: PreservedDump) -> None:
-        self.result.dump = dump
-        self.result.boot_memory_bytes = dump.boot_memory.size_bytes
-        self.result.reboots += 1
+        self.record.dump = dump
+        self.record.resets += 1
         self.reached(Milestone.PRESERVED)
+        self._see(Seen.PRESERVED)
         self._observer.preserved(dump, self._now())
 
-    def _check_expected(self, report: GuestReport, step: str) -> None:
-        match report.step:
-            case "failed":
-                why = "" if self._enabled else "FADump is not enabled (fadump=off, or no room for its memory): "
-                raise RefusedError(
-                    f"{why}the guest could not {report.fields.get('step')}: {report.fields.get('reason')}"
-                )
-            case "hello":
-                raise RebootedError(step, report)
+    def _see(self, seen: Seen) -> None:
+        self.record.seen.append((seen, self._now()))
 
     def _now(self) -> float:
-        return self._clock() - self.result.power_on
+        return self._clock() - self.record.power_on

@@ -7,7 +7,7 @@ from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.abi.platform import Platform
 from fadump.kernel.image.stacks import crashing
 from fadump.kernel.rtas_fadump import PT_REGS_NAMES
-from fadump.machine.contract import Crash, Release
+from fadump.machine.channel import Crash, Crashing, Hello, Release, Released
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.ranges import Range, RangeSet
 from tests.machine.embedded.bench import ALL, bench
@@ -36,14 +36,14 @@ def test_all_but_boot_memory_the_area_and_the_firmwares_memory_is_given_back(pla
         guest.on_tree = trees.append
         registered = guest.to_registered()
         guest.machine.ask(Crash(0))
-        guest.until("crashing")
-        guest.until("hello")
+        guest.until(Crashing)
+        guest.until(Hello)
         (boot_memory,) = guest.dump.boot_memory
         copies = [
             region.destination for region in guest.dump.regions if region.name in ("CPU state", "copy of boot memory")
         ]
-        area = Range.sized(min(copies), registered.number("mem_reserved"))
-        released = guest.ask(Release(), "released").number("bytes")
+        area = Range.sized(min(copies), registered.reserved_bytes)
+        released = guest.ask(Release(), Released).released_bytes
         expected = RangeSet([Range(boot_memory.end, end)]) - RangeSet([area]) - reserved_ranges(trees[-1])
         pages = RangeSet(Range(piece.start & -PAGE, piece.end & -PAGE) for piece in expected)
         assert freed(guest.log) == pages
@@ -60,7 +60,7 @@ def test_memory_is_given_back_node_by_node(nodes, freed):
     memory = (Range(0, 2 * GIB), Range(2 * GIB, 4 * GIB), Range(4 * GIB, 5 * GIB))
     with bench(memory=memory, nodes=nodes) as guest:
         guest.to_capture()
-        guest.ask(Release(), "released")
+        guest.ask(Release(), Released)
         lines = [line for line in guest.log.splitlines() if "freeing reserved memory" in line]
     assert [line.rpartition("(")[2] for line in lines[1:]] == freed
 
@@ -68,7 +68,7 @@ def test_memory_is_given_back_node_by_node(nodes, freed):
 def test_a_hole_is_not_given_back():
     with bench(memory=(Range(0, GIB), Range(3 * GIB, 4 * GIB))) as guest:
         guest.to_capture()
-        guest.ask(Release(), "released")
+        guest.ask(Release(), Released)
         assert not freed(guest.log).overlaps(Range(GIB, 3 * GIB))
 
 
@@ -85,7 +85,7 @@ def test_the_header_has_the_crashing_cpus_registers(platform, nmi):
         if nmi:
             guest.to_registered()
             guest.machine.inject_nmi()
-            guest.until("hello")
+            guest.until(Hello)
         else:
             guest.to_capture(cpu=3)
         header = CrashHeader.decode(guest.machine.memory.read(guest.dump.crash_info, 0x400), 8)

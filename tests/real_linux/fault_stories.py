@@ -6,7 +6,7 @@ from itertools import groupby
 
 from fadump.errors import MachineError
 from fadump.firmware.contract import State
-from fadump.machine.contract import Register, Release, Reregister
+from fadump.machine.channel import BootMode, Register, Registered, Release, Released, Reregister
 from fadump.session import RebootedError, RefusedError
 
 SAID = re.compile(r"^\[ *\d+\.\d{6}\] (.*(?:fadump: |firmware-assisted|os-term|PT_NOTE|opal core: ).*)", re.MULTILINE)
@@ -40,34 +40,34 @@ def told(scenario, name):
 
 def _steps(scenario):
     try:
-        mode = scenario.crash()["mode"]
+        mode = scenario.crash().mode
     except MachineError:
         yield "the kernel has died"
         return
-    yield mode
-    if mode == "first":
-        yield _outcome(scenario, Register(), "registered")
+    yield mode.value
+    if mode is BootMode.FIRST:
+        yield _outcome(scenario, Register(), Registered)
         return
     try:
         yield "saved" if scenario.save().verdict.same else "saved, and different"
     except RefusedError as error:
         yield str(error).partition(";")[0]
-    for request, step in ((Release(), "released"), (Reregister(), "registered")):
+    for request, answer in ((Release(), Released), (Reregister(), Registered)):
         try:
-            yield _outcome(scenario, request, step)
+            yield _outcome(scenario, request, answer)
         except MachineError:
             yield "the kernel has died"
             return
 
 
-def _outcome(scenario, request, step):
+def _outcome(scenario, request, answer):
     try:
-        scenario.session.ask(request, step)
+        scenario.session.ask(request, answer)
     except RefusedError as error:
         return str(error).partition("; the kernel said: ")[0]
     except RebootedError:
         return "booted again"
-    return step
+    return answer.word
 
 
 def back_to_production(scenario):
@@ -75,8 +75,8 @@ def back_to_production(scenario):
     scenario.firmware.clear()
     if scenario.firmware.state is State.REGISTERED:
         return
-    if scenario.press_reset()["mode"] == "capture":
-        scenario.session.ask(Release(), "released")
-        scenario.session.ask(Reregister(), "registered")
+    if scenario.press_reset().is_capture:
+        scenario.session.ask(Release(), Released)
+        scenario.session.ask(Reregister(), Registered)
     else:
-        scenario.session.ask(Register(), "registered")
+        scenario.session.ask(Register(), Registered)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fadump.machine.qemu.process import Dimm
 from fadump.memory.ranges import Range
-from tests.real_linux.scenario import MIB, Saved, Scenario
+from tests.real_linux.scenario import MIB, SavedDump, Scenario
 
 DIMM = Dimm(256 * MIB, 2048 * MIB)
 PLACE = Range.sized(DIMM.address, DIMM.size_bytes)
@@ -26,7 +26,7 @@ class Crashed:
     """What FADump's files said after each step before the crash, and what its dump is like."""
 
     files: tuple[str, ...]
-    saved: Saved
+    saved: SavedDump
 
     @property
     def not_in_dump(self):

@@ -1,6 +1,5 @@
 """A machine with our firmware, taken through a story step by step: what ``fadump run`` has no option for."""
 
-import base64
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,21 @@ from fadump.firmware.faults import FaultyFirmware
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.kit.initramfs import build_initramfs
-from fadump.machine.contract import Register, Release, Reregister, RunScript, Save, Unregister
+from fadump.machine.channel import (
+    Hello,
+    Register,
+    Registered,
+    Release,
+    Released,
+    Reregister,
+    RunScript,
+    Save,
+    Saved,
+    Saving,
+    ScriptRan,
+    Unregister,
+    Unregistered,
+)
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
@@ -39,7 +52,7 @@ stat -c %s all
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedDump:
     """A saved dump; ``cpu_count`` CPUs have registers in it."""
 
     verdict: Verdict
@@ -98,17 +111,17 @@ class Scenario:
 
     def hello(self):
         """Wait for the next boot."""
-        return self.session.expect("hello").fields
+        return self.session.expect(Hello)
 
     def register(self):
-        return self.session.ask(Register(), "registered").fields
+        return self.session.ask(Register(), Registered)
 
     def do_wrong(self, *names):
         """From now on the firmware has these faults, as well as those that it has."""
         self.firmware.add(*(self._fault_names.parse(name) for name in names))
 
     def unregister(self):
-        return self.session.ask(Unregister(), "unregistered").fields
+        return self.session.ask(Unregister(), Unregistered)
 
     def crash(self, by=CrashBy.SYSRQ, cpu=0):
         """Crash, and wait for the boot after it."""
@@ -117,14 +130,14 @@ class Scenario:
 
     def run(self, script):
         """Run a script in the guest; returns its output."""
-        ran = self.session.ask(RunScript(script), "ran").fields
-        output = base64.b64decode(ran["base64"]).decode()
-        assert ran["status"] == "0", output
+        ran = self.session.ask(RunScript(script), ScriptRan)
+        output = ran.output.decode()
+        assert ran.status == 0, output
         return output
 
     def reboot(self):
         """The guest's own reboot, and the boot after it."""
-        return self.session.ask(RunScript("reboot -f"), "hello").fields
+        return self.session.ask(RunScript("reboot -f"), Hello)
 
     def press_reset(self):
         """A reset that the guest knows nothing of, and the boot after it."""
@@ -138,16 +151,16 @@ class Scenario:
 
     def save(self):
         """Save /proc/vmcore and compare it with the machine at its (first) crash."""
-        self.session.ask(Save(), "saving")
-        self.session.expect("saved")
+        self.session.ask(Save(), Saving)
+        self.session.expect(Saved)
         vmcore = self._output.vmcore_on_disk
         with ElfCore.open(vmcore) as core:
             cpu_count = sum(note.is_prstatus() for note in core.notes)
-        return Saved(self._verifier.judge(vmcore, self.session.result.dump), cpu_count)
+        return SavedDump(self._verifier.judge(vmcore, self.session.record.dump), cpu_count)
 
     def back_to_production(self):
-        self.session.ask(Release(), "released")
-        return self.session.ask(Reregister(), "registered").fields
+        self.session.ask(Release(), Released)
+        return self.session.ask(Reregister(), Registered)
 
     def calls(self):
         """The firmware's log, without the times."""

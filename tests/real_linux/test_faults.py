@@ -9,14 +9,13 @@ from contextlib import ExitStack
 import pytest
 
 from fadump.abi.platform import Platform
-from fadump.cycle import Session
 from fadump.errors import MachineError
 from fadump.firmware.contract import State
 from fadump.firmware.faults import FaultyFirmware
-from fadump.machine.contract import Register, Release, Reregister, Unregister
+from fadump.machine.channel import Hello, Register, Registered, Release, Released, Reregister, Unregister, Unregistered
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.run.faults import FAULT_NAMES
-from fadump.session import RefusedError
+from fadump.session import RefusedError, Session
 from tests.machine.embedded.bench import LEAST, MIB, config_of, disk, firmware_of
 from tests.real_linux.fadump_command import fadump_run
 from tests.real_linux.scenario import Scenario
@@ -72,7 +71,7 @@ def answers_on(session, firmware, platform):
 def reported(session, request):
     """The step that a request has led to; or why not, the kernel's last words without their times."""
     try:
-        return session.ask(request, "unregistered" if isinstance(request, Unregister) else "registered").step
+        return session.ask(request, Unregistered if isinstance(request, Unregister) else Registered).word
     except RefusedError as error:
         written, _semicolon, said = str(error).partition("; the kernel said: ")
         return written, said.rpartition("fadump: ")[2].strip()
@@ -90,7 +89,7 @@ def real_and_model(request, tmp_path_factory, kernel):
         machine = ends.enter_context(EmbeddedMachine(config_of(platform), fd, io.BytesIO()))
         firmware = FaultyFirmware(firmware_of(platform), FAULT_NAMES[platform])
         session = Session(machine, firmware, Silent())
-        session.expect("hello")
+        session.expect(Hello)
         return real, answers_on(session, firmware, platform)
 
 
@@ -116,8 +115,8 @@ def crashes(request, tmp_path_factory, kernel):
             if end is End.PANIC:
                 break
             if scenario.firmware.state is State.ACTIVE:
-                scenario.session.ask(Release(), "released")
-            scenario.session.ask(Reregister(), "registered")
+                scenario.session.ask(Release(), Released)
+            scenario.session.ask(Reregister(), Registered)
     return platform, ended
 
 

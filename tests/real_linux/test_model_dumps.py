@@ -6,7 +6,7 @@ import pytest
 
 from fadump.abi.platform import Platform
 from fadump.kernel.model import KernelConfig
-from fadump.machine.contract import Save
+from fadump.machine.channel import Save, Saved
 from tests.machine.embedded.bench import bench
 from tests.real_linux.page_sets import compare_page_sets
 
@@ -27,7 +27,7 @@ def test_every_dump_level_leaves_out_what_makedumpfile_leaves_out(
     kernel = KernelConfig.of_version(version, page_bytes=page_bytes, epoch_seconds=1_700_000_000)
     with bench(platform, kernel=kernel, radix=radix) as guest:
         guest.to_capture()
-        guest.ask(Save(), "saved")
+        guest.ask(Save(), Saved)
         vmcore = f"/proc/{os.getpid()}/fd/{guest.disk_fd}"
         counts, differing = compare_page_sets(vmcore, makedumpfile, tmp_path / "out")
     assert differing == {}

@@ -3,7 +3,7 @@
 import subprocess
 
 from fadump.abi.platform import Platform
-from fadump.cycle import CrashBy
+from fadump.session import CrashBy
 from fadump.vmcore.elfcore import ElfCore
 from tests.real_linux.fadump_command import fadump_run
 from tests.real_linux.scenario import Scenario
@@ -84,7 +84,7 @@ def test_a_machine_that_linux_has_no_part_in_the_end_of_keeps_its_dump_until_lin
         second = scenario.crash(CrashBy.PLATFORM)
         dump = scenario.save()
         third = scenario.crash()
-    assert [boot["mode"] for boot in (first, second, third)] == ["capture", "capture", "first"]
+    assert [boot.mode for boot in (first, second, third)] == ["capture", "capture", "first"]
     assert dump.verdict.same
     assert dump.cpu_count == 2
     assert [call.partition(" ")[0] for call in scenario.calls()].count("dump") == 2
@@ -95,7 +95,7 @@ def test_without_a_registration_the_platform_still_dumps_opal(tmp_path, kernel):
         scenario.hello()
         scenario.unregister()
         boot = scenario.crash(CrashBy.PLATFORM)
-        assert int(boot["opalcore"]) > 28 << 20
+        assert boot.opal_core_bytes > 28 << 20
         assert scenario.run("ls /proc/vmcore 2>&1 || true").endswith("No such file or directory\n")
 
 
@@ -106,5 +106,5 @@ def test_resets_drop_a_registration_and_linux_takes_an_nmi(tmp_path, kernel):
         boots += [scenario.crash()]  # Linux's own affair
         boots += [scenario.crash(CrashBy.NMI)]
         dump = scenario.save()
-    assert [(boot["mode"], boot["fadump_registered"]) for boot in boots] == [*[("first", "1")] * 4, ("capture", "0")]
+    assert [(boot.mode, boot.registered) for boot in boots] == [*[("first", True)] * 4, ("capture", False)]
     assert dump.verdict.same

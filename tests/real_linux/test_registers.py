@@ -16,7 +16,8 @@ from fadump.abi.pseries.register_names import REGISTERS
 from fadump.firmware.contract import FirmwareCall, Trigger
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.kit.initramfs import build_initramfs
-from fadump.machine.contract import Crash, GuestReport, Handover, Register
+from fadump.machine.channel import Crash, Crashing, Hello, Register, Registered
+from fadump.machine.contract import Handover
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.machine.qemu.register_sources import SOURCES, Missing
@@ -55,12 +56,12 @@ def dump_of(machine, firmware):
                 if isinstance(outcome, Trigger):
                     return firmware.preserve(outcome, machine.memory, machine.cpus())
                 machine.answer(event, outcome)
-            case GuestReport(step="hello"):
+            case Hello():
                 machine.ask(Register())
-            case GuestReport(step="registered"):
+            case Registered():
                 machine.ask(Crash(CRASH_CPU))
-            case GuestReport():
-                assert event.step == "crashing"
+            case Crashing():
+                pass
             case _:
                 raise AssertionError(event)
 

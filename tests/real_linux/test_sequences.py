@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from fadump.cycle import CrashBy
 from fadump.firmware.contract import State
 from fadump.memory.ranges import RangeSet
+from fadump.session import CrashBy
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.notes import decode_prstatus
 from tests.real_linux.fadump_command import fadump_run
-from tests.real_linux.scenario import MIB, Saved, Scenario
+from tests.real_linux.scenario import MIB, SavedDump, Scenario
 
 FILLED_MIB = 384
 SYSTEM_RESET = 0x100
@@ -27,7 +27,7 @@ class Told:
     hellos: list
     calls: list
     console: str
-    dumps: list[Saved]
+    dumps: list[SavedDump]
     patterned: RangeSet
     state_at_reset: State | None = None
     reboots: int = 0
@@ -35,7 +35,7 @@ class Told:
 
     @property
     def modes(self):
-        return [(hello["mode"], hello["fadump_registered"]) for hello in self.hellos]
+        return [(hello.mode, hello.registered) for hello in self.hellos]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def without_linux(tmp_path_factory, kernel):
         hellos = [scenario.hello()]
         scenario.fill(FILLED_MIB)
         hellos += [scenario.crash(CrashBy.PLATFORM), scenario.crash(), scenario.press_reset()]
-        reboots = scenario.session.result.reboots
+        reboots = scenario.session.record.resets
         patterned = scenario.patterned
         dumps = [scenario.save()]
         scenario.back_to_production()
@@ -98,7 +98,7 @@ def test_linux_asks_a_busy_firmware_again_until_it_registers(without_a_dump):
 
 
 def test_a_reboot_and_a_reset_drop_the_registration_and_linux_registers_again(without_a_dump):
-    assert without_a_dump.modes == [*[("first", "1")] * 4, ("capture", "0")]
+    assert without_a_dump.modes == [*[("first", True)] * 4, ("capture", False)]
     assert not [call for call in without_a_dump.calls if "status -9" in call]
 
 
@@ -129,7 +129,7 @@ def test_a_guest_that_the_platform_ends_is_dumped_with_the_registers_of_all_cpus
 
 
 def test_the_first_dump_outlives_a_crash_and_a_reset_of_the_capture_kernel(without_linux):
-    assert without_linux.modes == [("first", "1"), *[("capture", "0")] * 4]
+    assert without_linux.modes == [("first", True), *[("capture", False)] * 4]
     assert without_linux.reboots == 3
     assert [call.partition(":")[0] for call in without_linux.calls].count("dump triggered by platform") == 1
     assert without_linux.dumps[0].verdict.same

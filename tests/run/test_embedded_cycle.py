@@ -13,7 +13,7 @@ import pytest
 from fadump.abi.platform import Platform
 from fadump.capture.files import HostFiles
 from fadump.cli import main
-from fadump.cycle import CrashBy, CycleRequest, Milestone, run_cycle
+from fadump.cycle import CycleRequest, run_cycle
 from fadump.errors import SetupError, UsageError
 from fadump.linux.system import open_system
 from fadump.machine.embedded.machine import EmbeddedMachine
@@ -23,6 +23,7 @@ from fadump.proof.verify import Verifier
 from fadump.run.faults import parse_faults
 from fadump.run.host import check_host
 from fadump.run.options import MIB, RunOptions, WhoseFirmware, check_options
+from fadump.session import CrashBy, Milestone
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.contract import Kind
 from fadump.vmcore.elfcore import ElfCore

@@ -12,13 +12,13 @@ import pytest
 
 from fadump.abi.platform import Platform
 from fadump.cli import main
-from fadump.cycle import CrashBy
 from fadump.errors import SetupError, UsageError
 from fadump.machine.qemu.process import Dimm
 from fadump.run.faults import parse_faults
 from fadump.run.host import check_host
 from fadump.run.options import MIB, RunOptions, WhichMachine, WhoseFirmware, check_options
 from fadump.run.parts import kernel_command_line
+from fadump.session import CrashBy
 
 on_qemu = partial(RunOptions, machine=WhichMachine.QEMU)
 on_pseries = partial(parse_faults, platform=Platform.PSERIES)

@@ -13,8 +13,7 @@ from fadump.cli.help_text import HelpFormatter
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
 from fadump.cli.paths import path
 from fadump.cli.run_view import RunView
-from fadump.cycle import is_capture
-from fadump.machine.contract import GuestReport
+from fadump.machine.channel import Hello, Report
 from fadump.mount.mount import mount
 from fadump.run.options import RunOptions, WhichMachine
 
@@ -75,10 +74,10 @@ class _View(RunView):
         super().__init__(stream)
         self._booted = False
 
-    def report(self, report: GuestReport) -> None:
+    def report(self, report: Report) -> None:
         """A boot after the first one that no milestone tells of."""
-        if report.step == "hello":
-            if self._booted and not is_capture(report):
+        if isinstance(report, Hello):
+            if self._booted and not report.is_capture:
                 self._print("            reset: there is no dump, the first kernel boots again")
             self._booted = True
 

@@ -14,12 +14,12 @@ from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, m
 from fadump.cli.paths import path
 from fadump.cli.run_view import RunView
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
-from fadump.cycle import CrashBy
 from fadump.linux.pages import DumpLevel
 from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.proof.verify import Verdict
 from fadump.run.options import RunOptions, WhichMachine, WhoseFirmware
 from fadump.run.run import JudgedCycle, RunResult, run
+from fadump.session import CrashBy
 
 _EXAMPLE = """example:
   fadump run --memory 4G --cpus 4 --out crash-1

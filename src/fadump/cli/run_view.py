@@ -2,12 +2,12 @@
 
 from typing import TextIO
 
-from fadump.cycle import Milestone
 from fadump.firmware.contract import FirmwareCall, Outcome, PreservedDump, PreservedRegion, Trigger
-from fadump.machine.contract import GuestReport
+from fadump.machine.channel import Report
 from fadump.memory.ranges import Range
 from fadump.proof.verify import Verdict
 from fadump.run.run import RunResult
+from fadump.session import Milestone
 
 _MIB = 1 << 20
 _TEXTS = {
@@ -46,7 +46,7 @@ class RunView:
             self._print(f"            {extent.start:#012x} .. {extent.end:#012x} {_size(extent):>11}  {text}")
         self._print("")
 
-    def report(self, report: GuestReport) -> None:
+    def report(self, report: Report) -> None:
         """Steps show as milestones; what else the guest says is for the logs."""
 
     def summary(self, result: RunResult) -> None:

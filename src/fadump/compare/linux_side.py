@@ -17,7 +17,8 @@ from fadump.compare.recorder import Recorder, firmware_for
 from fadump.compare.seen import Moment, Seen, Trees
 from fadump.errors import MachineError
 from fadump.firmware.contract import State
-from fadump.machine.contract import GuestReport, Machine, RunScript
+from fadump.machine.channel import Hello, RunScript, ScriptRan
+from fadump.machine.contract import Machine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.session import CrashBy, Session, Unwatched
 
@@ -72,13 +73,13 @@ class Story:
 
         :raises MachineError: the guest doesn't boot, or doesn't do what it is asked.
         """
-        hello = self._session.expect("hello")
+        hello = self._session.expect(Hello)
         self._check(hello)
         self._look(seen.FIRST_BOOT, questions.FIRST_BOOT, self._calls(0))
         if self._configuration.ends is Ends.CRASHED and self._recorder.state is State.REGISTERED:
             self._crash()
         return Seen(
-            hello.fields.get("release", ""),
+            hello.release,
             self._moments,
             [Trees(*trees) for trees in self._recorder.trees],
             self._recorder.cpus,
@@ -86,7 +87,7 @@ class Story:
 
     def _crash(self) -> None:
         self._session.crash(CrashBy.SYSRQ, self._configuration.crash_cpu)
-        self._session.expect("hello")
+        self._session.expect(Hello)
         if self._recorder.preserved is None:
             raise MachineError("the guest crashed and has booted again without a dump")
         self._moments.append(Moment(seen.CRASH, {**self._calls(0), "preserved": self._recorder.dump()}))
@@ -122,13 +123,12 @@ class Story:
         return core
 
     def _run(self, script: str) -> str:
-        ran = self._session.ask(RunScript(script), "ran")
-        output = base64.b64decode(ran.fields.get("base64", "")).decode(errors="replace")
-        if ran.number("status"):
+        ran = self._session.ask(RunScript(script), ScriptRan)
+        output = ran.output.decode(errors="replace")
+        if ran.status:
             raise MachineError(f"a script in the guest has failed: {output[-200:]!r}")
         return output
 
-    def _check(self, hello: GuestReport) -> None:
-        page_bytes = hello.number("page_size")
-        if page_bytes != self._configuration.traits.page_bytes:
-            raise MachineError(f"the guest's pages have {page_bytes:#x} bytes: it is another kernel")
+    def _check(self, hello: Hello) -> None:
+        if hello.page_bytes != self._configuration.traits.page_bytes:
+            raise MachineError(f"the guest's pages have {hello.page_bytes:#x} bytes: it is another kernel")

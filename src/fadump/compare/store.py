@@ -20,7 +20,16 @@ _PRIVATE = 0o600
 _MATTERS = (
     *("compare/configuration.py", "compare/core_head.py", "compare/questions.py", "compare/linux_side.py"),
     *("compare/recorder.py", "compare/seen.py"),
-    *("abi", "firmware", "kit/data/init", "machine/contract.py", "machine/qemu", "memory", "session.py"),
+    *(
+        "abi",
+        "firmware",
+        "kit/data/init",
+        "machine/channel.py",
+        "machine/contract.py",
+        "machine/qemu",
+        "memory",
+        "session.py",
+    ),
 )
 
 

@@ -1,15 +1,16 @@
-"""What a machine is to a cycle: events come out of it, answers and requests go into it.
+"""What a machine is to who serves it: events come out of it, answers and requests go into it.
 
-The same contract fits a machine that runs real Linux and one that runs a model; ``fadump.cycle`` knows no other.
+The same contract fits a machine that runs real Linux and one that runs a model. Whom a guest can be asked through, and
+what it reports, is :mod:`fadump.machine.channel`; a machine may do without.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from fadump.abi.registers import CpuRegisters
-from fadump.errors import MachineError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
+from fadump.machine.channel import GuestChannel, Report
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
@@ -32,26 +33,6 @@ class FirmwareMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class GuestReport:
-    """The guest's init reports a step; docs/guest-channel.md lists steps and fields."""
-
-    step: str
-    fields: Mapping[str, str]
-
-    def number(self, key: str) -> int:
-        """A field's number, which is never negative.
-
-        :raises MachineError: the guest has left it out, or it is none.
-        """
-        value = self.fields.get(key)
-        if value is None:
-            raise MachineError(f"the guest reported {self.step} without {key}")
-        if not value.isdecimal():
-            raise MachineError(f"the guest reported {self.step} with {key}={value!r}, not a number")
-        return int(value)
-
-
-@dataclass(frozen=True, slots=True)
 class GuestReset:
     """The guest was reset, by itself or by an operator; its memory is kept as any reset keeps it, the firmware's
     registration is not."""
@@ -65,58 +46,15 @@ class Stopped:
     console: Sequence[str]
 
 
-Event = Handover | FirmwareCall | GuestReport | GuestReset | Stopped
-
-
-@dataclass(frozen=True, slots=True)
-class Register:
-    """Have the guest register for FADump; it reports ``registered``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Crash:
-    """Crash the guest's kernel on this CPU; it reports ``crashing`` and is gone."""
-
-    cpu: int
-
-
-@dataclass(frozen=True, slots=True)
-class Save:
-    """Have the capture boot copy ``/proc/vmcore`` out; it reports ``saving``, ``progress`` and ``saved``."""
-
-
-@dataclass(frozen=True, slots=True)
-class SaveOpalCore:
-    """Have the capture boot copy OPAL's own core out, which powernv has; it reports ``saved_opalcore``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Give the preserved memory back to the running kernel; it reports ``released``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reregister:
-    """Register once more, in the same boot; it reports ``registered``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unregister:
-    """Withdraw the registration; it reports ``unregistered``."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunScript:
-    """Run a shell script in the guest; it reports ``ran``, with the output in base64."""
-
-    script: str
-
-
-Request = Register | Crash | Save | SaveOpalCore | Release | Reregister | Unregister | RunScript
+Event = Handover | FirmwareCall | Report | GuestReset | Stopped
 
 
 class Machine(Protocol):
-    """A machine with guest memory, CPUs, a way to reset it, and someone in the guest to ask."""
+    """A machine with guest memory, CPUs and a way to reset it; and, if its guest is one of ours, somebody to ask."""
+
+    @property
+    def guest(self) -> GuestChannel | None:
+        """The guest channel; None: a system that isn't ours, of which only firmware and console tell."""
 
     @property
     def memory(self) -> GuestMemory:
@@ -127,8 +65,8 @@ class Machine(Protocol):
         """The files behind guest memory, for whoever wants a copy made by other means."""
 
     @property
-    def unshown(self) -> Sequence[FirmwareMemory]:
-        """What no dump of the running kernel can show as it was, where nobody copies it aside."""
+    def firmware_memory(self) -> Sequence[FirmwareMemory]:
+        """What firmware goes on using, so that no dump can show it as it was, unless it is copied aside."""
 
     def next_event(self, seconds: float) -> Event:
         """Let the guest run until something happens. Silence for ``seconds`` is a :class:`Stopped` too."""
@@ -150,9 +88,6 @@ class Machine(Protocol):
 
     def forget_kept(self) -> None:
         """The kept memory is the guest's again: nothing is put back any more."""
-
-    def ask(self, request: Request) -> None:
-        """Ask the guest to do something; its reports come as events."""
 
     def inject_nmi(self) -> None:
         """Interrupt every CPU with a system reset, which a kernel takes as the order to dump itself."""

@@ -17,11 +17,11 @@ import stat
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from fadump.errors import FadumpError
 from fadump.kernel.files.sysfs import Entry, FileSystem, KernelFile, KernelLink
-from fadump.machine.contract import Crash, GuestReport, Request
+from fadump.machine.channel import Crash, Crashing, FileWritten, Hello, Report, Request
 from fadump.machine.embedded.guest import SYSRQ_TRIGGER
 from fadump.machine.embedded.machine import EmbeddedMachine
 
@@ -29,14 +29,17 @@ _DIRECTORY_MODES = {"/": 0o755, "/sys": 0o555, "/proc": 0o555, "/sys/kernel/debu
 _GONE = {FileSystem.SYSFS: errno.ENODEV, FileSystem.DEBUGFS: errno.ENODEV, FileSystem.PROC: errno.EIO}
 
 
+_R = TypeVar("_R", bound=Report)
+
+
 class Served(Protocol):
     """Who serves the machine while it does what it is asked: :class:`fadump.session.Session`."""
 
-    def ask(self, request: Request, step: str) -> GuestReport:
-        """Ask the guest and wait for the step that it reports."""
+    def ask(self, request: Request, answer: type[_R]) -> _R:
+        """Ask the guest and wait for its report of this type."""
 
-    def expect(self, step: str) -> GuestReport:
-        """Serve the machine until the guest reports this step."""
+    def expect(self, answer: type[_R]) -> _R:
+        """Serve the machine until the guest reports this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ class MachineFiles:
 
     def _store(self, path: str, data: bytes) -> int:
         self._machine.write_file(path, data)
-        result = int(self._run(lambda: self._served.expect("wrote")).fields["result"])
+        result = self._run(lambda: self._served.expect(FileWritten)).result
         if result < 0:
             raise _error(-result)
         return result
@@ -159,15 +162,15 @@ class MachineFiles:
                 break
             if letter == ord("b"):
                 self._machine.press_reset()
-                self._run(lambda: self._served.expect("hello"))
+                self._run(lambda: self._served.expect(Hello))
                 break
         return len(data)
 
-    def _crash(self) -> GuestReport:
-        self._served.ask(Crash(self._crash_cpu), "crashing")
-        return self._served.expect("hello")
+    def _crash(self) -> Hello:
+        self._served.ask(Crash(self._crash_cpu), Crashing)
+        return self._served.expect(Hello)
 
-    def _run(self, story: Callable[[], GuestReport]) -> GuestReport:
+    def _run(self, story: Callable[[], _R]) -> _R:
         """Let the machine run; the files may be other ones afterwards."""
         if self._failed:
             raise _error(errno.EIO)

@@ -14,6 +14,7 @@ from pathlib import Path
 from fadump.cycle import CycleFaults
 from fadump.errors import SetupError, UsageError
 from fadump.kit import packages
+from fadump.machine.channel import Hello
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.mount.files import MachineFiles
 from fadump.run.options import RunOptions, check_options
@@ -60,7 +61,7 @@ def mount(
         nowhere = ends.enter_context(Path(os.devnull).open("wb"))
         machine = ends.enter_context(EmbeddedMachine(embedded_config(options), disk_fd, nowhere))
         session = Session(machine, make_firmware(options), observer)
-        session.expect("hello")
+        session.expect(Hello)
         files = MachineFiles(machine, session, options.crash_cpu, on_failure)
         if not host:  # whose namespace ends with it
             ends.enter_context(_unmounted_at_death(directory))

@@ -46,7 +46,7 @@ class Verifier:
     def __init__(self) -> None:
         self._image: CrashImage | None = None
         self._crashing_cpu: int | None = None
-        self._unshown: Sequence[FirmwareMemory] = ()
+        self._firmware_memory: Sequence[FirmwareMemory] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -59,7 +59,7 @@ class Verifier:
         self.close()
         self._image = CrashImage.take(machine.segments, cpus)
         self._crashing_cpu = crashing_cpu
-        self._unshown = machine.unshown
+        self._firmware_memory = machine.firmware_memory
 
     def judge(self, vmcore: Path, dump: PreservedDump, opalcore: Path | None = None) -> Verdict:
         """Compare all of a dump, and of OPAL's core if there is one, with the machine at its crash.
@@ -90,7 +90,7 @@ class Verifier:
     def _exclusions(self, dump: PreservedDump) -> list[Exclusion]:
         return [
             Exclusion(piece, f"reserved for firmware in the crashed kernel's device tree ({memory.name})")
-            for memory in self._unshown
+            for memory in self._firmware_memory
             for piece in RangeSet([memory.range]) - dump.boot_memory
         ]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from fadump.abi.platform import Platform
 from fadump.capture.options import SaveOptions
-from fadump.cycle import CrashBy
 from fadump.errors import UsageError
 from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Dimm, Fault
 from fadump.run.faults import Faults
+from fadump.session import CrashBy
 
 MIB = 1 << 20
 _LEAST_MEMORY = 1024 * MIB

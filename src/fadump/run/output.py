@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from fadump.capture.dmesg import dmesg_name
-from fadump.cycle import Milestone, Observer
 from fadump.errors import MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger, Watched
-from fadump.machine.contract import GuestReport
+from fadump.machine.channel import Report, Saved, SavedOpalCore
+from fadump.session import Milestone, Observer
 
 _PRIVATE = 0o600
 _OPALCORE = "opalcore"
@@ -165,11 +165,12 @@ class _Recorder:
             )
         self._observer.preserved(dump, at_seconds)
 
-    def report(self, report: GuestReport) -> None:
-        if report.step == "saved":
-            self._output.note_vmcore_bytes(report.number("bytes"))
-        elif report.step == "saved_opalcore":
-            self._output.take_opalcore(report.number("offset"), report.number("bytes"))
+    def report(self, report: Report) -> None:
+        match report:
+            case Saved(vmcore_bytes):
+                self._output.note_vmcore_bytes(vmcore_bytes)
+            case SavedOpalCore(size_bytes, disk_offset):
+                self._output.take_opalcore(disk_offset, size_bytes)
         self._observer.report(report)
 
 

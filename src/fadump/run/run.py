@@ -9,8 +9,7 @@ from pathlib import Path
 
 from fadump.capture.in_place import save_in_place
 from fadump.capture.save import Saved
-from fadump.cycle import CycleResult, Observer, run_cycle
-from fadump.firmware.contract import PreservedDump
+from fadump.cycle import CycleResult, run_cycle
 from fadump.machine.contract import Machine
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.faults import NeverStruck, never_struck
@@ -18,6 +17,7 @@ from fadump.run.host import check_host
 from fadump.run.options import RunOptions, check_options
 from fadump.run.output import OutputDirectory
 from fadump.run.parts import Parts, make_parts
+from fadump.session import Observer
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,7 @@ def _run_cycles(
         if options.verify:
             with Verifier() as verifier:
                 result = run_cycle(machine, parts.firmware, parts.request, observer, verifier, before)
-                done.append(JudgedCycle(result, verifier.judge(output.vmcore_on_disk, _dump(result), output.opalcore)))
+                done.append(JudgedCycle(result, verifier.judge(output.vmcore_on_disk, result.dump, output.opalcore)))
         else:
             done.append(JudgedCycle(run_cycle(machine, parts.firmware, parts.request, observer, before=before), None))
     return done
-
-
-def _dump(result: CycleResult) -> PreservedDump:
-    assert result.dump is not None  # noqa: S101 - the cycle has come to its end
-    return result.dump

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fadump.machine.contract import Crash, Release
+from fadump.machine.channel import Crash, Crashing, Hello, Release, Released
 from fadump.memory.ranges import Range
 from tests.machine.embedded.bench import bench
 
@@ -26,10 +26,10 @@ def test_memory_is_as_much_as_real_linux_has(cmdline):
     with bench(cmdline=cmdline) as guest:
         guest.to_registered()
         seen = [meminfo(guest)]
-        guest.ask(Crash(0), "crashing")
-        guest.until("hello")
+        guest.ask(Crash(0), Crashing)
+        guest.until(Hello)
         seen.append(meminfo(guest))
-        guest.ask(Release(), "released")
+        guest.ask(Release(), Released)
         seen.append(meminfo(guest))
     assert [meminfo["MemTotal"] for meminfo in seen] == [pytest.approx(total, rel=0.005) for total in OBSERVED[cmdline]]
     assert all(meminfo["CmaTotal"] < meminfo["MemFree"] < meminfo["MemTotal"] for meminfo in seen)

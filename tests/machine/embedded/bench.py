@@ -16,17 +16,21 @@ from fadump.errors import MachineError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough, Trigger, TriggerKind
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
-from fadump.machine.contract import (
+from fadump.machine.channel import (
     Crash,
-    GuestReport,
-    GuestReset,
-    Handover,
+    Crashing,
+    Failed,
+    Hello,
     Register,
+    Registered,
     Release,
+    Released,
+    Report,
     Reregister,
     Save,
-    Stopped,
+    Saved,
 )
+from fadump.machine.contract import GuestReset, Handover, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.memory.ranges import Range
@@ -70,11 +74,11 @@ class Bench:
     def log(self):
         return self.console.getvalue().decode()
 
-    def ask(self, request, step):
+    def ask(self, request, answer):
         self.machine.ask(request)
-        return self.until(step)
+        return self.until(answer)
 
-    def until(self, step):
+    def until(self, answer):
         while True:
             event = self.machine.next_event(1)
             self.events += 1
@@ -91,9 +95,9 @@ class Bench:
                 case GuestReset():
                     self.resets += 1
                     self.firmware.on_reset()
-                case GuestReport() if event.step in (step, "failed"):
+                case Report() if isinstance(event, (answer, Failed)):
                     return event
-                case GuestReport(step="hello") if self.events > (self.cut_at or self.events):
+                case Hello() if self.events > (self.cut_at or self.events):
                     raise RebootedError
                 case Stopped(reason=reason):
                     raise MachineError(reason)
@@ -119,18 +123,18 @@ class Bench:
         self._take_dump(Trigger(TriggerKind.PLATFORM, "", None))
 
     def to_registered(self):
-        self.until("hello")
-        return self.ask(Register(), "registered")
+        self.until(Hello)
+        return self.ask(Register(), Registered)
 
     def to_capture(self, cpu=0):
         self.to_registered()
-        self.ask(Crash(cpu), "crashing")
-        return self.until("hello")
+        self.ask(Crash(cpu), Crashing)
+        return self.until(Hello)
 
     def to_production(self):
         """From a capture boot on."""
-        for request, step in ((Save(), "saved"), (Release(), "released"), (Reregister(), "registered")):
-            assert self.ask(request, step).step == step
+        for request, answer in ((Save(), Saved), (Release(), Released), (Reregister(), Registered)):
+            assert isinstance(self.ask(request, answer), answer)
 
 
 class RebootedError(Exception):

@@ -4,6 +4,7 @@ import io
 from contextlib import contextmanager
 
 from fadump.abi.platform import Platform
+from fadump.machine.channel import Hello
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.mount.files import MachineFiles
 from fadump.session import Session, Unwatched
@@ -18,7 +19,7 @@ class Tree:
 
     def __init__(self, machine, firmware, disk_fd):
         self.session = Session(machine, firmware, Unwatched())
-        self.session.expect("hello")
+        self.session.expect(Hello)
         self.machine, self.firmware, self.disk_fd, self.failures = machine, firmware, disk_fd, []
         self.files = MachineFiles(machine, self.session, 1, self.failures.append)
 

@@ -6,7 +6,20 @@ from fadump.abi.platform import Platform
 from fadump.abi.powernv.mpipl import MpiplOperation, MpiplTag
 from fadump.abi.powernv.opal import OpalStatus, OpalToken
 from fadump.firmware.contract import State
-from fadump.machine.contract import Crash, Register, Release, Reregister, Save, Unregister
+from fadump.machine.channel import (
+    Crash,
+    Crashing,
+    Hello,
+    Register,
+    Registered,
+    Release,
+    Released,
+    Reregister,
+    Save,
+    Saved,
+    Unregister,
+    Unregistered,
+)
 from tests.machine.embedded.bench import bench
 
 SUCCESS = "rtas fadump: Registration is successful!"
@@ -15,25 +28,25 @@ SUCCESS = "rtas fadump: Registration is successful!"
 @pytest.mark.parametrize(
     ("status", "said", "registered"),
     [
-        (-1, "rtas fadump: Failed to register. Hardware Error(-1).", "0"),
-        (-3, "rtas fadump: Failed to register. Parameter Error(-3).", "0"),
-        (-9, "rtas fadump: Already registered!", "1"),
-        (-10, "rtas fadump: Failed to register. Unknown Error(-10).", "0"),
+        (-1, "rtas fadump: Failed to register. Hardware Error(-1).", False),
+        (-3, "rtas fadump: Failed to register. Parameter Error(-3).", False),
+        (-9, "rtas fadump: Already registered!", True),
+        (-10, "rtas fadump: Failed to register. Unknown Error(-10).", False),
     ],
 )
 def test_a_registration_that_rtas_refuses(status, said, registered):
     with bench() as guest:
         guest.statuses.append(status)
-        hello = guest.until("hello")
+        hello = guest.until(Hello)
         assert said in guest.log and SUCCESS not in guest.log
-        assert hello.fields["fadump_registered"] == registered
+        assert hello.registered is registered
 
 
 @pytest.mark.parametrize("statuses", [(-2, -2), (9900, 9901, 9902), (-2, 9903)])
 def test_a_busy_firmware_is_asked_again_and_the_kernel_waits_as_long_as_it_says(statuses):
     with bench() as guest:
         guest.statuses.extend(statuses)
-        assert guest.until("hello").fields["fadump_registered"] == "1"
+        assert guest.until(Hello).registered is True
         waited_ms = sum(1 if status == -2 else 10 ** (status - 9900) for status in statuses)
         (line,) = [line for line in guest.log.splitlines() if SUCCESS in line]
         assert f"{waited_ms / 1000:.3f}" in line
@@ -44,7 +57,7 @@ def test_a_busy_firmware_is_asked_again_and_the_kernel_waits_as_long_as_it_says(
 def test_a_firmware_that_stays_busy_for_a_minute_is_given_up(status, calls):
     with bench() as guest:
         guest.statuses.extend([status] * 100)
-        assert guest.until("hello").fields["fadump_registered"] == "0"
+        assert guest.until(Hello).registered is False
         assert "rtas fadump: Timed out waiting for firmware to complete fadump register" in guest.log
         assert len(guest.calls) == calls
 
@@ -52,11 +65,11 @@ def test_a_firmware_that_stays_busy_for_a_minute_is_given_up(status, calls):
 def test_a_failed_registration_says_why_and_can_be_tried_again():
     with bench() as guest:
         guest.statuses.extend([-1, -3])
-        guest.until("hello")
-        refused = guest.ask(Register(), "registered")
-        assert refused.fields["reason"].startswith("writing to /sys/kernel/fadump/registered: Invalid argument; the")
-        assert "Parameter Error(-3)" in refused.fields["reason"]
-        assert guest.ask(Register(), "registered").step == "registered"
+        guest.until(Hello)
+        refused = guest.ask(Register(), Registered)
+        assert refused.reason.startswith("writing to /sys/kernel/fadump/registered: Invalid argument; the")
+        assert "Parameter Error(-3)" in refused.reason
+        assert guest.ask(Register(), Registered).word == "registered"
         assert guest.firmware.state is State.REGISTERED
 
 
@@ -64,12 +77,12 @@ def test_unregistering_and_its_failure():
     with bench() as guest:
         guest.to_registered()
         guest.statuses.append(-1)
-        assert guest.ask(Unregister(), "unregistered").step == "failed"
+        assert guest.ask(Unregister(), Unregistered).word == "failed"
         assert "rtas fadump: Failed to un-register - unexpected error(-1)." in guest.log
-        assert guest.ask(Unregister(), "unregistered").step == "unregistered"
+        assert guest.ask(Unregister(), Unregistered).word == "unregistered"
         assert guest.firmware.state is State.IDLE
-        guest.ask(Crash(0), "crashing")
-        guest.until("hello")
+        guest.ask(Crash(0), Crashing)
+        guest.until(Hello)
         assert guest.resets == 1 and guest.dump is None
 
 
@@ -77,8 +90,8 @@ def test_os_term_is_repeated_while_the_firmware_is_busy():
     with bench() as guest:
         guest.to_registered()
         guest.statuses.extend([-2, 9900])
-        guest.ask(Crash(1), "crashing")
-        assert guest.until("hello").fields["mode"] == "capture"
+        guest.ask(Crash(1), Crashing)
+        assert guest.until(Hello).is_capture
         assert [call.cpu_id for call in guest.calls[-3:]] == [1, 1, 1]
 
 
@@ -86,8 +99,8 @@ def test_os_term_that_fails_ends_in_the_panic_timeout():
     with bench() as guest:
         guest.to_registered()
         guest.statuses.extend([-1, -1])  # crash_fadump() tries it, then the platform's own panic handler
-        guest.ask(Crash(0), "crashing")
-        assert guest.until("hello").fields["mode"] == "first"
+        guest.ask(Crash(0), Crashing)
+        assert guest.until(Hello).is_capture is False
         assert guest.log.count("ibm,os-term call failed -1") == 2
         assert "Rebooting in 5 seconds.." in guest.log
 
@@ -96,43 +109,43 @@ def test_memory_is_given_back_even_if_the_firmware_keeps_its_dump():
     with bench() as guest:
         guest.to_capture()
         guest.statuses.append(-1)
-        assert guest.ask(Release(), "released").number("bytes") > 0
+        assert guest.ask(Release(), Released).released_bytes > 0
         assert "rtas fadump: Failed to invalidate - unexpected error (-1)." in guest.log
         assert guest.firmware.state is State.ACTIVE
-        refused = guest.ask(Reregister(), "registered")
-        assert "Operation not permitted" in refused.fields["reason"]
+        refused = guest.ask(Reregister(), Registered)
+        assert "Operation not permitted" in refused.reason
 
 
 def test_nothing_is_released_twice():
     with bench() as guest:
         guest.to_capture()
-        guest.ask(Release(), "released")
+        guest.ask(Release(), Released)
         calls = len(guest.calls)
-        assert "release_mem: Operation not permitted" in guest.ask(Release(), "released").fields["reason"]
-        assert "no /proc/vmcore" in guest.ask(Save(), "saved").fields["reason"]
+        assert "release_mem: Operation not permitted" in guest.ask(Release(), Released).reason
+        assert "no /proc/vmcore" in guest.ask(Save(), Saved).reason
         assert len(guest.calls) == calls
 
 
 @pytest.mark.parametrize(
     ("status", "said", "enabled"),
     [
-        (OpalStatus.PARAMETER, "opal fadump: Failed to register. Parameter Error(-1).", "1"),
-        (OpalStatus.HARDWARE, "opal fadump: Support not available.", "0"),
-        (OpalStatus.BUSY, "opal fadump: Failed to register. Unknown Error(-2).", "1"),
+        (OpalStatus.PARAMETER, "opal fadump: Failed to register. Parameter Error(-1).", True),
+        (OpalStatus.HARDWARE, "opal fadump: Support not available.", False),
+        (OpalStatus.BUSY, "opal fadump: Failed to register. Unknown Error(-2).", True),
     ],
 )
 def test_a_range_that_opal_refuses(status, said, enabled):
     with bench(Platform.POWERNV) as guest:
         guest.statuses.extend([0, 0, status])
-        fields = guest.until("hello").fields
+        hello = guest.until(Hello)
         assert said in guest.log
-        assert (fields["fadump_enabled"], fields["fadump_registered"]) == (enabled, "0")
+        assert (hello.enabled, hello.registered) == (enabled, False)
 
 
 def test_ranges_beyond_opals_limit_are_left_out():
     with bench(Platform.POWERNV) as guest:
         guest.statuses.extend([0, 0, OpalStatus.RESOURCE])
-        assert guest.until("hello").fields["fadump_registered"] == "1"
+        assert guest.until(Hello).registered is True
         assert "opal fadump: 1 regions could not be registered for MPIPL as MAX limit is reached!" in guest.log
 
 
@@ -140,7 +153,7 @@ def test_ranges_beyond_opals_limit_are_left_out():
 def test_without_its_tags_a_kernel_does_without_fadump(refused):
     with bench(Platform.POWERNV) as guest:
         guest.statuses.extend([0] * refused + [OpalStatus.PARAMETER])
-        assert guest.until("hello").fields["fadump_enabled"] == "0"
+        assert guest.until(Hello).enabled is False
         assert f"Failed to set {('kernel metadata', 'boot memory')[refused]} tag!" in guest.log
 
 
@@ -161,6 +174,6 @@ def test_a_machine_without_mpipl_reboots(status, said):
     with bench(Platform.POWERNV) as guest:
         guest.to_registered()
         guest.statuses.append(status)
-        guest.ask(Crash(0), "crashing")
-        assert guest.until("hello").fields["mode"] == "first"
+        guest.ask(Crash(0), Crashing)
+        assert guest.until(Hello).is_capture is False
         assert said in guest.log

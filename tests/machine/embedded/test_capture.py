@@ -11,7 +11,7 @@ from fadump.abi.platform import Platform
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.abi.pseries.dump_structure import DumpStructure, SectionError, SectionType
 from fadump.firmware.contract import State
-from fadump.machine.contract import Crash, Register, Reregister, Save
+from fadump.machine.channel import Crash, Crashing, Hello, Register, Registered, Reregister, Save, Saved
 from fadump.vmcore.elfcore import ElfCore
 from tests.machine.embedded.bench import ALL, bench
 
@@ -36,9 +36,9 @@ def swap_magic(guest):
 def given_up(guest, said):
     """The dump is invalidated in the capture boot; FADump can be registered again at once."""
     assert said in guest.log
-    assert "no /proc/vmcore" in guest.ask(Save(), "saved").fields["reason"]
+    assert "no /proc/vmcore" in guest.ask(Save(), Saved).reason
     assert guest.firmware.state is State.INVALIDATED
-    assert guest.ask(Reregister(), "registered").step == "registered"
+    assert guest.ask(Reregister(), Registered).word == "registered"
 
 
 @pytest.mark.parametrize("platform", ALL)
@@ -163,7 +163,7 @@ def test_a_cpu_that_was_not_online_has_no_note():
     with bench(cpus=4) as guest:
         guest.on_dump = rewrite_header(cpu_mask=0b0101)
         guest.to_capture()
-        guest.ask(Save(), "saved")
+        guest.ask(Save(), Saved)
         with ElfCore.open(f"/proc/self/fd/{guest.disk_fd}") as core:
             assert sum(note.is_prstatus() for note in core.notes) == 2
 
@@ -194,7 +194,7 @@ def test_metadata_without_registered_ranges_is_no_dump_and_the_kernel_registers_
 
     with bench(Platform.POWERNV) as guest:
         guest.on_dump = tamper
-        assert guest.to_capture().fields["fadump_registered"] == "1"
+        assert guest.to_capture().registered is True
         assert "Firmware-assisted dump is active" not in guest.log
 
 
@@ -206,7 +206,7 @@ def test_a_platforms_crash_leaves_no_crashing_cpu(platform):
         guest.on_dump = lambda guest: seen.append(guest.machine.memory.read(guest.dump.crash_info, header))
         seen = []
         guest.platform_crash()
-        guest.until("hello")
+        guest.until(Hello)
         assert CrashHeader.decode(seen[0], 8).crashing_cpu == crash_info.CPU_UNKNOWN
         guest.to_production()
 
@@ -215,8 +215,8 @@ def test_the_capture_kernel_crashes_and_the_first_dump_is_presented_again():
     with bench() as guest:
         guest.to_capture()
         first = guest.dump
-        guest.ask(Crash(0), "crashing")
-        assert guest.until("hello").fields["mode"] == "capture"
+        guest.ask(Crash(0), Crashing)
+        assert guest.until(Hello).is_capture
         assert guest.dump is first
         guest.to_production()
 
@@ -234,5 +234,5 @@ def test_words_for_the_capture_kernel_are_added_to_its_command_line():
 
 def test_a_kernel_without_fadump_says_so():
     with bench(cmdline="fadump=off") as guest:
-        assert guest.until("hello").fields["fadump_enabled"] == "0"
-        assert "Operation not permitted" in guest.ask(Register(), "registered").fields["reason"]
+        assert guest.until(Hello).enabled is False
+        assert "Operation not permitted" in guest.ask(Register(), Registered).reason

@@ -14,7 +14,7 @@ from fadump.kernel.model import KernelConfig
 from fadump.linux.pages import PageClass
 from fadump.linux.summary import summarize
 from fadump.linux.system import CrashedSystem, open_system
-from fadump.machine.contract import Crash, Save
+from fadump.machine.channel import Crash, Crashing, Hello, Save, Saved
 from fadump.memory.ranges import Range
 from fadump.vmcore.dump import open_dump
 from tests.machine.embedded.bench import ALL, LEAST, bench
@@ -29,7 +29,7 @@ def saved(platform, version, page_bytes, radix, **others):
     kernel = KernelConfig.of_version(version, page_bytes=page_bytes, epoch_seconds=1_700_000_000)
     with bench(platform, kernel=kernel, radix=radix, cpus=4, **others) as guest:
         guest.to_capture(cpu=2)
-        guest.ask(Save(), "saved")
+        guest.ask(Save(), Saved)
         yield guest, f"/proc/self/fd/{guest.disk_fd}"
 
 
@@ -68,9 +68,9 @@ def test_free_pages_are_those_that_the_kernel_has_left_free(radix, page_bytes):
         guest.to_registered()
         kernel = guest.machine.kernel
         used = kernel.memory_in_use
-        guest.ask(Crash(0), "crashing")
-        guest.until("hello")
-        guest.ask(Save(), "saved")
+        guest.ask(Crash(0), Crashing)
+        guest.until(Hello)
+        guest.ask(Save(), Saved)
         with open_system(f"/proc/self/fd/{guest.disk_fd}") as system:
             classes = system.page_classes
             for piece in used:

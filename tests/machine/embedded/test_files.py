@@ -13,7 +13,7 @@ import pytest
 
 from fadump.abi.linux.crash_info import CrashHeader
 from fadump.kernel.files.device_tree import BASE
-from fadump.machine.contract import Save
+from fadump.machine.channel import Save, Saved
 from fadump.memory.ranges import Range
 from tests.machine.embedded.bench import ALL
 from tests.machine.embedded.files_bench import FADUMP, TRIGGER, file_tree
@@ -77,7 +77,7 @@ def test_the_dump_is_read_where_it_is_as_it_would_be_saved():
         size_bytes = tree.files.attributes(VMCORE).size_bytes
         opened = tree.files.open(VMCORE, reading=True, writing=False)
         os.truncate(tree.disk_fd, size_bytes)
-        tree.session.ask(Save(), "saved")
+        tree.session.ask(Save(), Saved)
         for at in range(0, size_bytes, PIECE_BYTES):
             assert opened.read(at, PIECE_BYTES) == os.pread(tree.disk_fd, PIECE_BYTES, at)
         assert opened.read(size_bytes, 10) == opened.read(size_bytes + 5, 10) == b""

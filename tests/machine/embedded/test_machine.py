@@ -9,7 +9,8 @@ from fadump.abi.platform import Platform
 from fadump.errors import MachineError, SetupError
 from fadump.kernel.elfcorehdr import Load
 from fadump.kernel.vmcore import lay_out
-from fadump.machine.contract import Handover, Register, RunScript, Stopped
+from fadump.machine.channel import Hello, Register, Registered, RunScript, ScriptRan
+from fadump.machine.contract import Handover, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.embedded.save import save_vmcore
@@ -28,7 +29,7 @@ def test_every_byte_that_is_to_be_kept_is_there_at_the_next_handover(platform):
                 kept[part] = guest.machine.memory.read(part.start, part.size_bytes)
 
     def look(_tree):
-        opal = RangeSet(area.range for area in guest.machine.unshown)
+        opal = RangeSet(area.range for area in guest.machine.firmware_memory)
         for part, data in kept.items():
             if not opal.overlaps(part):
                 assert guest.machine.memory.read(part.start, part.size_bytes) == data
@@ -39,9 +40,9 @@ def test_every_byte_that_is_to_be_kept_is_there_at_the_next_handover(platform):
         guest.on_dump = remember
         guest.on_tree = look
         guest.to_capture()
-        guest.ask(RunScript("true"), "ran")
+        guest.ask(RunScript("true"), ScriptRan)
         guest.machine.press_reset()
-        guest.until("hello")
+        guest.until(Hello)
     assert checked[0] == 0 and checked[1] == checked[2] > 10
 
 
@@ -50,7 +51,7 @@ def test_a_guest_that_nobody_asks_anything_stands_still():
         guest.to_registered()
         with pytest.raises(MachineError, match="waits to be asked"):
             guest.until("anything")
-        assert guest.ask(Register(), "registered").step == "registered"
+        assert guest.ask(Register(), Registered).word == "registered"
 
 
 def test_a_halted_machine_says_so_and_shows_its_last_lines():
@@ -64,7 +65,7 @@ def test_a_halted_machine_says_so_and_shows_its_last_lines():
 
 def test_a_kernel_that_cannot_run_stops_the_machine():
     with bench(cpus=65) as guest, pytest.raises(MachineError, match="panicked: there are 65 CPUs"):
-        guest.until("hello")
+        guest.until(Hello)
 
 
 def test_a_tree_that_is_too_large_is_refused():
@@ -74,7 +75,7 @@ def test_a_tree_that_is_too_large_is_refused():
     with bench() as guest:
         guest.on_tree = grow
         with pytest.raises(MachineError, match="does not fit into 0x100000"):
-            guest.until("hello")
+            guest.until(Hello)
 
 
 def test_calls_that_are_nobodys_are_answered_by_the_machine():
@@ -83,8 +84,8 @@ def test_calls_that_are_nobodys_are_answered_by_the_machine():
         assert isinstance(event, Handover) and event.boot == 1
         guest.firmware.describe(event.tree)
         guest.machine.enter(event, frozenset())
-        hello = guest.until("hello")
-        assert hello.fields["fadump_registered"] == "0"
+        hello = guest.until(Hello)
+        assert hello.registered is False
         assert "Hardware Error(-1)" in guest.log
 
 

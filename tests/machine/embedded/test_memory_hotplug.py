@@ -5,7 +5,7 @@ import pytest
 from fadump.abi.platform import Platform
 from fadump.kernel.files.sysfs import FADUMP, REGISTERED
 from fadump.kernel.model import KernelConfig
-from fadump.machine.contract import Crash, Save
+from fadump.machine.channel import Crash, Crashing, FileWritten, Hello, Save, Saved
 from fadump.memory.ranges import Range, RangeSet
 from fadump.proof.compare import compare
 from fadump.proof.crash_image import CrashImage
@@ -26,7 +26,7 @@ def unplug(guest):
 
 def register_again(guest):
     guest.machine.write_file(REGISTERED, b"1")
-    assert guest.until("wrote").step == "wrote"
+    assert guest.until(FileWritten).word == "wrote"
 
 
 class Story:
@@ -40,9 +40,9 @@ class Story:
                 event(guest)
             taken = []
             guest.on_crash = lambda guest, _trigger: taken.append(CrashImage.take(guest.machine.segments, ()))
-            guest.ask(Crash(0), "crashing")
-            guest.until("hello")
-            self.saved = guest.ask(Save(), "saved").step
+            guest.ask(Crash(0), Crashing)
+            guest.until(Hello)
+            self.saved = guest.ask(Save(), Saved).word
             self.log = guest.log
             with taken[0] as image:
                 if self.saved == "saved":

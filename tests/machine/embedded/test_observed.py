@@ -7,7 +7,7 @@ from fadump.abi.pseries.dump_structure import DumpStructure
 from fadump.kernel.model import KernelConfig
 from fadump.kernel.state import WORK_BUFFER
 from fadump.kernel.traits import Mmu
-from fadump.machine.contract import Crash, Save
+from fadump.machine.channel import Crash, Crashing, Hello, Save, Saving
 from fadump.memory.ranges import Range
 from tests.kernel.observed import OBSERVED
 from tests.machine.embedded.bench import bench
@@ -30,7 +30,7 @@ def test_a_run_is_what_it_was_on_real_linux(seen):
         "kernel": KernelConfig(seen.kernel),
     }
     with bench(cmdline=seen.cmdline, **others) as guest:
-        registered = guest.until("hello").fields["fadump_registered"]
+        registered = guest.until(Hello).registered
         for line in seen.first_kernel:
             assert f"fadump: {line}" in guest.log
         structure = DumpStructure.decode(guest.machine.memory.read(WORK_BUFFER, 512))
@@ -38,10 +38,10 @@ def test_a_run_is_what_it_was_on_real_linux(seen):
             (section.type, section.source, section.requested_bytes, section.destination)
             for section in structure.sections
         )
-        assert registered == str(int(bool(seen.capture_kernel)))
+        assert registered is bool(seen.capture_kernel)
         if seen.capture_kernel:
-            guest.ask(Crash(0), "crashing")
-            guest.until("hello")
+            guest.ask(Crash(0), Crashing)
+            guest.until(Hello)
         for line in seen.capture_kernel:
             assert f"fadump: {line}\n" in guest.log
     assert len(SEEN) >= 6
@@ -50,7 +50,7 @@ def test_a_run_is_what_it_was_on_real_linux(seen):
 def test_sizes_are_those_that_the_guest_channels_document_shows():
     """docs/guest-channel.md, "One cycle": 2 GiB, two CPUs, real Linux."""
     with bench(cmdline="fadump=on crashkernel=512M", memory=(Range(0, 2 << 30),)) as guest:
-        assert guest.to_registered().number("mem_reserved") == 536936880
-        guest.ask(Crash(0), "crashing")
-        guest.until("hello")
-        assert guest.ask(Save(), "saving").number("bytes") == 1610678272
+        assert guest.to_registered().reserved_bytes == 536936880
+        guest.ask(Crash(0), Crashing)
+        guest.until(Hello)
+        assert guest.ask(Save(), Saving).vmcore_bytes == 1610678272

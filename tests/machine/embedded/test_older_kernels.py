@@ -16,7 +16,7 @@ from fadump.abi.pseries.dump_structure import DumpStatus, DumpStructure, Section
 from fadump.kernel.elfcorehdr import decode
 from fadump.kernel.model import KernelConfig
 from fadump.kernel.traits import LINUX_6_1
-from fadump.machine.contract import Crash, Register, Save
+from fadump.machine.channel import Crash, Crashing, Hello, Register, Registered, Save, Saved
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.memory.ranges import Range
 from fadump.vmcore.elfcore import ElfCore
@@ -34,7 +34,7 @@ def old_bench(platform=Platform.PSERIES, cmdline="fadump=on", **others):
 
 def given_up(guest, said):
     assert said in guest.log
-    assert "no /proc/vmcore" in guest.ask(Save(), "saved").fields["reason"]
+    assert "no /proc/vmcore" in guest.ask(Save(), Saved).reason
 
 
 @pytest.mark.parametrize("platform", ALL)
@@ -81,7 +81,7 @@ def test_a_platforms_crash_leaves_no_crashing_cpu(platform):
         seen = []
         guest.on_dump = lambda guest: seen.append(guest.machine.memory.read(guest.dump.crash_info, HEADER_BYTES))
         guest.platform_crash()
-        guest.until("hello")
+        guest.until(Hello)
         assert OldCrashHeader.decode(seen[0], 8).crashing_cpu == CPU_UNKNOWN
         guest.to_production()
 
@@ -192,10 +192,10 @@ def test_rtas_that_stays_busy_is_waited_for():
 @pytest.mark.parametrize("platform", ALL)
 def test_mem_is_extended_by_the_reserved_area(platform):
     with old_bench(platform, "fadump=on mem=3G", memory=(Range(0, 6 * GIB),)) as guest:
-        hello = guest.until("hello")
-        area = guest.ask(Register(), "registered").number("mem_reserved")
+        hello = guest.until(Hello)
+        area = guest.ask(Register(), Registered).reserved_bytes
         assert f"Adjusted memory_limit for firmware-assisted dump, now {3 * GIB + area:#016x}\n" in guest.log
-        assert hello.number("memory_kb") << 10 > 3 * GIB - (256 << 20)
+        assert hello.memory_bytes > 3 * GIB - (256 << 20)
 
 
 @pytest.mark.parametrize("platform", ALL)
@@ -203,9 +203,9 @@ def test_mem_is_extended_by_the_reserved_area(platform):
 def test_mem_bounds_what_is_in_the_vmcore(platform, version):
     kernel = KernelConfig.of_version(version)
     with bench(platform, "fadump=on mem=3G", memory=(Range(0, 6 * GIB),), kernel=kernel) as guest:
-        area = guest.to_registered().number("mem_reserved")
-        guest.ask(Crash(0), "crashing")
-        guest.until("hello")
+        area = guest.to_registered().reserved_bytes
+        guest.ask(Crash(0), Crashing)
+        guest.until(Hello)
         guest.to_production()
         with ElfCore.open(f"/proc/self/fd/{guest.disk_fd}") as core:
             end = max(segment.physical.end for segment in core.segments)

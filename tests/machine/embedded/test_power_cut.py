@@ -5,7 +5,21 @@ import os
 import pytest
 
 from fadump.firmware.contract import State
-from fadump.machine.contract import Crash, Register, Release, Reregister, Save, SaveOpalCore, Unregister
+from fadump.machine.channel import (
+    Crash,
+    Crashing,
+    Failed,
+    Hello,
+    Register,
+    Registered,
+    Release,
+    Reregister,
+    Save,
+    Saved,
+    SaveOpalCore,
+    Unregister,
+    Unregistered,
+)
 from fadump.memory.ranges import Range
 from tests.machine.embedded.bench import ALL, RebootedError, bench
 
@@ -14,7 +28,7 @@ MOST_EVENTS = 40
 
 
 def whole_cycle(guest):
-    if guest.to_capture().fields["mode"] != "capture":  # the cut has come before the crash
+    if guest.to_capture().is_capture is False:  # the cut has come before the crash
         raise RebootedError
     guest.to_production()
 
@@ -41,13 +55,13 @@ def settle(guest):
     """Whatever has happened: the guest can be brought to a registration, and through a crash, from here."""
     guest.cut_at = None
     guest.machine.press_reset()
-    hello = guest.until("hello")
+    hello = guest.until(Hello)
     if guest.firmware.state is State.ACTIVE:
-        assert hello.fields["mode"] == "capture"
+        assert hello.is_capture
         guest.to_production()
-    assert guest.ask(Register(), "registered").step == "registered"
-    guest.ask(Crash(0), "crashing")
-    assert guest.until("hello").fields["mode"] == "capture"
+    assert guest.ask(Register(), Registered).word == "registered"
+    guest.ask(Crash(0), Crashing)
+    assert guest.until(Hello).is_capture
     guest.to_production()
     assert guest.firmware.state is State.REGISTERED
 
@@ -55,11 +69,11 @@ def settle(guest):
 def test_a_power_cut_in_a_capture_boot_keeps_the_dump_to_the_last_byte():
     with bench() as guest:
         guest.to_capture()
-        guest.ask(Save(), "saved")
+        guest.ask(Save(), Saved)
         before = saved(guest)
         guest.machine.press_reset()
-        assert guest.until("hello").fields["mode"] == "capture"
-        guest.ask(Save(), "saved")
+        assert guest.until(Hello).is_capture
+        guest.ask(Save(), Saved)
         assert saved(guest) == before
 
 
@@ -71,14 +85,14 @@ def test_what_a_guest_without_a_dump_is_asked_in_vain():
     with bench() as guest:
         guest.to_registered()
         for request, word in ((Save(), "save"), (Release(), "release"), (SaveOpalCore(), "save_opalcore")):
-            assert guest.ask(request, "nothing").fields["step"] == word
-        assert guest.ask(Crash(7), "nothing").fields["reason"] == "CPU 7 can't be used: Invalid argument"
-        assert guest.ask(Unregister(), "unregistered").step == "unregistered"
-        assert guest.ask(Reregister(), "registered").step == "registered"
+            assert guest.ask(request, Failed).step == word
+        assert guest.ask(Crash(7), Failed).reason == "CPU 7 can't be used: Invalid argument"
+        assert guest.ask(Unregister(), Unregistered).word == "unregistered"
+        assert guest.ask(Reregister(), Registered).word == "registered"
 
 
 def test_a_disk_that_is_too_small_is_told():
     with bench(memory=(Range(0, GIB),)) as guest:
         guest.to_capture()
         os.ftruncate(guest.disk_fd, 1 << 20)
-        assert "the disk only 1048576" in guest.ask(Save(), "saved").fields["reason"]
+        assert "the disk only 1048576" in guest.ask(Save(), Saved).reason

@@ -1,18 +1,61 @@
-import pytest
+"""The lines of docs/guest-channel.md: a report becomes its type, or is refused by the name of what is wrong."""
 
-from fadump.errors import FormatError
-from fadump.machine.contract import (
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fadump.errors import MachineError
+from fadump.machine.channel import (
+    BootMode,
     Crash,
-    GuestReport,
+    Crashing,
+    Failed,
+    Hello,
     Register,
+    Registered,
     Release,
+    Released,
+    Report,
     Reregister,
     RunScript,
     Save,
+    Saved,
+    SavedOpalCore,
     SaveOpalCore,
+    Saving,
+    SavingProgress,
+    ScriptRan,
     Unregister,
+    Unregistered,
 )
 from fadump.machine.qemu.guest import decode_report, encode_request
+
+HELLO = (
+    "hello protocol=1 mode=capture release=6.12.107-fadump cpus=2 memory_kb=491712 page_size=65536 "
+    "fadump_enabled=1 fadump_registered=0 opalcore=absent"
+)
+REPORTS = {
+    HELLO: Hello(BootMode.CAPTURE, "6.12.107-fadump", 2, 491712 * 1024, 65536, True, False, None),
+    "hello protocol=1 mode=first release=6 cpus=1 memory_kb=1 page_size=4096 fadump_enabled=absent "
+    "fadump_registered=absent opalcore=77": Hello(BootMode.FIRST, "6", 1, 1024, 4096, None, None, 77),
+    "registered mem_reserved=536936880 registered=1 regions=QUJD": Registered(536936880, b"ABC"),
+    "registered mem_reserved=absent registered=1 regions=absent": Registered(None, None),
+    "unregistered registered=0": Unregistered(),
+    "crashing cpu=3": Crashing(3),
+    "saving bytes=42": Saving(42),
+    "progress bytes=0": SavingProgress(0),
+    "saved bytes=42": Saved(42),
+    "saved_opalcore bytes=7 offset=1048576": SavedOpalCore(7, 1 << 20),
+    "released bytes=1073741824": Released(1 << 30),
+    "ran status=127 bytes=5 base64=QUJD": ScriptRan(127, 5, b"ABC"),
+    "failed step=register reason=Invalid argument = a b=c": Failed("register", "Invalid argument = a b=c"),
+    "failed step=register reason=": Failed("register", ""),
+}
+FIELDS = [
+    (line, word.partition("=")[0])
+    for line in REPORTS
+    for word in line.partition(" reason=")[0].split()[1:]
+] + [("failed step=x reason=why", "reason")]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -32,20 +75,60 @@ def test_a_request_is_one_line(request_, line):
     assert encode_request(request_) == line
 
 
-def test_a_report_is_a_step_and_fields():
-    assert decode_report(b"saved bytes=42 sum=x=y\n") == GuestReport("saved", {"bytes": "42", "sum": "x=y"})
+@pytest.mark.parametrize("line", REPORTS)
+def test_a_report_becomes_its_type(line):
+    report = decode_report(f"{line}\n".encode())
+    assert report == REPORTS[line]
+    assert report.word == line.split()[0]
 
 
-def test_a_reason_takes_the_rest_of_the_line():
-    report = decode_report(b"failed step=register reason=Invalid argument = a b=c\n")
-    assert report == GuestReport("failed", {"step": "register", "reason": "Invalid argument = a b=c"})
+@pytest.mark.parametrize(("line", "key"), FIELDS)
+def test_a_report_that_lacks_a_field_is_refused_by_the_fields_name(line, key):
+    words = line.partition(" reason=") if key == "reason" else line.split()
+    left = [words[0]] if key == "reason" else [word for word in words if not word.startswith(f"{key}=")]
+    with pytest.raises(MachineError, match=f"^the guest reported {line.split()[0]} without {key}$"):
+        decode_report(" ".join(left).encode())
 
 
-@pytest.mark.parametrize("line", [b"\n", b"   \n", b"saved 42\n"])
-def test_nonsense_is_refused(line):
-    with pytest.raises(FormatError):
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("saved bytes=lots", "saved with bytes='lots', not a number"),
+        ("saved bytes=-1", "saved with bytes='-1', not a number"),
+        ("saved bytes=\u0664", "saved with bytes='\u0664', not a number"),
+        ("saved bytes=", "saved with bytes='', not a number"),
+        (HELLO.replace("mode=capture", "mode=second"), "hello with mode='second', not first or capture"),
+        (HELLO.replace("protocol=1", "protocol=2"), "hello with protocol='2', not 1"),
+        (HELLO.replace("enabled=1", "enabled=yes"), "hello with fadump_enabled='yes', not 0 or 1"),
+        ("registered mem_reserved=1 registered=0 regions=absent", "registered with registered='0', not 1"),
+        ("unregistered registered=1", "unregistered with registered='1', not 0"),
+        ("ran status=0 bytes=1 base64=?", r"ran with base64='\?', not base64"),
+        ("saved 42", "saved with '42', which has no value"),
+    ],
+)
+def test_a_field_that_is_not_what_it_should_be_is_refused(line, what):
+    with pytest.raises(MachineError, match=f"^the guest reported {what}$"):
+        decode_report(line.encode())
+
+
+@pytest.mark.parametrize("line", [b"\n", b"   \n", b"helo protocol=1\n", b"wrote result=1\n", b"=\n"])
+def test_what_is_no_report_is_refused(line):
+    with pytest.raises(MachineError, match="which is no report"):
         decode_report(line)
 
 
+def test_fields_that_are_not_known_are_passed_over():
+    assert decode_report(b"saved bytes=42 sum=x=y\n") == Saved(42)
+
+
 def test_bytes_that_are_no_text_are_kept_apart_not_fatal():
-    assert decode_report(b"failed step=x reason=\xff\xfe\n").fields["reason"] == "��"
+    assert decode_report(b"failed step=x reason=\xff\xfe\n") == Failed("x", "\ufffd\ufffd")
+
+
+@given(st.one_of(st.binary(), st.sampled_from(list(REPORTS)).flatmap(lambda line: st.permutations(line.encode()))))
+def test_a_line_is_a_report_or_refused(line):
+    try:
+        report = decode_report(bytes(line))
+    except MachineError:
+        return
+    assert isinstance(report, Report)

@@ -4,7 +4,6 @@ docs/guest-channel.md says what is asked and reported; ``kit/data/init`` does th
 request is answered before the next is taken.
 """
 
-import base64
 import os
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -18,17 +17,28 @@ from fadump.kernel.opal_core import CORE
 from fadump.kernel.petitboot import PreservingKernel
 from fadump.kernel.plan.system import dump_announced
 from fadump.kernel.rtas_fadump import PT_REGS_NAMES
-from fadump.machine.contract import (
+from fadump.machine.channel import (
+    BootMode,
     Crash,
-    GuestReport,
+    Crashing,
+    Failed,
+    FileWritten,
+    Hello,
     Register,
+    Registered,
     Release,
+    Released,
+    Report,
     Request,
     Reregister,
     RunScript,
     Save,
+    Saved,
+    SavedOpalCore,
     SaveOpalCore,
+    Saving,
     Unregister,
+    Unregistered,
 )
 from fadump.machine.embedded.cpus import saved_registers
 from fadump.machine.embedded.save import save_file, save_vmcore
@@ -52,7 +62,7 @@ class SystemReset:
     cpu: int
 
 
-GuestStep = Call | GuestReport | Waiting
+GuestStep = Call | Report | Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +128,7 @@ class GuestSystem:
                     yield from _calls(kernel.system_reset(cpu, self._registers(cpu)))
                     return
                 case Crash(cpu=cpu) if cpu < kernel.cpu_count:
-                    yield GuestReport("crashing", {"cpu": str(cpu)})
+                    yield Crashing(cpu)
                     yield from _calls(kernel.trigger_crash(cpu, self._registers(cpu)))
                     return
             yield from self._serve(request)
@@ -127,7 +137,7 @@ class GuestSystem:
         """What the kernel lives on after."""
         match request:
             case Crash(cpu=cpu):
-                yield _failed("crash", f"CPU {cpu} can't be used: Invalid argument")
+                yield Failed("crash", f"CPU {cpu} can't be used: Invalid argument")
             case Register() | Reregister():
                 yield from self._set_registered(type(request).__name__.lower(), wanted=True)
             case Unregister():
@@ -139,7 +149,7 @@ class GuestSystem:
             case Release():
                 yield from self._release()
             case RunScript():
-                yield _failed("run", "this guest has no shell")
+                yield Failed("run", "this guest has no shell")
             case WriteFile(path=path, data=data):
                 yield from self._write(path, data)
 
@@ -148,22 +158,20 @@ class GuestSystem:
         result: int = Errno.ENODEV
         if isinstance(file, KernelFile) and file.store is not None:
             result = yield from _calls(file.store(data))
-        yield GuestReport("wrote", {"result": str(int(result))})
+        yield FileWritten(int(result))
 
-    def _hello(self, tree: DeviceTree) -> GuestReport:
+    def _hello(self, tree: DeviceTree) -> Hello:
         kernel = self._kernel
-        fields = {
-            "protocol": "1",
-            "mode": "capture" if dump_announced(tree) else "first",
-            "release": kernel.release,
-            "cpus": str(kernel.cpu_count),
-            "memory_kb": str(kernel.total_bytes // _KIB),
-            "page_size": str(kernel.page_bytes),
-            "fadump_enabled": str(int(kernel.enabled)),
-            "fadump_registered": str(int(kernel.registered)),
-            "opalcore": "absent" if kernel.opal_core.file is None else str(kernel.opal_core.file.size_bytes),
-        }
-        return GuestReport("hello", fields)
+        return Hello(
+            mode=BootMode.CAPTURE if dump_announced(tree) else BootMode.FIRST,
+            release=kernel.release,
+            cpus=kernel.cpu_count,
+            memory_bytes=kernel.total_bytes // _KIB * _KIB,
+            page_bytes=kernel.page_bytes,
+            enabled=kernel.enabled,
+            registered=kernel.registered,
+            opal_core_bytes=None if kernel.opal_core.file is None else kernel.opal_core.file.size_bytes,
+        )
 
     def _set_registered(self, step: str, *, wanted: bool) -> Guest:
         kernel = self._kernel
@@ -173,64 +181,61 @@ class GuestSystem:
                 yield self._refused(step, REGISTERED, status)
                 return
         if not wanted:
-            yield GuestReport("unregistered", {"registered": "0"})
+            yield Unregistered()
             return
-        regions = base64.b64encode(kernel.region_show().encode("latin-1")).decode()
-        yield GuestReport(
-            "registered", {"mem_reserved": str(kernel.mem_reserved), "registered": "1", "regions": regions}
-        )
+        yield Registered(kernel.mem_reserved, kernel.region_show().encode("latin-1"))
 
     def _save(self) -> Guest:
         vmcore = self._kernel.vmcore
         if vmcore is None:
-            yield _failed("save", self._with_log("this boot has no /proc/vmcore"))
+            yield Failed("save", self._with_log("this boot has no /proc/vmcore"))
             return
         disk_bytes = os.fstat(self._disk_fd).st_size
         if vmcore.size_bytes > disk_bytes:
-            yield _failed("save", f"/proc/vmcore has {vmcore.size_bytes} bytes, the disk only {disk_bytes}")
+            yield Failed("save", f"/proc/vmcore has {vmcore.size_bytes} bytes, the disk only {disk_bytes}")
             return
-        yield GuestReport("saving", {"bytes": str(vmcore.size_bytes)})
+        yield Saving(vmcore.size_bytes)
         try:
             save_vmcore(vmcore, self._memory, self._disk_fd)
         except OSError as error:
-            yield _failed("save", f"writing to the disk: {error.strerror}")
+            yield Failed("save", f"writing to the disk: {error.strerror}")
             return
-        yield GuestReport("saved", {"bytes": str(vmcore.size_bytes)})
+        yield Saved(vmcore.size_bytes)
 
     def _save_opalcore(self) -> Guest:
         """To the disk's end, from a whole MiB on: the dump takes its beginning."""
         core = self._kernel.opal_core.file
         if core is None:
-            yield _failed("save_opalcore", f"this boot has no {CORE}")
+            yield Failed("save_opalcore", f"this boot has no {CORE}")
             return
         disk_bytes = os.fstat(self._disk_fd).st_size
         if core.size_bytes > disk_bytes:
-            yield _failed("save_opalcore", f"{CORE} has {core.size_bytes} bytes, the disk only {disk_bytes}")
+            yield Failed("save_opalcore", f"{CORE} has {core.size_bytes} bytes, the disk only {disk_bytes}")
             return
         offset = (disk_bytes - core.size_bytes) // _MIB * _MIB
         try:
             save_file(core, self._memory, self._disk_fd, offset)
         except OSError as error:
-            yield _failed("save_opalcore", f"writing to the disk: {error.strerror}")
+            yield Failed("save_opalcore", f"writing to the disk: {error.strerror}")
             return
-        yield GuestReport("saved_opalcore", {"bytes": str(core.size_bytes), "offset": str(offset)})
+        yield SavedOpalCore(core.size_bytes, offset)
 
     def _release(self) -> Guest:
         kernel, path = self._kernel, RELEASE_MEM
         if path not in kernel.files():
             sentence = f"there is no {path}, so there is no dump whose memory could be released"
-            yield _failed("release", self._with_log(sentence))
+            yield Failed("release", self._with_log(sentence))
             return
         before = kernel.total_bytes
         status = yield from _calls(kernel.write_release_mem(b"1"))
         if status:
             yield self._refused("release", path, status)
         else:
-            yield GuestReport("released", {"bytes": str((kernel.total_bytes - before) // _KIB * _KIB)})
+            yield Released((kernel.total_bytes - before) // _KIB * _KIB)
 
-    def _refused(self, step: str, path: str, status: Errno) -> GuestReport:
+    def _refused(self, step: str, path: str, status: Errno) -> Failed:
         said = os.strerror(-status) if status else "nothing has come of it"
-        return _failed(step, self._with_log(f"writing to {path}: {said}"))
+        return Failed(step, self._with_log(f"writing to {path}: {said}"))
 
     def _with_log(self, text: str) -> str:
         said = self._kernel.last_lines
@@ -256,7 +261,3 @@ def _calls(steps: Steps[_T]) -> Generator[GuestStep, int | Asked | None, _T]:
             call = steps.send(status)
     except StopIteration as end:
         return cast("_T", end.value)
-
-
-def _failed(step: str, reason: str) -> GuestReport:
-    return GuestReport("failed", {"step": step, "reason": reason})

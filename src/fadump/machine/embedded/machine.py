@@ -27,7 +27,8 @@ from fadump.kernel.image.content import seeded
 from fadump.kernel.image.stacks import idle
 from fadump.kernel.model import KernelModel
 from fadump.kernel.petitboot import PreservingKernel
-from fadump.machine.contract import Event, FirmwareMemory, GuestReport, GuestReset, Handover, Request, Stopped
+from fadump.machine.channel import GuestChannel, Report, Request
+from fadump.machine.contract import Event, FirmwareMemory, GuestReset, Handover, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.cpus import cpu_registers
 from fadump.machine.embedded.guest import Asked, Guest, GuestSystem, SystemReset, Waiting, WriteFile
@@ -72,7 +73,7 @@ class EmbeddedMachine:
         self._send: int | Asked | None = None
         self._asked: deque[Asked] = deque()
         self._tokens: frozenset[int] = frozenset()
-        self._unshown: Sequence[FirmwareMemory] = ()
+        self._firmware_memory: Sequence[FirmwareMemory] = ()
         self._boot = 0
         self._crashes = 0
         self._hand_over()
@@ -92,6 +93,10 @@ class EmbeddedMachine:
         self._close_files()
 
     @property
+    def guest(self) -> GuestChannel:
+        return self
+
+    @property
     def memory(self) -> GuestMemory:
         return self._memory
 
@@ -100,8 +105,8 @@ class EmbeddedMachine:
         return self._segments
 
     @property
-    def unshown(self) -> Sequence[FirmwareMemory]:
-        return self._unshown
+    def firmware_memory(self) -> Sequence[FirmwareMemory]:
+        return self._firmware_memory
 
     def next_event(self, seconds: float) -> Event:
         """Run until something happens. A guest that waits for a request which never comes is silent for ever."""
@@ -125,7 +130,7 @@ class EmbeddedMachine:
         self._memory.write(TREE_ADDRESS, blob)
         tree = DeviceTree.parse(blob)
         self._tokens = tokens
-        self._unshown = self._not_shown(tree)
+        self._firmware_memory = self._not_shown(tree)
         kernel = self._config.later_kernel if self._crashes else None
         config = replace(kernel or self._config.kernel, seed=f"{self._config.seed} boot {handover.boot}")
         self.kernel = KernelModel(config, self._print)
@@ -217,8 +222,6 @@ class EmbeddedMachine:
                 return self._pending.popleft()
             self._send = None
             match step:
-                case GuestReport():
-                    return step
                 case Call() if step.token in self._tokens:
                     return FirmwareCall(step.cpu, step.token, step.args, step.returns, step.answer_address)
                 case Call():
@@ -228,6 +231,8 @@ class EmbeddedMachine:
                 case Waiting():
                     self._send = None
                     return self._stopped("the guest waits to be asked for something")
+                case Report():
+                    return step
         return self._stopped("the machine is halted")
 
     def _answer(self, answer_address: int, returns: int, outcome: Answer | PassThrough) -> None:

@@ -22,14 +22,14 @@ from fadump.memory.ranges import RangeSet
 class Preparation:
     """A kernel's tree made ready: ``tree_place`` is where to write it, ``page`` what firmware calls go through.
 
-    ``live`` is memory that this boot uses, which is not put back. ``unshown`` is memory that firmware goes on
+    ``live`` is memory that this boot uses, which is not put back. ``firmware_memory`` is memory that firmware goes on
     using, so that no dump of this kernel can show it.
     """
 
     page: EntryPage
     tree_place: TreePlace
     live: RangeSet
-    unshown: Sequence[FirmwareMemory] = ()
+    firmware_memory: Sequence[FirmwareMemory] = ()
 
 
 class Board(Protocol):

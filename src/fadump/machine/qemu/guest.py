@@ -1,22 +1,42 @@
-"""The guest channel: requests to the guest's init and its reports, one line each (docs/guest-channel.md)."""
+"""The guest channel's lines: requests to the guest's init and its reports (docs/guest-channel.md).
+
+A report becomes its type here or is refused, so that nobody behind this module sees a word or a field's text.
+"""
 
 import base64
+import binascii
+from collections.abc import Callable, Mapping
 
-from fadump.errors import FormatError
-from fadump.machine.contract import (
+from fadump.errors import MachineError
+from fadump.machine.channel import (
+    BootMode,
     Crash,
-    GuestReport,
+    Crashing,
+    Failed,
+    Hello,
     Register,
+    Registered,
     Release,
+    Released,
+    Report,
     Request,
     Reregister,
     RunScript,
     Save,
+    Saved,
+    SavedOpalCore,
     SaveOpalCore,
+    Saving,
+    SavingProgress,
+    ScriptRan,
     Unregister,
+    Unregistered,
 )
 
 LONGEST_LINE_BYTES = 1 << 20
+PROTOCOL = 1
+_ABSENT = "absent"
+_LONGEST_SHOWN = 80
 
 
 def encode_request(request: Request) -> bytes:
@@ -41,22 +61,114 @@ def encode_request(request: Request) -> bytes:
     return f"{line}\n".encode()
 
 
-def decode_report(line: bytes) -> GuestReport:
-    """What a line says: a step, then ``key=value`` words; ``reason`` takes the rest of the line.
+def decode_report(line: bytes) -> Report:
+    """The report that a line is: a word, then ``key=value``, of which unknown ones are passed over; ``reason`` takes
+    the rest of the line.
 
-    :raises FormatError: the line is no report.
+    :raises MachineError: the line is no report, or lacks a field; the sentence names it.
     """
     text = line.decode(errors="replace").strip()
     head, reason_follows, reason = text.partition(" reason=")
-    words = head.split()
-    if not words:
-        raise FormatError("the guest sent an empty report", offset=0)
-    fields = {}
-    for word in words[1:]:
-        key, separator, value = word.partition("=")
+    word, *pairs = head.split() or [""]
+    parse = _REPORTS.get(word)
+    if parse is None:
+        raise MachineError(f"the guest sent {text[:_LONGEST_SHOWN]!r}, which is no report")
+    values = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
         if not separator:
-            raise FormatError(f"the guest's report {text[:80]!r} has a word without a value", offset=text.find(word))
-        fields[key] = value
+            raise MachineError(f"the guest reported {word} with {pair[:_LONGEST_SHOWN]!r}, which has no value")
+        values[key] = value
     if reason_follows:
-        fields["reason"] = reason
-    return GuestReport(words[0], fields)
+        values["reason"] = reason
+    return parse(_Fields(word, values))
+
+
+class _Fields:
+    """The fields of one report, each read as what it is to be."""
+
+    def __init__(self, word: str, values: Mapping[str, str]) -> None:
+        self._word = word
+        self._values = values
+
+    def text(self, key: str) -> str:
+        value = self._values.get(key)
+        if value is None:
+            raise MachineError(f"the guest reported {self._word} without {key}")
+        return value
+
+    def number(self, key: str) -> int:
+        """A number, which is never negative."""
+        text = self.text(key)
+        if not (text.isascii() and text.isdecimal()):
+            raise self._wrong(key, "a number")
+        return int(text)
+
+    def bytes(self, key: str) -> bytes:
+        try:
+            return base64.b64decode(self.text(key), validate=True)
+        except binascii.Error:
+            raise self._wrong(key, "base64") from None
+
+    def flag(self, key: str) -> bool:
+        if self.text(key) not in ("0", "1"):
+            raise self._wrong(key, "0 or 1")
+        return self.text(key) == "1"
+
+    def mode(self, key: str) -> BootMode:
+        if self.text(key) not in list(BootMode):
+            raise self._wrong(key, " or ".join(BootMode))
+        return BootMode(self.text(key))
+
+    def is_absent(self, key: str) -> bool:
+        return self.text(key) == _ABSENT
+
+    def must_be(self, key: str, number: int) -> None:
+        if self.number(key) != number:
+            raise self._wrong(key, str(number))
+
+    def _wrong(self, key: str, what: str) -> MachineError:
+        found = self.text(key)[:_LONGEST_SHOWN]
+        return MachineError(f"the guest reported {self._word} with {key}={found!r}, not {what}")
+
+
+def _hello(fields: _Fields) -> Hello:
+    fields.must_be("protocol", PROTOCOL)
+    return Hello(
+        mode=fields.mode("mode"),
+        release=fields.text("release"),
+        cpus=fields.number("cpus"),
+        memory_bytes=fields.number("memory_kb") << 10,
+        page_bytes=fields.number("page_size"),
+        enabled=None if fields.is_absent("fadump_enabled") else fields.flag("fadump_enabled"),
+        registered=None if fields.is_absent("fadump_registered") else fields.flag("fadump_registered"),
+        opal_core_bytes=None if fields.is_absent("opalcore") else fields.number("opalcore"),
+    )
+
+
+def _registered(fields: _Fields) -> Registered:
+    fields.must_be("registered", 1)
+    return Registered(
+        reserved_bytes=None if fields.is_absent("mem_reserved") else fields.number("mem_reserved"),
+        regions=None if fields.is_absent("regions") else fields.bytes("regions"),
+    )
+
+
+def _unregistered(fields: _Fields) -> Unregistered:
+    fields.must_be("registered", 0)
+    return Unregistered()
+
+
+_REPORTS: Mapping[str, Callable[[_Fields], Report]] = {
+    "hello": _hello,
+    "registered": _registered,
+    "unregistered": _unregistered,
+    "crashing": lambda fields: Crashing(fields.number("cpu")),
+    "saving": lambda fields: Saving(fields.number("bytes")),
+    "progress": lambda fields: SavingProgress(fields.number("bytes")),
+    "saved": lambda fields: Saved(fields.number("bytes")),
+    "saved_opalcore": lambda fields: SavedOpalCore(fields.number("bytes"), fields.number("offset")),
+    "released": lambda fields: Released(fields.number("bytes")),
+    "ran": lambda fields: ScriptRan(fields.number("status"), fields.number("bytes"), fields.bytes("base64")),
+    "failed": lambda fields: Failed(fields.text("step"), fields.text("reason")),
+}

@@ -9,10 +9,10 @@ from typing import Any, BinaryIO
 from qemu.qmp import ConnectError, EventListener, ExecInterruptedError, ExecuteError, QMPClient
 
 from fadump.errors import MachineError
-from fadump.machine.contract import GuestReport
+from fadump.machine.channel import Report
 from fadump.machine.qemu.gdb import GdbClient, Stop
 from fadump.machine.qemu.guest import LONGEST_LINE_BYTES, decode_report
-from fadump.machine.qemu.process import QemuConfig, QemuProcess
+from fadump.machine.qemu.process import GUEST, QemuConfig, QemuProcess
 from fadump.machine.qemu.registers import RegisterFile
 
 _CONSOLE_LINES = 12
@@ -24,14 +24,14 @@ class Reset:
     """QEMU has reset the machine, whoever asked for it."""
 
 
-class Failed:
+class Ended:
     """The machine can't go on."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
 
 
-Message = Stop | Reset | Failed | GuestReport
+Message = Stop | Reset | Ended | Report
 
 
 class QemuLink:
@@ -84,12 +84,14 @@ class QemuLink:
         self.gdb = GdbClient(reader, writer, self.inbox.put_nowait)
         self.registers = await RegisterFile.describe(self.gdb)
         console_reader, console_writer = await asyncio.open_connection(sock=sockets["console"])
-        guest_reader, self._guest_writer = await asyncio.open_connection(
-            sock=sockets["guest"], limit=LONGEST_LINE_BYTES
-        )
-        self._writers = [console_writer, self._guest_writer]
+        self._writers = [console_writer]
         self._spawn(self._read_console(console_reader))
-        self._spawn(self._read_guest(guest_reader))
+        if GUEST in sockets:
+            guest_reader, self._guest_writer = await asyncio.open_connection(
+                sock=sockets[GUEST], limit=LONGEST_LINE_BYTES
+            )
+            self._writers.append(self._guest_writer)
+            self._spawn(self._read_guest(guest_reader))
         self._spawn(self._read_events())
         self._spawn(self._await_end())
 
@@ -138,14 +140,14 @@ class QemuLink:
                 if text:
                     self.console.append(text)
                 if self._failure(text):
-                    self.inbox.put_nowait(Failed(f"the guest's console says {text!r}"))
+                    self.inbox.put_nowait(Ended(f"the guest's console says {text!r}"))
 
     async def _read_guest(self, reader: asyncio.StreamReader) -> None:
         try:
             while line := await reader.readline():
                 self.inbox.put_nowait(decode_report(line))
-        except ValueError as error:  # a FormatError, or a line without an end
-            self.inbox.put_nowait(Failed(f"the guest channel carries nonsense: {error}"))
+        except (MachineError, ValueError) as error:  # no report, or a line without an end
+            self.inbox.put_nowait(Ended(str(error)))
 
     async def _read_events(self) -> None:
         async for event in self._events:
@@ -153,10 +155,10 @@ class QemuLink:
             if event["event"] == "RESET":
                 self.inbox.put_nowait(Reset())
             else:
-                self.inbox.put_nowait(Failed(f"the guest has shut down ({data.get('reason', 'unknown reason')})"))
+                self.inbox.put_nowait(Ended(f"the guest has shut down ({data.get('reason', 'unknown reason')})"))
 
     async def _await_end(self) -> None:
-        self.inbox.put_nowait(Failed(await self._process.wait()))
+        self.inbox.put_nowait(Ended(await self._process.wait()))
 
 
 async def _quietly(work: Awaitable[object]) -> None:

@@ -17,14 +17,15 @@ from fadump.abi.platform import Platform
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError, MachineError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
-from fadump.machine.contract import Crash, Event, FirmwareMemory, GuestReport, GuestReset, Handover, Request, Stopped
+from fadump.machine.channel import Crash, GuestChannel, Report, Request
+from fadump.machine.contract import Event, FirmwareMemory, GuestReset, Handover, Stopped
 from fadump.machine.qemu import handover as trees
 from fadump.machine.qemu.board import Board
 from fadump.machine.qemu.entry_page import EntryPage
 from fadump.machine.qemu.gdb import Stop
 from fadump.machine.qemu.guest import encode_request
 from fadump.machine.qemu.keep import KeptMemory
-from fadump.machine.qemu.link import Failed, Message, QemuLink, Reset
+from fadump.machine.qemu.link import Ended, Message, QemuLink, Reset
 from fadump.machine.qemu.powernv import PowernvBoard
 from fadump.machine.qemu.process import Fault, QemuConfig, dimm_device, dimm_id, guest_ram_file
 from fadump.machine.qemu.pseries import PseriesBoard
@@ -74,7 +75,7 @@ class QemuMachine:
         self._kept: KeptMemory | None = None
         self._threads: dict[str, int] = {}  # the stub's name -> the platform's
         self._entry_page: EntryPage | None = None
-        self._unshown: Sequence[FirmwareMemory] = ()
+        self._firmware_memory: Sequence[FirmwareMemory] = ()
         self._breakpoint: int | None = None
         self._boot = 0
         self._tree_place: trees.TreePlace | None = None
@@ -121,6 +122,10 @@ class QemuMachine:
                 os.close(segment.fd)
 
     @property
+    def guest(self) -> GuestChannel | None:
+        return self if self._config.has_guest_channel else None
+
+    @property
     def memory(self) -> GuestMemory:
         return self._memory
 
@@ -129,8 +134,8 @@ class QemuMachine:
         return self._segments
 
     @property
-    def unshown(self) -> Sequence[FirmwareMemory]:
-        return self._unshown
+    def firmware_memory(self) -> Sequence[FirmwareMemory]:
+        return self._firmware_memory
 
     def next_event(self, seconds: float) -> Event:
         """Wait for the guest.
@@ -193,7 +198,7 @@ class QemuMachine:
         return self._runner.run(work)
 
     def _is_failure(self, console_line: str) -> bool:
-        return not self._crash_expected and _FAILURE.search(console_line) is not None
+        return self._config.has_guest_channel and not self._crash_expected and _FAILURE.search(console_line) is not None
 
     def _stopped(self, reason: str) -> Stopped:
         return Stopped(reason, tuple(self._link.console))
@@ -205,9 +210,9 @@ class QemuMachine:
         while True:
             message: Message = await self._link.inbox.get()
             match message:
-                case GuestReport():
+                case Report():
                     return message
-                case Failed(reason=reason):
+                case Ended(reason=reason):
                     return self._stopped(reason)
                 case Reset():  # not our own: _reset() waits for that
                     await self._await_next_handover()
@@ -263,7 +268,7 @@ class QemuMachine:
     async def _enter(self, tree: DeviceTree, tokens: frozenset[int], found: trees.TreePlace) -> None:
         reserve = Fault.NO_RESERVED_RANGES not in self._config.faults
         prepared = self._board.prepare(tree, found, self._memory.ram, tokens, reserve=reserve)
-        self._unshown = prepared.unshown
+        self._firmware_memory = prepared.firmware_memory
         if self._kept is not None and Fault.NO_PUT_BACK not in self._config.faults:
             self.put_back_bytes = self._kept.put_back(prepared.live)
         page = prepared.page
@@ -324,7 +329,7 @@ class QemuMachine:
         await self._break_at(self._board.kernel_entry)
         await self._link.execute("system_reset")
         while not isinstance(message := await self._link.inbox.get(), Reset):
-            if isinstance(message, Failed):
+            if isinstance(message, Ended):
                 raise MachineError(message.reason)
         self._link.gdb.resume()
 
@@ -333,7 +338,7 @@ class QemuMachine:
         if self._link.gdb.running:
             self._link.gdb.interrupt()
         while not isinstance(message := await self._link.inbox.get(), Stop):  # that of a call just made, perhaps
-            if isinstance(message, Failed):
+            if isinstance(message, Ended):
                 raise MachineError(message.reason)
 
     async def _await_next_handover(self) -> None:

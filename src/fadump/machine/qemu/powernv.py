@@ -88,7 +88,7 @@ class PowernvBoard:
         place = TreePlace(self._own.start + LARGEST_PAGE_BYTES, self._own.size_bytes - LARGEST_PAGE_BYTES)
         skiboots = RangeSet(piece.range for piece in _skiboot_memory(tree))
         live = skiboots | RangeSet([self._kernel, found.range, self._own]) | initrd(tree)
-        return Preparation(page, place, live, _unshown(tree))
+        return Preparation(page, place, live, _firmware_memory(tree))
 
     async def read_call(
         self, registers: RegisterFile, memory: GuestMemory, thread: str, cpu_id: int
@@ -128,7 +128,7 @@ def _skiboot_memory(tree: DeviceTree) -> list[FirmwareMemory]:
     return [FirmwareMemory(piece, node.name) for node in nodes.children for piece in pairs(node, "reg")]
 
 
-def _unshown(tree: DeviceTree) -> list[FirmwareMemory]:
+def _firmware_memory(tree: DeviceTree) -> list[FirmwareMemory]:
     """All that the tree reserves for firmware: skiboot's own, our firmware's, and the entry page."""
     skiboots = _skiboot_memory(tree)
     others = reserved(tree) - RangeSet(piece.range for piece in skiboots)

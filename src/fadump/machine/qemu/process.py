@@ -27,7 +27,9 @@ POWERNV_MACHINES = {"POWER9": "powernv9", "POWER10": "powernv10"}
 
 DEFAULT_QEMU = "qemu-system-ppc64"
 GUEST_PORT = "org.fadump.guest"
-_CONNECTIONS = ("gdb", "qmp", "console", "guest")
+_CONNECTIONS = ("gdb", "qmp", "console")
+GUEST = "guest"
+"""The guest channel's connection, which only a guest of ours has."""
 _STDERR_LINES = 20
 _EXIT_SECONDS = 20
 _NO_SMT = "cannot support more than 1 thread/core"
@@ -82,6 +84,8 @@ class QemuConfig:
     qemu: str = DEFAULT_QEMU
     vof: bool = False
     faults: frozenset[Fault] = frozenset()
+    has_guest_channel: bool = True
+    """Whether the guest is one of ours; if not, it has no port to speak to us, and may panic as it likes."""
 
     @property
     def memory(self) -> list[Range]:
@@ -109,7 +113,7 @@ class QemuProcess:
         binary = shutil.which(config.qemu)
         if binary is None:
             raise SetupError(f"no {config.qemu} on this machine: install qemu-system-ppc, or name another with --qemu")
-        pairs = {name: socket.socketpair() for name in _CONNECTIONS}
+        pairs = {name: socket.socketpair() for name in _connections(config)}
         theirs = {name: pair[1] for name, pair in pairs.items()}
         try:
             process = await asyncio.create_subprocess_exec(
@@ -154,6 +158,10 @@ class QemuProcess:
             self.stderr.append(line.decode(errors="replace").rstrip())
 
 
+def _connections(config: QemuConfig) -> tuple[str, ...]:
+    return (*_CONNECTIONS, GUEST) if config.has_guest_channel else _CONNECTIONS
+
+
 def _dies_with_us() -> list[str]:
     setpriv = shutil.which("setpriv")
     if setpriv is None:
@@ -171,8 +179,7 @@ def _arguments(config: QemuConfig, sockets: dict[str, int], ram_fds: Sequence[in
         "-display", "none", "-S", "-action", "panic=none",
         "-gdb", "chardev:gdb",
         "-mon", "chardev=qmp,mode=control",
-        "-device", f"virtio-serial-pci{virtio[0]}",
-        "-device", f"virtserialport,chardev=guest,name={GUEST_PORT}",
+        *(_guest_channel_arguments(virtio[0]) if config.has_guest_channel else []),
         # A full host disk is the guest's write error, not a silent pause; zeros stay holes.
         "-drive", f"if=none,id=dump,file={disk},format=raw,werror=report,detect-zeroes=unmap,discard=unmap",
         "-device", f"virtio-blk-pci,drive=dump{virtio[1]}",
@@ -183,6 +190,10 @@ def _arguments(config: QemuConfig, sockets: dict[str, int], ram_fds: Sequence[in
     for name, fd in sockets.items():
         arguments += ["-chardev", f"socket,id={name},fd={fd}"]
     return arguments
+
+
+def _guest_channel_arguments(place: str) -> list[str]:
+    return ["-device", f"virtio-serial-pci{place}", "-device", f"virtserialport,chardev={GUEST},name={GUEST_PORT}"]
 
 
 _VIRTIO_PLACES = {
