@@ -12,7 +12,7 @@ from fadump.abi.linux import crash_info
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion
 from fadump.abi.pseries import register_save_area
-from fadump.abi.pseries.dump_structure import DumpStatus, DumpStructure, Section, SectionError, SectionType
+from fadump.abi.pseries.dump_structure import DumpSection, DumpStatus, DumpStructure, SectionError, SectionType
 from fadump.abi.registers import CpuRegisters
 from fadump.cli import check, dmesg, main, show, show_structures, show_view
 from fadump.errors import FadumpError, FormatError
@@ -222,8 +222,8 @@ def summarize_bytes(core):
 STRUCTURE = DumpStructure(
     status=DumpStatus.PERFORMED | DumpStatus.TRIGGERED,
     sections=(
-        Section(1, SectionType.REAL_MODE_REGION, SectionError(0), 0, 0x2000, 0x2000, 0x10000),
-        Section(1, 0x123, SectionError.INVALID_SOURCE, 0x5000, 0x2000, 0, 0x20000),
+        DumpSection(1, SectionType.REAL_MODE_REGION, SectionError(0), 0, 0x2000, 0x2000, 0x10000),
+        DumpSection(1, 0x123, SectionError.INVALID_SOURCE, 0x5000, 0x2000, 0, 0x20000),
     ),
 )
 

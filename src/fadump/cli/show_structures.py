@@ -10,7 +10,7 @@ from fadump.abi.linux import crash_info
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion
 from fadump.abi.pseries import register_save_area
-from fadump.abi.pseries.dump_structure import MAX_BYTES, DumpStructure, Section, SectionType
+from fadump.abi.pseries.dump_structure import MAX_BYTES, DumpSection, DumpStructure, SectionType
 from fadump.errors import FormatError, naming
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.printable import printable
@@ -72,7 +72,7 @@ def _dump_structure(data: bytes) -> Structure:
     return Structure("\n".join(lines), {"kind": "dump memory structure", "status": status, "sections": sections})
 
 
-def _section_text(section: Section) -> str:
+def _section_text(section: DumpSection) -> str:
     known = {section_type.value: section_type.name.lower().replace("_", " ") for section_type in SectionType}
     name = known.get(section.type, f"type {section.type:#x}")
     copied = f"{section.copied_bytes:#x} of {section.requested_bytes:#x} bytes"

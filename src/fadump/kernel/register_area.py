@@ -6,12 +6,20 @@ start of each, and takes what follows up to the next CPUEND, wherever that is: a
 registers too, and behind the last CPU the search goes on to the end of memory.
 """
 
-import struct
 from collections.abc import Iterator
 
 from fadump.abi.elf import CORE_NAME, NOTE_HEADER, padded_note_bytes
 from fadump.abi.linux.prstatus import PRSTATUS
-from fadump.abi.pseries import register_save_area
+from fadump.abi.pseries.register_save_area import (
+    CPU_COUNT,
+    CPU_END,
+    CPU_ID_MASK,
+    CPU_START,
+    ENTRY,
+    HEADER,
+    MAGIC,
+    RegisterEntry,
+)
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import AddressError, FadumpError
 from fadump.kernel.calls import no_memory_at
@@ -21,8 +29,6 @@ from fadump.memory.ranges import Range
 
 NOTE_BUFFER_BYTES = NOTE_HEADER.size_bytes * 2 + padded_note_bytes(len(CORE_NAME) + 1) + PRSTATUS.size_bytes
 """sizeof(note_buf_t): a CPU's note and a closing one."""
-_START, _END = b"CPUSTRT\0", b"CPUEND\0\0"
-_ENTRY = struct.Struct(">8sQ")
 _MOST_ENTRIES = 1024
 _CHUNK_BYTES = 1 << 20
 _MOST_ALLOCATION_BYTES = 1 << 30
@@ -33,47 +39,52 @@ class UnreadableError(FadumpError):
     """The kernel gives the dump up; the sentence is its own."""
 
 
+class NoBufferError(UnreadableError):
+    """The same, as it has no memory for the notes: a sentence of the half that platforms share."""
+
+
 def read_area(memory: GuestMemory, address: int, page_bytes: int) -> Iterator[CpuRegisters]:
     """The CPUs in their order, of the area that begins at ``address``.
 
-    :raises UnreadableError: Linux stops here.
+    :raises NoBufferError: there is no memory for so many CPUs' notes.
+    :raises UnreadableError: Linux stops here for another reason.
     :raises KernelPanicError: Linux reads what is not memory.
     """
-    magic, _version, count_offset = struct.unpack(">8sII", _read(memory, address, 16))
-    if magic != register_save_area.MAGIC:
+    magic, _version, count_offset = HEADER.decode(_read(memory, address, HEADER.size_bytes))
+    if magic != MAGIC:
         raise UnreadableError("Unable to read register save area.")
     at = address + count_offset
-    (count,) = struct.unpack(">I", _read(memory, at, 4))
+    count = CPU_COUNT.decode(_read(memory, at, CPU_COUNT.size_bytes)).cpus
     _allocate_notes(count, page_bytes)
-    at += 4
+    at += CPU_COUNT.size_bytes
     for _cpu in range(count):
-        name, value = _ENTRY.unpack(_read(memory, at, _ENTRY.size))
-        if name != _START:
+        start = _entry(memory, at)
+        if start.name != CPU_START:
             raise UnreadableError("Unable to read CPU state data")
         end = _find_end(memory, at)
-        yield CpuRegisters(value & register_save_area.CPU_ID_MASK, dict(_registers(memory, at + _ENTRY.size, end)))
-        at = end + _ENTRY.size
+        yield CpuRegisters(start.value & CPU_ID_MASK, dict(_registers(memory, at + ENTRY.size_bytes, end)))
+        at = end + ENTRY.size_bytes
 
 
 def _allocate_notes(count: int, page_bytes: int) -> None:
     """fadump_setup_cpu_notes_buf(): no buffer is had for no CPUs, nor for too many."""
     size_bytes = align_up(count * NOTE_BUFFER_BYTES, page_bytes)
     if not 0 < size_bytes <= _MOST_ALLOCATION_BYTES:
-        raise UnreadableError(f"Failed to allocate {size_bytes} bytes for CPU notes buffer")
+        raise NoBufferError(f"Failed to allocate {size_bytes} bytes for CPU notes buffer")
 
 
 def _registers(memory: GuestMemory, start: int, end: int) -> Iterator[tuple[str, int]]:
     """What stands between; of a search through all of memory only the beginning, where registers are."""
-    for at in range(start, min(end, start + _MOST_ENTRIES * _ENTRY.size), _ENTRY.size):
-        raw, value = _ENTRY.unpack(_read(memory, at, _ENTRY.size))
-        yield raw.rstrip(b"\0").decode("ascii", "backslashreplace"), value
+    for at in range(start, min(end, start + _MOST_ENTRIES * ENTRY.size_bytes), ENTRY.size_bytes):
+        entry = _entry(memory, at)
+        yield entry.text, entry.value
 
 
 def _find_end(memory: GuestMemory, start: int) -> int:
     """Where the first CPUEND is, entry by entry from ``start`` on; untouched memory has none."""
     extent = next(piece for piece in memory.ram if start in piece)
     for part in memory.populated(Range(start, extent.end)):
-        first = start + (part.start - start) // _ENTRY.size * _ENTRY.size
+        first = start + (part.start - start) // ENTRY.size_bytes * ENTRY.size_bytes
         for at in range(first, part.end, _CHUNK_BYTES):
             found = _aligned(memory.read(at, min(_CHUNK_BYTES, extent.end - at)))
             if found is not None:
@@ -82,10 +93,14 @@ def _find_end(memory: GuestMemory, start: int) -> int:
 
 
 def _aligned(chunk: bytes) -> int | None:
-    at = chunk.find(_END)
-    while at >= 0 and at % _ENTRY.size:
-        at = chunk.find(_END, at + 1)
+    at = chunk.find(CPU_END)
+    while at >= 0 and at % ENTRY.size_bytes:
+        at = chunk.find(CPU_END, at + 1)
     return at if at >= 0 else None
+
+
+def _entry(memory: GuestMemory, address: int) -> RegisterEntry:
+    return ENTRY.decode(_read(memory, address, ENTRY.size_bytes))
 
 
 def _read(memory: GuestMemory, address: int, length: int) -> bytes:

@@ -4,27 +4,27 @@ Steps "register", "crash", "capture boot" and "release" of docs/architecture.md.
 arch/powerpc/platforms/pseries/rtas-fadump.c; rtas_call() and rtas_os_term() in arch/powerpc/kernel/rtas.c.
 """
 
-import struct
 from collections.abc import Iterator, Sequence
 
 from fadump.abi.pseries import rtas
 from fadump.abi.pseries.dump_structure import (
+    HEADER,
     HEADER_BYTES,
     MAX_SECTIONS,
     REQUEST_COPY,
     SECTION_BYTES,
+    DumpSection,
     DumpStatus,
     DumpStructure,
-    Section,
     SectionError,
     SectionType,
 )
-from fadump.abi.pseries.rtas import DumpCommand, RtasArguments
+from fadump.abi.pseries.rtas import DumpCommand, RtasArguments, RtasStatus
 from fadump.kernel.calls import Call, Errno, KernelPanicError, Steps
 from fadump.kernel.crash_info import Header, is_valid
 from fadump.kernel.plan.boot_memory import Region
 from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES
-from fadump.kernel.register_area import UnreadableError, read_area
+from fadump.kernel.register_area import NoBufferError, UnreadableError, read_area
 from fadump.kernel.state import OS_TERM_TEXT, OS_TERM_TEXT_BYTES, RTAS_ARGUMENTS, WORK_BUFFER, FadumpState
 from fadump.kernel.vmcore import Registers
 from fadump.memory.devicetree import DeviceTree
@@ -32,7 +32,6 @@ from fadump.memory.ranges import Range
 
 _P = "rtas fadump: "
 _MAX_WAIT_MS = 60_000
-_COUNT_OFFSET = 4
 _FIXED_SECTIONS = 3
 """How many a kernel without a section for each range has: CPU state, hash page table, boot memory; in that order."""
 _FIRMWARE_TYPES = (SectionType.CPU_STATE, SectionType.HPTE, SectionType.REAL_MODE_REGION)
@@ -114,7 +113,7 @@ class RtasFadump:
         state.header_address = state.copy_address + state.boot_memory_bytes
         state.memory.write(WORK_BUFFER, self._structure.encode().ljust(self._largest_bytes, b"\0"))
 
-    def _sections(self) -> Iterator[Section]:
+    def _sections(self) -> Iterator[DumpSection]:
         state = self._state
         at = state.area.start
         for type_, size_bytes in (
@@ -137,20 +136,20 @@ class RtasFadump:
         match status:
             case None:
                 return Errno.ETIMEDOUT
-            case 0:
+            case RtasStatus.SUCCESS:
                 log.pr_info(f"{_P}Registration is successful!")
                 state.registered = True
                 return Errno.OK
-            case -1:
+            case RtasStatus.HARDWARE_ERROR:
                 log.pr_err(f"{_P}Failed to register. Hardware Error(-1).")
-            case -3:
+            case RtasStatus.PARAMETER_ERROR:
                 if not state.traits.region_per_range and not self._is_whole(state.regions):
                     log.pr_err(f"{_P}Can't have holes in boot memory area.")
                 elif not any(region.contains(state.area) for region in state.ram):
                     log.pr_err(f"{_P}Can't have holes in reserved memory area.")
                 log.pr_err(f"{_P}Failed to register. Parameter Error(-3).")
                 return Errno.EINVAL
-            case -9:
+            case RtasStatus.ALREADY_REGISTERED:
                 log.pr_err(f"{_P}Already registered!")
                 state.registered = True
                 return Errno.EEXIST
@@ -162,7 +161,7 @@ class RtasFadump:
         status = yield from self._configure(DumpCommand.UNREGISTER, self._largest_bytes, "unregister")
         if status is None:
             return Errno.ETIMEDOUT
-        if status:
+        if status != RtasStatus.SUCCESS:
             self._state.log.pr_err(f"{_P}Failed to un-register - unexpected error({status}).")
             return Errno.EIO
         self._state.registered = False
@@ -172,7 +171,7 @@ class RtasFadump:
         status = yield from self._configure(DumpCommand.INVALIDATE, self._largest_bytes, "invalidate")
         if status is None:
             return Errno.ETIMEDOUT
-        if status:
+        if status != RtasStatus.SUCCESS:
             self._state.log.pr_err(f"{_P}Failed to invalidate - unexpected error ({status}).")
             return Errno.EIO
         self._state.active = False
@@ -232,9 +231,11 @@ class RtasFadump:
             raise KernelPanicError("BUG: Kernel NULL pointer dereference on read at 0x00000000")
         try:
             cpus = list(read_area(state.memory, area.destination, state.traits.page_bytes))
+        except NoBufferError as error:  # fadump_setup_cpu_notes_buf() is the other half's
+            state.log.pr_err(f"fadump: {error}")
+            return None
         except UnreadableError as error:
-            prefix = "fadump: " if "allocate" in str(error) else _P
-            state.log.pr_err(f"{prefix}{error}")
+            state.log.pr_err(f"{_P}{error}")
             return None
         found: list[Registers] = []
         for cpu in cpus:
@@ -262,7 +263,7 @@ class RtasFadump:
             if not delay_ms:
                 break
             state.log.delay(delay_ms)
-        if status:
+        if status != RtasStatus.SUCCESS:
             state.log.pr_emerg(f"{'rtas: ' if state.traits.names_rtas else ''}ibm,os-term call failed {status}")
 
     def region_show(self) -> str:
@@ -332,24 +333,20 @@ def _as_linux_reads(structure: bytes, *, by_place: bool) -> DumpStructure:
 
     With more than 10, Linux would go on in the rest of the device tree. ``by_place``: not even their number counts.
     """
-    (count,) = struct.unpack_from(">H", structure.ljust(HEADER_BYTES, b"\0"), _COUNT_OFFSET)
-    count = min(
-        _FIXED_SECTIONS if by_place else count, MAX_SECTIONS, max(0, len(structure) - HEADER_BYTES) // SECTION_BYTES
-    )
+    header = HEADER.decode(structure.ljust(HEADER_BYTES, b"\0"))
+    there = max(0, len(structure) - HEADER_BYTES) // SECTION_BYTES
+    count = min(_FIXED_SECTIONS if by_place else header.sections, MAX_SECTIONS, there)
     if not count:
         return DumpStructure()
-    own = DumpStructure(sections=(_section(0, 0, 0, 0),) * count).encode()
-    status = structure[_COUNT_OFFSET + 2 : _COUNT_OFFSET + 4]
-    return DumpStructure.decode(
-        own[: _COUNT_OFFSET + 2] + status + own[_COUNT_OFFSET + 4 : HEADER_BYTES] + structure[HEADER_BYTES:]
-    )
+    sane = DumpStructure(status=DumpStatus(header.status), sections=(_section(0, 0, 0, 0),) * count).encode()
+    return DumpStructure.decode(sane[:HEADER_BYTES] + structure[HEADER_BYTES:])
 
 
-def _fixed_sections(structure: DumpStructure) -> Sequence[Section]:
+def _fixed_sections(structure: DumpStructure) -> Sequence[DumpSection]:
     """The three that older kernels know, by their places; what isn't there is read as zeros."""
     found = structure.sections[:_FIXED_SECTIONS]
-    return [*found, *[Section(0, 0, SectionError(0), 0, 0, 0, 0)] * (_FIXED_SECTIONS - len(found))]
+    return [*found, *[DumpSection(0, 0, SectionError(0), 0, 0, 0, 0)] * (_FIXED_SECTIONS - len(found))]
 
 
-def _section(type_: int, source: int, size_bytes: int, destination: int) -> Section:
-    return Section(REQUEST_COPY, type_, SectionError(0), source, size_bytes, 0, destination)
+def _section(type_: int, source: int, size_bytes: int, destination: int) -> DumpSection:
+    return DumpSection(REQUEST_COPY, type_, SectionError(0), source, size_bytes, 0, destination)

@@ -12,9 +12,9 @@ from fadump.abi.pseries.dump_structure import (
     MAX_SECTIONS,
     REQUEST_COPY,
     SECTION_BYTES,
+    DumpSection,
     DumpStatus,
     DumpStructure,
-    Section,
     SectionError,
     SectionType,
 )
@@ -26,7 +26,7 @@ def unsigned(bits):
 
 
 sections = st.builds(
-    Section,
+    DumpSection,
     request_flags=unsigned(32),
     type=unsigned(16),
     error_flags=unsigned(16).map(SectionError),
@@ -49,7 +49,7 @@ structures = st.builds(
 
 
 def section(type_, source, size_bytes, destination):
-    return Section(REQUEST_COPY, type_, SectionError(0), source, size_bytes, 0, destination)
+    return DumpSection(REQUEST_COPY, type_, SectionError(0), source, size_bytes, 0, destination)
 
 
 LINUX = DumpStructure(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from fadump.abi.pseries.dump_structure import REQUEST_COPY, DumpStructure, Section, SectionError, SectionType
+from fadump.abi.pseries.dump_structure import REQUEST_COPY, DumpSection, DumpStructure, SectionError, SectionType
 from fadump.abi.pseries.register_save_area import area_bytes
 from fadump.abi.pseries.rtas import DumpCommand
 from fadump.abi.registers import CpuRegisters
@@ -95,9 +95,9 @@ def device_tree(threads_per_core: int = 1, max_cores: int | None = CPUS) -> Devi
     return DeviceTree(root)
 
 
-def section(type_: int, source: int, size_bytes: int, destination: int, flags: int = REQUEST_COPY) -> Section:
+def section(type_: int, source: int, size_bytes: int, destination: int, flags: int = REQUEST_COPY) -> DumpSection:
     """A section as the kernel writes it."""
-    return Section(flags, type_, SectionError(0), source, size_bytes, 0, destination)
+    return DumpSection(flags, type_, SectionError(0), source, size_bytes, 0, destination)
 
 
 CPU_STATE = section(SectionType.CPU_STATE, 0, CPU_STATE_BYTES, 0x40_0000)
@@ -108,7 +108,7 @@ STRUCTURE = DumpStructure(sections=(CPU_STATE, HPTE, BOOT_COPY, PARAMETERS))
 """What Linux 6.12 registers: CPU state, HPTE of length 0, boot memory, parameter area in its place."""
 
 
-def with_section(*extra: Section) -> DumpStructure:
+def with_section(*extra: DumpSection) -> DumpStructure:
     """Linux's structure with more sections."""
     return replace(STRUCTURE, sections=(*STRUCTURE.sections, *extra))
 

@@ -7,7 +7,7 @@ leaves open is written down in :mod:`fadump.firmware.pseries.calls` and :mod:`.s
 from dataclasses import dataclass, replace
 from struct import pack
 
-from fadump.abi.pseries.dump_structure import DumpStructure, Section, SectionType
+from fadump.abi.pseries.dump_structure import DumpSection, DumpStructure, SectionType
 from fadump.abi.pseries.rtas import DumpCommand, RtasStatus
 from fadump.firmware.contract import State
 from tests.firmware.pseries.guest import (
@@ -89,7 +89,7 @@ def _patched(offset: int, field: bytes, structure: DumpStructure = STRUCTURE) ->
     return bytes(data)
 
 
-def _sections(*sections: Section) -> DumpStructure:
+def _sections(*sections: DumpSection) -> DumpStructure:
     return DumpStructure(sections=sections)
 
 

@@ -5,28 +5,15 @@ Specification: LoPAR, "ibm,configure-kernel-dump", Table "Kernel Assisted Dump M
 Linux has it as struct rtas_fadump_mem_struct in arch/powerpc/platforms/pseries/rtas-fadump.h.
 All fields are big-endian.
 
-    header   0x00  u32  version, 1
-             0x04  u16  number of sections, at most 10
-             0x06  u16  status, see DumpStatus
-             0x08  u32  first_section_offset, from the start of the structure
-             0x0c  u32  disk_block_bytes       the disk fields serve a dump that the
-             0x10  u64  disk_start_block       firmware itself writes to a disk; Linux
-             0x18  u64  disk_block_count       has them zero
-             0x20  u32  disk_path_offset
-             0x24  u32  max_time_auto_ms, until a hanging system is dumped by itself; 0 never
-    section  0x00  u32  request_flags, 1 to copy
-             0x04  u16  type, see SectionType
-             0x06  u16  error_flags, see SectionError
-             0x08  u64  source
-             0x10  u64  requested_bytes
-             0x18  u64  copied_bytes
-             0x20  u64  destination
+The disk fields serve a dump that the firmware itself writes to a disk; Linux has them zero. ``max_time_auto_ms`` is
+until a hanging system is dumped by itself; 0 never.
 """
 
-import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag
+from typing import Annotated, NamedTuple
 
+from fadump.abi.layout import Layout, u16, u32, u64
 from fadump.errors import FormatError
 
 VERSION = 1
@@ -34,11 +21,6 @@ MAX_SECTIONS = 10
 MAX_BYTES = 512
 """How long a version 1 structure may be, with a disk's path."""
 REQUEST_COPY = 0x0000_0001
-
-_HEADER = struct.Struct(">IHHIIQQII")
-_SECTION = struct.Struct(">IHHQQQQ")
-HEADER_BYTES = _HEADER.size
-SECTION_BYTES = _SECTION.size
 
 
 class SectionType(IntEnum):
@@ -75,17 +57,37 @@ class DumpStatus(IntFlag):
 _NO_STATUS = DumpStatus(0)
 
 
+class DumpHeader(NamedTuple):
+    """What the structure begins with. ``first_section_offset`` counts from its start."""
+
+    version: Annotated[int, u32(0x00)]
+    sections: Annotated[int, u16(0x04)]
+    status: Annotated[int, u16(0x06)]
+    first_section_offset: Annotated[int, u32(0x08)]
+    disk_block_bytes: Annotated[int, u32(0x0C)]
+    disk_start_block: Annotated[int, u64(0x10)]
+    disk_block_count: Annotated[int, u64(0x18)]
+    disk_path_offset: Annotated[int, u32(0x20)]
+    max_time_auto_ms: Annotated[int, u32(0x24)]
+
+
 @dataclass(frozen=True, slots=True)
-class Section:
+class DumpSection:
     """One region: addresses are guest physical. ``type`` is kept as it is, known or not."""
 
-    request_flags: int
-    type: int
-    error_flags: SectionError
-    source: int
-    requested_bytes: int
-    copied_bytes: int
-    destination: int
+    request_flags: Annotated[int, u32(0x00)]
+    type: Annotated[int, u16(0x04)]
+    error_flags: Annotated[SectionError, u16(0x06)]
+    source: Annotated[int, u64(0x08)]
+    requested_bytes: Annotated[int, u64(0x10)]
+    copied_bytes: Annotated[int, u64(0x18)]
+    destination: Annotated[int, u64(0x20)]
+
+
+HEADER = Layout(DumpHeader, "dump memory structure's header")
+SECTION = Layout(DumpSection, "dump memory structure's section")
+HEADER_BYTES = HEADER.size_bytes
+SECTION_BYTES = SECTION.size_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class DumpStructure:
     disk_block_count: int = 0
     disk_path_offset: int = 0
     max_time_auto_ms: int = 0
-    sections: tuple[Section, ...] = ()
+    sections: tuple[DumpSection, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -117,45 +119,36 @@ class DumpStructure:
         :raises FormatError: it is cut short, of another version, larger than any can be, or has no
             section or more than 10.
         """
-        if len(structure) < HEADER_BYTES:
-            raise FormatError(
-                "dump memory structure's header cut short", offset=0, expected=HEADER_BYTES, found=len(structure)
-            )
-        header: tuple[int, ...] = _HEADER.unpack_from(structure)
-        version, count, status, first_section_offset, block_bytes, start_block, block_count, path, max_time = header
-        if version != VERSION:
-            raise FormatError("dump memory structure of another version", offset=0, expected=VERSION, found=version)
+        header = HEADER.decode(structure)
+        first_offset, count = header.first_section_offset, header.sections
+        if header.version != VERSION:
+            message = "dump memory structure of another version"
+            raise FormatError(message, offset=HEADER.offset("version"), expected=VERSION, found=header.version)
         if not 1 <= count <= MAX_SECTIONS:
-            raise FormatError(
-                "dump memory structure with no sections or too many", offset=4, expected=MAX_SECTIONS, found=count
-            )
-        end = first_section_offset + count * SECTION_BYTES
-        if first_section_offset < HEADER_BYTES or end > MAX_BYTES:
-            raise FormatError(
-                "dump memory structure's sections out of place",
-                offset=8,
-                expected=HEADER_BYTES,
-                found=first_section_offset,
-            )
+            message, wanted = "dump memory structure with no sections or too many", f"1 to {MAX_SECTIONS}"
+            raise FormatError(message, offset=HEADER.offset("sections"), expected=wanted, found=count)
+        end = first_offset + count * SECTION_BYTES
+        if first_offset < HEADER_BYTES or end > MAX_BYTES:
+            at = HEADER.offset("first_section_offset")
+            wanted = f"{HEADER_BYTES:#x} to {MAX_BYTES - count * SECTION_BYTES:#x}"
+            message = "dump memory structure's sections out of place"
+            raise FormatError(message, offset=at, expected=wanted, found=first_offset)
         if end > len(structure):
+            there = max(0, len(structure) - first_offset)
+            wanted_bytes = end - first_offset
             raise FormatError(
-                "dump memory structure's sections cut short",
-                offset=first_section_offset,
-                expected=end,
-                found=len(structure),
+                "dump memory structure's sections cut short", offset=first_offset, expected=wanted_bytes, found=there
             )
-        offsets = range(first_section_offset, end, SECTION_BYTES)
-        sections = tuple(_decode_section(structure, offset) for offset in offsets)
         return cls(
-            version,
-            DumpStatus(status),
-            first_section_offset,
-            block_bytes,
-            start_block,
-            block_count,
-            path,
-            max_time,
-            sections,
+            header.version,
+            DumpStatus(header.status),
+            first_offset,
+            header.disk_block_bytes,
+            header.disk_start_block,
+            header.disk_block_count,
+            header.disk_path_offset,
+            header.max_time_auto_ms,
+            tuple(map(_with_flags, SECTION.decode_all(structure[first_offset:end]))),
         )
 
     def encode(self) -> bytes:
@@ -168,36 +161,20 @@ class DumpStructure:
             raise ValueError(f"a dump memory structure has 1 to {MAX_SECTIONS} sections, not {len(self.sections)}")
         if self.first_section_offset < HEADER_BYTES or self.size_bytes > MAX_BYTES:
             raise ValueError(f"a dump memory structure can't have its sections at {self.first_section_offset:#x}")
-        try:
-            header = _HEADER.pack(
-                self.version,
-                len(self.sections),
-                self.status,
-                self.first_section_offset,
-                self.disk_block_bytes,
-                self.disk_start_block,
-                self.disk_block_count,
-                self.disk_path_offset,
-                self.max_time_auto_ms,
-            )
-            sections = [_encode_section(section) for section in self.sections]
-        except struct.error as error:
-            raise ValueError(f"dump memory structure with a number too large for its field: {error}") from error
-        return header.ljust(self.first_section_offset, b"\0") + b"".join(sections)
+        header = DumpHeader(
+            self.version,
+            len(self.sections),
+            self.status,
+            self.first_section_offset,
+            self.disk_block_bytes,
+            self.disk_start_block,
+            self.disk_block_count,
+            self.disk_path_offset,
+            self.max_time_auto_ms,
+        )
+        sections = b"".join(map(SECTION.encode, self.sections))
+        return HEADER.encode(header).ljust(self.first_section_offset, b"\0") + sections
 
 
-def _decode_section(structure: bytes | memoryview, offset: int) -> Section:
-    request_flags, type_, error_flags, *others = _SECTION.unpack_from(structure, offset)
-    return Section(request_flags, type_, SectionError(error_flags), *others)
-
-
-def _encode_section(section: Section) -> bytes:
-    return _SECTION.pack(
-        section.request_flags,
-        section.type,
-        section.error_flags,
-        section.source,
-        section.requested_bytes,
-        section.copied_bytes,
-        section.destination,
-    )
+def _with_flags(section: DumpSection) -> DumpSection:
+    return replace(section, error_flags=SectionError(section.error_flags))

@@ -12,9 +12,9 @@ from dataclasses import replace
 from fadump.abi.pseries import register_save_area
 from fadump.abi.pseries.dump_structure import (
     REQUEST_COPY,
+    DumpSection,
     DumpStatus,
     DumpStructure,
-    Section,
     SectionError,
     SectionType,
 )
@@ -81,14 +81,14 @@ def _copies_end(structure: DumpStructure) -> int | None:
     return min(copy.destination for copy in copies) + sum(copy.requested_bytes for copy in copies)
 
 
-def _processed(section: Section, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> Section:
+def _processed(section: DumpSection, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> DumpSection:
     if not section.request_flags & REQUEST_COPY:
         return replace(section, error_flags=_NO_ERROR, copied_bytes=0)
     error = _fill(section, memory, cpus)
     return replace(section, error_flags=error, copied_bytes=0 if error else section.requested_bytes)
 
 
-def _fill(section: Section, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> SectionError:
+def _fill(section: DumpSection, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> SectionError:
     if not section.requested_bytes:
         return _NO_ERROR
     if section.type == SectionType.CPU_STATE:
@@ -98,7 +98,7 @@ def _fill(section: Section, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -
     return SectionError.INVALID_TYPE  # a firmware section that was never offered
 
 
-def _write_cpu_state(section: Section, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> SectionError:
+def _write_cpu_state(section: DumpSection, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> SectionError:
     if not memory.ram.contains(destination_range(section)):
         return SectionError.INVALID_DESTINATION
     try:
@@ -109,7 +109,7 @@ def _write_cpu_state(section: Section, memory: GuestMemory, cpus: Sequence[CpuRe
     return _NO_ERROR
 
 
-def _region(section: Section) -> PreservedRegion:
+def _region(section: DumpSection) -> PreservedRegion:
     return PreservedRegion(
         type=section.type,
         source=section.source,

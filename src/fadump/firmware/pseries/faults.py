@@ -2,22 +2,21 @@
 
 Steps "register", "preserve" and "handover" of docs/architecture.md. Specification of what is bent: LoPAR,
 ibm,configure-kernel-dump's statuses and section error flags, and the register save area. Its reader: Linux
-arch/powerpc/platforms/pseries/rtas-fadump.c. Offsets are those of :mod:`fadump.abi.pseries.dump_structure` and
-:mod:`.register_save_area`.
+arch/powerpc/platforms/pseries/rtas-fadump.c. The layouts are :mod:`fadump.abi.pseries.dump_structure`'s and
+:mod:`.register_save_area`'s.
 """
 
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
 from fadump.abi.pseries import register_save_area, rtas
 from fadump.abi.pseries.dump_structure import (
-    HEADER_BYTES,
-    SECTION_BYTES,
+    HEADER,
+    SECTION,
+    DumpSection,
     DumpStatus,
     DumpStructure,
-    Section,
     SectionError,
     SectionType,
 )
@@ -31,11 +30,8 @@ from fadump.firmware.pseries.dump import describe_dump
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.ranges import Range, RangeSet
 
-_VERSION, _SECTION_COUNT, _STATUS = (0, ">I"), (4, ">H"), (6, ">H")
-_TYPE, _ERROR_FLAGS, _COPIED, _DESTINATION = (0x04, ">H"), (0x06, ">H"), (0x18, ">Q"), (0x20, ">Q")
 _RESERVED_TYPE = 3
 _UNKNOWN_CPU = 63
-_ENTRY_BYTES = 16
 _OUTSIDE_BYTES = 0x1_0000
 _PARTS = {
     "cpu-state": (SectionType.CPU_STATE, "the CPU state section"),
@@ -73,15 +69,10 @@ def _describe(dump: PreservedDump, structure: bytes) -> PreservedDump:
         return dump
 
 
-def _patch(structure: bytearray, field: tuple[int, str], value: int, base: int = 0) -> None:
-    offset, layout = field
-    struct.pack_into(layout, structure, base + offset, value)
-
-
-def _patched(field: tuple[int, str], value: int) -> Callable[[FaultyDump], None]:
+def _in_header(field: str, value: int) -> Callable[[FaultyDump], None]:
     def apply(faulty: FaultyDump) -> None:
         if faulty.structure is not None:
-            _patch(faulty.structure, field, value)
+            HEADER.put(faulty.structure, field, value)
 
     return apply
 
@@ -90,15 +81,15 @@ def _hide(faulty: FaultyDump) -> None:
     faulty.structure = None
 
 
-def _sections(faulty: FaultyDump, wanted: SectionType) -> Iterator[tuple[int, Section]]:
+def _sections(faulty: FaultyDump, wanted: SectionType) -> Iterator[tuple[int, DumpSection]]:
     """Offset and content of each section of a type, as they are without faults."""
     for index, section in enumerate(DumpStructure.decode(faulty.preserved.structure).sections):
         if section.type == wanted:
-            yield HEADER_BYTES + index * SECTION_BYTES, section
+            yield HEADER.size_bytes + index * SECTION.size_bytes, section
 
 
 def _in_section(
-    type_: SectionType, change: Callable[[FaultyDump, bytearray, int, Section], None]
+    type_: SectionType, change: Callable[[FaultyDump, bytearray, int, DumpSection], None]
 ) -> Callable[[FaultyDump], None]:
     """Change the first section of a type."""
 
@@ -111,35 +102,36 @@ def _in_section(
     return apply
 
 
-def _mark(error: SectionError, _faulty: FaultyDump, structure: bytearray, offset: int, _section: Section) -> None:
+def _mark(error: SectionError, _faulty: FaultyDump, structure: bytearray, offset: int, _section: DumpSection) -> None:
     """A section that wasn't copied, and says why."""
-    _patch(structure, _ERROR_FLAGS, error, offset)
-    _patch(structure, _COPIED, 0, offset)
+    SECTION.put(structure, "error_flags", error, offset)
+    SECTION.put(structure, "copied_bytes", 0, offset)
 
 
-def _shorten(faulty: FaultyDump, structure: bytearray, offset: int, section: Section) -> None:
+def _shorten(faulty: FaultyDump, structure: bytearray, offset: int, section: DumpSection) -> None:
     """The second half is not there, and the section says so."""
     copied_bytes = section.requested_bytes // 2
     if section.source != section.destination:
         end = section.destination + section.requested_bytes
         faulty.discard(Range(section.destination + copied_bytes, end))
-    _patch(structure, _COPIED, copied_bytes, offset)
+    SECTION.put(structure, "copied_bytes", copied_bytes, offset)
 
 
-def _move_out(faulty: FaultyDump, structure: bytearray, offset: int, _section: Section) -> None:
-    _patch(structure, _DESTINATION, max(extent.end for extent in faulty.memory.ram) + _OUTSIDE_BYTES, offset)
+def _move_out(faulty: FaultyDump, structure: bytearray, offset: int, _section: DumpSection) -> None:
+    outside = max(extent.end for extent in faulty.memory.ram) + _OUTSIDE_BYTES
+    SECTION.put(structure, "destination", outside, offset)
 
 
-def _move_over(faulty: FaultyDump, structure: bytearray, offset: int, section: Section) -> None:
+def _move_over(faulty: FaultyDump, structure: bytearray, offset: int, section: DumpSection) -> None:
     """Where another section's data is: boot memory's for the firmware's own, the CPU state for boot memory."""
     other = SectionType.CPU_STATE if section.type == SectionType.REAL_MODE_REGION else SectionType.REAL_MODE_REGION
     for _offset, found in _sections(faulty, other):
-        _patch(structure, _DESTINATION, found.destination, offset)
+        SECTION.put(structure, "destination", found.destination, offset)
         return
 
 
-def _forget_type(_faulty: FaultyDump, structure: bytearray, offset: int, _section: Section) -> None:
-    _patch(structure, _TYPE, _RESERVED_TYPE, offset)
+def _forget_type(_faulty: FaultyDump, structure: bytearray, offset: int, _section: DumpSection) -> None:
+    SECTION.put(structure, "type", _RESERVED_TYPE, offset)
 
 
 def _section_faults() -> Iterator[DumpFault]:
@@ -162,10 +154,10 @@ def _structure_faults() -> Iterator[DumpFault]:
     error = DumpStatus.PERFORMED | DumpStatus.TRIGGERED | DumpStatus.ERROR
     yield DumpFault("dump=missing", "the capture kernel is not told of the dump", _hide)
     yield DumpFault(
-        "dump=error", "the dump memory structure's status says that there was an error", _patched(_STATUS, error)
+        "dump=error", "the dump memory structure's status says that there was an error", _in_header("status", error)
     )
-    yield DumpFault("dump=later-version", "the dump memory structure is of version 2", _patched(_VERSION, 2))
-    yield DumpFault("dump=no-sections", "the dump memory structure has no sections", _patched(_SECTION_COUNT, 0))
+    yield DumpFault("dump=later-version", "the dump memory structure is of version 2", _in_header("version", 2))
+    yield DumpFault("dump=no-sections", "the dump memory structure has no sections", _in_header("sections", 0))
 
 
 def _in_area(change: Callable[[bytearray, list[CpuRegisters]], bytes | bytearray]) -> Callable[[FaultyDump], None]:
@@ -181,24 +173,26 @@ def _in_area(change: Callable[[bytearray, list[CpuRegisters]], bytes | bytearray
     return apply
 
 
-def _area_field(offset: int, value: int) -> Callable[[bytearray, list[CpuRegisters]], bytearray]:
+def _area_field(field: str, value: int) -> Callable[[bytearray, list[CpuRegisters]], bytearray]:
     def change(area: bytearray, _cpus: list[CpuRegisters]) -> bytearray:
-        struct.pack_into(">I", area, offset, value)
+        register_save_area.HEADER.put(area, field, value)
         return area
 
     return change
 
 
-def _count(difference: int) -> Callable[[bytearray, list[CpuRegisters]], bytearray]:
+def _count(of: Callable[[int], int]) -> Callable[[bytearray, list[CpuRegisters]], bytearray]:
+    """Another number of CPUs, which depends on how many there are."""
+
     def change(area: bytearray, cpus: list[CpuRegisters]) -> bytearray:
-        struct.pack_into(">I", area, register_save_area.CPU_COUNT_OFFSET, len(cpus) + difference)
+        register_save_area.CPU_COUNT.put(area, "cpus", of(len(cpus)), register_save_area.CPU_COUNT_OFFSET)
         return area
 
     return change
 
 
 def _no_magic(area: bytearray, _cpus: list[CpuRegisters]) -> bytearray:
-    area[: len(register_save_area.MAGIC)] = bytes(len(register_save_area.MAGIC))
+    register_save_area.HEADER.put(area, "magic", b"")
     return area
 
 
@@ -231,18 +225,17 @@ def _twice(area: bytearray, cpus: list[CpuRegisters]) -> bytes:
 
 
 def _area_faults() -> Iterator[DumpFault]:
-    count_at = register_save_area.CPU_COUNT_OFFSET
     for name, text, change in (
         ("no-magic", "the register save area has no magic", _no_magic),
-        ("later-version", "the register save area is of version 1", _area_field(8, 1)),
-        ("no-cpus", "the register save area counts no CPUs", _area_field(count_at, 0)),
-        ("fewer-cpus", "the register save area counts one CPU too few", _count(-1)),
-        ("more-cpus", "the register save area counts one CPU too many", _count(1)),
-        ("endless-cpus", "the register save area counts 4294967295 CPUs", _area_field(count_at, 0xFFFF_FFFF)),
+        ("later-version", "the register save area is of version 1", _area_field("version", 1)),
+        ("no-cpus", "the register save area counts no CPUs", _count(lambda _cpus: 0)),
+        ("fewer-cpus", "the register save area counts one CPU too few", _count(lambda cpus: cpus - 1)),
+        ("more-cpus", "the register save area counts one CPU too many", _count(lambda cpus: cpus + 1)),
+        ("endless-cpus", "the register save area counts 4294967295 CPUs", _count(lambda _cpus: 0xFFFF_FFFF)),
         (
             "count-outside",
             "the register save area has its count of CPUs 4 GiB further on",
-            _area_field(0x0C, 0xFFFF_FFF0),
+            _area_field("cpu_count_offset", 0xFFFF_FFF0),
         ),
         ("no-start", "a CPU's registers have no CPUSTRT", _renamed(b"CPUSTRT", b"CPUNONE")),
         ("no-end", "a CPU's registers have no CPUEND", _renamed(b"CPUEND\0", b"CPUNONE")),

@@ -27,8 +27,8 @@ from fadump.abi.pseries.dump_structure import (
     HEADER_BYTES,
     MAX_SECTIONS,
     SECTION_BYTES,
+    DumpSection,
     DumpStructure,
-    Section,
     SectionType,
 )
 from fadump.errors import AddressError, FadumpError, FormatError
@@ -76,19 +76,19 @@ def check_structure(structure: DumpStructure, ram: RangeSet, offered: Mapping[in
     _check_overlaps([(index, section) for index, section in enumerate(structure.sections) if section.requested_bytes])
 
 
-def source_range(section: Section) -> Range | None:
+def source_range(section: DumpSection) -> Range | None:
     """The guest memory that a section reads; None if the firmware fills it."""
     if is_from_memory(section.type):
         return Range.sized(section.source, section.requested_bytes)
     return None
 
 
-def destination_range(section: Section) -> Range:
+def destination_range(section: DumpSection) -> Range:
     """The guest memory that a section's data ends up in."""
     return Range.sized(section.destination, section.requested_bytes)
 
 
-def is_in_place(section: Section) -> bool:
+def is_in_place(section: DumpSection) -> bool:
     """Whether a section is memory that is preserved by leaving it alone."""
     return is_from_memory(section.type) and section.source == section.destination
 
@@ -109,7 +109,7 @@ def _wants_disk(structure: DumpStructure) -> bool:
     )
 
 
-def _check_section(index: int, section: Section, ram: RangeSet, offered: Mapping[int, int]) -> None:
+def _check_section(index: int, section: DumpSection, ram: RangeSet, offered: Mapping[int, int]) -> None:
     if not is_from_memory(section.type):
         _check_offered(index, section, offered)
     source = source_range(section)
@@ -120,7 +120,7 @@ def _check_section(index: int, section: Section, ram: RangeSet, offered: Mapping
         raise RegistrationError(f"section {index}'s destination {destination} is not all RAM")
 
 
-def _check_offered(index: int, section: Section, offered: Mapping[int, int]) -> None:
+def _check_offered(index: int, section: DumpSection, offered: Mapping[int, int]) -> None:
     if section.type not in offered:
         raise RegistrationError(f"section {index} has the reserved type {section.type:#x}")
     if section.requested_bytes != offered[section.type]:
@@ -132,7 +132,7 @@ def _check_offered(index: int, section: Section, offered: Mapping[int, int]) -> 
         raise RegistrationError(f"section {index} of type {section.type:#x} begins at {section.source:#x}, not 0")
 
 
-def _check_overlaps(sections: Sequence[tuple[int, Section]]) -> None:
+def _check_overlaps(sections: Sequence[tuple[int, DumpSection]]) -> None:
     """``sections`` with their places in the structure, none of them empty."""
     destinations = [(destination_range(section), index) for index, section in sections]
     _check_disjoint(destinations)
@@ -152,5 +152,5 @@ def _check_disjoint(destinations: Iterable[tuple[Range, int]]) -> None:
             raise RegistrationError(f"the destinations of sections {index} and {other_index} overlap: {lower}, {upper}")
 
 
-def _sources(sections: Sequence[tuple[int, Section]]) -> list[tuple[int, Range]]:
+def _sources(sections: Sequence[tuple[int, DumpSection]]) -> list[tuple[int, Range]]:
     return [(index, source) for index, section in sections if (source := source_range(section)) is not None]
