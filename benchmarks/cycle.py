@@ -6,6 +6,7 @@ and its dump are files.
 """
 
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -36,6 +37,7 @@ def row(name: str, arguments: list[str], runs: int) -> dict[str, object]:
         out = Path(directory) / "run"
 
         def run() -> float:
+            shutil.rmtree(out, ignore_errors=True)
             start = time.perf_counter()
             peaks.append(peak_anonymous(["run", "--out", str(out), *arguments]))
             return time.perf_counter() - start

@@ -27,5 +27,10 @@ def first_of(sentences: Iterable[str]) -> Iterator[str]:
         yield f"and {more} more like that"
 
 
+def counted(count: int, what: str) -> str:
+    """A number with what it counts: "1 CPU", "2 resets"."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

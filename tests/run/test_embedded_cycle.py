@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,7 @@ def test_the_dump_is_proven_and_then_saved_in_its_place(tmp_path, capsys):
     assert said["saved"]["files"] == [said["vmcore"]]
     assert said["saved"]["bytes"] == (out / "vmcore").stat().st_size < said["vmcore_bytes"] // 100
     assert "Kernel panic" in (out / "vmcore-dmesg.txt").read_text()
+    assert (out / "earlier-1" / "vmcore.saved.incomplete").read_bytes() == b"of an earlier run"
     assert sorted(path.name for path in out.glob("vmcore*")) == ["vmcore", "vmcore-dmesg.txt"]
     with open_system(said["vmcore"]) as system:
         assert system.dump.kind is Kind.KDUMP and system.ending.panic == "sysrq triggered crash"
@@ -231,17 +233,61 @@ def test_a_dump_that_there_is_no_room_to_save_stays_as_it_was(tmp_path, capsys, 
         assert check_dump(system.dump).whole
 
 
-def test_files_of_an_earlier_run_are_replaced_by_private_ones(tmp_path, capsys):
+def test_files_of_an_earlier_run_are_set_aside_as_one_set(tmp_path, capsys):
     assert main(["run", "--out", str(tmp_path), "--save-level", "31"]) == 0
-    (tmp_path / "vmcore").rename(tmp_path / "vmcore.incomplete")
-    kept = {path.name: path.open("rb") for path in tmp_path.iterdir() if path.suffix in {".log", ".json"}}
-    before = {name: file.read() for name, file in kept.items()}
-    for path in tmp_path.iterdir():
-        path.chmod(0o644)
+    (tmp_path / "notes").write_text("the user's own")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != "notes"}
+    assert {"vmcore", "vmcore-dmesg.txt", "console.log", "firmware.log", "timeline.json"} == set(before)
     assert main(["run", "--out", str(tmp_path)]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"vmcore", *kept}
-    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
-    for name, file in kept.items():
-        with file:
-            file.seek(0)
-            assert file.read() == before[name]
+    assert f"the files of an earlier run are in {tmp_path}/earlier-1 now" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in (tmp_path / "earlier-1").iterdir()} == before
+    kept = [path for path in tmp_path.iterdir() if path.name not in ("notes", "earlier-1")]
+    assert {path.name for path in kept} == {"vmcore", "console.log", "firmware.log", "timeline.json"}
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
+
+
+def test_a_run_that_fails_has_no_dump_of_an_earlier_one_beside_it(tmp_path, capsys):
+    assert main(["run", "--out", str(tmp_path)]) == 0
+    assert main(["run", "--out", str(tmp_path), "--fault", "register=-1"]) == 1
+    assert not (tmp_path / "vmcore").exists() and (tmp_path / "earlier-1" / "vmcore").exists()
+    assert main(["run", "--out", str(tmp_path), "--cpus", "9"]) != 0  # refused: nothing is touched
+    assert (tmp_path / "console.log").exists() and not (tmp_path / "earlier-2").exists()
+
+
+def test_each_cycle_keeps_its_dump_and_each_is_proven_and_saved(tmp_path, capsys):
+    options = ("--platform", "powernv", "--cycles", "2", "--verify", "--save-level", "31")
+    status, said = fadump_run(tmp_path, capsys, *options)
+    out = tmp_path / "out"
+    assert (status, said["result"], said["vmcore"]) == (0, "saved", str(out / "vmcore.2"))
+    assert [cycle["vmcore"] for cycle in said["cycles"]] == [str(out / "vmcore.1"), str(out / "vmcore.2")]
+    for number, cycle in enumerate(said["cycles"], 1):
+        assert cycle["verified"]["bytes_different"] == cycle["verified"]["opalcore"]["bytes_different"] == 0
+        assert cycle["saved"]["files"] == [cycle["vmcore"]]
+        with open_system(cycle["vmcore"]) as system:
+            assert check_dump(system.dump).whole and system.ending.panic == "sysrq triggered crash"
+        with ElfCore.open(out / f"opalcore.{number}") as core:
+            assert sum(note.is_prstatus() for note in core.notes) == said["cpus"]
+    names = {"vmcore.1", "vmcore.1-dmesg.txt", "vmcore.2", "vmcore.2-dmesg.txt", "opalcore.1", "opalcore.2"}
+    assert {path.name for path in out.iterdir()} == names | {"console.log", "firmware.log", "timeline.json"}
+
+
+def test_dumps_of_cycles_are_different_ones(tmp_path, capsys):
+    _status, said = fadump_run(tmp_path, capsys, "--memory", "1G", "--cycles", "2")
+    logs = []
+    for cycle in said["cycles"]:
+        with open_system(cycle["vmcore"]) as system:
+            logs.append("".join(f"{line}\n" for record in system.log() for line in record.lines()))
+    assert logs[0] != logs[1]
+
+
+def test_cycles_have_headings_and_their_resets_add_up(tmp_path, capsys):
+    assert main(["run", "--memory", "1G", "--cpus", "1", "--cycles", "3", "--out", str(tmp_path / "o u t")]) == 0
+    said = capsys.readouterr().out
+    assert [line for line in said.splitlines() if line.startswith("cycle ")] == [
+        f"cycle {number} of 3" for number in (1, 2, 3)
+    ]
+    assert " crashed 3 times with 1 CPU, was dumped and is in production again: 3 resets, " in said
+    words = shlex.split(said.splitlines()[-1].removeprefix("look at it:"))
+    assert words[-2:] == ["show", str(tmp_path / "o u t" / "vmcore.3")]
+    shown = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (shown.returncode, "sysrq triggered crash" in shown.stdout) == (0, True), shown.stderr

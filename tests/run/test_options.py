@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fadump.abi.platform import Platform
+from fadump.capture.options import SaveOptions
 from fadump.cli import main
 from fadump.errors import SetupError, UsageError
 from fadump.machine.qemu.process import Dimm
@@ -98,6 +99,10 @@ def test_a_disk_without_the_room_is_told_and_nothing_is_made(tmp_path, monkeypat
     assert not (tmp_path / "not").exists()
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=2048 * MIB))
     check_host(on_qemu(tmp_path, memory_bytes=2048 * MIB))
+    with pytest.raises(SetupError, match=r"may be as large, and 3 of them have to be there at a time, and"):
+        check_host(on_qemu(tmp_path, memory_bytes=2048 * MIB, cycles=3))
+    with pytest.raises(SetupError, match=r"may be as large, and 2 of them"):
+        check_host(on_qemu(tmp_path, memory_bytes=2048 * MIB, cycles=3, save=SaveOptions()))
 
 
 def test_crashkernel_is_ours_only_where_linux_allows_enough_of_it(tmp_path):

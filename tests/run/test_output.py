@@ -1,11 +1,15 @@
 """The directory of a run, without a machine. With one: tests/run/test_embedded_cycle.py and tests/linux."""
 
+import os
 import stat
 
+import numpy as np
 import pytest
 
-from fadump.errors import SetupError
+from fadump.errors import MachineError, SetupError
+from fadump.run.earlier import set_aside
 from fadump.run.output import OutputDirectory
+from tests.capture.disk import Disk, chooser
 
 ROOM_BYTES = 1 << 20
 
@@ -27,7 +31,7 @@ def test_files_are_anew_and_the_owners_only(tmp_path):
         (tmp_path / name).chmod(0o644)
     with OutputDirectory(tmp_path, ROOM_BYTES) as output:
         assert output.opalcore is None
-        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir() if path.is_file()}
         assert modes == {"vmcore.incomplete": 0o600, "console.log": 0o600, "firmware.log": 0o600}
         assert output.vmcore_on_disk.read_bytes() == bytes(ROOM_BYTES)
     assert not (tmp_path / "vmcore.incomplete").exists()
@@ -38,3 +42,98 @@ def test_what_can_not_be_a_directory_is_a_sentence(tmp_path):
     path.touch()
     with pytest.raises(SetupError, match=f"can't write to {path}: File exists"):
         OutputDirectory(path, ROOM_BYTES).__enter__()
+
+
+def dump(seed, size_bytes=0x6000):
+    return np.random.default_rng(seed).bytes(size_bytes)
+
+
+def write(disk, output, content, offset=0):
+    """As a guest does to its disk."""
+    disk.pwrite(output.vmcore_fd, content, offset)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_published_dump_outlives_a_power_cut(tmp_path, seed):
+    disk = Disk(tmp_path)
+    with OutputDirectory(tmp_path, ROOM_BYTES, files=disk) as output:
+        write(disk, output, dump(1))
+        output.note_vmcore_bytes(len(dump(1)) - 100)
+        vmcore = output.publish_saved()
+    disk.lose_power(chooser(seed))
+    assert vmcore.read_bytes() == dump(1)[:-100]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_dump_without_its_name_is_never_taken_for_a_whole_one(tmp_path, seed):
+    disk = Disk(tmp_path)
+    with OutputDirectory(tmp_path, ROOM_BYTES, files=disk) as output:
+        write(disk, output, dump(1))
+    disk.lose_power(chooser(seed))
+    assert not (tmp_path / "vmcore").exists()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_each_cycles_files_outlive_a_power_cut_as_soon_as_they_are_kept(tmp_path, seed):
+    disk = Disk(tmp_path)
+    with OutputDirectory(tmp_path, ROOM_BYTES, cycles=2, files=disk) as output:
+        write(disk, output, dump(1))
+        write(disk, output, dump(2), 0x40000)
+        output.take_opalcore(0x40000, len(dump(2)))
+        assert output.opalcore == tmp_path / "opalcore.1"
+        output.note_vmcore_bytes(0x8000)
+        assert output.next_cycle() == tmp_path / "vmcore.1"
+        assert os.pread(output.vmcore_fd, ROOM_BYTES + 1, 0) == bytes(ROOM_BYTES)  # an empty disk for the next one
+        assert (output.opalcore, output.publish_saved()) == (None, None)
+    disk.lose_power(chooser(seed))
+    assert (tmp_path / "vmcore.1").read_bytes() == dump(1) + bytes(0x8000 - len(dump(1)))
+    assert (tmp_path / "opalcore.1").read_bytes() == dump(2)
+
+
+def test_a_dump_is_copied_with_its_holes(tmp_path):
+    size_bytes = 1 << 40
+    with OutputDirectory(tmp_path, size_bytes + 4096, cycles=2) as output:
+        os.pwrite(output.vmcore_fd, b"begin", 0)
+        os.pwrite(output.vmcore_fd, b"end", size_bytes - 3)
+        output.note_vmcore_bytes(size_bytes)
+        vmcore = output.next_cycle()
+    with vmcore.open("rb") as file:
+        assert (file.read(5), file.seek(-3, os.SEEK_END), file.read()) == (b"begin", size_bytes - 3, b"end")
+    assert vmcore.stat().st_blocks * 512 < 1 << 20
+
+
+def test_a_dump_that_was_saved_before_a_later_cycle_failed_has_its_cycles_name(tmp_path):
+    with OutputDirectory(tmp_path, ROOM_BYTES, cycles=3) as output:
+        output.note_vmcore_bytes(4096)
+        assert output.publish_saved() == tmp_path / "vmcore.1"
+
+
+def test_a_core_that_ends_behind_the_disk_is_refused(tmp_path):
+    with OutputDirectory(tmp_path, ROOM_BYTES) as output:
+        with pytest.raises(MachineError, match="OPAL's core ends at 0x100001, behind its disk"):
+            output.take_opalcore(1, ROOM_BYTES)
+        assert output.opalcore is None
+
+
+def test_sets_are_counted_and_nothing_else_is_moved(tmp_path):
+    theirs = {"notes", "vmcore.flat", "vmcore.txt", "small"}
+    ours = {"vmcore.1", "vmcore.12-dmesg.txt", "opalcore.2", "vmcore.kdump", "vmcore.kdump-dmesg.txt", "console.log"}
+    for number in (1, 2):
+        for name in theirs | ours:
+            (tmp_path / name).write_text(f"{number}")
+        assert set_aside(tmp_path) == tmp_path / f"earlier-{number}"
+        assert {path.name for path in tmp_path.iterdir() if path.is_file()} == theirs
+    for number in (1, 2):
+        moved = {path.name: path.read_text() for path in (tmp_path / f"earlier-{number}").iterdir()}
+        assert moved == dict.fromkeys(ours, f"{number}")
+    assert set_aside(tmp_path) is None
+
+
+def test_a_set_that_was_interrupted_is_completed_by_the_next_run(tmp_path):
+    (tmp_path / "earlier-1").mkdir()
+    (tmp_path / "earlier-2.incomplete").mkdir()
+    (tmp_path / "earlier-2.incomplete" / "console.log").write_text("moved")
+    (tmp_path / "vmcore").write_text("not yet")
+    assert set_aside(tmp_path) == tmp_path / "earlier-2"
+    assert {path.name for path in (tmp_path / "earlier-2").iterdir()} == {"console.log", "vmcore"}
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["earlier-1", "earlier-2"]

@@ -76,6 +76,11 @@ class FileTarget:
             self.close()
             raise
 
+    @property
+    def fd(self) -> int:
+        """For whoever else writes to it, as a guest whose disk it is; who does sets ``has_begun`` too."""
+        return self._fd
+
     def _open(self) -> int:
         flags = os.O_NOFOLLOW if self.has_begun else os.O_CREAT | os.O_EXCL
         try:

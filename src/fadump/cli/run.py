@@ -113,9 +113,7 @@ def _save_options(options: argparse.Namespace) -> SaveOptions | None:
 def _as_json(options: argparse.Namespace, result: RunResult) -> dict[str, Any]:
     common = {"machine": options.machine, "platform": options.platform, "vmlinux": _text(result.vmlinux)}
     cycles = [_cycle_as_json(judged) | common for judged in result.cycles]
-    last = cycles[-1] | {"vmcore": _text(result.vmcore)}
-    if result.saved is not None:
-        last["saved"] = saved_as_json(result.saved)
+    last = dict(cycles[-1])
     if options.fault:
         last["never_struck"] = [asdict(fault) for fault in result.never_struck]
     if len(cycles) > 1:
@@ -125,9 +123,10 @@ def _as_json(options: argparse.Namespace, result: RunResult) -> dict[str, Any]:
 
 def _cycle_as_json(judged: JudgedCycle) -> dict[str, Any]:
     cycle = judged.cycle
-    shown = {
+    shown: dict[str, Any] = {
         "result": "saved" if judged.good else "different",
         "kernel_release": cycle.kernel_release,
+        "vmcore": str(judged.vmcore),
         "vmcore_bytes": cycle.vmcore_bytes,
         "cpus": cycle.cpus,
         "boot_memory_bytes": cycle.boot_memory_bytes,
@@ -138,7 +137,11 @@ def _cycle_as_json(judged: JudgedCycle) -> dict[str, Any]:
             {"event": milestone, "at_seconds": round(at_seconds, 3)} for milestone, at_seconds in cycle.timeline
         ],
     }
-    return shown if judged.verdict is None else shown | {"verified": _verdict_as_json(judged.verdict)}
+    if judged.verdict is not None:
+        shown["verified"] = _verdict_as_json(judged.verdict)
+    if judged.saved is not None:
+        shown["saved"] = saved_as_json(judged.saved)
+    return shown
 
 
 def _verdict_as_json(verdict: Verdict) -> dict[str, Any]:

@@ -1,12 +1,17 @@
 """What a person sees of a run: the timeline as it happens, the memory map, and where the files are."""
 
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TextIO
 
+from fadump.cli.typed import fadump_command, program
 from fadump.firmware.contract import FirmwareCall, Outcome, PreservedDump, PreservedRegion, Trigger
 from fadump.machine.channel import Report
 from fadump.memory.ranges import Range
+from fadump.printable import counted
 from fadump.proof.verify import Verdict
-from fadump.run.run import RunResult
+from fadump.run.run import JudgedCycle, RunResult
 from fadump.session import Milestone
 
 _MIB = 1 << 20
@@ -49,22 +54,31 @@ class RunView:
     def report(self, report: Report) -> None:
         """Steps show as milestones; what else the guest says is for the logs."""
 
+    def set_aside(self, directory: Path) -> None:
+        """Files of an earlier run are never lost without a word."""
+        self._print(f"the files of an earlier run are in {directory} now")
+
+    def cycle_begins(self, number: int, count: int) -> None:
+        """A heading, if there is more than one cycle."""
+        if count > 1:
+            self._print(f"{'' if number == 1 else chr(10)}cycle {number} of {count}")
+
     def summary(self, result: RunResult) -> None:
         """The end: what was saved and where, whether it is right, and how to look at it."""
-        cycle = result.cycles[-1].cycle
+        cycles = [judged.cycle for judged in result.cycles]
+        last, resets = cycles[-1], counted(sum(cycle.reboots for cycle in cycles), "reset")
+        times = "" if len(cycles) == 1 else f" {len(cycles)} times"
         self._print("")
         self._print(
-            f"Linux {cycle.kernel_release} crashed with {cycle.cpus} CPUs, was dumped and is in production again: "
-            f"{cycle.reboots} reset, {cycle.memory_released / _MIB:.0f} MiB released."
+            f"Linux {last.kernel_release} crashed{times} with {counted(last.cpus, 'CPU')}, was dumped and is in "
+            f"production again: {resets}, {last.memory_released / _MIB:.0f} MiB released{times and ' each time'}."
         )
         for judged in result.cycles:
             if judged.verdict is not None:
                 self._verdict(judged.verdict)
-        saved = result.saved
-        smaller = "" if saved is None else f", saved in {saved.size_bytes / _MIB:.1f} MiB at level {int(saved.level)}"
-        self._print(f"{result.vmcore}: {cycle.vmcore_bytes / _MIB:.0f} MiB{smaller}")
-        drgn = f"drgn -c {result.vmcore} -s {result.vmlinux}"
-        self._print(f"look at it:  {drgn if result.vmlinux else f'fadump show {result.vmcore}'}")
+            self._print(_dump_line(judged))
+        for hint in hints(result):
+            self._print(hint)
 
     def _verdict(self, verdict: Verdict) -> None:
         memory = verdict.memory
@@ -85,6 +99,29 @@ class RunView:
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
+
+
+def _dump_line(judged: JudgedCycle) -> str:
+    saved = judged.saved
+    smaller = "" if saved is None else f", saved in {saved.size_bytes / _MIB:.1f} MiB at level {int(saved.level)}"
+    return f"{judged.vmcore}: {judged.cycle.vmcore_bytes / _MIB:.0f} MiB{smaller}"
+
+
+def hints(result: RunResult) -> Iterator[str]:
+    """How to look at the last dump, in lines that can be typed as they stand.
+
+    drgn finds the registers of CPU 0 only in a dump that :mod:`fadump.capture` has saved.
+    """
+    judged = result.cycles[-1]
+    yield f"look at it:  {fadump_command('show', judged.vmcore)}"
+    if result.vmlinux is None or (drgn := program("drgn")) is None:
+        return
+    if judged.saved is not None:
+        yield f"with drgn:   {shlex.join([drgn, '-c', str(judged.vmcore), '-s', str(result.vmlinux)])}"
+        return
+    kdump = judged.vmcore.with_name(f"{judged.vmcore.name}.kdump")
+    look = shlex.join([drgn, "-c", str(kdump), "-s", str(result.vmlinux)])
+    yield f"with drgn:   {fadump_command('save', judged.vmcore, kdump)} && {look}"
 
 
 def _rows(dump: PreservedDump) -> list[tuple[Range, str]]:

@@ -62,10 +62,12 @@ def _check_memory(options: RunOptions) -> None:
 def _check_disk(options: RunOptions) -> None:
     directory = _directory(options)
     free_bytes = shutil.disk_usage(directory).free
-    if free_bytes < options.all_memory_bytes:
+    dumps = options.cycles if options.save is None else min(options.cycles, 2)  # the others are smaller by then
+    if free_bytes < dumps * options.all_memory_bytes:
+        several = "" if dumps == 1 else f", and {dumps} of them have to be there at a time"
         raise SetupError(
-            f"the dump of {_guest(options)} may be as large, and {directory} has {free_bytes / MIB:.0f} MiB free: make "
-            "room there, name another --out, or give less --memory"
+            f"the dump of {_guest(options)} may be as large{several}, and {directory} has {free_bytes / MIB:.0f} MiB "
+            "free: make room there, name another --out, or give less --memory"
         )
 
 

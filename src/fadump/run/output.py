@@ -1,38 +1,50 @@
 """The files of a run: ``vmcore``, ``console.log``, ``firmware.log``, ``timeline.json``, on powernv ``opalcore``.
 
-A dump holds secrets, so every file is created anew, 0600. A dump is called ``vmcore.incomplete`` until all of it is
-on the disk; only then does it get its name.
+Of several cycles each keeps its dump: ``vmcore.1``, ``opalcore.1`` and so on. A dump holds secrets, so every file is
+made anew, 0600. A dump is called ``.incomplete`` until all of it is durable; only then does it get its name: it goes
+through the same :class:`~fadump.capture.target.FileTarget` as one that is saved.
 """
 
+import errno
 import fcntl
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from fadump.capture.dmesg import dmesg_name
+from fadump.capture.files import HOST, Files
+from fadump.capture.target import FileTarget
 from fadump.errors import MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger, Watched
 from fadump.machine.channel import Report, Saved, SavedOpalCore
+from fadump.run.earlier import set_aside
 from fadump.session import Milestone, Observer
 
 _PRIVATE = 0o600
-_OPALCORE = "opalcore"
+_PIECE_BYTES = 8 << 20
+_FULL_BYTES = 16 << 20
+"""A disk with less room than this has failed a guest's write for want of it."""
 
 
 class OutputDirectory:
-    """A directory for one run at a time; files of an earlier run are replaced.
+    """A directory for one run at a time; files of an earlier run are set aside before anything is made.
 
     :raises SetupError: it can't be used, or another run is using it.
     """
 
-    def __init__(self, path: Path, vmcore_room_bytes: int) -> None:
+    def __init__(self, path: Path, vmcore_room_bytes: int, cycles: int = 1, files: Files = HOST) -> None:
         self._path = path
         self._vmcore_room_bytes = vmcore_room_bytes
-        self._incomplete = path / "vmcore.incomplete"
+        self._cycles = cycles
+        self._files = files
+        self._cycle = 1
         self._timeline: list[dict[str, object]] = []
         self._vmcore_bytes: int | None = None
+        self.earlier: Path | None = None
+        """Where the files of an earlier run are now, if there were any."""
 
     def __enter__(self) -> Self:
         try:
@@ -42,15 +54,14 @@ class OutputDirectory:
             raise self._unusable(error) from error
         try:
             self._lock()
-            (self._path / _OPALCORE).unlink(missing_ok=True)  # an earlier run's
-            self._incomplete.unlink(missing_ok=True)
-            self.vmcore_fd = os.open(self._incomplete, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE)
+            self.earlier = set_aside(self._path)
+            self._disk = FileTarget(self._path / "vmcore", self._files)
+            self._disk.truncate(self._vmcore_room_bytes)
         except BaseException as error:
             os.close(self._directory_fd)
             if isinstance(error, OSError):
                 raise self._unusable(error) from error
             raise
-        os.ftruncate(self.vmcore_fd, self._vmcore_room_bytes)
         self.console_log: BinaryIO = self._create("console.log")
         self._firmware_log = self._create("firmware.log")
         return self
@@ -60,9 +71,8 @@ class OutputDirectory:
     ) -> None:
         self.console_log.close()
         self._firmware_log.close()
-        if self._incomplete.exists() and not os.fstat(self.vmcore_fd).st_blocks:
-            self._incomplete.unlink()  # not a byte of the dump has come
-        os.close(self.vmcore_fd)
+        self._disk.has_begun = os.fstat(self.vmcore_fd).st_blocks > 0
+        self._disk.close()
         os.close(self._directory_fd)
 
     def _lock(self) -> None:
@@ -75,15 +85,28 @@ class OutputDirectory:
         return SetupError(f"can't write to {self._path}: {error.strerror}")
 
     @property
+    def vmcore_fd(self) -> int:
+        """The guest's disk, which stays the same over all cycles."""
+        return self._disk.fd
+
+    @property
     def vmcore_on_disk(self) -> Path:
         """The guest's disk, which begins with the dump once it is saved."""
-        return self._incomplete
+        return self._disk.incomplete
 
     @property
     def opalcore(self) -> Path | None:
-        """OPAL's core, once it is saved."""
-        path = self._path / _OPALCORE
+        """OPAL's core of this cycle, once it is saved."""
+        path = self._of_cycle("opalcore")
         return path if path.exists() else None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room left for a dump."""
+        return shutil.disk_usage(self._path).free < _FULL_BYTES
+
+    def _of_cycle(self, name: str) -> Path:
+        return self._path / (name if self._cycles == 1 else f"{name}.{self._cycle}")
 
     def watch(self, observer: Observer) -> Observer:
         """An observer that writes the logs and tells this one too."""
@@ -105,14 +128,43 @@ class OutputDirectory:
         self._vmcore_bytes = size_bytes
 
     def take_opalcore(self, offset: int, size_bytes: int) -> None:
-        """Copy OPAL's core, which the guest has put there on the disk, to a file of its own."""
-        with self._create(_OPALCORE) as file:
-            while size_bytes and (copied_bytes := os.sendfile(file.fileno(), self.vmcore_fd, offset, size_bytes)):
-                offset += copied_bytes
-                size_bytes -= copied_bytes
-            os.fsync(file.fileno())
-        if size_bytes:
-            raise MachineError(f"the guest says that OPAL's core ends {size_bytes:#x} bytes behind its disk's end")
+        """Copy OPAL's core, which the guest has put there on the disk, to a file of its own.
+
+        :raises MachineError: the guest's disk ends before.
+        :raises OSError: the file system failed.
+        """
+        if offset + size_bytes > os.fstat(self.vmcore_fd).st_size:
+            raise MachineError(f"the guest says that OPAL's core ends at {offset + size_bytes:#x}, behind its disk")
+        self._copy(offset, size_bytes, self._of_cycle("opalcore"))
+
+    def next_cycle(self) -> Path:
+        """Keep this cycle's dump, which has been saved, in a file of its own, and give the guest an empty disk.
+
+        The guest lives on, and may not write to its disk meanwhile.
+
+        :raises OSError: the file system failed.
+        """
+        assert self._vmcore_bytes is not None  # noqa: S101 - the cycle has come to its end
+        vmcore = self._of_cycle("vmcore")
+        self._copy(0, self._vmcore_bytes, vmcore)
+        self._disk.truncate(0)
+        self._disk.truncate(self._vmcore_room_bytes)
+        self._vmcore_bytes = None
+        self._cycle += 1
+        return vmcore
+
+    def _copy(self, offset: int, size_bytes: int, path: Path) -> None:
+        """Copy a piece of the disk to a file, durably and with its holes."""
+        target = FileTarget(path, self._files)
+        try:
+            for start, end in _data(self.vmcore_fd, offset, offset + size_bytes):
+                for at in range(start, end, _PIECE_BYTES):
+                    piece = os.pread(self.vmcore_fd, min(_PIECE_BYTES, end - at), at)
+                    target.write(at - offset, piece)
+            target.truncate(size_bytes)
+            target.publish()
+        finally:
+            target.close()
 
     def publish_saved(self) -> Path | None:
         """Cut the disk to the dump, make it durable, and give it its name; None if no dump was saved.
@@ -123,18 +175,30 @@ class OutputDirectory:
         """
         if self._vmcore_bytes is None:
             return None
-        os.ftruncate(self.vmcore_fd, self._vmcore_bytes)
-        os.fsync(self.vmcore_fd)
-        vmcore = self._path / "vmcore"
-        dmesg_name(vmcore).unlink(missing_ok=True)  # an earlier run's
-        self._incomplete.rename(vmcore)
-        os.fsync(self._directory_fd)
-        return vmcore
+        self._disk.truncate(self._vmcore_bytes)
+        self._disk.path = self._of_cycle("vmcore")
+        self._disk.publish()
+        return self._disk.path
 
     def _create(self, name: str) -> BinaryIO:
         """Anew: a file that is there may be anybody's to read, or have been opened by somebody."""
         (self._path / name).unlink(missing_ok=True)
         return os.fdopen(os.open(self._path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "wb")
+
+
+def _data(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Where a file has data from ``start`` to ``end``, piece by piece; what lies between is a hole."""
+    while start < end:
+        try:
+            start = os.lseek(fd, start, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a hole up to the end of the file
+                return
+            raise
+        hole = os.lseek(fd, start, os.SEEK_HOLE)
+        if start < end:
+            yield start, min(hole, end)
+        start = hole
 
 
 class _Recorder:

@@ -3,13 +3,16 @@
 The story of the crash itself is in :mod:`fadump.cycle`; this is what surrounds it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from fadump.capture.in_place import save_in_place
 from fadump.capture.save import Saved
 from fadump.cycle import CycleResult, run_cycle
+from fadump.errors import FadumpError, MachineError
 from fadump.machine.contract import Machine
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.faults import NeverStruck, never_struck
@@ -17,15 +20,20 @@ from fadump.run.host import check_host
 from fadump.run.options import RunOptions, check_options
 from fadump.run.output import OutputDirectory
 from fadump.run.parts import Parts, make_parts
-from fadump.session import Observer
+from fadump.session import Milestone, Observer, RefusedError
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedCycle:
-    """A finished cycle and, if it was asked for, the verdict about its dump."""
+    """A finished cycle, its dump, and if it was asked for, the verdict about that.
+
+    ``saved`` says how the dump was saved, None: as it was.
+    """
 
     cycle: CycleResult
     verdict: Verdict | None
+    vmcore: Path
+    saved: Saved | None = None
 
     @property
     def good(self) -> bool:
@@ -35,16 +43,13 @@ class JudgedCycle:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The cycles of a run; ``vmcore`` is the last one's, ``vmlinux`` the kernel with debug information, if known.
+    """The cycles of a run; ``vmlinux`` is the kernel with debug information, if known.
 
-    ``saved`` says how the dump was saved, None: as it was. ``never_struck`` are faults that the run
-    came to its end without.
+    ``never_struck`` are faults that the run came to its end without.
     """
 
     cycles: Sequence[JudgedCycle]
-    vmcore: Path | None
     vmlinux: Path | None
-    saved: Saved | None = None
     never_struck: Sequence[NeverStruck] = ()
 
     @property
@@ -53,38 +58,94 @@ class RunResult:
         return all(judged.good for judged in self.cycles)
 
 
-def run(options: RunOptions, observer: Observer) -> RunResult:
+class RunObserver(Observer, Protocol):
+    """Who watches a run: its cycles, and what surrounds them."""
+
+    def set_aside(self, directory: Path) -> None:
+        """An earlier run's files were in the output directory, and are in this one now."""
+
+    def cycle_begins(self, number: int, count: int) -> None:
+        """One of ``count`` cycles, counted from 1."""
+
+
+def run(options: RunOptions, observer: RunObserver) -> RunResult:
     """Run one cycle, or several on the same machine, which is not reset between them.
 
     ``observer`` sees what happens as it happens; the output directory keeps it.
 
-    :raises SetupError: something is missing, or asked for more than the machine can be; the sentence says what.
+    :raises UsageError: what is asked for can't be.
+    :raises SetupError: something is missing; the sentence says what.
     :raises MachineError: a cycle did not come to its end.
     """
-    check_options(options)
-    check_host(options)
-    parts = make_parts(options)
-    with OutputDirectory(options.out, options.disk_bytes) as output:
-        try:
-            with parts.make_machine(output.vmcore_fd, output.console_log) as machine:
-                cycles = _run_cycles(machine, parts, options, output, output.watch(observer))
-        finally:  # a dump that was saved is kept, whatever failed after it
-            vmcore = output.publish_saved()
-        saved = None if vmcore is None or options.save is None else save_in_place(vmcore, options.save, parts.vmlinux)
+    with ExitStack() as ends:
+        with _on_the_way_to_power_on():
+            check_options(options)
+            check_host(options)
+            parts = make_parts(options)
+            output = ends.enter_context(OutputDirectory(options.out, options.disk_bytes, options.cycles))
+        if output.earlier is not None:
+            observer.set_aside(output.earlier)
+        cycles = _run_cycles(parts, options, output, observer)
         missed = never_struck(options.faults, parts.firmware, [judged.cycle for judged in cycles])
-        return RunResult(cycles, vmcore, parts.vmlinux, saved, missed)
+        return RunResult(cycles, parts.vmlinux, missed)
+
+
+@contextmanager
+def _on_the_way_to_power_on() -> Iterator[None]:
+    """An error in the block says that the machine was never powered on."""
+    try:
+        yield
+    except FadumpError as error:
+        error.phase = error.phase or Milestone.POWER_ON
+        raise
 
 
 def _run_cycles(
-    machine: Machine, parts: Parts, options: RunOptions, output: OutputDirectory, observer: Observer
+    parts: Parts, options: RunOptions, output: OutputDirectory, observer: RunObserver
 ) -> Sequence[JudgedCycle]:
     done: list[JudgedCycle] = []
-    for _cycle in range(options.cycles):
-        before = done[-1].cycle if done else None
-        if options.verify:
-            with Verifier() as verifier:
-                result = run_cycle(machine, parts.firmware, parts.request, observer, verifier, before)
-                done.append(JudgedCycle(result, verifier.judge(output.vmcore_on_disk, result.dump, output.opalcore)))
-        else:
-            done.append(JudgedCycle(run_cycle(machine, parts.firmware, parts.request, observer, before=before), None))
+    try:
+        with ExitStack() as ends:
+            with _on_the_way_to_power_on():
+                machine = ends.enter_context(parts.make_machine(output.vmcore_fd, output.console_log))
+            for number in range(1, options.cycles + 1):
+                observer.cycle_begins(number, options.cycles)
+                before = done[-1].cycle if done else None
+                result, verdict = _run_one(machine, parts, options, output, output.watch(observer), before)
+                if number < options.cycles:
+                    done.append(_keep(result, verdict, output.next_cycle(), options, parts))
+    except RefusedError as error:
+        if not output.is_full:
+            raise
+        raise _disk_is_full(options.out, error) from error
+    finally:  # a dump that was saved is kept, whatever failed after it
+        vmcore = output.publish_saved()
+    assert vmcore is not None  # noqa: S101 - the last cycle has come to its end
+    done.append(_keep(result, verdict, vmcore, options, parts))
     return done
+
+
+def _run_one(
+    machine: Machine,
+    parts: Parts,
+    options: RunOptions,
+    output: OutputDirectory,
+    observer: Observer,
+    before: CycleResult | None,
+) -> tuple[CycleResult, Verdict | None]:
+    if not options.verify:
+        return run_cycle(machine, parts.firmware, parts.request, observer, before=before), None
+    with Verifier() as verifier:
+        result = run_cycle(machine, parts.firmware, parts.request, observer, verifier, before)
+        return result, verifier.judge(output.vmcore_on_disk, result.dump, output.opalcore)
+
+
+def _keep(result: CycleResult, verdict: Verdict | None, vmcore: Path, options: RunOptions, parts: Parts) -> JudgedCycle:
+    saved = None if options.save is None else save_in_place(vmcore, options.save, parts.vmlinux)
+    return JudgedCycle(result, verdict, vmcore, saved)
+
+
+def _disk_is_full(directory: Path, error: RefusedError) -> MachineError:
+    full = MachineError(f"the disk of {directory} is full: make room there, or name another --out ({error})")
+    full.phase, full.firmware = error.phase, error.firmware
+    return full
