@@ -11,7 +11,7 @@ from fadump.abi.linux.crash_info import CPU_UNKNOWN
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.powernv import cpu_data, kernel_metadata
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
-from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplOperation, MpiplRegion, MpiplTag
+from fadump.abi.powernv.mpipl import METADATA, MpiplMetadata, MpiplOperation, MpiplRegion, MpiplTag
 from fadump.abi.powernv.opal import OpalStatus, OpalToken, RebootType
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import AddressError, FormatError
@@ -28,12 +28,8 @@ from fadump.memory.ranges import Range
 
 _P = "opal fadump: "
 _METADATA_BYTES = 0x1000
-_WRITTEN_FIRST_OFFSET = 0x0C
-"""Of its metadata: what Linux's compiler begins with."""
-_ENTRIES_OFFSET = 0x08
-"""The first field that Linux reads of a thread."""
-_COUNT_OFFSET, _ONE = 0x14, (1).to_bytes(4, "big")
-"""Of the regions in MPIPL metadata."""
+_WRITTEN_FIRST_OFFSET = kernel_metadata.HEADER.offset("crash_info") + 4
+"""What Linux's compiler begins with: the lower half of that field."""
 
 
 class OpalFadump:
@@ -100,8 +96,9 @@ class OpalFadump:
         """What is at the CPU tag, or where Linux takes it to be; it reads one region, whatever their number."""
         memory = self._state.memory
         try:
-            read = memory.read(address, _METADATA_BYTES)
-            return MpiplMetadata.decode(read[:_COUNT_OFFSET] + _ONE + read[_COUNT_OFFSET + len(_ONE) :])
+            metadata = bytearray(memory.read(address, _METADATA_BYTES))
+            METADATA.put(metadata, "regions", 1)
+            return MpiplMetadata.decode(bytes(metadata))
         except (AddressError, FormatError):
             return None
 
@@ -219,7 +216,7 @@ class OpalFadump:
                 data = self._state.memory.read(region.destination, region.size_bytes)
                 return cpu_data.decode(data, metadata.cpu_data_bytes)
             except AddressError:
-                raise no_memory_at(region.destination + _ENTRIES_OFFSET) from None
+                raise no_memory_at(region.destination + cpu_data.ENTRIES_BASE) from None
             except FormatError:  # Linux would read whatever is there
                 pass
         log.pr_err(f"{_P}CPU state data is invalid. Ignoring!")

@@ -3,19 +3,7 @@
 Step "preserve" of docs/architecture.md. Specification: HDAT's architected register data; skiboot has it as struct
 proc_reg_data_hdr and proc_reg_data in include/opal-dump.h. Its readers: Linux
 arch/powerpc/platforms/powernv/opal-fadump.c, opal_fadump_build_cpu_notes(), and opal-core.c,
-opalcore_append_cpu_notes(). All fields are big-endian.
-
-    thread  0x00  u32      pir
-            0x04  u8       core_state, the stop state of its core; 0x0f: inactive, no registers
-            0x05  3 bytes  zero
-            0x08  u32      entries_offset, counted from this field: 0x10 if they follow the header
-            0x0c  u32      number of entries
-            0x10  u32      entry_bytes, from one entry to the next
-            0x14  u32      used_bytes, of an entry
-            0x18           entries
-    entry   0x00  u32      type, see register_numbers.py
-            0x04  u32      number
-            0x08  u64      value
+opalcore_append_cpu_notes(). All fields are big-endian. A thread is a header and its register entries.
 
 Threads stand one behind the other, all of one size, which the metadata has. Both readers take entries_offset, the
 number of entries and entry_bytes from the first thread's header, for all threads. So every thread has as many entries
@@ -25,9 +13,10 @@ A thread that was not online is in CPU data too, as inactive. opalcore puts the 
 that CPU being one of the threads: without it, there would be one note more than there is room for.
 """
 
-import struct
 from collections.abc import Iterator, Sequence
+from typing import Annotated, NamedTuple
 
+from fadump.abi.layout import Layout, u8, u32, u64
 from fadump.abi.powernv.register_numbers import NUMBERS, RegisterType, register_name
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FormatError
@@ -36,10 +25,36 @@ VERSION = 1
 INACTIVE = 0x0F
 """The core_state of a thread that both readers skip."""
 
-_HEADER = struct.Struct(">IB3xIIII")
-_ENTRY = struct.Struct(">IIQ")
-_OFFSET_FIELD = 8  # entries_offset counts from itself
-THREAD_BYTES = _HEADER.size + len(NUMBERS) * _ENTRY.size
+
+class ThreadHeader(NamedTuple):
+    """struct proc_reg_data_hdr."""
+
+    pir: Annotated[int, u32(0x00)]
+    core_state: Annotated[int, u8(0x04)]
+    """The stop state of its core; :data:`INACTIVE`: no registers."""
+    entries_offset: Annotated[int, u32(0x08)]
+    """Counted from this field: 0x10 if they follow the header."""
+    entries: Annotated[int, u32(0x0C)]
+    """How many there are."""
+    entry_bytes: Annotated[int, u32(0x10)]
+    """From one entry to the next."""
+    used_bytes: Annotated[int, u32(0x14)]
+    """Of an entry."""
+
+
+class RegisterEntry(NamedTuple):
+    """struct proc_reg_data; see register_numbers.py."""
+
+    type: Annotated[int, u32(0x00)]
+    number: Annotated[int, u32(0x04)]
+    value: Annotated[int, u64(0x08)]
+
+
+THREAD = Layout(ThreadHeader, "CPU data's thread")
+ENTRY = Layout(RegisterEntry, "CPU data's register entry")
+ENTRIES_BASE = THREAD.offset("entries_offset")
+"""Where entries_offset counts from."""
+THREAD_BYTES = THREAD.size_bytes + len(NUMBERS) * ENTRY.size_bytes
 """Size of one thread's data, with room for every register that has a number."""
 
 
@@ -53,10 +68,7 @@ def encode(cpus: Sequence[CpuRegisters], pirs: Sequence[int]) -> bytes:
     online = {cpu.cpu_id: cpu for cpu in cpus}
     if len(online) != len(cpus) or not online.keys() <= set(pirs):
         raise ValueError(f"CPUs {[cpu.cpu_id for cpu in cpus]} are not all different and among {list(pirs)}")
-    try:
-        return b"".join(_thread(pir, online.get(pir)) for pir in pirs)
-    except struct.error as error:
-        raise ValueError(f"CPU data with a number too large for its field: {error}") from error
+    return b"".join(_thread(pir, online.get(pir)) for pir in pirs)
 
 
 def decode(data: bytes | memoryview, thread_bytes: int) -> list[CpuRegisters]:
@@ -67,14 +79,15 @@ def decode(data: bytes | memoryview, thread_bytes: int) -> list[CpuRegisters]:
 
     :raises FormatError: no thread fits, or the entries don't fit into a thread.
     """
-    if not _HEADER.size <= thread_bytes <= len(data):
-        raise FormatError("CPU data without a thread", offset=0, expected=_HEADER.size, found=thread_bytes)
-    _pir, _state, offset, count, entry_bytes, _used = _HEADER.unpack_from(data)
-    first = _OFFSET_FIELD + offset
-    if count and (entry_bytes < _ENTRY.size or first + (count - 1) * entry_bytes + _ENTRY.size > thread_bytes):
-        raise FormatError(
-            "CPU data's register entries leave their thread", offset=_OFFSET_FIELD, expected=thread_bytes, found=first
-        )
+    if not THREAD.size_bytes <= thread_bytes <= len(data):
+        wanted = f"{THREAD.size_bytes:#x} to {len(data):#x}"
+        raise FormatError("CPU data without a thread", expected=wanted, found=thread_bytes)
+    _pir, _state, offset, count, entry_bytes, _used = THREAD.decode(data)
+    first = ENTRIES_BASE + offset
+    end = first + (count - 1) * entry_bytes + ENTRY.size_bytes
+    if count and (entry_bytes < ENTRY.size_bytes or end > thread_bytes):
+        message, wanted = "CPU data's register entries leave their thread", f"at most {thread_bytes:#x}"
+        raise FormatError(message, offset=ENTRIES_BASE, expected=wanted, found=end)
     entries = range(first, first + count * entry_bytes, entry_bytes) if count else range(0)
     starts = range(0, len(data) - thread_bytes + 1, thread_bytes)
     return list(_active_threads(data, starts, entries))
@@ -82,12 +95,12 @@ def decode(data: bytes | memoryview, thread_bytes: int) -> list[CpuRegisters]:
 
 def _active_threads(data: bytes | memoryview, starts: Sequence[int], entries: Sequence[int]) -> Iterator[CpuRegisters]:
     for start in starts:
-        pir, state, *_layout = _HEADER.unpack_from(data, start)
+        pir, state, *_layout = THREAD.decode(data, start)
         if state == INACTIVE:
             continue
         values: dict[str, int] = {}
         for offset in entries:
-            type_, number, value = _ENTRY.unpack_from(data, start + offset)
+            type_, number, value = ENTRY.decode(data, start + offset)
             if type_ != RegisterType.NONE:
                 values[register_name(type_, number)] = value
         yield CpuRegisters(pir, values)
@@ -95,8 +108,8 @@ def _active_threads(data: bytes | memoryview, starts: Sequence[int], entries: Se
 
 def _thread(pir: int, cpu: CpuRegisters | None) -> bytes:
     state = INACTIVE if cpu is None else 0
-    offset = _HEADER.size - _OFFSET_FIELD
-    header = _HEADER.pack(pir, state, offset, len(NUMBERS), _ENTRY.size, _ENTRY.size)
+    offset = THREAD.size_bytes - ENTRIES_BASE
+    header = THREAD.pack(pir, state, offset, len(NUMBERS), ENTRY.size_bytes, ENTRY.size_bytes)
     values = {} if cpu is None else cpu.values
-    entries = [_ENTRY.pack(*NUMBERS[name], value) for name, value in values.items() if name in NUMBERS]
+    entries = [ENTRY.pack(*NUMBERS[name], value) for name, value in values.items() if name in NUMBERS]
     return (header + b"".join(entries)).ljust(THREAD_BYTES, b"\0")

@@ -1,27 +1,35 @@
 """Linux's own metadata: what it has registered, left for the capture kernel behind the KERNEL tag.
 
 Step "register" of docs/architecture.md. Specification: Linux, struct opal_fadump_mem_struct in
-arch/powerpc/platforms/powernv/opal-fadump.h; the firmware only keeps its address. All fields are big-endian.
-
-    0x00  u8       version, 1
-    0x01  3 bytes  zero
-    0x04  u16      number of regions
-    0x06  u16      registered_regions, how many of them the firmware has taken
-    0x08  u64      crash_info, the address of the crash-info header
-    0x10           128 regions, see mpipl.py; those behind the number are zero
+arch/powerpc/platforms/powernv/opal-fadump.h; the firmware only keeps its address. All fields are
+big-endian. 128 regions follow the header, see mpipl.py; those behind their number are zero.
 """
 
-import struct
 from dataclasses import dataclass
+from typing import Annotated, NamedTuple
 
-from fadump.abi.powernv.mpipl import REGION, MpiplRegion, encode_region
+from fadump.abi.layout import Layout, u8, u16, u64
+from fadump.abi.powernv.mpipl import REGION, MpiplRegion
 from fadump.errors import FormatError
 
 VERSION = 1
 MAX_REGIONS = 128
 
-_HEADER = struct.Struct(">B3xHHQ")
-SIZE_BYTES = _HEADER.size + MAX_REGIONS * REGION.size
+
+class KernelMetadataHeader(NamedTuple):
+    """What the structure begins with."""
+
+    version: Annotated[int, u8(0x00)]
+    regions: Annotated[int, u16(0x04)]
+    """How many there are."""
+    registered_regions: Annotated[int, u16(0x06)]
+    """How many of them the firmware has taken."""
+    crash_info: Annotated[int, u64(0x08)]
+    """The address of the crash-info header."""
+
+
+HEADER = Layout(KernelMetadataHeader, "kernel metadata")
+SIZE_BYTES = HEADER.size_bytes + MAX_REGIONS * REGION.size_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +49,16 @@ class KernelMetadata:
         """
         if len(metadata) < SIZE_BYTES:
             raise FormatError("kernel metadata cut short", offset=0, expected=SIZE_BYTES, found=len(metadata))
-        version, count, registered_regions, crash_info = _HEADER.unpack_from(metadata)
+        version, count, registered_regions, crash_info = HEADER.decode(metadata)
         if count > MAX_REGIONS:
-            raise FormatError("kernel metadata with too many regions", offset=4, expected=MAX_REGIONS, found=count)
-        end = _HEADER.size + count * REGION.size
-        regions = tuple(MpiplRegion(*fields) for fields in REGION.iter_unpack(metadata[_HEADER.size : end]))
+            raise FormatError(
+                "kernel metadata with too many regions",
+                offset=HEADER.offset("regions"),
+                expected=MAX_REGIONS,
+                found=count,
+            )
+        end = HEADER.size_bytes + count * REGION.size_bytes
+        regions = tuple(REGION.decode_all(metadata[HEADER.size_bytes : end]))
         return cls(version, registered_regions, crash_info, regions)
 
     def encode(self) -> bytes:
@@ -55,9 +68,6 @@ class KernelMetadata:
         """
         if len(self.regions) > MAX_REGIONS:
             raise ValueError(f"kernel metadata has at most {MAX_REGIONS} regions, not {len(self.regions)}")
-        try:
-            header = _HEADER.pack(self.version, len(self.regions), self.registered_regions, self.crash_info)
-            regions = b"".join(encode_region(region) for region in self.regions)
-        except struct.error as error:
-            raise ValueError(f"kernel metadata with a number too large for its field: {error}") from error
+        header = HEADER.pack(self.version, len(self.regions), self.registered_regions, self.crash_info)
+        regions = b"".join(map(REGION.encode, self.regions))
         return (header + regions).ljust(SIZE_BYTES, b"\0")

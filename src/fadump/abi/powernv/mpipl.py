@@ -3,30 +3,16 @@
 Steps "register" and "process" of docs/architecture.md. Specification: skiboot, include/opal-api.h and
 doc/opal-api/opal-mpipl-173-174.rst. Its readers: Linux, arch/powerpc/platforms/powernv/opal-fadump.c for the CPU tag's,
 opal-core.c for both; struct opal_mpipl_fadump in arch/powerpc/include/asm/opal-api.h. All fields are big-endian.
-
-    metadata  0x00  u8       version, 1
-              0x01  7 bytes  zero
-              0x08  u32      crashing_pir, in the OPAL tag's
-              0x0c  u32      cpu_data_version, see cpu_data.py; in the CPU tag's, as is the next
-              0x10  u32      cpu_data_bytes, of each thread
-              0x14  u32      number of regions
-              0x18           regions
-    region    0x00  u64      source
-              0x08  u64      destination
-              0x10  u64      size_bytes
 """
 
-import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Annotated, NamedTuple
 
+from fadump.abi.layout import Layout, u8, u32, u64
 from fadump.errors import FormatError
 
 METADATA_VERSION = 1
-
-REGION = struct.Struct(">QQQ")
-"""The kernel's own metadata has its regions in the same form."""
-_HEADER = struct.Struct(">B7xIIII")
 
 
 class MpiplOperation(IntEnum):
@@ -55,11 +41,29 @@ class MpiplTag(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class MpiplRegion:
-    """Memory that was copied; addresses are guest physical."""
+    """Memory that was copied; addresses are guest physical. The kernel's own metadata has its regions so too."""
 
-    source: int
-    destination: int
-    size_bytes: int
+    source: Annotated[int, u64(0x00)]
+    destination: Annotated[int, u64(0x08)]
+    size_bytes: Annotated[int, u64(0x10)]
+
+
+class MetadataHeader(NamedTuple):
+    """What MPIPL metadata begins with; its regions follow."""
+
+    version: Annotated[int, u8(0x00)]
+    crashing_pir: Annotated[int, u32(0x08)]
+    """In the OPAL tag's."""
+    cpu_data_version: Annotated[int, u32(0x0C)]
+    """In the CPU tag's, see cpu_data.py; so is the next."""
+    cpu_data_bytes: Annotated[int, u32(0x10)]
+    """Of each thread."""
+    regions: Annotated[int, u32(0x14)]
+    """How many there are."""
+
+
+METADATA = Layout(MetadataHeader, "MPIPL metadata")
+REGION = Layout(MpiplRegion, "MPIPL region")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +82,12 @@ class MpiplMetadata:
 
         :raises FormatError: it is cut short.
         """
-        if len(metadata) < _HEADER.size:
-            raise FormatError("MPIPL metadata cut short", offset=0, expected=_HEADER.size, found=len(metadata))
-        version, crashing_pir, cpu_data_version, cpu_data_bytes, count = _HEADER.unpack_from(metadata)
-        end = _HEADER.size + count * REGION.size
-        if end > len(metadata):
-            raise FormatError(
-                "MPIPL metadata's regions cut short", offset=_HEADER.size, expected=end, found=len(metadata)
-            )
-        regions = tuple(MpiplRegion(*fields) for fields in REGION.iter_unpack(metadata[_HEADER.size : end]))
+        version, crashing_pir, cpu_data_version, cpu_data_bytes, count = METADATA.decode(metadata)
+        start, wanted = METADATA.size_bytes, count * REGION.size_bytes
+        if start + wanted > len(metadata):
+            there = len(metadata) - start
+            raise FormatError("MPIPL metadata's regions cut short", offset=start, expected=wanted, found=there)
+        regions = tuple(REGION.decode_all(metadata[start : start + wanted]))
         return cls(version, crashing_pir, cpu_data_version, cpu_data_bytes, regions)
 
     def encode(self) -> bytes:
@@ -94,18 +95,7 @@ class MpiplMetadata:
 
         :raises ValueError: a number that its field can't hold.
         """
-        try:
-            header = _HEADER.pack(
-                self.version, self.crashing_pir, self.cpu_data_version, self.cpu_data_bytes, len(self.regions)
-            )
-            return header + b"".join(encode_region(region) for region in self.regions)
-        except struct.error as error:
-            raise ValueError(f"MPIPL metadata with a number too large for its field: {error}") from error
-
-
-def encode_region(region: MpiplRegion) -> bytes:
-    """A region as bytes.
-
-    :raises struct.error: a number is not an u64.
-    """
-    return REGION.pack(region.source, region.destination, region.size_bytes)
+        header = METADATA.pack(
+            self.version, self.crashing_pir, self.cpu_data_version, self.cpu_data_bytes, len(self.regions)
+        )
+        return header + b"".join(map(REGION.encode, self.regions))

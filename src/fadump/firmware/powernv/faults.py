@@ -2,31 +2,56 @@
 
 Steps "register", "preserve" and "handover" of docs/architecture.md. Specification of what is bent: skiboot's
 include/opal-api.h for the statuses, HDAT's CPU data, and Linux's own metadata. Their reader: Linux
-arch/powerpc/platforms/powernv/opal-fadump.c. Offsets are those of :mod:`fadump.abi.powernv.mpipl`, :mod:`.cpu_data` and
-:mod:`.kernel_metadata`.
+arch/powerpc/platforms/powernv/opal-fadump.c. The layouts are :mod:`fadump.abi.powernv.mpipl`'s, :mod:`.cpu_data`'s
+and :mod:`.kernel_metadata`'s.
 """
 
-import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from fadump.abi.powernv import cpu_data
+from fadump.abi.layout import Layout
+from fadump.abi.powernv import cpu_data, kernel_metadata
 from fadump.abi.powernv.hdat import RegionId
-from fadump.abi.powernv.mpipl import MpiplTag
+from fadump.abi.powernv.mpipl import METADATA, REGION, MpiplTag
 from fadump.abi.powernv.opal import OpalStatus, real_address
+from fadump.abi.powernv.register_numbers import RegisterType
 from fadump.firmware.contract import CallName, PreservedDump
 from fadump.firmware.crash_info_faults import crash_info_faults
 from fadump.firmware.faults import DumpFault, FaultNames, FaultyDump
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.ranges import Range
 
-_METADATA_VERSION, _CRASHING_PIR, _REGION_COUNT = 0x00, 0x08, 0x14
-_CPU_DATA_VERSION, _CPU_DATA_BYTES, _REGION_COPY, _REGION_BYTES = 0x0C, 0x10, 0x20, 0x28
-_PIR, _CORE_STATE, _ENTRIES, _ENTRY_BYTES = 0x00, 0x04, 0x18, 16
-_KERNEL_VERSION, _KERNEL_REGIONS, _KERNEL_REGISTERED, _KERNEL_CRASH_INFO, _KERNEL_COPY = 0x00, 0x04, 0x06, 0x08, 0x18
 _OUTSIDE_BYTES = 0x1_0000
 _UNKNOWN_PIR = 0x3FF
 _UNKNOWN_NUMBER = 0x7FF
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A field of what a tag points to; a region's is the first one's, behind the header."""
+
+    tag: MpiplTag
+    name: str
+    of_region: bool = False
+
+    @property
+    def _header(self) -> Layout[Any]:
+        return kernel_metadata.HEADER if self.tag == MpiplTag.KERNEL else METADATA
+
+    @property
+    def layout(self) -> Layout[Any]:
+        return REGION if self.of_region else self._header
+
+    @property
+    def offset(self) -> int:
+        """From where the tag points to."""
+        return (self._header.size_bytes if self.of_region else 0) + self.layout.offset(self.name)
+
+
+_CPU_DATA = _Field(MpiplTag.CPU, "destination", of_region=True)
+_BOOT_MEMORY_COPY = _Field(MpiplTag.KERNEL, "destination", of_region=True)
 _CALLS = {
     CallName.REGISTER: "OPAL_MPIPL_UPDATE, add a range",
     CallName.UNREGISTER: "OPAL_MPIPL_UPDATE, remove all ranges",
@@ -63,50 +88,48 @@ def _shorten(faulty: FaultyDump) -> None:
         faulty.discard(Range(copy.destination + copy.copied_bytes // 2, copy.destination + copy.copied_bytes))
 
 
-def _at_tag(tag: MpiplTag, offset: int, layout: str, value: int, faulty: FaultyDump) -> None:
+def _put(field: _Field, value: int, faulty: FaultyDump) -> None:
     """Write a number into what a tag points to."""
-    address = real_address(faulty.preserved.tags[tag])
+    address = real_address(faulty.preserved.tags[field.tag])
     if address:
-        faulty.write(address + offset, struct.pack(layout, value))
+        faulty.write(address + field.offset, field.layout.encode_field(field.name, value))
 
 
-def _number_at(tag: MpiplTag, offset: int, layout: str, faulty: FaultyDump) -> int:
-    """What a tag points to, 0 if it points nowhere."""
-    address = real_address(faulty.preserved.tags[tag])
+def _number(field: _Field, faulty: FaultyDump) -> int:
+    """A number in what a tag points to, 0 if it points nowhere."""
+    address = real_address(faulty.preserved.tags[field.tag])
     if not address:
         return 0
-    (number,) = struct.unpack(layout, faulty.memory.read(address + offset, struct.calcsize(layout)))
-    return int(number)
+    return int.from_bytes(faulty.memory.read(address + field.offset, field.layout.size(field.name)), "big")
 
 
 def _partly(faulty: FaultyDump) -> None:
     """Of one range nothing would be left."""
-    if _number_at(MpiplTag.KERNEL, _KERNEL_REGISTERED, ">H", faulty) > 1:
-        registered = _number_at(MpiplTag.KERNEL, _KERNEL_REGIONS, ">H", faulty) - 1
-        _at_tag(MpiplTag.KERNEL, _KERNEL_REGISTERED, ">H", registered, faulty)
+    registered = _Field(MpiplTag.KERNEL, "registered_regions")
+    if _number(registered, faulty) > 1:
+        _put(registered, _number(_Field(MpiplTag.KERNEL, "regions"), faulty) - 1, faulty)
 
 
 def _fewer_cpus(faulty: FaultyDump) -> None:
-    size_bytes = _number_at(MpiplTag.CPU, _REGION_BYTES, ">Q", faulty)
-    _at_tag(MpiplTag.CPU, _REGION_BYTES, ">Q", size_bytes - cpu_data.THREAD_BYTES, faulty)
+    size_bytes = _Field(MpiplTag.CPU, "size_bytes", of_region=True)
+    _put(size_bytes, _number(size_bytes, faulty) - cpu_data.THREAD_BYTES, faulty)
 
 
-def _move_out(tag: MpiplTag, offset: int, faulty: FaultyDump) -> None:
-    _at_tag(tag, offset, ">Q", max(extent.end for extent in faulty.memory.ram) + _OUTSIDE_BYTES, faulty)
+def _move_out(field: _Field, faulty: FaultyDump) -> None:
+    _put(field, max(extent.end for extent in faulty.memory.ram) + _OUTSIDE_BYTES, faulty)
 
 
 def _move_copy_over_registers(faulty: FaultyDump) -> None:
-    _at_tag(MpiplTag.KERNEL, _KERNEL_COPY, ">Q", _number_at(MpiplTag.CPU, _REGION_COPY, ">Q", faulty), faulty)
+    _put(_BOOT_MEMORY_COPY, _number(_CPU_DATA, faulty), faulty)
 
 
 def _in_threads(change: Callable[[list[bytearray]], list[bytearray]]) -> Callable[[FaultyDump], None]:
     """Change the CPU data: ``change`` is given each thread's, and returns as many."""
 
     def apply(faulty: FaultyDump) -> None:
-        metadata = real_address(faulty.preserved.tags[MpiplTag.CPU])
-        if not metadata:
+        place = _number(_CPU_DATA, faulty)
+        if not place:
             return
-        (place,) = struct.unpack(">Q", faulty.memory.read(metadata + _REGION_COPY, 8))
         size_bytes = next(region.copied_bytes for region in faulty.preserved.regions if region.destination == place)
         data = faulty.memory.read(place, size_bytes)
         threads = [
@@ -119,7 +142,7 @@ def _in_threads(change: Callable[[list[bytearray]], list[bytearray]]) -> Callabl
 
 def _inactive(threads: list[bytearray]) -> list[bytearray]:
     for thread in threads:
-        thread[_CORE_STATE] = cpu_data.INACTIVE
+        cpu_data.THREAD.put(thread, "core_state", cpu_data.INACTIVE)
     return threads
 
 
@@ -134,8 +157,8 @@ def _twice(threads: list[bytearray]) -> list[bytearray]:
 def _unknown_cpu(threads: list[bytearray]) -> list[bytearray]:
     """The last thread that is active has another PIR."""
     for thread in threads[::-1]:
-        if thread[_CORE_STATE] != cpu_data.INACTIVE:
-            struct.pack_into(">I", thread, _PIR, _UNKNOWN_PIR)
+        if cpu_data.THREAD.decode(thread).core_state != cpu_data.INACTIVE:
+            cpu_data.THREAD.put(thread, "pir", _UNKNOWN_PIR)
             break
     return threads
 
@@ -143,7 +166,9 @@ def _unknown_cpu(threads: list[bytearray]) -> list[bytearray]:
 def _unknown_numbers(threads: list[bytearray]) -> list[bytearray]:
     for thread in threads:
         for index in range(10):
-            struct.pack_into(">II", thread, _ENTRIES + index * _ENTRY_BYTES, 2, _UNKNOWN_NUMBER)
+            at = cpu_data.THREAD.size_bytes + index * cpu_data.ENTRY.size_bytes
+            cpu_data.ENTRY.put(thread, "type", RegisterType.SPR, at)
+            cpu_data.ENTRY.put(thread, "number", _UNKNOWN_NUMBER, at)
     return threads
 
 
@@ -154,40 +179,31 @@ def _dump_faults() -> Iterator[DumpFault]:
         "metadata=partly", "the kernel's metadata say that one of several ranges was not registered", _partly
     )
     yield DumpFault("registers=fewer-cpus", "the CPU data end before the last thread", _fewer_cpus)
-    yield from (
-        DumpFault(name, text, partial(_move_out, tag, offset))
-        for name, text, tag, offset in (
-            ("registers=outside", "the CPU data are said to be outside memory", MpiplTag.CPU, _REGION_COPY),
-            (
-                "boot-memory=outside",
-                "the copy of boot memory is said to be outside memory",
-                MpiplTag.KERNEL,
-                _KERNEL_COPY,
-            ),
-        )
+    yield DumpFault("registers=outside", "the CPU data are said to be outside memory", partial(_move_out, _CPU_DATA))
+    yield DumpFault(
+        "boot-memory=outside",
+        "the copy of boot memory is said to be outside memory",
+        partial(_move_out, _BOOT_MEMORY_COPY),
     )
     yield DumpFault(
         "boot-memory=overlapping", "the copy of boot memory is said to be where CPU data is", _move_copy_over_registers
     )
-    for part, tag, name, text, offset, layout, value in (
-        ("metadata", MpiplTag.KERNEL, "later-version", "the kernel's metadata are of version 2",
-         _KERNEL_VERSION, ">B", 2),
-        ("metadata", MpiplTag.KERNEL, "no-ranges", "the kernel's metadata say that no range was registered",
-         _KERNEL_REGISTERED, ">H", 0),
-        ("metadata", MpiplTag.KERNEL, "no-header", "the kernel's metadata have no crash-info header",
-         _KERNEL_CRASH_INFO, ">Q", 0),
-        ("opal", MpiplTag.OPAL, "later-version", "the metadata of OPAL's memory are of version 2",
-         _METADATA_VERSION, ">B", 2),
-        ("opal", MpiplTag.OPAL, "foreign-cpu", "the metadata of OPAL's memory name a CPU that is not there",
-         _CRASHING_PIR, ">I", _UNKNOWN_PIR),
-        ("opal", MpiplTag.OPAL, "no-regions", "the metadata of OPAL's memory have no regions", _REGION_COUNT, ">I", 0),
-        ("registers", MpiplTag.CPU, "nowhere", "the CPU data are said to be at 0", _REGION_COPY, ">Q", 0),
-        ("registers", MpiplTag.CPU, "later-version", "the CPU data are of version 2", _CPU_DATA_VERSION, ">I", 2),
-        ("registers", MpiplTag.CPU, "no-size", "the CPU data have 0 bytes for each thread", _CPU_DATA_BYTES, ">I", 0),
-        ("registers", MpiplTag.CPU, "too-large", "the CPU data have 4 GiB for each thread",
-         _CPU_DATA_BYTES, ">I", 0xFFFF_FFFF),
+    kernel, opal, cpus = (partial(_Field, tag) for tag in (MpiplTag.KERNEL, MpiplTag.OPAL, MpiplTag.CPU))
+    for name, text, field, value in (
+        ("metadata=later-version", "the kernel's metadata are of version 2", kernel("version"), 2),
+        ("metadata=no-ranges", "the kernel's metadata say that no range was registered",
+         kernel("registered_regions"), 0),
+        ("metadata=no-header", "the kernel's metadata have no crash-info header", kernel("crash_info"), 0),
+        ("opal=later-version", "the metadata of OPAL's memory are of version 2", opal("version"), 2),
+        ("opal=foreign-cpu", "the metadata of OPAL's memory name a CPU that is not there",
+         opal("crashing_pir"), _UNKNOWN_PIR),
+        ("opal=no-regions", "the metadata of OPAL's memory have no regions", opal("regions"), 0),
+        ("registers=nowhere", "the CPU data are said to be at 0", _CPU_DATA, 0),
+        ("registers=later-version", "the CPU data are of version 2", cpus("cpu_data_version"), 2),
+        ("registers=no-size", "the CPU data have 0 bytes for each thread", cpus("cpu_data_bytes"), 0),
+        ("registers=too-large", "the CPU data have 4 GiB for each thread", cpus("cpu_data_bytes"), 0xFFFF_FFFF),
     ):  # fmt: skip
-        yield DumpFault(f"{part}={name}", text, partial(_at_tag, tag, offset, layout, value))
+        yield DumpFault(name, text, partial(_put, field, value))
     for name, text, change in (
         ("inactive", "the CPU data say that every thread was inactive", _inactive),
         ("reversed", "the threads stand in the CPU data in reverse order", _reversed),

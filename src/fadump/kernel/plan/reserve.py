@@ -16,11 +16,11 @@ from enum import StrEnum
 
 from fadump.abi.elf import ELF_HEADER, PROGRAM_HEADER
 from fadump.abi.platform import Platform
+from fadump.abi.powernv import kernel_metadata
 from fadump.kernel.plan.boot_memory import BootMemory, boot_memory
 from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES, CommandLine
 from fadump.kernel.plan.memory_map import HASH_LINEAR_PAGE_BYTES, MemoryMap, find_from_top, free_ranges, limited
 from fadump.kernel.traits import (
-    MAX_MEMORY_REGIONS,
     U64,
     KernelTraits,
     Mmu,
@@ -44,7 +44,6 @@ NOT_SUPPORTED = Refusal(
 )
 _MAX_FIRMWARE_RANGES = 1024
 """RESERVED_RNGS_CNT: further ranges of reserved-ranges are not looked at."""
-_METADATA_HEADER_BYTES, _METADATA_REGION_BYTES = 16, 24
 _HASH_PARAMETERS = Range(0x2A00_0000, 0x2E00_0000)
 _LEAST_HASH_RMA_BYTES = 0x3000_0000
 
@@ -204,7 +203,7 @@ def area_sizes(system: System, kernel: KernelTraits, boot_memory_bytes: int) -> 
         used = before + boot_memory_bytes + kernel.header_bytes + elf
         elf += align_up(used, kernel.page_bytes) - used
     if system.platform is Platform.POWERNV:
-        metadata = align_up(_METADATA_HEADER_BYTES + MAX_MEMORY_REGIONS * _METADATA_REGION_BYTES, kernel.page_bytes)
+        metadata = align_up(kernel_metadata.SIZE_BYTES, kernel.page_bytes)
     return AreaSizes(before, boot_memory_bytes, kernel.header_bytes, elf, metadata)
 
 
