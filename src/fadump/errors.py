@@ -43,7 +43,7 @@ class LimitError(FormatError):
     """An input that claims more than is read of one: ``what`` is counted in ``found``, which is over ``limit``."""
 
     def __init__(self, what: str, *, found: int, limit: int, offset: int | None = None) -> None:
-        super().__init__(f"{what}: {found:,}, more than the {limit:,} that are read", offset=offset)
+        super().__init__(f"{found:,} {what}, more than the {limit:,} that are read", offset=offset)
         self.what = what
         self.found = found
         self.limit = limit

@@ -339,7 +339,9 @@ def test_more_struct_pages_than_the_dump_has_room_for_are_refused():
     kernel = FakeKernel(memory_bytes=1 << SECTION_BITS)
     add_sections(kernel, {0: VMEMMAP_START})
     kernel.state("NUMBER", SECTION_SIZE_BITS=50)
-    with pytest.raises(FormatError, match="room"):
+    with pytest.raises(
+        FormatError, match="claim .*more struct pages than the dump has memory for|more than the dump has memory for"
+    ):
         find_mem_maps(kernel.read())
 
 
@@ -375,7 +377,7 @@ def test_struct_pages_that_are_only_claimed_take_no_memory(mem_map):
 
 
 def test_more_sections_than_any_machine_has_are_refused():
-    with pytest.raises(FormatError, match="number of memory sections"):
+    with pytest.raises(FormatError, match="memory sections, more than the"):
         classify_pages(kernel_of_many_sections(VMEMMAP_START, 1 << 12))
 
 
@@ -390,7 +392,9 @@ def test_page_tables_that_show_the_same_struct_pages_over_and_over_are_refused()
     last_header = 64 + 56 * (int.from_bytes(core[56:58], "little") - 1)
     core[last_header + 32 : last_header + 48] = kernel.pack("QQ", 1 << 40, 1 << 40)
     dump = open_bytes(bytes(core))
-    with pytest.raises(FormatError, match="room"):
+    with pytest.raises(
+        FormatError, match="claim .*more struct pages than the dump has memory for|more than the dump has memory for"
+    ):
         classify_pages(KernelMemory(dump, Facts.of(dump)))
 
 

@@ -219,8 +219,8 @@ def test_a_tree_is_read_if_its_version_is_compatible(version, compatible, readab
     ("field", "value", "reason"),
     [
         (0, 0xD00DFEEE, "without its magic"),
-        (1, 35, "impossible size"),
-        (1, MAX_TOTAL_BYTES + 1, "impossible size"),
+        (1, 35, "smaller than its header"),
+        (1, MAX_TOTAL_BYTES + 1, "67,108,865 bytes of a device tree, more than the 67,108,864"),
         (1, 1000, "device tree cut short"),
         (2, 58, "structure block misaligned"),
         (2, 1 << 31, "structure block misaligned or outside"),

@@ -364,7 +364,7 @@ def test_a_cut_is_a_fault_though_the_last_pages_are_one_that_is_there(monkeypatc
 def test_memory_in_very_many_ranges_is_refused(monkeypatch):
     monkeypatch.setattr("fadump.vmcore.kdump_file.MOST_MEMORY_RANGES", 4)
     stored = {number: page(number) for number in range(0, 20, 2)}
-    with pytest.raises(FormatError, match="more than 4 ranges"):
+    with pytest.raises(FormatError, match="5 ranges of memory, more than the 4 that are read"):
         open_bytes(build_kdump(Kdump(stored)))
 
 

@@ -85,12 +85,12 @@ def test_what_one_file_of_a_set_has_lost_the_others_say():
         ([sample(), sample()], "not of a split dump"),
         ([sample(split=(0, 2)), sample()], "not of a split dump"),
         ([sample(split=(0, 2)), sample(split=(1, 64))], "the same pages"),
-        ([sample(split=(0, 2)), sample(split=(2, 64), nodename="other")], "different dumps"),
-        ([sample(split=(0, 2)), sample(split=(2, 64), pages=63)], "different dumps"),
+        ([sample(split=(0, 2)), sample(split=(2, 64), nodename="other")], "the node name is .* in one and .*other"),
+        ([sample(split=(0, 2)), sample(split=(2, 64), pages=63)], "the number of pages is 64 in one and 63"),
     ],
 )
 def test_files_that_do_not_belong_together_are_refused(files, message):
     with pytest.raises(FormatError, match=message) as error:
         open_bytes(*map(build_kdump, files))
-    offsets = {"not of a split dump": PAGE_BYTES + 12, "the same pages": PAGE_BYTES, "different dumps": 0}
-    assert error.value.offset == offsets[message]
+    offsets = {"not of a split dump": PAGE_BYTES + 12, "the same pages": PAGE_BYTES}
+    assert error.value.offset == offsets.get(message)

@@ -164,7 +164,7 @@ class _Walk:
                 continue
             entry = self._table.get(code)
             if entry is None:
-                raise FormatError("DWARF entry without an abbreviation", offset=self._reader.at, found=code, expected=1)
+                raise FormatError(f"DWARF entry of abbreviation {code}, which there is not,", offset=self._reader.at)
             name, location = self._attributes(entry)
             if depth == members_at and entry.tag == abi.TAG_MEMBER and name and location is not None:
                 found[inside].setdefault(name, location)
@@ -207,7 +207,7 @@ class _Walk:
         elif form in abi.LEB128_BLOCK_FORMS:
             reader.skip(reader.leb128())
         else:
-            raise FormatError("DWARF form that isn't known", offset=reader.at, expected="a form", found=form)
+            raise FormatError(f"DWARF attribute of unknown form {form:#x}", offset=reader.at)
         return value if form in abi.CONSTANT_FORMS else None
 
     def _string(self, form: int, offset: int) -> bytes:

@@ -9,7 +9,7 @@ from codecs import charmap_decode
 from collections.abc import Iterable, Iterator, Sequence
 
 from fadump.abi.linux import kallsyms as abi
-from fadump.errors import FormatError
+from fadump.errors import FormatError, LimitError
 from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import Symbol, SymbolTable
 
@@ -31,7 +31,7 @@ def read_kallsyms(memory: KernelMemory) -> SymbolTable:
     facts = memory.facts
     count = memory.number(facts.symbol("kallsyms_num_syms"))
     if count > _MOST_SYMBOLS:
-        raise FormatError("number of symbols", offset=0, expected=f"at most {_MOST_SYMBOLS}", found=count)
+        raise LimitError("symbols that the kernel lists", found=count, limit=_MOST_SYMBOLS)
     packed = _packed_names(memory, facts.symbol("kallsyms_names"), count)
     names = _unpacked(packed, _tokens(memory))
     return SymbolTable(
@@ -44,8 +44,10 @@ def _unpacked(packed: Iterable[bytes], tokens: Sequence[bytes]) -> Iterator[str]
     token_of = {number: token.decode("latin-1") for number, token in enumerate(tokens)}
     for number, packed_name in enumerate(packed):
         name, _length = charmap_decode(packed_name, "strict", token_of)
-        if not 0 < len(name) <= _MOST_NAME_BYTES:
-            raise FormatError(f"length of the name of symbol {number}", offset=0, expected=1, found=len(name))
+        if not name:
+            raise FormatError(f"symbol {number} of the kernel's own list has no name")
+        if len(name) > _MOST_NAME_BYTES:
+            raise LimitError(f"bytes in the name of symbol {number}", found=len(name), limit=_MOST_NAME_BYTES)
         yield name if name.isascii() else _name_of(name.encode("latin-1"))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fadump.abi.linux import printk as abi
-from fadump.errors import FormatError
+from fadump.errors import FormatError, LimitError
 from fadump.linux.memory import UNREADABLE, KernelMemory
 from fadump.linux.vmcoreinfo import Facts, MissingFactError
 from fadump.printable import printable
@@ -98,7 +98,7 @@ class _RingBuffer:
     def records(self) -> Iterator[LogRecord]:
         used = (self._head - self._tail & abi.DESCRIPTOR_ID_MASK) + 1
         if used > self._count:
-            raise FormatError("log with more records than descriptors", offset=0, expected=self._count, found=used)
+            raise FormatError(f"the log has {used:,} records and only {self._count:,} descriptors for them")
         for number in range(used):
             record = self._record(self._tail + number & abi.DESCRIPTOR_ID_MASK)
             if record is not None:
@@ -197,7 +197,7 @@ class _OldBuffer:
         self._buffer = memory.word(facts.symbol("log_buf"))
         self._buffer_bytes = memory.number(facts.symbol("log_buf_len"))
         if self._buffer_bytes > _MOST_OLD_BYTES:
-            raise FormatError("size of the log", offset=0, expected=_MOST_OLD_BYTES, found=self._buffer_bytes)
+            raise LimitError("bytes of the log", found=self._buffer_bytes, limit=_MOST_OLD_BYTES)
         self._first = memory.number(facts.symbol("log_first_idx"))
         self._next = memory.number(facts.symbol("log_next_idx"))
 
@@ -213,7 +213,7 @@ class _OldBuffer:
                 continue
             done += length
             if length < self._header_bytes or length % 4 or at + length > self._buffer_bytes:
-                raise FormatError("log record of impossible length", offset=at, found=length, expected="a length")
+                raise FormatError(f"a log record of impossible length, {length:#x} bytes,", offset=at)
             yield self._record(header, at, length, sequence)
             at, sequence = at + length, sequence + 1
 
@@ -241,7 +241,7 @@ class _OldBuffer:
 
 def _limited(what: str, bits: int, most: int) -> int:
     if bits > most:
-        raise FormatError(f"{what}, as a power of two", offset=0, expected=f"at most {most}", found=bits)
+        raise LimitError(f"bits in the {what}", found=bits, limit=most)
     return bits
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fadump.abi.layout import STRUCT_ORDER
-from fadump.errors import FadumpError, FormatError
+from fadump.errors import FadumpError, FormatError, LimitError
 from fadump.linux.translate import Mapped, Translation, TranslationError, covering
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
@@ -130,7 +130,7 @@ def _steps(wanted: Range, step_bytes: int) -> Iterator[Range]:
 
 
 def _check_length(virtual: int, length: int) -> None:
-    if not 0 <= length <= MOST_BYTES:
-        raise FormatError(
-            f"size of what is at virtual address {virtual:#x}", offset=0, expected=MOST_BYTES, found=length
-        )
+    if length < 0:
+        raise FormatError(f"a length of {length} bytes at virtual address {virtual:#x}")
+    if length > MOST_BYTES:
+        raise LimitError(f"bytes to read at virtual address {virtual:#x}", found=length, limit=MOST_BYTES)

@@ -60,7 +60,8 @@ class PageTests:
         """
         self.page_bytes = facts.size("page")
         if not _LEAST_STRUCT_BYTES <= self.page_bytes <= _MOST_STRUCT_BYTES:
-            raise FormatError("size of struct page", offset=0, expected=_MOST_STRUCT_BYTES, found=self.page_bytes)
+            wanted = f"{_LEAST_STRUCT_BYTES} to {_MOST_STRUCT_BYTES}"
+            raise FormatError(f"VMCOREINFO's SIZE(page) is {self.page_bytes}, not {wanted}")
         self._lru, self._private, self._swapcache = (
             _flag(facts, f"PG_{name}") for name in ("lru", "private", "swapcache")
         )
@@ -262,7 +263,7 @@ def _page_layout(
     offsets = [offset for _format, offset in members.values()]
     for name, (format_, offset) in members.items():
         if not 0 <= offset <= page_bytes - np.dtype(format_).itemsize:
-            raise FormatError(f"{name} outside of struct page", offset=offset, expected=page_bytes, found=offset)
+            raise FormatError(f"VMCOREINFO has {name} at byte {offset} of a struct page, which has {page_bytes}")
     return np.dtype({"names": list(members), "formats": formats, "offsets": offsets, "itemsize": page_bytes})
 
 
@@ -274,5 +275,5 @@ def _limited(facts: Facts, name: str, limit: int) -> int:
     """A number of VMCOREINFO that has to do with page.flags, of which Linux uses 32 bits for flags."""
     value = facts.number(name)
     if not 0 <= value < limit:
-        raise FormatError(f"VMCOREINFO's NUMBER({name})", offset=0, expected=f"below {limit}", found=value)
+        raise FormatError(f"VMCOREINFO's NUMBER({name}) is {value}, not 0 to {limit - 1}")
     return value

@@ -102,7 +102,7 @@ def classify_pages(memory: KernelMemory) -> PageClasses:
     for block in chain.from_iterable(_blocks(memory, tests, mem_map) for mem_map in maps):
         room -= len(block.classes) * tests.page_bytes
         if room < 0:  # page tables can be made to show the same bytes over and over again
-            raise FormatError("more struct pages than the dump has room for", offset=0)
+            raise FormatError("the kernel's tables claim more struct pages than the dump has memory for")
         blocks.append(block)
     unreadable = sum(mem_map.pages for mem_map in maps) - sum(len(block.classes) for block in blocks)
     return PageClasses(memory.facts.page_bytes(), tuple(blocks), unreadable)

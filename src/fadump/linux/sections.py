@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fadump.abi.layout import STRUCT_ORDER
 from fadump.abi.linux import page as abi
-from fadump.errors import FormatError
+from fadump.errors import FormatError, LimitError
 from fadump.linux.memory import KernelMemory
 from fadump.memory.ranges import RangeSet
 from fadump.vmcore.contract import Dump, State
@@ -48,14 +48,13 @@ def find_mem_maps(memory: KernelMemory) -> list[MemMap]:
     section_bits = facts.number("SECTION_SIZE_BITS")
     page_bits = facts.page_bytes().bit_length() - 1
     if not page_bits <= section_bits < facts.number("MAX_PHYSMEM_BITS") <= _ADDRESS_BITS:
-        raise FormatError("size of a memory section, as a power of two", offset=0, expected=24, found=section_bits)
+        raise FormatError(f"VMCOREINFO's NUMBER(SECTION_SIZE_BITS), {section_bits}, does not fit its other numbers")
     numbers, maps = _sections(memory, section_bits)
     kept = _in_memory(numbers << np.uint64(section_bits), 1 << section_bits, memory.dump.memory)
     numbers, maps = numbers[kept], maps[kept]
     pages = 1 << section_bits - page_bits
     if len(numbers) * pages > _MOST_PAGES:
-        found = len(numbers) * pages
-        raise FormatError("number of struct pages", offset=0, expected=f"at most {_MOST_PAGES}", found=found)
+        raise LimitError("struct pages", found=len(numbers) * pages, limit=_MOST_PAGES)
     _check_room(memory, len(numbers) * pages * facts.size("page"))
 
     first_pfns = numbers * np.uint64(pages)
@@ -70,12 +69,14 @@ def _sections(memory: KernelMemory, section_bits: int) -> tuple[Words, Words]:
     facts, order = memory.facts, STRUCT_ORDER[memory.byte_order]
     section_bytes = facts.size("mem_section")
     roots = facts.length("mem_section")
-    if not _WORD_BYTES <= section_bytes <= facts.page_bytes() or not 0 < roots <= _MOST_ROOTS:
-        raise FormatError("table of memory sections", offset=0, expected=f"at most {_MOST_ROOTS}", found=roots)
+    if not _WORD_BYTES <= section_bytes <= facts.page_bytes() or roots <= 0:
+        raise FormatError(f"VMCOREINFO has a table of {roots} pages of memory sections, {section_bytes} bytes each")
+    if roots > _MOST_ROOTS:
+        raise LimitError("pages in the table of memory sections", found=roots, limit=_MOST_ROOTS)
     per_root = facts.page_bytes() // section_bytes
     at = facts.offset("mem_section.section_mem_map")
     if at + _WORD_BYTES > section_bytes:
-        raise FormatError("member outside of struct mem_section", offset=at, expected=section_bytes, found=at)
+        raise FormatError(f"VMCOREINFO has a member at byte {at} of a struct mem_section, which has {section_bytes}")
     last_address = max((range_.end for range_ in memory.dump.memory), default=0)
     wanted = min(roots, -(-last_address >> section_bits) // per_root + 1)
     pointers = np.frombuffer(memory.read(facts.symbol("mem_section"), wanted * _WORD_BYTES), f"{order}u8")
@@ -87,7 +88,7 @@ def _sections(memory: KernelMemory, section_bits: int) -> tuple[Words, Words]:
         present = np.flatnonzero(table & np.uint64(abi.SECTION_HAS_MEM_MAP))
         count += len(present)
         if count > _MOST_SECTIONS:
-            raise FormatError("number of memory sections", offset=0, expected=f"at most {_MOST_SECTIONS}", found=count)
+            raise LimitError("memory sections", found=count, limit=_MOST_SECTIONS)
         numbers.append(present.astype(np.uint64) + np.uint64(root * per_root))
         maps.append(table[present].astype(np.uint64))
     return np.concatenate(numbers), np.concatenate(maps)
@@ -108,7 +109,9 @@ def _check_room(memory: KernelMemory, struct_bytes: int) -> None:
     """A table can be made to claim any number of sections: the dump must have room for their struct pages."""
     room = bytes_in(memory.dump, State.STORED, State.MISSING)
     if struct_bytes > room:
-        raise FormatError("more struct pages than the dump has room for", offset=0, expected=room, found=struct_bytes)
+        raise FormatError(
+            f"the kernel's tables claim {struct_bytes:#x} bytes of struct pages, more than the dump has memory for"
+        )
 
 
 def bytes_in(dump: Dump, *states: State) -> int:
@@ -123,7 +126,7 @@ def _joined(first_pfns: Words, virtuals: Words, pages: int, page_bytes: int) -> 
     together = (np.diff(first_pfns) == pages) & (np.diff(virtuals) == pages * page_bytes)
     starts = np.concatenate([[0], np.flatnonzero(~together) + 1])
     if len(starts) > _MOST_MAPS:
-        raise FormatError(f"struct pages in more than {_MOST_MAPS} places", offset=0, found=len(starts))
+        raise LimitError("places with struct pages", found=len(starts), limit=_MOST_MAPS)
     ends = np.concatenate([starts[1:], [len(first_pfns)]])
     return [
         MemMap(int(first_pfns[start]), int(end - start) * pages, int(virtuals[start]))

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from fadump.errors import FadumpError, FormatError
+from fadump.errors import FadumpError, FormatError, LimitError
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.notes import vmcoreinfo_lines
 
@@ -48,7 +48,7 @@ class Facts:
         :raises FormatError: it is larger than any VMCOREINFO.
         """
         if len(data) > _MOST_BYTES:
-            raise FormatError("VMCOREINFO too large", offset=0, expected=f"at most {_MOST_BYTES:#x}", found=len(data))
+            raise LimitError("bytes of VMCOREINFO", found=len(data), limit=_MOST_BYTES)
         self._lines = {line.key: line for line in vmcoreinfo_lines(data)}
         self._sizes: dict[str, int] = {}
 

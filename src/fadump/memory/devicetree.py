@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fadump.errors import FadumpError, FormatError
+from fadump.errors import FadumpError, FormatError, LimitError
 from fadump.memory.ranges import Range
 
 MAGIC = 0xD00DFEED
@@ -213,8 +213,10 @@ def header_total_size(blob: bytes | memoryview) -> int:
     magic, total_bytes = struct.unpack_from(">II", blob)
     if magic != MAGIC:
         raise FormatError("device tree without its magic", offset=0, expected=MAGIC, found=magic)
-    if not _HEADER_V16.size <= total_bytes <= MAX_TOTAL_BYTES:
-        raise FormatError("device tree of an impossible size", offset=4, expected=MAX_TOTAL_BYTES, found=total_bytes)
+    if total_bytes < _HEADER_V16.size:
+        raise FormatError("device tree smaller than its header", offset=4, expected=_HEADER_V16.size, found=total_bytes)
+    if total_bytes > MAX_TOTAL_BYTES:
+        raise LimitError("bytes of a device tree", found=total_bytes, limit=MAX_TOTAL_BYTES, offset=4)
     return int(total_bytes)
 
 

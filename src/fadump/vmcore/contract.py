@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fadump.abi.layout import ByteOrder
-from fadump.errors import AddressError, FadumpError, FormatError, ReadError
+from fadump.errors import AddressError, FadumpError, FormatError, LimitError, ReadError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.notes import VMCOREINFO_NAME, Note
 
@@ -208,7 +208,7 @@ def limited_set(ranges: Iterable[Range], most: int) -> RangeSet:
         else:
             merged.append(range_)
         if len(merged) > most:
-            raise FormatError(f"memory in more than {most} ranges", offset=0)
+            raise LimitError("ranges of memory", found=len(merged), limit=most)
     return RangeSet(merged)
 
 

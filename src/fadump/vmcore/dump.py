@@ -59,9 +59,9 @@ def open_source(sources: Sequence[Source]) -> Dump:
     if magic.startswith(KDUMP_SIGNATURE):
         dump = KdumpDump(unflattened)
     elif not magic.startswith(ELFMAG):
-        raise FormatError(_what_else(magic), offset=0)
+        raise FormatError(_what_else(magic))
     elif len(sources) > 1:
-        raise FormatError(_SEVERAL, offset=0)
+        raise FormatError(_SEVERAL)
     else:
         dump = ElfDump(unflattened[0])
     dump.flattened = bool(streams)

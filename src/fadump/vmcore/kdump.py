@@ -270,8 +270,9 @@ def _check_set(files: Sequence[KdumpFile]) -> None:
             if file.header.split is None:
                 message = "one of several files is not of a split dump"
                 raise FormatError(message, offset=file.header.page_bytes + _SPLIT_OFFSET)
-        if _identity(header) != _identity(first):
-            raise FormatError("files of different dumps", offset=0, expected=_identity(first), found=_identity(header))
+        for what, ours, theirs in zip(_IDENTITY, _identity(first), _identity(header), strict=True):
+            if ours != theirs:
+                raise FormatError(f"files of different dumps: the {what} is {ours} in one and {theirs} in another")
         if lower.pages.end > higher.pages.start:
             message = "files of a split dump that have the same pages"
             raise FormatError(message, offset=header.page_bytes, expected=lower.pages.end, found=higher.pages.start)
@@ -282,6 +283,9 @@ def _absent_files(files: Sequence[KdumpFile]) -> Iterator[FormatError]:
     header = files[0].header
     for pages in RangeSet([Range(0, header.pages)]) - RangeSet(file.pages for file in files):
         yield AbsentFileError(pages, header.page_bytes + _SPLIT_OFFSET)
+
+
+_IDENTITY = ("byte order", "page size", "number of pages", "node name", "release", "time")
 
 
 def _identity(header: KdumpHeader) -> tuple[object, ...]:

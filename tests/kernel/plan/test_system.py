@@ -160,7 +160,7 @@ def test_memory_that_is_not_available_does_not_count(name, value, counts):
     ("node", "message"),
     [
         (Node("memory@0", {"device_type": encode_strings("memory"), "reg": b"abc"}), "not a list of cells"),
-        (dynamic_v2(BLOCK, (1 << 30, GIB, ASSIGNED)), "too many blocks"),
+        (dynamic_v2(BLOCK, (1 << 30, GIB, ASSIGNED)), "blocks in a run of ibm,dynamic-memory-v2, more than"),
         (memory_node(GIB, GIB), "no memory at address 0"),
         (memory_node(0, 0), "no memory at address 0"),
     ],

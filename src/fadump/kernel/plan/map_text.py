@@ -43,7 +43,7 @@ def parse_map(text: str) -> MemoryMap:
     try:
         return MemoryMap.of(blocks, RangeSet(firmware), RangeSet())
     except ValueError as error:
-        raise FormatError(f"memory map: {error}", offset=0) from error
+        raise FormatError(f"memory map: {error}") from error
 
 
 def parse_range(text: str) -> Range:

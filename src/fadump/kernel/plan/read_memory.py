@@ -33,7 +33,7 @@ def read_memory(path: Path) -> FoundSystem | MemoryMap:
 def _described(path: Path) -> FoundSystem | MemoryMap:
     if path.is_dir():
         if not (path / _IN_EVERY_ROOT).is_file():
-            raise FormatError(f"{path} is no device tree: it has no file {_IN_EVERY_ROOT}", offset=0)
+            raise FormatError(f"{path} is no device tree: it has no file {_IN_EVERY_ROOT}")
         return system_of(DeviceTree(_node(path, "", 0)))
     with path.open("rb") as file:
         content = file.read(MAX_TOTAL_BYTES + 1)

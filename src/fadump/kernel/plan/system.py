@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from fadump.abi.platform import Platform
 from fadump.abi.pseries.rtas import KERNEL_DUMP
-from fadump.errors import FormatError
+from fadump.errors import FormatError, LimitError
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.plan.reserve import System
 from fadump.kernel.traits import Mmu, least_boot_memory_bytes
@@ -49,7 +49,7 @@ def system_of(tree: DeviceTree) -> FoundSystem:
     try:
         memory = MemoryMap.of(blocks, RangeSet(_pairs(tree.root, "reserved-ranges")), RangeSet(_later(tree)))
     except ValueError as error:
-        raise FormatError(f"device tree: {error}", offset=0) from error
+        raise FormatError(f"device tree: {error}") from error
     opal, rtas = tree.find("/ibm,opal"), tree.find("/rtas")
     if opal is not None:
         system = System(Platform.POWERNV, memory, mmu=_mmu_of_powernv(tree), supported=_opal_offers(opal))
@@ -127,12 +127,14 @@ def _dynamic_blocks(node: Node, address_cells: int, depth: int) -> Iterator[Memo
     arrays = _lookup_arrays(node)
     width = address_cells + 4
     if len(cells) < count * width:
-        raise FormatError(f"{name} is cut short", offset=4 * len(cells) + 4, expected=count * width, found=len(cells))
+        raise FormatError(
+            f"{name} has {count} blocks of {width} cells each and is cut short", offset=4 * len(cells) + 4
+        )
     for at in range(0, count * width, width):
         entry = cells[at : at + width]
         run = entry.pop(0) if is_run else 1
         if run > _MAX_BLOCKS:
-            raise FormatError(f"{name} has too many blocks", offset=4 * at + 4, expected=_MAX_BLOCKS, found=run)
+            raise LimitError(f"blocks in a run of {name}", found=run, limit=_MAX_BLOCKS, offset=4 * at + 4)
         flags = entry[-1]
         if flags & _RESERVED or not flags & _ASSIGNED:
             continue
@@ -221,7 +223,7 @@ def _cells(node: Node, name: str) -> int:
     """
     (count,) = (node.cells(name) or _DEFAULT_CELLS)[:1] if name in node.properties else _DEFAULT_CELLS
     if not 1 <= count <= 2:
-        raise FormatError(f"device tree: {name} of {node.name or '/'}", offset=0, expected=2, found=count)
+        raise FormatError(f"device tree: {name} of {node.name or '/'} is {count}, not 1 or 2")
     return count
 
 
