@@ -31,7 +31,7 @@ def open(  # noqa: A001 - fadump.open, as in gzip.open
         with fadump.open("vmcore") as system:
             print(system.ending.panic, *(cpu.number for cpu in system.cpus if cpu.crashed))
 
-    :raises FadumpError: it is no dump, or its headers make no sense.
+    :raises FadumpError: it is not a dump, or its headers make no sense.
     :raises OSError: it can't be opened or read.
     """
     from fadump.linux.system import open_system  # noqa: PLC0415 - most uses of this package don't read dumps

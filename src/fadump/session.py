@@ -58,7 +58,7 @@ class Seen(StrEnum):
     CRASHED = "crashed"
     PRESERVED = "preserved"
     RESET = "reset"
-    """A reset that is no dump: whatever was registered is gone."""
+    """A reset that is not a dump: whatever was registered is gone."""
     CAPTURE_BOOT = "capture_boot"
     """A kernel has been entered that is told of the dump."""
     INVALIDATED = "invalidated"

@@ -178,7 +178,7 @@ def test_nothing_but_a_file_is_gone_on_with(vmcore, tmp_path, kind):
         case "directory":
             incomplete.mkdir()
     with pytest.raises(
-        SetupError, match=rf"^({incomplete} is no file: remove it|can't go on with {incomplete}: Is a dir)"
+        SetupError, match=rf"^({incomplete} is not a file: remove it|can't go on with {incomplete}: Is a dir)"
     ):
         save(vmcore, tmp_path / "out", continued=True)
     assert names(tmp_path) == ["out.incomplete", "target"] and target.read_bytes() == b""

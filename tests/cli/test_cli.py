@@ -110,7 +110,7 @@ def test_an_empty_name_is_not_the_working_directory(words, capsys):
     with pytest.raises(SystemExit) as error:
         main(words)
     assert error.value.code == 2
-    assert "an empty name is no file's" in capsys.readouterr().err
+    assert "a file needs a name, and this one is empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["check", "show", "dmesg"])

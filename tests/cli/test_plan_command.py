@@ -139,13 +139,13 @@ def test_the_picture_is_written(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--memory", "2Gb"], "'2Gb' is no size; write it as 2G or 0x80000000"),
+        (["--memory", "2Gb"], "'2Gb' is not a size; write it as 2G or 0x80000000"),
         (["--memory", "0"], "a machine needs memory"),
-        (["--memory", "-1"], "'-1' is no size"),
-        (["--reserved", "1G"], "'1G' is no range; write it as 0x0..2G"),
+        (["--memory", "-1"], "'-1' is not a size"),
+        (["--reserved", "1G"], "'1G' is not a range; write it as 0x0..2G"),
         (["--reserved", "2G..1G"], "is not a range"),
-        (["--cpus", "0"], "'0' is no number of CPUs from 1 to 65536"),
-        (["--cpus", "two"], "'two' is no number of CPUs"),
+        (["--cpus", "0"], "'0' is not a number of CPUs from 1 to 65536"),
+        (["--cpus", "two"], "'two' is not a number of CPUs"),
         (["--memory", "1G", "--memory-map", "x"], "not allowed with argument"),
         (["--kernel-version", "5.10"], "invalid choice"),
     ],

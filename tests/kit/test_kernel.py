@@ -223,8 +223,8 @@ def test_a_full_disk_is_told_before_the_build(linux, monkeypatch):
 @pytest.mark.parametrize(
     ("series", "page_size", "sentence"),
     [
-        ("6.12.5", "64K", "'6.12.5' is no Linux series: give two numbers, as in 6.12"),
-        ("6.12", "16K", "'16K' is no page size of a Linux on Power: give 64K or 4K"),
+        ("6.12.5", "64K", "'6.12.5' is not a Linux series: give two numbers, as in 6.12"),
+        ("6.12", "16K", "'16K' is not a page size of a Linux on Power: give 64K or 4K"),
     ],
 )
 def test_what_is_no_version_or_page_size_is_told(series, page_size, sentence):

@@ -88,7 +88,7 @@ def test_what_a_first_boot_without_our_firmware_answers(tmp_path, bootable, two_
 
         theirs = base64.b64encode(b"hello from the other one").decode()
         assert guest.ask("read path=/theirs/motd") == f"file path=/theirs/motd base64={theirs}"
-        assert guest.ask("read path=/dev/null") == "failed step=read reason=/dev/null is no regular file"
+        assert guest.ask("read path=/dev/null") == "failed step=read reason=/dev/null is not a regular file"
         assert guest.ask("read path=/fadump/busybox").endswith("has more than 65536 bytes")
         assert guest.ask("read path=/a b").startswith("failed step=read reason=a path with a space")
 

@@ -163,7 +163,7 @@ def test_names_of_every_kind_are_taken():
 
 @pytest.mark.parametrize("name", ["second-crash=1", "nonsense", ""])
 def test_other_names_are_not(name):
-    with pytest.raises(UnknownFaultError, match="is no fault: one of the firmware begins with"):
+    with pytest.raises(UnknownFaultError, match="is not a fault: one of the firmware begins with"):
         parse_faults([name], Platform.PSERIES)
 
 
@@ -176,7 +176,7 @@ def test_a_fault_of_the_other_platform_is_told_apart():
 def test_a_wrong_name_is_wrong_usage(capsys):
     assert main(["run", "--fault", "register=slow"])
     said = capsys.readouterr().err
-    assert "--fault 'register=slow' is no fault: 'slow' is no status; write a number, success" in said
+    assert "--fault 'register=slow' is not a fault: 'slow' is not a status; write a number, success" in said
     assert said.endswith("; --fault list has them all\n")
 
 
@@ -207,5 +207,5 @@ def test_the_list_is_one_object_with_json(capsys):
     "name", ["power-cut", "power-cut=", "power-cut=0", "power-cut=-1", "power-cut=1000000", "power-cut=soon"]
 )
 def test_a_power_cut_at_no_event_is_told_how_to_be_written(name):
-    with pytest.raises(UnknownFaultError, match=f"'{name}' is no fault: write power-cut=N"):
+    with pytest.raises(UnknownFaultError, match=f"'{name}' is not a fault: write power-cut=N"):
         parse_faults([name], Platform.PSERIES)

@@ -16,7 +16,7 @@ SEEDS = seeds()
 
 
 def mutate(data: bytes, most_bytes: int, seed: int) -> bytes:
-    """Change a dump a little; what is no dump yet is replaced by one."""
+    """Change a dump a little; what is not a dump yet is replaced by one."""
     dump = SEEDS[seed % len(SEEDS)] if len(data) < 64 else data
     return bytes(atheris.Mutate(dump, most_bytes))
 

@@ -58,7 +58,7 @@ class FileTarget:
     def __init__(self, path: Path, files: Files, *, continued: bool = False) -> None:
         """Make ``path.incomplete``; with ``continued`` go on with the one that is there, or with ``path`` itself.
 
-        :raises SetupError: it can't be made, is there already, is no file of ours, or somebody else is writing it.
+        :raises SetupError: it can't be made, is there already, is not a file of ours, or somebody else is writing it.
         """
         self.path = path
         self.incomplete = incomplete_name(path)
@@ -112,7 +112,7 @@ class FileTarget:
             os.fchmod(self._fd, _PRIVATE)
 
     def _no_file(self) -> SetupError:
-        return SetupError(f"{self._name} is no file: remove it, and save without --continue")
+        return SetupError(f"{self._name} is not a file: remove it, and save without --continue")
 
     def read_back(self) -> Source:
         """What is in it."""

@@ -22,5 +22,5 @@ def name(text: str) -> str:
     :raises argparse.ArgumentTypeError: it is empty.
     """
     if not text:
-        raise argparse.ArgumentTypeError("an empty name is no file's")
+        raise argparse.ArgumentTypeError("a file needs a name, and this one is empty")
     return text

@@ -251,7 +251,7 @@ def _reserved(text: str) -> Range | None:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= _MOST_CPUS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of CPUs from 1 to {_MOST_CPUS}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of CPUs from 1 to {_MOST_CPUS}")
     return int(text)
 
 

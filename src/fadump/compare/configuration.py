@@ -205,7 +205,7 @@ Few values that matter much are one factor together: each machine, crashed or no
 
 
 def may_stand_together(values: Mapping[str, Any]) -> bool:
-    """Not what QEMU has no machine for, what takes an emulated one too long, and a crash that is no dump."""
+    """Not what QEMU has no machine for, what takes an emulated one too long, and a crash that is not a dump."""
     memory_mib = values.get("memory_mib", _LEAST_POWERNV_MIB)
     machine, kernel = values.get("machine", (None, None, None)), values.get("kernel", (None, None))
     platform, mmu, ends = machine

@@ -86,7 +86,7 @@ class _Story:
         except _CrashedError as crash:
             self._recorder.preserve(crash.trigger, self._memory, self._linux.cpus)
         else:
-            raise MachineError("the model's crash is no dump")
+            raise MachineError("the model's crash is not a dump")
         kernel = self._boot(1)
         self._moments.append(Moment(seen.CRASH, {**self._calls(0), "preserved": self._recorder.dump()}))
         core = None if kernel.vmcore is None else read_core_head(kernel.vmcore.head)

@@ -93,7 +93,7 @@ def _find_elfcorehdr(state: FadumpState, header: Header) -> bytes:
 def _make_vmcore(state: FadumpState, headers: bytes, cpus: list[Registers]) -> VmCore:
     """vmcore_init(). The CPUs' notes are what the first PT_NOTE leads to; nobody looks where the others lead.
 
-    :raises NoCoreHeaderError: it is no ELF core header.
+    :raises NoCoreHeaderError: it is not an ELF core header.
     """
     page_bytes = state.traits.page_bytes
     places, loads = elfcorehdr.decode(headers)

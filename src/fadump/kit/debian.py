@@ -129,7 +129,7 @@ def _first_with(name: str, architectures: Sequence[str], suites: Sequence[str]) 
 def unpack(package: DebianPackage, directory: Path) -> None:
     """Put the package's files under ``directory``, as they are; nothing in it is run.
 
-    :raises SetupError: the file is no package, or the disk is full.
+    :raises SetupError: the file is not a package, or the disk is full.
     """
     command = ["dpkg-deb", "--extract", str(package.path), str(directory)]
     run(command, what=f"unpacking {package.path.name}", log=log_path("unpack"))

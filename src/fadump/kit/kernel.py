@@ -122,9 +122,9 @@ def build_kernel(series: str = DEFAULT_SERIES, page_size: str = DEFAULT_PAGE_SIZ
 
 def _entry(series: str, page_size: str) -> Path:
     if not re.fullmatch(r"\d+\.\d+", series):
-        raise SetupError(f"{series!r} is no Linux series: give two numbers, as in {DEFAULT_SERIES}")
+        raise SetupError(f"{series!r} is not a Linux series: give two numbers, as in {DEFAULT_SERIES}")
     if page_size not in PAGE_SIZES:
-        raise SetupError(f"{page_size!r} is no page size of a Linux on Power: give {' or '.join(PAGE_SIZES)}")
+        raise SetupError(f"{page_size!r} is not a page size of a Linux on Power: give {' or '.join(PAGE_SIZES)}")
     digest = hashlib.sha256(f"{BUILD_RECIPE}\n{series}\n{configuration_fragment(page_size)}".encode())
     return cache_directory() / "kernels" / f"linux-{series}-{page_size}-{digest.hexdigest()[:12]}"
 

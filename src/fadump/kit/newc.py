@@ -61,7 +61,7 @@ class NewcWriter:
     ) -> None:
         parts = name.split("/")
         if any(part in ("", ".", "..") for part in parts) or "\0" in name or name == TRAILER:
-            raise ValueError(f"{name!r} is no name for an entry: it must be a relative path without '.' and '..'")
+            raise ValueError(f"{name!r} is not a name for an entry: it must be a relative path without '.' and '..'")
         if name in self._names:
             raise ValueError(f"{name!r} is in the archive already")
         if len(content) > LARGEST_CONTENT_BYTES:

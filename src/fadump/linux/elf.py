@@ -36,7 +36,7 @@ class ElfFile:
     def __init__(self, file: BinaryIO) -> None:
         """``file`` stays the caller's.
 
-        :raises FormatError: it is no 64-bit ELF file, or is cut short.
+        :raises FormatError: it is not a 64-bit ELF file, or is cut short.
         :raises OSError: it can't be read; so for all below.
         """
         self._file = file

@@ -182,7 +182,7 @@ class CrashedSystem:
 def open_system(paths: StrPath | Sequence[StrPath], *, vmlinux: StrPath | None = None) -> CrashedSystem:
     """Open a dump of any kind, or all files of a split one.
 
-    :raises FormatError: it is no dump, or its headers make no sense.
+    :raises FormatError: it is not a dump, or its headers make no sense.
     :raises OSError: it can't be opened or read.
     """
     return CrashedSystem(open_dump(paths), vmlinux)

@@ -40,7 +40,7 @@ def read_vmlinux(path: StrPath, facts: Facts) -> SymbolTable:
     """The symbols of the vmlinux at ``path``, at the addresses where the crashed kernel had them.
 
     :raises OtherKernelError: its build id isn't the one that the dump names.
-    :raises FormatError: it is no 64-bit ELF file.
+    :raises FormatError: it is not a 64-bit ELF file.
     :raises NoSymbolsError: it has no symbols.
     :raises FadumpError: it is a directory, a pipe or the like.
     :raises OSError: it can't be read.

@@ -87,7 +87,7 @@ class GuestMemory:
                 mapping.close()
                 self._index()
                 return
-        raise ValueError(f"{wanted} is no segment of memory")
+        raise ValueError(f"{wanted} is not a segment of memory")
 
     def _index(self) -> None:
         self._mappings.sort(key=lambda mapping: mapping.range)

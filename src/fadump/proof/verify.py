@@ -67,7 +67,7 @@ class Verifier:
         ``dump`` is what the firmware preserved: it tells where the crashed kernel left its crash-info header,
         and which memory was copied aside. What firmware was using is left out, unless it was copied.
 
-        :raises FormatError: the file is no dump.
+        :raises FormatError: the file is not a dump.
         :raises MachineError: nothing has crashed yet.
         """
         if self._image is None:

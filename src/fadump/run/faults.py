@@ -64,7 +64,7 @@ def _with_fault(found: Faults, name: str) -> Faults:
     if match := _POWER_CUT.fullmatch(name):
         return replace(found, cycle=replace(found.cycle, power_cut_at=int(match[1])))
     if name.partition("=")[0] == "power-cut":
-        raise UnknownFaultError(f"{name!r} is no fault: write power-cut=N, with N from 1 to 999999")
+        raise UnknownFaultError(f"{name!r} is not a fault: write power-cut=N, with N from 1 to 999999")
     return replace(found, firmware=(*found.firmware, _firmware_fault(name, found.platform)))
 
 

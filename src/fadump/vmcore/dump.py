@@ -30,7 +30,7 @@ def open_dump(paths: StrPath | Sequence[StrPath]) -> Dump:
 
     A file that is cut short or damaged opens if its headers can be read; :attr:`Dump.damage` says what is wrong.
 
-    :raises FormatError: it is no dump, or its headers make no sense; the files of a set don't belong together.
+    :raises FormatError: it is not a dump, or its headers make no sense; the files of a set don't belong together.
     :raises FadumpError: it is a directory, a pipe or the like.
     :raises OSError: a file can't be opened or read.
     """

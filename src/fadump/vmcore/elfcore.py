@@ -89,7 +89,7 @@ class ElfCore:
     def open(cls, path: StrPath) -> Self:
         """Open a dump.
 
-        :raises FadumpError: it is no file.
+        :raises FadumpError: it is not a file.
         :raises OSError: the file can't be opened or read.
         :raises FormatError: as above.
         """

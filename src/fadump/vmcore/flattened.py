@@ -47,7 +47,7 @@ class FlattenedSource:
     def __init__(self, source: Source) -> None:
         """Look at all records; ``source`` is this object's from then on, unless this fails.
 
-        :raises FormatError: it is no flattened file.
+        :raises FormatError: it is not a flattened file.
         :raises OSError: the file can't be read.
         """
         raw = source.read(0, struct.calcsize(_HEADER_FIELDS), "header of a flattened dump")

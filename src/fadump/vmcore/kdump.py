@@ -52,7 +52,8 @@ class KdumpDump(Dump):
     def __init__(self, sources: Sequence[Source]) -> None:
         """Open all files of a dump; ``sources`` are this object's from then on, unless this fails.
 
-        :raises FormatError: one is no kdump-compressed file, its headers make no sense, or they don't belong together.
+        :raises FormatError: one is not a kdump-compressed file or its headers make no sense, or they don't belong
+            together.
         :raises OSError: a file can't be read.
         """
         files = sorted((KdumpFile(source) for source in sources), key=lambda file: file.pages)

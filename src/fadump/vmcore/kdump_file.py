@@ -85,7 +85,7 @@ class KdumpFile:
     def __init__(self, source: Source) -> None:
         """Read headers, notes and bitmaps; ``source`` is this object's from then on, unless this fails.
 
-        :raises FormatError: it is no kdump-compressed file, or its headers make no sense.
+        :raises FormatError: it is not a kdump-compressed file, or its headers make no sense.
         :raises OSError: the file can't be read.
         """
         self.source = source

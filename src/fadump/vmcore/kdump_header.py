@@ -116,7 +116,7 @@ class _SubHeader(NamedTuple):
 def read_kdump_header(source: Source) -> KdumpHeader:
     """Both headers.
 
-    :raises FormatError: it is no kdump-compressed file, of a 32-bit machine, or its headers make no sense.
+    :raises FormatError: it is not a kdump-compressed file, of a 32-bit machine, or its headers make no sense.
     :raises OSError: the file can't be read.
     """
     raw = source.read(0, struct.calcsize("<" + _HEADER_FIELDS), "kdump header")

@@ -112,11 +112,11 @@ ADD = [
     _add("source above RAM", BAD, DIMM.end, FREE, 0x1000),
     _add("source above RAM, cut to nothing", BAD, DIMM.end, FREE, 1 << 32),
     _add("source spans the hole", BAD, LOWER.end - 0x1000, FREE, 0x50_0000),
-    _add("source is no real address", BAD, 0xD000_0000_0000_1000, FREE, 0x1000),
+    _add("source is not a real address", BAD, 0xD000_0000_0000_1000, FREE, 0x1000),
     _add("source wraps at 2^64", BAD, (1 << 64) - 0x1000, FREE, 0x2000),
     _add("destination leaves RAM", BAD, 0, DIMM.end - 0x1000, 0x1001),
     _add("destination in the hole", BAD, 0, LOWER.end, 0x1000),
-    _add("destination is no real address", BAD, 0, 0x8000_0000_0000_0000 | FREE, 0x1000),
+    _add("destination is not a real address", BAD, 0, 0x8000_0000_0000_0000 | FREE, 0x1000),
     _add("source and destination overlap", BAD, 0x1000, 0x1800, 0x1000),
     _add("the same again", BAD, *BOOT_RANGE, state=State.REGISTERED),
     _add("the same source", BAD, 0, FREE, 0x1000, state=State.REGISTERED),
@@ -191,7 +191,7 @@ TAGS = [
     _query("pointer to RAM's last 8 bytes", OK, MpiplTag.CPU, DIMM.end - 8),
     _query("pointer reaches out of RAM", BAD, MpiplTag.CPU, DIMM.end - 7),
     _query("pointer to the hole", BAD, MpiplTag.CPU, LOWER.end),
-    _query("pointer is no real address", BAD, MpiplTag.CPU, 0xF000_0000_0000_0000),
+    _query("pointer is not a real address", BAD, MpiplTag.CPU, 0xF000_0000_0000_0000),
 ]
 
 REBOOT = [

@@ -26,12 +26,12 @@ def test_removable_memory_is_a_region_by_itself():
     [
         ("0..1G\n1G..2G ram", "'1G..2G ram' is not a range and what it is", 6),
         ("0..1G memory of mine", "is not a range", 0),
-        ("0-1G", "'0-1G' is no range", 0),
+        ("0-1G", "'0-1G' is not a range", 0),
         ("0..1G\n2G..1G", "is not a range", 6),
         ("0..0", "is empty", 0),
-        ("0..G", "'G' is no size", 0),
-        ("..1G", "'' is no size", 0),
-        ("0..1Gb", "'1Gb' is no size", 0),
+        ("0..G", "'G' is not a size", 0),
+        ("..1G", "'' is not a size", 0),
+        ("0..1Gb", "'1Gb' is not a size", 0),
         ("1G..2G", "no memory at address 0", None),
         ("", "no memory at address 0", None),
         ("0..1G firmware", "no memory at address 0", None),
@@ -59,5 +59,5 @@ def test_sizes_and_ranges_of_options():
         with pytest.raises(ValueError, match="is larger than 64 bits can say"):
             parse_size(large)
     for wrong in ("", "M", "-1", "1G ", "2G..", "1G2"):
-        with pytest.raises(ValueError, match="is no size"):
+        with pytest.raises(ValueError, match="is not a size"):
             parse_size(wrong)

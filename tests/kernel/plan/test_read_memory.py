@@ -49,7 +49,7 @@ def test_a_directory_without_end_is_refused(tmp_path):
 
 def test_a_directory_of_something_else_is_refused(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
-    with pytest.raises(FormatError, match="is no device tree: it has no file #address-cells"):
+    with pytest.raises(FormatError, match="is not a device tree: it has no file #address-cells"):
         read_memory(tmp_path)
 
 

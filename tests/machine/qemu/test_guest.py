@@ -113,7 +113,7 @@ def test_a_field_that_is_not_what_it_should_be_is_refused(line, what):
 
 @pytest.mark.parametrize("line", [b"\n", b"   \n", b"helo protocol=1\n", b"wrote result=1\n", b"=\n"])
 def test_what_is_no_report_is_refused(line):
-    with pytest.raises(MachineError, match="which is no report"):
+    with pytest.raises(MachineError, match="which is not a report"):
         decode_report(line)
 
 

@@ -129,5 +129,5 @@ def _check_against(new: CopyRange, other: CopyRange) -> None:
 def _address(value: int, what: str) -> int:
     address = real_address(value)
     if address is None:
-        raise RangeError(OpalStatus.PARAMETER, f"{what} {value:#x} is no real address")
+        raise RangeError(OpalStatus.PARAMETER, f"{what} {value:#x} is not a real address")
     return address

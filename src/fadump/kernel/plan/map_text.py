@@ -49,11 +49,11 @@ def parse_map(text: str) -> MemoryMap:
 def parse_range(text: str) -> Range:
     """``START..END``.
 
-    :raises ValueError: it is no range, or empty.
+    :raises ValueError: it is not a range, or empty.
     """
     start, dots, end = text.partition("..")
     if not dots:
-        raise ValueError(f"{text!r} is no range; write it as 0x0..2G")
+        raise ValueError(f"{text!r} is not a range; write it as 0x0..2G")
     range_ = Range(parse_size(start), parse_size(end))
     if not range_:
         raise ValueError(f"the range {text} is empty")
@@ -67,7 +67,7 @@ def parse_size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no size; write it as 2G or 0x80000000")
+        raise ValueError(f"{text!r} is not a size; write it as 2G or 0x80000000")
     number, unit = match.groups()
     base = 16 if number[:2] in ("0x", "0X") else 8 if number[0] == "0" else 10
     size_bytes = int(number[: _MOST_DIGITS + 1], base) * memparse(f"1{unit}")[0]

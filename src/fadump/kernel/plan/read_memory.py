@@ -13,7 +13,7 @@ from fadump.kernel.plan.system import FoundSystem, system_of
 from fadump.memory.devicetree import MAGIC, MAX_DEPTH, MAX_TOTAL_BYTES, DeviceTree, Node
 
 _IN_EVERY_ROOT = "#address-cells"
-"""The property without which no directory is read: it would take long to find out that / is no device tree."""
+"""The property without which no directory is read: it would take long to find out that / is not a device tree."""
 
 
 def read_memory(path: Path) -> FoundSystem | MemoryMap:
@@ -33,7 +33,7 @@ def read_memory(path: Path) -> FoundSystem | MemoryMap:
 def _described(path: Path) -> FoundSystem | MemoryMap:
     if path.is_dir():
         if not (path / _IN_EVERY_ROOT).is_file():
-            raise FormatError(f"{path} is no device tree: it has no file {_IN_EVERY_ROOT}")
+            raise FormatError(f"{path} is not a device tree: it has no file {_IN_EVERY_ROOT}")
         return system_of(DeviceTree(_node(path, "", 0)))
     with path.open("rb") as file:
         content = file.read(MAX_TOTAL_BYTES + 1)

@@ -65,14 +65,14 @@ def decode_report(line: bytes) -> Report:
     """The report that a line is: a word, then ``key=value``, of which unknown ones are passed over; ``reason`` takes
     the rest of the line.
 
-    :raises MachineError: the line is no report, or lacks a field; the sentence names it.
+    :raises MachineError: the line is not a report, or lacks a field; the sentence names it.
     """
     text = line.decode(errors="replace").strip()
     head, reason_follows, reason = text.partition(" reason=")
     word, *pairs = head.split() or [""]
     parse = _REPORTS.get(word)
     if parse is None:
-        raise MachineError(f"the guest sent {text[:_LONGEST_SHOWN]!r}, which is no report")
+        raise MachineError(f"the guest sent {text[:_LONGEST_SHOWN]!r}, which is not a report")
     values = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")

@@ -49,7 +49,7 @@ class PowernvBoard:
     """QEMU's powernv, with skiboot. CPUs are named by their PIR."""
 
     def __init__(self, kernel: Path) -> None:
-        """:raises SetupError: ``kernel`` is no 64-bit ELF file, or too large for QEMU."""
+        """:raises SetupError: ``kernel`` is not a 64-bit ELF file, or too large for QEMU."""
         self.kernel_entry = KERNEL_LOAD_ADDRESS + _entry_offset(kernel)
         size_bytes = kernel.stat().st_size
         if size_bytes > MOST_KERNEL_BYTES:
@@ -146,7 +146,7 @@ def _entry_offset(kernel: Path) -> int:
         is_elf = len(raw) == elf.ELF_HEADER.size_bytes and raw.startswith(_ELF_MAGIC)
         byte_order = elf.BYTE_ORDERS.get(elf.ELF_HEADER.number(raw, "ei_data")) if is_elf else None
         if byte_order is None:
-            raise SetupError(f"{kernel} is no 64-bit ELF file: powernv needs a vmlinux")
+            raise SetupError(f"{kernel} is not a 64-bit ELF file: powernv needs a vmlinux")
         header = elf.ELF_HEADER.in_order(byte_order).decode(raw)
         file.seek(header.e_phoff)
         table = file.read(header.e_phentsize * header.e_phnum)
