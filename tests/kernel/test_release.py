@@ -5,8 +5,8 @@ import pytest
 from fadump.abi.linux.crash_info import CrashHeader
 from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.abi.platform import Platform
+from fadump.abi.registers import PAPR_TO_PT_REGS
 from fadump.kernel.image.stacks import crashing
-from fadump.kernel.rtas_fadump import PT_REGS_NAMES
 from fadump.machine.channel import Crash, Crashing, Hello, Release, Released
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.ranges import Range, RangeSet
@@ -93,7 +93,7 @@ def test_the_header_has_the_crashing_cpus_registers(platform, nmi):
     assert header.crashing_cpu == crashed and header.cpu_mask == 15
     assert nmi or crashed == (3 if platform is Platform.PSERIES else 5)
     (cpu,) = (cpu for cpu in cpus if cpu.cpu_id == crashed)
-    expected = {PT_REGS_NAMES[name]: value for name, value in cpu.values.items() if name in PT_REGS_NAMES}
+    expected = {PAPR_TO_PT_REGS[name]: value for name, value in cpu.values.items() if name in PAPR_TO_PT_REGS}
     if nmi:
         expected["trap"] = 0x100
     else:  # they are saved where the kernel crashes

@@ -6,6 +6,25 @@ Names are those of LoPAR's register save area; :mod:`.pseries.register_save_area
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+
+PAPR_TO_PT_REGS: Mapping[str, str] = MappingProxyType(
+    {
+        **{f"GPR{number:02}": f"gpr{number}" for number in range(32)},
+        "NIA": "nip",
+        "MSR": "msr",
+        "CTR": "ctr",
+        "LR": "link",
+        "XER": "xer",
+        "CR": "ccr",
+        "DAR": "dar",
+        "DSISR": "dsisr",
+    }
+)
+"""The registers that Linux takes from the firmware into a CPU's note, and what its pt_regs calls them.
+
+Linux: rtas_fadump_set_regval() and opal_fadump_set_regval_regnum(). The rest of pt_regs is 0 there.
+"""
 
 
 @dataclass(frozen=True, slots=True)

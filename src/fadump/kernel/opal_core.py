@@ -14,14 +14,13 @@ from fadump.abi.elf import CORE_NAME, NT_AUXV, NT_PRSTATUS, ProgramHeader
 from fadump.abi.powernv import cpu_data
 from fadump.abi.powernv.mpipl import METADATA_VERSION, MpiplMetadata, MpiplTag
 from fadump.abi.powernv.opal import OpalStatus
-from fadump.abi.registers import CpuRegisters
+from fadump.abi.registers import PAPR_TO_PT_REGS, CpuRegisters
 from fadump.errors import AddressError, FormatError
 from fadump.kernel.calls import Errno, KernelPanicError, Steps
 from fadump.kernel.elfcorehdr import headers_bytes
 from fadump.kernel.files.sysfs import Entry, FileSystem, KernelFile, KernelLink, sysfs_file
 from fadump.kernel.kstrtox import kstrtoint
 from fadump.kernel.opal_fadump import query_tag
-from fadump.kernel.rtas_fadump import PT_REGS_NAMES
 from fadump.kernel.state import FadumpState
 from fadump.kernel.traits import align_up
 from fadump.kernel.vmcore import Piece, VmCore, read_vmcore, status_of
@@ -186,7 +185,7 @@ def _status_note(cpu: CpuRegisters | None, config: _Config, signal: int) -> byte
     """A thread's NT_PRSTATUS; all zeros for a crashing one that is not there."""
     if cpu is None:
         return encode_note(CORE_NAME, NT_PRSTATUS, status_of({}, "big"), "big")
-    registers = {PT_REGS_NAMES[name]: value for name, value in cpu.values.items() if name in PT_REGS_NAMES}
+    registers = {PAPR_TO_PT_REGS[name]: value for name, value in cpu.values.items() if name in PAPR_TO_PT_REGS}
     status = status_of(
         registers,
         "big",

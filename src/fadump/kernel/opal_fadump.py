@@ -13,12 +13,11 @@ from fadump.abi.powernv import cpu_data, kernel_metadata
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.abi.powernv.mpipl import METADATA, MpiplMetadata, MpiplOperation, MpiplRegion, MpiplTag
 from fadump.abi.powernv.opal import OpalStatus, OpalToken, RebootType
-from fadump.abi.registers import CpuRegisters
+from fadump.abi.registers import PAPR_TO_PT_REGS, CpuRegisters
 from fadump.errors import AddressError, FormatError
 from fadump.kernel.calls import Call, Errno, Steps, no_memory_at
 from fadump.kernel.crash_info import Header, is_valid
 from fadump.kernel.plan.boot_memory import Region
-from fadump.kernel.rtas_fadump import PT_REGS_NAMES
 from fadump.kernel.state import OS_TERM_TEXT, OS_TERM_TEXT_BYTES, TAG_VALUE, FadumpState
 from fadump.kernel.traits import U64
 from fadump.kernel.vmcore import Registers
@@ -192,7 +191,7 @@ class OpalFadump:
                 found.append(own)
             else:
                 values = cpu.values.items()
-                found.append({PT_REGS_NAMES[name]: value for name, value in values if name in PT_REGS_NAMES})
+                found.append({PAPR_TO_PT_REGS[name]: value for name, value in values if name in PAPR_TO_PT_REGS})
         if found:
             return found
         if header.crashing_cpu == CPU_UNKNOWN:

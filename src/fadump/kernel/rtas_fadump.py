@@ -20,6 +20,7 @@ from fadump.abi.pseries.dump_structure import (
     SectionType,
 )
 from fadump.abi.pseries.rtas import DumpCommand, RtasArguments, RtasStatus
+from fadump.abi.registers import PAPR_TO_PT_REGS
 from fadump.kernel.calls import Call, Errno, KernelPanicError, Steps
 from fadump.kernel.crash_info import Header, is_valid
 from fadump.kernel.plan.boot_memory import Region
@@ -35,18 +36,6 @@ _MAX_WAIT_MS = 60_000
 _FIXED_SECTIONS = 3
 """How many a kernel without a section for each range has: CPU state, hash page table, boot memory; in that order."""
 _FIRMWARE_TYPES = (SectionType.CPU_STATE, SectionType.HPTE, SectionType.REAL_MODE_REGION)
-PT_REGS_NAMES = {
-    **{f"GPR{number:02}": f"gpr{number}" for number in range(32)},
-    "NIA": "nip",
-    "MSR": "msr",
-    "CTR": "ctr",
-    "LR": "link",
-    "XER": "xer",
-    "CR": "ccr",
-    "DAR": "dar",
-    "DSISR": "dsisr",
-}
-"""What the firmware calls the registers that come into a CPU's note: rtas_fadump_set_regval()."""
 
 
 class RtasFadump:
@@ -245,7 +234,7 @@ class RtasFadump:
                 found.append(header.registers or {})
             else:
                 values = cpu.values.items()
-                found.append({PT_REGS_NAMES[name]: value for name, value in values if name in PT_REGS_NAMES})
+                found.append({PAPR_TO_PT_REGS[name]: value for name, value in values if name in PAPR_TO_PT_REGS})
         return found
 
     def trigger(self, cpu: int, message: str) -> Steps[None]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from fadump.abi.elf import EM_PPC64
-from fadump.abi.registers import CpuRegisters
+from fadump.abi.registers import PAPR_TO_PT_REGS, CpuRegisters
 from fadump.errors import FormatError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.proof.crash_image import CrashImage
@@ -25,20 +25,7 @@ from fadump.vmcore.notes import Prstatus, decode_prstatus
 MOST_DIFFERENCES = 64
 """How many differing ranges a comparison lists; all are counted."""
 
-PT_REGS_TO_PAPR: Mapping[str, str] = MappingProxyType(
-    {
-        **{f"gpr{number}": f"GPR{number:02}" for number in range(32)},
-        "nip": "NIA",
-        "msr": "MSR",
-        "ctr": "CTR",
-        "link": "LR",
-        "xer": "XER",
-        "ccr": "CR",
-        "dar": "DAR",
-        "dsisr": "DSISR",
-    }
-)
-"""The registers that reach NT_PRSTATUS, and what PAPR calls them. The rest of pt_regs is 0 there."""
+PT_REGS_TO_PAPR: Mapping[str, str] = MappingProxyType({linux: papr for papr, linux in PAPR_TO_PT_REGS.items()})
 
 _PIECE_BYTES = 1 << 20
 _BLOCK_BYTES = 4096

@@ -9,14 +9,13 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from fadump.abi.registers import CpuRegisters
+from fadump.abi.registers import PAPR_TO_PT_REGS, CpuRegisters
 from fadump.kernel.calls import Call, Errno, Steps
 from fadump.kernel.files.sysfs import REGISTERED, RELEASE_MEM, Entry, FileSystem, KernelFile
 from fadump.kernel.model import KernelModel
 from fadump.kernel.opal_core import CORE
 from fadump.kernel.petitboot import PreservingKernel
 from fadump.kernel.plan.system import dump_announced
-from fadump.kernel.rtas_fadump import PT_REGS_NAMES
 from fadump.machine.channel import (
     BootMode,
     Crash,
@@ -242,7 +241,7 @@ class GuestSystem:
         return f"{text}; the kernel said: {' '.join(said)}" if said else text
 
     def _registers(self, cpu: int) -> dict[str, int]:
-        return saved_registers(self._cpus()[cpu].values, PT_REGS_NAMES)
+        return saved_registers(self._cpus()[cpu].values, PAPR_TO_PT_REGS)
 
 
 def _do_nothing(data: bytes) -> Steps[int]:
