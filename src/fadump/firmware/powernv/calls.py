@@ -43,7 +43,7 @@ from fadump.firmware.contract import (
 from fadump.firmware.message import read_message
 from fadump.firmware.powernv.dump import TakenDump, opal_range, take_dump
 from fadump.firmware.powernv.ranges import RangeError, Registration, add_range, checked_range, remove_range
-from fadump.firmware.powernv.tree import Platform, find_platform, write_properties
+from fadump.firmware.powernv.tree import PowernvPlatform, find_platform, write_properties
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
@@ -75,7 +75,7 @@ class PowernvFirmware:
     """OPAL's part in FADump, for one guest from power-on to power-off."""
 
     def __init__(self) -> None:
-        self._platform: Platform | None = None  # known from the first handover on
+        self._platform: PowernvPlatform | None = None  # known from the first handover on
         self._registration = Registration()
         self._triggered = False
         self._resting = State.IDLE
@@ -175,7 +175,7 @@ class PowernvFirmware:
         return Trigger(TriggerKind.OS_TERM, read_message(memory, address) if address else "", cpu_id)
 
     def _update(
-        self, platform: Platform, operation: int, addresses_and_size: tuple[int, int, int], memory: GuestMemory
+        self, platform: PowernvPlatform, operation: int, addresses_and_size: tuple[int, int, int], memory: GuestMemory
     ) -> Answer:
         source, destination, size_bytes = addresses_and_size
         table = self._registration.ranges

@@ -24,7 +24,7 @@ from fadump.abi.registers import CpuRegisters
 from fadump.errors import FormatError
 from fadump.firmware.contract import PreservedDump, PreservedRegion
 from fadump.firmware.powernv.ranges import CopyRange, Registration
-from fadump.firmware.powernv.tree import Platform
+from fadump.firmware.powernv.tree import PowernvPlatform
 from fadump.firmware.preserve import copy_aside, kept_ranges
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
@@ -45,13 +45,13 @@ class TakenDump:
     """Whether ranges of the kernel are in it; without them no kernel takes it up, nor says that it is done with."""
 
 
-def opal_range(platform: Platform) -> CopyRange:
+def opal_range(platform: PowernvPlatform) -> CopyRange:
     """The firmware's own entry in the table of ranges."""
     return CopyRange(platform.opal.start, platform.opal_copy.start, platform.opal.size_bytes)
 
 
 def take_dump(
-    platform: Platform,
+    platform: PowernvPlatform,
     registration: Registration,
     crashing_pir: int | None,
     memory: GuestMemory,
@@ -100,7 +100,7 @@ def _copied(region: RegionId, name: str, wanted: CopyRange, memory: GuestMemory)
     )
 
 
-def _write_cpu_data(platform: Platform, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> PreservedRegion:
+def _write_cpu_data(platform: PowernvPlatform, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> PreservedRegion:
     size_bytes = len(platform.pirs) * cpu_data.THREAD_BYTES
     place = Range.sized(platform.cpu_data.start, size_bytes)
     data = b""
@@ -123,7 +123,7 @@ def _write_cpu_data(platform: Platform, memory: GuestMemory, cpus: Sequence[CpuR
 
 
 def _write_metadata(
-    platform: Platform, registers: PreservedRegion, opal: PreservedRegion, crashing_pir: int, memory: GuestMemory
+    platform: PowernvPlatform, registers: PreservedRegion, opal: PreservedRegion, crashing_pir: int, memory: GuestMemory
 ) -> tuple[bytes, dict[MpiplTag, int]]:
     """What the CPU and OPAL tags point to, byte for byte from the area's start, and the two tags."""
     of_cpus = MpiplMetadata(

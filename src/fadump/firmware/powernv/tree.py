@@ -33,7 +33,7 @@ _LOAD_AREAS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Platform:
+class PowernvPlatform:
     """What the firmware has to know of its machine; the same on every boot.
 
     ``opal`` is OPAL's memory. ``metadata``, ``cpu_data`` and ``opal_copy`` are the firmware's own areas: whole
@@ -52,7 +52,7 @@ class Platform:
         return Range(self.metadata.start, self.opal_copy.end)
 
 
-def find_platform(tree: DeviceTree) -> Platform:
+def find_platform(tree: DeviceTree) -> PowernvPlatform:
     """What a tree that the platform's boot firmware made says about the machine, and the place for our areas.
 
     :raises FadumpError: no OPAL or no CPUs in it, or no memory that has room.
@@ -65,10 +65,10 @@ def find_platform(tree: DeviceTree) -> Platform:
     start = _highest_place(tree, opal, metadata_bytes + cpu_data_bytes + opal_bytes)
     metadata = Range.sized(start, metadata_bytes)
     registers = Range.sized(metadata.end, cpu_data_bytes)
-    return Platform(opal, metadata, registers, Range.sized(registers.end, opal_bytes), pirs)
+    return PowernvPlatform(opal, metadata, registers, Range.sized(registers.end, opal_bytes), pirs)
 
 
-def write_properties(tree: DeviceTree, platform: Platform, dump: PreservedDump | None) -> None:
+def write_properties(tree: DeviceTree, platform: PowernvPlatform, dump: PreservedDump | None) -> None:
     """Say that MPIPL is there and, if there is a ``dump``, that this is the boot after it; reserve our areas.
 
     :raises FadumpError: no OPAL in the tree.

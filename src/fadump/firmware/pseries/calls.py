@@ -38,7 +38,7 @@ from fadump.firmware.contract import (
 from fadump.firmware.message import read_message
 from fadump.firmware.pseries.dump import take_dump
 from fadump.firmware.pseries.sections import RegistrationError, check_structure, read_structure
-from fadump.firmware.pseries.tree import Platform, find_platform, write_properties
+from fadump.firmware.pseries.tree import PseriesPlatform, find_platform, write_properties
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 
@@ -61,7 +61,7 @@ class PseriesFirmware:
     def __init__(self, registers_per_cpu: int = REGISTERS_PER_CPU) -> None:
         self._registers_per_cpu = registers_per_cpu
         self._state = State.IDLE
-        self._platform: Platform | None = None  # known from the first handover on
+        self._platform: PseriesPlatform | None = None  # known from the first handover on
         self._registration: DumpStructure | None = None
         self._dump: PreservedDump | None = None
 
@@ -136,7 +136,7 @@ class PseriesFirmware:
         if self._state is not State.ACTIVE:
             self._state = State.IDLE
 
-    def _configure_kernel_dump(self, call: FirmwareCall, memory: GuestMemory, platform: Platform) -> Answer:
+    def _configure_kernel_dump(self, call: FirmwareCall, memory: GuestMemory, platform: PseriesPlatform) -> Answer:
         if len(call.args) != 3 or call.returns != 1:
             return _refused(f"{len(call.args)} arguments and {call.returns} results; it has 3 and 1")
         command, address, length = call.args
@@ -149,7 +149,7 @@ class PseriesFirmware:
                 return self._invalidate()
         return _refused(f"there is no command {command:#x}")
 
-    def _register(self, memory: GuestMemory, platform: Platform, address: int, length: int) -> Answer:
+    def _register(self, memory: GuestMemory, platform: PseriesPlatform, address: int, length: int) -> Answer:
         match self._state:
             case State.REGISTERED:
                 return Answer(RtasStatus.ALREADY_REGISTERED, reason="unregister first")
@@ -189,7 +189,7 @@ class PseriesFirmware:
         message = read_message(memory, call.args[0]) if call.args and call.args[0] else ""
         return Trigger(TriggerKind.OS_TERM, message, call.cpu_id)
 
-    def _offered(self, platform: Platform) -> Mapping[int, int]:
+    def _offered(self, platform: PseriesPlatform) -> Mapping[int, int]:
         """Sizes in bytes. QEMU's hash page table is not in guest memory, and no offer is made for it."""
         cpu_state_bytes = register_save_area.area_bytes(platform.cpu_count, self._registers_per_cpu)
         return {SectionType.CPU_STATE: cpu_state_bytes, SectionType.HPTE: 0}

@@ -28,7 +28,7 @@ _NOT_TOKENS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Platform:
+class PseriesPlatform:
     """What the firmware has to know of its machine; the same on every boot.
 
     ``rma`` is the real mode area, the memory that RTAS can reach. ``cpu_count`` counts the CPUs as Linux
@@ -46,7 +46,7 @@ class Platform:
         return frozenset((self.configure_token, self.os_term_token))
 
 
-def find_platform(tree: DeviceTree) -> Platform:
+def find_platform(tree: DeviceTree) -> PseriesPlatform:
     """What a tree that the platform's boot firmware made says about the machine.
 
     :raises FadumpError: no RTAS, no ibm,os-term, no memory at 0 or no CPUs in it.
@@ -58,7 +58,7 @@ def find_platform(tree: DeviceTree) -> Platform:
     highest = max(os_term_token, *_tokens(node))
     if highest >= _HIGHEST_TOKEN:
         raise FadumpError(f"no RTAS token is left above {highest:#x} for {rtas.CONFIGURE_KERNEL_DUMP}")
-    return Platform(
+    return PseriesPlatform(
         configure_token=highest + 1,
         os_term_token=os_term_token,
         rma=_real_mode_area(tree),
@@ -67,7 +67,7 @@ def find_platform(tree: DeviceTree) -> Platform:
 
 
 def write_properties(
-    tree: DeviceTree, platform: Platform, offered: Mapping[int, int], dump: PreservedDump | None
+    tree: DeviceTree, platform: PseriesPlatform, offered: Mapping[int, int], dump: PreservedDump | None
 ) -> None:
     """Offer the calls and, if there is a ``dump``, present its structure; a stale one is taken out.
 

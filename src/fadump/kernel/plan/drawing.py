@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fadump.kernel.plan.plan import Plan
-from fadump.kernel.plan.reserve import Part, Section
+from fadump.kernel.plan.reserve import AreaSection, Part
 from fadump.kernel.traits import KIB, MIB
 from fadump.memory.ranges import Range
 
@@ -116,7 +116,7 @@ def length(size_bytes: float) -> str:
     return f"{round(size_bytes):g} B"
 
 
-def _area(section: Section) -> Area:
+def _area(section: AreaSection) -> Area:
     symbol, text = _PARTS[section.part]
     return Area(symbol, Range.sized(section.destination, section.size_bytes), text.format(source=section.source or 0))
 

@@ -67,7 +67,7 @@ _REGISTERED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class AreaSection:
     """A part and its place. ``source`` is where the firmware copies it from, None if not from memory."""
 
     part: Part
@@ -100,17 +100,17 @@ class Reservation:
 
     area: Range
     boot_memory: BootMemory
-    sections: tuple[Section, ...]
+    sections: tuple[AreaSection, ...]
     parameter_area: Range | None
     cma: Range | None
     reasons: tuple[Reason, ...]
     warnings: tuple[str, ...]
 
-    def registered(self, platform: Platform) -> tuple[Section, ...]:
+    def registered(self, platform: Platform) -> tuple[AreaSection, ...]:
         """What the kernel asks the firmware for."""
         return tuple(section for section in self.sections if section.part in _REGISTERED[platform])
 
-    def first(self, part: Part) -> Section:
+    def first(self, part: Part) -> AreaSection:
         """The first section of a kind that is there."""
         return next(section for section in self.sections if section.part is part)
 
@@ -306,23 +306,25 @@ def _cma(
     return Range.sized(area.start, size_bytes), Reason("cma_bytes", size_bytes, sentence, _CMA)
 
 
-def _sections(system: System, boot: BootMemory, sizes: AreaSizes, base: int, extra: Range | None) -> Iterator[Section]:
+def _sections(
+    system: System, boot: BootMemory, sizes: AreaSizes, base: int, extra: Range | None
+) -> Iterator[AreaSection]:
     at = base
     if system.platform is Platform.PSERIES:
-        yield Section(Part.CPU_STATE, None, system.cpu_state_bytes, at)
-        yield Section(Part.HPTE, None, system.hpte_bytes, at + system.cpu_state_bytes)
+        yield AreaSection(Part.CPU_STATE, None, system.cpu_state_bytes, at)
+        yield AreaSection(Part.HPTE, None, system.hpte_bytes, at + system.cpu_state_bytes)
     at += sizes.before_copy
     destination = at
     for region in boot.regions:
-        yield Section(Part.BOOT_MEMORY, region.start, region.size_bytes, destination)
+        yield AreaSection(Part.BOOT_MEMORY, region.start, region.size_bytes, destination)
         destination += region.size_bytes
     if extra is not None:
-        yield Section(Part.PARAMETER_AREA, extra.start, extra.size_bytes, extra.start)
+        yield AreaSection(Part.PARAMETER_AREA, extra.start, extra.size_bytes, extra.start)
     at += boot.size_bytes
     behind = (Part.CRASH_INFO_HEADER, Part.ELF_CORE_HEADER, Part.METADATA)
     for part, size_bytes in zip(behind, sizes.parts[2:], strict=True):
         if size_bytes:
-            yield Section(part, None, size_bytes, at)
+            yield AreaSection(part, None, size_bytes, at)
             at += size_bytes
 
 
