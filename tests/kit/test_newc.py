@@ -45,7 +45,6 @@ def test_cpio_lists_every_kind_with_owner_mode_and_time(tmp_path):
         writer.add_device("dev/console", "c", 5, 1)
         writer.add_device("dev/disk", "b", 254, 16, 0o640)
         writer.add_file("dev/script", b"#!", 0o755)
-        writer.add_symlink("link", "dev/script")
 
     listed = cpio("-itv", "--numeric-uid-gid", archive=archive_of(fill), cwd=tmp_path)
     assert [line.split() for line in listed.splitlines()] == [
@@ -53,7 +52,6 @@ def test_cpio_lists_every_kind_with_owner_mode_and_time(tmp_path):
         ["crw-------", "1", "0", "0", "5,", "1", "Jan", "1", "1970", "dev/console"],
         ["brw-r-----", "1", "0", "0", "254,", "16", "Jan", "1", "1970", "dev/disk"],
         ["-rwxr-xr-x", "1", "0", "0", "2", "Jan", "1", "1970", "dev/script"],
-        ["lrwxrwxrwx", "1", "0", "0", "10", "Jan", "1", "1970", "link", "->", "dev/script"],
     ]
 
 

@@ -41,8 +41,6 @@ class TriggerKind(Enum):
 
     OS_TERM = "os-term"
     """The kernel said so, by the firmware call of its platform."""
-    SYSTEM_RESET = "system reset"
-    """A reset interrupt that the kernel doesn't take itself."""
     PLATFORM = "platform"
     """The platform ends the guest without the kernel's help; the machine makes this trigger itself."""
 

@@ -49,7 +49,6 @@ class KernelTraits:
     ``parameter_area``: it has a place for words that the capture kernel adds to its command line (683eab94da75).
     ``region_per_range``: on pseries every range of boot memory has a section (78d5cc15fb7d); without, one is at 0.
     ``first_kernel_writes_elfcorehdr``: behind the crash-info header, which is the old one (until c6c5b14dac0d).
-    ``hotplug_ready``: it says that it need not register again when memory comes or goes (bc446c5acaba).
     ``extends_memory_limit``: ``mem=`` grows by the size of the reserved area (until f94f5ac07983).
     ``limits_to_16_mib``: what ``mem=`` leaves is rounded down to 16 MiB (5a799af95226); before, up to a page.
     ``bounded_wait``: RTAS that stays busy for a minute is given up ("powerpc/fadump: Add timeout to RTAS busy-wait
@@ -72,7 +71,6 @@ class KernelTraits:
     parameter_area: bool = True
     region_per_range: bool = True
     first_kernel_writes_elfcorehdr: bool = False
-    hotplug_ready: bool = True
     sized_cmdline: bool = True
     extends_memory_limit: bool = False
     limits_to_16_mib: bool = True
@@ -119,7 +117,6 @@ LINUX_6_1 = KernelTraits(
     parameter_area=False,
     region_per_range=False,
     first_kernel_writes_elfcorehdr=True,
-    hotplug_ready=False,
     sized_cmdline=False,
     extends_memory_limit=True,
     limits_to_16_mib=False,

@@ -41,10 +41,6 @@ class NewcWriter:
         """A regular file."""
         self._add(name, stat.S_IFREG | permissions, content)
 
-    def add_symlink(self, name: str, target: str) -> None:
-        """A symbolic link to ``target``, which needn't exist."""
-        self._add(name, stat.S_IFLNK | 0o777, target.encode())
-
     def add_device(self, name: str, kind: str, major: int, minor: int, permissions: int = 0o600) -> None:
         """A device node; ``kind`` is "c" (character) or "b" (block)."""
         file_types = {"c": stat.S_IFCHR, "b": stat.S_IFBLK}

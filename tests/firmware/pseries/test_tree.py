@@ -1,9 +1,9 @@
 import copy
+import struct
 
 import pytest
 
 from fadump.abi.pseries.register_save_area import area_bytes
-from fadump.abi.pseries.rtas import decode_sizes, decode_version
 from fadump.errors import FadumpError
 from fadump.firmware.contract import State
 from fadump.firmware.pseries import PseriesFirmware
@@ -31,14 +31,17 @@ def described(tree: DeviceTree, firmware: PseriesFirmware | None = None):
 
 
 def cpu_state_bytes(rtas):
-    return decode_sizes(rtas.properties["ibm,configure-kernel-dump-sizes"])[1]
+    type_, size_bytes, *_hpte = struct.unpack(">IQIQ", rtas.properties["ibm,configure-kernel-dump-sizes"])
+    assert type_ == 1
+    return size_bytes
 
 
 def test_the_first_kernel_is_offered_the_call():
     rtas = described(device_tree())
     assert rtas.cells("ibm,configure-kernel-dump") == (CONFIGURE_TOKEN,)
-    assert decode_sizes(rtas.properties["ibm,configure-kernel-dump-sizes"]) == {1: CPU_STATE_BYTES, 2: 0}
-    assert decode_version(rtas.properties["ibm,configure-kernel-dump-version"]) == (1, 1)
+    sizes = struct.pack(">IQIQ", 1, CPU_STATE_BYTES, 2, 0)
+    assert rtas.properties["ibm,configure-kernel-dump-sizes"] == sizes
+    assert rtas.properties["ibm,configure-kernel-dump-version"] == b"\0\1\0\1"
     assert "ibm,kernel-dump" not in rtas.properties
 
 

@@ -4,20 +4,17 @@ Specification: LoPAR, "RTAS Call Definition", "ibm,configure-kernel-dump" and "i
 Linux arch/powerpc/kernel/rtas.c (struct rtas_args in asm/rtas-types.h) and
 arch/powerpc/platforms/pseries/rtas-fadump.c. All fields are big-endian.
 
-    argument block            0x00  u32      token
-                              0x04  u32      nargs
-                              0x08  u32      nret
-                              0x0c  u32[16]  nargs arguments, then nret words of the answer;
-                                             the answer's first word is the status (signed)
-    ...-kernel-dump-sizes     u32 section type, u64 bytes; for each type that the firmware provides
-    ...-kernel-dump-version   u16 minimum, u16 maximum
+An argument block is a head, the arguments and the words of the answer, of which the first is the status (signed).
+ibm,configure-kernel-dump-sizes has an entry for each type of section that the firmware provides.
 """
 
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Annotated, NamedTuple
 
+from fadump.abi.layout import Layout, u16, u32, u64
 from fadump.errors import FormatError
 
 CONFIGURE_KERNEL_DUMP = "ibm,configure-kernel-dump"
@@ -31,12 +28,35 @@ EXTENDED_OS_TERM = "ibm,extended-os-term"
 
 MAX_ARGS = 16
 """Arguments and answer words together."""
-ARGUMENTS_OFFSET = 12
-BLOCK_BYTES = ARGUMENTS_OFFSET + 4 * MAX_ARGS
 
-_HEAD = struct.Struct(">III")
-_SIZE = struct.Struct(">IQ")
-_VERSIONS = struct.Struct(">HH")
+
+class RtasHead(NamedTuple):
+    """struct rtas_args up to its arguments."""
+
+    token: Annotated[int, u32(0x00)]
+    nargs: Annotated[int, u32(0x04)]
+    nret: Annotated[int, u32(0x08)]
+
+
+class SectionSize(NamedTuple):
+    """An entry of ibm,configure-kernel-dump-sizes."""
+
+    type: Annotated[int, u32(0x00)]
+    size_bytes: Annotated[int, u64(0x04)]
+
+
+class DumpVersions(NamedTuple):
+    """ibm,configure-kernel-dump-version."""
+
+    minimum: Annotated[int, u16(0x00)]
+    maximum: Annotated[int, u16(0x02)]
+
+
+HEAD = Layout(RtasHead, "RTAS arguments")
+SECTION_SIZE = Layout(SectionSize, "section size")
+VERSIONS = Layout(DumpVersions, "dump versions")
+ARGUMENTS_OFFSET = HEAD.size_bytes
+BLOCK_BYTES = ARGUMENTS_OFFSET + 4 * MAX_ARGS
 
 
 class DumpCommand(IntEnum):
@@ -92,11 +112,10 @@ class RtasArguments:
 
         :raises FormatError: it is cut short, or asks for more than 16 words.
         """
-        if len(block) < _HEAD.size:
-            raise FormatError("RTAS arguments cut short", offset=0, expected=_HEAD.size, found=len(block))
-        token, nargs, nret = _HEAD.unpack_from(block)
+        token, nargs, nret = HEAD.decode(block)
         if nargs + nret > MAX_ARGS:
-            raise FormatError("RTAS call with too many words", offset=4, expected=MAX_ARGS, found=nargs + nret)
+            at, wanted = HEAD.offset("nargs"), f"at most {MAX_ARGS}"
+            raise FormatError("RTAS call with too many words", offset=at, expected=wanted, found=nargs + nret)
         end = ARGUMENTS_OFFSET + 4 * nargs
         if len(block) < end:
             raise FormatError("RTAS arguments cut short", offset=ARGUMENTS_OFFSET, expected=end, found=len(block))
@@ -144,21 +163,7 @@ def encode_sizes(sizes: Mapping[int, int]) -> bytes:
 
     :raises ValueError: a type is not an u32, or a size not an u64.
     """
-    try:
-        return b"".join(_SIZE.pack(type_, size_bytes) for type_, size_bytes in sizes.items())
-    except struct.error as error:
-        raise ValueError(f"section sizes {dict(sizes)} don't fit their fields") from error
-
-
-def decode_sizes(value: bytes | memoryview) -> dict[int, int]:
-    """Section type to bytes, of ibm,configure-kernel-dump-sizes.
-
-    :raises FormatError: the property ends within an entry.
-    """
-    rest = len(value) % _SIZE.size
-    if rest:
-        raise FormatError("section sizes cut short", offset=len(value) - rest, expected=_SIZE.size, found=rest)
-    return dict(_SIZE.iter_unpack(value))
+    return b"".join(SECTION_SIZE.pack(type_, size_bytes) for type_, size_bytes in sizes.items())
 
 
 def encode_version(minimum: int, maximum: int) -> bytes:
@@ -166,18 +171,4 @@ def encode_version(minimum: int, maximum: int) -> bytes:
 
     :raises ValueError: a version is not an u16.
     """
-    try:
-        return _VERSIONS.pack(minimum, maximum)
-    except struct.error as error:
-        raise ValueError(f"versions {minimum} to {maximum} don't fit into 16 bits") from error
-
-
-def decode_version(value: bytes | memoryview) -> tuple[int, int]:
-    """Minimum and maximum, of ibm,configure-kernel-dump-version.
-
-    :raises FormatError: the property has another length.
-    """
-    if len(value) != _VERSIONS.size:
-        raise FormatError("dump versions cut short or too long", offset=0, expected=_VERSIONS.size, found=len(value))
-    minimum, maximum = _VERSIONS.unpack(value)
-    return minimum, maximum
+    return VERSIONS.pack(minimum, maximum)

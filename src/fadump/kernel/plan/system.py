@@ -6,12 +6,11 @@ arch/powerpc/kernel/fadump.c early_init_dt_scan_reserved_ranges(), rtas-fadump.c
 opal-fadump.c opal_fadump_dt_scan(). All numbers are big-endian.
 """
 
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fadump.abi.platform import Platform
-from fadump.abi.pseries.rtas import KERNEL_DUMP
+from fadump.abi.pseries.rtas import KERNEL_DUMP, SECTION_SIZE
 from fadump.errors import FormatError, LimitError
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.plan.reserve import System
@@ -185,7 +184,8 @@ def _ranges(node: Node, name: str, address_cells: int, size_cells: int) -> Itera
 
 def _offered(rtas: Node) -> Iterator[tuple[int, int]]:
     sizes = rtas.properties.get("ibm,configure-kernel-dump-sizes", b"")
-    yield from struct.iter_unpack(">IQ", sizes[: len(sizes) // 12 * 12])
+    size_bytes = SECTION_SIZE.size_bytes
+    yield from SECTION_SIZE.decode_all(sizes[: len(sizes) // size_bytes * size_bytes])
 
 
 def _opal_offers(opal: Node) -> bool:
