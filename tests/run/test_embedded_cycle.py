@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 from fadump.abi.platform import Platform
 from fadump.capture.files import HostFiles
 from fadump.cli import main
+from fadump.cli.run_view import RunView
 from fadump.cycle import CycleRequest, run_cycle
-from fadump.errors import SetupError, UsageError
+from fadump.errors import FadumpError, SetupError, UsageError
 from fadump.linux.system import open_system
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.qemu.process import Dimm
@@ -23,7 +25,8 @@ from fadump.memory.ranges import Range
 from fadump.proof.verify import Verifier
 from fadump.run.faults import parse_faults
 from fadump.run.host import check_host
-from fadump.run.options import MIB, RunOptions, WhoseFirmware, check_options
+from fadump.run.options import MIB, RunOptions, WhichMachine, WhoseFirmware, check_options
+from fadump.run.run import run
 from fadump.session import CrashBy, Milestone
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.contract import Kind
@@ -239,7 +242,7 @@ def test_files_of_an_earlier_run_are_set_aside_as_one_set(tmp_path, capsys):
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != "notes"}
     assert {"vmcore", "vmcore-dmesg.txt", "console.log", "firmware.log", "timeline.json"} == set(before)
     assert main(["run", "--out", str(tmp_path)]) == 0
-    assert f"the files of an earlier run are in {tmp_path}/earlier-1 now" in capsys.readouterr().out
+    assert f"remark: the files of an earlier run are in {tmp_path}/earlier-1 now" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in (tmp_path / "earlier-1").iterdir()} == before
     kept = [path for path in tmp_path.iterdir() if path.name not in ("notes", "earlier-1")]
     assert {path.name for path in kept} == {"vmcore", "console.log", "firmware.log", "timeline.json"}
@@ -291,3 +294,24 @@ def test_cycles_have_headings_and_their_resets_add_up(tmp_path, capsys):
     assert words[-2:] == ["show", str(tmp_path / "o u t" / "vmcore.3")]
     shown = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (shown.returncode, "sysrq triggered crash" in shown.stdout) == (0, True), shown.stderr
+
+
+@pytest.mark.parametrize("free_bytes", [0, 1 << 30])
+def test_a_full_disk_is_the_hosts_and_not_the_guests(tmp_path, capsys, monkeypatch, free_bytes):
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    usage = shutil.disk_usage(tmp_path)._replace(free=free_bytes)
+    monkeypatch.setattr("fadump.machine.embedded.guest.save_vmcore", full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    status, said = fadump_run(tmp_path, capsys, "--memory", "1G")
+    assert (status, said["result"]) == (1, "failed")
+    told = f"the disk of {tmp_path / 'out'} is full: make room there, or name another --out (the guest could not save"
+    assert said["error"].startswith("the guest could not save" if free_bytes else told)
+
+
+def test_an_error_before_power_on_says_so(tmp_path):
+    for options in ({"cpus": 9}, {"machine": WhichMachine.QEMU, "kernel": tmp_path / "none"}):
+        with pytest.raises(FadumpError) as raised:
+            run(RunOptions(tmp_path / "out", **options), RunView(io.StringIO()))
+        assert raised.value.phase == "power_on"

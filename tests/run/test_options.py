@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -78,12 +77,6 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
 def test_what_cannot_work_is_refused_with_its_reason(tmp_path, options, sentence):
     with pytest.raises(UsageError, match=sentence):
         check_options(on_qemu(tmp_path, **options))
-
-
-@pytest.mark.parametrize("option", ["kernel", "initrd"])
-def test_a_file_that_is_not_there_is_told_before_anything_is_fetched(tmp_path, option):
-    with pytest.raises(SetupError, match="/nowhere/file is not a file"):
-        check_host(on_qemu(tmp_path, **{option: Path("/nowhere/file")}))
 
 
 def test_a_host_without_the_memory_is_told(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from fadump.errors import MachineError, SetupError
 from fadump.run.earlier import set_aside
 from fadump.run.output import OutputDirectory
-from tests.capture.disk import Disk, chooser
+from tests.capture.disk import Disk, Fault, chooser
 
 ROOM_BYTES = 1 << 20
 
@@ -137,3 +137,20 @@ def test_a_set_that_was_interrupted_is_completed_by_the_next_run(tmp_path):
     assert set_aside(tmp_path) == tmp_path / "earlier-2"
     assert {path.name for path in (tmp_path / "earlier-2").iterdir()} == {"console.log", "vmcore"}
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["earlier-1", "earlier-2"]
+
+
+def test_a_disk_that_is_full_is_told_with_the_files_name(tmp_path):
+    disk = Disk(tmp_path)
+    with OutputDirectory(tmp_path, ROOM_BYTES, cycles=2, files=disk) as output:
+        write(disk, output, dump(1))
+        output.note_vmcore_bytes(len(dump(1)))
+        disk.plan((Fault.NO_SPACE_ONCE, 1))
+        with pytest.raises(OSError, match="No space left on device") as raised:
+            output.next_cycle()
+        assert raised.value.filename == str(tmp_path / "vmcore.1")
+        disk.plan((Fault.IO_ERROR_ONCE, 0))
+        with pytest.raises(OSError, match="Input/output error") as raised:
+            output.publish_saved()
+        assert raised.value.filename == str(tmp_path / "vmcore.incomplete")
+        disk.plan()
+    assert (tmp_path / "vmcore.incomplete").read_bytes()[: len(dump(1))] == dump(1)

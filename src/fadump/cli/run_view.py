@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TextIO
 
 from fadump.cli.typed import fadump_command, program
@@ -54,9 +53,9 @@ class RunView:
     def report(self, report: Report) -> None:
         """Steps show as milestones; what else the guest says is for the logs."""
 
-    def set_aside(self, directory: Path) -> None:
-        """Files of an earlier run are never lost without a word."""
-        self._print(f"the files of an earlier run are in {directory} now")
+    def remark(self, sentence: str) -> None:
+        """A line of its own."""
+        self._print(f"remark: {sentence}")
 
     def cycle_begins(self, number: int, count: int) -> None:
         """A heading, if there is more than one cycle."""

@@ -37,16 +37,22 @@ def check_host(options: RunOptions) -> None:
     On the embedded machine nothing comes to be that nobody has written to, and all that counts is whether a file can
     be as large as the dump.
 
-    :raises SetupError: the host has less memory or disk than that, or a file that is asked for isn't there.
+    :raises SetupError: the host has less memory or disk than that, or the output directory can't be written.
     """
-    for path in (options.kernel, options.initrd):
-        if path is not None and not path.is_file():
-            raise SetupError(f"{path} is not a file")
+    _check_output(options.out)
     if options.machine is WhichMachine.EMBEDDED:
         _check_file_size(options)
     else:
         _check_memory(options)
         _check_disk(options)
+
+
+def _check_output(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise SetupError(f"can't write to {out}: it is not a directory: name another --out")
+    directory = _directory(out)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise SetupError(f"can't write to {directory}: name an --out elsewhere")
 
 
 def _check_memory(options: RunOptions) -> None:
@@ -60,7 +66,7 @@ def _check_memory(options: RunOptions) -> None:
 
 
 def _check_disk(options: RunOptions) -> None:
-    directory = _directory(options)
+    directory = _directory(options.out)
     free_bytes = shutil.disk_usage(directory).free
     dumps = options.cycles if options.save is None else min(options.cycles, 2)  # the others are smaller by then
     if free_bytes < dumps * options.all_memory_bytes:
@@ -75,12 +81,13 @@ def _guest(options: RunOptions) -> str:
     return f"a guest with {options.all_memory_bytes / MIB:.0f} MiB"
 
 
-def _directory(options: RunOptions) -> Path:
-    return next(path for path in (options.out, *options.out.absolute().parents) if path.is_dir())
+def _directory(out: Path) -> Path:
+    """The directory itself, or the one that it will be made in."""
+    return next(path for path in (out, *out.absolute().parents) if path.is_dir())
 
 
 def _check_file_size(options: RunOptions) -> None:
-    directory = _directory(options)
+    directory = _directory(options.out)
     try:
         with tempfile.TemporaryFile(dir=directory) as file:
             os.ftruncate(file.fileno(), options.disk_bytes)

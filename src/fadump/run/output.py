@@ -11,13 +11,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from fadump.capture.files import HOST, Files
 from fadump.capture.target import FileTarget
-from fadump.errors import MachineError, SetupError
+from fadump.errors import MachineError, SetupError, naming
 from fadump.firmware.contract import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger, Watched
 from fadump.machine.channel import Report, Saved, SavedOpalCore
 from fadump.run.earlier import set_aside
@@ -155,16 +156,13 @@ class OutputDirectory:
 
     def _copy(self, offset: int, size_bytes: int, path: Path) -> None:
         """Copy a piece of the disk to a file, durably and with its holes."""
-        target = FileTarget(path, self._files)
-        try:
+        with naming(path), closing(FileTarget(path, self._files)) as target:
             for start, end in _data(self.vmcore_fd, offset, offset + size_bytes):
                 for at in range(start, end, _PIECE_BYTES):
                     piece = os.pread(self.vmcore_fd, min(_PIECE_BYTES, end - at), at)
                     target.write(at - offset, piece)
             target.truncate(size_bytes)
             target.publish()
-        finally:
-            target.close()
 
     def publish_saved(self) -> Path | None:
         """Cut the disk to the dump, make it durable, and give it its name; None if no dump was saved.
@@ -175,9 +173,10 @@ class OutputDirectory:
         """
         if self._vmcore_bytes is None:
             return None
-        self._disk.truncate(self._vmcore_bytes)
-        self._disk.path = self._of_cycle("vmcore")
-        self._disk.publish()
+        with naming(self._disk.incomplete):
+            self._disk.truncate(self._vmcore_bytes)
+            self._disk.path = self._of_cycle("vmcore")
+            self._disk.publish()
         return self._disk.path
 
     def _create(self, name: str) -> BinaryIO:

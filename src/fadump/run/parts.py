@@ -5,7 +5,7 @@ From here on nobody asks the options again.
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,9 @@ from fadump.firmware.contract import Firmware
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware, WatchedFirmware
 from fadump.kernel.model import DEFAULT_VERSION, KernelConfig
-from fadump.kernel.traits import PAGE_BYTES
+from fadump.kernel.plan.boot_memory import LARGEST_SHARE
+from fadump.kernel.plan.cmdline import parse_crashkernel
+from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES, size_text
 from fadump.kit.initramfs import INIT_PATH
 from fadump.machine.contract import Machine
 from fadump.machine.embedded.config import EmbeddedConfig
@@ -124,3 +126,17 @@ def kernel_command_line(options: RunOptions) -> str:
     if options.platform is Platform.PSERIES and options.all_memory_bytes >= LEAST_CRASHKERNEL_MEMORY:
         words.append(_CRASHKERNEL)
     return " ".join([*words, options.cmdline]).strip()
+
+
+def cmdline_remarks(options: RunOptions) -> Iterator[str]:
+    """What Linux will make of a ``crashkernel=`` in the user's words, if that is not what they say."""
+    if "crashkernel=" not in options.cmdline:
+        return
+    traits = KERNEL_VERSIONS[options.kernel_version or DEFAULT_VERSION]
+    asked = parse_crashkernel(options.cmdline, options.all_memory_bytes, traits)
+    most_bytes = options.all_memory_bytes // LARGEST_SHARE
+    if asked.problem is not None:
+        yield f"{asked.problem}: Linux takes its own size of boot memory instead"
+    elif asked.size_bytes > most_bytes:
+        wanted, most = size_text(asked.size_bytes), size_text(most_bytes)
+        yield f"crashkernel= asks for {wanted}: Linux cuts that to {most}, a quarter of RAM"

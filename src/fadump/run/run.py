@@ -17,9 +17,10 @@ from fadump.machine.contract import Machine
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.faults import NeverStruck, never_struck
 from fadump.run.host import check_host
+from fadump.run.inputs import check_initramfs, check_kernel
 from fadump.run.options import RunOptions, check_options
 from fadump.run.output import OutputDirectory
-from fadump.run.parts import Parts, make_parts
+from fadump.run.parts import Parts, cmdline_remarks, make_parts
 from fadump.session import Milestone, Observer, RefusedError
 
 
@@ -61,8 +62,8 @@ class RunResult:
 class RunObserver(Observer, Protocol):
     """Who watches a run: its cycles, and what surrounds them."""
 
-    def set_aside(self, directory: Path) -> None:
-        """An earlier run's files were in the output directory, and are in this one now."""
+    def remark(self, sentence: str) -> None:
+        """Something to know about the run, said before its machine is powered on."""
 
     def cycle_begins(self, number: int, count: int) -> None:
         """One of ``count`` cycles, counted from 1."""
@@ -80,11 +81,17 @@ def run(options: RunOptions, observer: RunObserver) -> RunResult:
     with ExitStack() as ends:
         with _on_the_way_to_power_on():
             check_options(options)
+            if options.kernel is not None:
+                check_kernel(options.kernel)
+            if options.initrd is not None:
+                check_initramfs(options.initrd)
             check_host(options)
             parts = make_parts(options)
             output = ends.enter_context(OutputDirectory(options.out, options.disk_bytes, options.cycles))
         if output.earlier is not None:
-            observer.set_aside(output.earlier)
+            observer.remark(f"the files of an earlier run are in {output.earlier} now")
+        for sentence in cmdline_remarks(options):
+            observer.remark(sentence)
         cycles = _run_cycles(parts, options, output, observer)
         missed = never_struck(options.faults, parts.firmware, [judged.cycle for judged in cycles])
         return RunResult(cycles, parts.vmlinux, missed)

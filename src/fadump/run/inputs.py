@@ -1,0 +1,97 @@
+"""The files that a user gives to a run, looked at before anything is fetched, built or started.
+
+A kernel must be one that QEMU enters as Linux itself and not as a wrapper around it: an ELF file for ppc64, the
+``vmlinux`` of a build. An initramfs is what Linux unpacks (init/initramfs.c, lib/decompress.c). Files are known by how
+they begin.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from fadump.abi.elf import BYTE_ORDERS, ELF_HEADER, ELFCLASS64, ELFMAG, EM_PPC64, MACHINES, SECTION_HEADER
+from fadump.errors import SetupError, UsageError, reason
+
+_COMPRESSED: Mapping[bytes, str] = MappingProxyType(
+    {
+        b"\x1f\x8b": "gzip",
+        b"BZh": "bzip2",
+        b"\x5d\x00\x00": "lzma",
+        b"\xfd7zXZ\x00": "xz",
+        b"\x89LZO\x00": "lzop",
+        b"\x02\x21\x4c\x18": "lz4",
+        b"\x28\xb5\x2f\xfd": "zstd",
+    }
+)
+_OTHER_KERNELS: Mapping[bytes, str] = MappingProxyType({b"\x27\x05\x19\x56": "U-Boot's uImage", b"MZ": "an EFI image"})
+_CPIO = (b"070701", b"070702")
+_EM_PPC = 20
+_HEAD_BYTES = 64
+_MOST_NAMES_BYTES = 1 << 16
+"""No kernel's section names take more."""
+_WRAPPED = b".kernel:"
+"""How the wrapper's own sections begin (arch/powerpc/boot/wrapper)."""
+_GIVE = "give the vmlinux of a kernel for ppc64 or ppc64le"
+
+
+def check_kernel(path: Path) -> None:
+    """Refuse what can't be booted as a kernel here.
+
+    :raises UsageError: it is something else; the sentence names it and says what to give.
+    :raises SetupError: it isn't there, or can't be read.
+    """
+    head = _head(path)
+    if head.startswith(ELFMAG) and len(head) == _HEAD_BYTES:
+        _check_elf(path, head)
+        return
+    if packed := _beginning(head, _COMPRESSED):
+        raise UsageError(f"--kernel {path} is packed by {packed}: {_GIVE}, unpacked")
+    what = _beginning(head, _OTHER_KERNELS)
+    raise UsageError(f"--kernel {path} is {what or 'no ELF file'}: {_GIVE}")
+
+
+def _check_elf(path: Path, head: bytes) -> None:
+    byte_order = BYTE_ORDERS.get(ELF_HEADER.number(head, "ei_data"))
+    if byte_order is None:
+        raise UsageError(f"--kernel {path} is no ELF file of either byte order: {_GIVE}")
+    layout = ELF_HEADER.in_order(byte_order)
+    header = layout.decode(head)
+    if header.e_machine == _EM_PPC:
+        raise UsageError(f"--kernel {path} is for 32-bit PowerPC, as a zImage's wrapper is: {_GIVE}")
+    if (header.ei_class, header.e_machine) != (ELFCLASS64, EM_PPC64):
+        machine = MACHINES.get((header.e_machine, byte_order), f"machine {header.e_machine}")
+        raise UsageError(f"--kernel {path} is for {machine}: {_GIVE}")
+    names = SECTION_HEADER.in_order(byte_order)
+    with path.open("rb") as file:
+        file.seek(header.e_shoff + header.e_shstrndx * names.size_bytes)
+        section = file.read(names.size_bytes)
+        if header.e_shoff and len(section) == names.size_bytes:
+            file.seek(min(names.number(section, "sh_offset"), path.stat().st_size))
+            if _WRAPPED in file.read(_MOST_NAMES_BYTES):
+                raise UsageError(f"--kernel {path} is a zImage, a wrapper around a packed kernel: {_GIVE}")
+
+
+def check_initramfs(path: Path) -> None:
+    """Refuse what Linux can't unpack.
+
+    :raises UsageError: it is neither a cpio archive (newc) nor packed by something that Linux knows.
+    :raises SetupError: it isn't there, or can't be read.
+    """
+    head = _head(path).lstrip(b"\0")
+    if not head.startswith(_CPIO) and _beginning(head, _COMPRESSED) is None:
+        packers = ", ".join(_COMPRESSED.values())
+        raise UsageError(f"--initrd {path} is no initramfs: give a cpio archive (newc), plain or packed by {packers}")
+
+
+def _beginning(head: bytes, known: Mapping[bytes, str]) -> str | None:
+    return next((name for magic, name in known.items() if head.startswith(magic)), None)
+
+
+def _head(path: Path) -> bytes:
+    if not path.is_file():
+        raise SetupError(f"{path} is not a file" if path.exists() else f"there is no file {path}")
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise SetupError(f"{path} can't be read: {reason(error)}") from error
