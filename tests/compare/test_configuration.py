@@ -24,6 +24,43 @@ def allowed_pairs():
                 yield (first, one), (second, other)
 
 
+PSERIES_RADIX, PSERIES_HASH = (Platform.PSERIES, Mmu.RADIX), (Platform.PSERIES, Mmu.HASH)
+OPAL = (Platform.POWERNV, Mmu.RADIX)
+
+
+@pytest.mark.parametrize(("values", "may"), [
+    ({"machine": (*OPAL, Ends.CRASHED), "memory_mib": 4096}, True),
+    ({"machine": (*OPAL, Ends.CRASHED), "memory_mib": 3072}, False),
+    ({"machine": (*OPAL, Ends.CRASHED), "shape": Shape.WHOLE}, True),
+    ({"machine": (*OPAL, Ends.CRASHED), "shape": Shape.NODES}, False),
+    ({"machine": (*OPAL, Ends.CRASHED), "cpus": Cpus.FOUR}, True),
+    ({"machine": (*OPAL, Ends.CRASHED), "cpus": Cpus.TWO_OF_EIGHT}, False),
+    ({"machine": (*PSERIES_RADIX, Ends.CRASHED), "cpus": Cpus.TWO_OF_EIGHT}, True),
+    ({"machine": (*PSERIES_RADIX, Ends.CRASHED), "memory_mib": 1024}, True),
+    ({"machine": (*OPAL, Ends.CRASHED), "limit": "mem=2G"}, False),
+    ({"machine": (*OPAL, Ends.IN_PRODUCTION), "limit": "mem=2G"}, True),
+    ({"machine": (*OPAL, Ends.IN_PRODUCTION), "limit": "mem=2G", "kernel": ("6.12", "64K")}, True),
+    ({"machine": (*OPAL, Ends.IN_PRODUCTION), "limit": "mem=2G", "kernel": ("6.1", "64K")}, False),
+    ({"machine": (*OPAL, Ends.IN_PRODUCTION), "limit": "", "kernel": ("6.1", "64K")}, True),
+    ({"machine": (*PSERIES_RADIX, Ends.CRASHED), "limit": "mem=2G", "kernel": ("6.1", "64K")}, True),
+    ({"machine": (*PSERIES_RADIX, Ends.CRASHED), "fadump": ""}, False),
+    ({"machine": (*PSERIES_RADIX, Ends.CRASHED), "fadump": "fadump=on fadump=off"}, False),
+    ({"machine": (*PSERIES_RADIX, Ends.CRASHED), "fadump": "fadump=nocma"}, True),
+    ({"machine": (*PSERIES_RADIX, Ends.IN_PRODUCTION), "fadump": ""}, True),
+    ({"machine": (*PSERIES_HASH, Ends.CRASHED), "memory_mib": 16384}, True),
+    ({"machine": (*PSERIES_HASH, Ends.CRASHED), "memory_mib": 32768}, False),
+    ({"machine": (*PSERIES_RADIX, Ends.CRASHED), "memory_mib": 32768}, True),
+    ({"kernel": ("6.12", "4K"), "memory_mib": 16384}, True),
+    ({"kernel": ("6.12", "4K"), "memory_mib": 32768}, False),
+    ({"kernel": ("6.12", "64K"), "memory_mib": 32768}, True),
+    ({"shape": Shape.DIMM, "memory_mib": 1024}, False),
+    ({"shape": Shape.DIMM, "memory_mib": 1280}, True),
+    ({"shape": Shape.HOLE, "memory_mib": 1024}, True),
+])  # fmt: skip
+def test_what_is_not_tried(values, may):
+    assert may_stand_together(values) is may
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_full_set_has_every_pair_and_is_large_enough(seed):
     found = full_set(seed)

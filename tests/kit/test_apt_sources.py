@@ -67,6 +67,19 @@ def test_a_key_in_the_file_is_kept_whole(sources):
     assert found.signed_by == key
 
 
+def test_a_comment_does_not_end_the_field_that_it_stands_in(sources):
+    key = "\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n# Renewed: last year\n abc\n -----END PGP PUBLIC KEY BLOCK-----"
+    found = sources({"sources.list.d/debian.sources": DEB822.replace(f" {KEYRING}", key)})
+    assert found.signed_by == "\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n abc\n -----END PGP PUBLIC KEY BLOCK-----"
+
+
+def test_the_updates_of_a_release_serve_where_the_release_itself_is_not_listed(sources):
+    updates = "deb http://a.example/debian bookworm-updates main\n"
+    assert sources({"sources.list": updates}).uri == "http://a.example/debian"
+    release = "deb http://b.example/debian bookworm main\n"
+    assert sources({"sources.list": updates + release}).uri == "http://b.example/debian"
+
+
 def test_others_are_not_debian(sources):
     found = sources({"sources.list.d/a.list": OTHERS, "sources.list.d/debian.sources": DEB822})
     assert found.uri == "http://mirror.example/debian"

@@ -4,6 +4,7 @@ import pytest
 
 from fadump.kernel.plan.cmdline import parse_command_line
 from fadump.kernel.plan.kdump import kdump_reservation
+from fadump.kernel.printk import Level
 from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, MIB
 from fadump.memory.ranges import Range
 from tests.kernel.systems import powernv, pseries
@@ -34,35 +35,39 @@ def test_where_kdump_gets_its_memory(blocks, cmdline, start_mib, size_mib):
     ("cmdline", "messages", "limit_mib"),
     [
         ("", (), 0),
-        ("crashkernel=1G,cma", ("crashkernel: unrecognized char: ,",), 0),
-        ("crashkernel=256M", ("Reserving 256MB of memory at 512MB for crashkernel (System RAM: 2048MB)",), 0),
+        ("crashkernel=1G,cma", ((Level.WARN, "crashkernel: unrecognized char: ,"),), 0),
+        (
+            "crashkernel=256M",
+            ((Level.INFO, "Reserving 256MB of memory at 512MB for crashkernel (System RAM: 2048MB)"),),
+            0,
+        ),
         (
             "crashkernel=256M@0x4000001",
             (
-                "Crash kernel base must be aligned to 0x10000",
-                "Reserving 256MB of memory at 64MB for crashkernel (System RAM: 2048MB)",
+                (Level.WARN, "Crash kernel base must be aligned to 0x10000"),
+                (Level.INFO, "Reserving 256MB of memory at 64MB for crashkernel (System RAM: 2048MB)"),
             ),
             0,
         ),
-        ("crashkernel=256M@16M", ("Crash kernel can not overlap current kernel",), 0),
+        ("crashkernel=256M@16M", ((Level.WARN, "Crash kernel can not overlap current kernel"),), 0),
         (
             "crashkernel=256M mem=640M",
-            ("Reserving 256MB of memory at 320MB for crashkernel (System RAM: 640MB)",),
+            ((Level.INFO, "Reserving 256MB of memory at 320MB for crashkernel (System RAM: 640MB)"),),
             640,
         ),
         (
             "crashkernel=500M mem=640M",
             (
-                "Adjusted memory limit for crashkernel, now 0x33400000",
-                "Reserving 500MB of memory at 320MB for crashkernel (System RAM: 820MB)",
+                (Level.WARN, "Adjusted memory limit for crashkernel, now 0x33400000"),
+                (Level.INFO, "Reserving 500MB of memory at 320MB for crashkernel (System RAM: 820MB)"),
             ),
             820,
         ),
         (
             "crashkernel=1600M",
             (
-                "Reserving 1600MB of memory at 512MB for crashkernel (System RAM: 2048MB)",
-                "Failed to reserve memory for crashkernel!",
+                (Level.INFO, "Reserving 1600MB of memory at 512MB for crashkernel (System RAM: 2048MB)"),
+                (Level.ERR, "Failed to reserve memory for crashkernel!"),
             ),
             0,
         ),
@@ -70,7 +75,7 @@ def test_where_kdump_gets_its_memory(blocks, cmdline, start_mib, size_mib):
 )
 def test_what_linux_says_of_it(cmdline, messages, limit_mib):
     found = reserved_for_kdump(pseries(), LINUX_6_12, cmdline)
-    assert (tuple(text for _level, text in found.messages), found.memory_limit) == (messages, limit_mib * MIB)
+    assert (found.messages, found.memory_limit) == (messages, limit_mib * MIB)
 
 
 def test_powernv_starts_lower():

@@ -123,6 +123,15 @@ def test_a_section_with_too_few_bytes_gives_the_whole_dump_up(type_, index):
         given_up(guest, f"rtas fadump: Dump taken by platform is incomplete ({index})")
 
 
+def test_the_section_for_which_a_dump_is_given_up_is_named():
+    with bench() as guest:
+        guest.on_tree = broken(
+            SectionType.HPTE, error_flags=SectionError.INVALID_SOURCE, source=0x1234, destination=0x5678
+        )
+        guest.to_capture()
+        assert "rtas fadump: Region type: 2 src addr: 0x1234 dest addr: 0x5678\n" in guest.log
+
+
 def test_a_lost_parameter_area_is_no_reason_to_give_up():
     with bench() as guest:
         guest.on_tree = broken(SectionType.PARAMETER_AREA, error_flags=SectionError.INVALID_SOURCE)
