@@ -3,12 +3,14 @@
 # make test           every test, about 20 minutes; the first time it builds a kernel, ten minutes more
 # make compare        the model of Linux against real Linux, over more than 100 configurations; builds three more kernels
 # make test-kernels   more kernels, both page sizes, and a newer QEMU; the first time it builds six kernels
+# make mutants        one line of src/fadump changed at a time, 200 times: does a test notice? SEED=2: another 200
 
 MACHINE ?= embedded
+SEED ?= 1
 VENV ?= .venv
 PYTHON ?= python3
 
-.PHONY: run test compare test-kernels clean
+.PHONY: run test compare test-kernels mutants clean
 
 run: $(VENV)/ready
 	$(VENV)/bin/fadump run --machine $(MACHINE)
@@ -22,6 +24,9 @@ compare: $(VENV)/ready
 
 test-kernels: $(VENV)/ready
 	$(VENV)/bin/pytest tests/real_linux/more_kernels
+
+mutants: $(VENV)/ready
+	PYTHONPATH=tools $(VENV)/bin/python -m mutants --seed $(SEED)
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh tools/install-venv

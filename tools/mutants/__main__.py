@@ -1,0 +1,135 @@
+"""Change a sample of lines in src/fadump, one at a time, and see whether a test notices. ``make mutants`` runs this."""
+
+import argparse
+import concurrent.futures
+import hashlib
+import os
+import queue
+import random
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from mutants import operators
+from mutants.covering import Covering
+from mutants.operators import Mutant
+from mutants.trial import PACKAGE, Tree, Verdict
+
+ROOT = Path(__file__).parents[2]
+EQUIVALENT = Path(__file__).parent / "equivalent.toml"
+_LEAST_KILLED = 0.95
+
+
+def main() -> int:
+    """Sample, judge, report; 1 if less than 95 % of the mutants that change something are killed."""
+    options = _parser().parse_args()
+    cache = _recorded(options.cache)
+    covering = Covering(cache / "record", cache / "tree" / PACKAGE)
+    covered, uncovered = _all_mutants(cache / "tree" / PACKAGE, options.only, covering)
+    sample = random.Random(options.seed).sample(covered, min(options.sample, len(covered)))  # noqa: S311 - no secret
+    verdicts: Counter[Verdict] = Counter()
+    for done, (mutant, verdict) in enumerate(_verdicts(sample, covering, cache / "tree", options.jobs), 1):
+        verdicts[verdict] += 1
+        if verdict is not Verdict.KILLED or options.verbose:
+            print(f"[{done}/{len(sample)}] {verdict.value:10} {mutant}", flush=True)
+    _report(verdicts, covered, uncovered)
+    changed = verdicts[Verdict.KILLED] + verdicts[Verdict.SURVIVED]
+    return 0 if verdicts[Verdict.KILLED] >= _LEAST_KILLED * changed else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mutants", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, metavar="NUMBER", help="which sample (default: 1)")
+    parser.add_argument("--sample", type=int, default=200, metavar="NUMBER", help="how many mutants (default: 200)")
+    parser.add_argument("--only", default="", metavar="PATH", help="only modules below this path in src/fadump")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="NUMBER", help="how many at a time")
+    parser.add_argument("-v", "--verbose", action="store_true", help="list the killed ones too")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIRECTORY", help="where the recorded run of the tests is kept",
+        default=Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "fadump-mutants"),
+    )  # fmt: skip
+    return parser
+
+
+def _recorded(cache: Path) -> Path:
+    """The directory with a copy of the tree as it is (`tree`) and what its tests execute (`record`)."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    names = sorted(name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file())
+    state = hashlib.sha256()
+    for name in names:
+        if not name.startswith("tools/"):
+            state.update(name.encode() + b"\0" + hashlib.sha256((ROOT / name).read_bytes()).digest())
+    kept = cache / state.hexdigest()[:16]
+    if not kept.exists():
+        print("running the tests once, to see which lines they execute ...", flush=True)
+        shutil.rmtree(cache, ignore_errors=True)
+        unfinished = kept.with_suffix(".new")
+        for name in names:
+            (unfinished / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, unfinished / "tree" / name)
+        Tree(unfinished / "tree").record(unfinished / "record")
+        unfinished.rename(kept)
+    return kept
+
+
+def _all_mutants(package: Path, only: str, covering: Covering) -> tuple[list[Mutant], list[Mutant]]:
+    """The mutants that tests without real Linux execute, and the others."""
+    covered: list[Mutant] = []
+    uncovered: list[Mutant] = []
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package).as_posix()
+        if name.startswith(only):
+            for mutant in operators.mutants(name, path.read_bytes()):
+                (covered if covering.covers(mutant) else uncovered).append(mutant)
+    return covered, uncovered
+
+
+def _verdicts(sample: list[Mutant], covering: Covering, tree: Path, jobs: int) -> Iterator[tuple[Mutant, Verdict]]:
+    equivalent = {(entry["path"], entry["before"], entry["after"]) for entry in _equivalent()}
+    with ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        copies: queue.SimpleQueue[Tree] = queue.SimpleQueue()
+        for _ in range(jobs):
+            copies.put(stack.enter_context(Tree.copy_of(tree)))
+
+        def judge(mutant: Mutant) -> tuple[Mutant, Verdict]:
+            if mutant.key in equivalent:
+                return mutant, Verdict.EQUIVALENT
+            tests = covering.tests(mutant)
+            copy = copies.get()
+            try:
+                return mutant, copy.judge(mutant, tests, covering.seconds(tests))
+            finally:
+                copies.put(copy)
+
+        for done in concurrent.futures.as_completed([pool.submit(judge, mutant) for mutant in sample]):
+            yield done.result()
+
+
+def _equivalent() -> list[dict[str, str]]:
+    entries: list[dict[str, str]] = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
+    return entries
+
+
+def _report(verdicts: Counter[Verdict], covered: list[Mutant], uncovered: list[Mutant]) -> None:
+    changed = verdicts[Verdict.KILLED] + verdicts[Verdict.SURVIVED]
+    print(
+        f"{verdicts[Verdict.KILLED]} of {changed} killed ({verdicts[Verdict.KILLED] / max(changed, 1):.1%}), "
+        f"{verdicts[Verdict.EQUIVALENT]} more change nothing; {len(covered)} mutants to sample from"
+    )
+    print(f"not covered without real Linux: {len(uncovered)} mutants, none of them sampled")
+    for part, number in Counter(mutant.path for mutant in uncovered).most_common(20):
+        print(f"  {number:5} {part}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
