@@ -83,6 +83,13 @@ def test_notes_in_another_order_are_sorted():
     assert (report.cpus, order(dump)) == ((0, 1, 2), [1, 2, 0])
 
 
+@pytest.mark.parametrize("crashing", [POSSIBLE, 0x7FFF_FFFF])
+def test_a_crashing_cpu_beyond_all_that_there_may_be_is_none(crashing):
+    """It would have as many stand-ins before it."""
+    dump, report = with_registers(CrashedSystem(smp_kernel(1, online=1, crashing=crashing).dump()), every_cpu=True)
+    assert (report.cpus, report.unknown, len(dump.notes)) == ((0,), 0, 2)
+
+
 def test_cpus_without_registers_get_stand_ins_if_every_cpu_is_to_have_a_note():
     kernel = smp_kernel(3, online=0b100101)
     dump, report = with_registers(CrashedSystem(kernel.dump()), every_cpu=True)

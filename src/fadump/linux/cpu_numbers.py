@@ -21,7 +21,6 @@ from fadump.linux.symbols import SymbolTable
 
 MOST_CPUS = 1 << 16
 
-_UNKNOWN_CPU = 0xFFFF_FFFF
 _MASKS = ("__cpu_online_mask", "__cpu_present_mask")
 """Masks whose CPUs may be those that have notes."""
 
@@ -53,9 +52,10 @@ def crashing_cpu(memory: KernelMemory, symbols: SymbolTable | None) -> int | Non
         return None
     try:
         number = memory.number(symbols.address("crashing_cpu"))
+        count = cpu_count(memory, symbols) if "nr_cpu_ids" in symbols else MOST_CPUS
     except FadumpError:
         return None
-    return None if number == _UNKNOWN_CPU else number
+    return number if number < count else None  # -1: it has not crashed; what is damaged can be any number
 
 
 def online_cpus(memory: KernelMemory, symbols: SymbolTable | None) -> list[int]:
