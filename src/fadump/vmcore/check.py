@@ -137,9 +137,9 @@ def _check_notes(dump: Dump) -> Iterator[Finding]:
     for fact in _WANTED_FACTS:
         if fact not in facts:
             yield _damage(f"its VMCOREINFO doesn't say {fact}")
-    kernels = facts.get("PAGESIZE")
-    if dump.page_bytes is not None and kernels not in (None, str(dump.page_bytes)):
-        yield _damage(f"its pages are {dump.page_bytes} bytes, VMCOREINFO says {kernels}")
+    stated = facts.get("PAGESIZE")
+    if dump.page_bytes is not None and stated not in (None, str(dump.page_bytes)):
+        yield _damage(f"its pages are {dump.page_bytes} bytes, VMCOREINFO says {stated}")
 
 
 def _check_program_headers(core: ElfCore) -> Iterator[Finding]:
