@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import TextIO
 
 from rich.console import Console
@@ -22,6 +23,7 @@ from rich.text import Text
 PLAIN_INTERVAL_SECONDS = 10.0
 """How often a step that isn't on a terminal says how far it is."""
 
+_HIDDEN = ContextVar("_HIDDEN", default=False)
 _BINARY_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -90,8 +92,11 @@ class Progress:
         The last line says how long it took, or that it was not finished if the block raises.
         ``stream`` is stderr and ``clock`` (seconds) the monotonic clock unless a test says otherwise.
         """
-        out = sys.stderr if stream is None else stream
         step = Step(label, total, unit, clock)
+        if _HIDDEN.get():
+            yield step
+            return
+        out = sys.stderr if stream is None else stream
         outcome = "not finished after"
         try:
             with _on_terminal(step, out) if out.isatty() else _in_lines(step, out):
@@ -99,6 +104,16 @@ class Progress:
             outcome = "done in"
         finally:
             print(f"{label}: {outcome} {duration(step.elapsed_seconds)}", file=out, flush=True)
+
+
+@contextmanager
+def hidden() -> Iterator[None]:
+    """No step that begins in the block is shown."""
+    token = _HIDDEN.set(True)
+    try:
+        yield
+    finally:
+        _HIDDEN.reset(token)
 
 
 def duration(seconds: float) -> str:

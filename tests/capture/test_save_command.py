@@ -46,7 +46,7 @@ def test_of_many_files_the_first_ones_are_named(vmcore, tmp_path, capsys):
 
 def test_symbols_for_registers_may_come_from_a_vmlinux(vmcore, tmp_path, capsys):
     kernel = tmp_path / "vmlinux"
-    assert main(["save", str(vmcore), str(tmp_path / "out"), "--vmlinux", str(kernel)]) == 1
+    assert main(["save", str(vmcore), str(tmp_path / "out"), "--vmlinux", str(kernel)]) == 125
     assert capsys.readouterr().err.splitlines()[-1] == f"fadump: {kernel}: No such file or directory"
     kernel.write_text("no ELF file")
     assert main(["save", str(vmcore), str(tmp_path / "out"), "--vmlinux", str(kernel)]) == 0
@@ -105,16 +105,13 @@ def test_an_incomplete_source_is_told_and_is_exit_1(vmcore, tmp_path, capsys):
     ],
 )
 def test_wrong_usage_is_exit_2(vmcore, tmp_path, options, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["save", str(vmcore), str(tmp_path / "out"), *options])
-    assert caught.value.code == 2 and list(tmp_path.iterdir()) == []
+    assert main(["save", str(vmcore), str(tmp_path / "out"), *options]) == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("options", [["--json"], ["--split", "2"], ["--continue"], ["--level", "1,31"]])
 def test_what_does_not_go_with_a_stream_is_exit_2(vmcore, options, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["save", str(vmcore), "-", *options])
-    assert caught.value.code == 2
+    assert main(["save", str(vmcore), "-", *options]) == 2
 
 
 @pytest.mark.parametrize("where", [".", "..", "/", "directory"])
@@ -122,7 +119,7 @@ def test_what_does_not_go_with_a_stream_is_exit_2(vmcore, options, capsys):
 def test_a_directory_is_no_place_for_a_dump(vmcore, tmp_path, monkeypatch, capsys, where, options):
     (tmp_path / "directory").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert main(["save", str(vmcore), where, *options]) == 1
+    assert main(["save", str(vmcore), where, *options]) == 125
     assert f"fadump: {Path(where)} is a directory: name a file in it" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["directory"]
 
@@ -131,7 +128,7 @@ def test_a_directory_is_no_place_for_a_dump(vmcore, tmp_path, monkeypatch, capsy
 def test_nothing_that_is_there_is_replaced_and_nobody_is_told_to_remove_it(vmcore, tmp_path, capsys, where):
     source = tmp_path / "source"
     source.symlink_to(vmcore)
-    assert main(["save", str(source), str(tmp_path / where)]) == 1
+    assert main(["save", str(source), str(tmp_path / where)]) == 125
     assert capsys.readouterr().err.endswith(f"{tmp_path / where} is there already, and stays: name another file\n")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
@@ -140,7 +137,7 @@ def test_a_file_of_a_set_is_not_gone_on_with_from_itself(vmcore, tmp_path, capsy
     assert main(["save", str(vmcore), str(tmp_path / "out"), "--split", "2"]) == 0
     (tmp_path / "out.2").rename(tmp_path / "out.2.incomplete")
     before = (tmp_path / "out.1").read_bytes()
-    assert main(["save", str(tmp_path / "out.1"), str(tmp_path / "out"), "--split", "2", "--continue"]) == 1
+    assert main(["save", str(tmp_path / "out.1"), str(tmp_path / "out"), "--split", "2", "--continue"]) == 2
     assert f"{tmp_path / 'out.1'} is what would be written: " in capsys.readouterr().err
     assert (tmp_path / "out.1").read_bytes() == before
 
@@ -166,7 +163,7 @@ def test_a_place_where_no_dump_can_be_is_told_and_nothing_is_left_there(vmcore, 
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "dangling").symlink_to("nothing")
     before = sorted(tmp_path.iterdir())
-    assert main(["save", str(vmcore), str(tmp_path / where)]) == 1
+    assert main(["save", str(vmcore), str(tmp_path / where)]) == (1 if "nothing is written" in sentence else 125)
     assert capsys.readouterr().err.splitlines()[-1] == f"fadump: {sentence.format(tmp_path)}"
     assert sorted(tmp_path.iterdir()) == before
 
@@ -175,7 +172,7 @@ def test_an_incomplete_dump_is_not_gone_on_with_from_itself(vmcore, tmp_path, ca
     incomplete = tmp_path / "out.incomplete"
     incomplete.write_bytes(vmcore.read_bytes())
     for options in ([], ["--continue"]):
-        assert main(["save", str(incomplete), str(tmp_path / "out"), *options]) == 1
+        assert main(["save", str(incomplete), str(tmp_path / "out"), *options]) == 2
         assert f"{incomplete} is what would be written: " in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [incomplete] and incomplete.read_bytes() == vmcore.read_bytes()
 

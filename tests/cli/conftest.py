@@ -1,8 +1,8 @@
 """Runs one command on bytes that stand for a file."""
 
-import argparse
-
 import pytest
+
+from fadump.cli import main
 
 
 @pytest.fixture
@@ -12,10 +12,7 @@ def run_command(tmp_path, capsys):
     def run(command, data, *more):
         path = tmp_path / "file"
         path.write_bytes(data)
-        parser = argparse.ArgumentParser()
-        command.add_parser(parser.add_subparsers())
-        options = parser.parse_args([command.__name__.rpartition(".")[2], str(path), *more])
-        status = options.func(options)
+        status = main([command.__name__.rpartition(".")[2], str(path), *more])
         printed = capsys.readouterr()
         return status, printed.out, printed.err
 

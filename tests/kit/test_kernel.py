@@ -156,7 +156,7 @@ def test_a_build_that_was_killed_ends_and_is_cleaned_up_by_the_next(linux, log, 
 def test_a_failed_build_is_one_sentence_and_its_log_is_kept(linux, log, cache):
     linux("@echo 'init/main.c:1: error: no such luck'; false")
     failed = command("build", "--version", "9.9")
-    assert failed.returncode == 1
+    assert failed.returncode == 125
     sentence = failed.stderr.splitlines()[-1]
     assert sentence.startswith(
         "fadump: building Linux 9.9 failed with exit status 2: init/main.c:1: error: no such luck"

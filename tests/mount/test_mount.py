@@ -278,14 +278,14 @@ def test_a_script_waits_until_it_is_mounted(directory):
 ])  # fmt: skip
 def test_what_can_not_be_a_machine_is_said_in_one_sentence(directory, options, sentence):
     done = run_mount(directory, "--json", *options)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert sentence in json.loads(done.stdout)["error"]
     assert sentence in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_where_nothing_can_be_mounted_is_said_in_one_sentence(tmp_path):
     done = run_mount(tmp_path / "nothing")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (125, 1)
     assert "nothing is not a directory: make it" in done.stderr
 
 
@@ -295,7 +295,7 @@ def test_a_second_machine_is_not_mounted_over_the_first(directory):
         link.symlink_to(directory)
         for where in (directory, link):
             done = run_mount(where)
-            assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+            assert (done.returncode, done.stderr.count("\n")) == (125, 1)
             assert f"something is mounted at {where} already: unmount it" in done.stderr
             assert f"fusermount3 -u {where}" in done.stderr
         assert machine.read(REGISTERED) == "1\n"
@@ -315,7 +315,7 @@ def test_no_fuse_is_said_in_one_sentence(directory):
     script = 'mount -t tmpfs tmpfs /dev && exec "$@"'
     hidden = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
     done = run_mount(directory, before=hidden)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (125, 1)
     assert (
         "/dev/fuse can't be opened (No such file or directory), so nothing can be mounted: modprobe fuse" in done.stderr
     )
@@ -326,13 +326,13 @@ def test_a_missing_python_package_is_said_in_one_sentence(directory):
     done = subprocess.run(
         [sys.executable, "-c", without, "mount", directory], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1
+    assert done.returncode == 125
     assert done.stderr == "fadump: a mount needs the Python package mfusepy: install fadump[fuse]\n"
 
 
 def test_a_missing_libfuse_is_said_in_one_sentence(directory):
     done = run_mount(directory, before=["env", "FUSE_LIBRARY_PATH=/nothing/libfuse3.so"])
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (125, 1)
     assert "a mount needs libfuse 3" in done.stderr and "install what Debian has in fuse3" in done.stderr
 
 

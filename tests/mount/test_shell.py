@@ -146,20 +146,20 @@ def test_ctrl_c_is_the_commands():
 
 def test_no_namespaces_is_said_in_one_sentence():
     done = shell(*SMALL, "-c", "true", before=NO_NAMESPACES)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (125, 1)
     assert "needs a mount namespace, and this machine allows none" in done.stderr
 
 
 def test_a_working_directory_that_is_gone_is_said_in_one_sentence(tmp_path):
     script = f'mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && exec "$@"'
     done = shell(*SMALL, "-c", "true", before=["sh", "-c", script, "sh"])
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (125, 1)
     assert "the working directory has been removed: change to another one" in done.stderr
 
 
 def test_a_machine_that_can_not_be_is_said_in_one_sentence():
     done = shell("--memory", "512M", "-c", "true")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "--memory must be from 1 GiB" in done.stderr
 
 

@@ -1,11 +1,10 @@
 """The plan against a real boot: what Linux has reserved and registered is what the model says."""
 
-import argparse
 import json
 import re
 
 from fadump.abi.platform import Platform
-from fadump.cli import plan as plan_command
+from fadump.cli import main
 from fadump.kernel.plan.map_text import parse_map
 from fadump.kernel.plan.plan import make_plan
 from fadump.kernel.plan.reserve import System
@@ -47,10 +46,7 @@ def test_the_default_run_is_as_planned(cycle):
 
 def test_the_command_knows_the_machine_of_the_default_run(cycle, capsys):
     cmdline = re.search(r"Kernel command line: (.*?)\s*$", cycle.file("console.log"), re.MULTILINE)[1]
-    parser = argparse.ArgumentParser()
-    plan_command.add_parser(parser.add_subparsers())
-    options = parser.parse_args(["plan", "--memory", "2G", "--cmdline", cmdline, "--json"])
-    assert options.func(options) == 0
+    assert main(["plan", "--memory", "2G", "--cmdline", cmdline, "--json"]) == 0
     planned = json.loads(capsys.readouterr().out)
     found = re.search(r"fadump: Reserved \d+MB of memory at (0x[0-9a-f]+)", cycle.file("console.log"))
     assert planned["reserved_base"] == int(found[1], 16)

@@ -174,7 +174,7 @@ def test_a_fault_of_the_other_platform_is_told_apart():
 
 
 def test_a_wrong_name_is_wrong_usage(capsys):
-    assert main(["run", "--fault", "register=slow"])
+    assert main(["run", "--fault", "register=slow"]) == 2
     said = capsys.readouterr().err
     assert "--fault 'register=slow' is not a fault: 'slow' is not a status; write a number, success" in said
     assert said.endswith("; --fault list has them all\n")

@@ -108,8 +108,8 @@ def test_the_users_words_come_last(tmp_path):
     assert kernel_command_line(RunOptions(tmp_path, cmdline="fadump=nocma quiet")).endswith(" fadump=nocma quiet")
 
 
-def test_a_refusal_is_one_sentence_and_exit_1(tmp_path, capsys):
-    assert main(["run", "--cpus", "9", "--out", str(tmp_path / "out")]) == 1
+def test_a_refusal_is_one_sentence_and_exit_2(tmp_path, capsys):
+    assert main(["run", "--cpus", "9", "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
     assert captured.err == "fadump: --cpus must be from 1 to 8, 9 is not\n"
     assert captured.out == ""
@@ -117,7 +117,7 @@ def test_a_refusal_is_one_sentence_and_exit_1(tmp_path, capsys):
 
 
 def test_with_json_a_refusal_is_an_object_too(tmp_path, capsys):
-    assert main(["run", "--json", "--cpus", "9", "--out", str(tmp_path / "out")]) == 1
+    assert main(["run", "--json", "--cpus", "9", "--out", str(tmp_path / "out")]) == 2
     assert json.loads(capsys.readouterr().out)["result"] == "failed"
 
 
@@ -129,7 +129,7 @@ def test_with_json_a_refusal_is_an_object_too(tmp_path, capsys):
     ],
 )
 def test_no_memory_is_not_the_default_memory(tmp_path, capsys, arguments, sentence):
-    assert main(["run", *arguments, "--out", str(tmp_path / "out")]) == 1
+    assert main(["run", *arguments, "--out", str(tmp_path / "out")]) == 2
     assert sentence in capsys.readouterr().err
 
 
@@ -142,10 +142,9 @@ def test_memory_is_written_as_in_a_plan(tmp_path, capsys, size):
 
 @pytest.mark.parametrize("arguments", [["run", "--memory", "much"], ["run", "--machine", "toaster"], [], ["nonsense"]])
 def test_wrong_usage_is_exit_2(arguments, capsys):
-    with pytest.raises(SystemExit) as raised:
-        main(arguments)
-    assert raised.value.code == 2
-    assert "usage: fadump" in capsys.readouterr().err
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("fadump") and said.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", [

@@ -1,13 +1,11 @@
 """A check finds whatever is wrong, says what is left, and finds nothing wrong with a dump that is whole."""
 
-import argparse
 import json
 import os
 import struct
 
 import pytest
 
-from fadump.cli import check as command
 from fadump.cli import main
 from fadump.printable import MOST_LISTED
 from fadump.vmcore.check import Weight, check_dump, sizes
@@ -246,16 +244,13 @@ def test_a_stream_cut_short_says_so():
 @pytest.fixture
 def run(tmp_path, capsys):
     """Runs ``fadump check`` on files with these bytes; its exit status, stdout and stderr."""
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
 
     def call(*files, options=()):
         paths = []
         for number, data in enumerate(files):
             paths.append(tmp_path / f"vmcore-{number}")
             paths[-1].write_bytes(data)
-        options = parser.parse_args(["check", *map(str, paths), *options])
-        status = options.func(options)
+        status = main(["check", *map(str, paths), *options])
         return status, *capsys.readouterr()
 
     return call

@@ -12,7 +12,7 @@ from typing import Self
 from fadump.capture.dmesg import dmesg_name
 from fadump.capture.options import SaveOptions
 from fadump.capture.target import incomplete_name, is_being_written
-from fadump.errors import SetupError
+from fadump.errors import SetupError, UsageError
 from fadump.vmcore.source import StrPath
 
 _MOST_NAMES = 4
@@ -58,7 +58,7 @@ def listed(paths: Sequence[Path]) -> str:
 def _refuse_to_read_what_is_written(sources: Sequence[StrPath], paths: Sequence[Path]) -> None:
     for written in paths:
         if any(written.exists() and written.samefile(source) for source in sources):
-            raise SetupError(
+            raise UsageError(
                 f"{written} is what would be written: give the dump that it is saved from, or name another file"
             )
 

@@ -1,112 +1,74 @@
-"""The ``fadump`` command. One module per subcommand: it parses, calls and prints.
+"""The ``fadump`` command. One module per command: it parses, calls, and returns its answer, which is printed here.
 
 Only the module of the command that is wanted is imported: all of them take longer than many a command.
 """
 
-import argparse
-import errno
-import json
-import os
-import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
-from io import TextIOWrapper
-from types import FrameType
 
 import fadump
-from fadump.cli.help_text import HelpFormatter
+from fadump.cli.failure import failure_of
+from fadump.cli.output import Output, open_standard_files
+from fadump.cli.parser import HelpFormatter, Parser, parse, wants_json
 from fadump.errors import FadumpError
-from fadump.printable import printable
+from fadump.progress import hidden
+from fadump.signals import EndedBySignal, raising
 
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141
-EXIT_TERMINATED = 143
-
-_ERRORS_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EBADF)
-
-_COMMANDS = ("run", "mount", "shell", "save", "show", "dmesg", "check", "plan", "compare", "kernel", "qemu")
+COMMANDS = (
+    *("run", "mount", "shell", "save", "show", "dmesg", "check", "plan", "compare", "kernel", "qemu"),
+    *("help", "version"),
+)
 """The modules of this package that have a command of their name, in the order of the help."""
-_EXAMPLE = """example:
+_EPILOG = """example:
   fadump run                      crashes a model of Linux, dumps it, and leaves fadump-run/vmcore
   fadump show fadump-run/vmcore   what crashed, when and why
-  fadump save --help              what a command takes, with examples"""
+  fadump help save                what a command takes, with examples
+
+exit codes:
+  0      done
+  1      it was tried, and it failed: a dump lost or different, a file that is not whole, a disk that is full
+  2      wrong usage, said before anything is started
+  125    it could not be tried: no kernel, no QEMU, no memory, no disk, a package or an input file that is missing;
+         git bisect run skips a commit of which a script says so
+  128+N  ended by signal N: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, 141 as nobody reads the output
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 done, 1 failed (with one sentence on stderr), 2 wrong usage."""
-    _open_standard_files()
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser(words).parse_args(words)
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        status = int(options.func(options))
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has had enough, as head does
-        _forget_stdout()
-        return EXIT_BROKEN_PIPE
-    except FadumpError as error:
-        return _fail(options, str(error))
-    except OSError as error:
-        return _fail(options, f"{error.filename or _unnamed(error)}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        print("fadump: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return status
+    """Run one command, print what it answers, and return its exit code, see :mod:`fadump.cli.failure`.
 
-
-def _unnamed(error: OSError) -> str:
-    """The file that an error doesn't name: of those that are written to, only stdout has no name."""
-    return "standard output" if error.errno in _ERRORS_OF_WRITING else "the system"
-
-
-def _fail(options: argparse.Namespace, sentence: str) -> int:
-    print(printable(f"fadump: {sentence}"), file=sys.stderr)
-    try:
-        if getattr(options, "json", False):
-            print(json.dumps({"result": "failed", "error": sentence}))
-        sys.stdout.flush()
-    except OSError:  # what has failed may be stdout itself
-        _forget_stdout()
-    return EXIT_FAILED
-
-
-def _forget_stdout() -> None:
-    """What is still to be written to it must not fail once more when Python ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _open_standard_files() -> None:
-    """Let no file of ours take the place of one that is closed. To a closed stdout nothing can be written.
-
-    What a terminal has no letter for, such as one of the crashed kernel's log, is shown as an escape.
+    :raises SystemExit: only a help or a version was wanted, and has been printed.
     """
-    for fd, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, flags)  # gets the lowest number that is free
-    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    sys.stderr = sys.stderr or os.fdopen(2, "w", buffering=1, closefd=False)
+    open_standard_files()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    output = Output(as_json=wants_json(words))
+    try:
+        with raising():
+            options = parse(build_parser(words), words)
+            output = Output(as_json=options.json, quiet=options.quiet, verbose=options.verbose)
+            with hidden() if options.quiet else nullcontext():
+                answer = options.run(options, output)
+            output.show(answer)
+            sys.stdout.flush()
+            return int(answer.exit_code)
+    except (FadumpError, OSError, EndedBySignal) as error:
+        failure = failure_of(error)
+        output.fail(failure)
+        return failure.exit_code
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+def build_parser(words: Sequence[str]) -> Parser:
     """The parser for these words: it knows the command that they begin with, or all."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fadump",
         description="Linux's Firmware-Assisted Dump, whole: firmware, machine and dump tools.",
-        epilog=_EXAMPLE,
+        epilog=_EPILOG,
         formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"fadump {fadump.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in words[:1] if words and words[0] in _COMMANDS else _COMMANDS:
+    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
         import_module(f"fadump.cli.{name}").add_parser(commands)
     return parser
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(EXIT_TERMINATED)  # unwinds like Ctrl-C: nothing is left behind

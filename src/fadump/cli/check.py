@@ -1,12 +1,11 @@
 """``fadump check``: whether a dump is whole, and what is wrong with it."""
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from fadump.cli.help_text import HelpFormatter
+from fadump.cli.output import Answer, ExitCode, Output
+from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.printable import printable
 from fadump.progress import Progress, binary_size
@@ -14,7 +13,7 @@ from fadump.vmcore.check import CheckReport, check_dump, sizes
 from fadump.vmcore.contract import READABLE, Dump, Kind, State
 from fadump.vmcore.dump import open_dump
 
-_EPILOG = """example:
+_EXAMPLE = """example:
   fadump check vmcore                   every byte of it can be read, and nothing contradicts the rest
   fadump check part-1 part-2 part-3     the files of a dump that makedumpfile --split wrote
 """
@@ -27,30 +26,30 @@ _SHOWN = {
 }
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the main parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "check",
-        help="is a dump whole, is it consistent, can every page be read",
+        _check,
+        summary="is a dump whole, is it consistent, can every page be read",
         description="Look at all of a dump, ELF or kdump-compressed, flattened or split: headers, notes, "
         "VMCOREINFO and every page. Exit status 0: it is whole; 1: it isn't, and what is wrong has been said.",
-        epilog=_EPILOG,
-        formatter_class=HelpFormatter,
+        example=_EXAMPLE,
     )
     parser.add_argument("file", type=path, nargs="+", metavar="FILE", help="the dump; of a split one, all its files")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, text on stderr")
-    parser.set_defaults(func=_check)
 
 
-def _check(arguments: argparse.Namespace) -> int:
-    with open_dump(arguments.file) as dump:
+def _check(options: argparse.Namespace, _output: Output) -> Answer:
+    with open_dump(options.file) as dump:
         in_states = sizes(dump)
-        with Progress.step(f"Checking {arguments.file[0]}", in_states[State.STORED], "bytes") as step:
+        with Progress.step(f"Checking {options.file[0]}", in_states[State.STORED], "bytes") as step:
             report = check_dump(dump, advance=step.advance)
-        print(printable(_text(dump, report)), file=sys.stderr if arguments.json else sys.stdout)
-        if arguments.json:
-            print(json.dumps(_as_json(arguments.file, dump, report)))
-        return 0 if report.whole else 1
+        return Answer(
+            _as_json(options.file, dump, report),
+            printable(_text(dump, report)),
+            exit_code=ExitCode.DONE if report.whole else ExitCode.FAILED,
+        )
 
 
 def _text(dump: Dump, report: CheckReport) -> str:

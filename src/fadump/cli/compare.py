@@ -2,22 +2,22 @@
 
 import argparse
 import itertools
-import json
 import shlex
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from fadump.cli.help_text import HelpFormatter
+from fadump.cli.numbers import number
+from fadump.cli.output import Answer, ExitCode, Output
+from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.compare import campaign
 from fadump.compare.campaign import Judged, Result
 from fadump.compare.configuration import Configuration, configurations, full_set
 from fadump.compare.differences import Difference
 from fadump.compare.setup import check_host, open_store, subjects
-from fadump.errors import SetupError
+from fadump.errors import UsageError
 from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.progress import Progress
 
@@ -27,57 +27,54 @@ _EXAMPLE = """example:
 _DEFAULT_SEED = "0"
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the main parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "compare",
-        help="run the model of Linux against real Linux, over many configurations",
+        _compare,
+        summary="run the model of Linux against real Linux, over many configurations",
         description="Boot real Linux in QEMU over a set of configurations that has every pair of values, crash some of "
         "them, have the model do the same, and list every difference in what they reserve, register, show and say. "
         "What has been seen of real Linux is kept in --out, so that an interrupted comparison goes on where it was.",
-        epilog=_EXAMPLE,
-        formatter_class=HelpFormatter,
+        example=_EXAMPLE,
     )
     parser.add_argument(
         "--seed", default=_DEFAULT_SEED, help="any text: which set of configurations (default: %(default)s)"
     )
     parser.add_argument(
-        "--count", type=_positive, help="so many configurations of the set (default: all that its pairs need)"
+        "--count", type=number(1), help="so many configurations of the set (default: all that its pairs need)"
     )
     parser.add_argument(
-        "--only", type=_positive, action="append", metavar="NUMBER", help="only this one of the set, counted from 1"
+        "--only", type=number(1), action="append", metavar="NUMBER", help="only this one of the set, counted from 1"
     )
     parser.add_argument("--list", action="store_true", help="say what the configurations are, and run none")
-    parser.add_argument("--jobs", type=_positive, default=2, help="guests at a time (default: %(default)s)")
+    parser.add_argument("--jobs", type=number(1), default=2, help="guests at a time (default: %(default)s)")
     parser.add_argument("--qemu", default=DEFAULT_QEMU, help="the QEMU to run (default: %(default)s)")
     parser.add_argument(
         "--out", type=path, default=Path("fadump-compare"), help="directory for what was seen (default: %(default)s)"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, text on stderr")
-    parser.set_defaults(func=_compare)
 
 
-def _compare(options: argparse.Namespace) -> int:
-    out = sys.stderr if options.json else sys.stdout
+def _compare(options: argparse.Namespace, output: Output) -> Answer:
     wanted = _wanted(options)
     if options.list:
-        _list(options, wanted)
-        return 0
-    print(f"seed {options.seed}, {len(wanted)} configurations", file=out, flush=True)
+        return _list(options, wanted)
+    print(f"seed {options.seed}, {len(wanted)} configurations", file=output.live, flush=True)
     result = _run(options, [configuration for _number, configuration in wanted])
-    _tell(options, wanted, result, out)
-    if options.json:
-        print(json.dumps(_as_json(options, result)))
-    return 0 if result.good else 1
+    return Answer(
+        _as_json(options, result),
+        "\n".join(_lines(options, wanted, result)),
+        exit_code=ExitCode.DONE if result.good else ExitCode.FAILED,
+    )
 
 
-def _list(options: argparse.Namespace, wanted: list[tuple[int, Configuration]]) -> None:
-    if options.json:
-        listed = [{"number": number, "configuration": configuration.as_json()} for number, configuration in wanted]
-        print(json.dumps({"seed": options.seed, "configurations": listed}))
-        return
-    for number, configuration in wanted:
-        print(f"{number:4} {configuration.title}")
+def _list(options: argparse.Namespace, wanted: list[tuple[int, Configuration]]) -> Answer:
+    listed = [{"number": number, "configuration": configuration.as_json()} for number, configuration in wanted]
+    return Answer(
+        {"seed": options.seed, "configurations": listed},
+        listing="\n".join(f"{number:4} {configuration.title}" for number, configuration in wanted),
+    )
 
 
 def _wanted(options: argparse.Namespace) -> list[tuple[int, Configuration]]:
@@ -88,7 +85,7 @@ def _wanted(options: argparse.Namespace) -> list[tuple[int, Configuration]]:
         found = list(itertools.islice(configurations(options.seed), options.count or max(options.only)))
     numbered = list(enumerate(found, 1))
     if beyond := [number for number in options.only or () if number > len(numbered)]:
-        raise SetupError(f"--only {beyond[0]} is beyond --count {options.count}")
+        raise UsageError(f"--only {beyond[0]} is beyond --count {options.count}")
     return [subject for subject in numbered if not options.only or subject[0] in options.only]
 
 
@@ -100,26 +97,24 @@ def _run(options: argparse.Namespace, wanted: list[Configuration]) -> Result:
             return campaign.run(ready, store, options.jobs, lambda _judged: step.advance())
 
 
-def _tell(options: argparse.Namespace, wanted: list[tuple[int, Configuration]], result: Result, out: TextIO) -> None:
+def _lines(options: argparse.Namespace, wanted: list[tuple[int, Configuration]], result: Result) -> Iterator[str]:
     numbers = {configuration: number for number, configuration in wanted}
     for judged in result.judged:
-        for line in _lines(judged):
-            print(line, file=out)
+        yield from _judged_lines(judged)
         if judged.failure or judged.compared.differences:
             number = numbers[judged.configuration]
-            print(f"  again: fadump compare --seed {shlex.quote(options.seed)} --only {number}", file=out)
-    print(
+            yield f"  again: fadump compare --seed {shlex.quote(options.seed)} --only {number}"
+    yield (
         f"{len(result.judged) - len(result.failures)} configurations compared, {result.reservations} different "
         f"reservations, {result.crashed} crashed: {len(result.differences)} differences, "
-        f"{len(result.explained)} explained",
-        file=out,
+        f"{len(result.explained)} explained"
     )
     for explanation, seen in result.explained.items():
         told = f"{len(seen)} times {explanation.name}: {explanation.reason}  [{explanation.source}]"
-        print("\n".join(textwrap.wrap(told, 116, initial_indent="  ", subsequent_indent="    ")), file=out)
+        yield from textwrap.wrap(told, 116, initial_indent="  ", subsequent_indent="    ")
 
 
-def _lines(judged: Judged) -> Iterator[str]:
+def _judged_lines(judged: Judged) -> Iterator[str]:
     if judged.failure or judged.compared.differences:
         yield judged.configuration.title
     if judged.failure:
@@ -162,9 +157,3 @@ def _difference_as_json(difference: Difference) -> dict[str, Any]:
         "linux": list(difference.linux),
         "model": list(difference.model),
     }
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)

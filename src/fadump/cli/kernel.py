@@ -1,10 +1,9 @@
 """``fadump kernel``: build a FADump kernel from the distribution's source package, list those that are there."""
 
 import argparse
-import json
-import sys
 
-from fadump.cli.help_text import HelpFormatter
+from fadump.cli.output import Answer, Output
+from fadump.cli.parser import Commands, add_command, add_group
 from fadump.kit.kernel import (
     DEFAULT_PAGE_SIZE,
     DEFAULT_SERIES,
@@ -16,31 +15,30 @@ from fadump.kit.kernel import (
     newest_series,
 )
 
-_EPILOG = """example:
+_EXAMPLE = """example:
   fadump kernel build                     Linux 6.12 with 64K pages, the one that 'fadump run --machine qemu' takes
   fadump kernel build --page-size 4K      the same with 4K pages
   fadump kernel list --json               every kernel that has been built, with its files
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add ``kernel`` with its own two commands; each sets ``func``, which returns the exit status."""
-    kernel = subparsers.add_parser(
+def add_parser(commands: Commands) -> None:
+    """Add the command to the main parser, with its own two."""
+    group = add_group(
+        commands,
         "kernel",
-        help="build a FADump kernel, list those that are there",
+        summary="build a FADump kernel, list those that are there",
         description="Build a Linux kernel with FADump from the distribution's source package, "
         "once, into a cache; list what is there.",
-        epilog=_EPILOG,
-        formatter_class=HelpFormatter,
+        example=_EXAMPLE,
     )
-    commands = kernel.add_subparsers(metavar="COMMAND", required=True)
-
-    build = commands.add_parser(
+    build = add_command(
+        group,
         "build",
-        help="build a kernel, unless it is there",
+        _build,
+        summary="build a kernel, unless it is there",
         description="Build a kernel, unless it is there: about 10 minutes on 2 processors.",
-        epilog="example:\n  fadump kernel build --version 6.12 --page-size 4K\n",
-        formatter_class=HelpFormatter,
+        example="example:\n  fadump kernel build --version 6.12 --page-size 4K\n",
     )
     build.add_argument(
         "--version",
@@ -55,39 +53,25 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default=DEFAULT_PAGE_SIZE,
         help="the kernel's page size (default: %(default)s)",
     )
-    build.add_argument("--json", action="store_true", help="print one JSON object about the kernel")
-    build.set_defaults(func=_build)
-
-    show = commands.add_parser(
+    add_command(
+        group,
         "list",
-        help="list the kernels that have been built",
+        _list,
+        summary="list the kernels that have been built",
         description="List the kernels that have been built, one a line: release, page size, file to boot.",
-        epilog="example:\n  fadump kernel list --json\n",
-        formatter_class=HelpFormatter,
+        example="example:\n  fadump kernel list --json\n",
     )
-    show.add_argument("--json", action="store_true", help='print one JSON object, {"kernels": [...]}')
-    show.set_defaults(func=_list)
 
 
-def _build(arguments: argparse.Namespace) -> int:
-    series = newest_series() if arguments.series == NEWEST_SERIES else arguments.series
-    kernel = build_kernel(series, arguments.page_size)
-    if arguments.json:
-        print(f"{kernel.title}: {kernel.bootable}", file=sys.stderr)
-        print(json.dumps(kernel.as_json()))
-    else:
-        print(_line(kernel))
-    return 0
+def _build(options: argparse.Namespace, _output: Output) -> Answer:
+    series = newest_series() if options.series == NEWEST_SERIES else options.series
+    kernel = build_kernel(series, options.page_size)
+    return Answer(kernel.as_json(), _line(kernel))
 
 
-def _list(arguments: argparse.Namespace) -> int:
+def _list(_options: argparse.Namespace, _output: Output) -> Answer:
     kernels = list_kernels()
-    if arguments.json:
-        print(json.dumps({"kernels": [kernel.as_json() for kernel in kernels]}))
-    else:
-        for kernel in kernels:
-            print(_line(kernel))
-    return 0
+    return Answer({"kernels": [kernel.as_json() for kernel in kernels]}, listing="\n".join(map(_line, kernels)))
 
 
 def _line(kernel: Kernel) -> str:

@@ -1,14 +1,14 @@
 """The options that make a machine, for all commands that have one."""
 
 import argparse
-import json
-import re
 from typing import Any
 
 from fadump.abi.platform import Platform
+from fadump.cli.numbers import whole_number
+from fadump.cli.output import Answer
+from fadump.cli.sizes import size
 from fadump.errors import UsageError
 from fadump.firmware.faults import UnknownFaultError
-from fadump.kernel.plan.map_text import parse_size
 from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES
 from fadump.machine.qemu.process import Dimm
 from fadump.run.faults import Faults, fault_list, faults_by_kind, parse_faults
@@ -28,16 +28,18 @@ def add_machine_arguments(parser: argparse.ArgumentParser, *, real_linux_too: bo
         "--platform", choices=list(Platform), type=Platform, default=Platform.PSERIES, metavar="PLATFORM",
         help="pseries: RTAS (default); powernv: OPAL, MPIPL",
     )  # fmt: skip
-    parser.add_argument("--memory", type=_size, help=f"guest memory, up to {most} {_MEMORY_DEFAULT}")
+    parser.add_argument("--memory", type=size, help=f"guest memory, up to {most} {_MEMORY_DEFAULT}")
     parser.add_argument(
-        "--node", type=_size, action="append", default=[], metavar="SIZE", help="memory of a NUMA node, once for each"
+        "--node", type=size, action="append", default=[], metavar="SIZE", help="memory of a NUMA node, once for each"
     )
     parser.add_argument(
         "--dimm", type=_dimm, action="append", default=[], metavar="SIZE@ADDR", help="a DIMM above the other memory"
     )
-    parser.add_argument("--cpus", type=int, default=2, help="CPUs that Linux sees, 1 to 8 (default: %(default)s)")
-    parser.add_argument("--smt", type=int, default=1, help="threads per core (default: %(default)s)")
-    parser.add_argument("--max-cpus", type=int, help="CPUs that can be plugged (default: no more than --cpus)")
+    parser.add_argument(
+        "--cpus", type=whole_number, default=2, help="CPUs that Linux sees, 1 to 8 (default: %(default)s)"
+    )
+    parser.add_argument("--smt", type=whole_number, default=1, help="threads per core (default: %(default)s)")
+    parser.add_argument("--max-cpus", type=whole_number, help="CPUs that can be plugged (default: no more than --cpus)")
     parser.add_argument("--cpu-model", default="POWER9", help="QEMU's name of the CPU (default: %(default)s)")
     parser.add_argument("--cmdline", default="", help="words added to the kernel's command line")
     parser.add_argument(
@@ -49,7 +51,7 @@ def add_machine_arguments(parser: argparse.ArgumentParser, *, real_linux_too: bo
     parser.add_argument(
         "--petitboot", action="store_true", help=f"{embedded}on powernv, boot through a kernel that preserves dumps"
     )
-    parser.add_argument("--crash-cpu", type=int, default=0, help="the CPU to crash on (default: %(default)s)")
+    parser.add_argument("--crash-cpu", type=whole_number, default=0, help="the CPU to crash on (default: %(default)s)")
     parser.add_argument(
         "--fault", action="append", default=[], metavar="NAME", help="do something wrong on purpose; --fault list"
     )
@@ -81,21 +83,19 @@ def _memory_bytes(options: argparse.Namespace) -> int:
     return sum(options.node) if options.node else _DEFAULT_MEMORY[options.platform]
 
 
-def listed_faults(options: argparse.Namespace) -> bool:
-    """Whether the faults' names were asked for; then they have been printed."""
+def listed_faults(options: argparse.Namespace) -> Answer | None:
+    """The faults' names, if they were asked for."""
     if FAULT_LIST not in options.fault:
-        return False
-    as_json = getattr(options, "json", False)
-    print(json.dumps({"faults": faults_by_kind()}) if as_json else "\n".join(fault_list()))
-    return True
+        return None
+    return Answer({"faults": faults_by_kind()}, listing="\n".join(fault_list()))
 
 
 def _dimm(text: str) -> Dimm:
-    size, _separator, address = text.partition("@")
+    size_text, _separator, address = text.partition("@")
     try:
-        return Dimm(_size(size), _size(address))
+        return Dimm(size(size_text), size(address))
     except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no DIMM; write it as 1G@4G or 1G@0x100000000") from None
+        raise argparse.ArgumentTypeError("write it as 1G@4G or 1G@0x100000000") from None
 
 
 def _faults(options: argparse.Namespace) -> Faults:
@@ -103,11 +103,3 @@ def _faults(options: argparse.Namespace) -> Faults:
         return parse_faults(options.fault, options.platform)
     except UnknownFaultError as error:
         raise UsageError(f"--fault {error}; --fault list has them all") from error
-
-
-def _size(text: str) -> int:
-    """Bytes in "2G", "1536MiB" or "0x80000000"."""
-    try:
-        return parse_size(re.sub(r"(?<=[KMGTPE])i?B$", "", text, flags=re.IGNORECASE))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

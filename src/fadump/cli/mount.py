@@ -1,16 +1,15 @@
 """``fadump mount``: the embedded machine as a tree of files."""
 
 import argparse
-import json
 import os
 import shlex
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from fadump.cli.help_text import HelpFormatter
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
+from fadump.cli.output import Answer, ExitCode, Output
+from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.run_view import RunView
 from fadump.machine.channel import Hello, Report
@@ -25,46 +24,45 @@ _EXAMPLE = """example:
   fusermount3 -u /mnt                  ends it, as Ctrl-C does"""
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the main parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "mount",
-        help="a machine with FADump as a tree of files: /sys/kernel/fadump, /proc/vmcore, /proc/sysrq-trigger",
+        _mount,
+        summary="a machine with FADump as a tree of files: /sys/kernel/fadump, /proc/vmcore, /proc/sysrq-trigger",
         description="Mount the files of a machine with FADump, which runs a model of Linux. They are Linux's in "
         "content, modes and errors. The machine lives until it is unmounted, or this command ends. Exit status 1: it "
         "was not mounted, or has come to its end before, as by a fault.",
-        epilog=_EXAMPLE,
-        formatter_class=HelpFormatter,
+        example=_EXAMPLE,
     )
     parser.add_argument("directory", type=path, metavar="DIR", help="where to mount it, an existing directory")
     add_machine_arguments(parser)
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON object on stdout when it is mounted, text on stderr"
-    )
-    parser.set_defaults(func=_mount)
 
 
-def _mount(options: argparse.Namespace) -> int:
-    if listed_faults(options):
-        return 0
-    text = sys.stderr if options.json else sys.stdout
-    status = 0
+def _mount(options: argparse.Namespace, output: Output) -> Answer:
+    if (listed := listed_faults(options)) is not None:
+        return listed
+    exit_code = ExitCode.DONE
 
     def mounted() -> None:
-        if options.json:
-            _say(json.dumps({"result": "mounted", "directory": str(options.directory), "pid": os.getpid()}), sys.stdout)
-            options.json = False  # whatever fails from now on is text only: one object is printed
-        else:
-            where = shlex.quote(str(options.directory))
-            _say(f"mounted at {where}; to end it: fusermount3 -u {where}, or Ctrl-C", text)
+        where = shlex.quote(str(options.directory))
+        with suppress(OSError):
+            output.show(
+                Answer(
+                    {"result": "mounted", "directory": str(options.directory), "pid": os.getpid()},
+                    listing=f"mounted at {where}; to end it: fusermount3 -u {where}, or Ctrl-C",
+                )
+            )
 
     def failed(sentence: str) -> None:
-        nonlocal status
-        status = 1
-        _say(f"fadump: {sentence}; every file is EIO from now on: unmount it", sys.stderr)
+        nonlocal exit_code
+        exit_code = ExitCode.FAILED
+        with suppress(OSError):
+            output.remark(f"{sentence}; every file is EIO from now on: unmount it")
 
-    mount(embedded_options(options), options.directory, _View(text), on_mounted=mounted, on_failure=failed)
-    return status
+    mount(embedded_options(options), options.directory, _View(output.live), on_mounted=mounted, on_failure=failed)
+    return Answer(exit_code=exit_code)
 
 
 class _View(RunView):
@@ -82,12 +80,8 @@ class _View(RunView):
             self._booted = True
 
     def _print(self, line: str) -> None:
-        _say(line, self._stream)
-
-
-def _say(text: str, stream: TextIO) -> None:
-    with suppress(OSError):
-        print(text, file=stream, flush=True)
+        with suppress(OSError):
+            super()._print(line)
 
 
 def embedded_options(options: argparse.Namespace) -> RunOptions:

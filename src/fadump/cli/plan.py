@@ -1,21 +1,22 @@
 """``fadump plan``: where a kernel would reserve what, and why."""
 
 import argparse
-import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from fadump.abi.platform import Platform
 from fadump.abi.pseries.register_names import REGISTERS
 from fadump.abi.pseries.register_save_area import area_bytes
-from fadump.cli.help_text import HelpFormatter
+from fadump.cli.numbers import number
+from fadump.cli.output import Answer, Output
+from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.errors import SetupError
+from fadump.cli.sizes import size
+from fadump.errors import UsageError
 from fadump.kernel.plan.drawing import figures, length, svg, text_figure
-from fadump.kernel.plan.map_text import parse_range, parse_size
+from fadump.kernel.plan.map_text import parse_range
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.plan.plan import Plan, make_plan
 from fadump.kernel.plan.read_memory import read_memory
@@ -23,7 +24,6 @@ from fadump.kernel.plan.reserve import Reservation, System
 from fadump.kernel.traits import GIB, KERNEL_VERSIONS, LINUX_6_12, PAGE_BYTES, Mmu, Reason
 from fadump.memory.ranges import Range, RangeSet
 
-_T = TypeVar("_T")
 _DEFAULT_BYTES = {Platform.PSERIES: 2 * GIB, Platform.POWERNV: 4 * GIB}
 _MOST_CPUS = 1 << 16
 _NONE = "none"
@@ -38,14 +38,15 @@ _EXAMPLE = """example:
   fadump plan --memory-map /proc/device-tree --svg plan.svg      this machine, with its command line"""
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the main parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "plan",
-        help="where a kernel would reserve memory for FADump, and why",
+        _plan,
+        summary="where a kernel would reserve memory for FADump, and why",
         description="Say what a kernel would reserve for FADump on a machine: how much, where, and why.",
-        epilog=_EXAMPLE,
-        formatter_class=HelpFormatter,
+        example=_EXAMPLE,
     )
     memory = parser.add_mutually_exclusive_group()
     memory.add_argument("--memory", type=_ram, metavar="SIZE", help="RAM in one piece (default: 2G; powernv: 4G)")
@@ -70,10 +71,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--page-size", choices=list(PAGE_BYTES), default="64K", help="the kernel's page size (default: %(default)s)"
     )
     parser.add_argument(
-        "--cpus", type=_count, help="CPUs that the machine can ever have, 2 by default: the firmware saves each"
+        "--cpus",
+        type=number(1, _MOST_CPUS),
+        help="CPUs that the machine can ever have, 2 by default: the firmware saves each",
     )
     parser.add_argument(
-        "--nr-cpus", type=_count, default=LINUX_6_12.nr_cpus, metavar="COUNT",
+        "--nr-cpus", type=number(1, _MOST_CPUS), default=LINUX_6_12.nr_cpus, metavar="COUNT",
         help="the kernel's CONFIG_NR_CPUS; distributions have 2048 (default: %(default)s, as 'fadump kernel build')",
     )  # fmt: skip
     parser.add_argument(
@@ -83,25 +86,20 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="which Linux it is (default: %(default)s)",
     )
     parser.add_argument("--svg", type=path, metavar="FILE", help="also write the map as an SVG picture; - for stdout")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, text on stderr")
-    parser.set_defaults(func=_plan)
 
 
-def _plan(options: argparse.Namespace) -> int:
+def _plan(options: argparse.Namespace, output: Output) -> Answer:
     to_stdout = options.svg == _STDOUT
-    if to_stdout and options.json:
-        raise SetupError("--svg - and --json both want standard output: name a file for the picture")
+    if to_stdout and output.as_json:
+        raise UsageError("--svg - and --json both want standard output: name a file for the picture")
     plan = _made(options)
-    out = sys.stderr if options.json or to_stdout else sys.stdout
-    for line in _lines(options, plan):
-        print(line, file=out)
+    text = "\n".join(_lines(options, plan))
     if to_stdout:
-        print(svg(plan), end="")
-    elif options.svg is not None:
+        output.aside(text)
+        return Answer(text=svg(plan).rstrip("\n"))
+    if options.svg is not None:
         options.svg.write_text(svg(plan))
-    if options.json:
-        print(json.dumps(_as_json(options, plan)))
-    return 0
+    return Answer(_as_json(options, plan), text)
 
 
 def _made(options: argparse.Namespace) -> Plan:
@@ -239,29 +237,16 @@ def _range(range_: Range) -> dict[str, int]:
 
 
 def _ram(text: str) -> int:
-    size_bytes = _type(parse_size)(text)
+    size_bytes = size(text)
     if not size_bytes:
         raise argparse.ArgumentTypeError("a machine needs memory")
     return size_bytes
 
 
 def _reserved(text: str) -> Range | None:
-    return None if text == _NONE else _type(parse_range)(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= _MOST_CPUS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of CPUs from 1 to {_MOST_CPUS}")
-    return int(text)
-
-
-def _type(parse: Callable[[str], _T]) -> Callable[[str], _T]:
-    """``parse`` with its ValueError as a usage error that keeps the sentence."""
-
-    def parsed(text: str) -> _T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parsed
+    if text == _NONE:
+        return None
+    try:
+        return parse_range(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,16 +1,16 @@
 """``fadump run``: one whole cycle on a machine."""
 
 import argparse
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression
-from fadump.cli.help_text import HelpFormatter
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
+from fadump.cli.numbers import number
+from fadump.cli.output import Answer, ExitCode, Output
+from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.run_view import RunView
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
@@ -19,7 +19,7 @@ from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.proof.verify import Verdict
 from fadump.run.options import RunOptions, WhichMachine, WhoseFirmware
 from fadump.run.run import JudgedCycle, RunResult, run
-from fadump.session import CrashBy
+from fadump.session import CrashBy, Milestone
 
 _EXAMPLE = """example:
   fadump run --memory 4G --cpus 4 --out crash-1
@@ -28,15 +28,17 @@ _EXAMPLE = """example:
       the same with real Linux: boots it in QEMU"""
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the main parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "run",
-        help="one whole cycle: register, crash, dump, save, release, register again",
+        _run,
+        summary="one whole cycle: register, crash, dump, save, release, register again",
         description="Take one machine through a whole firmware-assisted dump and keep its vmcore.",
-        epilog=_EXAMPLE,
-        formatter_class=HelpFormatter,
+        example=_EXAMPLE,
     )
+    parser.first_phase = Milestone.POWER_ON
     parser.add_argument(
         "--machine", choices=list(WhichMachine), type=WhichMachine, default=WhichMachine.EMBEDDED, metavar="MACHINE",
         help="what to run on: embedded, a model of Linux, in a second (default); qemu, real Linux",
@@ -53,7 +55,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--crash-by", choices=list(CrashBy), type=CrashBy, default=CrashBy.SYSRQ, metavar="HOW",
         help="sysrq: Linux crashes itself (default); nmi: a system reset interrupt; platform: without Linux's help",
     )  # fmt: skip
-    parser.add_argument("--cycles", type=int, default=1, help="cycles in a row on one machine (default: %(default)s)")
+    parser.add_argument(
+        "--cycles", type=number(1), default=1, help="cycles in a row on one machine (default: %(default)s)"
+    )
     parser.add_argument(
         "--verify", action="store_true", help="compare every byte of the dump with the machine at its crash"
     )
@@ -68,14 +72,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--out", type=path, default=Path("fadump-run"), help="directory for files (default: %(default)s)"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, text on stderr")
-    parser.set_defaults(func=_run)
 
 
-def _run(options: argparse.Namespace) -> int:
-    if listed_faults(options):
-        return 0
-    view = RunView(sys.stderr if options.json else sys.stdout)
+def _run(options: argparse.Namespace, output: Output) -> Answer:
+    if (listed := listed_faults(options)) is not None:
+        return listed
+    view = RunView(output.live)
     result = run(
         RunOptions(
             out=options.out,
@@ -92,12 +94,11 @@ def _run(options: argparse.Namespace) -> int:
         ),
         view,
     )
-    view.summary(result)
+    RunView(output.stream).summary(result)
     for fault in result.never_struck:
-        print(f"fadump: {fault}", file=sys.stderr)
-    if options.json:
-        print(json.dumps(_as_json(options, result)))
-    return 0 if result.good and not result.never_struck else 1
+        output.remark(str(fault))
+    good = result.good and not result.never_struck
+    return Answer(_as_json(options, result), exit_code=ExitCode.DONE if good else ExitCode.FAILED)
 
 
 def _save_options(options: argparse.Namespace) -> SaveOptions | None:

@@ -1,7 +1,6 @@
 """``fadump save``: filter, compress and save a dump so that nothing is lost; convert one."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,15 +12,18 @@ from fadump.capture.job import Tell
 from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
 from fadump.capture.save import Saved, save_dump, stream_dump
-from fadump.cli.help_text import HelpFormatter
+from fadump.cli.numbers import number
+from fadump.cli.output import Answer, ExitCode, Output
+from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import name, path
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
+from fadump.errors import UsageError
 from fadump.linux.pages import DumpLevel
 from fadump.linux.system import CrashedSystem, open_system
 from fadump.progress import Progress, Step, binary_size
 
 _STDOUT = "-"
-_EPILOG = """example:
+_EXAMPLE = """example:
   fadump save /proc/vmcore /var/crash/vmcore --level 31     without zeros, cache, user and free pages
   fadump save vmcore small --level 1,31 --compress zstd     level 31 if the disk can't hold level 1
   fadump save vmcore - --level 31 | ssh host 'cat > vmcore.flat'
@@ -30,16 +32,17 @@ _EPILOG = """example:
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add ``save``; it sets ``func``, which returns the exit status."""
-    parser = subparsers.add_parser(
+def add_parser(commands: Commands) -> None:
+    """Add the command to the main parser."""
+    parser = add_command(
+        commands,
         "save",
-        help="filter, compress and save a dump durably; convert one",
+        _save,
+        summary="filter, compress and save a dump durably; convert one",
         description="Save a dump of any kind. Until all of it is on the disk it is called DST.incomplete and says in "
         "its headers that it is incomplete. The crashed kernel's log is saved first, as DST-dmesg.txt. Exit status 0: "
         "saved; 1: not, or the source itself is incomplete.",
-        epilog=_EPILOG,
-        formatter_class=HelpFormatter,
+        example=_EXAMPLE,
     )
     parser.add_argument("source", type=name, nargs="+", metavar="SRC", help="a dump; of a split one, all of its files")
     parser.add_argument(
@@ -63,9 +66,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--format", type=Format, choices=list(Format), default=Format.KDUMP, help="what is written (default: kdump)"
     )
-    parser.add_argument("--threads", type=_count, default=cpus(), metavar="N", help="that pack (default: CPUs)")
+    parser.add_argument("--threads", type=number(1), default=cpus(), metavar="N", help="that pack (default: CPUs)")
     parser.add_argument(
-        "--split", type=_count, default=1, metavar="N", help="write N files DST.1 and so on, with as many pages each"
+        "--split", type=number(1), default=1, metavar="N", help="write N files DST.1 and so on, with as many pages each"
     )
     parser.add_argument("--no-registers", action="store_true", help="don't add registers where drgn and crash look")
     parser.add_argument(
@@ -78,11 +81,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--continue", dest="continued", action="store_true", help="go on with DST.incomplete, with the same options"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, text on stderr")
-    parser.set_defaults(func=_save, parser=parser)
 
 
-def _save(arguments: argparse.Namespace) -> int:
+def _save(arguments: argparse.Namespace, output: Output) -> Answer:
     _refuse_contradictions(arguments)
     options = SaveOptions(
         levels=arguments.level,
@@ -94,29 +95,31 @@ def _save(arguments: argparse.Namespace) -> int:
         registers=not arguments.no_registers,
     )
     if options.split > 1 and not output_format(options).can_be_split:
-        arguments.parser.error(f"--split doesn't go with --format {options.format}, of which a dump is one file")
+        raise UsageError(f"--split doesn't go with --format {options.format}, of which a dump is one file")
     with open_system(arguments.source, vmlinux=arguments.vmlinux) as system:
-        damage = system.dump.damage
-        if damage:
-            print(f"fadump: the source is not whole: {damage[0]}", file=sys.stderr)
+        if system.dump.damage:
+            output.remark(f"the source is not whole: {system.dump.damage[0]}")
         if arguments.dry_run:
-            return _estimate(system, options, as_json=arguments.json)
+            return _estimated(estimate_sizes(system, options))
         saved = _run(system, arguments.source, arguments.destination, options)
-    print(_text(saved), file=sys.stderr if arguments.json or not saved.files else sys.stdout)
-    if arguments.json:
-        print(json.dumps(saved_as_json(saved) | {"registers_added": list(saved.registers.cpus)}))
-    return 0 if saved.complete else 1
+    exit_code = ExitCode.DONE if saved.complete else ExitCode.FAILED
+    if not saved.files:
+        output.aside(_text(saved))
+        return Answer(exit_code=exit_code)
+    return Answer(
+        saved_as_json(saved) | {"registers_added": list(saved.registers.cpus)}, _text(saved), exit_code=exit_code
+    )
 
 
 def _refuse_contradictions(arguments: argparse.Namespace) -> None:
     if arguments.destination == _STDOUT:
         if sys.stdout.isatty() and not arguments.dry_run:
-            arguments.parser.error("stdout is a terminal: send the stream to a file or a command")
+            raise UsageError("stdout is a terminal: send the stream to a file or a command")
         alone = {"--split": arguments.split > 1, "--continue": arguments.continued, "--json": arguments.json}
         alone["more than one --level"] = len(arguments.level) > 1
         for option, given in alone.items():
             if given and not arguments.dry_run:
-                arguments.parser.error(f"{option} doesn't go with a stream to stdout")
+                raise UsageError(f"{option} doesn't go with a stream to stdout")
 
 
 def _run(system: CrashedSystem, sources: Sequence[str], name: str, options: SaveOptions) -> Saved:
@@ -127,7 +130,7 @@ def _run(system: CrashedSystem, sources: Sequence[str], name: str, options: Save
     with Progress.step(f"Saving {name}", unit="bytes") as step:
         try:
             return save_dump(system, destination, options, tell=_shown_by(step))
-        except (KeyboardInterrupt, SystemExit):
+        except KeyboardInterrupt:
             _say_what_is_left(destination)
             raise
 
@@ -143,13 +146,11 @@ def _say_what_is_left(destination: Destination) -> None:
         print(f"fadump: ended before all was saved: go on from {names} with --continue, or remove it", file=sys.stderr)
 
 
-def _estimate(system: CrashedSystem, options: SaveOptions, *, as_json: bool) -> int:
-    estimates = estimate_sizes(system, options)
-    for estimate in estimates:
-        print(_estimate_text(estimate), file=sys.stderr if as_json else sys.stdout)
-    if as_json:
-        print(json.dumps({"result": "estimated", "estimates": [_estimate_json(estimate) for estimate in estimates]}))
-    return 0
+def _estimated(estimates: Sequence[Estimate]) -> Answer:
+    return Answer(
+        {"result": "estimated", "estimates": [_estimate_json(estimate) for estimate in estimates]},
+        "\n".join(map(_estimate_text, estimates)),
+    )
 
 
 def _estimate_text(estimate: Estimate) -> str:
@@ -183,9 +184,3 @@ def _text(saved: Saved) -> str:
     names = listed(saved.files) or "stream"
     lines.append(f"{names}: {binary_size(saved.size_bytes)}, level {int(saved.level)}")
     return "\n".join(lines)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)

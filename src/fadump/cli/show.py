@@ -1,21 +1,19 @@
 """``fadump show``: what is in a dump, or in one of the structures that firmware and kernels leave for each other."""
 
 import argparse
-import json
-import sys
 
 from rich.console import Console
 
 from fadump.cli import show_structures
-from fadump.cli.help_text import HelpFormatter
+from fadump.cli.output import Answer, ExitCode, Output
+from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.show_json import as_json
 from fadump.cli.show_view import show_summary
-from fadump.linux.summary import summarize
+from fadump.linux.summary import Summary, summarize
 from fadump.linux.system import open_system
-from fadump.printable import printable
 
-_EPILOG = """example:
+_EXAMPLE = """example:
   fadump show vmcore                       what crashed, when and why; each CPU and its backtrace; memory
   fadump show vmcore --vmlinux vmlinux     the tasks, too, if it has debug information
   fadump show vmcore --json | python3 -m json.tool
@@ -25,40 +23,36 @@ _EPILOG = """example:
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add ``show``; it sets ``func``, which returns the exit status."""
-    parser = subparsers.add_parser(
+def add_parser(commands: Commands) -> None:
+    """Add the command to the main parser."""
+    parser = add_command(
+        commands,
         "show",
-        help="show what is in a dump, or in a structure of firmware or kernel",
+        _show,
+        summary="show what is in a dump, or in a structure of firmware or kernel",
         description="Show what is in a file, known by its content: a dump of any kind, a dump memory structure, a "
         "register save area, a crash-info header, MPIPL's and the kernel's metadata, a flattened device tree. Of an "
         "incomplete dump, what is there is shown, what is missing is named, and the exit status is 1.",
-        epilog=_EPILOG,
-        formatter_class=HelpFormatter,
+        example=_EXAMPLE,
     )
     parser.add_argument("files", type=path, nargs="+", metavar="FILE", help="a file; of a split dump, all of its files")
     parser.add_argument("--vmlinux", type=path, metavar="FILE", help="the crashed kernel's vmlinux: symbols, and tasks")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(func=_show)
 
 
-def _show(arguments: argparse.Namespace) -> int:
-    structure = show_structures.read(arguments.files[0]) if len(arguments.files) == 1 else None
+def _show(options: argparse.Namespace, output: Output) -> Answer:
+    structure = show_structures.read(options.files[0]) if len(options.files) == 1 else None
     if structure is not None:
-        print(json.dumps(structure.json) if arguments.json else structure.text)
-        return 0
-    with open_system(arguments.files, vmlinux=arguments.vmlinux) as system:
+        return Answer(structure.json, listing=structure.text)
+    with open_system(options.files, vmlinux=options.vmlinux) as system:
         summary = summarize(system)
-    if arguments.json:
-        print(json.dumps(as_json(summary)))
-    else:
-        show_summary(summary, _Console(highlight=False, soft_wrap=True))
     for sentence in summary.missing:
-        print(printable(f"fadump: {sentence}"), file=sys.stderr)
-    return 1 if summary.missing else 0
+        output.remark(sentence)
+    exit_code = ExitCode.FAILED if summary.missing else ExitCode.DONE
+    return Answer(as_json(summary), listing=_rendered(summary), exit_code=exit_code)
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Tell whoever prints, as print() does; rich would end the process with a status of its own."""
-        raise BrokenPipeError
+def _rendered(summary: Summary) -> str:
+    console = Console(highlight=False, soft_wrap=True)
+    with console.capture() as text:
+        show_summary(summary, console)
+    return text.get().rstrip("\n")

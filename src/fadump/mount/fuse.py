@@ -50,7 +50,10 @@ def serve(files: MachineFiles, directory: Path, *, host: bool, on_mounted: Calla
     :raises SetupError: it could not be mounted; libfuse has said why on stderr.
     """
     operations = _Operations(files, on_mounted, host=host)
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # libfuse's now, which leaves alone what is ignored
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)  # libfuse's now
     try:
         mfusepy.FUSE(
             operations,
@@ -67,7 +70,8 @@ def serve(files: MachineFiles, directory: Path, *, host: bool, on_mounted: Calla
             raise SetupError(f"{directory} could not be mounted on; FUSE has said why above") from error
         # ended by a signal
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _FileInfo(Protocol):

@@ -1,0 +1,57 @@
+"""What an error means for whoever started the command: its exit code, and what is said of it.
+
+=====  ==========================================================================================================
+0      done
+1      it was tried, and it failed: a dump lost or different, a file that is not whole, a disk that is full
+2      wrong usage, said before anything is started
+125    it could not be tried: no kernel, no QEMU, no memory, no disk, a package or an input file that is missing
+128+n  ended by signal n
+=====  ==========================================================================================================
+"""
+
+import errno
+import signal
+
+from fadump.cli.output import ExitCode, Failure
+from fadump.cli.parser import CommandLineError
+from fadump.errors import FadumpError, SetupError, UsageError
+from fadump.signals import EndedBySignal
+
+EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
+_ERRORS_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EBADF)
+_NOT_TO_BE_HAD = frozenset((
+    errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENODEV, errno.ENXIO,
+    errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+))  # fmt: skip
+"""Of opening a file: there is none that can be tried."""
+
+
+def failure_of(error: FadumpError | OSError | EndedBySignal) -> Failure:
+    """What is to be said of an error that has ended a command, and its exit code."""
+    match error:
+        case EndedBySignal():
+            return Failure(str(error), error.exit_code, error.phase, error.firmware)
+        case CommandLineError():
+            return Failure(str(error), ExitCode.USAGE, error.phase, command=error.command)
+        case FadumpError():
+            return Failure(str(error), _exit_code(error), error.phase, error.firmware)
+        case BrokenPipeError():
+            return Failure("nobody reads the output any more", EXIT_BROKEN_PIPE, is_told=False)
+        case _:
+            code = ExitCode.NOT_TRIED if error.errno in _NOT_TO_BE_HAD else ExitCode.FAILED
+            return Failure(f"{error.filename or _unnamed(error)}: {error.strerror or error}", code)
+
+
+def _exit_code(error: FadumpError) -> ExitCode:
+    match error:
+        case UsageError():
+            return ExitCode.USAGE
+        case SetupError():
+            return ExitCode.NOT_TRIED
+        case _:
+            return ExitCode.FAILED
+
+
+def _unnamed(error: OSError) -> str:
+    """The file that an error doesn't name: of those that are written to, only stdout has no name."""
+    return "standard output" if error.errno in _ERRORS_OF_WRITING else "the system"

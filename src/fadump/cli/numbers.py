@@ -1,0 +1,27 @@
+"""Numbers as they are typed, for argparse."""
+
+import argparse
+from collections.abc import Callable
+
+
+def whole_number(text: str) -> int:
+    """Any whole number; what it may be is for others to say.
+
+    :raises argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("write a whole number") from None
+
+
+def number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A type for numbers from ``least`` to ``most``, which raises argparse.ArgumentTypeError for others."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
+            upper = "on" if most is None else f"to {most}"
+            raise argparse.ArgumentTypeError(f"write a number from {least} {upper}")
+        return int(text)
+
+    return parse

@@ -1,0 +1,144 @@
+"""What a command has to say, and the one place that says it.
+
+Without ``--json`` text goes to stdout. With it stdout has exactly one JSON object, whatever happens, and text goes to
+stderr. Sentences that begin with ``fadump:`` always go to stderr.
+"""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TextIO
+
+from fadump.printable import printable
+
+
+class ExitCode(IntEnum):
+    """How a command ends, but for 128+n: ended by signal n."""
+
+    DONE = 0
+    FAILED = 1
+    """It was tried, and it failed."""
+    USAGE = 2
+    """Wrong usage, said before anything is started."""
+    NOT_TRIED = 125
+    """It could not be tried; ``git bisect run`` skips a commit of which a script says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command has come to: one JSON object for programs, and text for people."""
+
+    json: Mapping[str, object] = field(default_factory=dict)
+    text: str = ""
+    """On stdout; on stderr with ``--json``."""
+    listing: str = ""
+    """The content of the object, for people: on stdout, and nowhere with ``--json``."""
+    exit_code: int = ExitCode.DONE
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a command has come to nothing.
+
+    ``phase`` is the milestone that it was on the way to, None for a command without milestones; ``firmware`` is the
+    firmware's own reason, where there is one.
+    """
+
+    sentence: str
+    exit_code: int
+    phase: str | None = None
+    firmware: str | None = None
+    command: str = "fadump"
+    is_told: bool = True
+    """Whether it is told to people, too."""
+
+
+class Output:
+    """Where a command's words go, as ``--json``, ``-q`` and ``-v`` say."""
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        self.as_json = as_json
+        self.verbose = verbose
+        self._quiet = quiet
+        self._object_printed = False
+
+    @property
+    def stream(self) -> TextIO:
+        """For text that people read."""
+        return sys.stderr if self.as_json else sys.stdout
+
+    @property
+    def live(self) -> TextIO:
+        """For what tells people how far the work is: nowhere with ``-q``."""
+        return _Nowhere() if self._quiet else self.stream
+
+    def aside(self, text: str) -> None:
+        """Text for people where stdout is another's."""
+        if text:
+            print(printable(text), file=sys.stderr)
+
+    def remark(self, sentence: str) -> None:
+        """Something that is wrong, though the command goes on."""
+        print(printable(f"fadump: {sentence}"), file=sys.stderr)
+
+    def show(self, answer: Answer) -> None:
+        """Print an answer. Only the first one's object is printed.
+
+        :raises OSError: nothing can be written to stdout.
+        """
+        text = answer.text if self.as_json else answer.text + answer.listing
+        if text:
+            print(text, file=self.stream, flush=True)
+        self._print_object(answer.json)
+
+    def fail(self, failure: Failure) -> None:
+        """Print why a command has failed, as far as anything can be printed: what has failed may be stdout itself."""
+        if failure.is_told:
+            with suppress(OSError):  # whoever read it is gone
+                print(printable(f"{failure.command}: {failure.sentence}"), file=sys.stderr)
+        told: dict[str, object] = {"result": "failed", "error": failure.sentence, "phase": failure.phase}
+        if failure.firmware is not None:
+            told["firmware"] = failure.firmware
+        try:
+            self._print_object(told)
+            sys.stdout.flush()
+        except OSError:
+            forget_stdout()
+
+    def _print_object(self, mapping: Mapping[str, object]) -> None:
+        if self.as_json and mapping and not self._object_printed:
+            self._object_printed = True
+            print(json.dumps(mapping), flush=True)
+
+
+class _Nowhere(io.StringIO):
+    """Text that nobody wants."""
+
+    def write(self, text: str, /) -> int:
+        return len(text)
+
+
+def forget_stdout() -> None:
+    """What is still to be written to it must not fail once more when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def open_standard_files() -> None:
+    """Let no file of ours take the place of one that is closed. To a closed stdout nothing can be written.
+
+    What a terminal has no letter for, such as one of the crashed kernel's log, is shown as an escape.
+    """
+    for fd, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, flags)  # gets the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", buffering=1, closefd=False)

@@ -1,0 +1,141 @@
+"""How words become options: one parser for every command, with the same options and the same answers.
+
+A wrong word is answered in one line: what it was, what can stand there, and which of that comes nearest.
+"""
+
+import argparse
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn, TypeAlias
+
+from fadump.cli.output import Answer, Output
+from fadump.errors import UsageError
+
+Run = Callable[[argparse.Namespace, Output], Answer]
+"""What a command does. Its text is printed by who called it; only what is told live goes to the output at once."""
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 - what add_subparsers() returns has no other name
+"""What :func:`add_command` adds a command to."""
+JSON_OPTION = "--json"
+_EXIT_CODES = """exit codes: 0 done, 1 failed, 2 wrong usage, 125 could not be tried,
+128+N ended by signal N; 'fadump --help' says more
+"""
+_NEAR = 0.5
+"""How alike two words are, from 0 to 1, for one to be meant by the other: gzip and zlib are."""
+
+
+class CommandLineError(UsageError):
+    """The words that a command was given are wrong; ``command`` is what it is called, as in "fadump run"."""
+
+    def __init__(self, command: str, sentence: str, phase: str | None = None) -> None:
+        super().__init__(sentence)
+        self.command = command
+        self.phase = phase
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Descriptions are wrapped, examples stay as they are written: a text of more than one line is one of those."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" not in text.strip():
+            return super()._fill_text(text, width, indent)
+        return "".join(indent + line for line in text.splitlines(keepends=True))
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises what is wrong as :class:`CommandLineError` instead of printing it and ending the process."""
+
+    first_phase: str | None = None
+    """The first milestone of a command that has milestones."""
+
+    def error(self, message: str) -> NoReturn:
+        """:raises CommandLineError: always."""
+        raise CommandLineError(self.prog, message.removeprefix("argument "), self.first_phase)
+
+    def refuse_unknown(self, word: str) -> NoReturn:
+        """:raises CommandLineError: always: ``word`` is none that the command knows."""
+        if not word.startswith("-"):
+            self.error(f"{word} is a word too many")
+        near = nearest(word.partition("=")[0], self._option_string_actions)
+        self.error(f"there is no option {word}{f'; did you mean {near}?' if near else ''}")
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> object:
+        if action.choices is not None and action.nargs != argparse.PARSER:
+            self._check_value(action, arg_string)
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            raise _wrong(action, arg_string, error.message) from error
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is None or str(value) in map(str, action.choices):
+            return
+        choices = [str(choice) for choice in action.choices]
+        near = nearest(str(value), choices)
+        answer = f"choose {_listed(choices)}{f'; did you mean {near}?' if near else ''}"
+        if action.nargs == argparse.PARSER:
+            raise argparse.ArgumentError(None, f"there is no command {value}: {answer}")
+        raise _wrong(action, str(value), answer)
+
+
+def add_command(commands: Commands, name: str, run: Run, *, summary: str, description: str, example: str) -> Parser:
+    """Add a command with the options that all commands have; what is returned takes its own.
+
+    ``summary`` is its line in the list of commands. It sets ``run``, which :func:`fadump.cli.main` calls.
+    """
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=f"{example.rstrip()}\n\n{_EXIT_CODES}",
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument(JSON_OPTION, action="store_true", help="print one JSON object on stdout, and text on stderr")
+    how_much = parser.add_mutually_exclusive_group()
+    how_much.add_argument("-q", "--quiet", action="store_true", help="only the result, and what is wrong")
+    how_much.add_argument("-v", "--verbose", action="store_true", help="say more, where there is more")
+    parser.set_defaults(run=run, parser=parser)
+    return parser
+
+
+def add_group(commands: Commands, name: str, *, summary: str, description: str, example: str) -> Commands:
+    """Add a command that has commands of its own, which are added to what is returned."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=f"{example.rstrip()}\n\n{_EXIT_CODES}",
+        formatter_class=HelpFormatter,
+    )
+    return parser.add_subparsers(metavar="COMMAND", required=True)
+
+
+def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
+    """The options that words stand for; ``run`` of them is the command.
+
+    :raises CommandLineError: a word is wrong, or one is missing.
+    """
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        options.parser.refuse_unknown(unknown[0])
+    return options
+
+
+def wants_json(words: Sequence[str]) -> bool:
+    """Whether an object is wanted, though the words may make no sense otherwise. Behind -- they are another's."""
+    ours = words[: words.index("--")] if "--" in words else words
+    return JSON_OPTION in ours
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """What may have been meant by a word; None if nothing is like it."""
+    return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=_NEAR)), None)
+
+
+def _wrong(action: argparse.Action, value: str, sentence: str) -> argparse.ArgumentError:
+    name = "/".join(action.option_strings) or action.metavar or action.dest
+    told = sentence if sentence.startswith(repr(value)) else f"{value or repr(value)}: {sentence}"
+    return argparse.ArgumentError(None, f"{name} {told}")
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -1,0 +1,21 @@
+"""``fadump version``: which version this is."""
+
+import argparse
+
+import fadump
+from fadump.cli.output import Answer, Output
+from fadump.cli.parser import Commands, add_command
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the main parser."""
+    add_command(
+        commands, "version", _version,
+        summary="say which version of fadump this is",
+        description="Say which version of fadump this is.",
+        example="example:\n  fadump version --json",
+    )  # fmt: skip
+
+
+def _version(_options: argparse.Namespace, _output: Output) -> Answer:
+    return Answer({"version": fadump.__version__}, listing=f"fadump {fadump.__version__}")

@@ -1,0 +1,47 @@
+"""Signals that end a command, raised as an exception, so that everything on the way out is cleaned up."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Sent by Ctrl-C, by whoever ends a process, and by a terminal that is gone."""
+_STATUS_OF_SIGNALS = 128
+
+
+class EndedBySignal(KeyboardInterrupt):
+    """A signal has come that ends the process: ``signal`` says which.
+
+    ``phase`` and ``firmware`` are as those of a FadumpError: where the work was, if it has milestones.
+    """
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.signal = number
+        self.phase: str | None = None
+        self.firmware: str | None = None
+        super().__init__("interrupted" if number is signal.SIGINT else f"ended by {number.name}")
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the signal's number, as a shell counts it."""
+        return _STATUS_OF_SIGNALS + self.signal
+
+
+@contextmanager
+def raising() -> Iterator[None]:
+    """Within the block, each of :data:`ENDING` raises :class:`EndedBySignal`. What is ignored stays so, as by nohup."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _raise)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _raise(number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that goes tells it more than once
+    raise EndedBySignal(signal.Signals(number))
