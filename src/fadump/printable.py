@@ -1,4 +1,4 @@
-"""Text that comes from a file, as it may be shown: it must not tell a terminal anything, nor go on for ever."""
+"""Text from a file, made safe to show: it must not control the terminal, and must not be endless."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,7 +7,7 @@ MOST_LISTED = 8
 
 
 def printable(text: str) -> str:
-    """The same text with an escape for each character that isn't printed, but for tabs and newlines."""
+    """Escape each character that isn't printable, except tabs and newlines."""
     if text.isprintable():
         return text
     return "".join(

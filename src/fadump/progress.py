@@ -21,7 +21,7 @@ from rich.table import Column
 from rich.text import Text
 
 PLAIN_INTERVAL_SECONDS = 10.0
-"""How often a step that isn't on a terminal says how far it is."""
+"""How often a step reports its progress where there is no terminal, in seconds."""
 
 _HIDDEN = ContextVar("_HIDDEN", default=False)
 _BINARY_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -38,19 +38,19 @@ class Step:
         self._clock = clock
         self._started = clock()
         self.changed: Callable[[], None] | None = None
-        """Called after every change; the display's."""
+        """Called after every change, to display it."""
 
     @property
     def elapsed_seconds(self) -> float:
-        """Since the step began."""
+        """Seconds since the step began."""
         return self._clock() - self._started
 
     def advance(self, amount: float = 1) -> None:
-        """``amount`` more units are done."""
+        """Count ``amount`` more units as done."""
         self.update(self.done + amount)
 
     def update(self, done: float, *, total: float | None = None) -> None:
-        """``done`` units are done by now; ``total`` may become known late, or be corrected."""
+        """Set how many units are done by now; ``total`` may become known late, or be corrected."""
         self.done = done
         if total is not None:
             self.total = total
@@ -58,7 +58,7 @@ class Step:
             self.changed()
 
     def status(self) -> str:
-        """What can be told by now: amount, rate and remaining time, else the time it has taken."""
+        """Amount, rate and remaining time, as far as known; else the time it has taken."""
         elapsed = self.elapsed_seconds
         if not self.done or elapsed <= 0:
             return duration(elapsed)
@@ -117,7 +117,7 @@ def hidden() -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: "0.3 s", "42 s", "8 min 5 s", "1 h 2 min"."""
+    """Format seconds for people: "0.3 s", "42 s", "8 min 5 s", "1 h 2 min"."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -129,7 +129,7 @@ def duration(seconds: float) -> str:
 
 
 def binary_size(size_bytes: float) -> str:
-    """Bytes as a person says them: "512 bytes", "1.5 GiB"."""
+    """Format a number of bytes for people: "512 bytes", "1.5 GiB"."""
     size = float(size_bytes)
     for unit in _BINARY_UNITS[:-1]:
         if size < 1024:

@@ -1,7 +1,7 @@
 """``fadump compare``: run configurations on real Linux and on the model, and gather what differs.
 
-Each worker is a thread with a QEMU of its own, which ends with it: so the threads are daemons, and whoever interrupts
-us waits for none of them.
+Each worker is a thread with a QEMU of its own, which ends with it: the threads are daemons, so that an
+interruption does not wait for them.
 """
 
 import queue
@@ -45,7 +45,7 @@ class Result:
 
     @property
     def differences(self) -> list[Difference]:
-        """Those that nobody has explained."""
+        """Those without an explanation."""
         return [difference for judged in self.judged for difference in judged.compared.differences]
 
     @property
@@ -74,7 +74,7 @@ class Result:
 
     @property
     def good(self) -> bool:
-        """All were compared, and nothing differs that nobody has explained."""
+        """Whether all were compared, and every difference has an explanation."""
         return not self.differences and not self.failures
 
 

@@ -24,13 +24,13 @@ _GIB_MIB = 1024
 _MOST_HASH_MIB = 16384
 """A guest's hash page table, a 128th of its memory, is the host's memory."""
 _MOST_SMALL_PAGES_MIB = 16384
-"""A page structure of 64 bytes for each 4 KiB comes to much that an emulated processor must write."""
+"""A page structure of 64 bytes for each 4 KiB adds up to a lot for an emulated processor to write."""
 _LEAST_POWERNV_MIB = 4096
 _HIGHEST_DIMM_STEP = _GIB_MIB
 _TRAITS = {"6.12": LINUX_6_12, "6.1": LINUX_6_1}
 _PAGE_BYTES = {"64K": 0x10000, "4K": 0x1000}
 _OFF = ("fadump=on fadump=off", "")
-"""Words with which there is no FADump."""
+"""Words that switch FADump off."""
 _CPU_MODELS = {Mmu.RADIX: "POWER9", Mmu.HASH: "POWER8"}
 
 
@@ -96,7 +96,7 @@ class Configuration:
 
     @property
     def title(self) -> str:
-        """For people."""
+        """As it is shown."""
         cpus = "1 CPU" if self.cpus is Cpus.ONE else f"{self.cpus} CPUs"
         return (
             f"{self.platform} {self.series}/{self.page_size} {self.mmu} {self.memory_mib}M {self.shape}, {cpus}, "
@@ -205,7 +205,7 @@ Few values that matter much are one factor together: each machine, crashed or no
 
 
 def may_stand_together(values: Mapping[str, Any]) -> bool:
-    """Not what QEMU has no machine for, what takes an emulated one too long, and a crash that is not a dump."""
+    """Leave out what QEMU has no machine for, what takes too long when emulated, and crashes without a dump."""
     memory_mib = values.get("memory_mib", _LEAST_POWERNV_MIB)
     machine, kernel = values.get("machine", (None, None, None)), values.get("kernel", (None, None))
     platform, mmu, ends = machine

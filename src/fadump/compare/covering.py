@@ -20,7 +20,7 @@ _Pair = tuple[tuple[int, object], tuple[int, object]]
 class Covering:
     """Rows over ``factors``, the same ones for the same ``source``.
 
-    Where nothing else decides, a value is the more likely the earlier it stands in its factor.
+    Where nothing else decides, values that stand earlier in their factor are more likely.
     """
 
     def __init__(self, factors: Mapping[str, Sequence[object]], rule: Rule, source: random.Random) -> None:
@@ -70,7 +70,7 @@ class Covering:
                 in_vain += 1
 
     def _completed(self, chosen: dict[int, object], missing: set[_Pair]) -> Row | None:
-        """A whole row with what is ``chosen``, by column, and many of the ``missing`` pairs; None: there is none."""
+        """A whole row with what is ``chosen``, by column, and many of the ``missing`` pairs; None if there is none."""
         if not self._rule({self._names[column]: value for column, value in chosen.items()}):
             return None
         open_columns = [column for column in range(len(self._names)) if column not in chosen]

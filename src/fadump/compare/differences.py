@@ -33,7 +33,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One configuration's differences: those that nobody can explain, and those that somebody can."""
+    """One configuration's differences: those without an explanation, and those with one."""
 
     differences: tuple[Difference, ...]
     explained: tuple[tuple[Difference, Explanation], ...]

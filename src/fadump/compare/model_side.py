@@ -131,7 +131,7 @@ class _Story:
         return DONE if taken >= 0 else os.strerror(-taken)
 
     def _run(self, steps: Steps[int] | Steps[None]) -> int:
-        """Serve a part of the kernel's life; what it comes to.
+        """Serve a part of the kernel's life; returns its result.
 
         :raises _CrashedError: it has ended in a dump.
         """

@@ -24,7 +24,7 @@ _NO_CALLS = "none"
 
 
 def firmware_for(platform: Platform) -> Firmware:
-    """A firmware of this platform that nobody has used yet."""
+    """A new firmware of this platform."""
     return PseriesFirmware() if platform is Platform.PSERIES else PowernvFirmware()
 
 

@@ -1,4 +1,4 @@
-"""What has been seen of real Linux, kept, so that a comparison can be interrupted and gone on with.
+"""What has been seen of real Linux, kept, so that a comparison can be interrupted and continued.
 
 Only Linux's side is kept: the model is run anew each time. A file counts for the same configuration, the same kernel
 and QEMU, and the same questions, firmware and machine: anything else is asked again.

@@ -1,1 +1,1 @@
-"""The firmware: what it knows at a registration, does at a crash and says in the device tree."""
+"""The firmware: what it accepts at a registration, does at a crash and writes into the device tree."""

@@ -89,7 +89,7 @@ class Answer:
 
     ``writes`` are (guest-physical address, bytes): what the machine puts where a pointer among the arguments
     says. The firmware has checked that all of it is RAM.
-    ``reason`` is for people who read a log: why a call was refused, in words, empty if it wasn't.
+    ``reason`` says in a log why a call was refused; empty if it wasn't.
     """
 
     status: int
@@ -183,7 +183,7 @@ class Firmware(Protocol):
         """The dump that is held, from preserve() until the guest invalidates it."""
 
     def name_of(self, call: FirmwareCall) -> CallName | None:
-        """What a call asks for; None if it is none of FADump's."""
+        """What a call asks for; None if it has nothing to do with FADump."""
 
     def call(self, call: FirmwareCall, memory: GuestMemory) -> Outcome:
         """Take a call. Never raises, whatever the guest passed, and writes nothing to memory.
@@ -194,8 +194,8 @@ class Firmware(Protocol):
     def preserve(self, trigger: Trigger, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> PreservedDump:
         """Copy what was registered aside; the guest is stopped, ``cpus`` are those online at the crash.
 
-        A registered region that can't be copied is marked in the dump; only a dump that nobody
-        registered is an error.
+        A registered region that can't be copied is marked in the dump; only a dump without a
+        registration is an error.
 
         :raises FadumpError: nothing is registered and no dump is active.
         """

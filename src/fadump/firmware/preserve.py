@@ -42,7 +42,7 @@ def copy_aside(memory: GuestMemory, source: int, destination: int, size_bytes: i
 def kept_ranges(ram: RangeSet, boot_memory: RangeSet, destinations: Iterable[Range]) -> RangeSet:
     """What must hold every byte until the dump is invalidated.
 
-    That is RAM above boot memory top, which nobody copied aside (LoPAR, ibm,configure-kernel-dump, R1-6:
+    That is RAM above boot memory top, which was not copied aside (LoPAR, ibm,configure-kernel-dump, R1-6:
     memory that is not mentioned stays at its place), and the ``destinations`` wherever they are.
     """
     boot_memory_top = max((range_.end for range_ in boot_memory), default=0)

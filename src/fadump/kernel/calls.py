@@ -27,11 +27,11 @@ class Call:
 
 
 Steps = Generator[Call, int, _T]
-"""A part of a kernel's life: yields calls, is sent statuses, returns what it came to."""
+"""Some steps of a kernel: a generator that yields calls, is sent statuses and returns a result."""
 
 
 class Errno(IntEnum):
-    """What Linux's functions come to: 0, or a negative number."""
+    """What Linux's functions return: 0, or a negative number."""
 
     OK = 0
     EPERM = -1
@@ -50,5 +50,5 @@ class KernelPanicError(FadumpError):
 
 
 def no_memory_at(address: int, access: str = "read") -> KernelPanicError:
-    """What a kernel dies of that reads or writes through its linear mapping where there is no memory."""
+    """The panic of a kernel that reads or writes through its linear mapping where there is no memory."""
     return KernelPanicError(f"BUG: Unable to handle kernel data access on {access} at 0xc{address:015x}")

@@ -91,7 +91,7 @@ def _find_elfcorehdr(state: FadumpState, header: Header) -> bytes:
 
 
 def _make_vmcore(state: FadumpState, headers: bytes, cpus: list[Registers]) -> VmCore:
-    """vmcore_init(). The CPUs' notes are what the first PT_NOTE leads to; nobody looks where the others lead.
+    """vmcore_init(). The first PT_NOTE is for the CPUs' notes, made here; the others are read without a check.
 
     :raises NoCoreHeaderError: it is not an ELF core header.
     """

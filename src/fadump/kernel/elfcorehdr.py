@@ -18,7 +18,7 @@ from fadump.memory.ranges import Range
 
 
 class NoCoreHeaderError(FadumpError):
-    """What stands there is no ELF core header; the sentence is Linux's."""
+    """There is no valid ELF core header; the sentence is Linux's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def load_header(load: Load, offset: int) -> bytes:
 def header_count(start: bytes) -> int:
     """How many program headers there are, from an ELF header.
 
-    :raises NoCoreHeaderError: it is none that Linux would take.
+    :raises NoCoreHeaderError: Linux would not accept it.
     """
     header = ELF_HEADER.decode(start)
     if header.ei_mag != elf.ELFMAG:

@@ -72,7 +72,7 @@ class KernelModel:
         self._config = config
         self._console = console
         self.vmcore: VmCore | None = None
-        """/proc/vmcore, in a capture boot that has come to one."""
+        """/proc/vmcore; None before a capture boot has made one, and after the dump has been released."""
         self._total_bytes = 0
         self._plugged = RangeSet()
         self.memory_in_use = RangeSet()
@@ -88,7 +88,7 @@ class KernelModel:
         self._tree_files: Mapping[str, Entry]
 
     def boot(self, tree: DeviceTree, memory: GuestMemory) -> Steps[None]:
-        """Start: reserve and register, or find a dump and prepare it.
+        """Boot: reserve memory and register, or find a dump and prepare it.
 
         :raises KernelPanicError: the kernel can't run on this machine.
         """
@@ -302,7 +302,7 @@ class KernelModel:
         state.facts = facts_of(state.release, state.traits, symbols, log, radix=state.radix)
 
     def _use_memory(self, usable: RangeSet, seed: str) -> None:
-        """Memory is used by a system that runs: what it is, where struct pages say so, and some of its bytes."""
+        """Use memory as a running system does: fill struct pages where there are some, and write some contents."""
         state = self._state
         mapped = usable & self._struct_pages.memory
         used = self._struct_pages.hand_out(mapped, seed)
@@ -348,7 +348,7 @@ class KernelModel:
 
 
 def _rtas_tokens(tree: DeviceTree) -> dict[str, int]:
-    """What RTAS offers; ibm,extended-os-term is no call, its being there is what counts."""
+    """The tokens of RTAS's calls; ibm,extended-os-term is never called, its presence is what counts."""
     node = tree.find("/rtas")
     if node is None:
         return {}

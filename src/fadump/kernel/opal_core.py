@@ -49,7 +49,7 @@ class _Config:
 
 
 class OpalCore:
-    """One boot's /sys/firmware/opal/mpipl; ``file`` is None where there is no core, or no longer."""
+    """One boot's /sys/firmware/opal/mpipl; ``file`` is None if there is no core, or it has been released."""
 
     def __init__(self, state: FadumpState) -> None:
         self._state = state

@@ -249,7 +249,7 @@ class OpalFadump:
 
     @property
     def _address(self) -> int:
-        """In the last page of the reserved area, or what would be that: the area need not end with a page."""
+        """The last page of the reserved area; where the area doesn't end with a page, the address may be unaligned."""
         return self._state.area.end - self._state.area_sizes.metadata
 
     def _write(self, metadata: KernelMetadata) -> None:
@@ -268,6 +268,6 @@ class OpalFadump:
 
 
 def query_tag(memory: GuestMemory, cpu: int, tag: MpiplTag) -> Steps[tuple[int, int]]:
-    """The status, and what stands where a tag's value goes: a call that fails leaves what was there."""
+    """The status, and the value that a tag's query has stored; a query that fails leaves the old one."""
     status = yield Call(cpu, OpalToken.MPIPL_QUERY_TAG, (tag, PAGE_OFFSET | TAG_VALUE))
     return status, int.from_bytes(memory.read(TAG_VALUE, 8), "big")

@@ -34,7 +34,7 @@ class FadumpOps(Protocol):
         """Tell the firmware that its dump has been dealt with."""
 
     def cleanup(self) -> Steps[None]:
-        """What else is to be withdrawn with either."""
+        """Withdraw what else the platform has registered."""
 
     def process(self, header: Header) -> list[Registers] | None:
         """The CPUs of a dump, as their notes have them; None if the dump is not valid."""

@@ -94,7 +94,7 @@ class Printk:
         self._unread: deque[Message] = deque(maxlen=1 << COUNT_BITS)
         self._cut = b""
         self.last_lines: deque[str] = deque(maxlen=3)
-        """The last messages about FADump, for whoever says why something failed."""
+        """The last messages about FADump, for an error that says why something failed."""
         memory.write(address, _ID.pack(PAGE_OFFSET | self._ring))
         last = self._descriptors + _DESCRIPTOR.size * ((1 << COUNT_BITS) - 1)
         memory.write(last, _DESCRIPTOR.pack(self._state(abi.DescriptorState.REUSABLE, self._head_id), 1, 1))
@@ -131,7 +131,7 @@ class Printk:
         self.uptime_ns += milliseconds * 1_000_000
 
     def read_unread(self, length: int) -> bytes:
-        """/proc/kmsg: so many bytes at most of what nobody has read there yet; none if there is nothing."""
+        """/proc/kmsg: at most so many bytes of what has not been read there yet, empty if there is nothing."""
         while len(self._cut) < length and self._unread:
             message = self._unread.popleft()
             self._cut += f"<{message.level}>".encode() + message.line

@@ -34,7 +34,7 @@ _P = "fadump: "
 
 
 def reserve_memory(state: FadumpState, ops: FadumpOps) -> Steps[None]:
-    """What a first kernel reserves, or that it does without; both are in the log."""
+    """Reserve the dump area of a first kernel, or do without FADump; the log says which."""
     outcome = _find_area(state) if state.system.supported else NOT_SUPPORTED
     if isinstance(outcome, Refusal):
         state.enabled = False
@@ -53,7 +53,7 @@ def reserve_memory(state: FadumpState, ops: FadumpOps) -> Steps[None]:
 
 
 def _find_area(state: FadumpState) -> Reservation | Refusal:
-    """Boot memory's size, then a place for the area."""
+    """Compute boot memory's size, then find a place for the area."""
     system, traits = state.system, state.traits
     _log_size(state)
     boot = boot_memory(system.platform, system.memory, traits, state.command_line)
@@ -64,7 +64,7 @@ def _find_area(state: FadumpState) -> Reservation | Refusal:
 
 
 def lend_area(state: FadumpState) -> None:
-    """fadump_cma_init(): the copy of boot memory is user space's until the crash, if CMA takes it."""
+    """fadump_cma_init(): user space may use the copy of boot memory until the crash, if CMA accepts it."""
     if state.active or not state.area or state.command_line.nocma:
         return
     if state.cma is None:
@@ -86,7 +86,7 @@ def reserve_for_kdump(state: FadumpState) -> None:
 
 
 def setup_parameter_area(state: FadumpState) -> None:
-    """fadump_setup_param_area(): a first kernel has it wherever the platform offers FADump, used or not."""
+    """fadump_setup_param_area(): a first kernel has one if the platform offers FADump, even if it is off."""
     traits = state.traits
     if not (state.system.supported and state.platform is Platform.PSERIES and traits.parameter_area):
         return
@@ -102,7 +102,7 @@ def setup_parameter_area(state: FadumpState) -> None:
 
 
 def extend_limit(state: FadumpState, boot_memory_bytes: int) -> None:
-    """A kernel that makes room for its area by extending mem= says so, whatever comes of the area."""
+    """Extend mem= to make room for the area, as some kernels do, and log it, even if no place is found later."""
     extended = extended_limit(state.system, state.traits, state.memory_limit, boot_memory_bytes)
     if extended != state.memory_limit:
         state.memory_limit = extended
@@ -110,7 +110,7 @@ def extend_limit(state: FadumpState, boot_memory_bytes: int) -> None:
 
 
 def _log_size(state: FadumpState) -> None:
-    """What fadump_calculate_reserve_size() says about the command line."""
+    """Log what fadump_calculate_reserve_size() says about the command line."""
     log, ram_bytes = state.log, state.system.memory.ram_bytes
     reserve_mem = state.command_line.fadump_reserve_mem
     if reserve_mem:
@@ -137,7 +137,7 @@ def _use_reservation(state: FadumpState, reservation: Reservation) -> None:
 
 
 def register_fadump(state: FadumpState, ops: FadumpOps) -> Steps[Errno]:
-    """Prepare the header and ask the firmware."""
+    """Prepare the crash-info header and ask the firmware to take a dump at a crash."""
     if not state.area:
         return Errno.ENODEV
     init_header(state)
@@ -145,7 +145,7 @@ def register_fadump(state: FadumpState, ops: FadumpOps) -> Steps[Errno]:
 
 
 def init_header(state: FadumpState) -> None:
-    """Write the header, and behind an old one the ELF core header."""
+    """Write the crash-info header, and after an old one the ELF core header."""
     header = initial_header(state)
     try:
         state.memory.write(state.header_address, header.encode())

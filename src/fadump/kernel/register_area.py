@@ -1,4 +1,4 @@
-"""The register save area as Linux reads it: with few questions, and on through memory where it has no end.
+"""The register save area as Linux reads it: with few checks, and on through memory if its end is missing.
 
 Step "capture boot" of docs/architecture.md. Linux arch/powerpc/platforms/pseries/rtas-fadump.c,
 rtas_fadump_build_cpu_notes(). It looks at the magic, follows the offset to the number of CPUs, expects CPUSTRT at the
@@ -67,14 +67,14 @@ def read_area(memory: GuestMemory, address: int, page_bytes: int) -> Iterator[Cp
 
 
 def _allocate_notes(count: int, page_bytes: int) -> None:
-    """fadump_setup_cpu_notes_buf(): no buffer is had for no CPUs, nor for too many."""
+    """fadump_setup_cpu_notes_buf(): allocating a buffer fails for no CPUs and for too many."""
     size_bytes = align_up(count * NOTE_BUFFER_BYTES, page_bytes)
     if not 0 < size_bytes <= _MOST_ALLOCATION_BYTES:
         raise NoBufferError(f"Failed to allocate {size_bytes} bytes for CPU notes buffer")
 
 
 def _registers(memory: GuestMemory, start: int, end: int) -> Iterator[tuple[str, int]]:
-    """What stands between; of a search through all of memory only the beginning, where registers are."""
+    """The bytes between them; if all of memory was searched, only the beginning, where registers are."""
     for at in range(start, min(end, start + _MOST_ENTRIES * ENTRY.size_bytes), ENTRY.size_bytes):
         entry = _entry(memory, at)
         yield entry.text, entry.value

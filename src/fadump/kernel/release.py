@@ -3,8 +3,8 @@
 Step "release" of docs/architecture.md. Linux arch/powerpc/kernel/fadump.c: fadump_cleanup(),
 fadump_invalidate_release_mem(), fadump_release_memory() and release_mem_store(), which user space writes to.
 
-As in Linux, the memory is given back even if the firmware has refused to invalidate the dump: fadump_cleanup() tells
-nobody. What is given back are whole pages, the first of each range rounded down.
+As in Linux, the memory is given back even if the firmware has refused to invalidate the dump: fadump_cleanup()
+ignores the status. What is given back are whole pages, the start of each range rounded down.
 """
 
 from collections.abc import Iterator

@@ -17,7 +17,7 @@ from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
 
 TEXT = Range(0x10_0000, 0x20_0000)
-"""Text and data, as far as they matter to nobody here: bytes from a seed."""
+"""Text and data whose content doesn't matter here: bytes from a seed."""
 SECTION_ROOTS = Range(0x20_0000, 0x60_0000)
 """mem_section: pointers to pages of struct mem_section."""
 PAGE_TABLES = Range(0x60_0000, 0x150_0000)
@@ -68,7 +68,7 @@ class FadumpState:
     kdump_area: Range = field(default_factory=lambda: Range(0, 0))
     """What is reserved for kdump, where there is no FADump."""
     cma: Range | None = None
-    """What of the area is lent to user space."""
+    """The part of the area that is lent to user space."""
     boot_memory_bytes: int = 0
     boot_memory_top: int = 0
     regions: tuple[Region, ...] = ()
@@ -76,11 +76,11 @@ class FadumpState:
     header_address: int = 0
     parameter_area: int | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
-    """What VMCOREINFO says but for the time of the crash."""
+    """VMCOREINFO, except for the time of the crash."""
     crashing_cpu_address: int = 0
-    """Of the variable that crash_fadump() puts the CPU's number into."""
+    """The address of the variable that crash_fadump() stores the CPU's number in."""
     buffers_bytes: int = 0
-    """What the ELF core header and the CPUs' notes take until the dump is released."""
+    """Memory that the ELF core header and the CPUs' notes take until the dump is released."""
 
     @property
     def platform(self) -> Platform:

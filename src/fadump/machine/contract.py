@@ -62,7 +62,7 @@ class Machine(Protocol):
 
     @property
     def segments(self) -> Sequence[Segment]:
-        """The files behind guest memory, for whoever wants a copy made by other means."""
+        """The files behind guest memory, for making a copy by other means."""
 
     @property
     def firmware_memory(self) -> Sequence[FirmwareMemory]:

@@ -328,7 +328,7 @@ class _Reader:
 
 
 class _Strings:
-    """The strings block while it grows: each name stands once."""
+    """The strings block while it grows: each name is in it once."""
 
     def __init__(self) -> None:
         self.block = bytearray()

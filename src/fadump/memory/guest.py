@@ -5,7 +5,7 @@ machine (QEMU's memory back ends, or the embedded machine's memfd); they are map
 both sides see every write at once. Memory that nothing has touched yet is a hole in its file: it
 reads as zeros and takes no space, and nothing here but a write or a view fills it. Holes are found
 with SEEK_DATA and SEEK_HOLE (lseek(2)) and made with MADV_REMOVE (madvise(2)). Addresses are guest
-physical, sizes in bytes; byte order is the business of whoever reads.
+physical, sizes in bytes; byte order is up to the caller.
 """
 
 import errno

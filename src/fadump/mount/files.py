@@ -2,7 +2,7 @@
 
 Every step of docs/architecture.md that user space has a part in. There is no FUSE in here: :mod:`fadump.mount.fuse`
 makes system calls of it. The kernel's files are those of :mod:`fadump.kernel.files.sysfs`; this module has the
-directories around them, what opening, reading and writing them comes to, and the moments when one boot ends and the
+directories around them, what opening, reading and writing them does, and when one boot ends and the
 next begins: writing ``c`` to /proc/sysrq-trigger crashes the machine, ``b`` resets it, and the write ends in the next
 boot.
 
@@ -103,7 +103,7 @@ class MachineFiles:
         return entry.target
 
     def open(self, path: str, *, reading: bool, writing: bool, blocking: bool = True) -> "OpenFile":
-        """:raises OSError: it can't be opened so, by root neither."""
+        """:raises OSError: it can't be opened so, even by root."""
         with self._lock:
             file = self._entry(path)
             if not isinstance(file, KernelFile):

@@ -3,7 +3,7 @@
 Two processes share a namespace: ``python -m fadump.mount.shell`` mounts the machine's files
 (:mod:`fadump.mount.mount`) over a directory that is always there, and the command binds them over /proc, /sys/kernel
 and /sys/firmware in a copy of that namespace, with the host's own files in it under ``.host``. No mount is seen
-outside, and all end with the processes; both processes are killed when this one is. Who is not root gets a user
+outside, and all end with the processes; both processes are killed when this one is. Without root there is a user
 namespace too, and is root in it.
 """
 

@@ -17,8 +17,8 @@ What is decided here:
 
 * A crash with a dump active that has ranges of a kernel keeps that dump and presents it again, as
   :class:`.pseries.PseriesFirmware` does; skiboot would lose it. It is kept over other resets too.
-* A dump without ranges of a kernel is held until a kernel registers a range, or for one boot: nobody would free it.
-* The firmware serves nobody before its first handover.
+* A dump without ranges of a kernel is held until a kernel registers a range, or for one boot: no kernel would free it.
+* The firmware refuses calls before its first handover.
 * What makes ranges fit each other: see :mod:`.ranges`.
 """
 
@@ -84,7 +84,7 @@ class PowernvFirmware:
 
     @property
     def state(self) -> State:
-        """Where it stands. An active dump is said first, whatever has been registered since."""
+        """Where it stands: ACTIVE while there is a dump, whatever has been registered since."""
         if self._dump is not None:
             return State.ACTIVE
         if self._triggered:
@@ -107,7 +107,7 @@ class PowernvFirmware:
         return self._dump.preserved if self._dump else None
 
     def name_of(self, call: FirmwareCall) -> CallName | None:
-        """What a call asks for; None if it is none of FADump's."""
+        """What a call asks for; None if it has nothing to do with FADump."""
         if self._platform is None or not call.args:
             return None
         names = _CALLS.get(call.token, {})
@@ -156,7 +156,7 @@ class PowernvFirmware:
         self._boot()
 
     def _give_way(self) -> None:
-        """Hold nothing that nobody would free. The tags of this boot stay: opalcore may not have asked yet."""
+        """Drop a dump that no kernel would free. The tags of this boot stay: opalcore may not have asked yet."""
         if self._dump is not None and not self._dump.has_kernel:
             self._dump = None
         self._resting = State.IDLE

@@ -8,8 +8,8 @@ and opal-core.c.
 MPIPL has no place to say why something is missing: a range that was not copied is not in its result table, and a tag
 without data is 0. ``error_flags`` is 1 then.
 
-If nobody is known to have crashed, as when the SBE ends the machine, the crashing PIR is 0: skiboot has cleared it
-at its start and nobody has set it. opalcore's first CPU is that of PIR 0 then.
+If no CPU is known to have crashed, as when the SBE ends the machine, the crashing PIR is 0: skiboot has cleared it
+at its start and nothing has set it since. Then opalcore's first CPU is the one with PIR 0.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class TakenDump:
 
     preserved: PreservedDump
     has_kernel: bool
-    """Whether ranges of the kernel are in it; without them no kernel takes it up, nor says that it is done with."""
+    """Whether ranges of the kernel are in it; without them no kernel uses or frees it."""
 
 
 def opal_range(platform: PowernvPlatform) -> CopyRange:

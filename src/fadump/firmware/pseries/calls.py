@@ -86,7 +86,7 @@ class PseriesFirmware:
         return self._dump
 
     def name_of(self, call: FirmwareCall) -> CallName | None:
-        """What a call asks for; None if it is none of FADump's."""
+        """What a call asks for; None if it has nothing to do with FADump."""
         if self._platform is None or call.token not in self._platform.tokens:
             return None
         if call.token == self._platform.os_term_token:

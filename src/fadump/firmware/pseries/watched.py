@@ -57,7 +57,7 @@ class WatchedFirmware:
 
     @property
     def preserved(self) -> PreservedDump | None:
-        """The dump as the platform describes it; it asks nobody to keep anything."""
+        """The dump as the platform describes it; nothing has to be kept for it."""
         return self._dump
 
     def name_of(self, call: FirmwareCall) -> CallName | None:

@@ -51,7 +51,7 @@ def iomem(state: FadumpState) -> str:
 
 
 def meminfo(use: MemoryUse, page_bytes: int) -> str:
-    """Four of Linux's lines, in KiB, of whole pages; nobody has been given lent memory."""
+    """Four of Linux's lines, in KiB, of whole pages; memory lent to CMA counts as free."""
     shown = {
         "MemTotal": use.total_bytes,
         "MemFree": use.free_bytes,

@@ -28,7 +28,7 @@ _LINKS = {"enabled": "fadump_enabled", "registered": "fadump_registered", "relea
 Show = Callable[[], bytes]
 """A file's whole content, at this moment."""
 Store = Callable[[bytes], Steps[int]]
-"""Takes what one write(2) has; comes to the number of bytes taken, or to a negative errno."""
+"""Takes the data of one write(2); returns how many bytes it took, or a negative errno."""
 ReadAt = Callable[[int, int], bytes]
 """So many bytes from an offset on, fewer at the end."""
 
@@ -37,7 +37,7 @@ class FileSystem(Enum):
     """Where a file is, which decides what happens if it is used in a way that it is not made for."""
 
     SYSFS = "sysfs"
-    """It can't be opened for what its mode does not name, by root neither: EACCES."""
+    """Opening it for what its mode doesn't allow is EACCES, even for root."""
     DEBUGFS = "debugfs"
     """It can be opened, and writing is EINVAL."""
     PROC = "proc"

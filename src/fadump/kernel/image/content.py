@@ -37,7 +37,7 @@ def use_memory(memory: GuestMemory, used: RangeSet, page_bytes: int, seed: str) 
 
 
 def usable_memory(regions: Sequence[Range], end: int, taken: RangeSet) -> RangeSet:
-    """RAM below ``end`` that nobody has."""
+    """RAM below ``end`` that is not taken."""
     below = RangeSet([Range(0, end)]) if end else RangeSet()
     return (RangeSet(regions) & below) - taken
 

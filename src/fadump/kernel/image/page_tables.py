@@ -17,7 +17,7 @@ from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
 
 _FLAGS = 0x18E
-"""Accessed, dirty, privileged, read and write: what _PAGE_KERNEL_RW comes to."""
+"""Accessed, dirty, privileged, read and write: the bits of _PAGE_KERNEL_RW."""
 _ENTRY_BYTES = abi.ENTRY_BYTES
 _PMD_SHIFT, _PUD_SHIFT = 21, 30
 _LEAST_TABLE_BYTES = 0x1000

@@ -6,7 +6,7 @@ CONFIG_SPARSEMEM_VMEMMAP), arch/powerpc/mm/init_64.c and book3s64/radix_pgtable.
 blocks, with hash ``vmemmap_list`` does.
 
 Up to :data:`MOST_BYTES` of struct pages are written, for the lowest memory: 64 GiB with pages of 64 KiB. Memory above
-has no sections, as if nobody had put it online: no reader has a class for its pages, and no dump level leaves them out.
+has no sections, as if it had not been put online: readers can't classify its pages, and no dump level leaves them out.
 """
 
 import struct

@@ -179,7 +179,7 @@ def _simple(value: str, _ram_bytes: int) -> tuple[int, int]:
 
 
 def _ranges(value: str, ram_bytes: int) -> tuple[int, int]:
-    """``start-[end]:size[,...][@offset]``; what stands behind the range that fits is not looked at."""
+    """``start-[end]:size[,...][@offset]``; what follows the range that fits is not looked at."""
     ram_bytes = -(-ram_bytes // _RAM_ROUNDING_BYTES) * _RAM_ROUNDING_BYTES
     at = 0
     while True:

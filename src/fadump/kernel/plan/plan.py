@@ -37,7 +37,7 @@ class Plan:
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
-        """Every number, in the order in which Linux comes to it."""
+        """Every number, in the order in which Linux computes them."""
         found: tuple[Reason, ...] = ()
         if self.reservation is not None:
             found += self.reservation.reasons
@@ -49,7 +49,7 @@ class Plan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What will not work as its owner expects."""
+        """What will not work as the user expects."""
         found = (_CAPTURE_TREE,) if self.dump_announced else ()
         return found + (self.reservation.warnings if self.reservation is not None else ())
 

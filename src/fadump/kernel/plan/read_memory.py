@@ -13,7 +13,7 @@ from fadump.kernel.plan.system import FoundSystem, system_of
 from fadump.memory.devicetree import MAGIC, MAX_DEPTH, MAX_TOTAL_BYTES, DeviceTree, Node
 
 _IN_EVERY_ROOT = "#address-cells"
-"""The property without which no directory is read: it would take long to find out that / is not a device tree."""
+"""A directory without this property is not read: it would take long to find out that / is not a device tree."""
 
 
 def read_memory(path: Path) -> FoundSystem | MemoryMap:

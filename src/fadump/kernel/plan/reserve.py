@@ -270,7 +270,7 @@ def _program_headers(memory: MemoryMap) -> int:
 def _locate(memory: MemoryMap, kernel: KernelTraits, base: int, size_bytes: int) -> int | None:
     """The lowest free place from ``base`` on that is in none of the firmware's ranges.
 
-    A number that needs more than 64 bits is no place. Linux doesn't look, and searches forever.
+    An address that needs more than 64 bits does not count; Linux doesn't check for it, and searches forever.
     """
     firmware = tuple(memory.firmware)[:_MAX_FIRMWARE_RANGES]
     index = 0

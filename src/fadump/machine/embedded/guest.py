@@ -133,7 +133,7 @@ class GuestSystem:
             yield from self._serve(request)
 
     def _serve(self, request: int | Asked | None) -> Guest:
-        """What the kernel lives on after."""
+        """A crash that the kernel survives."""
         match request:
             case Crash(cpu=cpu):
                 yield Failed("crash", f"CPU {cpu} can't be used: Invalid argument")

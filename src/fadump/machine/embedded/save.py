@@ -1,4 +1,4 @@
-"""Saving /proc/vmcore to the guest's disk: what nobody has touched stays a hole.
+"""Saving /proc/vmcore to the guest's disk: untouched memory stays a hole.
 
 Step "saved" of docs/architecture.md, on the embedded machine.
 """
