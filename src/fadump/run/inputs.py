@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from fadump.abi.elf import BYTE_ORDERS, ELF_HEADER, ELFCLASS64, ELFMAG, EM_PPC64, MACHINES, SECTION_HEADER
 from fadump.errors import SetupError, UsageError, reason
+from fadump.run.options import RunOptions
 
 _COMPRESSED: Mapping[bytes, str] = MappingProxyType(
     {
@@ -32,6 +33,18 @@ _MOST_NAMES_BYTES = 1 << 16
 _WRAPPED = b".kernel:"
 """How the wrapper's own sections begin (arch/powerpc/boot/wrapper)."""
 _GIVE = "give the vmlinux of a kernel for ppc64 or ppc64le"
+
+
+def check_inputs(options: RunOptions) -> None:
+    """Refuse a file that can't be what it is given as.
+
+    :raises UsageError: it is something else.
+    :raises SetupError: it isn't there, or can't be read.
+    """
+    if options.kernel is not None:
+        check_kernel(options.kernel)
+    if options.initrd is not None:
+        check_initramfs(options.initrd)
 
 
 def check_kernel(path: Path) -> None:

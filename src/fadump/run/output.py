@@ -37,7 +37,7 @@ class OutputDirectory:
     """
 
     def __init__(self, path: Path, vmcore_room_bytes: int, cycles: int = 1, files: Files = HOST) -> None:
-        self._path = path
+        self.path = path
         self._vmcore_room_bytes = vmcore_room_bytes
         self._cycles = cycles
         self._files = files
@@ -49,14 +49,14 @@ class OutputDirectory:
 
     def __enter__(self) -> Self:
         try:
-            self._path.mkdir(parents=True, exist_ok=True)
-            self._directory_fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._directory_fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise self._unusable(error) from error
         try:
             self._lock()
-            self.earlier = set_aside(self._path)
-            self._disk = FileTarget(self._path / "vmcore", self._files)
+            self.earlier = set_aside(self.path)
+            self._disk = FileTarget(self.path / "vmcore", self._files)
             self._disk.truncate(self._vmcore_room_bytes)
         except BaseException as error:
             os.close(self._directory_fd)
@@ -80,10 +80,10 @@ class OutputDirectory:
         try:
             fcntl.flock(self._directory_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SetupError(f"another run is writing to {self._path}: wait for it, or name another --out") from None
+            raise SetupError(f"another run is writing to {self.path}: wait for it, or name another --out") from None
 
     def _unusable(self, error: OSError) -> SetupError:
-        return SetupError(f"can't write to {self._path}: {error.strerror}")
+        return SetupError(f"can't write to {self.path}: {error.strerror}")
 
     @property
     def vmcore_fd(self) -> int:
@@ -104,10 +104,10 @@ class OutputDirectory:
     @property
     def is_full(self) -> bool:
         """Whether there is no room left for a dump."""
-        return shutil.disk_usage(self._path).free < _FULL_BYTES
+        return shutil.disk_usage(self.path).free < _FULL_BYTES
 
     def _of_cycle(self, name: str) -> Path:
-        return self._path / (name if self._cycles == 1 else f"{name}.{self._cycle}")
+        return self.path / (name if self._cycles == 1 else f"{name}.{self._cycle}")
 
     def watch(self, observer: Observer) -> Observer:
         """An observer that writes the logs and tells this one too."""
@@ -181,8 +181,8 @@ class OutputDirectory:
 
     def _create(self, name: str) -> BinaryIO:
         """Anew: a file that is there may be anybody's to read, or have been opened by somebody."""
-        (self._path / name).unlink(missing_ok=True)
-        return os.fdopen(os.open(self._path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "wb")
+        (self.path / name).unlink(missing_ok=True)
+        return os.fdopen(os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "wb")
 
 
 def _data(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -1,11 +1,11 @@
-"""A run's options, turned once into what each party needs: the machine, its firmware, and the cycle.
+"""A run's options, turned once into what each party needs: the machine, its firmware, the cycle, the output.
 
 From here on nobody asks the options again.
 """
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fadump.abi.platform import Platform
+from fadump.capture.options import SaveOptions
 from fadump.cycle import CycleRequest
 from fadump.errors import SetupError
 from fadump.firmware.contract import Firmware
@@ -28,9 +29,10 @@ from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range
-from fadump.run.faults import with_faults
+from fadump.run.faults import Faults, with_faults
 from fadump.run.host import QemuFiles, find_qemu_files
 from fadump.run.options import LEAST_CRASHKERNEL_MEMORY, RunOptions, WhichMachine, WhoseFirmware
+from fadump.run.output import OutputDirectory
 
 MakeMachine = Callable[[int, BinaryIO], AbstractContextManager[Machine]]
 """Makes a machine of its disk and its console's log."""
@@ -40,12 +42,22 @@ _CRASHKERNEL = "crashkernel=512M"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a run is made of. ``vmlinux`` is the kernel with debug information, if known."""
+    """What a run is made of: ``cycles`` times ``request`` on one machine.
+
+    ``vmlinux`` is the kernel with debug information, if known. ``save`` is how each dump is saved once it is there,
+    None: as it is. ``remarks`` are sentences about what was asked for.
+    """
 
     make_machine: MakeMachine
     firmware: Firmware
+    faults: Faults
     request: CycleRequest
+    cycles: int
+    verify: bool
+    output: OutputDirectory
+    save: SaveOptions | None
     vmlinux: Path | None
+    remarks: Sequence[str]
 
 
 def make_parts(options: RunOptions) -> Parts:
@@ -55,7 +67,18 @@ def make_parts(options: RunOptions) -> Parts:
     """
     vmlinux, make_machine = _embedded(options) if options.machine is WhichMachine.EMBEDDED else _qemu(options)
     request = CycleRequest(options.crash_by, options.crash_cpu, faults=options.faults.cycle)
-    return Parts(make_machine, make_firmware(options), request, vmlinux)
+    return Parts(
+        make_machine=make_machine,
+        firmware=make_firmware(options),
+        faults=options.faults,
+        request=request,
+        cycles=options.cycles,
+        verify=options.verify,
+        output=OutputDirectory(options.out, options.disk_bytes, options.cycles),
+        save=options.save,
+        vmlinux=vmlinux,
+        remarks=list(_cmdline_remarks(options)),
+    )
 
 
 def _embedded(options: RunOptions) -> tuple[None, MakeMachine]:
@@ -128,7 +151,7 @@ def kernel_command_line(options: RunOptions) -> str:
     return " ".join([*words, options.cmdline]).strip()
 
 
-def cmdline_remarks(options: RunOptions) -> Iterator[str]:
+def _cmdline_remarks(options: RunOptions) -> Iterator[str]:
     """What Linux will make of a ``crashkernel=`` in the user's words, if that is not what they say."""
     if "crashkernel=" not in options.cmdline:
         return

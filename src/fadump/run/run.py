@@ -17,10 +17,9 @@ from fadump.machine.contract import Machine
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.faults import NeverStruck, never_struck
 from fadump.run.host import check_host
-from fadump.run.inputs import check_initramfs, check_kernel
+from fadump.run.inputs import check_inputs
 from fadump.run.options import RunOptions, check_options
-from fadump.run.output import OutputDirectory
-from fadump.run.parts import Parts, cmdline_remarks, make_parts
+from fadump.run.parts import Parts, make_parts
 from fadump.session import Milestone, Observer, RefusedError
 
 
@@ -81,19 +80,16 @@ def run(options: RunOptions, observer: RunObserver) -> RunResult:
     with ExitStack() as ends:
         with _on_the_way_to_power_on():
             check_options(options)
-            if options.kernel is not None:
-                check_kernel(options.kernel)
-            if options.initrd is not None:
-                check_initramfs(options.initrd)
+            check_inputs(options)
             check_host(options)
             parts = make_parts(options)
-            output = ends.enter_context(OutputDirectory(options.out, options.disk_bytes, options.cycles))
-        if output.earlier is not None:
-            observer.remark(f"the files of an earlier run are in {output.earlier} now")
-        for sentence in cmdline_remarks(options):
+            ends.enter_context(parts.output)
+        if parts.output.earlier is not None:
+            observer.remark(f"the files of an earlier run are in {parts.output.earlier} now")
+        for sentence in parts.remarks:
             observer.remark(sentence)
-        cycles = _run_cycles(parts, options, output, observer)
-        missed = never_struck(options.faults, parts.firmware, [judged.cycle for judged in cycles])
+        cycles = _run_cycles(parts, observer)
+        missed = never_struck(parts.faults, parts.firmware, [judged.cycle for judged in cycles])
         return RunResult(cycles, parts.vmlinux, missed)
 
 
@@ -107,48 +103,42 @@ def _on_the_way_to_power_on() -> Iterator[None]:
         raise
 
 
-def _run_cycles(
-    parts: Parts, options: RunOptions, output: OutputDirectory, observer: RunObserver
-) -> Sequence[JudgedCycle]:
+def _run_cycles(parts: Parts, observer: RunObserver) -> Sequence[JudgedCycle]:
     done: list[JudgedCycle] = []
+    output = parts.output
     try:
         with ExitStack() as ends:
             with _on_the_way_to_power_on():
                 machine = ends.enter_context(parts.make_machine(output.vmcore_fd, output.console_log))
-            for number in range(1, options.cycles + 1):
-                observer.cycle_begins(number, options.cycles)
+            for number in range(1, parts.cycles + 1):
+                observer.cycle_begins(number, parts.cycles)
                 before = done[-1].cycle if done else None
-                result, verdict = _run_one(machine, parts, options, output, output.watch(observer), before)
-                if number < options.cycles:
-                    done.append(_keep(result, verdict, output.next_cycle(), options, parts))
+                result, verdict = _run_one(machine, parts, output.watch(observer), before)
+                if number < parts.cycles:
+                    done.append(_keep(result, verdict, output.next_cycle(), parts))
     except RefusedError as error:
         if not output.is_full:
             raise
-        raise _disk_is_full(options.out, error) from error
+        raise _disk_is_full(output.path, error) from error
     finally:  # a dump that was saved is kept, whatever failed after it
         vmcore = output.publish_saved()
     assert vmcore is not None  # noqa: S101 - the last cycle has come to its end
-    done.append(_keep(result, verdict, vmcore, options, parts))
+    done.append(_keep(result, verdict, vmcore, parts))
     return done
 
 
 def _run_one(
-    machine: Machine,
-    parts: Parts,
-    options: RunOptions,
-    output: OutputDirectory,
-    observer: Observer,
-    before: CycleResult | None,
+    machine: Machine, parts: Parts, observer: Observer, before: CycleResult | None
 ) -> tuple[CycleResult, Verdict | None]:
-    if not options.verify:
+    if not parts.verify:
         return run_cycle(machine, parts.firmware, parts.request, observer, before=before), None
     with Verifier() as verifier:
         result = run_cycle(machine, parts.firmware, parts.request, observer, verifier, before)
-        return result, verifier.judge(output.vmcore_on_disk, result.dump, output.opalcore)
+        return result, verifier.judge(parts.output.vmcore_on_disk, result.dump, parts.output.opalcore)
 
 
-def _keep(result: CycleResult, verdict: Verdict | None, vmcore: Path, options: RunOptions, parts: Parts) -> JudgedCycle:
-    saved = None if options.save is None else save_in_place(vmcore, options.save, parts.vmlinux)
+def _keep(result: CycleResult, verdict: Verdict | None, vmcore: Path, parts: Parts) -> JudgedCycle:
+    saved = None if parts.save is None else save_in_place(vmcore, parts.save, parts.vmlinux)
     return JudgedCycle(result, verdict, vmcore, saved)
 
 
