@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from fadump.abi.linux import stack as abi
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.linux.pt_regs import REGISTER_NAMES
-from fadump.errors import FadumpError, FormatError
-from fadump.linux.memory import KernelMemory
+from fadump.errors import FormatError
+from fadump.linux.memory import UNREADABLE, KernelMemory
 from fadump.linux.symbols import Place, SymbolTable
+from fadump.linux.vmcoreinfo import MissingFactError
 
 _MOST_FRAMES = 256
 
@@ -51,7 +52,7 @@ def follow_stack(memory: KernelMemory, symbols: SymbolTable | None, registers: M
                 ended = f"more than {_MOST_FRAMES} frames"
                 break
             frames.append(frame)
-    except FadumpError as error:
+    except (*UNREADABLE, MissingFactError) as error:
         ended = str(error)
     return Backtrace(tuple(frames), ended)
 

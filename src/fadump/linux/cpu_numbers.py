@@ -15,12 +15,14 @@ from collections.abc import Mapping, Sequence
 
 from fadump.abi.linux import stack as abi
 from fadump.abi.linux.page_table import PAGE_OFFSET
-from fadump.errors import FadumpError
-from fadump.linux.memory import KernelMemory
-from fadump.linux.symbols import SymbolTable
+from fadump.linux.memory import UNREADABLE, KernelMemory
+from fadump.linux.symbols import SymbolTable, UnknownSymbolError
+from fadump.linux.vmcoreinfo import MissingFactError
 
 MOST_CPUS = 1 << 16
 
+_UNKNOWN = (*UNREADABLE, MissingFactError, UnknownSymbolError)
+"""What is raised where the dump, or its kernel, doesn't tell."""
 _MASKS = ("__cpu_online_mask", "__cpu_present_mask")
 """Masks whose CPUs may be those that have notes."""
 
@@ -53,7 +55,7 @@ def crashing_cpu(memory: KernelMemory, symbols: SymbolTable | None) -> int | Non
     try:
         number = memory.number(symbols.address("crashing_cpu"))
         count = cpu_count(memory, symbols) if "nr_cpu_ids" in symbols else MOST_CPUS
-    except FadumpError:
+    except _UNKNOWN:
         return None
     return number if number < count else None  # -1: it has not crashed; what is damaged can be any number
 
@@ -69,7 +71,7 @@ def cpus_in(mask: str, memory: KernelMemory, symbols: SymbolTable | None) -> lis
         return []
     try:
         words = memory.unpack(f"{-(-cpu_count(memory, symbols) // 64)}Q", symbols.address(mask))
-    except FadumpError:
+    except _UNKNOWN:
         return []
     return [index * 64 + bit for index, word in enumerate(words) for bit in range(64) if word >> bit & 1]
 
@@ -100,7 +102,7 @@ def _owners(
         return [None] * len(registers)
     try:
         pacas = memory.unpack(f"{cpu_count(memory, symbols)}Q", memory.word(symbols.address("paca_ptrs")))
-    except FadumpError:
+    except _UNKNOWN:
         return [None] * len(registers)
     numbers = {paca: number for number, paca in enumerate(pacas) if paca >= PAGE_OFFSET}
     return [None if values["msr"] & abi.MSR_PR else numbers.get(values["gpr13"]) for values in registers]

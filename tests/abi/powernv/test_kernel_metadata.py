@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fadump.abi.powernv.kernel_metadata import SIZE_BYTES, KernelMetadata
 from fadump.abi.powernv.mpipl import MpiplRegion
-from fadump.errors import FormatError
+from fadump.errors import FormatError, LimitError
 
 
 def unsigned(bits):
@@ -67,7 +67,7 @@ def test_a_structure_cut_short_is_refused(size_bytes):
 def test_a_count_that_can_not_be_is_refused_at_its_offset():
     blob = bytearray(linux_bytes())
     blob[4:6] = (129).to_bytes(2, "big")
-    with pytest.raises(FormatError, match="too many regions") as refused:
+    with pytest.raises(LimitError, match="129 regions in kernel metadata") as refused:
         KernelMetadata.decode(bytes(blob))
     assert refused.value.offset == 4
 

@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 
 from fadump.abi.layout import Layout, u8, u16, u64
 from fadump.abi.powernv.mpipl import REGION, MpiplRegion
-from fadump.errors import FormatError
+from fadump.errors import FormatError, LimitError
 
 VERSION = 1
 MAX_REGIONS = 128
@@ -51,12 +51,8 @@ class KernelMetadata:
             raise FormatError("kernel metadata cut short", offset=0, expected=SIZE_BYTES, found=len(metadata))
         version, count, registered_regions, crash_info = HEADER.decode(metadata)
         if count > MAX_REGIONS:
-            raise FormatError(
-                "kernel metadata with too many regions",
-                offset=HEADER.offset("regions"),
-                expected=MAX_REGIONS,
-                found=count,
-            )
+            at = HEADER.offset("regions")
+            raise LimitError("regions in kernel metadata", found=count, limit=MAX_REGIONS, offset=at)
         end = HEADER.size_bytes + count * REGION.size_bytes
         regions = tuple(REGION.decode_all(metadata[HEADER.size_bytes : end]))
         return cls(version, registered_regions, crash_info, regions)

@@ -15,7 +15,7 @@ from enum import IntEnum
 from typing import Annotated, NamedTuple
 
 from fadump.abi.layout import Layout, u16, u32, u64
-from fadump.errors import FormatError
+from fadump.errors import FormatError, LimitError
 
 CONFIGURE_KERNEL_DUMP = "ibm,configure-kernel-dump"
 CONFIGURE_KERNEL_DUMP_SIZES = "ibm,configure-kernel-dump-sizes"
@@ -114,8 +114,8 @@ class RtasArguments:
         """
         token, nargs, nret = HEAD.decode(block)
         if nargs + nret > MAX_ARGS:
-            at, wanted = HEAD.offset("nargs"), f"at most {MAX_ARGS}"
-            raise FormatError("RTAS call with too many words", offset=at, expected=wanted, found=nargs + nret)
+            at = HEAD.offset("nargs")
+            raise LimitError("words in an RTAS call", found=nargs + nret, limit=MAX_ARGS, offset=at)
         end = ARGUMENTS_OFFSET + 4 * nargs
         if len(block) < end:
             raise FormatError("RTAS arguments cut short", offset=ARGUMENTS_OFFSET, expected=end, found=len(block))

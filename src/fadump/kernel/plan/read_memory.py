@@ -6,7 +6,7 @@ as Linux shows it under /proc/device-tree: a file for each property, a directory
 
 from pathlib import Path
 
-from fadump.errors import FormatError
+from fadump.errors import FormatError, naming
 from fadump.kernel.plan.map_text import parse_map
 from fadump.kernel.plan.memory_map import MemoryMap
 from fadump.kernel.plan.system import FoundSystem, system_of
@@ -22,32 +22,27 @@ def read_memory(path: Path) -> FoundSystem | MemoryMap:
     :raises OSError: it can't be read.
     :raises FormatError: it is none of the three.
     """
-    try:
-        return _described(path)
-    except FormatError as error:
-        if str(path) not in str(error):
-            error.args = (f"{path}: {error}",)
-        raise
-
-
-def _described(path: Path) -> FoundSystem | MemoryMap:
     if path.is_dir():
         if not (path / _IN_EVERY_ROOT).is_file():
             raise FormatError(f"{path} is not a device tree: it has no file {_IN_EVERY_ROOT}")
-        return system_of(DeviceTree(_node(path, "", 0)))
+        with naming(path):
+            return system_of(DeviceTree(_node(path, "", 0)))
     with path.open("rb") as file:
         content = file.read(MAX_TOTAL_BYTES + 1)
     if content.startswith(MAGIC.to_bytes(4, "big")):
-        return system_of(DeviceTree.parse(content))
+        with naming(path):
+            return system_of(DeviceTree.parse(content))
     try:
-        return parse_map(content.decode())
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise FormatError(f"{path} is neither a device tree nor a text", offset=error.start) from error
+    with naming(path):
+        return parse_map(text)
 
 
 def _node(directory: Path, name: str, depth: int) -> Node:
     if depth > MAX_DEPTH:
-        raise FormatError(f"{directory} is nested too deep for a device tree", offset=depth)
+        raise FormatError(f"its directories are nested too deep for a device tree: more than {MAX_DEPTH}")
     node = Node(name)
     for entry in sorted(directory.iterdir()):
         if entry.is_symlink():
