@@ -13,7 +13,7 @@ Row = tuple[object, ...]
 """One value of each factor."""
 Rule = Callable[[Mapping[str, object]], bool]
 """Whether these values, of some of the factors, may stand together."""
-_MOST_IN_VAIN = 1000
+_MOST_REPEATS = 1000
 _Pair = tuple[tuple[int, object], tuple[int, object]]
 
 
@@ -56,18 +56,18 @@ class Covering:
 
     def _rows(self) -> Iterator[tuple[Row, set[_Pair]]]:
         """Each with the pairs that are then still missing."""
-        missing, seen, in_vain = self.pairs(), set[Row](), 0
-        while in_vain < _MOST_IN_VAIN:
+        missing, seen, repeats = self.pairs(), set[Row](), 0
+        while repeats < _MOST_REPEATS:
             start = dict(self._source.choice(sorted(missing, key=repr))) if missing else {}
             row = self._completed(start, missing)
             assert row is not None  # noqa: S101 - pairs() has seen to it
             missing -= set(_pairs_of(row))
             if row not in seen:
                 seen.add(row)
-                in_vain = 0
+                repeats = 0
                 yield row, missing
             else:
-                in_vain += 1
+                repeats += 1
 
     def _completed(self, chosen: dict[int, object], missing: set[_Pair]) -> Row | None:
         """A whole row with what is ``chosen``, by column, and many of the ``missing`` pairs; None if there is none."""

@@ -81,7 +81,7 @@ def saved(guest):
     return os.pread(guest.disk_fd, GIB, 0)
 
 
-def test_what_a_guest_without_a_dump_is_asked_in_vain():
+def test_a_guest_without_a_dump_refuses_what_needs_one():
     with bench() as guest:
         guest.to_registered()
         for request, word in ((Save(), "save"), (Release(), "release"), (SaveOpalCore(), "save_opalcore")):

@@ -142,7 +142,7 @@ class Guest(RuleBasedStateMachine):
         self._booted(dumped=self.registered or self.held)
 
     @rule(data=st.data())
-    def crash_in_vain(self, data):
+    def crash_that_the_firmware_refuses(self, data):
         """A kernel whose crash the firmware doesn't take for one reboots by itself."""
         refusal = self._refusal(data)
         if not self.registered or refusal is None or refusal in WAITS:
