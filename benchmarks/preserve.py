@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from benchmarks.guest import guest_memory, populate
 from benchmarks.report import MIB, RUNS, median, parser, show, timed
 from fadump.abi.pseries import rtas
-from fadump.abi.pseries.dump_structure import REQUEST_COPY, DumpStructure, Section, SectionError, SectionType
+from fadump.abi.pseries.dump_structure import REQUEST_COPY, DumpSection, DumpStructure, SectionError, SectionType
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError
 from fadump.firmware.contract import FirmwareCall, Trigger, TriggerKind
@@ -123,8 +123,8 @@ def _registered(memory: GuestMemory, size_bytes: int) -> PseriesFirmware:
     return firmware
 
 
-def _section(type_: SectionType, destination: int, size_bytes: int) -> Section:
-    return Section(REQUEST_COPY, type_, SectionError(0), 0, size_bytes, 0, destination)
+def _section(type_: SectionType, destination: int, size_bytes: int) -> DumpSection:
+    return DumpSection(REQUEST_COPY, type_, SectionError(0), 0, size_bytes, 0, destination)
 
 
 def _tree(memory: GuestMemory) -> DeviceTree:

@@ -1,21 +1,123 @@
 """Linux's Firmware-Assisted Dump, whole: firmware, machine and dump tools.
 
-To read a dump, ``fadump.open("vmcore")`` gives a :class:`~fadump.linux.system.CrashedSystem`; whatever is wrong with it
-or isn't in it is a :class:`FadumpError`, which says so in a sentence. examples/memory_by_class.py draws what a machine
-used its memory for.
+To read a dump, ``fadump.open("vmcore")`` gives a :class:`CrashedSystem`; ``fadump.decode()`` reads the structures that
+firmware and kernels leave for each other. Whatever is wrong with a file or isn't in it is a :class:`FadumpError`, which
+says so in a sentence. docs/api.md has examples. What a name stands for is imported when it is first used.
 """
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from fadump.errors import FadumpError
+from fadump.errors import AddressError, FadumpError, FormatError, LimitError, ReadError, SetupError, UsageError
 
 if TYPE_CHECKING:
+    from fadump.abi.linux.crash_info import CrashInfo
+    from fadump.abi.powernv.kernel_metadata import KernelMetadata
+    from fadump.abi.powernv.mpipl import MpiplMetadata
+    from fadump.abi.pseries.dump_structure import DumpStructure
+    from fadump.abi.registers import CpuRegisters
+    from fadump.linux.backtrace import Backtrace, Frame
+    from fadump.linux.cpus import Cpu
+    from fadump.linux.crash import Ending, KernelName
+    from fadump.linux.log import LogRecord
+    from fadump.linux.memory import KernelMemory
+    from fadump.linux.page_class import DumpLevel, PageClass
+    from fadump.linux.pages import PageClasses
+    from fadump.linux.symbols import Symbol, SymbolOffset, SymbolTable, UnknownSymbolError
     from fadump.linux.system import CrashedSystem
+    from fadump.linux.tasks import Task
+    from fadump.linux.translate import TranslationError
+    from fadump.linux.vmcoreinfo import Facts, MissingFactError
+    from fadump.memory.devicetree import DeviceTree
+    from fadump.memory.ranges import Range, RangeSet
+    from fadump.vmcore.contract import Dump, NotInDumpError, Piece, State
+    from fadump.vmcore.notes import Note
+    from fadump.vmcore.structures import RegisterSaveArea, Structure
 
-__all__ = ["FadumpError", "open"]
+__all__ = [
+    "AddressError",
+    "Backtrace",
+    "Cpu",
+    "CpuRegisters",
+    "CrashInfo",
+    "CrashedSystem",
+    "DeviceTree",
+    "Dump",
+    "DumpLevel",
+    "DumpStructure",
+    "Ending",
+    "Facts",
+    "FadumpError",
+    "FormatError",
+    "Frame",
+    "KernelMemory",
+    "KernelMetadata",
+    "KernelName",
+    "LimitError",
+    "LogRecord",
+    "MissingFactError",
+    "MpiplMetadata",
+    "NotInDumpError",
+    "Note",
+    "PageClass",
+    "PageClasses",
+    "Piece",
+    "Range",
+    "RangeSet",
+    "ReadError",
+    "RegisterSaveArea",
+    "SetupError",
+    "State",
+    "Structure",
+    "Symbol",
+    "SymbolOffset",
+    "SymbolTable",
+    "Task",
+    "TranslationError",
+    "UnknownSymbolError",
+    "UsageError",
+    "decode",
+    "open",
+]
 __version__ = "0.1.0"
+
+_HOMES = {
+    "fadump.abi.linux.crash_info": ("CrashInfo",),
+    "fadump.abi.powernv.kernel_metadata": ("KernelMetadata",),
+    "fadump.abi.powernv.mpipl": ("MpiplMetadata",),
+    "fadump.abi.pseries.dump_structure": ("DumpStructure",),
+    "fadump.abi.registers": ("CpuRegisters",),
+    "fadump.linux.backtrace": ("Backtrace", "Frame"),
+    "fadump.linux.cpus": ("Cpu",),
+    "fadump.linux.crash": ("Ending", "KernelName"),
+    "fadump.linux.log": ("LogRecord",),
+    "fadump.linux.memory": ("KernelMemory",),
+    "fadump.linux.page_class": ("DumpLevel", "PageClass"),
+    "fadump.linux.pages": ("PageClasses",),
+    "fadump.linux.symbols": ("Symbol", "SymbolOffset", "SymbolTable", "UnknownSymbolError"),
+    "fadump.linux.system": ("CrashedSystem",),
+    "fadump.linux.tasks": ("Task",),
+    "fadump.linux.translate": ("TranslationError",),
+    "fadump.linux.vmcoreinfo": ("Facts", "MissingFactError"),
+    "fadump.memory.devicetree": ("DeviceTree",),
+    "fadump.memory.ranges": ("Range", "RangeSet"),
+    "fadump.vmcore.contract": ("Dump", "NotInDumpError", "Piece", "State"),
+    "fadump.vmcore.notes": ("Note",),
+    "fadump.vmcore.structures": ("RegisterSaveArea", "Structure"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])
 
 
 def open(  # noqa: A001 - fadump.open, as in gzip.open
@@ -29,7 +131,7 @@ def open(  # noqa: A001 - fadump.open, as in gzip.open
     information, says where tasks are. Close what you get, or use it as a context manager:
 
         with fadump.open("vmcore") as system:
-            print(system.ending.panic, *(cpu.number for cpu in system.cpus if cpu.crashed))
+            print(system.ending.panic, system.crashed_cpu)
 
     :raises FadumpError: it is not a dump, or its headers make no sense.
     :raises OSError: it can't be opened or read.
@@ -37,3 +139,18 @@ def open(  # noqa: A001 - fadump.open, as in gzip.open
     from fadump.linux.system import open_system  # noqa: PLC0415 - most uses of this package don't read dumps
 
     return open_system(paths, vmlinux=vmlinux)
+
+
+def decode(path: str | os.PathLike[str]) -> "Structure | None":
+    """Read a structure that firmware or kernel leave for each other, told by its first bytes: a dump memory structure,
+    a register save area, a crash-info header, MPIPL's or the kernel's metadata, a flattened device tree.
+
+    None if the file is none of these, as a dump isn't.
+
+    :raises FormatError: it begins as one, but is cut short or makes no sense.
+    :raises FadumpError: it is a directory, a pipe or the like.
+    :raises OSError: it can't be read.
+    """
+    from fadump.vmcore.structures import decode_file  # noqa: PLC0415 - as above
+
+    return decode_file(path)

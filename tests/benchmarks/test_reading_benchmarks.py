@@ -24,7 +24,7 @@ def test_what_a_truth_says_is_in_its_core(truth, tmp_path):
     with fadump.open(tmp_path / "core") as system:
         assert len(list(system.log())) == 1001
         assert system.ending.panic == "sysrq triggered crash"
-        assert str(system.cpus[0].backtrace.frames[0].place).startswith("function_number_0")
+        assert str(system.cpus[0].backtrace.frames[0].symbol).startswith("function_number_0")
         classes = system.page_classes.of(Range(0, truth.pages))
     assert np.array_equal(classes, truth.classes())
     kinds = {PageClass.KERNEL, PageClass.USER, PageClass.CACHE, PageClass.CACHE_PRIVATE, PageClass.FREE}

@@ -15,13 +15,14 @@ from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion
 from fadump.abi.pseries import register_save_area
 from fadump.abi.pseries.dump_structure import DumpSection, DumpStatus, DumpStructure, SectionError, SectionType
 from fadump.abi.registers import CpuRegisters
-from fadump.cli import check, dmesg, main, show, show_structures, show_view
+from fadump.cli import check, dmesg, main, show, show_view
 from fadump.errors import FadumpError
 from fadump.linux.summary import summarize
 from fadump.linux.system import CrashedSystem
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_strings
 from fadump.memory.ranges import Range
 from fadump.printable import MOST_LISTED
+from fadump.vmcore.structures import decode_file
 from tests.linux.crashed_kernel import INNER, crashed_kernel
 from tests.linux.kernel_builder import Log, Message
 from tests.linux.test_symbols import vmlinux
@@ -301,7 +302,7 @@ def test_a_device_tree(run):
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FadumpError, match="pipe is neither a file nor a disk"):
-        show_structures.read(tmp_path / "pipe")
+        decode_file(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize("data", [b"\xd0\r\xfe\xed" + bytes(99), b"REGSAVE\0", b"FADMPSIG", b"\1".ljust(20, b"\0")])
@@ -334,4 +335,4 @@ def test_the_start_of_a_structure_is_no_structure_yet(tmp_path_factory, magic, r
     path = tmp_path_factory.getbasetemp() / "structure"
     path.write_bytes(bytes.fromhex(magic) + rest)
     with contextlib.suppress(FadumpError):
-        assert show_structures.read(path) is not None
+        assert decode_file(path) is not None

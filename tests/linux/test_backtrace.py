@@ -15,7 +15,7 @@ ORDERS = pytest.mark.parametrize("byte_order", ["little", "big"])
 
 
 def names(backtrace):
-    return [frame.place.symbol if frame.place else hex(frame.address) for frame in backtrace.frames]
+    return [frame.symbol.name if frame.symbol else hex(frame.pc) for frame in backtrace.frames]
 
 
 @ORDERS
@@ -23,8 +23,8 @@ def test_a_stack_is_followed_to_its_end(byte_order):
     kernel = FakeKernel(byte_order)
     pointer = add_stack(kernel, [MIDDLE + 8, OUTER + 8])
     found = follow_stack(kernel.read(), SYMBOLS, registers(nip=INNER + 4, gpr1=pointer))
-    assert [str(frame.place) for frame in found.frames] == ["inner+0x4/0x100", "middle+0x8/0x100", "outer+0x8/0x100"]
-    assert [frame.stack_pointer for frame in found.frames] == [pointer, pointer + 0x80, pointer + 0x100]
+    assert [str(frame.symbol) for frame in found.frames] == ["inner+0x4/0x100", "middle+0x8/0x100", "outer+0x8/0x100"]
+    assert [frame.sp for frame in found.frames] == [pointer, pointer + 0x80, pointer + 0x100]
     assert found.ended is None
 
 
@@ -53,14 +53,14 @@ def test_the_interrupt_of_the_next_frame_is_not_taken_for_this_ones():
     pointer = kernel.place(bytes(0x40) + frame)
     kernel.poke(pointer, kernel.pack("Q", pointer + 0x40))  # its marker is where an old kernel would have this one's
     found = follow_stack(kernel.read(), SYMBOLS, registers(nip=INNER, gpr1=pointer))
-    assert [frame.address for frame in found.frames] == [INNER, MIDDLE + 8, END, OUTER + 8]
+    assert [frame.pc for frame in found.frames] == [INNER, MIDDLE + 8, END, OUTER + 8]
 
 
 def test_who_calls_what_never_returns_is_named_and_not_who_stands_behind_it():
     kernel = FakeKernel()
     pointer = add_stack(kernel, [MIDDLE])  # the call was inner's last instruction
     found = follow_stack(kernel.read(), SYMBOLS, registers(nip=OUTER, gpr1=pointer))
-    assert [str(frame.place) for frame in found.frames] == ["outer+0x0/0x100", "inner+0x100/0x100"]
+    assert [str(frame.symbol) for frame in found.frames] == ["outer+0x0/0x100", "inner+0x100/0x100"]
 
 
 TEXT = SymbolTable([*SYMBOLS, Symbol("_etext", END, "T")])
@@ -75,18 +75,18 @@ def test_who_called_a_function_without_a_frame_is_in_its_lr(of):
         frame = kernel.pack("QQQ8xQ8x", pointer, 0, 0, 0x5245_4753) + kernel.pack("44Q", *stopped.values())
         stopped = registers(nip=END - 4, gpr1=kernel.place(frame))
     found = follow_stack(kernel.read(), TEXT, stopped)
-    assert [str(frame.place) for frame in found.frames if frame.trap is None][-2:] == [
+    assert [str(frame.symbol) for frame in found.frames if frame.trap is None][-2:] == [
         "middle+0x8/0x100",
         "outer+0x8/0x100",
     ]
-    assert found.frames[-2].stack_pointer == pointer
+    assert found.frames[-2].sp == pointer
 
 
 def test_a_function_that_has_a_frame_and_has_not_saved_its_lr_yet():
     kernel = FakeKernel()
     pointer = add_stack(kernel, [OUTER + 8])  # of an earlier call
     found = follow_stack(kernel.read(), TEXT, registers(nip=INNER + 4, gpr1=pointer, link=OUTER + 0x20))
-    assert [str(frame.place) for frame in found.frames] == ["inner+0x4/0x100", "outer+0x20/0x100"]
+    assert [str(frame.symbol) for frame in found.frames] == ["inner+0x4/0x100", "outer+0x20/0x100"]
 
 
 @pytest.mark.parametrize("link", [OUTER + 8, INNER + 0x10, END + 4, 0x1000, 0])

@@ -76,7 +76,7 @@ def test_a_kernel_that_crashed_on_no_cpu():
 
 def test_without_symbols_there_are_registers():
     (cpu,) = read_cpus(SmpKernel(1).read(), None)
-    assert (cpu.number, cpu.online, cpu.registers["nip"], cpu.backtrace.frames[0].place) == (None, None, INNER, None)
+    assert (cpu.number, cpu.online, cpu.registers["nip"], cpu.backtrace.frames[0].symbol) == (None, None, INNER, None)
 
 
 @given(st.integers(0, 0x80), st.binary(min_size=1, max_size=16))

@@ -62,9 +62,9 @@ def test_damaged_kallsyms_give_symbols_or_an_error(at, damage):
 
 def test_an_address_is_a_symbol_and_an_offset():
     table = SymbolTable([Symbol("b", 0x200, "t"), Symbol("a", 0x100, "t"), Symbol("alias", 0x100, "t")])
-    assert str(table.place(0x1FF)) == "a+0xff/0x100"
-    assert table.place(0xFF) is None
-    assert table.place(0x200) is None
+    assert str(table.symbol(0x1FF)) == "a+0xff/0x100"
+    assert table.symbol(0xFF) is None
+    assert table.symbol(0x200) is None
     assert table.address("alias") == 0x100
     with pytest.raises(UnknownSymbolError, match="no symbol c"):
         table.address("c")

@@ -51,9 +51,9 @@ def test_the_backtrace_has_who_called_the_function_that_died(oops):
         (crashed,) = (cpu for cpu in system.cpus if cpu.crashed)
         log = [record.text for record in system.log()]
     died, called, *others = crashed.backtrace.frames
-    assert f"NIP [{died.address:016x}] {died.place}" in log
-    assert f"LR [{called.address:016x}] {called.place}" in log
-    assert [frame.place.symbol for frame in (died, called, others[0])] == [
+    assert f"NIP [{died.pc:016x}] {died.symbol}" in log
+    assert f"LR [{called.pc:016x}] {called.symbol}" in log
+    assert [frame.symbol.name for frame in (died, called, others[0])] == [
         "sysrq_handle_crash",
         "__handle_sysrq",
         "write_sysrq_trigger",

@@ -103,7 +103,7 @@ def test_memory_behind_the_page_tables_is_the_same(system, program):
 def test_the_crash_is_found_on_the_cpu_that_crashed(system, program):
     (crashed,) = [cpu for cpu in system.cpus if cpu.crashed]
     assert crashed.number == program["crashing_cpu"].value_()
-    names = [frame.place.symbol for frame in crashed.backtrace.frames if frame.place is not None]
+    names = [frame.symbol.name for frame in crashed.backtrace.frames if frame.symbol is not None]
     assert names[0] == "crash_fadump"
     assert names[names.index("panic") :][:3] == ["panic", "sysrq_handle_crash", "__handle_sysrq"]
     assert crashed.backtrace.frames[-1].trap in (0xC00, 0x3000)  # the system call of the guest's init: sc or scv

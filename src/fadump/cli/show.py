@@ -4,14 +4,15 @@ import argparse
 
 from rich.console import Console
 
-from fadump.cli import show_structures
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.show_json import as_json
+from fadump.cli.show_structures import shown
 from fadump.cli.show_view import show_summary
 from fadump.linux.summary import Summary, summarize
 from fadump.linux.system import open_system
+from fadump.vmcore.structures import decode_file
 
 _EXAMPLE = """example:
   fadump show vmcore                       what crashed, when and why; each CPU and its backtrace; memory
@@ -40,9 +41,10 @@ def add_parser(commands: Commands) -> None:
 
 
 def _show(options: argparse.Namespace, output: Output) -> Answer:
-    structure = show_structures.read(options.files[0]) if len(options.files) == 1 else None
+    structure = decode_file(options.files[0]) if len(options.files) == 1 else None
     if structure is not None:
-        return Answer(structure.json, listing=structure.text)
+        found = shown(structure)
+        return Answer(found.json, listing=found.text)
     with open_system(options.files, vmlinux=options.vmlinux) as system:
         summary = summarize(system)
     for sentence in summary.missing:

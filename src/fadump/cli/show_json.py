@@ -55,10 +55,10 @@ def _cpu_json(cpu: Cpu) -> dict[str, object]:
         "in_user_space": cpu.in_user_space,
         "backtrace": [
             {
-                "address": frame.address,
-                "stack_pointer": frame.stack_pointer,
-                "symbol": None if frame.place is None else frame.place.symbol,
-                "offset": None if frame.place is None else frame.place.offset,
+                "address": frame.pc,
+                "stack_pointer": frame.sp,
+                "symbol": None if frame.symbol is None else frame.symbol.name,
+                "offset": None if frame.symbol is None else frame.symbol.offset,
                 "trap": frame.trap,
             }
             for frame in cpu.backtrace.frames

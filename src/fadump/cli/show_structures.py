@@ -1,59 +1,48 @@
-"""The structures that ``fadump show`` knows besides dumps, each told by its first bytes."""
+"""How ``fadump show`` prints the structures that it knows besides dumps."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntFlag
-from pathlib import Path
 
-from fadump.abi.linux import crash_info
+from fadump.abi.linux.crash_info import CrashInfo
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion
-from fadump.abi.pseries import register_save_area
-from fadump.abi.pseries.dump_structure import MAX_BYTES, DumpSection, DumpStructure, SectionType
-from fadump.errors import FormatError, naming
+from fadump.abi.pseries.dump_structure import DumpSection, DumpStructure, SectionType
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.printable import printable
-from fadump.vmcore.source import open_file
+from fadump.vmcore.structures import RegisterSaveArea, Structure
 
-_MOST_BYTES = 64 << 20
-_TREE_MAGIC = bytes.fromhex("d00dfeed")
-_CRASH_INFO_MAGICS = frozenset(
-    magic.to_bytes(8, order) for magic in (crash_info.MAGIC, crash_info.OLD_MAGIC) for order in ("little", "big")
-)
 _PER_LINE = 4
 _CELL_BYTES = 4
 _LONG_VALUE_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Structure:
-    """What was found: for people, and as one JSON object."""
+class Shown:
+    """A structure for people, and as one JSON object."""
 
     text: str
     json: Mapping[str, object]
 
 
-def read(path: Path) -> Structure | None:
-    """The structure in a file; None if it is none that is known here.
+def shown(structure: Structure) -> Shown:
+    """How to show it."""
+    match structure:
+        case DumpStructure():
+            return _dump_structure(structure)
+        case RegisterSaveArea():
+            return _register_save_area(structure)
+        case CrashInfo():
+            return _crash_info(structure)
+        case MpiplMetadata():
+            return _mpipl_metadata(structure)
+        case KernelMetadata():
+            return _kernel_metadata(structure)
+        case DeviceTree():
+            return _device_tree(structure)
 
-    :raises FormatError: it begins as one, but is cut short or makes no sense.
-    :raises FadumpError: it is a directory, a pipe or the like.
-    :raises OSError: it can't be read.
-    """
-    with os.fdopen(open_file(path), "rb") as file, naming(path):
-        head = file.read(MAX_BYTES)
-        for magics, decode in _KNOWN:
-            if any(head.startswith(magic) for magic in magics):
-                return decode(head + file.read(_MOST_BYTES))
-    try:
-        return _dump_structure(head)  # has no magic
-    except FormatError:
-        return None
 
-
-def _dump_structure(data: bytes) -> Structure:
-    structure = DumpStructure.decode(data)
+def _dump_structure(structure: DumpStructure) -> Shown:
     lines = [f"Dump memory structure, version {structure.version}, status {_flags_text(structure.status)}"]
     lines += [f"  {_section_text(section)}" for section in structure.sections]
     sections = [
@@ -69,7 +58,7 @@ def _dump_structure(data: bytes) -> Structure:
         for section in structure.sections
     ]
     status = int(structure.status)
-    return Structure("\n".join(lines), {"kind": "dump memory structure", "status": status, "sections": sections})
+    return Shown("\n".join(lines), {"kind": "dump memory structure", "status": status, "sections": sections})
 
 
 def _section_text(section: DumpSection) -> str:
@@ -86,23 +75,21 @@ def _flags_text(flags: IntFlag) -> str:
     return f"{int(flags):#x} ({', '.join(names)})" if names else f"{int(flags):#x}"
 
 
-def _register_save_area(data: bytes) -> Structure:
-    cpus = register_save_area.decode(data)
-    lines = [f"Register save area, {len(cpus)} CPUs"]
-    for cpu in cpus:
+def _register_save_area(area: RegisterSaveArea) -> Shown:
+    lines = [f"Register save area, {len(area.cpus)} CPUs"]
+    for cpu in area.cpus:
         lines += ["", f"CPU {cpu.cpu_id}", *_register_lines(cpu.values)]
-    found = [{"number": cpu.cpu_id, "registers": dict(cpu.values)} for cpu in cpus]
-    return Structure("\n".join(lines), {"kind": "register save area", "cpus": found})
+    found = [{"number": cpu.cpu_id, "registers": dict(cpu.values)} for cpu in area.cpus]
+    return Shown("\n".join(lines), {"kind": "register save area", "cpus": found})
 
 
-def _crash_info(data: bytes) -> Structure:
-    header = crash_info.decode(data)
+def _crash_info(header: CrashInfo) -> Shown:
     crashing = (
         "no CPU: the kernel had no part in its end" if header.crashing_cpu is None else f"CPU {header.crashing_cpu}"
     )
     lines = [f"Crash-info header, crashed on {crashing}", *_register_lines(header.registers)]
     found = {"kind": "crash-info header", "crashing_cpu": header.crashing_cpu, "registers": dict(header.registers)}
-    return Structure("\n".join(lines), found)
+    return Shown("\n".join(lines), found)
 
 
 def _register_lines(values: Mapping[str, int]) -> Iterator[str]:
@@ -111,12 +98,11 @@ def _register_lines(values: Mapping[str, int]) -> Iterator[str]:
         yield " ".join(shown[at : at + _PER_LINE])
 
 
-def _device_tree(data: bytes) -> Structure:
-    tree = DeviceTree.parse(data)
+def _device_tree(tree: DeviceTree) -> Shown:
     lines = ["Flattened device tree"]
     lines += [f"  reserved {range_}" for range_ in tree.reservations]
     lines += _node_lines(tree.root, 0)
-    return Structure("\n".join(lines), {"kind": "device tree", "root": _node_json(tree.root)})
+    return Shown("\n".join(lines), {"kind": "device tree", "root": _node_json(tree.root)})
 
 
 def _node_lines(node: Node, depth: int) -> Iterator[str]:
@@ -157,8 +143,7 @@ def _value(value: bytes) -> str:
     return f" = <{value.hex(' ', _CELL_BYTES)}>"
 
 
-def _mpipl_metadata(data: bytes) -> Structure:
-    metadata = MpiplMetadata.decode(data)
+def _mpipl_metadata(metadata: MpiplMetadata) -> Shown:
     lines = [f"MPIPL metadata, version {metadata.version}, crashing PIR {metadata.crashing_pir:#x}"]
     lines += [f"CPU data version {metadata.cpu_data_version}, {metadata.cpu_data_bytes:#x} bytes a thread"]
     found = {
@@ -168,11 +153,10 @@ def _mpipl_metadata(data: bytes) -> Structure:
         "cpu_data_bytes": metadata.cpu_data_bytes,
         "regions": [_region_json(region) for region in metadata.regions],
     }
-    return Structure("\n".join([*lines, *map(_region_text, metadata.regions)]), found)
+    return Shown("\n".join([*lines, *map(_region_text, metadata.regions)]), found)
 
 
-def _kernel_metadata(data: bytes) -> Structure:
-    metadata = KernelMetadata.decode(data)
+def _kernel_metadata(metadata: KernelMetadata) -> Shown:
     registered = f"{metadata.registered_regions} of {len(metadata.regions)} regions registered"
     lines = [f"Kernel metadata, version {metadata.version}, {registered}"]
     lines += [f"crash-info header at {metadata.crash_info:#x}"]
@@ -182,7 +166,7 @@ def _kernel_metadata(data: bytes) -> Structure:
         "crash_info": metadata.crash_info,
         "regions": [_region_json(region) for region in metadata.regions],
     }
-    return Structure("\n".join([*lines, *map(_region_text, metadata.regions)]), found)
+    return Shown("\n".join([*lines, *map(_region_text, metadata.regions)]), found)
 
 
 def _region_text(region: MpiplRegion) -> str:
@@ -191,12 +175,3 @@ def _region_text(region: MpiplRegion) -> str:
 
 def _region_json(region: MpiplRegion) -> dict[str, int]:
     return {"source": region.source, "destination": region.destination, "size_bytes": region.size_bytes}
-
-
-_KNOWN: tuple[tuple[frozenset[bytes], Callable[[bytes], Structure]], ...] = (
-    (frozenset({_TREE_MAGIC}), _device_tree),
-    (frozenset({register_save_area.MAGIC}), _register_save_area),
-    (_CRASH_INFO_MAGICS, _crash_info),
-    (frozenset({b"\1" + bytes(7)}), _mpipl_metadata),  # no magics: version, zeros, and in the kernel's a number
-    (frozenset({b"\1" + bytes(3)}), _kernel_metadata),
-)

@@ -134,15 +134,15 @@ def _show_cpu(cpu: Cpu, task: Task | None, console: Console) -> None:
     for frame in cpu.backtrace.frames:
         if frame.trap is not None:
             console.print(f"  --- interrupt {frame.trap:#x}")
-        console.print(Text(f"  {frame.stack_pointer:016x} {frame.address:016x} {_place(frame)}".rstrip()))
+        console.print(Text(f"  {frame.sp:016x} {frame.pc:016x} {_place(frame)}".rstrip()))
     if cpu.backtrace.ended is not None:
         console.print(Text(f"  ... {cpu.backtrace.ended}", "yellow"))
 
 
 def _place(frame: Frame) -> str:
-    if frame.address < PAGE_OFFSET and frame.trap is not None:
+    if frame.pc < PAGE_OFFSET and frame.trap is not None:
         return "in user space"
-    return "" if frame.place is None else _one_line(str(frame.place))
+    return "" if frame.symbol is None else _one_line(str(frame.symbol))
 
 
 def _one_line(text: str) -> str:

@@ -13,7 +13,7 @@ from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.errors import FormatError
 from fadump.linux.memory import UNREADABLE, KernelMemory
-from fadump.linux.symbols import Place, SymbolTable
+from fadump.linux.symbols import SymbolOffset, SymbolTable
 from fadump.linux.vmcoreinfo import MissingFactError
 
 _MOST_FRAMES = 256
@@ -21,14 +21,14 @@ _MOST_FRAMES = 256
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One function on a stack: ``address`` is where it goes on, ``stack_pointer`` where its frame begins.
+    """One function on a stack: ``pc`` is where it goes on, ``sp`` where its frame begins.
 
     ``trap`` is the interrupt that stopped it, None for a function that waits for another to return.
     """
 
-    address: int
-    stack_pointer: int
-    place: Place | None
+    pc: int
+    sp: int
+    symbol: SymbolOffset | None
     trap: int | None = None
 
 
@@ -85,13 +85,13 @@ class _Stack:
             innermost, pointer = interrupted, caller
 
     def _frame(self, address: int, pointer: int, trap: int | None = None) -> Frame:
-        return Frame(address, pointer, self._place(address), trap)
+        return Frame(address, pointer, self._symbol(address), trap)
 
     def _caller(self, address: int, pointer: int) -> Frame:
         """A function that has called one which may never return: then ``address`` is in the next one already."""
-        call = self._place(address - abi.INSTRUCTION_BYTES)
-        place = None if call is None else Place(call.symbol, call.offset + abi.INSTRUCTION_BYTES, call.size_bytes)
-        return Frame(address, pointer, place)
+        call = self._symbol(address - abi.INSTRUCTION_BYTES)
+        symbol = None if call is None else SymbolOffset(call.name, call.offset + abi.INSTRUCTION_BYTES, call.size_bytes)
+        return Frame(address, pointer, symbol)
 
     def _callers(self, innermost: Mapping[str, int] | None, pointer: int, caller: int, saved: int) -> Iterator[Frame]:
         """Who called the function whose frame is at ``pointer``, by the return address that is saved for it.
@@ -111,22 +111,22 @@ class _Stack:
 
     def _unsaved(self, innermost: Mapping[str, int], saved: int) -> int | None:
         """The return address in LR; None if it is saved, or LR is where the function itself goes on after a call."""
-        link, here = innermost["link"], self._place(innermost["nip"])
+        link, here = innermost["link"], self._symbol(innermost["nip"])
         if link == saved or here is None or not self._is_text(link):
             return None
-        return None if self._symbol_of_call(link) in (None, here.symbol) else link
+        return None if self._symbol_of_call(link) in (None, here.name) else link
 
     def _symbol_of_call(self, address: int) -> str | None:
-        place = self._place(address - abi.INSTRUCTION_BYTES)
-        return None if place is None else place.symbol
+        symbol = self._symbol(address - abi.INSTRUCTION_BYTES)
+        return None if symbol is None else symbol.name
 
     def _is_text(self, address: int) -> bool:
         symbols = self._symbols
         return symbols is not None and "_etext" in symbols and address < symbols.address("_etext")
 
-    def _place(self, address: int) -> Place | None:
+    def _symbol(self, address: int) -> SymbolOffset | None:
         """No symbol names an address in user space, though a vmlinux has some with small values."""
-        return self._symbols.place(address) if self._symbols is not None and address >= PAGE_OFFSET else None
+        return self._symbols.symbol(address) if self._symbols is not None and address >= PAGE_OFFSET else None
 
     def _interrupted(self, pointer: int, caller: int) -> Mapping[str, int] | None:
         """The registers in a frame that an interrupt has made; it has room for them."""

@@ -29,15 +29,15 @@ class Symbol(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SymbolOffset:
     """An address as symbol and offset, in bytes; ``size_bytes`` is how far it is to the next symbol."""
 
-    symbol: str
+    name: str
     offset: int
     size_bytes: int
 
     def __str__(self) -> str:
-        return f"{self.symbol}+{self.offset:#x}/{self.size_bytes:#x}"
+        return f"{self.name}+{self.offset:#x}/{self.size_bytes:#x}"
 
 
 class SymbolTable:
@@ -71,14 +71,14 @@ class SymbolTable:
         except KeyError:
             raise UnknownSymbolError(name) from None
 
-    def place(self, address: int) -> Place | None:
+    def symbol(self, address: int) -> SymbolOffset | None:
         """The symbol at or before an address; None before the first one and behind the last."""
         after = bisect_right(self._addresses, address)
         if not 0 < after < len(self._sorted):
             return None
         start = self._addresses[after - 1]
         first = self._sorted[self._first_at(start, after - 1)]
-        return Place(first.name, address - start, self._addresses[after] - start)
+        return SymbolOffset(first.name, address - start, self._addresses[after] - start)
 
     def _first_at(self, address: int, index: int) -> int:
         while index and self._addresses[index - 1] == address:

@@ -4,7 +4,7 @@
         for record in system.log():
             print(*record.lines(), sep="\\n")
         for cpu in system.cpus:
-            print(cpu.number, *(frame.place for frame in cpu.backtrace.frames))
+            print(cpu.number, *(frame.symbol for frame in cpu.backtrace.frames))
 
 Everything is read when it is first asked for, so a damaged part of a dump is no hindrance to the others.
 """
@@ -22,7 +22,7 @@ from fadump.linux.kallsyms import read_kallsyms
 from fadump.linux.log import LogRecord, read_log
 from fadump.linux.memory import UNREADABLE, KernelMemory, OtherMachineError
 from fadump.linux.pages import PageClasses, classify_pages
-from fadump.linux.symbols import SymbolTable, UnknownSymbolError
+from fadump.linux.symbols import SymbolOffset, SymbolTable, UnknownSymbolError
 from fadump.linux.tasks import STRUCTS, Task, read_tasks, running_task
 from fadump.linux.vmcoreinfo import Facts, MissingFactError, NoVmcoreinfoError
 from fadump.linux.vmlinux import NoSymbolsError, OtherKernelError, read_vmlinux
@@ -105,6 +105,21 @@ class CrashedSystem:
         :raises FadumpError: as :attr:`symbols`; :func:`~fadump.linux.cpus.read_cpus` goes without.
         """
         return tuple(read_cpus(self.memory, self.symbols))
+
+    @property
+    def crashed_cpu(self) -> Cpu | None:
+        """The CPU that the kernel crashed on, as drgn's crashed_thread(); None if that can't be known.
+
+        :raises FadumpError: as :attr:`cpus`.
+        """
+        return next((cpu for cpu in self.cpus if cpu.crashed), None)
+
+    def symbol(self, address: int) -> SymbolOffset | None:
+        """The symbol at or before a virtual address, as drgn's symbol(); None if it is before or behind all symbols.
+
+        :raises FadumpError: as :attr:`symbols`.
+        """
+        return self.symbols.symbol(address)
 
     @cached_property
     def kernel(self) -> KernelName | None:

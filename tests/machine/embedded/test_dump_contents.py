@@ -53,7 +53,7 @@ def test_show_lacks_nothing(platform, radix, version, page_bytes):
 def test_backtraces_have_names_and_reach_their_ends(platform, version):
     with saved(platform, version, 0x10000, radix=True) as (_guest, path), open_system(path) as system:
         traces = {cpu.number: cpu.backtrace for cpu in system.cpus}
-    names = {number: [frame.place.symbol for frame in trace.frames if frame.place] for number, trace in traces.items()}
+    names = {number: [frame.symbol.name for frame in trace.frames if frame.symbol] for number, trace in traces.items()}
     assert all(trace.ended is None for trace in traces.values())
     assert names[2][:4] == ["crash_fadump", "ppc_panic_fadump_handler", "atomic_notifier_call_chain", "panic"]
     assert names[2][-1] == "system_call_vectored_common" and traces[2].frames[-1].trap == 0x3000

@@ -1,0 +1,87 @@
+"""What callers import from fadump: docs/api.md names all of it, and its examples run."""
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fadump
+from fadump.machine.embedded.config import EmbeddedConfig
+from fadump.machine.embedded.trees import build_tree
+from fadump.memory.ranges import Range
+
+DOCUMENT = (Path(__file__).parent.parent / "docs" / "api.md").read_text()
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", DOCUMENT, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("name", fadump.__all__)
+def test_every_public_name_is_there_documented_and_has_a_docstring(name):
+    value = getattr(fadump, name)
+    assert re.search(rf"`(fadump\.)?{name}\b", DOCUMENT), f"docs/api.md doesn't name {name}"
+    if inspect.isclass(value) or inspect.isfunction(value):
+        assert inspect.getdoc(value), f"{name} has no docstring"
+    assert name in dir(fadump)
+
+
+def test_nothing_else_is_public():
+    with pytest.raises(AttributeError, match="module 'fadump' has no attribute 'crash'"):
+        _ = fadump.crash
+
+
+def test_what_the_document_names_is_public():
+    types = set(re.findall(r"`([A-Z]\w+)`s?\b", DOCUMENT)) - {"OSError"}
+    assert types <= set(fadump.__all__), types - set(fadump.__all__)
+
+
+def test_importing_fadump_reads_no_dump_tools():
+    code = (
+        "import sys, fadump; print(sorted({'numpy', 'fadump.linux.system', 'fadump.vmcore.dump'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_examples_run_in_their_order(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run = [sys.executable, "-m", "fadump", "run", "--memory", "1G", "--cpus", "2", "--crash-cpu", "1"]
+    subprocess.run(run, check=True, capture_output=True)
+    config = EmbeddedConfig("fadump=on", memory=(Range(0, 1 << 30),))
+    Path("machine.dtb").write_bytes(build_tree(config).encode())
+    names: dict[str, object] = {}
+    for example in EXAMPLES:
+        exec(compile(example, "docs/api.md", "exec"), names)  # noqa: S102 - they are ours
+    printed = capsys.readouterr().out
+    assert len(EXAMPLES) == 5
+    assert "6.12.0-model sysrq triggered crash\n" in printed
+    assert "Kernel panic - not syncing: sysrq triggered crash" in printed
+    assert "crash_fadump+0x" in printed
+    assert "is in crash_fadump\n" in printed
+    assert "\n2 CPUs are possible\n" in printed
+    assert "'FREE': " in printed
+    assert printed.endswith("fadump=on\n")
+
+
+def test_the_cpu_that_crashed_is_told(tmp_path):
+    run = [
+        sys.executable,
+        "-m",
+        "fadump",
+        "run",
+        "--memory",
+        "1G",
+        "--cpus",
+        "3",
+        "--crash-cpu",
+        "2",
+        "--out",
+        tmp_path,
+    ]
+    subprocess.run(run, check=True, capture_output=True)
+    with fadump.open(tmp_path / "vmcore") as system:
+        assert system.crashed_cpu.number == 2
+        nip = system.crashed_cpu.registers["nip"]
+        assert system.symbol(nip) == system.crashed_cpu.backtrace.frames[0].symbol
+        assert system.symbol(0) is None
