@@ -82,7 +82,8 @@ def test_a_mutant_is_given_to_the_tests_that_execute_its_line_or_what_it_defines
         data.add_lines({"/elsewhere/src/fadump/module.py": [6]})
     data.write()
     seconds = {"tests/test_a.py::test_slow": 2, "tests/test_a.py::test_fast": 1, "tests/test_a.py::test_other": 0}
-    (record / "seconds.json").write_text(json.dumps({**seconds, "tests/test_b.py::test_none": 0}))
+    (record / "seconds.0.json").write_text(json.dumps(seconds))
+    (record / "seconds.1.json").write_text(json.dumps({"tests/test_b.py::test_none": 0}))
     covering = Covering(record, package)
     found = {mutant.line: covering.tests(mutant) for mutant in operators.mutants("module.py", SOURCE.encode())}
     by_file = ["tests/test_a.py::test_fast", "tests/test_a.py::test_slow", "tests/test_a.py::test_other"]

@@ -28,7 +28,7 @@ _LEAST_KILLED = 0.95
 def main() -> int:
     """Sample, judge, report; 1 if less than 95 % of the mutants that change something are killed."""
     options = _parser().parse_args()
-    cache = _recorded(options.cache)
+    cache = _recorded(options.cache, options.jobs)
     covering = Covering(cache / "record", cache / "tree" / PACKAGE)
     covered, uncovered = _all_mutants(cache / "tree" / PACKAGE, options.only, covering)
     sample = random.Random(options.seed).sample(covered, min(options.sample, len(covered)))  # noqa: S311 - no secret
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _recorded(cache: Path) -> Path:
+def _recorded(cache: Path, jobs: int) -> Path:
     """The directory with a copy of the tree as it is (`tree`) and what its tests execute (`record`)."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
@@ -77,7 +77,7 @@ def _recorded(cache: Path) -> Path:
         for name in names:
             (unfinished / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, unfinished / "tree" / name)
-        Tree(unfinished / "tree").record(unfinished / "record")
+        Tree(unfinished / "tree").record(unfinished / "record", jobs)
         unfinished.rename(kept)
     return kept
 

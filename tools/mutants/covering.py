@@ -32,7 +32,9 @@ class Covering:
     """What one run of the tests under `recorder.py` showed."""
 
     def __init__(self, record: Path, package: Path) -> None:
-        self._seconds: dict[str, float] = json.loads((record / "seconds.json").read_text())
+        self._seconds: dict[str, float] = {}
+        for file in record.glob("seconds.*.json"):
+            self._seconds |= json.loads(file.read_text())
         self._tests: dict[_Line, set[str]] = defaultdict(set)
         self._definitions: dict[_Line, _Definition] = {}
         self._uses: dict[str, set[_Line]] = defaultdict(set)

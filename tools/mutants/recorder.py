@@ -7,6 +7,7 @@ coverage.py start in each of them. What is executed outside a test, while module
 import json
 import os
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import coverage
 import pytest
 
 _RECORD = Path(os.environ["MUTANTS_RECORD"])  # the directory to record in
+_SHARE, _SHARES = map(int, os.environ["MUTANTS_SHARE"].split("/"))  # which of the files with tests are this run's
 _PROCESSES_TEST = "MUTANTS_TEST"
 _SETTINGS = """
 [run]
@@ -30,7 +32,7 @@ class Recorder:
     """One run of the tests."""
 
     def __init__(self) -> None:
-        settings = _RECORD / "coveragerc"
+        settings = _RECORD / f"coveragerc.{_SHARE}"
         settings.write_text(_SETTINGS.format(data_file=_RECORD / "lines", variable=_PROCESSES_TEST))
         os.environ[_PROCESSES_TEST] = ""
         os.environ["COVERAGE_PROCESS_START"] = str(settings)
@@ -38,6 +40,10 @@ class Recorder:
         self._coverage.start()
         self._seconds: dict[str, float] = {}
         self._failed: set[str] = set()
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Leave the other shares' files out."""
+        items[:] = [item for item in items if zlib.crc32(os.fsencode(item.path)) % _SHARES == _SHARE]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
@@ -61,7 +67,7 @@ class Recorder:
         self._coverage.stop()
         self._coverage.save()
         passed = {test: seconds for test, seconds in self._seconds.items() if test not in self._failed}
-        (_RECORD / "seconds.json").write_text(json.dumps(passed))
+        (_RECORD / f"seconds.{_SHARE}.json").write_text(json.dumps(passed))
 
 
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -51,12 +51,14 @@ class Tree:
         """The copy of src/fadump."""
         return self.root / PACKAGE
 
-    def record(self, record: Path) -> None:
+    def record(self, record: Path, jobs: int) -> None:
         """Run all tests but those of real Linux and the linters, and record who executes what."""
         record.mkdir()
-        environment = {"MUTANTS_RECORD": str(record)}
-        command = [*_WITHOUT, *_OPTIONS, "-p", "mutants.recorder"]
-        subprocess.run(_pytest(command), cwd=self.root, env=self._environment(environment), check=False)
+        command = _pytest([*_WITHOUT, *_OPTIONS, "-p", "mutants.recorder"])
+        with ExitStack() as stack:
+            for job in range(jobs):
+                environment = self._environment({"MUTANTS_RECORD": str(record), "MUTANTS_SHARE": f"{job}/{jobs}"})
+                stack.enter_context(subprocess.Popen(command, cwd=self.root, env=environment))
 
     def judge(self, mutant: Mutant, tests: Sequence[str], seconds: float) -> Verdict:
         """Run tests, which take `seconds` with the source as it is, on a mutant until one fails."""
