@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fadump.errors import FormatError
+from fadump.errors import FadumpError, FormatError
 from fadump.memory.devicetree import (
     MAX_DEPTH,
     MAX_NAME_BYTES,
@@ -18,6 +18,7 @@ from fadump.memory.devicetree import (
     encode_cells,
     encode_strings,
     header_total_size,
+    join_cells,
 )
 from fadump.memory.ranges import Range
 
@@ -363,3 +364,40 @@ def test_a_property_of_another_kind_is_refused(read, value, reason):
 def test_a_cell_holds_32_bits(value):
     with pytest.raises(ValueError, match="32-bit"):
         encode_cells(value)
+
+
+def test_a_number_has_as_many_bytes_as_its_property():
+    node = Node("n", {"half": b"\x01\x02", "long": b"\0\0\0\x01\0\0\0\x02", "none": b""})
+    assert [node.number(name) for name in ("half", "long", "none")] == [0x102, 0x1_0000_0002, 0]
+    assert join_cells(node.cells("long")) == 0x1_0000_0002
+    with pytest.raises(MissingPropertyError, match="no property other"):
+        node.number("other")
+
+
+def test_cpus_are_what_says_that_it_is_one():
+    cpus = [Node("PowerPC,POWER9@0", {"device_type": b"cpu\0"}), Node("cpu@8", {"device_type": b"cpu"})]
+    tree = DeviceTree(Node("", {}, [Node("cpus", {}, [*cpus, Node("l2-cache", {"device_type": b"cache\0"})])]))
+    assert tree.cpus() == cpus
+    assert DeviceTree().cpus() == []
+    assert (cpus[0].device_type, tree.root.device_type) == ("cpu", "")
+
+
+def test_a_node_that_is_needed_and_not_there_is_named_with_the_reason():
+    with pytest.raises(FadumpError, match="no /rtas: it has the calls"):
+        DeviceTree().node("/rtas", "it has the calls")
+    assert DeviceTree().node("/", "it is always there") == Node("")
+
+
+@pytest.mark.parametrize(
+    ("ends", "found"),
+    [
+        ({"start": b"\0\0\x10\0", "end": b"\0\0\0\0\0\0\x20\0"}, Range(0x1000, 0x2000)),
+        ({"start": b"\0\0\x10\0", "end": b"\0\0\x10\0"}, None),
+        ({"end": b"\0\0\x10\0"}, None),
+        ({}, None),
+    ],
+)
+def test_an_initrd_has_both_ends(ends, found):
+    chosen = Node("chosen", {f"linux,initrd-{end}": value for end, value in ends.items()})
+    assert DeviceTree(Node("", {}, [chosen])).initrd() == found
+    assert DeviceTree().initrd() is None

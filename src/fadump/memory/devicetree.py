@@ -14,7 +14,7 @@ arch/powerpc/kernel/prom_init.c writes it. All fields are big-endian u32 except 
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,11 @@ def encode_cells(*values: int) -> bytes:
         raise ValueError(f"{values} don't fit into 32-bit cells") from error
 
 
+def join_cells(cells: Sequence[int]) -> int:
+    """The number that ``cells`` are together, the most significant first."""
+    return sum(cell << 32 * index for index, cell in enumerate(reversed(cells)))
+
+
 def encode_strings(*texts: str) -> bytes:
     """``texts`` as a string property or a list of strings: each one ended by a zero byte.
 
@@ -107,6 +112,18 @@ class Node:
         if len(value) % 4:
             raise FormatError(f"property {name} of {self.name or '/'} is not a list of cells", offset=whole * 4)
         return struct.unpack(f">{whole}I", value)
+
+    def number(self, name: str) -> int:
+        """The property's value as one big-endian number, of as many bytes as it has.
+
+        :raises MissingPropertyError: the node doesn't have it.
+        """
+        return int.from_bytes(self.value(name), "big")
+
+    @property
+    def device_type(self) -> str:
+        """What kind of device it is: "cpu", "memory"; empty if it doesn't say."""
+        return self.properties.get("device_type", b"").rstrip(b"\0").decode("latin-1")
 
     def strings(self, name: str) -> tuple[str, ...]:
         """The property's value as a list of strings.
@@ -201,6 +218,29 @@ class DeviceTree:
             if name and node is not None:
                 node = node.child(name)
         return node
+
+    def node(self, path: str, why: str) -> Node:
+        """The node at ``path``, as :meth:`find` finds it, for whoever can't do without.
+
+        :raises FadumpError: there is none; the sentence ends with ``why`` it is needed.
+        """
+        node = self.find(path)
+        if node is None:
+            raise FadumpError(f"the device tree has no {path}: {why}")
+        return node
+
+    def cpus(self) -> list[Node]:
+        """The CPUs' nodes, in their order; empty without /cpus."""
+        parent = self.find("/cpus")
+        return [] if parent is None else [node for node in parent.children if node.device_type == "cpu"]
+
+    def initrd(self) -> Range | None:
+        """Where /chosen says that the initial RAM disk is; None: there is none, or it is empty."""
+        chosen = self.find("/chosen")
+        if chosen is None or not {"linux,initrd-start", "linux,initrd-end"} <= chosen.properties.keys():
+            return None
+        start, end = chosen.number("linux,initrd-start"), chosen.number("linux,initrd-end")
+        return Range(start, end) if start < end else None
 
 
 def header_total_size(blob: bytes | memoryview) -> int:

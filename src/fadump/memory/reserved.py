@@ -6,6 +6,7 @@ Addresses and sizes are pairs of 64 bits, as every boot firmware on Power writes
 """
 
 import struct
+from collections.abc import Iterable
 
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.memory.ranges import Range, RangeSet
@@ -17,7 +18,7 @@ _PAIR = struct.Struct(">QQ")
 def reserve(tree: DeviceTree, piece: Range) -> None:
     """Name a range in the root's ``reserved-ranges``, after those that are there."""
     known = tree.root.properties.get(_PROPERTY, b"")
-    tree.root.properties[_PROPERTY] = known + _PAIR.pack(piece.start, piece.size_bytes)
+    tree.root.properties[_PROPERTY] = known + encode_pairs([piece])
 
 
 def reserved(tree: DeviceTree) -> RangeSet:
@@ -27,6 +28,11 @@ def reserved(tree: DeviceTree) -> RangeSet:
     for node in nodes.children if nodes is not None else ():
         ranges += pairs(node, "reg")
     return RangeSet(ranges)
+
+
+def encode_pairs(pieces: Iterable[Range]) -> bytes:
+    """A property of 64-bit addresses and sizes."""
+    return b"".join(_PAIR.pack(piece.start, piece.size_bytes) for piece in pieces)
 
 
 def pairs(node: Node, name: str) -> list[Range]:

@@ -14,7 +14,6 @@ Linux's page with the crash-info header needs no such care, unlike on pseries: t
 the reserved area, whose last, partial page is all that Linux frees too much.
 """
 
-import struct
 from dataclasses import dataclass
 
 from fadump.abi.powernv import cpu_data, hdat
@@ -22,13 +21,12 @@ from fadump.errors import FadumpError
 from fadump.firmware.contract import PreservedDump
 from fadump.memory.devicetree import DeviceTree, Node, encode_strings
 from fadump.memory.ranges import Range, RangeSet
-from fadump.memory.reserved import pairs, reserve, reserved
+from fadump.memory.reserved import encode_pairs, pairs, reserve, reserved
 
 _LINUX_PAGE_BYTES = 0x10000  # the largest that Linux has
-_PAIR = struct.Struct(">QQ")
 _LOAD_AREAS = (
-    (hdat.KERNEL_LOAD_BASE, hdat.KERNEL_LOAD_BYTES),
-    (hdat.INITRAMFS_LOAD_BASE, hdat.INITRAMFS_LOAD_BYTES),
+    Range.sized(hdat.KERNEL_LOAD_BASE, hdat.KERNEL_LOAD_BYTES),
+    Range.sized(hdat.INITRAMFS_LOAD_BASE, hdat.INITRAMFS_LOAD_BYTES),
 )
 
 
@@ -79,7 +77,7 @@ def write_properties(tree: DeviceTree, platform: PowernvPlatform, dump: Preserve
         node = Node("dump")
         opal.children.append(node)
     node.properties["compatible"] = encode_strings("ibm,opal-dump")
-    node.properties["fw-load-area"] = b"".join(_PAIR.pack(*area) for area in _LOAD_AREAS)
+    node.properties["fw-load-area"] = encode_pairs(_LOAD_AREAS)
     node.properties.pop("mpipl-boot", None)
     if dump is not None:
         node.properties["mpipl-boot"] = b""
@@ -87,17 +85,14 @@ def write_properties(tree: DeviceTree, platform: PowernvPlatform, dump: Preserve
 
 
 def _opal(tree: DeviceTree) -> Node:
-    node = tree.find("/ibm,opal")
-    if node is None:
-        raise FadumpError("the device tree has no /ibm,opal: FADump on powernv is a service of OPAL")
-    return node
+    return tree.node("/ibm,opal", "FADump on powernv is a service of OPAL")
 
 
 def _opal_memory(opal: Node, highest_pir: int) -> Range:
     """From skiboot's base to the end of its CPUs' stacks."""
-    base = _number(opal, "opal-base-address") or hdat.SKIBOOT_BASE
+    base = _number_or_0(opal, "opal-base-address") or hdat.SKIBOOT_BASE
     stacks_bytes = (highest_pir + 1) * hdat.STACK_BYTES
-    size_bytes = _number(opal, "opal-runtime-size") or hdat.SKIBOOT_BYTES + stacks_bytes
+    size_bytes = _number_or_0(opal, "opal-runtime-size") or hdat.SKIBOOT_BYTES + stacks_bytes
     return Range.sized(base, size_bytes)
 
 
@@ -115,36 +110,26 @@ def _highest_place(tree: DeviceTree, opal: Range, size_bytes: int) -> int:
 
 
 def _ram(tree: DeviceTree) -> RangeSet:
-    nodes = [node for node in tree.root.children if node.properties.get("device_type") == b"memory\0"]
+    nodes = [node for node in tree.root.children if node.device_type == "memory"]
     return RangeSet(extent for node in nodes for extent in pairs(node, "reg"))
 
 
 def _in_use(tree: DeviceTree) -> RangeSet:
     """Memory that somebody uses, or has said to use: this boot's initrd too."""
-    chosen = tree.find("/chosen") or Node("chosen")
-    start, end = _number(chosen, "linux,initrd-start"), _number(chosen, "linux,initrd-end")
-    if start is None or end is None or start >= end:
-        return reserved(tree)
-    return reserved(tree) | RangeSet([Range(start, end)])
+    initrd = tree.initrd()
+    return reserved(tree) if initrd is None else reserved(tree) | RangeSet([initrd])
 
 
 def _pirs(tree: DeviceTree) -> tuple[int, ...]:
     """skiboot names threads by their PIR."""
-    cpus = [node for node in _children(tree, "/cpus") if node.properties.get("device_type") == b"cpu\0"]
-    pirs = sorted({pir for cpu in cpus for pir in cpu.cells("ibm,ppc-interrupt-server#s")})
+    pirs = sorted({pir for cpu in tree.cpus() for pir in cpu.cells("ibm,ppc-interrupt-server#s")})
     if not pirs:
         raise FadumpError("the device tree has no CPU under /cpus: their number sizes the firmware's CPU data")
     return tuple(pirs)
 
 
-def _children(tree: DeviceTree, path: str) -> list[Node]:
-    node = tree.find(path)
-    return [] if node is None else node.children
-
-
-def _number(node: Node, name: str) -> int | None:
-    value = node.properties.get(name)
-    return None if value is None else int.from_bytes(value, "big")
+def _number_or_0(node: Node, name: str) -> int:
+    return node.number(name) if name in node.properties else 0
 
 
 def _whole_pages(size_bytes: int) -> int:

@@ -15,7 +15,7 @@ from fadump.abi.pseries import rtas
 from fadump.abi.pseries.dump_structure import VERSION
 from fadump.errors import FadumpError
 from fadump.firmware.contract import PreservedDump
-from fadump.memory.devicetree import DeviceTree, Node, encode_cells
+from fadump.memory.devicetree import DeviceTree, Node, encode_cells, join_cells
 from fadump.memory.ranges import Range
 from fadump.memory.reserved import reserve
 
@@ -93,14 +93,7 @@ def write_properties(
 
 
 def _rtas(tree: DeviceTree) -> Node:
-    return _node(tree, "/rtas", "FADump on pseries is a service of RTAS")
-
-
-def _node(tree: DeviceTree, path: str, why: str) -> Node:
-    node = tree.find(path)
-    if node is None:
-        raise FadumpError(f"the device tree has no {path}: {why}")
-    return node
+    return tree.node("/rtas", "FADump on pseries is a service of RTAS")
 
 
 def _tokens(node: Node) -> list[int]:
@@ -114,16 +107,17 @@ def _tokens(node: Node) -> list[int]:
 
 def _real_mode_area(tree: DeviceTree) -> Range:
     """The first memory node's first range: LoPAR puts the RMA there, from address 0."""
-    node = _node(tree, "/memory@0", "its first range is the real mode area")
+    node = tree.node("/memory@0", "its first range is the real mode area")
     address_cells = _cells(tree.root, "#address-cells", 1)[0]
     size_cells = _cells(tree.root, "#size-cells", 1)[0]
     cells = _cells(node, "reg", address_cells + size_cells)
-    return Range.sized(_number(cells[:address_cells]), _number(cells[address_cells : address_cells + size_cells]))
+    size = cells[address_cells : address_cells + size_cells]
+    return Range.sized(join_cells(cells[:address_cells]), join_cells(size))
 
 
 def _cpu_count(tree: DeviceTree, node: Node) -> int:
-    cpus = _node(tree, "/cpus", "their number sizes the register save area")
-    threads = [len(_cells(cpu, "ibm,ppc-interrupt-server#s", 1)) for cpu in cpus.children if _is_cpu(cpu)]
+    tree.node("/cpus", "their number sizes the register save area")
+    threads = [len(_cells(cpu, "ibm,ppc-interrupt-server#s", 1)) for cpu in tree.cpus()]
     if not threads:
         raise FadumpError("the device tree has no CPU under /cpus: their number sizes the register save area")
     if "ibm,lrdr-capacity" not in node.properties:
@@ -132,16 +126,8 @@ def _cpu_count(tree: DeviceTree, node: Node) -> int:
     return max(sum(threads), _cells(node, "ibm,lrdr-capacity", 1)[-1] * max(threads))
 
 
-def _is_cpu(node: Node) -> bool:
-    return node.properties.get("device_type") == b"cpu\0"
-
-
 def _cells(node: Node, name: str, at_least: int) -> tuple[int, ...]:
     cells = node.cells(name)
     if len(cells) < at_least:
         raise FadumpError(f"property {name} of {node.name or '/'} has {len(cells)} cells, it needs {at_least}")
     return cells
-
-
-def _number(cells: tuple[int, ...]) -> int:
-    return sum(cell << 32 * index for index, cell in enumerate(reversed(cells)))

@@ -15,7 +15,7 @@ from fadump.errors import FormatError, LimitError
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.plan.reserve import System
 from fadump.kernel.traits import Mmu, least_boot_memory_bytes
-from fadump.memory.devicetree import DeviceTree, Node
+from fadump.memory.devicetree import DeviceTree, Node, join_cells
 from fadump.memory.ranges import Range, RangeSet
 
 _CPU_STATE, _HPTE = 0x0001, 0x0002
@@ -78,11 +78,11 @@ def cpu_names(tree: DeviceTree) -> Sequence[int]:
 
 
 def _blocks(tree: DeviceTree) -> Iterator[MemoryBlock]:
-    address_cells = _cells(tree.root, "#address-cells")
-    size_cells = _cells(tree.root, "#size-cells")
+    address_cells = _cell_count(tree.root, "#address-cells")
+    size_cells = _cell_count(tree.root, "#size-cells")
     depth = _associativity_depth(tree)
     for node in tree.root.children:
-        if node.properties.get("device_type", b"").rstrip(b"\0") != b"memory":
+        if node.device_type != "memory":
             continue
         name = "linux,usable-memory" if "linux,usable-memory" in node.properties else "reg"
         if name not in node.properties or node.properties.get("status", b"ok").rstrip(b"\0") not in _AVAILABLE:
@@ -117,7 +117,7 @@ def _dynamic_blocks(node: Node, address_cells: int, depth: int) -> Iterator[Memo
     """Blocks of one size, listed one by one or, in version 2, as runs."""
     if "ibm,lmb-size" not in node.properties:
         return
-    block_bytes = int.from_bytes(node.value("ibm,lmb-size"), "big")
+    block_bytes = node.number("ibm,lmb-size")
     name = "ibm,dynamic-memory" if "ibm,dynamic-memory" in node.properties else "ibm,dynamic-memory-v2"
     if name not in node.properties or not block_bytes:
         return
@@ -137,7 +137,7 @@ def _dynamic_blocks(node: Node, address_cells: int, depth: int) -> Iterator[Memo
         flags = entry[-1]
         if flags & _RESERVED or not flags & _ASSIGNED:
             continue
-        start = _number(entry[:address_cells])
+        start = join_cells(entry[:address_cells])
         numa_node = _domain(arrays.get(entry[-2], ()), depth)
         yield MemoryBlock(Range.sized(start, run * block_bytes), bool(flags & _HOT_REMOVABLE), numa_node)
 
@@ -155,15 +155,13 @@ def _later(tree: DeviceTree) -> Iterator[Range]:
     yield from tree.reservations
     nodes = tree.find("/reserved-memory")
     if nodes is not None:
-        address_cells, size_cells = _cells(tree.root, "#address-cells"), _cells(tree.root, "#size-cells")
+        address_cells, size_cells = _cell_count(tree.root, "#address-cells"), _cell_count(tree.root, "#size-cells")
         for node in nodes.children:
             if "reg" in node.properties:
                 yield from _ranges(node, "reg", address_cells, size_cells)
-    chosen = tree.find("/chosen")
-    if chosen is not None and {"linux,initrd-start", "linux,initrd-end"} <= set(chosen.properties):
-        start, end = (int.from_bytes(chosen.value(f"linux,initrd-{which}"), "big") for which in ("start", "end"))
-        if start < end:
-            yield Range(start, end)
+    initrd = tree.initrd()
+    if initrd is not None:
+        yield initrd
 
 
 def _pairs(node: Node, name: str) -> Iterator[Range]:
@@ -176,8 +174,8 @@ def _ranges(node: Node, name: str, address_cells: int, size_cells: int) -> Itera
     cells = node.cells(name)
     width = address_cells + size_cells
     for at in range(0, len(cells) - width + 1, width):
-        start = _number(cells[at : at + address_cells])
-        size_bytes = _number(cells[at + address_cells : at + width])
+        start = join_cells(cells[at : at + address_cells])
+        size_bytes = join_cells(cells[at + address_cells : at + width])
         if size_bytes:
             yield Range.sized(start, size_bytes)
 
@@ -216,8 +214,8 @@ def _bootargs(tree: DeviceTree) -> str:
     return raw.split(b"\0", 1)[0].decode("latin-1")
 
 
-def _cells(node: Node, name: str) -> int:
-    """How many cells an address or a size has.
+def _cell_count(node: Node, name: str) -> int:
+    """How many cells an address or a size has; 1 where the tree doesn't say, as Linux takes it.
 
     :raises FormatError: more than a number of 64 bits has, or none.
     """
@@ -225,10 +223,3 @@ def _cells(node: Node, name: str) -> int:
     if not 1 <= count <= 2:
         raise FormatError(f"device tree: {name} of {node.name or '/'} is {count}, not 1 or 2")
     return count
-
-
-def _number(cells: tuple[int, ...] | list[int]) -> int:
-    value = 0
-    for cell in cells:
-        value = value << 32 | cell
-    return value

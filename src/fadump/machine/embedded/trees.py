@@ -14,6 +14,7 @@ from fadump.machine.contract import FirmwareMemory
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_strings
 from fadump.memory.ranges import Range
+from fadump.memory.reserved import encode_pairs
 
 RTAS = Range(0x2FFF_0000, 0x3000_0000)
 """Where prom_init puts RTAS if the real mode area has 768 MiB; it is named in reserved-ranges."""
@@ -38,7 +39,7 @@ def build_tree(config: EmbeddedConfig) -> DeviceTree:
             "#address-cells": encode_cells(2),
             "#size-cells": encode_cells(2),
             "model": encode_strings("fadump embedded machine"),
-            "reserved-ranges": _pairs(*(area.range for area in firmware_memory(config.platform))),
+            "reserved-ranges": encode_pairs(area.range for area in firmware_memory(config.platform)),
         },
     )
     chosen = {"bootargs": encode_strings(config.cmdline)}
@@ -53,7 +54,7 @@ def build_tree(config: EmbeddedConfig) -> DeviceTree:
         reserved = Node("reserved-memory", {"#address-cells": encode_cells(2), "#size-cells": encode_cells(2)})
         for area in firmware_memory(config.platform):
             name = f"{area.name}@{area.range.start:x}"
-            reserved.children.append(Node(name, {"reg": _pairs(area.range)}))
+            reserved.children.append(Node(name, {"reg": encode_pairs([area.range])}))
         root.children.append(reserved)
     return DeviceTree(root, [Range.sized(TREE_ADDRESS, TREE_BYTES)], config.cpu_ids[0])
 
@@ -86,7 +87,7 @@ def _memory(config: EmbeddedConfig) -> list[Node]:
     for number, piece in enumerate(config.memory):
         properties = {
             "device_type": encode_strings("memory"),
-            "reg": _pairs(piece),
+            "reg": encode_pairs([piece]),
             "ibm,associativity": encode_cells(_LEVELS, number if number < config.nodes else 0),
         }
         nodes.append(Node(f"memory@{piece.start:x}", properties))
@@ -116,7 +117,3 @@ def _opal() -> dict[str, bytes]:
         "opal-entry-address": struct.pack(">Q", OPAL.start + 0x3760),
         "opal-runtime-size": struct.pack(">Q", OPAL.size_bytes),
     }
-
-
-def _pairs(*pieces: Range) -> bytes:
-    return b"".join(struct.pack(">QQ", piece.start, piece.size_bytes) for piece in pieces)

@@ -58,10 +58,8 @@ def write_tree(memory: GuestMemory, tree: DeviceTree, place: TreePlace) -> None:
 
 def initrd(tree: DeviceTree) -> RangeSet:
     """Where the boot loader has put the initrd for this boot; empty if there is none."""
-    chosen = tree.find("/chosen")
-    if chosen is None or "linux,initrd-start" not in chosen.properties:
-        return RangeSet()
-    return RangeSet([Range(*(int.from_bytes(chosen.value(f"linux,initrd-{end}"), "big") for end in ("start", "end")))])
+    found = tree.initrd()
+    return RangeSet() if found is None else RangeSet([found])
 
 
 def align_up(value: int, alignment: int) -> int:

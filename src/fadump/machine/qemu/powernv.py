@@ -77,11 +77,13 @@ class PowernvBoard:
     def prepare(
         self, tree: DeviceTree, found: TreePlace, ram: RangeSet, tokens: Collection[int], *, reserve: bool
     ) -> Preparation:
-        opal = _opal(tree)
+        opal = tree.find("/ibm,opal")
+        if opal is None:
+            raise MachineError("the device tree at handover has no OPAL")
         if self._own is None:
             size_bytes = LARGEST_PAGE_BYTES + align_up(found.room_bytes + _TREE_SLACK_BYTES, LARGEST_PAGE_BYTES)
             self._own = _place_behind_opal(opal, size_bytes, ram - reserved(tree))
-        page = opal_entry_page(self._own.start, tokens, _number(opal, "opal-entry-address"))
+        page = opal_entry_page(self._own.start, tokens, opal.number("opal-entry-address"))
         opal.properties["opal-entry-address"] = struct.pack(">Q", page.address)
         if reserve:
             name_reserved(tree, self._own)
@@ -104,15 +106,8 @@ class PowernvBoard:
         await registers.write(thread, "r3", answer.status & _DOUBLEWORD)
 
 
-def _opal(tree: DeviceTree) -> Node:
-    opal = tree.find("/ibm,opal")
-    if opal is None:
-        raise MachineError("the device tree at handover has no OPAL")
-    return opal
-
-
 def _place_behind_opal(opal: Node, size_bytes: int, free: RangeSet) -> Range:
-    opal_end = _number(opal, "opal-base-address") + _number(opal, "opal-runtime-size")
+    opal_end = opal.number("opal-base-address") + opal.number("opal-runtime-size")
     for piece in free:
         end = align_up(max(piece.start, opal_end) + size_bytes, _CMA_ALIGNMENT)
         if end <= piece.end:
@@ -133,10 +128,6 @@ def _firmware_memory(tree: DeviceTree) -> list[FirmwareMemory]:
     skiboots = _skiboot_memory(tree)
     others = reserved(tree) - RangeSet(piece.range for piece in skiboots)
     return skiboots + [FirmwareMemory(piece, "reserved-ranges") for piece in others]
-
-
-def _number(node: Node, name: str) -> int:
-    return int.from_bytes(node.value(name), "big")
 
 
 def _entry_offset(kernel: Path) -> int:

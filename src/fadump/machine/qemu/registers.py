@@ -15,7 +15,7 @@ from fadump.abi.registers import CpuRegisters
 from fadump.errors import MachineError
 from fadump.machine.qemu.gdb import GdbClient
 from fadump.machine.qemu.register_sources import SOURCES, Missing, Printed, Shown, Source, Special, Stub
-from fadump.memory.devicetree import DeviceTree, Node
+from fadump.memory.devicetree import DeviceTree
 
 MSR_LE = 1 << 0
 MSR_DR_IR = 1 << 4 | 1 << 5
@@ -151,12 +151,12 @@ def interrupt_servers(tree: DeviceTree) -> list[int]:
 
     See Linux arch/powerpc/kernel/setup-common.c, smp_setup_cpu_maps().
 
-    :raises FadumpError: no /cpus in the tree.
+    :raises FadumpError: there is no CPU in the tree.
     """
-    cpus = tree.find("/cpus")
-    if cpus is None:
-        raise MachineError("the device tree at handover has no /cpus")
-    return [server for cpu in cpus.children if _is_cpu(cpu) for server in cpu.cells("ibm,ppc-interrupt-server#s")]
+    servers = [server for cpu in tree.cpus() for server in cpu.cells("ibm,ppc-interrupt-server#s")]
+    if not servers:
+        raise MachineError("the device tree at handover has no CPU under /cpus")
+    return servers
 
 
 def _joined(values: Sequence[int | None], bits: int) -> int | None:
@@ -166,10 +166,6 @@ def _joined(values: Sequence[int | None], bits: int) -> int | None:
             return None
         joined = joined << bits | value & (1 << bits) - 1
     return joined
-
-
-def _is_cpu(node: Node) -> bool:
-    return node.properties.get("device_type", b"").rstrip(b"\0") == b"cpu"
 
 
 def _included(target: str) -> Sequence[str]:
