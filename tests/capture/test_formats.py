@@ -8,6 +8,7 @@ import pytest
 from benchmarks.truth import PAGE
 from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
+from fadump.errors import UsageError
 from fadump.linux.pages import DumpLevel, left_out
 from fadump.linux.system import open_system
 from fadump.vmcore.check import check_dump
@@ -110,6 +111,11 @@ def test_the_files_of_a_set_have_as_many_pages_each_and_nothing_without_the_othe
         assert max(counts) - min(counts) <= 2 * 64 and sum(counts) == dump.files[0].bitmap.count
     with open_dump(files[1]) as dump:
         assert not check_dump(dump).whole
+
+
+def test_an_elf_core_is_not_split():
+    with pytest.raises(UsageError, match="--split doesn't go with --format elf"):
+        SaveOptions(format=Format.ELF, split=2)
 
 
 def test_an_elf_core_leaves_excluded_memory_out_and_zeros_as_holes(vmcore, truth, tmp_path):

@@ -12,7 +12,6 @@ from itertools import islice
 import numpy as np
 
 from fadump.capture.batches import cut_batches
-from fadump.capture.formats import output_format
 from fadump.capture.options import SaveOptions
 from fadump.capture.original import Original, read_original
 from fadump.capture.report import PageReport, report_pages
@@ -48,7 +47,7 @@ def estimate_sizes(system: CrashedSystem, options: SaveOptions) -> list[Estimate
 
 
 def _estimate(original: Original, asked: Selection, options: SaveOptions) -> Estimate:
-    dump, output = original.dump, output_format(options)
+    dump, output = original.dump, options.output
     selection = output.fit(dump, asked)
     page_bytes, wanted = selection.page_bytes, selection.wanted.count()
     packer = output.packer(dump, page_bytes)

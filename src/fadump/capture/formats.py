@@ -4,12 +4,12 @@ Step "saved" of docs/architecture.md. Whoever saves asks an :class:`OutputFormat
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from fadump.capture.about import About
 from fadump.capture.elf_writer import ElfWriter, fit_for_elf, without_holes
 from fadump.capture.kdump_writer import KdumpWriter, head_bytes
-from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
 from fadump.capture.packing import PackedBatch, Packer
 from fadump.capture.selection import Selection
@@ -20,6 +20,13 @@ from fadump.memory.ranges import Range
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES
 from fadump.vmcore.source import Source
+
+
+class Format(StrEnum):
+    """A format's name."""
+
+    KDUMP = "kdump"
+    ELF = "elf"
 
 
 class Writer(Protocol):
@@ -149,10 +156,10 @@ class ElfFormat:
         return 0
 
 
-def output_format(options: SaveOptions) -> OutputFormat:
-    """The format that is asked for."""
-    match options.format:
+def output_format(name: Format, compression: Compression) -> OutputFormat:
+    """The format of a name; ``compression`` is for one whose pages are packed."""
+    match name:
         case Format.KDUMP:
-            return KdumpFormat(options.compression)
+            return KdumpFormat(compression)
         case Format.ELF:
             return ElfFormat()

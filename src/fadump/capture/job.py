@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fadump.capture.batches import batch_bytes_for, cut_batches
-from fadump.capture.formats import Writer, output_format
+from fadump.capture.formats import Writer
 from fadump.capture.options import SaveOptions
 from fadump.capture.original import Original
 from fadump.capture.resume import Kept, kept_pages
@@ -46,7 +46,7 @@ class Job:
         self._dump = original.dump
         self._about = original.about
         self._options = options
-        self._format = output_format(options)
+        self._format = options.output
         self._tell = tell
         self._fitted = self._format.fit(self._dump, selection)
         self._total_bytes = self._fitted.wanted.count() * selection.page_bytes

@@ -5,17 +5,13 @@ Step "saved" of docs/architecture.md.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
+from fadump.capture.formats import Format, OutputFormat, output_format
 from fadump.capture.packers import Compression
+from fadump.errors import UsageError
 from fadump.linux.pages import DumpLevel
 
-
-class Format(StrEnum):
-    """The name of what is written; what it can hold, and how it is written, is in :mod:`fadump.capture.formats`."""
-
-    KDUMP = "kdump"
-    ELF = "elf"
+__all__ = ["Format", "SaveOptions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +30,13 @@ class SaveOptions:
     split: int = 1
     continued: bool = False
     registers: bool = True
+
+    def __post_init__(self) -> None:
+        """:raises UsageError: a dump of this format can't be split."""
+        if self.split > 1 and not self.output.can_be_split:
+            raise UsageError(f"--split doesn't go with --format {self.format}, of which a dump is one file")
+
+    @property
+    def output(self) -> OutputFormat:
+        """The format that is asked for, with what it takes of the options."""
+        return output_format(self.format, self.compression)

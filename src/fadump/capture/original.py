@@ -6,7 +6,6 @@ Step "saved" of docs/architecture.md.
 from dataclasses import dataclass
 
 from fadump.capture.about import About, describe
-from fadump.capture.formats import output_format
 from fadump.capture.options import SaveOptions
 from fadump.capture.registers import AddedRegisters, with_registers
 from fadump.capture.selection import KnownPages, Selection, know_pages, select_pages
@@ -43,5 +42,5 @@ def read_original(system: CrashedSystem, options: SaveOptions) -> Original:
     pages = know_pages(system)
     dump, added = system.dump, AddedRegisters()
     if options.registers:
-        dump, added = with_registers(system, every_cpu=output_format(options).has_note_of_every_cpu)
+        dump, added = with_registers(system, every_cpu=options.output.has_note_of_every_cpu)
     return Original(dump, describe(system, dump), pages, added)

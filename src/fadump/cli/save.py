@@ -7,7 +7,6 @@ from pathlib import Path
 
 from fadump.capture.destination import Destination, listed
 from fadump.capture.estimate import Estimate, estimate_sizes
-from fadump.capture.formats import output_format
 from fadump.capture.job import Tell
 from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
@@ -94,8 +93,6 @@ def _save(arguments: argparse.Namespace, output: Output) -> Answer:
         continued=arguments.continued,
         registers=not arguments.no_registers,
     )
-    if options.split > 1 and not output_format(options).can_be_split:
-        raise UsageError(f"--split doesn't go with --format {options.format}, of which a dump is one file")
     with open_system(arguments.source, vmlinux=arguments.vmlinux) as system:
         if system.dump.damage:
             output.remark(f"the source is not whole: {system.dump.damage[0]}")
