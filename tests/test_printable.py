@@ -1,7 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.printable import printable
+from fadump.printable import counted, printable
 
 
 @given(st.text())
@@ -13,3 +14,11 @@ def test_nothing_tells_the_terminal_anything(text):
 
 def test_escapes_are_python_s():
     assert printable("\x1b[2J\tß\x9b\u202e\n") == "\\x1b[2J\tß\\x9b\\u202e\n"
+
+
+@pytest.mark.parametrize(
+    ("count", "what", "text"),
+    [(1, "CPU", "1 CPU"), (2, "reset", "2 resets"), (0, "page", "0 pages"), (1234, "more range", "1,234 more ranges")],
+)
+def test_one_is_no_plural(count, what, text):
+    assert counted(count, what) == text

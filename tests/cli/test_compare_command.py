@@ -66,7 +66,7 @@ def test_where_nothing_differs(compare):
         "not_compared": [],
     }
     assert err.startswith("seed 0, 3 configurations\n")
-    assert "3 configurations compared, 1 different reservations, 0 crashed: 0 differences, 0 explained" in err
+    assert "3 configurations compared, 1 different reservation, 0 crashed: 0 differences, 0 explained" in err
 
 
 def test_a_difference_is_told_with_what_runs_it_again(compare):

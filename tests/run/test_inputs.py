@@ -116,7 +116,7 @@ def test_nothing_is_fetched_built_or_started_before_the_files_are_right(tmp_path
     for where, name in ((debian, "fetch"), (kernel, "build_kernel"), (QemuProcess, "start")):
         monkeypatch.setattr(where, name, too_early)
     wrong = file_with(tmp_path, b"# fadump\n")
-    assert main(["run", "--machine", "qemu", option, str(wrong), "--out", str(tmp_path / "out")]) != 0
+    assert main(["run", "--machine", "qemu", option, str(wrong), "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.startswith(f"fadump: {option} {wrong} is no ")
     assert not (tmp_path / "out").exists()
 

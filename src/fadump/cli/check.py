@@ -7,7 +7,7 @@ from typing import Any
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.printable import printable
+from fadump.printable import counted, printable
 from fadump.progress import Progress, binary_size
 from fadump.vmcore.check import CheckReport, check_dump, sizes
 from fadump.vmcore.contract import READABLE, Dump, Kind, State
@@ -54,8 +54,7 @@ def _check(options: argparse.Namespace, _output: Output) -> Answer:
 
 def _text(dump: Dump, report: CheckReport) -> str:
     flattened = ", flattened" if dump.flattened else ""
-    cpus = f"{report.cpus} CPU{'' if report.cpus == 1 else 's'}"
-    lines = [f"{_KINDS[dump.kind]}{flattened}, {dump.machine}, registers of {cpus}"]
+    lines = [f"{_KINDS[dump.kind]}{flattened}, {dump.machine}, registers of {counted(report.cpus, 'CPU')}"]
     lines += [f"  {_SHOWN[state]:18} {binary_size(size)}" for state, size in report.sizes.items() if size]
     lines += [f"{finding.weight}: {finding.text}" for finding in report.findings]
     usable = max(0, sum(report.sizes[state] for state in READABLE) - report.unreadable_bytes)

@@ -19,6 +19,7 @@ from fadump.compare.differences import Difference
 from fadump.compare.setup import check_host, open_store, subjects
 from fadump.errors import UsageError
 from fadump.machine.qemu.process import DEFAULT_QEMU
+from fadump.printable import counted
 from fadump.progress import Progress
 
 _EXAMPLE = """example:
@@ -60,7 +61,7 @@ def _compare(options: argparse.Namespace, output: Output) -> Answer:
     wanted = _wanted(options)
     if options.list:
         return _list(options, wanted)
-    print(f"seed {options.seed}, {len(wanted)} configurations", file=output.live, flush=True)
+    print(f"seed {options.seed}, {counted(len(wanted), 'configuration')}", file=output.live, flush=True)
     result = _run(options, [configuration for _number, configuration in wanted])
     return Answer(
         _as_json(options, result),
@@ -105,12 +106,13 @@ def _lines(options: argparse.Namespace, wanted: list[tuple[int, Configuration]],
             number = numbers[judged.configuration]
             yield f"  again: fadump compare --seed {shlex.quote(options.seed)} --only {number}"
     yield (
-        f"{len(result.judged) - len(result.failures)} configurations compared, {result.reservations} different "
-        f"reservations, {result.crashed} crashed: {len(result.differences)} differences, "
+        f"{counted(len(result.judged) - len(result.failures), 'configuration')} compared, "
+        f"{counted(result.reservations, 'different reservation')}, {result.crashed} crashed: "
+        f"{counted(len(result.differences), 'difference')}, "
         f"{len(result.explained)} explained"
     )
     for explanation, seen in result.explained.items():
-        told = f"{len(seen)} times {explanation.name}: {explanation.reason}  [{explanation.source}]"
+        told = f"{counted(len(seen), 'time')} {explanation.name}: {explanation.reason}  [{explanation.source}]"
         yield from textwrap.wrap(told, 116, initial_indent="  ", subsequent_indent="    ")
 
 

@@ -92,7 +92,7 @@ class RunView:
         for difference in memory.differences:
             self._print(f"  different: {difference}")
         if memory.difference_count > len(memory.differences):
-            self._print(f"  and {memory.difference_count - len(memory.differences)} more ranges")
+            self._print(f"  and {counted(memory.difference_count - len(memory.differences), 'more range')}")
         for sentence in verdict.registers:
             self._print(f"  {sentence}")
 

@@ -9,7 +9,7 @@ from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion
 from fadump.abi.pseries.dump_structure import DumpSection, DumpStructure, SectionType
 from fadump.memory.devicetree import DeviceTree, Node
-from fadump.printable import printable
+from fadump.printable import counted, printable
 from fadump.vmcore.structures import RegisterSaveArea, Structure
 
 _PER_LINE = 4
@@ -76,7 +76,7 @@ def _flags_text(flags: IntFlag) -> str:
 
 
 def _register_save_area(area: RegisterSaveArea) -> Shown:
-    lines = [f"Register save area, {len(area.cpus)} CPUs"]
+    lines = [f"Register save area, {counted(len(area.cpus), 'CPU')}"]
     for cpu in area.cpus:
         lines += ["", f"CPU {cpu.cpu_id}", *_register_lines(cpu.values)]
     found = [{"number": cpu.cpu_id, "registers": dict(cpu.values)} for cpu in area.cpus]

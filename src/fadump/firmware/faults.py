@@ -33,6 +33,7 @@ from fadump.firmware.contract import (
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
+from fadump.printable import counted
 
 FOR_EVER = -1
 _ANSWER = re.compile(r"(-?\d{1,9}|[a-z][a-z0-9-]*)(?:\*([1-9]\d{0,8}))?")
@@ -244,10 +245,10 @@ class FaultyFirmware:
 
     def _why(self, fault: FirmwareFault) -> str:
         if isinstance(fault, DumpFault):
-            return f"of {_counted(self._dumps, 'dump')} none had what it changes"
+            return f"of {counted(self._dumps, 'dump')} none had what it changes"
         if self._calls[fault.call]:
-            return f"its turn would have come after {_counted(self._calls[fault.call], 'call')} of {fault.call}"
-        made = ", ".join(f"{name} {_counted(times, 'time')}" for name, times in self._calls.items())
+            return f"its turn would have come after {counted(self._calls[fault.call], 'call')} of {fault.call}"
+        made = ", ".join(f"{name} {counted(times, 'time')}" for name, times in self._calls.items())
         return f"the kernel never made this call; it made {made or 'none'}"
 
     def _next_answer(self, name: CallName) -> int | None:
@@ -263,7 +264,3 @@ class FaultyFirmware:
         elif times != FOR_EVER:
             answers[0] = (fault, status, times - 1)
         return status
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

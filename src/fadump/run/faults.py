@@ -18,6 +18,7 @@ from fadump.firmware.faults import FaultNames, FaultyFirmware, FirmwareFault, Un
 from fadump.firmware.powernv.faults import POWERNV_FAULTS
 from fadump.firmware.pseries.faults import PSERIES_FAULTS
 from fadump.machine.qemu.process import FAULT_TEXTS, Fault
+from fadump.printable import counted
 
 FAULT_NAMES = {Platform.PSERIES: PSERIES_FAULTS, Platform.POWERNV: POWERNV_FAULTS}
 CYCLE_FAULT_TEXTS = {
@@ -107,7 +108,7 @@ def never_struck(faults: Faults, firmware: Firmware, cycles: Sequence[CycleResul
     found = firmware.never_struck() if isinstance(firmware, FaultyFirmware) else {}
     cut_at, events = faults.cycle.power_cut_at, max(cycle.events for cycle in cycles)
     if cut_at > events:
-        found = {**found, f"power-cut={cut_at}": f"a cycle had no more than {events} events"}
+        found = {**found, f"power-cut={cut_at}": f"a cycle had no more than {counted(events, 'event')}"}
     return [NeverStruck(name, why) for name, why in found.items()]
 
 

@@ -28,6 +28,7 @@ from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
 from fadump.memory.reserved import pairs, reserved
 from fadump.memory.reserved import reserve as name_reserved
+from fadump.printable import counted
 from fadump.progress import binary_size
 
 KERNEL_LOAD_ADDRESS = 0x2000_0000
@@ -67,7 +68,7 @@ class PowernvBoard:
         """QEMU makes CPUs in the order of their PIRs, which are the interrupt servers too."""
         servers = sorted(interrupt_servers(tree))
         if len(servers) != len(core_ids):
-            raise MachineError(f"skiboot has found {len(servers)} CPUs, QEMU has {len(core_ids)}")
+            raise MachineError(f"skiboot has found {counted(len(servers), 'CPU')}, QEMU has {len(core_ids)}")
         return servers
 
     def is_online(self, shown: Mapping[str, int]) -> bool:
