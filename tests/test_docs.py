@@ -152,3 +152,15 @@ def main():
 
 if __name__ == "__main__":
     main()
+
+
+def test_every_module_that_the_architecture_names_is_there():
+    """Paths are those below src/fadump, of tests and of the project itself; * stands for either platform."""
+    named = re.findall(r"`((?:[\w*.-]+/)+[\w.-]+\.(?:py|md)|[\w-]+/data/init)`", (DOCS / "architecture.md").read_text())
+    root = DOCS.parent
+    lost = [
+        name
+        for name in named
+        if not [*root.glob(name), *(root / "src" / "fadump").glob(name), *(root / "src").glob(name)]
+    ]
+    assert len(named) > 80 and not lost
