@@ -60,5 +60,5 @@ def test_a_question_that_is_asked_again_has_a_name_of_its_own():
 
 @pytest.mark.parametrize("output", ["", "\n@answer 0@444\n1", "rubbish", "\n@answer 1@\n@answer 0@"])
 def test_output_that_is_cut_or_not_the_scripts_is_refused(output):
-    with pytest.raises(FormatError, match="have lost a mark"):
+    with pytest.raises(FormatError, match="a mark is missing"):
         parse([Read("/a")], output)

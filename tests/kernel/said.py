@@ -47,7 +47,7 @@ def first_kernel_says(plan):
             f"Initialized {found.cma.size_bytes:#x} bytes cma area at {found.cma.start // MIB}MB from "
             f"{found.area.size_bytes:#x} bytes"
         )
-    elif any("as CMA wants it" in warning for warning in found.warnings):
+    elif any("as CMA needs it" in warning for warning in found.warnings):
         said.append("Failed to init cma area for firmware-assisted dump,-22")
     return said
 

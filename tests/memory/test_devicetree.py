@@ -179,8 +179,8 @@ def test_nops_are_passed_over_wherever_a_token_may_stand():
         ((BEGIN, ROOT_NAME, PROPERTY, 1 << 31, 0, END_NODE, END), "property cut short"),
         ((BEGIN, ROOT_NAME, PROPERTY, 0, 3, END_NODE, END), "name without an end"),
         ((BEGIN, ROOT_NAME, PROPERTY, 0, 1 << 31, END_NODE, END), "name without an end"),
-        ((BEGIN, ROOT_NAME, PROPERTY, 0, 1, END_NODE, END), "empty or stands twice"),
-        ((BEGIN, ROOT_NAME, PROPERTY, 0, 0, PROPERTY, 0, 0, END_NODE, END), "empty or stands twice"),
+        ((BEGIN, ROOT_NAME, PROPERTY, 0, 1, END_NODE, END), "empty or repeated"),
+        ((BEGIN, ROOT_NAME, PROPERTY, 0, 0, PROPERTY, 0, 0, END_NODE, END), "empty or repeated"),
         ((BEGIN, ROOT_NAME, BEGIN, b"a\0\0\0", END_NODE, PROPERTY, 0, 0, END_NODE, END), "no place"),
     ],
 )

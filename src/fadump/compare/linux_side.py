@@ -116,7 +116,7 @@ class Story:
         try:
             head = gzip.decompress(base64.b64decode(output))
         except (ValueError, EOFError, OSError, zlib.error) as error:
-            raise MachineError(f"the guest sent the beginning of /proc/vmcore damaged: {error}") from error
+            raise MachineError(f"the beginning of /proc/vmcore came from the guest damaged: {error}") from error
         core = read_core_head(head)
         if core.size_bytes > size_bytes:
             raise MachineError(f"/proc/vmcore begins with {core.size_bytes:#x} bytes of headers and notes")

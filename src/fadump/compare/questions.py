@@ -177,7 +177,9 @@ def parse(questions: Sequence[Question], output: str) -> dict[str, str]:
         mark, next_mark = _mark(number), _mark(number + 1)
         end = output.find(next_mark, at)
         if not output.startswith(mark, at) or end < 0:
-            raise FormatError("the guest's answers have lost a mark", offset=at, expected=mark, found=output[at:][:40])
+            raise FormatError(
+                "a mark is missing in the guest's answers", offset=at, expected=mark, found=output[at:][:40]
+            )
         answers[name] = _answer(question, output[at + len(mark) : end])
         at = end
     return answers

@@ -241,7 +241,7 @@ class _PrivateApt:
                     pass
                 step.update(_bytes_in(directory))
         if status != 0:
-            raise SetupError(f"{what} failed: {telling_lines(output)}; try again, it goes on where it stopped")
+            raise SetupError(f"{what} failed: {telling_lines(output)}; try again, it continues where it stopped")
 
     def _package(self, path: Path) -> DebianPackage:
         return DebianPackage(path.name.split("_")[0], _version_in(path), self._suite, self._architecture, path)

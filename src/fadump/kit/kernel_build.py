@@ -141,7 +141,9 @@ class KernelBuild:
             unpack(self._package, self._package_files)
             archive = self._package_files / self._archive_name
             if not archive.is_file():
-                raise SetupError(f"{self._package.path} has no {self._archive_name}: another Debian archive may")
+                raise SetupError(
+                    f"{self._package.path} has no {self._archive_name}: another Debian archive may have it"
+                )
             self._run(["tar", "--extract", "--strip-components=1", "--file", str(archive)], "unpacking")
             shutil.rmtree(self._package_files)
 

@@ -150,7 +150,7 @@ def _interpreter(program: Path) -> str:
         segment = elf.PROGRAM_HEADER.in_order(byte_order).decode(image, at)
         if segment.p_type == elf.PT_INTERP:
             return Path(image[segment.p_offset : image.index(b"\0", segment.p_offset)].decode()).name
-    raise SetupError(f"Debian's {_PROGRAM} is not a dynamic program")
+    raise SetupError(f"Debian's {_PROGRAM} is not dynamically linked")
 
 
 def _find(root: Path, name: str) -> Path:

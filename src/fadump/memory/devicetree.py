@@ -343,7 +343,7 @@ class _Reader:
             self._names[name_offset] = self._name(self._strings_offset + name_offset, self._strings_end)
         name = self._names[name_offset]
         if not name or name in node.properties:
-            raise FormatError(f"property name {name!r} is empty or stands twice", offset=offset + 4)
+            raise FormatError(f"property name {name!r} is empty or repeated", offset=offset + 4)
         node.properties[name] = self._blob[start : start + length]
         return _aligned(start + length)
 

@@ -67,7 +67,7 @@ def serve(files: MachineFiles, directory: Path, *, host: bool, on_mounted: Calla
         )
     except RuntimeError as error:
         if not operations.mounted:
-            raise SetupError(f"{directory} could not be mounted on; FUSE has said why above") from error
+            raise SetupError(f"{directory} could not be mounted on; FUSE's message is above") from error
         # ended by a signal
     finally:
         for number, handler in before.items():

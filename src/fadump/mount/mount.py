@@ -76,7 +76,9 @@ def check_mountable(options: RunOptions) -> None:
     """
     check_options(options)
     if options.faults.cycle != CycleFaults():
-        raise UsageError("--fault power-cut, second-crash and release-twice are for fadump run: do it to the files")
+        raise UsageError(
+            "--fault power-cut, second-crash and release-twice are for fadump run: here, use the files for it"
+        )
     _check_fuse()
 
 

@@ -118,8 +118,8 @@ def test_memory_at_the_very_end_is_no_place():
 @pytest.mark.parametrize(
     ("cmdline", "sentence"),
     [
-        ("", "fadump= does not say on"),
-        ("fadump=off", "fadump= does not say on"),
+        ("", "fadump=on is not given"),
+        ("fadump=off", "fadump=on is not given"),
         ("fadump=on crashkernel=100M", "100 MiB of boot memory is less than 320 MiB"),
         ("fadump=on fadump_reserve_mem=1200M", "no 0x4b0101b0 bytes in one piece are free"),
         ("fadump=on crashkernel=512M mem=1G", "0x20000000 and 0x40000000"),
@@ -275,7 +275,7 @@ def test_the_parameter_area_is_below_what_is_reserved_and_what_mem_leaves():
 def test_what_is_lent_to_user_space(cmdline, mmu, lent):
     found = reserved(pseries(mmu=mmu), LINUX_6_12, cmdline)
     assert (found.cma is not None) is lent
-    refused = [warning for warning in found.warnings if "as CMA wants it" in warning]
+    refused = [warning for warning in found.warnings if "as CMA needs it" in warning]
     assert bool(refused) is (not lent and "nocma" not in cmdline)
     assert reason(found, "cma_bytes").number == (found.boot_memory.size_bytes if lent else 0)
 

@@ -72,7 +72,7 @@ def parse_size(text: str) -> int:
     base = 16 if number[:2] in ("0x", "0X") else 8 if number[0] == "0" else 10
     size_bytes = int(number[: _MOST_DIGITS + 1], base) * memparse(f"1{unit}")[0]
     if len(number) > _MOST_DIGITS or size_bytes > U64:
-        raise ValueError(f"{text[:_MOST_DIGITS]!r} is larger than 64 bits can say")
+        raise ValueError(f"{text[:_MOST_DIGITS]!r} does not fit into 64 bits")
     return size_bytes
 
 

@@ -142,7 +142,7 @@ class AreaSizes:
 def reserve(system: System, kernel: KernelTraits, command_line: CommandLine) -> Reservation | Refusal:
     """What a first kernel reserves for FADump, or why it does without."""
     if not command_line.fadump:
-        return Refusal("fadump= does not say on", f"{_FADUMP}:early_fadump_param")
+        return Refusal("fadump=on is not given", f"{_FADUMP}:early_fadump_param")
     if not system.supported:
         return NOT_SUPPORTED
     boot = boot_memory(system.platform, system.memory, kernel, command_line)
@@ -294,12 +294,12 @@ def _cma(
     system: System, kernel: KernelTraits, command_line: CommandLine, area: Range, size_bytes: int
 ) -> tuple[Range | None, Reason]:
     if command_line.nocma:
-        return None, Reason("cma_bytes", 0, "fadump=nocma: the reserved area is lent to nobody", _CMA)
+        return None, Reason("cma_bytes", 0, "fadump=nocma: the reserved area is not lent", _CMA)
     alignment = kernel.cma_alignment_bytes(mmu_in_use(system, command_line))
     if (area.start | size_bytes) % alignment:
         sentence = (
             f"the area at {area.start:#x} or boot memory's size {size_bytes:#x} is not a multiple of "
-            f"{size_text(alignment)}, as CMA wants it: the area is lent to nobody"
+            f"{size_text(alignment)}, as CMA needs it: the area is not lent"
         )
         return None, Reason("cma_bytes", 0, sentence, _CMA)
     sentence = "the size of boot memory is lent to user space until the crash, and its pages are lost then"
