@@ -6,9 +6,8 @@ from collections.abc import Callable
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.errors import FadumpError
 from fadump.linux.log import LogRecord
-from fadump.linux.system import CrashedSystem, open_system
+from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
 from fadump.printable import first_of
 
 _EXAMPLE = """example:
@@ -52,7 +51,7 @@ def _read(system: CrashedSystem, tell: Callable[[LogRecord], None]) -> list[str]
             any_record = True
             without_text += record.text is None
             tell(record)
-    except FadumpError as error:
+    except UNREADABLE_KERNEL as error:
         missing.append(f"the log ends here: {error}" if any_record else f"no log can be read: {error}")
     if without_text:
         missing.append(f"the dump doesn't have the text of {without_text} messages")

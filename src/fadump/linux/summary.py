@@ -9,13 +9,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
-from fadump.errors import FadumpError
 from fadump.linux.cpus import Cpu, read_cpus, read_registers
 from fadump.linux.crash import Ending, KernelName
 from fadump.linux.kallsyms import read_kallsyms
 from fadump.linux.memory import KernelMemory, is_of_power
 from fadump.linux.pages import PageClass
-from fadump.linux.system import CrashedSystem
+from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.linux.tasks import Task
 from fadump.memory.ranges import Range
 from fadump.printable import first_of
@@ -76,6 +75,7 @@ def summarize(system: CrashedSystem) -> Summary:
     """Read everything.
 
     :raises OSError: the file can't be read.
+    :raises SetupError: the host lacks the library that unpacks it.
     """
     dump = system.dump
     attempts = _Attempts(list(first_of(map(str, dump.damage))))
@@ -150,7 +150,7 @@ class _Attempts:
     def tried(self, what: str, read: Callable[[], T]) -> T | None:
         try:
             return read()
-        except FadumpError as error:
+        except UNREADABLE_KERNEL as error:
             self.missing.append(f"{what}: {error}")
             return None
 

@@ -23,7 +23,7 @@ from fadump.linux.log import LogRecord, read_log
 from fadump.linux.memory import UNREADABLE, KernelMemory, OtherMachineError
 from fadump.linux.pages import PageClasses, classify_pages
 from fadump.linux.symbols import SymbolOffset, SymbolTable, UnknownSymbolError
-from fadump.linux.tasks import STRUCTS, Task, read_tasks, running_task
+from fadump.linux.tasks import STRUCTS, Task, UnknownMemberError, read_tasks, running_task
 from fadump.linux.vmcoreinfo import Facts, MissingFactError, NoVmcoreinfoError
 from fadump.linux.vmlinux import NoSymbolsError, OtherKernelError, read_vmlinux
 from fadump.vmcore.contract import Dump
@@ -33,7 +33,7 @@ from fadump.vmcore.source import StrPath
 
 UNREADABLE_KERNEL = (
     *(*UNREADABLE, MissingFactError, NoVmcoreinfoError, OtherMachineError, UnknownSymbolError),
-    *(NoSymbolsError, OtherKernelError),
+    *(NoSymbolsError, OtherKernelError, NoDebugInformationError, UnknownMemberError),
 )
 """What asking a :class:`CrashedSystem` raises where its dump, or its vmlinux, doesn't have the answer; not what it
 raises where the host lacks a library."""
