@@ -2,7 +2,6 @@
 
 import tracemalloc
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from fadump.errors import FadumpError, FormatError
 from fadump.linux import pages
 from fadump.linux.memory import KernelMemory
-from fadump.linux.pages import DumpLevel, PageClass, classify_pages, left_out, zero_pages
+from fadump.linux.pages import DumpLevel, PageClass, classify_pages, left_out
 from fadump.linux.sections import MemMap, find_mem_maps
 from fadump.linux.vmcoreinfo import Facts, MissingFactError
 from fadump.memory.ranges import Range
@@ -304,14 +303,6 @@ def test_pages_are_counted_in_the_memory_that_is_asked_for():
 )
 def test_what_a_dump_level_leaves_out(level, classes):
     assert left_out(DumpLevel(level)) == classes | {PageClass.HWPOISON, PageClass.OFFLINE}
-
-
-def test_pages_of_zeros():
-    data = np.zeros(3 * 0x1000, np.uint8)
-    data[0x1FFF] = 1
-    assert zero_pages(data, 0x1000).tolist() == [True, False, True]
-    with pytest.raises(ValueError, match="whole pages"):
-        zero_pages(data[1:], 0x1000)
 
 
 def test_sections_whose_struct_pages_are_neighbours_are_one_map():

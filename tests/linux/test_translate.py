@@ -1,13 +1,12 @@
 import contextlib
 import itertools
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.errors import AddressError, FadumpError
-from fadump.linux.translate import NOT_MAPPED, Mapped, TranslationError
+from fadump.linux.translate import Mapped, TranslationError
 from fadump.linux.vmcoreinfo import MissingFactError
 from fadump.memory.ranges import Range
 from tests.linux.kernel_builder import (
@@ -71,16 +70,6 @@ def test_what_is_not_mapped_is_an_error_at_its_address(kernel):
     assert caught.value.virtual == VMALLOC_START + size
     with pytest.raises(TranslationError, match="isn't mapped"):
         translation.physical(VMALLOC_START + 3 * size)
-
-
-def test_many_addresses_at_once_are_the_same_as_one_by_one(kernel):
-    tables, size = PageTables(kernel), kernel.page_bytes
-    for number in (0, 1, 3):
-        tables.map(VMALLOC_START + number * size, (number + 4) * size)
-    translation = kernel.read().translation
-    virtuals = [PAGE_OFFSET + 5, 0x1000, *(VMALLOC_START + number * size + 7 for number in range(5))]
-    found = translation.physical_of(np.array(virtuals, np.uint64)).tolist()
-    assert found == [5, NOT_MAPPED, 4 * size + 7, 5 * size + 7, NOT_MAPPED, 7 * size + 7, NOT_MAPPED]
 
 
 @pytest.mark.parametrize("virtual", [0, 0x1000, 0x7FFF_FFFF_F000, (1 << 64) - 1])

@@ -6,7 +6,7 @@ import numpy as np
 
 from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression
-from fadump.linux.pages import DumpLevel, PageClass, left_out, zero_pages
+from fadump.linux.pages import DumpLevel, PageClass, left_out
 from fadump.linux.system import open_system
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.contract import State
@@ -91,7 +91,9 @@ def excluded_from_ours(source, level, out, memory, size):
 def zeros_in(dump, memory, size):
     """Which pages are all zeros."""
     pieces = (Range(at, min(at + VIEW_BYTES, memory.end)) for at in range(memory.start, memory.end, VIEW_BYTES))
-    return np.concatenate([zero_pages(dump.view_physical(piece), size) for piece in pieces])
+    return np.concatenate(
+        [~np.frombuffer(dump.view_physical(piece), np.uint8).reshape(-1, size).any(axis=1) for piece in pieces]
+    )
 
 
 def edges_of_zeros(dump, memory, size):

@@ -37,7 +37,7 @@ class DumpLevel(IntFlag):
 
 
 def left_out(level: DumpLevel) -> frozenset[PageClass]:
-    """The classes that a level leaves out; pages of zeros are another matter (pages.zero_pages())."""
+    """The classes that a level leaves out; pages of zeros are found by their content."""
     out = {PageClass.HWPOISON, PageClass.OFFLINE}
     if level & (DumpLevel.CACHE | DumpLevel.CACHE_PRIVATE):
         out.add(PageClass.CACHE)

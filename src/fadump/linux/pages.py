@@ -14,12 +14,12 @@ import numpy as np
 from fadump.errors import FormatError
 from fadump.linux.memory import KernelMemory
 from fadump.linux.page_class import DumpLevel, PageClass, left_out
-from fadump.linux.page_rules import Blocks, ClassArray, Flags, PageTests
+from fadump.linux.page_rules import Blocks, ClassArray, PageTests
 from fadump.linux.sections import MemMap, bytes_in, find_mem_maps
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import Bytes, State
 
-__all__ = ["DumpLevel", "PageBlock", "PageClass", "PageClasses", "classify_pages", "left_out", "zero_pages"]
+__all__ = ["DumpLevel", "PageBlock", "PageClass", "PageClasses", "classify_pages", "left_out"]
 
 CHUNK_PAGES = 1 << 16
 """Enough that a step's work is much more than its start. An even number, as those of all chunks."""
@@ -28,17 +28,6 @@ _FEW_PAGES = 1 << 10
 _KERNEL = np.uint8(PageClass.KERNEL.value)
 _BLOCK_CHUNKS = 1 << 6
 """How many chunks are one block at most."""
-
-
-def zero_pages(pages: Bytes, page_bytes: int) -> Flags:
-    """Which of some pages, one after the other, are all zeros.
-
-    :raises ValueError: they aren't whole pages.
-    """
-    if len(pages) % page_bytes:
-        raise ValueError(f"{len(pages):#x} bytes aren't whole pages of {page_bytes:#x}")
-    words = np.ascontiguousarray(pages).view(np.uint64).reshape(-1, page_bytes // 8)
-    return np.asarray(np.bitwise_or.reduce(words, axis=1) == 0)
 
 
 @dataclass(frozen=True, slots=True)

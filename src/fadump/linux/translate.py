@@ -30,9 +30,6 @@ from fadump.memory.ranges import Range
 ReadPhysical = Callable[[int, int], bytes]
 Addresses = npt.NDArray[np.uint64]
 
-NOT_MAPPED = (1 << 64) - 1
-"""In the result of :meth:`Translation.physical_of`: no physical address."""
-
 _MOST_TABLES = 1 << 14
 _MOST_BLOCKS = 1 << 20
 _MOST_MAPPED_PAGES = 1 << 24
@@ -127,38 +124,6 @@ class Translation:
             raise TranslationError(wanted.start, "it is no kernel address")
         walk = _Walk(self._read, self._index_bits, self._facts.page_bytes(), wanted)
         return walk.mapped(_linear_physical(self._facts.symbol("swapper_pg_dir")))
-
-    def physical_of(self, virtuals: Addresses) -> Addresses:
-        """The physical address of each of ``virtuals``, or :data:`NOT_MAPPED`.
-
-        Each page that is not in the linear map is looked up once.
-
-        :raises AddressError: the dump doesn't have the memory that says where they are.
-        :raises TranslationError: they are in too many pages.
-        """
-        linear = (virtuals >= np.uint64(self.linear.start)) & (virtuals < np.uint64(self.linear.end))
-        result = np.where(linear, virtuals - np.uint64(abi.PAGE_OFFSET), np.uint64(NOT_MAPPED))
-        if linear.all():
-            return result
-        others = virtuals[~linear]
-        pages = self._mapped_pages(np.unique(others >> np.uint64(12)))
-        starts = np.array([piece.virtual.start for piece in pages] or [NOT_MAPPED], dtype=np.uint64)
-        ends = np.array([piece.virtual.end - 1 for piece in pages] or [0], dtype=np.uint64)
-        physical = np.array([piece.physical for piece in pages] or [0], dtype=np.uint64)
-        index = np.maximum(np.searchsorted(starts, others, side="right") - 1, 0)
-        inside = (others >= starts[index]) & (others <= ends[index])
-        result[~linear] = np.where(inside, others - starts[index] + physical[index], np.uint64(NOT_MAPPED))
-        return result
-
-    def _mapped_pages(self, frames: Addresses) -> list[Mapped]:
-        """What is mapped of these 4 KiB frames, which rise."""
-        breaks = np.flatnonzero(np.diff(frames) != 1) + 1
-        pieces: list[Mapped] = []
-        for run in np.split(frames, breaks):
-            wanted = Range(int(run[0]) << 12, int(run[-1]) + 1 << 12)
-            if wanted.start >= abi.PAGE_OFFSET:
-                pieces += self.mapped_within(wanted)
-        return pieces
 
     @cached_property
     def _index_bits(self) -> tuple[int, int, int, int]:
