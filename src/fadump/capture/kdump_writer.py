@@ -23,8 +23,8 @@ from fadump.capture.sealing import Checksums, SealedNotes, agrees, chunks, seale
 from fadump.capture.selection import Selection
 from fadump.capture.target import FileTarget, Target
 from fadump.memory.ranges import Range
-from fadump.vmcore.kdump_file import descriptor_type
 from fadump.vmcore.kdump_header import (
+    DESCRIPTOR,
     DESCRIPTOR_BYTES,
     INCOMPLETE,
     NEWEST_VERSION,
@@ -59,7 +59,7 @@ class KdumpWriter:
         self._checksums = Checksums(about.byte_order)
         self._pages = split or Range(0, selection.pages)
         self._count = selection.wanted.count_between(self._pages.start, self._pages.end)
-        self._row = descriptor_type(about.byte_order)
+        self._row = DESCRIPTOR.in_order(about.byte_order).dtype
         self._descriptors_at = self._header.descriptors_offset
         self._data_at = self._descriptors_at + self._count * DESCRIPTOR_BYTES
         self._zero = np.zeros((), self._row)

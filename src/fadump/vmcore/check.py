@@ -20,7 +20,8 @@ from fadump.vmcore.contract import MOST_RANGES, Dump, State, limited_set
 from fadump.vmcore.elf_dump import ElfDump
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.kdump import KdumpDump
-from fadump.vmcore.kdump_file import Descriptor, KdumpFile, Pages
+from fadump.vmcore.kdump_file import KdumpFile, Pages
+from fadump.vmcore.kdump_header import Descriptor
 from fadump.vmcore.notes import decode_prstatus, vmcoreinfo_lines
 from fadump.vmcore.source import Source
 

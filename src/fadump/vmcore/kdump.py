@@ -15,8 +15,8 @@ from fadump.errors import AddressError, FormatError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.codecs import PACKED
 from fadump.vmcore.contract import Bytes, Dump, Kind, NotInDumpError, Piece, State, SystemName, merged
-from fadump.vmcore.kdump_file import STATES, Descriptor, KdumpFile, Pages
-from fadump.vmcore.kdump_header import KdumpHeader
+from fadump.vmcore.kdump_file import STATES, KdumpFile, Pages
+from fadump.vmcore.kdump_header import Descriptor, KdumpHeader
 from fadump.vmcore.source import Source
 
 _WINDOW_PAGES = 1 << 16

@@ -1,32 +1,31 @@
 """One kdump-compressed file: its headers, notes, bitmaps and page descriptors, and one page at a time.
 
-The layout is :mod:`fadump.vmcore.kdump_header`'s. A page descriptor (makedumpfile, diskdump_mod.h, struct
-page_desc), in the byte order of the crashed kernel:
-
-    0x00  u64  offset of the page in the file; 0: it isn't there, the file is incomplete
-    0x08  u32  size, bytes
-    0x0c  u32  flags: how it is packed, see codecs.py
-    0x10  u64  page_flags, unused
+The layout is :mod:`fadump.vmcore.kdump_header`'s.
 
 Pages of zeros share one descriptor's bytes, so a page of the file is known by its offset.
 """
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fadump.abi.layout import STRUCT_ORDER, ByteOrder
 from fadump.errors import FormatError, ReadError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.bitmap import PageBitmap
-from fadump.vmcore.codecs import PACKED, unpack_page
+from fadump.vmcore.codecs import unpack_page
 from fadump.vmcore.contract import MOST_MEMORY_RANGES, State, limited_set, vmcoreinfo_of
-from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES, INCOMPLETE, NEWEST_VERSION, STATUS_OFFSET, read_kdump_header
+from fadump.vmcore.kdump_header import (
+    DESCRIPTOR,
+    DESCRIPTOR_BYTES,
+    HEADER,
+    INCOMPLETE,
+    NEWEST_VERSION,
+    Descriptor,
+    read_kdump_header,
+)
 from fadump.vmcore.notes import Note, iter_notes
 from fadump.vmcore.seal import unsealed
 from fadump.vmcore.source import Source
@@ -60,25 +59,6 @@ class Pages:
         return np.equal(self.states, _STORED)
 
 
-class Descriptor(NamedTuple):
-    """Where one page is in the file, its size there, and how it is packed."""
-
-    offset: int
-    size_bytes: int
-    flags: int
-
-    def is_plain(self, page_bytes: int) -> bool:
-        """Whether the page stands there as it is."""
-        return not self.flags & PACKED and self.size_bytes == page_bytes
-
-
-def descriptor_type(byte_order: ByteOrder) -> "np.dtype[np.void]":
-    """A page descriptor for numpy."""
-    order = STRUCT_ORDER[byte_order]
-    names, fields = ("offset", "size", "flags", "page_flags"), ("u8", "u4", "u4", "u8")
-    return np.dtype([(name, order + field) for name, field in zip(names, fields, strict=True)])
-
-
 class KdumpFile:
     """An open kdump-compressed file. What is wrong with it, but does not keep it from being read, is in ``damage``."""
 
@@ -105,9 +85,8 @@ class KdumpFile:
         """How many descriptors the file has."""
         self.data_offset = header.descriptors_offset + self.page_count * DESCRIPTOR_BYTES
         """Where the descriptors end, and pages may begin."""
-        order = STRUCT_ORDER[header.byte_order]
-        self._scalar = struct.Struct(order + "QII8x")
-        self._vector = descriptor_type(header.byte_order)
+        self._descriptor = DESCRIPTOR.in_order(header.byte_order)
+        self._vector = self._descriptor.dtype
         self._judge()
 
     def memory(self) -> RangeSet:
@@ -154,8 +133,8 @@ class KdumpFile:
         at = self._rank_zero_offset + rank * DESCRIPTOR_BYTES
         if at + DESCRIPTOR_BYTES > self.source.size_bytes:
             return State.MISSING
-        found = Descriptor._make(self._scalar.unpack(self.source.read(at, DESCRIPTOR_BYTES, "page descriptor")))
-        if not found.offset or found.offset + found.size_bytes > self.source.size_bytes:
+        found = self._descriptor.decode(self.source.read(at, DESCRIPTOR_BYTES, "page descriptor"))
+        if not found.offset or found.offset + found.size > self.source.size_bytes:
             return State.MISSING
         self._check(found)
         return found
@@ -168,16 +147,16 @@ class KdumpFile:
         :raises OSError: the file can't be read.
         """
         self._check(found)
-        data = self.source.read(found.offset, found.size_bytes, "page")
+        data = self.source.read(found.offset, found.size, "page")
         return unpack_page(data, found.flags, self.header.page_bytes, found.offset)
 
     def _check(self, found: Descriptor) -> None:
         if found.offset < self.data_offset:
             wanted = f"{self.data_offset:#x} or more"
             raise FormatError("page among the headers", offset=found.offset, expected=wanted, found=found.offset)
-        if found.size_bytes > self.header.page_bytes:
+        if found.size > self.header.page_bytes:
             wanted = f"at most {self.header.page_bytes:#x} bytes"
-            raise FormatError("packed page", offset=found.offset, expected=wanted, found=found.size_bytes)
+            raise FormatError("packed page", offset=found.offset, expected=wanted, found=found.size)
 
     def _descriptor_offset(self, page: int) -> int:
         return self._rank_zero_offset + self.bitmap.rank(page) * DESCRIPTOR_BYTES
@@ -186,9 +165,9 @@ class KdumpFile:
         header = self.header
         if header.version > NEWEST_VERSION:
             message = f"kdump header version newer than {NEWEST_VERSION}, read as that"
-            self.damage.append(FormatError(message, offset=8, found=header.version))
+            self.damage.append(FormatError(message, offset=HEADER.offset("header_version"), found=header.version))
         if header.status & INCOMPLETE:
-            self.damage.append(FormatError("marked as incomplete by who wrote it", offset=STATUS_OFFSET))
+            self.damage.append(FormatError("marked as incomplete by who wrote it", offset=HEADER.offset("status")))
         self.damage += filter(None, [unsealed(self.notes, header.byte_order)])
         for what, offset, size_bytes in (
             ("page bitmaps", header.bitmap_offset, header.bitmaps_bytes),

@@ -12,42 +12,95 @@ order of the crashed kernel; offsets count bytes from the start of the file, and
     then                  the pages
 """
 
-import struct
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from fadump.abi.layout import STRUCT_ORDER, ByteOrder
+from fadump.abi.layout import ByteOrder, Layout, raw, s32, s64, u32, u64
 from fadump.errors import FormatError
 from fadump.memory.ranges import Range
+from fadump.vmcore.codecs import PACKED
 from fadump.vmcore.source import Source
 
 SIGNATURE = b"KDUMP   "
 NEWEST_VERSION = 6
-STATUS_OFFSET = 424
 INCOMPLETE = 0x8
 """In the status: whoever wrote the file knew that it isn't all there (DUMP_DH_COMPRESSED_INCOMPLETE)."""
-DESCRIPTOR_BYTES = 24
-
-_HEADER_FIELDS = "8s i 65s 65s 65s 65s 65s 65s 6x q q I i i I I"
-"""signature, header_version, utsname (sysname, nodename, release, version, machine, domainname), timestamp
-(seconds, microseconds), status, block_size, sub_hdr_size, bitmap_blocks, max_mapnr."""
-_SUB_HEADER_FIELDS = "Q i i Q Q Q Q Q Q Q Q Q Q Q"
-"""phys_base, dump_level, split, start_pfn, end_pfn, offset and size of vmcoreinfo, of notes and of eraseinfo,
-start_pfn_64, end_pfn_64, max_mapnr_64."""
-_HEADER_REST_FIELDS = "IIIIi"
-"""total_ram_blocks, device_blocks, written_blocks, current_cpu, nr_cpus: only crash reads any, and wants a CPU."""
-SUB_HEADER_BYTES = struct.calcsize("<" + _SUB_HEADER_FIELDS)
 _NAME_BYTES = 64
 _MOST_PAGES_32 = (1 << 32) - 1
-_VERSION_OFFSET = 8
-_BLOCK_SIZE_OFFSET = 428
 _BLOCK_SIZE_OFFSET_32 = 416
-_MAX_MAPNR_OFFSET = 440
-_MAX_MAPNR_64_OFFSET = 96
+"""Where a 32-bit machine, whose timestamp is shorter, has block_size."""
 _LEAST_BLOCK_BYTES, _MOST_BLOCK_BYTES = 1 << 12, 1 << 18
 """No size in between is another one in between with its bytes turned around."""
 _MOST_PAGES = 1 << 33
 """The size of a bitmap is limited to 1 GiB: 512 TiB of 64K pages."""
+
+
+class DiskDumpHeader(NamedTuple):
+    """struct disk_dump_header; the names of struct new_utsname are in it one by one."""
+
+    signature: Annotated[bytes, raw(0x000, 8)]
+    header_version: Annotated[int, s32(0x008)]
+    sysname: Annotated[bytes, raw(0x00C, 65)]
+    nodename: Annotated[bytes, raw(0x04D, 65)]
+    release: Annotated[bytes, raw(0x08E, 65)]
+    version: Annotated[bytes, raw(0x0CF, 65)]
+    machine: Annotated[bytes, raw(0x110, 65)]
+    domainname: Annotated[bytes, raw(0x151, 65)]
+    seconds: Annotated[int, s64(0x198)]
+    microseconds: Annotated[int, s64(0x1A0)]
+    status: Annotated[int, u32(0x1A8)]
+    block_size: Annotated[int, s32(0x1AC)]
+    sub_hdr_size: Annotated[int, s32(0x1B0)]
+    bitmap_blocks: Annotated[int, u32(0x1B4)]
+    max_mapnr: Annotated[int, u32(0x1B8)]
+    total_ram_blocks: Annotated[int, u32(0x1BC)] = 0
+    device_blocks: Annotated[int, u32(0x1C0)] = 0
+    written_blocks: Annotated[int, u32(0x1C4)] = 0
+    current_cpu: Annotated[int, u32(0x1C8)] = 0
+    nr_cpus: Annotated[int, s32(0x1CC)] = 0
+    """Of those from total_ram_blocks on only crash reads any, and wants a CPU."""
+
+
+class KdumpSubHeader(NamedTuple):
+    """struct kdump_sub_header."""
+
+    phys_base: Annotated[int, u64(0x00)]
+    dump_level: Annotated[int, s32(0x08)]
+    split: Annotated[int, s32(0x0C)]
+    start_pfn: Annotated[int, u64(0x10)]
+    end_pfn: Annotated[int, u64(0x18)]
+    offset_vmcoreinfo: Annotated[int, u64(0x20)]
+    size_vmcoreinfo: Annotated[int, u64(0x28)]
+    offset_note: Annotated[int, u64(0x30)]
+    size_note: Annotated[int, u64(0x38)]
+    offset_eraseinfo: Annotated[int, u64(0x40)]
+    size_eraseinfo: Annotated[int, u64(0x48)]
+    start_pfn_64: Annotated[int, u64(0x50)]
+    end_pfn_64: Annotated[int, u64(0x58)]
+    max_mapnr_64: Annotated[int, u64(0x60)]
+
+
+class Descriptor(NamedTuple):
+    """struct page_desc: where one page is in the file, its size there, and how it is packed, see codecs.py.
+
+    An ``offset`` of 0 says that it isn't there, and the file incomplete. Its last word, page_flags, is unused.
+    """
+
+    offset: Annotated[int, u64(0x00)]
+    size: Annotated[int, u32(0x08)]
+    flags: Annotated[int, u32(0x0C)]
+
+    def is_plain(self, page_bytes: int) -> bool:
+        """Whether the page stands there as it is."""
+        return not self.flags & PACKED and self.size == page_bytes
+
+
+HEADER = Layout(DiskDumpHeader, "kdump header", "little")
+SUB_HEADER = Layout(KdumpSubHeader, "kdump sub header", "little")
+DESCRIPTOR = Layout(Descriptor, "page descriptor", "little", size_bytes=0x18)
+"""All in the byte order of the crashed kernel."""
+DESCRIPTOR_BYTES = DESCRIPTOR.size_bytes
+SUB_HEADER_BYTES = SUB_HEADER.size_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,127 +149,114 @@ class KdumpHeader:
         return self.bitmap_offset + self.bitmaps_bytes
 
 
-class _SubHeader(NamedTuple):
-    phys_base: int
-    dump_level: int
-    split: int
-    start_pfn: int
-    end_pfn: int
-    vmcoreinfo_offset: int
-    vmcoreinfo_bytes: int
-    notes_offset: int
-    notes_bytes: int
-    eraseinfo_offset: int
-    eraseinfo_bytes: int
-    start_pfn_64: int
-    end_pfn_64: int
-    pages_64: int
-
-
 def read_kdump_header(source: Source) -> KdumpHeader:
     """Both headers.
 
     :raises FormatError: it is not a kdump-compressed file, of a 32-bit machine, or its headers make no sense.
     :raises OSError: the file can't be read.
     """
-    raw = source.read(0, struct.calcsize("<" + _HEADER_FIELDS), "kdump header")
-    if not raw.startswith(SIGNATURE):
-        raise FormatError("not a kdump-compressed file", offset=0, expected=SIGNATURE, found=raw[: len(SIGNATURE)])
-    byte_order = _byte_order(raw)
-    order = STRUCT_ORDER[byte_order]
-    fields = struct.unpack(order + _HEADER_FIELDS, raw)
-    version, _sysname, nodename, release, _version, machine = fields[1:7]
-    seconds, _microseconds, status, page_bytes, sub_blocks, bitmap_blocks, pages = fields[8:]
+    data = source.read(0, HEADER.size_bytes, "kdump header")
+    if not data.startswith(SIGNATURE):
+        raise FormatError("not a kdump-compressed file", offset=0, expected=SIGNATURE, found=data[: len(SIGNATURE)])
+    byte_order = _byte_order(data)
+    first = HEADER.in_order(byte_order).decode(data)
+    version, page_bytes = first.header_version, first.block_size
     if version < 1:
-        raise FormatError("kdump header version", offset=_VERSION_OFFSET, expected="1 or more", found=version)
-    if sub_blocks < 1:
-        raise FormatError("no kdump sub header", offset=_BLOCK_SIZE_OFFSET + 4, expected="1 or more", found=sub_blocks)
-    layout = struct.Struct(order + _SUB_HEADER_FIELDS)
-    sub = _SubHeader(*layout.unpack(source.read(page_bytes, layout.size, "kdump sub header")))
+        at = HEADER.offset("header_version")
+        raise FormatError("kdump header version", offset=at, expected="1 or more", found=version)
+    if first.sub_hdr_size < 1:
+        at = HEADER.offset("sub_hdr_size")
+        raise FormatError("no kdump sub header", offset=at, expected="1 or more", found=first.sub_hdr_size)
+    sub = SUB_HEADER.in_order(byte_order).decode(source.read(page_bytes, SUB_HEADER_BYTES, "kdump sub header"))
     header = KdumpHeader(
         byte_order=byte_order,
         version=version,
-        nodename=_text(nodename),
-        release=_text(release),
-        machine=_text(machine),
-        timestamp=seconds,
-        status=status,
+        nodename=_text(first.nodename),
+        release=_text(first.release),
+        machine=_text(first.machine),
+        timestamp=first.seconds,
+        status=first.status,
         page_bytes=page_bytes,
-        sub_header_blocks=sub_blocks,
-        bitmap_blocks=bitmap_blocks,
-        pages=sub.pages_64 if version >= 6 else pages,
+        sub_header_blocks=first.sub_hdr_size,
+        bitmap_blocks=first.bitmap_blocks,
+        pages=sub.max_mapnr_64 if version >= 6 else first.max_mapnr,
         dump_level=sub.dump_level,
         split=_split(sub, version, page_bytes),
-        notes=_part(sub.notes_offset, sub.notes_bytes) if version >= 4 else Range(0, 0),
-        vmcoreinfo=_part(sub.vmcoreinfo_offset, sub.vmcoreinfo_bytes) if version >= 3 else Range(0, 0),
+        notes=Range.sized(sub.offset_note, sub.size_note) if version >= 4 else Range(0, 0),
+        vmcoreinfo=Range.sized(sub.offset_vmcoreinfo, sub.size_vmcoreinfo) if version >= 3 else Range(0, 0),
     )
     most = min(header.bitmaps_bytes * 8, _MOST_PAGES)
     if not 0 < header.pages <= most:
-        at = page_bytes + _MAX_MAPNR_64_OFFSET if version >= 6 else _MAX_MAPNR_OFFSET
+        at = page_bytes + SUB_HEADER.offset("max_mapnr_64") if version >= 6 else HEADER.offset("max_mapnr")
         raise FormatError("number of pages", offset=at, expected=f"1 to {most}", found=header.pages)
     return header
 
 
 def encode_header(header: KdumpHeader, *, kernel_version: str, cpus: int) -> bytes:
     """The first header. ``kernel_version`` is uname(2)'s, ``cpus`` how many have registers; texts too long are cut."""
-    names = ("Linux", header.nodename, header.release, kernel_version, header.machine, "(none)")
-    return struct.pack(
-        STRUCT_ORDER[header.byte_order] + _HEADER_FIELDS + _HEADER_REST_FIELDS,
-        SIGNATURE,
-        header.version,
-        *(name.encode("ascii", "backslashreplace")[:_NAME_BYTES] for name in names),
-        header.timestamp,
-        0,
-        header.status,
-        header.page_bytes,
-        header.sub_header_blocks,
-        header.bitmap_blocks,
-        min(header.pages, _MOST_PAGES_32),
-        *(0, 0, 0, 0, max(1, cpus)),
+    first = DiskDumpHeader(
+        signature=SIGNATURE,
+        header_version=header.version,
+        sysname=b"Linux",
+        nodename=_encode_text(header.nodename),
+        release=_encode_text(header.release),
+        version=_encode_text(kernel_version),
+        machine=_encode_text(header.machine),
+        domainname=b"(none)",
+        seconds=header.timestamp,
+        microseconds=0,
+        status=header.status,
+        block_size=header.page_bytes,
+        sub_hdr_size=header.sub_header_blocks,
+        bitmap_blocks=header.bitmap_blocks,
+        max_mapnr=min(header.pages, _MOST_PAGES_32),
+        nr_cpus=max(1, cpus),
     )
+    return HEADER.in_order(header.byte_order).encode(first)
 
 
 def encode_sub_header(header: KdumpHeader) -> bytes:
     """The second header."""
     split = Range(0, 0) if header.split is None else header.split
-    sub = _SubHeader(
+    sub = KdumpSubHeader(
         phys_base=0,
         dump_level=header.dump_level,
         split=int(header.split is not None),
         start_pfn=min(split.start, _MOST_PAGES_32),
         end_pfn=min(split.end, _MOST_PAGES_32),
-        vmcoreinfo_offset=header.vmcoreinfo.start,
-        vmcoreinfo_bytes=header.vmcoreinfo.size_bytes,
-        notes_offset=header.notes.start,
-        notes_bytes=header.notes.size_bytes,
-        eraseinfo_offset=0,
-        eraseinfo_bytes=0,
+        offset_vmcoreinfo=header.vmcoreinfo.start,
+        size_vmcoreinfo=header.vmcoreinfo.size_bytes,
+        offset_note=header.notes.start,
+        size_note=header.notes.size_bytes,
+        offset_eraseinfo=0,
+        size_eraseinfo=0,
         start_pfn_64=split.start,
         end_pfn_64=split.end,
-        pages_64=header.pages,
+        max_mapnr_64=header.pages,
     )
-    return struct.pack(STRUCT_ORDER[header.byte_order] + _SUB_HEADER_FIELDS, *sub)
+    return SUB_HEADER.in_order(header.byte_order).encode(sub)
 
 
-def _byte_order(raw: bytes) -> ByteOrder:
+def _byte_order(data: bytes) -> ByteOrder:
     """The one in which the page size is a page size."""
+    at = HEADER.offset("block_size")
     orders: tuple[ByteOrder, ByteOrder] = ("little", "big")
     for byte_order in orders:
-        if _can_be_page_bytes(int.from_bytes(raw[_BLOCK_SIZE_OFFSET : _BLOCK_SIZE_OFFSET + 4], byte_order)):
+        if _can_be_page_bytes(int.from_bytes(data[at : at + 4], byte_order)):
             return byte_order
     for byte_order in orders:
-        if _can_be_page_bytes(int.from_bytes(raw[_BLOCK_SIZE_OFFSET_32 : _BLOCK_SIZE_OFFSET_32 + 4], byte_order)):
+        if _can_be_page_bytes(int.from_bytes(data[_BLOCK_SIZE_OFFSET_32 : _BLOCK_SIZE_OFFSET_32 + 4], byte_order)):
             raise FormatError("a dump of a 32-bit machine, which isn't read here", offset=_BLOCK_SIZE_OFFSET_32)
-    found = raw[_BLOCK_SIZE_OFFSET : _BLOCK_SIZE_OFFSET + 4]
+    found = data[at : at + 4]
     wanted = f"a power of 2, {_LEAST_BLOCK_BYTES} to {_MOST_BLOCK_BYTES}"
-    raise FormatError("page size", offset=_BLOCK_SIZE_OFFSET, expected=wanted, found=found)
+    raise FormatError("page size", offset=at, expected=wanted, found=found)
 
 
 def _can_be_page_bytes(size: int) -> bool:
     return _LEAST_BLOCK_BYTES <= size <= _MOST_BLOCK_BYTES and size & (size - 1) == 0
 
 
-def _split(sub: _SubHeader, version: int, page_bytes: int) -> Range | None:
+def _split(sub: KdumpSubHeader, version: int, page_bytes: int) -> Range | None:
     if version < 2 or not sub.split:
         return None
     start, end = (sub.start_pfn_64, sub.end_pfn_64) if version >= 6 else (sub.start_pfn, sub.end_pfn)
@@ -227,9 +267,9 @@ def _split(sub: _SubHeader, version: int, page_bytes: int) -> Range | None:
     return Range(start, end)
 
 
-def _part(offset: int, size_bytes: int) -> Range:
-    return Range.sized(offset, size_bytes)
-
-
 def _text(field: bytes) -> str:
     return field.split(b"\0", 1)[0].decode("ascii", "backslashreplace")
+
+
+def _encode_text(text: str) -> bytes:
+    return text.encode("ascii", "backslashreplace")[:_NAME_BYTES]
