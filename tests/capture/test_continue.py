@@ -101,6 +101,20 @@ def test_wherever_it_died_it_is_gone_on_with(vmcore, tmp_path, form):
     assert len(kept) > 2 and min(kept) == 0
 
 
+@pytest.mark.usefixtures("small_checkpoints")
+@pytest.mark.parametrize("form", ["kdump", "elf"])
+def test_a_file_that_has_lost_its_head_is_written_anew(vmcore, tmp_path, form):
+    with pytest.raises(KilledError):
+        save(vmcore, tmp_path / "out", DyingFiles(18), **FORMS[form])
+    (incomplete,) = tmp_path.glob("out*.incomplete")
+    with incomplete.open("r+b") as file:
+        file.write(bytes(512))
+    saved = save(vmcore, tmp_path / "out", continued=True, **FORMS[form])
+    assert saved.kept_bytes == 0
+    with open_dump(saved.files) as dump, open_dump(vmcore) as source:
+        assert check_dump(dump).whole and differing_pages(dump, source) == []
+
+
 @pytest.fixture
 def half_named(vmcore, tmp_path):
     """A set of three files that was killed when the first two had got their names."""

@@ -1,6 +1,7 @@
 """Classes are compared with makedumpfile's loop over pages, written down once more here, one page at a time."""
 
 import tracemalloc
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given
@@ -408,3 +409,13 @@ def test_any_fact_may_be_wrong(name, value):
     except FadumpError:
         return
     assert sum(len(block.classes) for block in found.blocks) <= 1 << 20
+
+
+@pytest.mark.parametrize(("struct_bytes", "sane"), [(31, False), (56, True), (1024, True), (1025, False)])
+def test_a_struct_page_is_of_a_size_that_one_can_have(struct_bytes, sane):
+    kernel = kernel_with([{}])
+    kernel.state("SIZE", page=struct_bytes)
+    with (
+        nullcontext() if sane else pytest.raises(FormatError, match=rf"SIZE\(page\) is {struct_bytes}, not 32 to 1024")
+    ):
+        classify_pages(kernel.read())

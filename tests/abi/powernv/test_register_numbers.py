@@ -10,6 +10,24 @@ def test_the_types_are_those_of_opal_fadump_h():
     assert (RegisterType.NONE, GPR, SPR) == (0, 0x01, 0x02)
 
 
+POWER_ISA = """
+XER 1, LR 8, CTR 9, DSCR 17, DSISR 18, DAR 19, DEC 22, SRR0 26, SRR1 27, CFAR 28, AMR 29, ACOP 31, PID 48, IAMR 61,
+TFHAR 128, TFIAR 129, TEXASR 130, CTRL 136, TID 144, FSCR 153, UAMOR 157, PSPB 159, DPDES 176, DAWR0 180, RPR 186,
+CIABR 187, DAWRX0 188, VRSAVE 256, TB 268, SPRG0 272, SPRG1 273, SPRG2 274, SPRG3 275, PVR 287, SPURR 308, PURR 309,
+TIR 446, SIER 784, MMCR2 785, MMCRA 786, PMC1 787, PMC2 788, PMC3 789, PMC4 790, PMC5 791, PMC6 792, MMCR0 795,
+SIAR 796, SDAR 797, MMCR1 798, EBBHR 804, EBBRR 805, BESCR 806, TAR 815, IC 848, VTB 849, PSSCR 855, WORC 863,
+SPMC1 892, SPMC2 893, MMCRS 894, WORT 895, DABR 1013, DABRX 1015, PIR 1023
+"""
+"""Special purpose registers with their numbers, in decimal as the Power ISA and POWER8's manual list them."""
+
+
+def test_every_special_register_has_the_number_of_the_isa():
+    table = {name: int(number) for name, number in (entry.split() for entry in POWER_ISA.split(","))}
+    firmware_only = {"NIA", "MSR", "CR"}  # HDAT_FADUMP_REG_ID_*, below
+    found = {name: number for name, (type_, number) in NUMBERS.items() if type_ == SPR and name not in firmware_only}
+    assert found == table
+
+
 @pytest.mark.parametrize(
     ("name", "number"),
     [

@@ -8,7 +8,7 @@ import pytest
 from fadump.abi.platform import Platform
 from fadump.abi.powernv.opal import OpalStatus
 from fadump.kernel.calls import Errno
-from fadump.kernel.files.sysfs import FADUMP, REGION, KernelFile, KernelLink
+from fadump.kernel.files.sysfs import FADUMP, REGION, FileSystem, KernelFile, KernelLink
 from fadump.kernel.model import KernelConfig, KernelModel
 from fadump.kernel.traits import LINUX_6_1, LINUX_6_12
 from fadump.memory.ranges import Range
@@ -141,3 +141,18 @@ def test_the_log_is_read_once():
         rest = log.stream(1 << 20)
         assert (first + rest).count(b"\n") == len(boot.said)
         assert log.stream(100) == b""
+
+
+@pytest.mark.parametrize(
+    ("how", "readable"),
+    [
+        ({}, False),
+        ({"store": len}, False),
+        ({"show": bytes}, True),
+        ({"read_at": lambda _at, size_bytes: bytes(size_bytes)}, True),
+        ({"stream": bytes}, True),
+    ],
+    ids=["nothing", "store", "show", "read_at", "stream"],
+)
+def test_what_can_be_read_by_any_way_is_readable(how, readable):
+    assert KernelFile(FileSystem.SYSFS, 0o644, **how).readable is readable

@@ -1,3 +1,4 @@
+import itertools
 import re
 from xml.etree import ElementTree as ET
 
@@ -79,6 +80,19 @@ def test_the_picture_is_xml_with_a_box_for_each_area_and_each_line(plan, boxes):
     for box in root.findall(f"{NAMESPACE}rect"):
         assert 0 <= float(box.get("x")) <= float(box.get("x")) + float(box.get("width")) <= width
         assert float(box.get("width")) >= 1
+
+
+def test_each_line_of_the_picture_can_be_read():
+    font_height = 12
+    plan = make_plan(pseries(firmware=[RTAS]), LINUX_6_12, "fadump=on crashkernel=512M")
+    root = ET.fromstring(svg(plan))  # noqa: S314
+    baselines = [float(text.get("y")) for text in root.findall(f"{NAMESPACE}text")]
+    assert baselines == sorted(baselines)
+    assert font_height <= baselines[0] and baselines[-1] <= float(root.get("height"))
+    assert all(upper + font_height <= lower for upper, lower in itertools.pairwise(baselines))
+    tall = [box for box in root.findall(f"{NAMESPACE}rect") if float(box.get("height")) > font_height]
+    bars = {(float(box.get("y")), float(box.get("y")) + float(box.get("height"))) for box in tall}
+    assert not [y for y in baselines for top, bottom in bars if top < y < bottom + font_height]
 
 
 def test_boxes_are_to_scale():
