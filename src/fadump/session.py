@@ -30,6 +30,7 @@ from fadump.firmware.contract import (
 )
 from fadump.machine.channel import Crash, Crashing, Failed, Hello, Report, Request
 from fadump.machine.contract import Event, GuestReset, Handover, Machine, Stopped
+from fadump.signals import EndedBySignal
 
 SILENCE_SECONDS = 300.0
 MOST_EQUAL_CALLS = 100_000
@@ -260,10 +261,10 @@ class Session:
 
     @contextmanager
     def telling_where(self) -> Iterator[None]:
-        """An error from within says which milestone the machine was on the way to, and the firmware's reason."""
+        """An error or a signal from within says what the machine was on the way to, and the firmware's reason."""
         try:
             yield
-        except FadumpError as error:
+        except (FadumpError, EndedBySignal) as error:
             error.phase = self.phase
             error.firmware = self.refusal or None
             raise

@@ -44,9 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_standard_files()
     words = list(sys.argv[1:] if arguments is None else arguments)
     output = Output(as_json=wants_json(words))
+    first_phase = None
     try:
         with raising():
             options = parse(build_parser(words), words)
+            first_phase = options.parser.first_phase
             output = Output(as_json=options.json, quiet=options.quiet, verbose=options.verbose)
             with hidden() if options.quiet else nullcontext():
                 answer = options.run(options, output)
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return int(answer.exit_code)
     except (FadumpError, OSError, EndedBySignal) as error:
-        failure = failure_of(error)
+        failure = failure_of(error, first_phase)
         output.fail(failure)
         return failure.exit_code
 

@@ -26,13 +26,18 @@ _NOT_TO_BE_HAD = frozenset((
 """Of opening a file: there is none that can be tried."""
 
 
-def failure_of(error: FadumpError | OSError | EndedBySignal) -> Failure:
-    """What is to be said of an error that has ended a command, and its exit code."""
+def failure_of(error: FadumpError | OSError | EndedBySignal, first_phase: str | None = None) -> Failure:
+    """What is to be said of an error that has ended a command, and its exit code.
+
+    ``first_phase`` is the first milestone of a command that has milestones: what is wrong usage was said before it.
+    """
     match error:
         case EndedBySignal():
             return Failure(str(error), error.exit_code, error.phase, error.firmware)
         case CommandLineError():
             return Failure(str(error), ExitCode.USAGE, error.phase, command=error.command)
+        case UsageError():
+            return Failure(str(error), ExitCode.USAGE, error.phase or first_phase, error.firmware)
         case FadumpError():
             return Failure(str(error), _exit_code(error), error.phase, error.firmware)
         case BrokenPipeError():
@@ -43,13 +48,7 @@ def failure_of(error: FadumpError | OSError | EndedBySignal) -> Failure:
 
 
 def _exit_code(error: FadumpError) -> ExitCode:
-    match error:
-        case UsageError():
-            return ExitCode.USAGE
-        case SetupError():
-            return ExitCode.NOT_TRIED
-        case _:
-            return ExitCode.FAILED
+    return ExitCode.NOT_TRIED if isinstance(error, SetupError) else ExitCode.FAILED
 
 
 def _unnamed(error: OSError) -> str:

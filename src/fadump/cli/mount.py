@@ -61,15 +61,21 @@ def _mount(options: argparse.Namespace, output: Output) -> Answer:
         with suppress(OSError):
             output.remark(f"{sentence}; every file is EIO from now on: unmount it")
 
-    mount(embedded_options(options), options.directory, _View(output.live), on_mounted=mounted, on_failure=failed)
+    mount(
+        embedded_options(options),
+        options.directory,
+        _View(output.live, verbose=output.verbose),
+        on_mounted=mounted,
+        on_failure=failed,
+    )
     return Answer(exit_code=exit_code)
 
 
 class _View(RunView):
     """The same for a machine that goes on where nobody listens any more, and that may boot without a dump."""
 
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: TextIO, *, verbose: bool) -> None:
+        super().__init__(stream, verbose=verbose)
         self._booted = False
 
     def report(self, report: Report) -> None:

@@ -77,7 +77,7 @@ def add_parser(commands: Commands) -> None:
 def _run(options: argparse.Namespace, output: Output) -> Answer:
     if (listed := listed_faults(options)) is not None:
         return listed
-    view = RunView(output.live)
+    view = RunView(output.live, verbose=output.verbose)
     result = run(
         RunOptions(
             out=options.out,

@@ -10,6 +10,7 @@ from fadump.machine.channel import Report
 from fadump.memory.ranges import Range
 from fadump.printable import counted
 from fadump.proof.verify import Verdict
+from fadump.run.output import call_text, outcome_text
 from fadump.run.run import JudgedCycle, RunResult
 from fadump.session import Milestone
 
@@ -30,14 +31,18 @@ _TEXTS = {
 class RunView:
     """Prints a run to a stream, line by line, on a terminal and elsewhere alike."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
+        """With ``verbose`` each call of the firmware is a line, too."""
         self._stream = stream
+        self._verbose = verbose
 
     def milestone(self, milestone: Milestone, at_seconds: float) -> None:
         self._print(f"{at_seconds:8.2f} s  {_TEXTS[milestone]}")
 
     def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
-        """The firmware's log has it."""
+        """The firmware's log has it in any case."""
+        if self._verbose:
+            self._print(f"{at_seconds:8.2f} s  firmware: {call_text(call)} -> {outcome_text(outcome)}")
 
     def terminated(self, trigger: Trigger, at_seconds: float) -> None:
         """The milestone tells it."""

@@ -212,11 +212,11 @@ class _Recorder:
         self._observer.milestone(milestone, at_seconds)
 
     def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
-        self._output.note_firmware(f"{_call_text(call)} -> {_outcome_text(outcome)}", at_seconds)
+        self._output.note_firmware(f"{call_text(call)} -> {outcome_text(outcome)}", at_seconds)
         self._observer.firmware_call(call, outcome, at_seconds)
 
     def terminated(self, trigger: Trigger, at_seconds: float) -> None:
-        self._output.note_firmware(_outcome_text(trigger), at_seconds)
+        self._output.note_firmware(outcome_text(trigger), at_seconds)
         self._observer.terminated(trigger, at_seconds)
 
     def preserved(self, dump: PreservedDump, at_seconds: float) -> None:
@@ -237,12 +237,12 @@ class _Recorder:
         self._observer.report(report)
 
 
-def _call_text(call: FirmwareCall) -> str:
+def call_text(call: FirmwareCall) -> str:
     arguments = " ".join(f"{argument:#x}" for argument in call.args)
     return f"CPU {call.cpu_id} token {call.token:#x} ({arguments})"
 
 
-def _outcome_text(outcome: Outcome) -> str:
+def outcome_text(outcome: Outcome) -> str:
     match outcome:
         case Answer(status=status, reason=reason):
             return f"status {int(status)}" + (f": {reason}" if reason else "")
@@ -251,4 +251,4 @@ def _outcome_text(outcome: Outcome) -> str:
         case Trigger(kind=kind, message=message):
             return f"dump triggered by {kind.value}" + (f": {message}" if message else "")
         case Watched(trigger=trigger):
-            return f"passed through: {_outcome_text(trigger)}"
+            return f"passed through: {outcome_text(trigger)}"

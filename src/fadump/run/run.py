@@ -21,6 +21,7 @@ from fadump.run.inputs import check_inputs
 from fadump.run.options import RunOptions, check_options
 from fadump.run.parts import Parts, make_parts
 from fadump.session import Milestone, Observer, RefusedError
+from fadump.signals import EndedBySignal
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +96,10 @@ def run(options: RunOptions, observer: RunObserver) -> RunResult:
 
 @contextmanager
 def _on_the_way_to_power_on() -> Iterator[None]:
-    """An error in the block says that the machine was never powered on."""
+    """An error or a signal in the block says that the machine was never powered on."""
     try:
         yield
-    except FadumpError as error:
+    except (FadumpError, EndedBySignal) as error:
         error.phase = error.phase or Milestone.POWER_ON
         raise
 

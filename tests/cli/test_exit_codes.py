@@ -1,0 +1,158 @@
+"""What each command ends with, and the JSON object that it prints then, whatever the end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fadump.cli import COMMANDS, main
+from fadump.errors import FormatError, MachineError, SetupError, UsageError
+from tests.linux.crashed_kernel import crashed_kernel
+
+FADUMP = [sys.executable, "-m", "fadump"]
+WRONG_USAGE = [
+    ["nothing"], ["run", "--memory", "4"], ["run", "--cpus", "9"], ["run", "--machine", "toaster"],
+    ["run", "--fault", "x"],
+    ["mount"], ["mount", "/", "--memory", "1M"], ["shell", "--fault", "second-crash"], ["shell", "--cpus", "x"],
+    ["save", "only-one"], ["save", "a", "b", "--compress", "gzip"], ["show"], ["show", "a", "--nothing"], ["dmesg"],
+    ["check"], ["check", ""], ["plan", "--memory", "64"], ["plan", "--svg", "-"], ["compare", "--jobs", "0"],
+    ["compare", "--count", "1", "--only", "2"], ["kernel"], ["kernel", "bild"], ["kernel", "build", "--page-size", "5"],
+    ["kernel", "list", "more"], ["qemu"], ["qemu", "fetch", "more"], ["help", "nothing"], ["version", "more"],
+]  # fmt: skip
+NOT_TRIED = [
+    ["run", "--machine", "qemu", "--kernel", "/nothing"], ["run", "--out", "/proc/nothing"], ["mount", "/nothing"],
+    ["save", "/nothing", "out"], ["save", "{dump}", "/nothing/out"], ["show", "/nothing"], ["dmesg", "/nothing"],
+    ["check", "/nothing"], ["plan", "--memory-map", "/nothing"], ["compare", "--qemu", "/nothing"],
+]  # fmt: skip
+FAILED = [
+    ["run", "--fault", "register=-1"], ["save", "{file}", "{file}.out"], ["show", "{file}"], ["dmesg", "{file}"],
+    ["check", "{file}"], ["check", "{cut}"], ["plan", "--memory-map", "{file}"],
+]  # fmt: skip
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Runs a command with --json in an empty directory; its exit code, its one JSON object and stderr."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_bytes(b"no dump at all")
+    whole = crashed_kernel().core()
+    (tmp_path / "dump").write_bytes(whole)
+    (tmp_path / "cut").write_bytes(whole[:-100])
+    names = {name: tmp_path / name for name in ("file", "dump", "cut")}
+
+    def run(words):
+        words = [word.format(**names) for word in words]
+        status = main([*words, "--json"])
+        out, err = capsys.readouterr()
+        return status, json.loads(out), err
+
+    return run
+
+
+@pytest.mark.parametrize("words", WRONG_USAGE, ids=" ".join)
+def test_wrong_usage_is_2_and_one_line(command, words):
+    status, told, err = command(words)
+    assert (status, told["result"], err.count("\n")) == (2, "failed", 1)
+    assert set(told) == {"result", "error", "phase"} and err.endswith(f": {told['error']}\n")
+    assert told["phase"] == ("power_on" if words[0] == "run" else None)
+
+
+@pytest.mark.parametrize("words", NOT_TRIED, ids=" ".join)
+def test_what_could_not_be_tried_is_125(command, words):
+    status, told, err = command(words)
+    assert (status, told["result"]) == (125, "failed")
+    assert err.splitlines()[-1] == f"fadump: {told['error']}"
+    assert told["phase"] == ("power_on" if words[0] == "run" else None)
+
+
+@pytest.mark.parametrize("words", FAILED, ids=" ".join)
+def test_what_failed_is_1(command, words):
+    status, _told, _err = command(words)
+    assert status == 1
+
+
+def test_a_failed_run_says_where_it_was_and_the_firmwares_reason(command):
+    status, told, err = command(["run", "--fault", "register=-1"])
+    assert (status, told["result"], told["phase"]) == (1, "failed", "registered")
+    assert told["firmware"] and told["error"] in err
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (UsageError("a"), 2),
+        (SetupError("a"), 125),
+        (MachineError("a"), 1),
+        (FormatError("a", offset=0), 1),
+        (FileNotFoundError(2, "a"), 125),
+        (OSError(5, "a"), 1),
+        (OSError(28, "a"), 1),
+    ],
+)
+@pytest.mark.parametrize("name", ["kernel list", "qemu list"])
+def test_the_type_of_an_error_is_the_exit_code(command, monkeypatch, error, status, name):
+    def fail():
+        raise error
+
+    group = name.split()[0]
+    monkeypatch.setattr(f"fadump.cli.{group}.list_{group}s", fail)
+    assert command(name.split())[0] == status
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_each_command_names_the_exit_codes(name, capsys):
+    assert main(["help", name]) == 0
+    help_text = capsys.readouterr().out
+    assert ("125 could not be tried" in help_text and "--json" in help_text) or name in ("kernel", "qemu")
+
+
+def test_the_help_has_the_table_of_exit_codes(capsys):
+    assert main(["help"]) == 0
+    codes = capsys.readouterr().out.partition("exit codes:\n")[2].splitlines()
+    assert [line.split()[0] for line in codes if line[2:3].strip()] == ["0", "1", "2", "125", "128+N"]
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGTERM, "ended by SIGTERM"),
+        (signal.SIGHUP, "ended by SIGHUP"),
+    ],
+)
+def test_a_run_that_a_signal_ends_is_one_object_with_its_phase(tmp_path, number, sentence):
+    words = ["run", "--json", "--memory", "8T", "--cycles", "1000", "--out", str(tmp_path / "out")]
+    with subprocess.Popen([*FADUMP, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while "crash:" not in process.stderr.readline():
+            pass
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    told = json.loads(out)
+    assert process.returncode == 128 + number
+    assert (told["result"], told["error"]) == ("failed", sentence)
+    assert told["phase"] in ("preserved", "capture_boot", "vmcore_ready", "saved", "released", "production", "crash")
+    assert err.splitlines()[-1] == f"fadump: {sentence}" and "Traceback" not in err
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path):
+    script = 'trap "" HUP; exec "$@"'
+    words = ["run", "--json", "--cycles", "2", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(
+        ["sh", "-c", script, "sh", *FADUMP, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stderr.readline()
+        process.send_signal(signal.SIGHUP)
+        out, _err = process.communicate(timeout=120)
+    assert (process.returncode, json.loads(out)["result"]) == (0, "saved")
+
+
+def test_where_nobody_reads_stderr_the_object_is_printed_all_the_same(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [*FADUMP, "run", "--json", "--out", str(tmp_path / "out")]
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=writer, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, json.loads(done.stdout)["result"]) == (141, "failed")
