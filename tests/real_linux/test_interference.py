@@ -52,5 +52,5 @@ def test_two_runs_do_not_share_a_directory(tmp_path, kernel):
     with StartedRun(tmp_path) as run:
         run.wait_for("power on")
         second = fadump_run(tmp_path)
-    assert second.status == 1
+    assert second.status == 125
     assert "another run is writing to" in second.stderr
