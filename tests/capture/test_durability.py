@@ -7,7 +7,7 @@ import pytest
 
 from fadump.capture.dmesg import save_dmesg
 from fadump.capture.files import HostFiles
-from fadump.capture.options import SaveOptions
+from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
 from fadump.capture.target import SaveError
 from fadump.errors import SetupError
@@ -195,3 +195,41 @@ def test_descriptors_of_zeros_do_not_pile_up(tmp_path, monkeypatch):
     with open_bytes(kernel_core([Load(0, bytes(16 << 20))])) as source:
         save_file(source, tmp_path / "out", SaveOptions(), files=files)
     assert sum(call == ("fsync",) for call in files.calls) > 4
+
+
+class CountedFiles(HostFiles):
+    """The host's files, and which bytes of the dump were allocated and sent to the disk early."""
+
+    def __init__(self):
+        self.allocated = []
+        self.written_out = []
+
+    def allocate(self, fd, offset, length):
+        self.allocated.append((offset, length))
+        super().allocate(fd, offset, length)
+
+    def write_out(self, fd, offset, length):
+        self.written_out.append((offset, length))
+        super().write_out(fd, offset, length)
+
+
+@pytest.mark.parametrize("format_", list(Format))
+def test_what_is_written_goes_to_the_disk_as_it_comes(vmcore, tmp_path, monkeypatch, format_):
+    piece = 1 << 20
+    monkeypatch.setattr("fadump.capture.target._WRITE_OUT_BYTES", piece)
+    files = CountedFiles()
+    with open_dump(vmcore) as dump:
+        options = SaveOptions(levels=(DumpLevel(0),), format=format_, compression=Compression.NONE)
+        saved = save_file(dump, tmp_path / "out", options, files=files)
+    size_bytes = saved.files[0].stat().st_size
+    ends = [0, *(offset + length for offset, length in files.written_out)]
+    assert ends == sorted(ends) and size_bytes - ends[-1] < 2 * piece
+    assert all(offset <= before for (offset, _length), before in zip(files.written_out, ends[:-1], strict=True))
+
+
+def test_the_headers_of_an_elf_file_have_disk_space_before_anything_is_written(vmcore, tmp_path):
+    files = CountedFiles()
+    with open_dump(vmcore) as dump:
+        save_file(dump, tmp_path / "out", SaveOptions(levels=(DumpLevel(0),), format=Format.ELF), files=files)
+    offset, length = files.allocated[0]
+    assert offset == 0 and length >= 4096

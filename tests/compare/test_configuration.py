@@ -114,3 +114,14 @@ def test_what_follows_from_its_values():
     assert found.cmdline.endswith(" quiet fadump=on crashkernel=512M")
     opal = replace(found, platform=Platform.POWERNV)
     assert (opal.cpu_model, opal.words) == ("POWER9", "fadump=on crashkernel=512M disable_radix")
+
+
+def test_a_title_says_all_in_words():
+    assert PSERIES.platform is Platform.PSERIES
+    found = replace(
+        PSERIES, shape=Shape.NODES, memory_mib=2304, cpus=Cpus.TWO_OF_EIGHT, ends=Ends.CRASHED, mmu=Mmu.RADIX
+    )
+    words = "fadump=on crashkernel=512M"
+    assert found.title == f"pseries 6.12/64K radix 2304M nodes, 2 of 8 CPUs, crashed: {words}"
+    assert ", 1 CPU, " in replace(found, cpus=Cpus.ONE).title
+    assert replace(found, fadump="", crashkernel="").title.endswith(": no words")

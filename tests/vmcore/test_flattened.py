@@ -52,6 +52,7 @@ def test_a_view_is_within_one_record():
     stream = opened(flatten([(0, b"abcd"), (4, b"efgh"), (16, b"x")]))
     view = stream.view(4, 4)
     assert view.tobytes() == b"efgh" and not view.flags.owndata
+    assert stream.view(0, 2).tobytes() == b"ab"
     assert stream.view(3, 2) is None
     assert stream.view(9, 2) is None
     with pytest.raises(FormatError, match="cut short"):
