@@ -1,5 +1,7 @@
 """The lines of docs/guest-channel.md: a report becomes its type, or is refused by the name of what is wrong."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +30,7 @@ from fadump.machine.channel import (
     Unregister,
     Unregistered,
 )
-from fadump.machine.qemu.guest import decode_report, encode_request
+from fadump.machine.qemu.guest import LONGEST_LINE_BYTES, decode_report, encode_request, read_report
 
 HELLO = (
     "hello protocol=1 mode=capture release=6.12.107-fadump cpus=2 memory_kb=491712 page_size=65536 "
@@ -51,6 +53,12 @@ REPORTS = {
     "failed step=register reason=Invalid argument = a b=c": Failed("register", "Invalid argument = a b=c"),
     "failed step=register reason=": Failed("register", ""),
 }
+VALUES = st.one_of(
+    st.text(),
+    st.text("0123456789"),
+    st.integers(1, 10_000).map(lambda digits: "9" * digits),
+    st.binary().map(lambda value: value.decode(errors="surrogateescape")),
+)
 FIELDS = [
     (line, word.partition("=")[0])
     for line in REPORTS
@@ -102,13 +110,24 @@ def test_a_report_that_lacks_a_field_is_refused_by_the_fields_name(line, key):
         (HELLO.replace("enabled=1", "enabled=yes"), "hello with fadump_enabled='yes', not 0 or 1"),
         ("registered mem_reserved=1 registered=0 regions=absent", "registered with registered='0', not 1"),
         ("unregistered registered=1", "unregistered with registered='1', not 0"),
+        (f"saved bytes={10**20}", f"saved with bytes='{10**20}', not a number of at most 20 digits"),
+        (f"saved bytes={'0' * 5000}", f"saved with bytes='{'0' * 80}', not a number of at most 20 digits"),
+        (HELLO.replace("protocol=1", f"protocol={'1' * 21}"), f"hello with protocol='{'1' * 21}', not a number .*"),
         ("ran status=0 bytes=1 base64=?", r"ran with base64='\?', not base64"),
+        (b"ran status=0 bytes=1 base64=\xff", "ran with base64='\ufffd', not base64"),
+        (b"registered mem_reserved=1 registered=1 regions=\xff", "registered with regions='\ufffd', not base64"),
+        ("registered mem_reserved=1 registered=1 regions=\u0664", "registered with regions='\u0664', not base64"),
         ("saved 42", "saved with '42', which has no value"),
     ],
 )
 def test_a_field_that_is_not_what_it_should_be_is_refused(line, what):
     with pytest.raises(MachineError, match=f"^the guest reported {what}$"):
-        decode_report(line.encode())
+        decode_report(line if isinstance(line, bytes) else line.encode())
+
+
+@pytest.mark.parametrize("digits", ["0", "007", str(2**64 - 1)])
+def test_a_number_has_at_most_the_digits_of_64_bits(digits):
+    assert decode_report(f"saved bytes={digits}".encode()) == Saved(int(digits))
 
 
 @pytest.mark.parametrize("line", [b"\n", b"   \n", b"helo protocol=1\n", b"wrote result=1\n", b"=\n"])
@@ -125,10 +144,50 @@ def test_bytes_that_are_no_text_are_kept_apart_not_fatal():
     assert decode_report(b"failed step=x reason=\xff\xfe\n") == Failed("x", "\ufffd\ufffd")
 
 
+def test_reports_are_read_until_the_port_is_closed():
+    assert read_all(b"saving bytes=1\nsaved bytes=1\n") == [Saving(1), Saved(1)]
+
+
+def test_a_line_longer_than_any_report_is_refused():
+    reason = b"x" * (LONGEST_LINE_BYTES + 1 - len(b"failed step=x reason="))
+    with pytest.raises(MachineError, match="^the guest sent a line of more than 1048576 bytes$"):
+        read_all(b"failed step=x reason=" + reason + b"\n")
+    with pytest.raises(MachineError, match="^the guest sent a line of more than 1048576 bytes$"):
+        read_all(bytes(LONGEST_LINE_BYTES + 1))
+    assert read_all(b"failed step=x reason=" + reason[1:] + b"\n") == [Failed("x", reason[1:].decode())]
+
+
+def read_all(sent):
+    async def read():
+        reader = asyncio.StreamReader(limit=LONGEST_LINE_BYTES)
+        reader.feed_data(sent)
+        reader.feed_eof()
+        reports = []
+        while (report := await read_report(reader)) is not None:
+            reports.append(report)
+        return reports
+
+    return asyncio.run(read())
+
+
 @given(st.one_of(st.binary(), st.sampled_from(list(REPORTS)).flatmap(lambda line: st.permutations(line.encode()))))
 def test_a_line_is_a_report_or_refused(line):
     try:
         report = decode_report(bytes(line))
     except MachineError:
+        return
+    assert isinstance(report, Report)
+
+
+@given(field=st.sampled_from(FIELDS), value=VALUES)
+def test_a_report_with_any_value_in_a_field_is_a_report_or_refused_by_the_fields_name(field, value):
+    line, key = field
+    value = "".join(value.split())  # white space would end the field
+    head, _, rest = line.partition(f" {key}=")
+    changed = f"{head} {key}={value} {rest.partition(' ')[2]}"
+    try:
+        report = decode_report(changed.encode(errors="surrogateescape"))
+    except MachineError as error:
+        assert str(error).startswith(f"the guest reported {line.split()[0]} with {key}=")
         return
     assert isinstance(report, Report)

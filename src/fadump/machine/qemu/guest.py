@@ -3,6 +3,7 @@
 A report becomes its type here or is refused, so that nobody behind this module sees a word or a field's text.
 """
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Callable, Mapping
@@ -37,6 +38,8 @@ LONGEST_LINE_BYTES = 1 << 20
 PROTOCOL = 1
 _ABSENT = "absent"
 _LONGEST_SHOWN = 80
+_MOST_DIGITS = 20
+"""Those of the largest number of 64 bits."""
 
 
 def encode_request(request: Request) -> bytes:
@@ -59,6 +62,20 @@ def encode_request(request: Request) -> bytes:
         case RunScript(script):
             line = f"run b64={base64.b64encode(script.encode()).decode()}"
     return f"{line}\n".encode()
+
+
+async def read_report(reader: asyncio.StreamReader) -> Report | None:
+    """The next report that comes from the guest; None: its port has been closed.
+
+    The reader's limit is to be :data:`LONGEST_LINE_BYTES`.
+
+    :raises MachineError: the line is longer, or not a report (see :func:`decode_report`).
+    """
+    try:
+        line = await reader.readline()
+    except ValueError:
+        raise MachineError(f"the guest sent a line of more than {LONGEST_LINE_BYTES} bytes") from None
+    return decode_report(line) if line else None
 
 
 def decode_report(line: bytes) -> Report:
@@ -102,11 +119,13 @@ class _Fields:
         text = self.text(key)
         if not (text.isascii() and text.isdecimal()):
             raise self._wrong(key, "a number")
+        if len(text) > _MOST_DIGITS:
+            raise self._wrong(key, f"a number of at most {_MOST_DIGITS} digits")
         return int(text)
 
     def bytes(self, key: str) -> bytes:
         try:
-            return base64.b64decode(self.text(key), validate=True)
+            return base64.b64decode(self.text(key).encode(), validate=True)
         except binascii.Error:
             raise self._wrong(key, "base64") from None
 

@@ -11,7 +11,7 @@ from qemu.qmp import ConnectError, EventListener, ExecInterruptedError, ExecuteE
 from fadump.errors import MachineError
 from fadump.machine.channel import Report
 from fadump.machine.qemu.gdb import GdbClient, Stop
-from fadump.machine.qemu.guest import LONGEST_LINE_BYTES, decode_report
+from fadump.machine.qemu.guest import LONGEST_LINE_BYTES, read_report
 from fadump.machine.qemu.process import GUEST, QemuConfig, QemuProcess
 from fadump.machine.qemu.registers import RegisterFile
 
@@ -144,9 +144,9 @@ class QemuLink:
 
     async def _read_guest(self, reader: asyncio.StreamReader) -> None:
         try:
-            while line := await reader.readline():
-                self.inbox.put_nowait(decode_report(line))
-        except (MachineError, ValueError) as error:  # no report, or a line without an end
+            while (report := await read_report(reader)) is not None:
+                self.inbox.put_nowait(report)
+        except MachineError as error:
             self.inbox.put_nowait(Ended(str(error)))
 
     async def _read_events(self) -> None:
