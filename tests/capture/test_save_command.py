@@ -86,6 +86,17 @@ def test_a_dry_run_writes_nothing_and_is_right_within_what_it_says(vmcore, tmp_p
     assert estimate["pages"]["remaining"] == pytest.approx(saved["pages"]["remaining"], rel=0.1)
 
 
+def test_a_dry_run_that_looks_at_a_few_pages_says_how_far_it_may_be_wrong(vmcore, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("fadump.capture.estimate._SAMPLES", 12)
+    monkeypatch.setattr("fadump.capture.estimate._SAMPLE_BYTES", 16 << 10)
+    assert main(["save", str(vmcore), str(tmp_path / "out"), "--dry-run", "--level", "0", "--json"]) == 0
+    (estimate,) = json.loads(capsys.readouterr().out)["estimates"]
+    assert main(["save", str(vmcore), str(tmp_path / "out"), "--level", "0", "--json"]) == 0
+    on_disk = sum(Path(file).stat().st_blocks * 512 for file in json.loads(capsys.readouterr().out)["files"])
+    assert 0 < estimate["margin_bytes"] < 4 * on_disk
+    assert abs(estimate["bytes"] - on_disk) <= 2 * estimate["margin_bytes"]
+
+
 def test_an_incomplete_source_is_told_and_is_exit_1(vmcore, tmp_path, capsys):
     short = tmp_path / "short"
     short.write_bytes(vmcore.read_bytes()[:-5000])

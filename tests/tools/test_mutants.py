@@ -1,11 +1,15 @@
 """What a mutant is, and which tests it is given to."""
 
 import json
+import tomllib
+from pathlib import Path
 
 import coverage
 import pytest
 from mutants import operators
 from mutants.covering import Covering
+
+ROOT = Path(__file__).parents[2]
 
 
 def changes(source):
@@ -88,3 +92,12 @@ def test_a_mutant_is_given_to_the_tests_that_execute_its_line_or_what_it_defines
     found = {mutant.line: covering.tests(mutant) for mutant in operators.mutants("module.py", SOURCE.encode())}
     by_file = ["tests/test_a.py::test_fast", "tests/test_a.py::test_slow", "tests/test_a.py::test_other"]
     assert found == {1: by_file, 2: by_file, 6: by_file, 10: []}
+
+
+def test_every_mutant_that_is_listed_as_equivalent_is_one():
+    entries = tomllib.loads((ROOT / "tools" / "mutants" / "equivalent.toml").read_text())["equivalent"]
+    for entry in entries:
+        source = (ROOT / "src" / "fadump" / entry["path"]).read_bytes()
+        keys = {mutant.key for mutant in operators.mutants(entry["path"], source)}
+        assert (entry["path"], entry["before"], entry["after"]) in keys
+        assert entry["reason"]
