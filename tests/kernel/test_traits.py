@@ -1,6 +1,6 @@
 import pytest
 
-from fadump.kernel.traits import align_down, align_up, size_text
+from fadump.kernel.traits import PAGE_BYTES, align_down, align_up, size_text
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,7 @@ def test_a_size_is_written_in_its_largest_whole_unit(size_bytes, text):
 )
 def test_alignment_wraps_as_in_64_bits(value, down, up):
     assert (align_down(value, 16), align_up(value, 16)) == (down, up)
+
+
+def test_pages_are_of_the_sizes_that_linux_can_be_built_with():
+    assert PAGE_BYTES == {"4K": 4096, "64K": 65536}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fadump.errors import SetupError
-from fadump.kit.cache import cache_directory, lock, new_entry, new_file, scratch_directory
+from fadump.kit.cache import cache_directory, lock, new_entry, new_file, say_waiting, scratch_directory
 
 HOLD = """
 import sys
@@ -170,3 +170,8 @@ def test_a_lock_ends_with_its_process():
         first.kill()
         with lock("name", lambda: pytest.fail("a dead process holds the lock")):
             pass
+
+
+def test_who_waits_says_so_on_stderr_and_leaves_stdout_to_the_answer(capsys):
+    say_waiting("building a kernel")()
+    assert capsys.readouterr() == ("", "Waiting for another fadump, which is building a kernel\n")

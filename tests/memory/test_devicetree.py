@@ -189,6 +189,21 @@ def test_a_malformed_structure_is_refused_with_its_reason(structure, reason):
         DeviceTree.parse(blob_of(*structure, strings=b"p\0?"))
 
 
+@pytest.mark.parametrize(
+    ("structure", "cell"),
+    [
+        ((BEGIN, ROOT_NAME, PROPERTY, 0, 1, END_NODE, END), 4),
+        ((BEGIN, ROOT_NAME, PROPERTY, 0, 0, PROPERTY, 0, 0, END_NODE, END), 7),
+    ],
+)
+def test_a_name_that_is_empty_or_repeated_is_refused_where_the_property_names_it(structure, cell):
+    blob = blob_of(*structure, strings=b"p\0?")
+    structure_offset = int.from_bytes(blob[8:12], "big")
+    with pytest.raises(FormatError) as raised:
+        DeviceTree.parse(blob)
+    assert raised.value.offset == structure_offset + 4 * cell
+
+
 def test_nodes_are_nested_as_deep_as_the_limit_and_no_deeper():
     def nested(depth):
         return blob_of(*(BEGIN, ROOT_NAME) * depth, *(END_NODE,) * depth, END)

@@ -420,3 +420,8 @@ def test_drgn_reads_the_same(tmp_path, codec, byte_order):
         for number, content in stored.items():
             read = dump.read_physical(number * 65536, 65536)
             assert read == content == program.read(number * 65536, 65536, physical=True)
+
+
+def test_a_header_without_a_version_is_refused_with_what_is_wanted():
+    with pytest.raises(FormatError, match="kdump header version at offset 0x8: expected '1 or more', found 0x0"):
+        open_bytes(build_kdump(sample(version=0)))

@@ -1,5 +1,7 @@
 """Bytes that are viewed are in memory by then: who looks at them doesn't end with SIGBUS."""
 
+import errno
+import os
 from contextlib import closing
 
 import pytest
@@ -16,3 +18,20 @@ def test_what_has_been_cut_off_since_the_file_was_opened_is_an_error_and_no_sign
             file.truncate(0x8000)
         with pytest.raises(ReadError):
             source.view(0, 0x10_0000)
+
+
+def test_a_piece_that_the_disk_cannot_read_is_named(tmp_path, monkeypatch):
+    piece = 256 << 10
+    read = os.preadv
+
+    def second_piece_is_bad(fd, buffers, offset):
+        if offset >= 0x1000 + piece:
+            raise OSError(errno.EIO, "bad sector")
+        return read(fd, buffers, offset)
+
+    path = tmp_path / "file"
+    path.write_bytes(bytes(4 * piece))
+    monkeypatch.setattr(os, "preadv", second_piece_is_bad)
+    with closing(FileSource(open_file(path))) as source, pytest.raises(ReadError) as raised:
+        source.read_into(0x1000, memoryview(bytearray(2 * piece)), "pages")
+    assert f"{0x1000 + piece:#x}" in str(raised.value)

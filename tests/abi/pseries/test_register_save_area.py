@@ -47,3 +47,12 @@ def test_linux_finds_the_cpu_count_through_the_header():
 def test_cpus_that_do_not_fit_are_an_error_not_a_short_area():
     with pytest.raises(ValueError, match="2 CPUs need"):
         encode([CpuRegisters(0, {}), CpuRegisters(1, {})], size_bytes=0x40)
+
+
+def test_what_has_no_magic_is_shown_beside_what_it_should_be():
+    area = bytearray(encode([], size_bytes=area_bytes(1, 1)))
+    area[:8] = b"NOTHING\0"
+    with pytest.raises(FormatError) as raised:
+        decode(bytes(area))
+    assert (raised.value.offset, raised.value.found) == (0, b"NOTHING\0")
+    assert raised.value.expected == b"REGSAVE\0"

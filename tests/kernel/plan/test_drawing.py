@@ -82,6 +82,14 @@ def test_the_picture_is_xml_with_a_box_for_each_area_and_each_line(plan, boxes):
         assert float(box.get("width")) >= 1
 
 
+@pytest.mark.parametrize(("count", "more"), [(1, []), (8, []), (9, ["  x  and 1 more ranges"])])
+def test_more_than_eight_ranges_of_a_kind_are_counted(count, more):
+    areas = tuple(Area("x", Range.sized(number << 30, 1 << 29), "an area") for number in range(count))
+    lines = list(text_figure(Figure("a figure", (Range(0, 1 << 40),), areas)))
+    assert len([line for line in lines if line.endswith("an area")]) == min(count, 8)
+    assert [line for line in lines if " more ranges" in line] == more
+
+
 def test_each_line_of_the_picture_can_be_read():
     font_height = 12
     plan = make_plan(pseries(firmware=[RTAS]), LINUX_6_12, "fadump=on crashkernel=512M")
