@@ -9,6 +9,7 @@
 Everything is read when it is first asked for, so a damaged part of a dump is no hindrance to the others.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from types import TracebackType
@@ -29,7 +30,7 @@ from fadump.linux.vmlinux import NoSymbolsError, OtherKernelError, read_vmlinux
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.notes import Note
-from fadump.vmcore.source import StrPath
+from fadump.vmcore.source import StrPath, open_file
 
 UNREADABLE_KERNEL = (
     *(*UNREADABLE, MissingFactError, NoVmcoreinfoError, OtherMachineError, UnknownSymbolError),
@@ -198,6 +199,9 @@ def open_system(paths: StrPath | Sequence[StrPath], *, vmlinux: StrPath | None =
     """Open a dump of any kind, or all files of a split one.
 
     :raises FormatError: it is not a dump, or its headers make no sense.
-    :raises OSError: it can't be opened or read.
+    :raises FadumpError: the vmlinux is a directory, a pipe or the like.
+    :raises OSError: one of them can't be opened or read.
     """
+    if vmlinux is not None:  # looked at now, as it may be asked for much later, or never
+        os.close(open_file(vmlinux))
     return CrashedSystem(open_dump(paths), vmlinux)
