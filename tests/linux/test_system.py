@@ -12,6 +12,6 @@ def test_a_vmlinux_that_is_not_there_is_refused_before_anything_is_read(tmp_path
     vmcore.write_bytes(FakeKernel().core())
     with pytest.raises(FileNotFoundError) as error:
         fadump.open(vmcore, vmlinux=tmp_path / "vmlinux")
-    assert error.value.filename == tmp_path / "vmlinux"
+    assert error.value.filename == str(tmp_path / "vmlinux")
     with pytest.raises(FadumpError, match="is a directory"):
         fadump.open(vmcore, vmlinux=tmp_path)
