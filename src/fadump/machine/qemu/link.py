@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from qemu.qmp import ConnectError, EventListener, ExecInterruptedError, ExecuteError, QMPClient
 
-from fadump.errors import MachineError
+from fadump.errors import MachineError, SetupError
 from fadump.machine.channel import Report
 from fadump.machine.qemu.gdb import GdbClient, Stop
 from fadump.machine.qemu.guest import LONGEST_LINE_BYTES, read_report
@@ -62,8 +62,7 @@ class QemuLink:
 
         ``failure`` is asked about every console line; a line it says yes to ends the run at once.
 
-        :raises MachineError: QEMU ended instead; the sentence has its last words.
-        :raises SetupError: there is no QEMU.
+        :raises SetupError: there is no QEMU, or it ended instead; the sentence has its last words.
         """
         link = cls(await QemuProcess.start(config, ram_fds, disk_fd), console_log, failure)
         try:
@@ -79,7 +78,7 @@ class QemuLink:
         try:
             await self._qmp.connect(sockets["qmp"])
         except (ConnectError, EOFError, OSError):
-            raise MachineError(await self._process.wait()) from None
+            raise SetupError(await self._process.wait()) from None
         reader, writer = await asyncio.open_connection(sock=sockets["gdb"])
         self.gdb = GdbClient(reader, writer, self.inbox.put_nowait)
         self.registers = await RegisterFile.describe(self.gdb)

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Self, TypeVar
 
 from fadump.abi.platform import Platform
 from fadump.abi.registers import CpuRegisters
-from fadump.errors import FadumpError, MachineError
+from fadump.errors import FadumpError, MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
 from fadump.machine.channel import Crash, GuestChannel, Report, Request
 from fadump.machine.contract import Event, FirmwareMemory, GuestReset, Handover, Stopped
@@ -60,8 +60,7 @@ class QemuMachine:
     ``disk_fd`` is a file as large as the largest dump, which the guest sees as its only disk. ``console_log``
     gets the console as it comes. A kernel that panics unasked stops the machine at once.
 
-    :raises MachineError: QEMU doesn't start.
-    :raises SetupError: there is no QEMU, or no memory for the guest.
+    :raises SetupError: there is no QEMU, or it does not start; or the host has no memory for the guest.
     """
 
     def __init__(self, config: QemuConfig, disk_fd: int, console_log: BinaryIO) -> None:
@@ -226,7 +225,7 @@ class QemuMachine:
         if self._config.platform is Platform.POWERNV and self._config.smt > 1:
             version = (await self._link.execute("query-version"))["qemu"]
             if version["major"] < _SKIBOOT_WITH_SMT:
-                raise MachineError(
+                raise SetupError(
                     f"the skiboot of QEMU {version['major']}.{version['minor']} hangs with more than one thread per "
                     "core: give --qemu newest, or leave out --smt"
                 )
