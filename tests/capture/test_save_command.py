@@ -103,6 +103,9 @@ def test_an_incomplete_source_is_told_and_is_exit_1(vmcore, tmp_path, capsys):
     assert main(["save", str(short), str(tmp_path / "out")]) == 1
     printed = capsys.readouterr()
     assert "the source is not whole" in printed.err and "so is what was saved" in printed.out
+    with (tmp_path / "stream").open("wb") as stream:
+        command = [sys.executable, "-m", "fadump", "save", str(short), "-"]
+        assert subprocess.run(command, stdout=stream, stderr=subprocess.DEVNULL, check=False).returncode == 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,9 @@
 """The ELF core header, as a capture kernel makes it and as older first kernels leave it."""
 
+import os
+import re
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +53,19 @@ def test_both_ways_show_the_same_memory(cuts):
         for loads in (at_registration(*memory), loads_of([Region(0, TOP)], AREA.start, TOP, AREA, memory))
     ]
     assert shown[0] == shown[1] == RangeSet(memory) - RangeSet([AREA])
+
+
+def test_readelf_finds_the_notes_with_all_their_bytes(tmp_path):
+    path = tmp_path / "elfcorehdr"
+    path.write_bytes(encode(NOTES, []))
+    command = ["readelf", "--program-headers", "--wide", path]
+    shown = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"}
+    ).stdout
+    rows = [
+        [int(word, 16) for word in words] for words in re.findall(r"^ +NOTE" + r" +(0x\w+)" * 5, shown, re.MULTILINE)
+    ]
+    assert rows == [[place.address, 0, place.address, place.size_bytes, place.size_bytes] for place in NOTES]
 
 
 @given(st.lists(st.builds(Load, *[st.integers(1, 1 << 56)] * 3) | st.just(Load(0, 0, 0)), max_size=5))

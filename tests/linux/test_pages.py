@@ -127,12 +127,14 @@ def test_each_class(byte_order, page, expected):
     assert classes_of(page, byte_order=byte_order) == [expected]
 
 
+@pytest.mark.parametrize("byte_order", ["little", "big"])
 @pytest.mark.parametrize(
     ("style", "free", "offline"),
     [("typed", 0xF000_0000, 0xF100_0000), ("bits", ~0x80, ~0x100), ("values", -128, -256)],
 )
-def test_each_form_of_a_pages_type(style, free, offline):
-    found = classes_of({"mapcount": free}, {"mapcount": offline}, {"mapcount": 0}, {"mapcount": -2}, style=style)
+def test_each_form_of_a_pages_type(style, free, offline, byte_order):
+    pages_ = {"mapcount": free}, {"mapcount": offline}, {"mapcount": 0}, {"mapcount": -2}
+    found = classes_of(*pages_, style=style, byte_order=byte_order)
     assert found == [PageClass.FREE, PageClass.OFFLINE, PageClass.KERNEL, PageClass.KERNEL]
 
 

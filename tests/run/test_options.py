@@ -133,6 +133,18 @@ def test_no_memory_is_not_the_default_memory(tmp_path, capsys, arguments, senten
     assert sentence in capsys.readouterr().err
 
 
+def test_cpus_may_have_several_threads(tmp_path, capsys):
+    assert main(["run", "--json", "--cpus", "4", "--smt", "2", "--out", str(tmp_path / "out")]) == 0
+    assert json.loads(capsys.readouterr().out)["cpus"] == 4
+
+
+@pytest.mark.parametrize("number", ["two", "1.5", "2G", "-1"])
+@pytest.mark.parametrize("option", ["--smt", "--cpus"])
+def test_a_number_of_cpus_or_threads_is_a_whole_number(tmp_path, capsys, option, number):
+    assert main(["run", f"{option}={number}", "--out", str(tmp_path / "out")]) == 2
+    assert option in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("size", ["1G", "1g", "1024M", "1GiB", "1GB", "0x40000000", "1073741824"])
 def test_memory_is_written_as_in_a_plan(tmp_path, capsys, size):
     dimm = f"{size}@{size}"

@@ -89,7 +89,7 @@ def test_a_mutant_is_given_to_the_tests_that_execute_its_line_or_what_it_defines
     (record / "seconds.0.json").write_text(json.dumps(seconds))
     (record / "seconds.1.json").write_text(json.dumps({"tests/test_b.py::test_none": 0}))
     covering = Covering(record, package)
-    found = {mutant.line: covering.tests(mutant) for mutant in operators.mutants("module.py", SOURCE.encode())}
+    found = {mutant.line: list(covering.tests(mutant)) for mutant in operators.mutants("module.py", SOURCE.encode())}
     by_file = ["tests/test_a.py::test_fast", "tests/test_a.py::test_slow", "tests/test_a.py::test_other"]
     assert found == {1: by_file, 2: by_file, 6: by_file, 10: []}
 

@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from fadump.errors import FormatError
 from fadump.vmcore.source import FileSource, ReadError, open_file
 
 
@@ -35,3 +36,13 @@ def test_a_piece_that_the_disk_cannot_read_is_named(tmp_path, monkeypatch):
     with closing(FileSource(open_file(path))) as source, pytest.raises(ReadError) as raised:
         source.read_into(0x1000, memoryview(bytearray(2 * piece)), "pages")
     assert f"{0x1000 + piece:#x}" in str(raised.value)
+
+
+def test_what_a_file_loses_while_it_is_read_is_an_error(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(bytes(0x2000))
+    with closing(FileSource(open_file(path))) as source:
+        with path.open("r+b") as file:
+            file.truncate(0x1800)
+        with pytest.raises(FormatError, match="pages has gone: the file was made shorter meanwhile"):
+            source.read(0x1000, 0x1000, "pages")

@@ -108,10 +108,9 @@ def _verdicts(sample: list[Mutant], covering: Covering, tree: Path, jobs: int) -
         def judge(mutant: Mutant) -> tuple[Mutant, Verdict]:
             if mutant.key in equivalent:
                 return mutant, Verdict.EQUIVALENT
-            tests = covering.tests(mutant)
             copy = copies.get()
             try:
-                return mutant, copy.judge(mutant, tests, covering.seconds(tests))
+                return mutant, copy.judge(mutant, covering.tests(mutant))
             finally:
                 copies.put(copy)
 

@@ -42,9 +42,10 @@ class Covering:
             self._read_source(path.relative_to(package).as_posix(), ast.parse(path.read_bytes()))
         self._read_record(record)
 
-    def tests(self, mutant: Mutant) -> list[str]:
-        """The tests that cover a mutant, and then the others of their files: a test may look at what a fixture did for
-        another one before. Those of the module's place in tests/ come first, and of them the fastest."""
+    def tests(self, mutant: Mutant) -> dict[str, float]:
+        """The tests that cover a mutant, with the seconds that each takes, and then the others of their files: a test
+        may look at what a fixture did for another one before. Those of the module's place in tests/ come first, and of
+        them the fastest."""
         covering = self._covering(mutant)
         files = {_file(test) for test in covering}
         others = {test for test in self._seconds if _file(test) in files} - covering
@@ -53,15 +54,11 @@ class Covering:
         def order(test: str) -> tuple[bool, float]:
             return not test.startswith(place), self._seconds[test]
 
-        return [*sorted(covering, key=order), *sorted(others, key=order)]
+        return {test: self._seconds[test] for test in [*sorted(covering, key=order), *sorted(others, key=order)]}
 
     def covers(self, mutant: Mutant) -> bool:
         """Whether any test covers a mutant."""
         return bool(self._covering(mutant))
-
-    def seconds(self, tests: Iterable[str]) -> float:
-        """How long tests took with the source as it is."""
-        return sum(self._seconds[test] for test in tests)
 
     def _covering(self, mutant: Mutant) -> set[str]:
         definition = self._definitions.get((mutant.path, mutant.line))

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -18,8 +18,8 @@ from mutants.operators import Mutant
 
 PACKAGE = Path("src", "fadump")
 _FIRST_TESTS = 40  # few enough for their files to be collected in a second; most mutants live no longer
-_LEAST_SECONDS = 60
-_SLOWER = 5  # than recorded: a mutant that takes longer hangs
+_LEAST_SECONDS = 30
+_SLOWER = 4  # than recorded: a mutant that takes longer hangs
 _WITHOUT = ["--ignore=tests/real_linux", "--ignore=tests/test_lint.py"]
 _OPTIONS = ["-q", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
 
@@ -60,14 +60,17 @@ class Tree:
                 environment = self._environment({"MUTANTS_RECORD": str(record), "MUTANTS_SHARE": f"{job}/{jobs}"})
                 stack.enter_context(subprocess.Popen(command, cwd=self.root, env=environment))
 
-    def judge(self, mutant: Mutant, tests: Sequence[str], seconds: float) -> Verdict:
-        """Run tests, which take `seconds` with the source as it is, on a mutant until one fails."""
+    def judge(self, mutant: Mutant, tests: Mapping[str, float]) -> Verdict:
+        """Run tests, each with the seconds that it takes with the source as it is, on a mutant until one fails."""
         path = self.package / mutant.path
         source = path.read_bytes()
         path.write_bytes(mutant.source)
+        names = list(tests)
         try:
-            parts = filter(None, (tests[:_FIRST_TESTS], tests[_FIRST_TESTS:]))
-            survived = all(self._pass(part, _LEAST_SECONDS + _SLOWER * seconds) for part in parts)
+            parts = filter(None, (names[:_FIRST_TESTS], names[_FIRST_TESTS:]))
+            survived = all(
+                self._pass(part, _LEAST_SECONDS + _SLOWER * sum(map(tests.__getitem__, part))) for part in parts
+            )
         finally:
             path.write_bytes(source)
         return Verdict.SURVIVED if survived else Verdict.KILLED
