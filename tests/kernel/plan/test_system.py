@@ -117,10 +117,10 @@ def test_without_counts_cells_are_single():
 def test_a_section_that_the_firmware_does_not_offer_has_no_bytes():
     tree = guest_tree()
     sizes = tree.find("/rtas").properties["ibm,configure-kernel-dump-sizes"]
-    cpu_state_only = [sizes[at : at + 10] for at in range(0, len(sizes), 10) if sizes[at : at + 2] == b"\0\1"]
+    cpu_state_only = [sizes[at : at + 12] for at in range(0, len(sizes), 12) if sizes[at : at + 4] == b"\0\0\0\1"]
     tree.find("/rtas").properties["ibm,configure-kernel-dump-sizes"] = b"".join(cpu_state_only)
     found = system_of(tree).system
-    assert found.cpu_state_bytes == int.from_bytes(cpu_state_only[0][2:], "big")
+    assert found.cpu_state_bytes == int.from_bytes(cpu_state_only[0][4:], "big")
     assert found.hpte_bytes == 0
     del tree.find("/rtas").properties["ibm,configure-kernel-dump-sizes"]
     assert (system_of(tree).system.cpu_state_bytes, system_of(tree).system.hpte_bytes) == (0, 0)
