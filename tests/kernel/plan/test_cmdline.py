@@ -152,6 +152,7 @@ def test_ram_is_rounded_up_to_128_mib_for_ranges():
         ('fadump="on"', True, False),
         ('"fadump=on"', True, False),
         ('a="b fadump=off c" fadump=on', True, False),
+        ('fadump=on a="b fadump=off c"', True, False),
         ("  fadump=on\t", True, False),
         ("quiet -- fadump=on", False, False),
         ("--=x fadump=on", True, False),
