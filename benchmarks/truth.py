@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.report import MIB
+from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.linux.pages import PageClass
 from tests.linux.kernel_builder import PAGE_OFFSET, VMEMMAP_START, FakeKernel, Log, Message, PageTables, add_stack
-from tests.vmcore.core_builder import PT_REGS, note, prstatus
+from tests.vmcore.core_builder import note, prstatus
 from tests.vmcore.kdump_builder import CODECS, Kdump, build_kdump
 
 PAGE = 4096
@@ -241,7 +242,8 @@ def _kernel(pages: int, symbols: int) -> FakeKernel:
     addresses["Dcrashing_cpu"] = kernel.place(kernel.pack("i", 0))
     _add_kallsyms(kernel, addresses)
     pointer = add_stack(kernel, [PAGE_OFFSET + 0x88, PAGE_OFFSET + 0x188])
-    kernel.cpus = [dict.fromkeys(PT_REGS, 0) | {"nip": PAGE_OFFSET + 4, "gpr1": pointer, "link": PAGE_OFFSET + 0x88}]
+    registers = {"nip": PAGE_OFFSET + 4, "gpr1": pointer, "link": PAGE_OFFSET + 0x88}
+    kernel.cpus = [dict.fromkeys(REGISTER_NAMES, 0) | registers]
     return kernel
 
 

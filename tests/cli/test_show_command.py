@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.abi.linux import crash_info
+from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion
 from fadump.abi.pseries import register_save_area
@@ -26,7 +27,7 @@ from fadump.vmcore.structures import decode_file
 from tests.linux.crashed_kernel import INNER, crashed_kernel
 from tests.linux.kernel_builder import Log, Message
 from tests.linux.test_symbols import vmlinux
-from tests.vmcore.core_builder import PT_REGS, Load, build_core, note, prstatus
+from tests.vmcore.core_builder import Load, build_core, note, prstatus
 
 
 @pytest.fixture
@@ -250,7 +251,7 @@ def test_a_register_save_area(run):
 
 @pytest.mark.parametrize("byte_order", ["little", "big"])
 def test_a_crash_info_header(run, byte_order):
-    words = [crash_info.OLD_MAGIC, 0, 2 if byte_order == "little" else 2 << 32, *range(100, 100 + len(PT_REGS))]
+    words = [crash_info.OLD_MAGIC, 0, 2 if byte_order == "little" else 2 << 32, *range(100, 100 + len(REGISTER_NAMES))]
     header = b"".join(word.to_bytes(8, byte_order) for word in words)
     _status, out, _err = run(header)
     assert "crashed on CPU 2" in out and "nip 0000000000000084" in out

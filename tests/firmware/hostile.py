@@ -1,10 +1,8 @@
 """What a hostile guest can pass: numbers at every edge, half-valid structures; and memory that notices a touch."""
 
-import struct
-
 from hypothesis import strategies as st
 
-from fadump.abi.pseries.dump_structure import HEADER_BYTES, SECTION_BYTES
+from fadump.abi.pseries.dump_structure import HEADER, HEADER_BYTES, SECTION, SECTION_BYTES
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
 from tests.firmware.pseries.guest import BOOT_MEMORY, CPU_STATE_BYTES, DIMM, RMA, STRUCTURE, UPPER, WORK_BUFFER
@@ -35,8 +33,7 @@ flags = st.sampled_from((1, 1, 1, 0)) | u32
 
 @st.composite
 def any_sections(draw) -> bytes:
-    numbers = draw(flags), draw(types), draw(u16), draw(u64), draw(lengths), draw(u64), draw(u64)
-    return struct.pack(">IHHQQQQ", *numbers)
+    return SECTION.pack(draw(flags), draw(types), draw(u16), draw(u64), draw(lengths), draw(u64), draw(u64))
 
 
 @st.composite
@@ -49,7 +46,7 @@ def fair_sections(draw) -> bytes:
         source = 0
     elif draw(st.integers(0, 3)) == 0:
         destination = source
-    return struct.pack(">IHHQQQQ", draw(flags), type_, draw(u16), source, size_bytes, 0, destination)
+    return SECTION.pack(draw(flags), type_, draw(u16), source, size_bytes, 0, destination)
 
 
 sections = _mostly(fair_sections(), any_sections())
@@ -63,7 +60,7 @@ def structures(draw) -> bytes:
     if draw(st.integers(0, 7)) == 7:
         which = draw(st.integers(0, 7))
         header[which] = draw((u32, u16, u16, u32, u32, u64, u64, u32)[which])
-    return struct.pack(">IHHIIQQII", *header) + b"".join(body)
+    return HEADER.pack(*header) + b"".join(body)
 
 
 @st.composite

@@ -1,8 +1,8 @@
 """One kernel with everything that the commands show."""
 
+from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from tests.linux.kernel_builder import PAGE_OFFSET, Log, Message, add_kallsyms, add_old_log, add_stack
 from tests.linux.test_pages import LRU, kernel_with
-from tests.vmcore.core_builder import PT_REGS
 
 MESSAGES = [
     Message(b"Linux version 6.12.0-fake", 0),
@@ -20,7 +20,7 @@ def crashed_kernel(byte_order="little", mmu="radix", *, with_log=True, with_old_
     elif with_log:
         Log(kernel, MESSAGES)
     pointer = add_stack(kernel, [OUTER + 8])
-    kernel.cpus = [dict.fromkeys(PT_REGS, 0) | {"nip": INNER + 4, "gpr1": pointer, "link": OUTER}]
+    kernel.cpus = [dict.fromkeys(REGISTER_NAMES, 0) | {"nip": INNER + 4, "gpr1": pointer, "link": OUTER}]
     if with_symbols:
         symbols = {"T_stext": PAGE_OFFSET, "Tinner": INNER, "Touter": OUTER, "Tend": OUTER + 0x100}
         symbols["Dnr_cpu_ids"] = kernel.place(kernel.pack("I", 1))

@@ -1,7 +1,7 @@
 """Builds crashed kernels with several CPUs: masks, struct pacas, per-CPU offsets and crash_notes."""
 
+from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from tests.linux.kernel_builder import PAGE_OFFSET, FakeKernel, add_kallsyms
-from tests.vmcore.core_builder import PT_REGS
 
 INNER = PAGE_OFFSET + 0x8000
 USER = 0x4000
@@ -12,7 +12,7 @@ PACA_BYTES = 0x40
 
 
 def registers(**values):
-    return dict.fromkeys(PT_REGS, 0) | values
+    return dict.fromkeys(REGISTER_NAMES, 0) | values
 
 
 class SmpKernel(FakeKernel):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FormatError
 from fadump.memory.guest import Segment
@@ -16,7 +17,7 @@ from fadump.proof import compare as compare_module
 from fadump.proof.compare import MOST_DIFFERENCES, Exclusion, compare, compare_cpus
 from fadump.proof.crash_image import CrashImage
 from fadump.vmcore.elfcore import ElfCore
-from tests.vmcore.core_builder import PT_REGS, S390, Load, build_core, note, prstatus, write_sparse
+from tests.vmcore.core_builder import S390, Load, build_core, note, prstatus, write_sparse
 
 PAGE = mmap.PAGESIZE
 RAM_BYTES = 4 << 20
@@ -246,7 +247,7 @@ def test_each_wrong_register_is_named(papr, pt_regs):
     assert sentences(CPUS, notes, 0) == [f"CPU 4: {papr} is {wrong:#x} in the dump, was {right:#x} at the crash"]
 
 
-@pytest.mark.parametrize("pt_regs", sorted(set(PT_REGS) - set(SAVED.values())))
+@pytest.mark.parametrize("pt_regs", sorted(set(REGISTER_NAMES) - set(SAVED.values())))
 def test_what_the_firmware_does_not_save_must_be_zero(pt_regs):
     notes = [as_linux_writes(cpu) for cpu in CPUS]
     notes[0][pt_regs] = 9

@@ -1,23 +1,18 @@
-"""Builds ELF cores for tests, field by field, and shares no code with what reads them."""
+"""Builds ELF cores for tests, header by header. Their fields are abi's, which tests/abi checks against bytes written by
+hand; what stands in them, and where in the file, is said here once more."""
 
 import os
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-ByteOrder = Literal["little", "big"]
+from fadump.abi import elf
+from fadump.abi.elf import ELF_HEADER, NOTE_HEADER, PROGRAM_HEADER, SECTION_HEADER
+from fadump.abi.layout import ByteOrder
+from fadump.abi.linux.prstatus import PRSTATUS, ElfPrstatus
+from fadump.abi.linux.pt_regs import REGISTER_NAMES
 
-HEADER_BYTES = 64
-PROGRAM_HEADER_BYTES = 56
-SECTION_HEADER_BYTES = 64
-PT_LOAD, PT_NOTE = 1, 4
-PN_XNUM = 0xFFFF
 PPC64, S390 = 21, 22
-
-PT_REGS = [f"gpr{number}" for number in range(32)]
-PT_REGS += ["nip", "msr", "orig_gpr3", "ctr", "link", "xer", "ccr", "softe", "trap", "dar", "dsisr", "result"]
 
 
 @dataclass(frozen=True)
@@ -39,54 +34,64 @@ def build_core(
     extended_numbering: bool = False,
 ) -> bytes:
     """A core: headers, one PT_NOTE per element of ``notes``, PT_LOADs, each at the next odd offset of the file."""
-    order = {"little": "<", "big": ">"}[byte_order]
     count = len(notes) + len(loads)
-    section_headers_at = HEADER_BYTES + count * PROGRAM_HEADER_BYTES
-    data_at = section_headers_at + (SECTION_HEADER_BYTES if extended_numbering else 0)
+    section_headers_at = ELF_HEADER.size_bytes + count * PROGRAM_HEADER.size_bytes
+    data_at = section_headers_at + (SECTION_HEADER.size_bytes if extended_numbering else 0)
     headers, blocks = [], []
     for data in notes:
-        headers.append(struct.pack(order + "IIQQQQQQ", PT_NOTE, 0, data_at, 0, 0, len(data), 0, 4))
+        headers.append(elf.ProgramHeader(elf.PT_NOTE, p_offset=data_at, p_filesz=len(data), p_align=4))
         blocks.append(data)
         data_at += len(data)
     for load in loads:
         padding = bytes(1 - data_at % 2)
-        memory_bytes = len(load.data) if load.memory_bytes is None else load.memory_bytes
-        virtual = (load.physical | 0xC000_0000_0000_0000) if load.virtual is None else load.virtual
         offset = data_at + len(padding)
-        fields = (PT_LOAD, 7, offset, virtual, load.physical, len(load.data), memory_bytes, 0)
-        headers.append(struct.pack(order + "IIQQQQQQ", *fields))
+        headers.append(_load_header(load, offset))
         blocks.append(padding + load.data)
         data_at = offset + len(load.data)
-    ident = b"\x7fELF" + bytes([2, {"little": 1, "big": 2}[byte_order], 1]) + bytes(9)
-    section_headers = b""
-    numbers = (count, 0, 0, 0)
-    if extended_numbering:
-        section_headers = struct.pack(order + "IIQQQQIIQQ", 0, 0, 0, 0, 0, 1, 0, count, 0, 0)
-        numbers = (PN_XNUM, SECTION_HEADER_BYTES, 1, 0)
-    header = ident + struct.pack(
-        order + "HHIQQQIHHHHHH",
-        *(4, machine, 1, 0, HEADER_BYTES, section_headers_at if extended_numbering else 0, 0),
-        *(HEADER_BYTES, PROGRAM_HEADER_BYTES, *numbers),
+    header = elf.ElfHeader(
+        ei_data={"little": 1, "big": 2}[byte_order],
+        e_type=elf.ET_CORE,
+        e_machine=machine,
+        e_phoff=ELF_HEADER.size_bytes,
+        e_ehsize=ELF_HEADER.size_bytes,
+        e_phentsize=PROGRAM_HEADER.size_bytes,
+        e_phnum=count,
     )
-    return b"".join([header, *headers, section_headers, *blocks])
+    section_headers = b""
+    if extended_numbering:
+        section = elf.SectionHeader(sh_size=1, sh_info=count)
+        section_headers = SECTION_HEADER.in_order(byte_order).encode(section)
+        header = header._replace(
+            e_phnum=elf.PN_XNUM, e_shoff=section_headers_at, e_shentsize=SECTION_HEADER.size_bytes, e_shnum=1
+        )
+    program_headers = map(PROGRAM_HEADER.in_order(byte_order).encode, headers)
+    return b"".join([ELF_HEADER.in_order(byte_order).encode(header), *program_headers, section_headers, *blocks])
+
+
+def _load_header(load: Load, offset: int) -> elf.ProgramHeader:
+    return elf.ProgramHeader(
+        p_type=elf.PT_LOAD,
+        p_flags=elf.PF_RWX,
+        p_offset=offset,
+        p_vaddr=(load.physical | 0xC000_0000_0000_0000) if load.virtual is None else load.virtual,
+        p_paddr=load.physical,
+        p_filesz=len(load.data),
+        p_memsz=len(load.data) if load.memory_bytes is None else load.memory_bytes,
+    )
 
 
 def note(name: str, type_: int, desc: bytes, byte_order: ByteOrder = "little") -> bytes:
     """A note, padded."""
     raw_name = name.encode() + b"\0"
-    sizes = b"".join(number.to_bytes(4, byte_order) for number in (len(raw_name), len(desc), type_))
-    return sizes + raw_name + bytes(-len(raw_name) % 4) + desc + bytes(-len(desc) % 4)
+    header = NOTE_HEADER.in_order(byte_order).encode(elf.NoteHeader(len(raw_name), len(desc), type_))
+    return header + raw_name + bytes(-len(raw_name) % 4) + desc + bytes(-len(desc) % 4)
 
 
 def prstatus(registers: Mapping[str, int], *, pid: int = 0, signal: int = 0, byte_order: ByteOrder = "little") -> bytes:
     """A ppc64 NT_PRSTATUS with these members of pt_regs, the rest 0."""
-    desc = bytearray(504)
-    desc[12:14] = signal.to_bytes(2, byte_order)
-    desc[32:36] = pid.to_bytes(4, byte_order)
-    for name, value in registers.items():
-        at = 112 + 8 * PT_REGS.index(name)
-        desc[at : at + 8] = value.to_bytes(8, byte_order)
-    return note("CORE", 1, bytes(desc), byte_order)
+    words = tuple(registers.get(name, 0) for name in REGISTER_NAMES)
+    desc = PRSTATUS.in_order(byte_order).encode(ElfPrstatus(signal, pid, 0, words))
+    return note(elf.CORE_NAME, elf.NT_PRSTATUS, desc, byte_order)
 
 
 def write_sparse(path: Path, data: bytes, block_bytes: int = 4096) -> None:

@@ -1,4 +1,5 @@
-"""Builds kdump-compressed and flattened files for tests, field by field, and shares no code with what reads them."""
+"""Builds kdump-compressed and flattened files for tests. The fields of their headers are kdump_header.py's, which
+tests/abi checks against bytes written by hand; what stands in them, and where in the file, is said here once more."""
 
 import ctypes
 import struct
@@ -9,13 +10,11 @@ from dataclasses import dataclass, field
 import cramjam
 import zstandard
 
+from fadump.abi.layout import ByteOrder
 from fadump.memory.ranges import Range
-from tests.vmcore.core_builder import ByteOrder
+from fadump.vmcore.kdump_header import DESCRIPTOR, HEADER, SUB_HEADER, Descriptor, DiskDumpHeader, KdumpSubHeader
 
 PAGE_BYTES = 4096
-HEADER_BYTES = 464
-SUB_HEADER_BYTES = 104
-DESCRIPTOR_BYTES = 24
 INCOMPLETE = 8
 ZLIB, LZO, SNAPPY, ZSTD = 1, 2, 4, 0x20
 END_OF_STREAM = struct.pack(">qq", -1, -1)
@@ -66,7 +65,6 @@ class Kdump:
 
 def build_kdump(dump: Kdump) -> bytes:
     """The whole file. A page that doesn't get smaller is stored as it is; equal pages are stored once."""
-    order = {"little": "<", "big": ">"}[dump.byte_order]
     here = range(*dump.split) if dump.split else range(dump.pages)
     written = sorted({*dump.stored} | dump.lost)
     half_blocks = -(-dump.pages // (8 * dump.page_bytes))
@@ -74,13 +72,13 @@ def build_kdump(dump: Kdump) -> bytes:
     bitmap_at = 2 * dump.page_bytes
     descriptors_at = bitmap_at + blocks * dump.page_bytes
     mine = [page for page in written if page in here]
-    data_at = descriptors_at + len(mine) * DESCRIPTOR_BYTES
+    data_at = descriptors_at + len(mine) * DESCRIPTOR.size_bytes
     dump.places.update(bitmap=bitmap_at, descriptors=descriptors_at, data=data_at)
 
     descriptors, data, known = [], b"", {}
     for page in mine:
         if page in dump.lost:
-            descriptors.append(bytes(DESCRIPTOR_BYTES))
+            descriptors.append(bytes(DESCRIPTOR.size_bytes))
             continue
         content = dump.stored[page]
         if content not in known:
@@ -88,15 +86,13 @@ def build_kdump(dump: Kdump) -> bytes:
             packed = compress(content)
             if len(packed) >= len(content):
                 flags, packed = 0, content
-            known[content] = struct.pack(order + "QIIQ", data_at + len(data), len(packed), flags, 0)
+            descriptor = Descriptor(data_at + len(data), len(packed), flags)
+            known[content] = DESCRIPTOR.in_order(dump.byte_order).encode(descriptor)
             data += packed
         descriptors.append(known[content])
     bitmaps = [_bitmap({*written, *dump.excluded}, half_blocks * dump.page_bytes)] * (not dump.one_bitmap)
     bitmaps.append(_bitmap(written, half_blocks * dump.page_bytes))
-    headers = [
-        _padded(_header(dump, order, blocks), dump.page_bytes),
-        _padded(_sub_header(dump, order), dump.page_bytes),
-    ]
+    headers = [_padded(_header(dump, blocks), dump.page_bytes), _padded(_sub_header(dump), dump.page_bytes)]
     return b"".join([*headers, *bitmaps, *descriptors, data])
 
 
@@ -113,26 +109,49 @@ def flattened(data: bytes, chunk_bytes: int = 1000, *, end: bytes = END_OF_STREA
     return flatten([(0, first[:-1] + b"\xee"), *records[1:], (0, first)], end=end)
 
 
-def _header(dump: Kdump, order: str, bitmap_blocks: int) -> bytes:
-    names = ["Linux", dump.nodename, "6.12.0", "#1", dump.machine, "(none)"]
-    utsname = b"".join(name.encode().ljust(65, b"\0") for name in names)
-    numbers = (dump.status, dump.page_bytes, 1, bitmap_blocks, min(dump.pages, 2**32 - 1), 0, 0, 0, 0, 1)
-    return (
-        struct.pack(order + "8si", b"KDUMP   ", dump.version)
-        + (utsname.ljust(396, b"\0") + struct.pack(order + "qq", 1_700_000_000, 5))
-        + struct.pack(order + "IiiIIIIIIi", *numbers)
+def _header(dump: Kdump, bitmap_blocks: int) -> bytes:
+    header = DiskDumpHeader(
+        signature=b"KDUMP   ",
+        header_version=dump.version,
+        sysname=b"Linux",
+        nodename=dump.nodename.encode(),
+        release=b"6.12.0",
+        version=b"#1",
+        machine=dump.machine.encode(),
+        domainname=b"(none)",
+        seconds=1_700_000_000,
+        microseconds=5,
+        status=dump.status,
+        block_size=dump.page_bytes,
+        sub_hdr_size=1,
+        bitmap_blocks=bitmap_blocks,
+        max_mapnr=min(dump.pages, 2**32 - 1),
+        nr_cpus=1,
     )
+    return HEADER.in_order(dump.byte_order).encode(header)
 
 
-def _sub_header(dump: Kdump, order: str) -> bytes:
+def _sub_header(dump: Kdump) -> bytes:
     start, end = dump.split or (0, 0)
-    notes_at = dump.page_bytes + SUB_HEADER_BYTES
-    info_at = notes_at + len(dump.notes)
-    old_split = (0, 0) if dump.version >= 6 else (start, end)
-    new_split = (start, end, dump.pages) if dump.version >= 6 else (0, 0, 0)
-    places = (info_at, len(dump.vmcoreinfo), notes_at, len(dump.notes), 0, 0)
-    fields = struct.pack(order + "QiiQQ6Q3Q", 0, 31, int(bool(dump.split)), *old_split, *places, *new_split)
-    return fields + dump.notes + dump.vmcoreinfo
+    notes_at = dump.page_bytes + SUB_HEADER.size_bytes
+    is_new = dump.version >= 6
+    sub_header = KdumpSubHeader(
+        phys_base=0,
+        dump_level=31,
+        split=int(bool(dump.split)),
+        start_pfn=0 if is_new else start,
+        end_pfn=0 if is_new else end,
+        offset_vmcoreinfo=notes_at + len(dump.notes),
+        size_vmcoreinfo=len(dump.vmcoreinfo),
+        offset_note=notes_at,
+        size_note=len(dump.notes),
+        offset_eraseinfo=0,
+        size_eraseinfo=0,
+        start_pfn_64=start if is_new else 0,
+        end_pfn_64=end if is_new else 0,
+        max_mapnr_64=dump.pages if is_new else 0,
+    )
+    return SUB_HEADER.in_order(dump.byte_order).encode(sub_header) + dump.notes + dump.vmcoreinfo
 
 
 def _bitmap(pages: Sequence[int] | set[int], size_bytes: int) -> bytes:

@@ -32,7 +32,7 @@ byte_orders = pytest.mark.parametrize("byte_order", ["little", "big"])
 
 def sample(byte_order="little", *, extended_numbering=False):
     notes = [
-        prstatus({"nip": 0xC000, "gpr1": 2**64 - 1}, pid=7, signal=-5 & 0xFFFF, byte_order=byte_order)
+        prstatus({"nip": 0xC000, "gpr1": 2**64 - 1}, pid=7, signal=-5, byte_order=byte_order)
         + prstatus({}, byte_order=byte_order),
         note("VMCOREINFO", 0, VMCOREINFO.encode(), byte_order),
     ]

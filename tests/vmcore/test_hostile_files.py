@@ -1,7 +1,6 @@
 """Any file at all is a dump or a FormatError, in little memory and little time."""
 
 import os
-import struct
 import tracemalloc
 
 import pytest
@@ -12,6 +11,7 @@ from fadump.errors import FormatError
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.contract import State
 from fadump.vmcore.dump import open_dump
+from fadump.vmcore.kdump_header import HEADER, SUB_HEADER
 from tests.fuzzing import fuzz
 from tests.vmcore.core_builder import Load, build_core
 from tests.vmcore.dump_helpers import open_bytes, read_all
@@ -101,8 +101,8 @@ def test_any_bytes_behind_a_signature(signature, data):
 
 def huge_kdump():
     data = bytearray(build_kdump(Kdump(PAGES, pages=16)))
-    struct.pack_into("<I", data, 436, 2**32 - 1)  # bitmap blocks
-    struct.pack_into("<Q", data, PAGE_BYTES + 96, 2**33)  # pages
+    HEADER.put(data, "bitmap_blocks", 2**32 - 1)
+    SUB_HEADER.put(data, "max_mapnr_64", 2**33, PAGE_BYTES)
     return bytes(data)
 
 
@@ -132,10 +132,11 @@ def test_a_huge_sparse_file_is_looked_at_in_little_memory(tmp_path, kind):
     dump = Kdump(PAGES, pages=16)
     data = bytearray(build_kdump(dump))
     if kind == "bitmap":  # of 64 MiB, in the file's hole
-        struct.pack_into("<I", data, 436, 2**31 // PAGE_BYTES)
-        struct.pack_into("<Q", data, PAGE_BYTES + 96, 2**29)
+        HEADER.put(data, "bitmap_blocks", 2**31 // PAGE_BYTES)
+        SUB_HEADER.put(data, "max_mapnr_64", 2**29, PAGE_BYTES)
     if kind == "notes":
-        struct.pack_into("<QQ", data, PAGE_BYTES + 48, 2**34, 2**38)
+        SUB_HEADER.put(data, "offset_note", 2**34, PAGE_BYTES)
+        SUB_HEADER.put(data, "size_note", 2**38, PAGE_BYTES)
     path.write_bytes(flatten([(0, bytes(data))], end=b"") if kind == "records" else data)
     os.truncate(path, 1 << 40)
     tracemalloc.start()

@@ -1,6 +1,5 @@
 """kdump-compressed files of every version, codec and byte order are read as they were written, and as by drgn."""
 
-import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import drgn
@@ -14,6 +13,7 @@ from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore import kdump_file
 from fadump.vmcore.contract import Kind, NotInDumpError, Piece, State
 from fadump.vmcore.dump import open_dump
+from fadump.vmcore.kdump_header import HEADER
 from tests.vmcore.core_builder import note, prstatus
 from tests.vmcore.dump_helpers import open_bytes, pieces
 from tests.vmcore.kdump_builder import (
@@ -72,7 +72,7 @@ def test_the_page_size_is_the_headers(page_bytes, byte_order):
 
 def test_more_than_2_to_the_32_pages_are_the_sub_headers():
     data = bytearray(build_kdump(sample()))
-    struct.pack_into("<I", data, 440, 1)  # max_mapnr, clipped
+    HEADER.put(data, "max_mapnr", 1)  # clipped
     with open_bytes(bytes(data)) as dump:
         assert dump.read_physical(40 * PAGE_BYTES, 4) == bytes(4)
 

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from fadump.errors import FormatError
 from fadump.vmcore.notes import REGISTER_NAMES, Note, decode_prstatus, iter_notes, vmcoreinfo_lines
-from tests.vmcore.core_builder import PT_REGS, note, prstatus
+from tests.vmcore.core_builder import note, prstatus
 
 byte_orders = pytest.mark.parametrize("byte_order", ["little", "big"])
 names = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12)
@@ -70,7 +70,7 @@ def test_the_last_padding_may_be_missing():
 
 @byte_orders
 def test_every_register_has_its_own_place(byte_order):
-    registers = {name: 0x0102_0304_0506_0700 + number for number, name in enumerate(PT_REGS)}
+    registers = {name: 0x0102_0304_0506_0700 + number for number, name in enumerate(REGISTER_NAMES)}
     raw = prstatus(registers, pid=0x1234, signal=11, byte_order=byte_order)
     (a_note,) = iter_notes(raw, byte_order)
     status = decode_prstatus(a_note, byte_order)
