@@ -1,6 +1,8 @@
-"""Builds an ELF file with debug information, entry by entry, and shares no code with what reads it."""
+"""Builds an ELF file with debug information, entry by entry, and shares no code with what reads the latter."""
 
 import struct
+
+from tests.vmcore.core_builder import Section, build_sections
 
 COMPILE_UNIT, BASE, STRUCTURE, MEMBER = 0x11, 0x24, 0x13, 0x0D
 NAME, BYTE_SIZE, LOCATION, DECLARATION, TYPE, STMT_LIST, LOW_PC, PRODUCER = 3, 0x0B, 0x38, 0x3C, 0x49, 0x10, 0x11, 0x25
@@ -23,15 +25,11 @@ def debug_file(structs, version, byte_order="little", *, more=None, declared=())
         blocks[".debug_str"] = blocks[".debug_line_str"] = bytes(strings)
     names = b"".join(name.encode() + b"\0" for name in blocks)
     blocks[".shstrtab"] = names
-    at, headers, data = 64, b"", b""
-    for name, block in blocks.items():
-        name_at = names.index(name.encode() + b"\0")
-        fields = (name_at, int(name != ""), 0, 0, at + len(data), len(block), 0, 0, 1, 0)
-        headers += struct.pack(order + "IIQQQQIIQQ", *fields)
-        data += block
-    ident = b"\x7fELF" + bytes([2, {"little": 1, "big": 2}[byte_order], 1]) + bytes(9)
-    fields = struct.pack(order + "HHIQQQIHHHHHH", 2, 21, 1, 0, 0, at + len(data), 0, 64, 0, 0, 64, len(blocks), 1)
-    return ident + fields + data + headers
+    sections = [
+        Section(int(name != ""), block, name_offset=names.index(name.encode() + b"\0"))
+        for name, block in blocks.items()
+    ]
+    return build_sections(sections, names_section=1, byte_order=byte_order)
 
 
 def _abbreviations():

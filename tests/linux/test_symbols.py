@@ -1,17 +1,17 @@
 import contextlib
-import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fadump.abi.elf import SYMBOL
 from fadump.errors import FadumpError, FormatError
 from fadump.linux.kallsyms import read_kallsyms
 from fadump.linux.symbols import Symbol, SymbolTable, UnknownSymbolError
 from fadump.linux.vmcoreinfo import Facts, MissingFactError
 from fadump.linux.vmlinux import OtherKernelError, read_vmlinux
 from tests.linux.kernel_builder import PAGE_OFFSET, FakeKernel, add_kallsyms
-from tests.vmcore.core_builder import note
+from tests.vmcore.core_builder import Section, build_sections, note
 
 SYMBOLS = {
     "T_stext": PAGE_OFFSET,
@@ -75,22 +75,16 @@ GLOBAL_FUNC, LOCAL_OBJECT, FILE = 0x12, 0x01, 0x04
 
 
 def vmlinux(byte_order="little", build_id=BUILD_ID):
-    order = {"little": "<", "big": ">"}[byte_order]
     names = b"\0_stext\0init_task\0main.c\0undefined\0"
     rows = [("_stext", GLOBAL_FUNC, 1, PAGE_OFFSET), ("init_task", LOCAL_OBJECT, 2, PAGE_OFFSET + 0x1000)]
     rows += [("main.c", FILE, 1, 0), ("undefined", GLOBAL_FUNC, 0, 0)]
     symbols = bytes(24)
     for name, info, section, address in rows:
         at = names.index(b"\0" + name.encode() + b"\0") + 1
-        symbols += struct.pack(order + "IBBHQQ", at, info, 0, section, address, 8)
-    blocks = [(0, b"", 0), (2, symbols, 2), (3, names, 0), (7, note("GNU", 3, build_id, byte_order), 0)]
-    at, headers, data = 64, b"", b""
-    for type_, block, link in blocks:
-        headers += struct.pack(order + "IIQQQQIIQQ", 0, type_, 0, 0, at + len(data), len(block), link, 0, 0, 0)
-        data += block
-    ident = b"\x7fELF" + bytes([2, {"little": 1, "big": 2}[byte_order], 1]) + bytes(9)
-    fields = struct.pack(order + "HHIQQQIHHHHHH", 2, 21, 1, 0, 0, at + len(data), 0, 64, 0, 0, 64, len(blocks), 2)
-    return ident + fields + data + headers
+        symbols += SYMBOL.in_order(byte_order).pack(at, info, 0, section, address, 8)
+    build_id_note = note("GNU", 3, build_id, byte_order)
+    sections = [Section(0, b""), Section(2, symbols, link=2), Section(3, names), Section(7, build_id_note)]
+    return build_sections(sections, names_section=2, byte_order=byte_order)
 
 
 @pytest.mark.parametrize("byte_order", ["little", "big"])

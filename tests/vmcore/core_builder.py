@@ -80,6 +80,43 @@ def _load_header(load: Load, offset: int) -> elf.ProgramHeader:
     )
 
 
+@dataclass(frozen=True)
+class Section:
+    """A section; ``name_offset`` is where its name is in the section of names."""
+
+    type: int
+    data: bytes
+    link: int = 0
+    name_offset: int = 0
+
+
+def build_sections(sections: Sequence[Section], *, names_section: int, byte_order: ByteOrder = "little") -> bytes:
+    """A ppc64 program of these sections and nothing else; the first should be the empty one."""
+    headers, at = [], ELF_HEADER.size_bytes
+    for section in sections:
+        fields = elf.SectionHeader(
+            sh_name=section.name_offset,
+            sh_type=section.type,
+            sh_offset=at,
+            sh_size=len(section.data),
+            sh_link=section.link,
+        )
+        headers.append(SECTION_HEADER.in_order(byte_order).encode(fields))
+        at += len(section.data)
+    header = elf.ElfHeader(
+        ei_data={"little": 1, "big": 2}[byte_order],
+        e_type=2,
+        e_machine=PPC64,
+        e_shoff=at,
+        e_ehsize=ELF_HEADER.size_bytes,
+        e_shentsize=SECTION_HEADER.size_bytes,
+        e_shnum=len(sections),
+        e_shstrndx=names_section,
+    )
+    data = [section.data for section in sections]
+    return b"".join([ELF_HEADER.in_order(byte_order).encode(header), *data, *headers])
+
+
 def note(name: str, type_: int, desc: bytes, byte_order: ByteOrder = "little") -> bytes:
     """A note, padded."""
     raw_name = name.encode() + b"\0"
