@@ -20,7 +20,7 @@ from typing import NamedTuple, Self
 
 from fadump.abi import elf
 from fadump.abi.layout import ByteOrder
-from fadump.errors import AddressError, FormatError
+from fadump.errors import AddressError, FormatError, LimitError
 from fadump.memory.ranges import Range
 from fadump.vmcore.extents import Extent, first_wins
 from fadump.vmcore.notes import Note, iter_notes
@@ -264,11 +264,11 @@ def _read_header(file: Source) -> _Header:
 
 def _read_program_headers(file: Source, header: _Header, report: _Report) -> Iterator[_Entry]:
     offset, count = header.program_headers_offset, header.program_headers
-    if not 0 < count <= _MOST_PROGRAM_HEADERS:
-        wanted = f"1 to {_MOST_PROGRAM_HEADERS}"
-        raise FormatError(
-            "number of program headers", offset=elf.ELF_HEADER.offset("e_phnum"), expected=wanted, found=count
-        )
+    count_at = elf.ELF_HEADER.offset("e_phnum")
+    if not count:
+        raise FormatError("number of program headers", offset=count_at, expected="1 or more", found=count)
+    if count > _MOST_PROGRAM_HEADERS:
+        raise LimitError("program headers", found=count, limit=_MOST_PROGRAM_HEADERS, offset=count_at)
     layout = elf.PROGRAM_HEADER.in_order(header.byte_order)
     try:
         file.check_has(offset, count * layout.size_bytes, "program headers")
