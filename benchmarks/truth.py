@@ -7,7 +7,6 @@ reads them.
 """
 
 import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.report import MIB
+from fadump.abi.elf import (
+    ELF_HEADER,
+    EM_PPC64,
+    PF_RWX,
+    PROGRAM_HEADER,
+    PT_LOAD,
+    PT_NOTE,
+    ProgramHeader,
+    encode_core_header,
+)
 from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.linux.pages import PageClass
 from tests.linux.kernel_builder import PAGE_OFFSET, VMEMMAP_START, FakeKernel, Log, Message, PageTables, add_stack
@@ -90,14 +99,13 @@ def make_truth(size_bytes: int, symbols: int = 100_000, seed: int = 1) -> Truth:
 def write_elf(truth: Truth, path: Path) -> None:
     """An ELF core in one PT_LOAD. Users' memory is zeros, and a hole in the file."""
     notes = _notes(truth)
-    ident = b"\x7fELF\2\1\1".ljust(16, b"\0")
-    header = ident + struct.pack("<HHIQQQIHHHHHH", 4, 21, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
-    at, data_at = 64 + 2 * 56, MIB
-    header += struct.pack("<IIQQQQQQ", 4, 0, at, 0, 0, len(notes), len(notes), 4)
-    header += struct.pack("<IIQQQQQQ", 1, 7, data_at, PAGE_OFFSET, 0, truth.size_bytes, truth.size_bytes, PAGE)
+    at, data_at = ELF_HEADER.size_bytes + 2 * PROGRAM_HEADER.size_bytes, MIB
+    notes_header = ProgramHeader(PT_NOTE, 0, at, 0, 0, len(notes), len(notes), 4)
+    load_header = ProgramHeader(PT_LOAD, PF_RWX, data_at, PAGE_OFFSET, 0, truth.size_bytes, truth.size_bytes, PAGE)
+    headers = [encode_core_header("little", EM_PPC64, 0, 2), *map(PROGRAM_HEADER.encode, (notes_header, load_header))]
     pattern, own = truth.pattern.tobytes(), _own_struct_page()
     with path.open("wb") as file:
-        file.write(header + notes)
+        file.write(b"".join([*headers, notes]))
         file.truncate(data_at + truth.size_bytes)
         os.pwrite(file.fileno(), truth.kernel.memory, data_at)
         file.seek(data_at + KERNEL_BYTES)
