@@ -30,6 +30,11 @@ def elf(order="<", bits=64, machine=PPC64, names=b"\0.text\0.shstrtab\0"):
     return ident + rest + section + names
 
 
+def with_sections_at(e_shoff):
+    """The same whose header has this e_shoff, at 0x28."""
+    return elf()[:0x28] + struct.pack("<Q", e_shoff) + elf()[0x30:]
+
+
 def file_with(tmp_path, content):
     path = tmp_path / "file"
     path.write_bytes(content)
@@ -39,6 +44,11 @@ def file_with(tmp_path, content):
 @pytest.mark.parametrize("content", [elf(), elf(">"), elf(names=b"")], ids=["ppc64le", "ppc64", "no names"])
 def test_a_vmlinux_is_taken(tmp_path, content):
     check_kernel(file_with(tmp_path, content))
+
+
+@pytest.mark.parametrize("e_shoff", [0, len(elf()), 2**62, 2**63 - 65, 2**64 - 1])
+def test_sections_that_are_not_in_the_file_are_left_to_who_boots_it(tmp_path, e_shoff):
+    check_kernel(file_with(tmp_path, with_sections_at(e_shoff)))
 
 
 @pytest.mark.parametrize(

@@ -75,13 +75,15 @@ def _check_elf(path: Path, head: bytes) -> None:
         machine = MACHINES.get((header.e_machine, byte_order), f"machine {header.e_machine}")
         raise UsageError(f"--kernel {path} is for {machine}: {_GIVE}")
     names = SECTION_HEADER.in_order(byte_order)
+    at, file_bytes = header.e_shoff + header.e_shstrndx * names.size_bytes, path.stat().st_size
+    if not header.e_shoff or at + names.size_bytes > file_bytes:
+        return
     with path.open("rb") as file:
-        file.seek(header.e_shoff + header.e_shstrndx * names.size_bytes)
+        file.seek(at)
         section = file.read(names.size_bytes)
-        if header.e_shoff and len(section) == names.size_bytes:
-            file.seek(min(names.number(section, "sh_offset"), path.stat().st_size))
-            if _WRAPPED in file.read(_MOST_NAMES_BYTES):
-                raise UsageError(f"--kernel {path} is a zImage, a wrapper around a packed kernel: {_GIVE}")
+        file.seek(min(names.number(section, "sh_offset"), file_bytes))
+        if _WRAPPED in file.read(_MOST_NAMES_BYTES):
+            raise UsageError(f"--kernel {path} is a zImage, a wrapper around a packed kernel: {_GIVE}")
 
 
 def check_initramfs(path: Path) -> None:
