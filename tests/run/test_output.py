@@ -1,14 +1,18 @@
 """The directory of a run, without a machine. With one: tests/run/test_embedded_cycle.py and tests/linux."""
 
 import os
+import signal
 import stat
 
 import numpy as np
 import pytest
 
 from fadump.errors import MachineError, SetupError
+from fadump.machine.channel import Saved, Saving
 from fadump.run.earlier import set_aside
 from fadump.run.output import OutputDirectory
+from fadump.session import Milestone, Unwatched
+from fadump.signals import EndedBySignal
 from tests.capture.disk import Disk, Fault, chooser
 
 ROOM_BYTES = 1 << 20
@@ -108,11 +112,52 @@ def test_a_dump_that_was_saved_before_a_later_cycle_failed_has_its_cycles_name(t
         assert output.publish_saved() == tmp_path / "vmcore.1"
 
 
+class EndedWhileTheDiskIsEmptied(Disk):
+    """A host whose SIGTERM comes when the guest's disk has just been cut to nothing."""
+
+    def truncate(self, fd, length):
+        super().truncate(fd, length)
+        if length == 0:
+            raise EndedBySignal(signal.SIGTERM)
+
+
+def test_a_dump_that_was_kept_stays_as_it_is_when_the_run_is_ended_before_the_next_cycle(tmp_path):
+    disk = EndedWhileTheDiskIsEmptied(tmp_path)
+    with OutputDirectory(tmp_path, ROOM_BYTES, cycles=2, files=disk) as output:
+        write(disk, output, dump(1))
+        output.note_vmcore_bytes(len(dump(1)))
+        with pytest.raises(EndedBySignal):
+            output.next_cycle()
+        assert output.publish_saved() is None
+    assert (tmp_path / "vmcore.1").read_bytes() == dump(1)
+
+
 def test_a_core_that_ends_behind_the_disk_is_refused(tmp_path):
     with OutputDirectory(tmp_path, ROOM_BYTES) as output:
         with pytest.raises(MachineError, match="OPAL's core ends at 0x100001, behind its disk"):
             output.take_opalcore(1, ROOM_BYTES)
         assert output.opalcore is None
+
+
+def test_what_a_guest_calls_saved_is_kept_only_once_the_cycle_has_found_it_so(tmp_path):
+    with OutputDirectory(tmp_path, ROOM_BYTES) as output:
+        observer = output.watch(Unwatched())
+        os.pwrite(output.vmcore_fd, dump(1), 0)
+        observer.report(Saving(ROOM_BYTES))
+        observer.report(Saved(4096))
+        assert output.publish_saved() is None
+        observer.milestone(Milestone.SAVED, 1.0)
+        assert output.publish_saved() == tmp_path / "vmcore"
+
+
+def test_a_dump_that_ends_behind_the_disk_is_refused(tmp_path):
+    with OutputDirectory(tmp_path, ROOM_BYTES) as output:
+        observer = output.watch(Unwatched())
+        for size_bytes in (ROOM_BYTES + 1, 10**20 - 1):
+            observer.report(Saved(size_bytes))
+            with pytest.raises(MachineError, match=f"its dump has {size_bytes:#x} bytes, more than its disk"):
+                observer.milestone(Milestone.SAVED, 1.0)
+        assert output.publish_saved() is None
 
 
 def test_sets_are_counted_and_nothing_else_is_moved(tmp_path):

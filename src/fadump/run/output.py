@@ -125,7 +125,12 @@ class OutputDirectory:
         self._firmware_log.flush()
 
     def note_vmcore_bytes(self, size_bytes: int) -> None:
-        """So many bytes of the disk are the dump."""
+        """So many bytes of the disk are the dump.
+
+        :raises MachineError: the guest's disk ends before.
+        """
+        if size_bytes > self._vmcore_room_bytes:
+            raise MachineError(f"the guest says that its dump has {size_bytes:#x} bytes, more than its disk")
         self._vmcore_bytes = size_bytes
 
     def take_opalcore(self, offset: int, size_bytes: int) -> None:
@@ -148,9 +153,9 @@ class OutputDirectory:
         assert self._vmcore_bytes is not None  # noqa: S101 - the cycle has come to its end
         vmcore = self._of_cycle("vmcore")
         self._copy(0, self._vmcore_bytes, vmcore)
+        self._vmcore_bytes = None  # from here on there is no dump on the disk, wherever this may be interrupted
         self._disk.truncate(0)
         self._disk.truncate(self._vmcore_room_bytes)
-        self._vmcore_bytes = None
         self._cycle += 1
         return vmcore
 
@@ -206,8 +211,11 @@ class _Recorder:
     def __init__(self, output: OutputDirectory, observer: Observer) -> None:
         self._output = output
         self._observer = observer
+        self._said_to_be_saved_bytes = 0
 
     def milestone(self, milestone: Milestone, at_seconds: float) -> None:
+        if milestone is Milestone.SAVED:
+            self._output.note_vmcore_bytes(self._said_to_be_saved_bytes)
         self._output.note_milestone(milestone, at_seconds)
         self._observer.milestone(milestone, at_seconds)
 
@@ -230,8 +238,8 @@ class _Recorder:
 
     def report(self, report: Report) -> None:
         match report:
-            case Saved(vmcore_bytes):
-                self._output.note_vmcore_bytes(vmcore_bytes)
+            case Saved(vmcore_bytes):  # a dump only once the cycle has found that it is all of /proc/vmcore
+                self._said_to_be_saved_bytes = vmcore_bytes
             case SavedOpalCore(size_bytes, disk_offset):
                 self._output.take_opalcore(disk_offset, size_bytes)
         self._observer.report(report)
