@@ -42,6 +42,17 @@ def raising() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def ignoring() -> Iterator[None]:
+    """Within the block, none of :data:`ENDING` ends the process: what is said there is said to its end."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _raise(number: int, _frame: FrameType | None) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that goes tells it more than once
     raise EndedBySignal(signal.Signals(number))

@@ -137,6 +137,23 @@ def test_a_run_that_a_signal_ends_is_one_object_with_its_phase(tmp_path, number,
     assert err.splitlines()[-1] == f"fadump: {sentence}" and "Traceback" not in err
 
 
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_second_signal_does_not_take_the_object_from_who_sent_the_first(number):
+    script = (
+        "import os, signal, sys\n"
+        "from fadump.cli import Output, main\n"
+        "fail = Output.fail\n"
+        "def late(output, failure):\n"
+        f"    os.kill(os.getpid(), signal.{number})\n"
+        "    fail(output, failure)\n"
+        "Output.fail = late\n"
+        "sys.exit(main(['run', '--json', '--cycles', '0']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["result"]) == (2, "failed")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_signal_that_is_ignored_stays_so(tmp_path):
     script = 'trap "" HUP; exec "$@"'
     words = ["run", "--json", "--cycles", "2", "--out", str(tmp_path / "out")]

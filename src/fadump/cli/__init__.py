@@ -14,7 +14,7 @@ from fadump.cli.output import Output, open_standard_files
 from fadump.cli.parser import HelpFormatter, Parser, parse, wants_json
 from fadump.errors import FadumpError
 from fadump.progress import hidden
-from fadump.signals import EndedBySignal, raising
+from fadump.signals import EndedBySignal, ignoring, raising
 
 COMMANDS = (
     *("run", "mount", "shell", "save", "show", "dmesg", "check", "plan", "compare", "kernel", "qemu"),
@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(answer.exit_code)
     except (FadumpError, OSError, EndedBySignal) as error:
         failure = failure_of(error, first_phase)
-        output.fail(failure)
+        with ignoring():
+            output.fail(failure)
         return failure.exit_code
 
 
