@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -164,6 +165,13 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path):
         process.send_signal(signal.SIGHUP)
         out, _err = process.communicate(timeout=120)
     assert (process.returncode, json.loads(out)["result"]) == (0, "saved")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"], ["help"], ["version"]])
+def test_a_help_that_can_not_be_written_is_a_failure(words):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*FADUMP, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "fadump: standard output: No space left on device\n")
 
 
 def test_where_nobody_reads_stderr_the_object_is_printed_all_the_same(tmp_path):

@@ -5,11 +5,15 @@ A wrong word is answered in one line: what it was, what can stand there, and whi
 
 import argparse
 import difflib
+import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from fadump.cli.output import Answer, Output
 from fadump.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 Run = Callable[[argparse.Namespace, Output], Answer]
 """What a command does. Its text is printed by who called it; only what is told live goes to the output at once."""
@@ -57,6 +61,15 @@ class Parser(argparse.ArgumentParser):
             self.error(f"{word} is a word too many")
         near = nearest(word.partition("=")[0], self._option_string_actions)
         self.error(f"there is no option {word}{f'; did you mean {near}?' if near else ''}")
+
+    def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
+        """Print a help or a version, of which argparse itself doesn't notice that it can't be written.
+
+        :raises OSError: it can't.
+        """
+        if message:
+            print(message, end="", file=file or sys.stderr)
+            sys.stdout.flush()
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> object:
         if action.choices is not None and action.nargs != argparse.PARSER:
