@@ -148,6 +148,10 @@ def test_reports_are_read_until_the_port_is_closed():
     assert read_all(b"saving bytes=1\nsaved bytes=1\n") == [Saving(1), Saved(1)]
 
 
+def test_a_line_that_broke_off_is_no_report():
+    assert read_all(b"saving bytes=42\nsaved bytes=4") == [Saving(42)]
+
+
 def test_a_line_longer_than_any_report_is_refused():
     reason = b"x" * (LONGEST_LINE_BYTES + 1 - len(b"failed step=x reason="))
     with pytest.raises(MachineError, match="^the guest sent a line of more than 1048576 bytes$"):

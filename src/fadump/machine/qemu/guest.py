@@ -65,7 +65,7 @@ def encode_request(request: Request) -> bytes:
 
 
 async def read_report(reader: asyncio.StreamReader) -> Report | None:
-    """The next report that comes from the guest; None: its port has been closed.
+    """The next report that comes from the guest; None: its port has been closed, maybe in the middle of a line.
 
     The reader's limit is to be :data:`LONGEST_LINE_BYTES`.
 
@@ -75,7 +75,7 @@ async def read_report(reader: asyncio.StreamReader) -> Report | None:
         line = await reader.readline()
     except ValueError:
         raise MachineError(f"the guest sent a line of more than {LONGEST_LINE_BYTES} bytes") from None
-    return decode_report(line) if line else None
+    return decode_report(line) if line.endswith(b"\n") else None
 
 
 def decode_report(line: bytes) -> Report:
