@@ -131,6 +131,9 @@ def test_wrong_usage(compare, arguments):
     assert (status, err.count("\n")) == (2, 1)
 
 
-def test_more_guests_than_the_host_has_memory_for_are_refused():
+def test_more_guests_than_the_host_has_memory_for_are_refused(compare):
+    status, _out, err = compare("--count", "1", "--jobs", "1000000", linux=AssertionError("it is run"))
+    assert status == 125
+    assert "--jobs 1000000 needs" in err
     with pytest.raises(SetupError, match="--jobs 1000000 needs .* GiB of this machine, which has"):
         check_host(1_000_000)

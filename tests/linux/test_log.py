@@ -75,6 +75,14 @@ def test_a_text_ends_with_its_block_whatever_its_length_says():
     assert texts(kernel) == ["eight by", "next"]
 
 
+def test_a_block_that_would_end_where_it_began_a_round_before_is_at_the_start_of_the_ring():
+    """printk_ringbuffer.c, get_data(): what wraps is all at the ring's start, however near the two positions are."""
+    kernel = FakeKernel(memory_bytes=1 << 14)
+    log = Log(kernel, [Message(b"wrapped")], text_bits=10)
+    kernel.poke(log.descriptor(0) + 8, kernel.pack("QQ", 512, 1024 + 512))
+    assert texts(kernel) == ["wrapped"]
+
+
 def test_a_record_without_a_block_is_an_empty_line_or_none():
     kernel = FakeKernel(memory_bytes=1 << 14)
     log = Log(kernel, [Message(b"one"), Message(b"lost"), Message(b"empty")])
