@@ -1,8 +1,8 @@
 # make run            one whole cycle: boot, register, crash, dump, save, release, register again; in a second
 #                     MACHINE=qemu: with a real Linux; the first time it builds a kernel, ten minutes
 # make test           every test, about 20 minutes; the first time it builds a kernel, ten minutes more
-# make compare        the model of Linux against real Linux, over more than 100 configurations; builds three more kernels
-# make test-kernels   more kernels, both page sizes, and a newer QEMU; the first time it builds six kernels
+# make compare        the model of Linux against real Linux, over more than 140 configurations; builds three more kernels
+# make test-kernels   more kernels, both page sizes, and a newer QEMU; the first time it builds five kernels more
 # make mutants        one line of src/fadump changed at a time, 200 times: does a test notice? SEED=2: another 200
 
 MACHINE ?= embedded

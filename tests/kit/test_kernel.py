@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fadump.errors import SetupError
+from fadump.errors import SetupError, UsageError
 from fadump.kit import kernel as kernel_module
 from fadump.kit import kernel_build
 from fadump.kit.kernel import build_kernel, find_kernel, list_kernels, newest_series
@@ -228,7 +228,7 @@ def test_a_full_disk_is_told_before_the_build(linux, monkeypatch):
     ],
 )
 def test_what_is_no_version_or_page_size_is_told(series, page_size, sentence):
-    with pytest.raises(SetupError) as caught:
+    with pytest.raises(UsageError) as caught:
         find_kernel(series, page_size)
     assert str(caught.value) == sentence
 

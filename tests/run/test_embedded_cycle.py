@@ -242,7 +242,7 @@ def test_files_of_an_earlier_run_are_set_aside_as_one_set(tmp_path, capsys):
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != "notes"}
     assert {"vmcore", "vmcore-dmesg.txt", "console.log", "firmware.log", "timeline.json"} == set(before)
     assert main(["run", "--out", str(tmp_path)]) == 0
-    assert f"remark: the files of an earlier run are in {tmp_path}/earlier-1 now" in capsys.readouterr().out
+    assert f"remark: the files of an earlier run go to {tmp_path}/earlier-1" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in (tmp_path / "earlier-1").iterdir()} == before
     kept = [path for path in tmp_path.iterdir() if path.name not in ("notes", "earlier-1")]
     assert {path.name for path in kept} == {"vmcore", "console.log", "firmware.log", "timeline.json"}

@@ -15,6 +15,7 @@ from fadump.session import Milestone, Unwatched
 from fadump.signals import EndedBySignal
 from tests.capture.disk import Disk, Fault, chooser
 
+LOGS = ("console.log", "firmware.log", "timeline.json")
 ROOM_BYTES = 1 << 20
 
 
@@ -38,6 +39,7 @@ def test_files_are_anew_and_the_owners_only(tmp_path):
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir() if path.is_file()}
         assert modes == {"vmcore.incomplete": 0o600, "console.log": 0o600, "firmware.log": 0o600}
         assert output.vmcore_on_disk.read_bytes() == bytes(ROOM_BYTES)
+        output.note_milestone(Milestone.POWER_ON, 0.0)
     assert not (tmp_path / "vmcore.incomplete").exists()
 
 
@@ -172,6 +174,18 @@ def test_sets_are_counted_and_nothing_else_is_moved(tmp_path):
         moved = {path.name: path.read_text() for path in (tmp_path / f"earlier-{number}").iterdir()}
         assert moved == dict.fromkeys(ours, f"{number}")
     assert set_aside(tmp_path) is None
+
+
+def test_a_run_that_never_begins_leaves_what_was_there(tmp_path):
+    before = {"vmcore": "a dump", "console.log": "a log", "notes": "mine"}
+    for name, text in before.items():
+        (tmp_path / name).write_text(text)
+    with OutputDirectory(tmp_path, ROOM_BYTES) as output:
+        assert output.earlier == tmp_path / "earlier-1"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+    with OutputDirectory(tmp_path, ROOM_BYTES) as output:
+        output.note_milestone(Milestone.POWER_ON, 0.0)
+    assert {path.name for path in tmp_path.iterdir()} == {"earlier-1", "notes", *LOGS}
 
 
 def test_a_set_that_was_interrupted_is_completed_by_the_next_run(tmp_path):

@@ -16,7 +16,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fadump.errors import SetupError
+from fadump.errors import SetupError, UsageError
 from fadump.kit.cache import cache_directory, lock, new_entry, say_waiting
 from fadump.kit.debian import ARCHITECTURE, fetch, native_architecture, package_names
 from fadump.kit.kernel_build import (
@@ -71,7 +71,8 @@ class Kernel:
 def find_kernel(series: str = DEFAULT_SERIES, page_size: str = DEFAULT_PAGE_SIZE) -> Kernel | None:
     """The kernel that was built from today's configuration, or None; nothing is fetched or made.
 
-    :raises SetupError: ``series`` or ``page_size`` is none, or the cache's entry is damaged.
+    :raises UsageError: ``series`` or ``page_size`` is none.
+    :raises SetupError: the cache's entry is damaged.
     """
     directory = _entry(series, page_size)
     return _load(directory) if directory.exists() else None
@@ -104,7 +105,8 @@ def build_kernel(series: str = DEFAULT_SERIES, page_size: str = DEFAULT_PAGE_SIZ
     A process that finds another one building the same kernel waits for it. As root, missing tools are
     installed first.
 
-    :raises SetupError: ``series`` or ``page_size`` is none, something is missing, or the build fails.
+    :raises UsageError: ``series`` or ``page_size`` is none.
+    :raises SetupError: something is missing, or the build fails.
     """
     if kernel := find_kernel(series, page_size):
         return kernel
@@ -122,9 +124,9 @@ def build_kernel(series: str = DEFAULT_SERIES, page_size: str = DEFAULT_PAGE_SIZ
 
 def _entry(series: str, page_size: str) -> Path:
     if not re.fullmatch(r"\d+\.\d+", series):
-        raise SetupError(f"{series!r} is not a Linux series: give two numbers, as in {DEFAULT_SERIES}")
+        raise UsageError(f"{series!r} is not a Linux series: give two numbers, as in {DEFAULT_SERIES}")
     if page_size not in PAGE_SIZES:
-        raise SetupError(f"{page_size!r} is not a page size of a Linux on Power: give {' or '.join(PAGE_SIZES)}")
+        raise UsageError(f"{page_size!r} is not a page size of a Linux on Power: give {' or '.join(PAGE_SIZES)}")
     digest = hashlib.sha256(f"{BUILD_RECIPE}\n{series}\n{configuration_fragment(page_size)}".encode())
     return cache_directory() / "kernels" / f"linux-{series}-{page_size}-{digest.hexdigest()[:12]}"
 

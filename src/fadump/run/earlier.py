@@ -32,3 +32,13 @@ def set_aside(directory: Path) -> Path | None:
     for name in found:
         (directory / name).rename(moving / name)
     return moving.rename(moving.with_suffix(""))
+
+
+def put_back(earlier: Path) -> None:
+    """Undo :func:`set_aside` for a run that has not begun: its own files are replaced.
+
+    :raises OSError: they can't be moved.
+    """
+    for path in sorted(earlier.iterdir()):
+        path.rename(earlier.parent / path.name)
+    earlier.rmdir()

@@ -21,7 +21,7 @@ from fadump.capture.target import FileTarget
 from fadump.errors import MachineError, SetupError, naming
 from fadump.firmware.contract import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger, Watched
 from fadump.machine.channel import Report, Saved, SavedOpalCore
-from fadump.run.earlier import set_aside
+from fadump.run.earlier import put_back, set_aside
 from fadump.session import Milestone, Observer
 
 _PRIVATE = 0o600
@@ -74,6 +74,10 @@ class OutputDirectory:
         self._firmware_log.close()
         self._disk.has_begun = os.fstat(self.vmcore_fd).st_blocks > 0
         self._disk.close()
+        if self.earlier is not None and not self._timeline:  # the machine was never powered on
+            for name in ("console.log", "firmware.log"):
+                (self.path / name).unlink(missing_ok=True)
+            put_back(self.earlier)
         os.close(self._directory_fd)
 
     def _lock(self) -> None:

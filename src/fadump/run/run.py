@@ -86,7 +86,7 @@ def run(options: RunOptions, observer: RunObserver) -> RunResult:
             parts = make_parts(options)
             ends.enter_context(parts.output)
         if parts.output.earlier is not None:
-            observer.remark(f"the files of an earlier run are in {parts.output.earlier} now")
+            observer.remark(f"the files of an earlier run go to {parts.output.earlier}")
         for sentence in parts.remarks:
             observer.remark(sentence)
         cycles = _run_cycles(parts, observer)

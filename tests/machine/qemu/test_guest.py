@@ -136,6 +136,11 @@ def test_what_is_no_report_is_refused(line):
         decode_report(line)
 
 
+def test_a_kernels_name_tells_a_terminal_nothing():
+    hello = decode_report(HELLO.replace("6.12.107-fadump", "6\x1b[2J").encode())
+    assert hello.release == r"6\x1b[2J"
+
+
 def test_fields_that_are_not_known_are_passed_over():
     assert decode_report(b"saved bytes=42 sum=x=y\n") == Saved(42)
 

@@ -33,6 +33,7 @@ from fadump.machine.channel import (
     Unregister,
     Unregistered,
 )
+from fadump.printable import printable
 
 LONGEST_LINE_BYTES = 1 << 20
 PROTOCOL = 1
@@ -155,7 +156,7 @@ def _hello(fields: _Fields) -> Hello:
     fields.must_be("protocol", PROTOCOL)
     return Hello(
         mode=fields.mode("mode"),
-        release=fields.text("release"),
+        release=printable(fields.text("release")),
         cpus=fields.number("cpus"),
         memory_bytes=fields.number("memory_kb") << 10,
         page_bytes=fields.number("page_size"),
