@@ -43,6 +43,16 @@ def test_a_kernel_that_does_not_say_where_its_symbols_are():
         read_kallsyms(FakeKernel().read())
 
 
+def test_a_table_of_tokens_without_an_end_is_refused():
+    kernel = FakeKernel(memory_bytes=1 << 20)
+    add_kallsyms(kernel, SYMBOLS)
+    table, index = (int(kernel.facts[f"SYMBOL(kallsyms_token_{name})"], 16) for name in ("table", "index"))
+    kernel.poke(index + 2 * 255, kernel.pack("H", 0x2000))
+    kernel.poke(table + 0x2000, b"x" * 0x2_0000)
+    with pytest.raises(FormatError, match="token"):
+        read_kallsyms(kernel.read())
+
+
 def test_more_symbols_than_any_kernel_has_are_refused():
     kernel = FakeKernel()
     add_kallsyms(kernel, SYMBOLS)

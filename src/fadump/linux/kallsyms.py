@@ -96,6 +96,8 @@ def _tokens(memory: KernelMemory) -> list[bytes]:
     starts = memory.unpack(f"{abi.TOKENS}H", index)
     last = memory.string(table + starts[-1], _MOST_TOKEN_BYTES)
     data = memory.read(table, starts[-1] + len(last) + 1)
+    if data[-1]:
+        raise FormatError(f"the table of tokens of the kernel's symbols has no end within {_MOST_TOKEN_BYTES:#x} bytes")
     return [data[start : data.index(b"\0", min(start, len(data) - 1))] for start in starts]
 
 
