@@ -6,9 +6,12 @@ import shutil
 import subprocess
 import tarfile
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
+from fadump.progress import Step
 
 WAIT_SECONDS = 60
 POLL_SECONDS = 0.02
@@ -20,6 +23,20 @@ def cache(tmp_path, monkeypatch):
     root = tmp_path / "cache"
     monkeypatch.setenv("FADUMP_CACHE", str(root))
     return root
+
+
+@pytest.fixture
+def progress(monkeypatch):
+    """How much was done at every change of each step, by its label."""
+    seen = defaultdict(list)
+    update = Step.update
+
+    def note(step, done, **others):
+        seen[step.label].append(done)
+        update(step, done, **others)
+
+    monkeypatch.setattr(Step, "update", note)
+    return seen
 
 
 def wait_until(condition):

@@ -100,6 +100,13 @@ def test_a_package_is_fetched_and_unpacked_and_the_machines_apt_stays_as_it_was(
     assert (tmp_path / "files/usr/bin/busybox").read_bytes() == b"ELF"
 
 
+def test_progress_ends_with_all_bytes_of_the_package(archive, busybox, progress):
+    archive.publish("trixie", busybox)
+    fetch("busybox-static", suites=["trixie"])
+    (counted,) = (done for label, done in progress.items() if label.startswith("Fetching busybox"))
+    assert counted[-1] == busybox.stat().st_size
+
+
 def test_the_second_time_no_archive_is_needed(archive, busybox, monkeypatch):
     archive.publish("trixie", busybox)
     first = fetch("busybox-static", suites=["trixie"])

@@ -67,6 +67,11 @@ def test_it_is_fetched_listed_and_found_again(packages, cache, monkeypatch):
     assert json.loads(shown.stdout) == qemu.as_json()
 
 
+def test_each_package_that_is_unpacked_counts_as_progress(packages, cache, progress):
+    fetch_qemu()
+    assert progress["Unpacking 3 packages"] == [1, 2, 3]
+
+
 def test_only_what_it_runs_with_is_kept(packages, cache):
     _contents, fetched = packages
     directory = fetch_qemu().path.parent

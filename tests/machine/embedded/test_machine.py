@@ -1,5 +1,6 @@
 """The embedded machine's own part of the contract: its memory, its reset, its disk."""
 
+import errno
 import io
 import os
 
@@ -9,7 +10,7 @@ from fadump.abi.platform import Platform
 from fadump.errors import MachineError, SetupError
 from fadump.kernel.elfcorehdr import Load
 from fadump.kernel.vmcore import lay_out
-from fadump.machine.channel import Hello, Register, Registered, RunScript, ScriptRan
+from fadump.machine.channel import FileWritten, Hello, Register, Registered, RunScript, ScriptRan
 from fadump.machine.contract import Handover, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.machine import EmbeddedMachine
@@ -118,3 +119,34 @@ def test_what_was_on_the_disk_is_gone_and_holes_are_holes():
     expected[first + 0x123 : first + 0x128] = b"moved"
     expected[second + 0x1F_FFFF] = ord("!")
     assert data == expected
+
+
+@pytest.mark.parametrize("platform", ALL)
+def test_cpus_are_what_linux_takes_for_a_power9(platform):
+    """arch/powerpc/kernel/cpu_specs_book3s_64.h, "Power9 DD2.2 or later": pvr_mask and pvr_value."""
+    with bench(platform) as guest:
+        guest.until(Hello)
+        assert {cpu.values["PVR"] & 0xFFFF_EFFF for cpu in guest.machine.cpus()} == {0x004E_0202}
+
+
+def test_a_cpu_is_a_core_of_its_own_unless_threads_are_asked_for():
+    """PAPR, "ibm,ppc-interrupt-server#s": a core's threads, a cell each."""
+
+    def look(tree):
+        servers = [node.properties["ibm,ppc-interrupt-server#s"] for node in tree.find("/cpus").children]
+        cores.append([len(cells) // 4 for cells in servers])
+
+    cores = []
+    for threads in ({}, {"smt": 2}):
+        with bench(cpus=4, **threads) as guest:
+            guest.on_tree = look
+            guest.until(Hello)
+    assert cores == [[1, 1, 1, 1], [2, 2]]
+
+
+@pytest.mark.parametrize("path", ["/sys/kernel/fadump/mem_reserved", "/sys/kernel/fadump/no_such_file"])
+def test_what_is_no_file_to_write_to_answers_with_an_error(path):
+    with bench() as guest:
+        guest.to_registered()
+        guest.machine.write_file(path, b"1")
+        assert guest.until(FileWritten) == FileWritten(-errno.ENODEV)
