@@ -300,6 +300,34 @@ def test_whichever_comes_first_is_waited_for():
         session.wait_for(Seen.CRASHED)
 
 
+def test_what_was_seen_since_the_last_wait_is_not_waited_for():
+    machine = ScriptedMachine([handover(1), call(REGISTER), handover(2), call(INVALIDATE), call(REGISTER)])
+    session = Session(machine, ScriptedFirmware(), Unwatched())
+    assert session.wait_for(Seen.REGISTERED) is Seen.REGISTERED
+    session.crash(CrashBy.PLATFORM)
+    assert session.wait_for(Seen.PRESERVED) is Seen.PRESERVED
+    assert session.record.events == 2
+    assert session.wait_for(Seen.REGISTERED) is Seen.REGISTERED
+    assert session.record.events == 5
+
+
+def test_the_same_is_waited_for_once_more():
+    machine = ScriptedMachine([handover(1), call(REGISTER), call(REGISTER), call(UNREGISTER), call(REGISTER)])
+    session = Session(machine, ScriptedFirmware(), Unwatched())
+    assert [session.wait_for(Seen.REGISTERED), session.wait_for(Seen.REGISTERED)] == [Seen.REGISTERED] * 2
+    assert session.record.events == 5
+    with pytest.raises(MachineError, match="for the firmware to see 'registered': end of script"):
+        session.wait_for(Seen.REGISTERED)
+
+
+def test_of_what_was_seen_before_the_first_is_told_and_the_others_are_not_lost():
+    session = Session(ScriptedMachine(CRASH), ScriptedFirmware(), Unwatched())
+    session.crash(CrashBy.SYSRQ)
+    session.expect(Hello)
+    assert session.wait_for(Seen.CAPTURE_BOOT, Seen.PRESERVED) is Seen.PRESERVED
+    assert session.wait_for(Seen.CAPTURE_BOOT, Seen.PRESERVED) is Seen.CAPTURE_BOOT
+
+
 def test_a_guest_without_a_channel_is_not_asked():
     machine = ScriptedMachine(FIRST_BOOT, has_channel=False)
     with pytest.raises(MachineError, match=NOBODY_TO_ASK):

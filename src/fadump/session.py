@@ -178,6 +178,7 @@ class Session:
         self._enabled = True
         self._power_cut_at = power_cut_at
         self._asked_the_same: tuple[FirmwareCall | None, int] = (None, 0)
+        self._waited_for = 0  # index into record.seen; only wait_for() moves it
 
     @property
     def phase(self) -> Milestone:
@@ -246,18 +247,22 @@ class Session:
                         raise RebootedError(awaited, report)
 
     def wait_for(self, *awaited: Seen) -> Seen:
-        """Serve the machine until the firmware sees one of these; the guest need not be one of ours.
+        """Serve the machine until the firmware has seen one of these; the guest need not be one of ours.
+
+        Whatever has been seen since the last wait counts, also during other steps: after a ``crash()``,
+        ``wait_for(Seen.PRESERVED)`` may return at once. The same wait once more is for the next time.
 
         :raises MachineError: the machine has stopped, or nothing happens for ``silence_seconds``.
         """
-        names = " or ".join(awaited)
+        names = " or ".join(repr(seen.value) for seen in awaited)
         with self.telling_where():
             while True:
-                known = len(self.record.seen)
-                self._serve_event(f"the firmware to see {names!r}")
-                for seen, _at in self.record.seen[known:]:
+                while self._waited_for < len(self.record.seen):
+                    seen, _at = self.record.seen[self._waited_for]
+                    self._waited_for += 1
                     if seen in awaited:
                         return seen
+                self._serve_event(f"the firmware to see {names}")
 
     @contextmanager
     def telling_where(self) -> Iterator[None]:
