@@ -54,7 +54,7 @@ class QemuLink:
         cls,
         config: QemuConfig,
         ram_fds: Sequence[int],
-        disk_fd: int,
+        disk_fd: int | None,
         console_log: BinaryIO,
         failure: Callable[[str], bool],
     ) -> "QemuLink":

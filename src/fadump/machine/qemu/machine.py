@@ -50,20 +50,22 @@ def _board(config: QemuConfig) -> Board:
     match config.platform:
         case Platform.PSERIES:
             return PseriesBoard()
-        case Platform.POWERNV:
+        case Platform.POWERNV if config.kernel is not None:
             return PowernvBoard(config.kernel)
+        case Platform.POWERNV:
+            raise SetupError("QEMU's powernv starts no boot loader from a disk: give a --kernel")
 
 
 class QemuMachine:
     """A machine in a QEMU of its own. Use as a context manager: leaving it ends QEMU.
 
-    ``disk_fd`` is a file as large as the largest dump, which the guest sees as its only disk. ``console_log``
+    ``disk_fd`` is a file as large as the largest dump, which the guest sees as its first disk. ``console_log``
     gets the console as it comes. A kernel that panics unasked stops the machine at once.
 
     :raises SetupError: there is no QEMU, or it does not start; or the host has no memory for the guest.
     """
 
-    def __init__(self, config: QemuConfig, disk_fd: int, console_log: BinaryIO) -> None:
+    def __init__(self, config: QemuConfig, disk_fd: int | None, console_log: BinaryIO) -> None:
         self._config = config
         self._board = _board(config)
         self._disk_fd = disk_fd

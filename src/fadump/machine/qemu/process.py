@@ -62,17 +62,39 @@ class Dimm:
         return Range.sized(self.address, self.size_bytes)
 
 
+class DiskFormat(StrEnum):
+    """How a disk's bytes lie in its file."""
+
+    RAW = "raw"
+    QCOW2 = "qcow2"
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """A disk that the guest may write to. ``fd`` is the file if QEMU is to inherit it open, ``path`` is unused then."""
+
+    path: Path
+    format: DiskFormat
+    fd: int | None = None
+
+    @property
+    def file(self) -> str:
+        """What QEMU opens."""
+        return str(self.path) if self.fd is None else f"/proc/self/fd/{self.fd}"
+
+
 @dataclass(frozen=True, slots=True)
 class QemuConfig:
-    """A machine; the command line goes to the kernel whole.
+    """A machine; the command line goes to the kernel whole. Without a kernel the first drive's boot loader is started.
 
     ``cpus`` are those that Linux sees, threads, ``smt`` of which make a core; up to ``max_cpus`` can be plugged.
     ``nodes`` are the sizes of the NUMA nodes' memory, which lies end to end from 0; all sizes are multiples of
     256 MiB. ``vof`` takes QEMU's own Virtual Open Firmware instead of SLOF, on pseries: a boot takes half the time.
+    ``user_network`` is QEMU's own network behind the host's, ``extra_arguments`` go to QEMU as they are.
     """
 
-    kernel: Path
-    initrd: Path
+    kernel: Path | None
+    initrd: Path | None
     cmdline: str
     platform: Platform = Platform.PSERIES
     cpus: int = 2
@@ -84,6 +106,9 @@ class QemuConfig:
     qemu: str = DEFAULT_QEMU
     vof: bool = False
     faults: frozenset[Fault] = frozenset()
+    drives: tuple[Drive, ...] = ()
+    user_network: bool = False
+    extra_arguments: tuple[str, ...] = ()
     has_guest_channel: bool = True
     """Whether the guest is one of ours; if not, it has no port to speak to us, and may panic as it likes."""
 
@@ -105,8 +130,9 @@ class QemuProcess:
     _drain: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, config: QemuConfig, ram_fds: Sequence[int], disk_fd: int) -> "QemuProcess":
-        """Start QEMU with the pieces of ``config.memory`` in ``ram_fds`` and a disk for the dump in ``disk_fd``.
+    async def start(cls, config: QemuConfig, ram_fds: Sequence[int], disk_fd: int | None) -> "QemuProcess":
+        """Start QEMU with the pieces of ``config.memory`` in ``ram_fds`` and, if there is one, a disk for the dump in
+        ``disk_fd``.
 
         :raises SetupError: there is no such QEMU.
         """
@@ -120,7 +146,7 @@ class QemuProcess:
                 *_dies_with_us(),
                 binary,
                 *_arguments(config, {name: end.fileno() for name, end in theirs.items()}, ram_fds, disk_fd),
-                pass_fds=[*ram_fds, disk_fd, *(end.fileno() for end in theirs.values())],
+                pass_fds=[*ram_fds, *_disk_fds(config, disk_fd), *(end.fileno() for end in theirs.values())],
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
@@ -169,9 +195,11 @@ def _dies_with_us() -> list[str]:
     return [setpriv, "--pdeathsig", "KILL", "--"]
 
 
-def _arguments(config: QemuConfig, sockets: dict[str, int], ram_fds: Sequence[int], disk_fd: int) -> list[str]:
-    disk = f"/proc/self/fd/{disk_fd}"
-    virtio = _VIRTIO_PLACES[config.platform]
+def _disk_fds(config: QemuConfig, disk_fd: int | None) -> list[int]:
+    return [fd for fd in (disk_fd, *(drive.fd for drive in config.drives)) if fd is not None]
+
+
+def _arguments(config: QemuConfig, sockets: dict[str, int], ram_fds: Sequence[int], disk_fd: int | None) -> list[str]:
     arguments = [
         *_machine_arguments(config),
         "-smp", f"{config.cpus},threads={config.smt},maxcpus={config.max_cpus or config.cpus}",
@@ -179,27 +207,49 @@ def _arguments(config: QemuConfig, sockets: dict[str, int], ram_fds: Sequence[in
         "-display", "none", "-S", "-action", "panic=none",
         "-gdb", "chardev:gdb",
         "-mon", "chardev=qmp,mode=control",
-        *(_guest_channel_arguments(virtio[0]) if config.has_guest_channel else []),
-        # A full host disk is the guest's write error, not a silent pause; zeros stay holes.
-        "-drive", f"if=none,id=dump,file={disk},format=raw,werror=report,detect-zeroes=unmap,discard=unmap",
-        "-device", f"virtio-blk-pci,drive=dump{virtio[1]}",
-        "-kernel", str(config.kernel),
-        "-initrd", str(config.initrd),
-        "-append", config.cmdline,
+        *_device_arguments(config, disk_fd),
+        *_kernel_arguments(config),
     ]  # fmt: skip
     for name, fd in sockets.items():
         arguments += ["-chardev", f"socket,id={name},fd={fd}"]
-    return arguments
+    return [*arguments, *config.extra_arguments]
 
 
-def _guest_channel_arguments(place: str) -> list[str]:
-    return ["-device", f"virtio-serial-pci{place}", "-device", f"virtserialport,chardev={GUEST},name={GUEST_PORT}"]
+def _kernel_arguments(config: QemuConfig) -> list[str]:
+    if config.kernel is None:
+        return []
+    initrd = [] if config.initrd is None else ["-initrd", str(config.initrd)]
+    return ["-kernel", str(config.kernel), *initrd, "-append", config.cmdline]
 
 
-_VIRTIO_PLACES = {
-    Platform.PSERIES: ("", ""),
-    Platform.POWERNV: (",bus=pcie.0,addr=0x0", ",bus=pcie.1,addr=0x0"),  # each root port takes one device
-}
+def _device_arguments(config: QemuConfig, disk_fd: int | None) -> list[str]:
+    """The guest channel, the dump's disk, the drives and the network, in this order on the buses."""
+    devices: list[tuple[list[str], str]] = []  # what stands behind the PCI device, and the device
+    behind: list[str] = []
+    if config.has_guest_channel:
+        devices.append(([], "virtio-serial-pci"))
+        behind = ["-device", f"virtserialport,chardev={GUEST},name={GUEST_PORT}"]
+    if disk_fd is not None:
+        # A full host disk is the guest's write error, not a silent pause; zeros stay holes.
+        disk = f"if=none,id=dump,file=/proc/self/fd/{disk_fd},format=raw"
+        devices.append((["-drive", f"{disk},{_HOLES}"], "virtio-blk-pci,drive=dump"))
+    for index, drive in enumerate(config.drives):
+        file = drive.file.replace(",", ",,")
+        disk = f"if=none,id=disk{index},file={file},format={drive.format}"
+        # Boot firmware tries the first drive only: there is nothing else to boot.
+        boot = "" if index or config.kernel is not None else ",bootindex=1"
+        devices.append((["-drive", f"{disk},{_HOLES}"], f"virtio-blk-pci,drive=disk{index}{boot}"))
+    if config.user_network:
+        devices.append((["-netdev", "user,id=net"], "virtio-net-pci,netdev=net,romfile="))  # Power runs no x86 ROM
+    arguments: list[str] = []
+    for index, (back_end, device) in enumerate(devices):
+        # On powernv each root port takes one device.
+        place = f",bus=pcie.{index},addr=0x0" if config.platform is Platform.POWERNV else ""
+        arguments += [*back_end, "-device", f"{device}{place}"]
+    return [*arguments, *behind]
+
+
+_HOLES = "werror=report,detect-zeroes=unmap,discard=unmap"
 
 
 def _machine_arguments(config: QemuConfig) -> list[str]:
