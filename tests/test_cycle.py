@@ -1,5 +1,6 @@
 """The order of a cycle, and what it says when a guest or machine leaves it. Real kernels: tests/real_linux."""
 
+import errno
 import itertools
 
 import pytest
@@ -352,6 +353,20 @@ def test_an_error_says_what_the_machine_was_on_the_way_to(events, phase):
     with pytest.raises(MachineError) as raised:
         run(events)
     assert (raised.value.phase, raised.value.firmware) == (phase.value, None)
+
+
+class FullDisk(Witness):
+    """An observer with nowhere to write to, once the kernel has crashed."""
+
+    def milestone(self, milestone, at_seconds):
+        if milestone is Milestone.PRESERVED:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_an_error_of_the_system_says_it_too():
+    with pytest.raises(OSError, match="No space") as raised:
+        run(WHOLE, FullDisk())
+    assert (raised.value.phase, raised.value.firmware) == ("capture_boot", None)
 
 
 class RefusingFirmware(ScriptedFirmware):

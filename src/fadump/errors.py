@@ -16,6 +16,15 @@ class FadumpError(Exception):
     firmware: str | None = None
 
 
+def note_phase(error: BaseException, phase: str, firmware: str | None = None) -> None:
+    """Give an error the attributes ``phase`` and ``firmware``, see :class:`FadumpError`; one that has a phase keeps it.
+
+    An error of the system gets them too.
+    """
+    if getattr(error, "phase", None) is None:
+        vars(error).update(phase=phase, firmware=firmware)
+
+
 class UsageError(FadumpError):
     """Something that was asked for and can't be, whatever the host; said before anything is started."""
 

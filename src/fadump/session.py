@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from fadump.abi.registers import CpuRegisters
-from fadump.errors import FadumpError, MachineError
+from fadump.errors import FadumpError, MachineError, note_phase
 from fadump.firmware.contract import (
     Answer,
     CallName,
@@ -49,6 +49,12 @@ class Milestone(StrEnum):
     SAVED = "saved"
     RELEASED = "released"
     PRODUCTION = "production"
+
+
+def milestone_after(reached: Milestone | None) -> Milestone:
+    """The milestone that a machine is on the way to: the first one after None, the last one after itself."""
+    order = list(Milestone)
+    return order[0] if reached is None else order[min(order.index(reached) + 1, len(order) - 1)]
 
 
 class Seen(StrEnum):
@@ -183,11 +189,7 @@ class Session:
     @property
     def phase(self) -> Milestone:
         """The milestone that the machine is on the way to."""
-        if not self.record.timeline:
-            return Milestone.POWER_ON
-        order = list(Milestone)
-        reached, _at = self.record.timeline[-1]
-        return order[min(order.index(reached) + 1, len(order) - 1)]
+        return milestone_after(self.record.timeline[-1][0] if self.record.timeline else None)
 
     @property
     def firmware_state(self) -> State:
@@ -269,9 +271,8 @@ class Session:
         """An error or a signal from within says what the machine was on the way to, and the firmware's reason."""
         try:
             yield
-        except (FadumpError, EndedBySignal) as error:
-            error.phase = self.phase
-            error.firmware = self.refusal or None
+        except (FadumpError, OSError, EndedBySignal) as error:
+            note_phase(error, self.phase, self.refusal or None)
             raise
 
     def _refused(self, failed: Failed) -> str:

@@ -180,4 +180,5 @@ def test_where_nobody_reads_stderr_the_object_is_printed_all_the_same(tmp_path):
     words = [*FADUMP, "run", "--json", "--out", str(tmp_path / "out")]
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=writer, text=True, check=False)
     os.close(writer)
-    assert (done.returncode, json.loads(done.stdout)["result"]) == (141, "failed")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["result"], told["phase"]) == (141, "failed", "registered")

@@ -231,6 +231,7 @@ def test_a_dump_that_there_is_no_room_to_save_stays_as_it_was(tmp_path, capsys, 
     assert (status, said["result"]) == (1, "failed")
     assert said["error"].startswith(f"{vmcore} is whole and stays as it was: ")
     assert "No space left on device" in said["error"] and "--continue" not in said["error"]
+    assert said["phase"] == "production"
     assert list(vmcore.parent.glob("vmcore*")) == [vmcore]
     with open_system(vmcore) as system:
         assert check_dump(system.dump).whole
@@ -315,3 +316,52 @@ def test_an_error_before_power_on_says_so(tmp_path):
         with pytest.raises(FadumpError) as raised:
             run(RunOptions(tmp_path / "out", **options), RunView(io.StringIO()))
         assert raised.value.phase == "power_on"
+
+
+class Meddler(RunView):
+    """Puts a directory in the place of the timeline's file, which can't be written then."""
+
+    def __init__(self, out, moment):
+        super().__init__(io.StringIO())
+        self._out, self._moment = out, moment
+        self._seen = []
+
+    def milestone(self, milestone, at_seconds):
+        self._meddle(milestone)
+
+    def cycle_begins(self, number, count):
+        self._meddle(f"cycle {number}")
+
+    def _meddle(self, moment):
+        if moment == self._moment:
+            (self._out / "timeline.json").unlink(missing_ok=True)
+            (self._out / "timeline.json").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("moment", "phase"),
+    [
+        ("cycle 1", "registered"),
+        (Milestone.POWER_ON, "crash"),
+        (Milestone.RELEASED, "production"),
+        ("cycle 2", "preserved"),
+    ],
+)
+def test_an_error_of_the_hosts_says_where_it_was(tmp_path, moment, phase):
+    options = RunOptions(tmp_path, memory_bytes=GIB, cycles=2)
+    with pytest.raises(IsADirectoryError) as raised:
+        run(options, Meddler(tmp_path, moment))
+    assert raised.value.phase == phase
+
+
+class Unheard(RunView):
+    """Nobody reads what it prints."""
+
+    def cycle_begins(self, number, count):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def test_an_error_of_the_hosts_before_power_on_says_so(tmp_path):
+    with pytest.raises(BrokenPipeError) as raised:
+        run(RunOptions(tmp_path, memory_bytes=GIB), Unheard(io.StringIO()))
+    assert raised.value.phase == "power_on"

@@ -31,20 +31,21 @@ def failure_of(error: FadumpError | OSError | EndedBySignal, first_phase: str | 
 
     ``first_phase`` is the first milestone of a command that has milestones: what is wrong usage was said before it.
     """
+    phase, firmware = getattr(error, "phase", None), getattr(error, "firmware", None)
     match error:
         case EndedBySignal():
-            return Failure(str(error), error.exit_code, error.phase, error.firmware)
+            return Failure(str(error), error.exit_code, phase, firmware)
         case CommandLineError():
-            return Failure(str(error), ExitCode.USAGE, error.phase, command=error.command)
+            return Failure(str(error), ExitCode.USAGE, phase, command=error.command)
         case UsageError():
-            return Failure(str(error), ExitCode.USAGE, error.phase or first_phase, error.firmware)
+            return Failure(str(error), ExitCode.USAGE, phase or first_phase, firmware)
         case FadumpError():
-            return Failure(str(error), _exit_code(error), error.phase, error.firmware)
+            return Failure(str(error), _exit_code(error), phase, firmware)
         case BrokenPipeError():
-            return Failure("nobody reads the output any more", EXIT_BROKEN_PIPE, is_told=False)
+            return Failure("nobody reads the output any more", EXIT_BROKEN_PIPE, phase, firmware, is_told=False)
         case _:
             code = ExitCode.NOT_TRIED if error.errno in _NOT_TO_BE_HAD else ExitCode.FAILED
-            return Failure(f"{error.filename or _unnamed(error)}: {error.strerror or error}", code)
+            return Failure(f"{error.filename or _unnamed(error)}: {error.strerror or error}", code, phase, firmware)
 
 
 def _exit_code(error: FadumpError) -> ExitCode:

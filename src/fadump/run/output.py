@@ -22,7 +22,7 @@ from fadump.errors import MachineError, SetupError, naming
 from fadump.firmware.contract import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger, Watched
 from fadump.machine.channel import Report, Saved, SavedOpalCore
 from fadump.run.earlier import put_back, set_aside
-from fadump.session import Milestone, Observer
+from fadump.session import Milestone, Observer, milestone_after
 
 _PRIVATE = 0o600
 _PIECE_BYTES = 8 << 20
@@ -43,6 +43,7 @@ class OutputDirectory:
         self._files = files
         self._cycle = 1
         self._timeline: list[dict[str, object]] = []
+        self._reached: Milestone | None = None
         self._vmcore_bytes: int | None = None
         self.earlier: Path | None = None
         """Where the files of an earlier run are now, if there were any."""
@@ -106,6 +107,11 @@ class OutputDirectory:
         return path if path.exists() else None
 
     @property
+    def phase(self) -> Milestone:
+        """The milestone that the machine is on the way to, as the timeline has it."""
+        return milestone_after(self._reached)
+
+    @property
     def is_full(self) -> bool:
         """Whether there is no room left for a dump."""
         return shutil.disk_usage(self.path).free < _FULL_BYTES
@@ -119,6 +125,7 @@ class OutputDirectory:
 
     def note_milestone(self, milestone: Milestone, at_seconds: float) -> None:
         """Add to the timeline, which is complete on the disk after each milestone."""
+        self._reached = milestone
         self._timeline.append({"event": milestone, "at_seconds": round(at_seconds, 3)})
         with self._create("timeline.json") as file:
             file.write(json.dumps(self._timeline, indent=1).encode() + b"\n")

@@ -3,8 +3,7 @@
 The story of the crash itself is in :mod:`fadump.cycle`; this is what surrounds it.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +11,7 @@ from typing import Protocol
 from fadump.capture.in_place import save_in_place
 from fadump.capture.save import Saved
 from fadump.cycle import CycleResult, run_cycle
-from fadump.errors import FadumpError, MachineError
+from fadump.errors import FadumpError, MachineError, note_phase
 from fadump.machine.contract import Machine
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.faults import NeverStruck, never_struck
@@ -78,39 +77,34 @@ def run(options: RunOptions, observer: RunObserver) -> RunResult:
     :raises SetupError: something is missing; the sentence says what.
     :raises MachineError: a cycle did not come to its end.
     """
-    with ExitStack() as ends:
-        with _on_the_way_to_power_on():
-            check_options(options)
-            check_inputs(options)
-            check_host(options)
-            parts = make_parts(options)
-            ends.enter_context(parts.output)
-        if parts.output.earlier is not None:
-            observer.remark(f"the files of an earlier run go to {parts.output.earlier}")
-        for sentence in parts.remarks:
-            observer.remark(sentence)
-        cycles = _run_cycles(parts, observer)
-        missed = never_struck(parts.faults, parts.firmware, [judged.cycle for judged in cycles])
-        return RunResult(cycles, parts.vmlinux, missed)
-
-
-@contextmanager
-def _on_the_way_to_power_on() -> Iterator[None]:
-    """An error or a signal in the block says that the machine was never powered on."""
+    parts: Parts | None = None
     try:
-        yield
-    except (FadumpError, EndedBySignal) as error:
-        error.phase = error.phase or Milestone.POWER_ON
+        check_options(options)
+        check_inputs(options)
+        check_host(options)
+        parts = make_parts(options)
+        with parts.output:
+            return _run(parts, observer)
+    except (FadumpError, OSError, EndedBySignal) as error:
+        note_phase(error, Milestone.POWER_ON if parts is None else parts.output.phase)
         raise
+
+
+def _run(parts: Parts, observer: RunObserver) -> RunResult:
+    if parts.output.earlier is not None:
+        observer.remark(f"the files of an earlier run go to {parts.output.earlier}")
+    for sentence in parts.remarks:
+        observer.remark(sentence)
+    cycles = _run_cycles(parts, observer)
+    missed = never_struck(parts.faults, parts.firmware, [judged.cycle for judged in cycles])
+    return RunResult(cycles, parts.vmlinux, missed)
 
 
 def _run_cycles(parts: Parts, observer: RunObserver) -> Sequence[JudgedCycle]:
     done: list[JudgedCycle] = []
     output = parts.output
     try:
-        with ExitStack() as ends:
-            with _on_the_way_to_power_on():
-                machine = ends.enter_context(parts.make_machine(output.vmcore_fd, output.console_log))
+        with parts.make_machine(output.vmcore_fd, output.console_log) as machine:
             for number in range(1, parts.cycles + 1):
                 observer.cycle_begins(number, parts.cycles)
                 before = done[-1].cycle if done else None
