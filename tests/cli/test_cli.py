@@ -16,17 +16,15 @@ from tests.vmcore.core_builder import Load, build_core, note
 
 
 def test_the_help_lists_every_command(capsys):
-    with pytest.raises(SystemExit):
-        main(["--help"])
+    assert main(["--help"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
     for command in ("run", "save", "show", "dmesg", "check", "plan", "kernel", "qemu"):
         assert command in listed
 
 
 def test_the_version_is_said(capsys):
-    with pytest.raises(SystemExit) as error:
-        main(["--version"])
-    assert (error.value.code, capsys.readouterr().out) == (0, f"fadump {fadump.__version__}\n")
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"fadump {fadump.__version__}\n"
 
 
 def test_a_command_that_there_is_not_is_answered_with_those_that_there_are(capsys):
@@ -38,8 +36,8 @@ def test_a_command_that_there_is_not_is_answered_with_those_that_there_are(capsy
 def test_a_command_imports_nothing_of_the_others():
     program = (
         "import sys; from fadump.cli import main\n"
-        "try: main(['show', '--help'])\n"
-        "except SystemExit: print(*[name for name in sys.modules if name.startswith('fadump.')])"
+        "main(['-q', 'show', '--help'])\n"
+        "print(*[name for name in sys.modules if name.startswith('fadump.')])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     modules = done.stdout.splitlines()[-1].split()

@@ -49,7 +49,10 @@ def test_the_list_is_the_whole_set_and_runs_nothing(compare):
 def test_the_list_is_one_object_with_json(compare):
     status, out, _err = compare("--list", "--only", "2", "--json", linux=AssertionError("it is run"))
     wanted = full_set("0")[1].as_json()
-    assert (status, json.loads(out)) == (0, {"seed": "0", "configurations": [{"number": 2, "configuration": wanted}]})
+    assert (status, json.loads(out)) == (
+        0,
+        {"result": "done", "seed": "0", "configurations": [{"number": 2, "configuration": wanted}]},
+    )
 
 
 def test_where_nothing_differs(compare):
@@ -83,6 +86,7 @@ def test_a_difference_is_told_with_what_runs_it_again(compare):
     status, out, _err = compare("--only", "2", "--json", model={})
     told = json.loads(out)
     assert (status, told["result"], len(told["differences"])) == (1, "different", 2)
+    assert (told["error"], told["phase"]) == ("2 differences between the model and Linux", None)
     assert told["differences"][0]["linux"] == ["<6>fadump: Reserved 1MB"]
     assert told["differences"][0]["configuration"]["series"] in ("6.1", "6.12")
 
@@ -103,6 +107,7 @@ def test_what_could_not_be_compared_is_no_success(compare):
     status, out, err = compare("--count", "2", "--json", linux=MachineError("silent"))
     told = json.loads(out)
     assert (status, told["configurations"], len(told["not_compared"])) == (1, 0, 2)
+    assert told["error"] == "0 differences between the model and Linux, and 2 configurations could not be compared"
     assert told["not_compared"][0]["reason"].startswith("silent; the console is in ")
     assert "not compared: silent" in err
 

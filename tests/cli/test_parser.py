@@ -19,6 +19,20 @@ from fadump.cli import main
         ("run --mashine qemu", "fadump run: there is no option --mashine; did you mean --machine?"),
         ("run --mashine=qemu", "fadump run: there is no option --mashine=qemu; did you mean --machine?"),
         ("run --zzzzzz", "fadump run: there is no option --zzzzzz"),
+        ("run --foo", "fadump run: there is no option --foo"),
+        ("run -x", "fadump run: there is no option -x"),
+        ("run -jsno", "fadump run: there is no option -jsno; did you mean --json?"),
+        ("run --verif", "fadump run: there is no option --verif; did you mean --verify?"),
+        ("run -- more", "fadump run: more is a word too many"),
+        ("show --jso", "fadump show: there is no option --jso; did you mean --json?"),
+        ("show --jso file", "fadump show: there is no option --jso; did you mean --json?"),
+        ("save --levle=31 a", "fadump save: there is no option --levle=31; did you mean --level?"),
+        ("--verison", "fadump: there is no option --verison; did you mean --version?"),
+        ("--jsno run", "fadump run: there is no option --jsno; did you mean --json?"),
+        ("kernel --hepl", "fadump kernel: there is no option --hepl; did you mean --help?"),
+        ("show", "fadump show: the following arguments are required: FILE"),
+        ("show -q -- ", "fadump show: the following arguments are required: FILE"),
+        ("-q run -v", "fadump run: -v/--verbose: not allowed with argument -q/--quiet"),
         ("run more", "fadump run: more is a word too many"),
         ("kernel bild", "fadump kernel: there is no command bild: choose build or list; did you mean build?"),
         ("plan --page-size 5", "fadump plan: --page-size 5: choose 4K or 64K"),
@@ -50,28 +64,50 @@ def test_the_words_of_another_command_ask_for_no_object(capsys):
 
 
 def test_help_is_a_command_too(capsys):
-    with pytest.raises(SystemExit):
-        main(["kernel", "build", "--help"])
+    assert main(["kernel", "build", "--help"]) == 0
     by_option = capsys.readouterr().out
     assert main(["help", "kernel", "build"]) == 0
     assert capsys.readouterr().out == by_option
-    assert main(["help", "kernel", "build", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"help": by_option}
 
 
-def test_version_is_a_command_too(capsys):
-    assert main(["version"]) == 0
+@pytest.mark.parametrize(
+    ("words", "of"),
+    [
+        ("help kernel build --json", "fadump kernel build"),
+        ("kernel build --help --json", "fadump kernel build"),
+        ("kernel --json build --help", "fadump kernel build"),
+        ("--json --help", "fadump"),
+    ],
+)
+def test_a_help_in_json_is_an_object_too(words, of, capsys):
+    assert main(words.split()) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["result"], set(told)) == ("done", {"result", "help"})
+    assert told["help"].startswith(f"usage: {of} [-h]")
+
+
+@pytest.mark.parametrize("word", ["version", "--version"])
+def test_a_version_is_told_by_a_command_and_by_an_option(word, capsys):
+    assert main([word]) == 0
     assert capsys.readouterr().out == f"fadump {fadump.__version__}\n"
-    assert main(["version", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"version": fadump.__version__}
+    for words in ([word, "--json"], ["--json", word]):
+        assert main(words) == 0
+        assert json.loads(capsys.readouterr().out) == {"result": "done", "version": fadump.__version__}
+
+
+@pytest.mark.parametrize("words", ["--json kernel list", "kernel --json list", "kernel list --json"])
+def test_options_that_all_commands_have_may_stand_anywhere(words, capsys):
+    assert main(words.split()) == 0
+    assert "kernels" in json.loads(capsys.readouterr().out)
 
 
 def test_quiet_leaves_the_result_and_verbose_tells_each_call(tmp_path, capsys):
-    def lines(*options):
-        assert main(["run", "--out", str(tmp_path), *options]) == 0
+    def lines(*before, behind=()):
+        assert main([*before, "run", "--out", str(tmp_path), *behind]) == 0
         return capsys.readouterr().out.splitlines()
 
     quiet, normal, verbose = lines("-q"), lines(), lines("-v")
+    assert [len(lines(behind=[option])) for option in ("-q", "-v")] == [len(quiet), len(verbose)]
     assert not any("power on" in line for line in quiet) and any("look at it" in line for line in quiet)
     assert any("power on" in line for line in normal)
     assert not any("firmware: " in line for line in normal)

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import import_module
 
-import fadump
 from fadump.cli.failure import failure_of
 from fadump.cli.output import Output, open_standard_files
-from fadump.cli.parser import HelpFormatter, Parser, parse, wants_json
+from fadump.cli.parser import Answered, Parser, parse, wants_json
+from fadump.cli.version import VersionOption
 from fadump.errors import FadumpError
 from fadump.progress import hidden
 from fadump.signals import EndedBySignal, ignoring, raising
@@ -37,21 +37,21 @@ exit codes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command, print what it answers, and return its exit code, see :mod:`fadump.cli.failure`.
-
-    :raises SystemExit: only a help or a version was wanted, and has been printed.
-    """
+    """Run one command, print what it answers, and return its exit code, see :mod:`fadump.cli.failure`."""
     open_standard_files()
     words = list(sys.argv[1:] if arguments is None else arguments)
     output = Output(as_json=wants_json(words))
     first_phase = None
     try:
         with raising():
-            options = parse(build_parser(words), words)
-            first_phase = options.parser.first_phase
-            output = Output(as_json=options.json, quiet=options.quiet, verbose=options.verbose)
-            with hidden() if options.quiet else nullcontext():
-                answer = options.run(options, output)
+            try:
+                options = parse(build_parser(words), words)
+                first_phase = options.parser.first_phase
+                output = Output(as_json=options.json, quiet=options.quiet, verbose=options.verbose)
+                with hidden() if options.quiet else nullcontext():
+                    answer = options.run(options, output)
+            except Answered as asked:
+                answer = asked.answer
             output.show(answer)
             sys.stdout.flush()
             return int(answer.exit_code)
@@ -68,10 +68,12 @@ def build_parser(words: Sequence[str]) -> Parser:
         prog="fadump",
         description="Linux's Firmware-Assisted Dump, whole: firmware, machine and dump tools.",
         epilog=_EPILOG,
-        formatter_class=HelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"fadump {fadump.__version__}")
+    parser.add_argument(
+        "--version", action=VersionOption, nargs=0, help="say which version this is, as fadump version does"
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
+    command = next((word for word in words if not word.startswith("-")), None)
+    for name in [command] if command in COMMANDS else COMMANDS:
         import_module(f"fadump.cli.{name}").add_parser(commands)
     return parser

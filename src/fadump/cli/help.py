@@ -1,12 +1,10 @@
 """``fadump help``: what a command does and takes."""
 
 import argparse
-from contextlib import redirect_stdout, suppress
-from io import StringIO
 
 from fadump.cli import build_parser
 from fadump.cli.output import Answer, Output
-from fadump.cli.parser import Commands, add_command, parse
+from fadump.cli.parser import Answered, Commands, add_command, parse
 
 _EXAMPLE = """example:
   fadump help save            what it does, and the options that it takes
@@ -27,7 +25,8 @@ def add_parser(commands: Commands) -> None:
 
 
 def _help(options: argparse.Namespace, _output: Output) -> Answer:
-    text = StringIO()
-    with redirect_stdout(text), suppress(SystemExit):
+    try:
         parse(build_parser(options.words), [*options.words, "--help"])
-    return Answer({"help": text.getvalue()}, listing=text.getvalue().rstrip())
+    except Answered as asked:
+        return asked.answer
+    raise AssertionError("--help is answered by every parser")

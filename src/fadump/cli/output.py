@@ -34,11 +34,14 @@ class Answer:
     """What a command has come to: one JSON object for programs, and text for people."""
 
     json: Mapping[str, object] = field(default_factory=dict)
+    """Without its ``result`` where that is no more than "done"."""
     text: str = ""
     """On stdout; on stderr with ``--json``."""
     listing: str = ""
     """The content of the object, for people: on stdout, and nowhere with ``--json``."""
     exit_code: int = ExitCode.DONE
+    error: str | None = None
+    """Where the exit code is 1, what is wrong, in one sentence: for the object, as people are told by the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,9 @@ class Output:
         text = answer.text if self.as_json else answer.text + answer.listing
         if text:
             print(text, file=self.stream, flush=True)
-        self._print_object(answer.json)
+        if answer.json:
+            failed = {} if answer.error is None else {"error": answer.error, "phase": None}
+            self._print_object({"result": "done"} | {**answer.json} | failed)
 
     def fail(self, failure: Failure) -> None:
         """Print why a command has failed, as far as anything can be printed: what has failed may be stdout itself."""
@@ -111,7 +116,7 @@ class Output:
             forget_stdout()
 
     def _print_object(self, mapping: Mapping[str, object]) -> None:
-        if self.as_json and mapping and not self._object_printed:
+        if self.as_json and not self._object_printed:
             self._object_printed = True
             print(json.dumps(mapping), flush=True)
 

@@ -5,15 +5,13 @@ A wrong word is answered in one line: what it was, what can stand there, and whi
 
 import argparse
 import difflib
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
+from typing import Any, NoReturn, TypeAlias
 
 from fadump.cli.output import Answer, Output
 from fadump.errors import UsageError
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
 
 Run = Callable[[argparse.Namespace, Output], Answer]
 """What a command does. Its text is printed by who called it; only what is told live goes to the output at once."""
@@ -23,6 +21,7 @@ JSON_OPTION = "--json"
 _EXIT_CODES = """exit codes: 0 done, 1 failed, 2 wrong usage, 125 could not be tried,
 128+N ended by signal N; 'fadump --help' says more
 """
+_OPTION = re.compile(r"--?[a-z][^ ]*")
 _NEAR = 0.5
 """How alike two words are, from 0 to 1, for one to be meant by the other: gzip and zlib are."""
 
@@ -36,6 +35,14 @@ class CommandLineError(UsageError):
         self.phase = phase
 
 
+class Answered(SystemExit):
+    """A help or a version was asked for, and nothing else is to be done: ``answer`` has it."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(0)
+        self.answer = answer
+
+
 class HelpFormatter(argparse.HelpFormatter):
     """Descriptions are wrapped, examples stay as they are written: a text of more than one line is one of those."""
 
@@ -46,10 +53,28 @@ class HelpFormatter(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises what is wrong as :class:`CommandLineError` instead of printing it and ending the process."""
+    """Raises what is wrong as :class:`CommandLineError` instead of printing it and ending the process.
+
+    It knows the options that every command has, before a command or behind it, and no abbreviations.
+    """
 
     first_phase: str | None = None
     """The first milestone of a command that has milestones."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - argparse's own
+        super().__init__(**settings, formatter_class=HelpFormatter, allow_abbrev=False)
+        unless_given_before = argparse.SUPPRESS  # the main parser's namespace has the defaults, see parse()
+        self.add_argument(
+            JSON_OPTION, action="store_true", default=unless_given_before,
+            help="print one JSON object on stdout, and text on stderr",
+        )  # fmt: skip
+        how_much = self.add_mutually_exclusive_group()
+        how_much.add_argument(
+            "-q", "--quiet", action="store_true", default=unless_given_before, help="only the result, and what is wrong"
+        )
+        how_much.add_argument(
+            "-v", "--verbose", action="store_true", default=unless_given_before, help="say more, where there is more"
+        )
 
     def error(self, message: str) -> NoReturn:
         """:raises CommandLineError: always."""
@@ -59,17 +84,34 @@ class Parser(argparse.ArgumentParser):
         """:raises CommandLineError: always: ``word`` is none that the command knows."""
         if not word.startswith("-"):
             self.error(f"{word} is a word too many")
-        near = nearest(word.partition("=")[0], self._option_string_actions)
-        self.error(f"there is no option {word}{f'; did you mean {near}?' if near else ''}")
+        names = [option.removeprefix("--") for option in self._option_string_actions if option.startswith("--")]
+        near = nearest(word.partition("=")[0].lstrip("-"), names)
+        self.error(f"there is no option {word}{did_you_mean(near and f'--{near}')}")
 
-    def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
-        """Print a help or a version, of which argparse itself doesn't notice that it can't be written.
+    def print_help(self, _file: object = None) -> NoReturn:
+        """:raises Answered: always."""
+        text = self.format_help()
+        raise Answered(Answer({"help": text}, listing=text.rstrip("\n")))
 
-        :raises OSError: it can't.
-        """
-        if message:
-            print(message, end="", file=file or sys.stderr)
-            sys.stdout.flush()
+    def parse_known_args(  # type: ignore[override]  # argparse's takes namespaces of any type
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse does, but an option that there is not is told before a word that is missing."""
+        try:
+            return super().parse_known_args(args, namespace)
+        except CommandLineError as error:
+            unknown = [word for word in self._own(args or ()) if _OPTION.fullmatch(word) and not self._knows(word)]
+            if unknown and error.command == self.prog:
+                self.refuse_unknown(unknown[0])
+            raise
+
+    def _own(self, words: Sequence[str]) -> Iterator[str]:
+        """Words that are neither behind a command's name nor behind --, where they are another's."""
+        return takewhile(lambda word: word != "--" and (self._subparsers is None or word.startswith("-")), words)
+
+    def _knows(self, option: str) -> bool:
+        known = self._option_string_actions
+        return option.partition("=")[0] in known or (option[1] != "-" and option[:2] in known)
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> object:
         if action.choices is not None and action.nargs != argparse.PARSER:
@@ -83,8 +125,7 @@ class Parser(argparse.ArgumentParser):
         if action.choices is None or str(value) in map(str, action.choices):
             return
         choices = [str(choice) for choice in action.choices]
-        near = nearest(str(value), choices)
-        answer = f"choose {_listed(choices)}{f'; did you mean {near}?' if near else ''}"
+        answer = f"choose {_listed(choices)}{did_you_mean(nearest(str(value), choices))}"
         if action.nargs == argparse.PARSER:
             raise argparse.ArgumentError(None, f"there is no command {value}: {answer}")
         raise _wrong(action, str(value), answer)
@@ -96,16 +137,8 @@ def add_command(commands: Commands, name: str, run: Run, *, summary: str, descri
     ``summary`` is its line in the list of commands. It sets ``run``, which :func:`fadump.cli.main` calls.
     """
     parser = commands.add_parser(
-        name,
-        help=summary,
-        description=description,
-        epilog=f"{example.rstrip()}\n\n{_EXIT_CODES}",
-        formatter_class=HelpFormatter,
+        name, help=summary, description=description, epilog=f"{example.rstrip()}\n\n{_EXIT_CODES}"
     )
-    parser.add_argument(JSON_OPTION, action="store_true", help="print one JSON object on stdout, and text on stderr")
-    how_much = parser.add_mutually_exclusive_group()
-    how_much.add_argument("-q", "--quiet", action="store_true", help="only the result, and what is wrong")
-    how_much.add_argument("-v", "--verbose", action="store_true", help="say more, where there is more")
     parser.set_defaults(run=run, parser=parser)
     return parser
 
@@ -113,11 +146,7 @@ def add_command(commands: Commands, name: str, run: Run, *, summary: str, descri
 def add_group(commands: Commands, name: str, *, summary: str, description: str, example: str) -> Commands:
     """Add a command that has commands of its own, which are added to what is returned."""
     parser = commands.add_parser(
-        name,
-        help=summary,
-        description=description,
-        epilog=f"{example.rstrip()}\n\n{_EXIT_CODES}",
-        formatter_class=HelpFormatter,
+        name, help=summary, description=description, epilog=f"{example.rstrip()}\n\n{_EXIT_CODES}"
     )
     return parser.add_subparsers(metavar="COMMAND", required=True)
 
@@ -127,9 +156,12 @@ def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
 
     :raises CommandLineError: a word is wrong, or one is missing.
     """
-    options, unknown = parser.parse_known_args(words)
-    if unknown:
-        options.parser.refuse_unknown(unknown[0])
+    options, unknown = parser.parse_known_args(words, argparse.Namespace(json=False, quiet=False, verbose=False))
+    for word in unknown:
+        if word != "--":
+            options.parser.refuse_unknown(word)
+    if options.quiet and options.verbose:  # one before the command, one behind it
+        options.parser.error("-v/--verbose: not allowed with argument -q/--quiet")
     return options
 
 
@@ -142,6 +174,11 @@ def wants_json(words: Sequence[str]) -> bool:
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """What may have been meant by a word; None if nothing is like it."""
     return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=_NEAR)), None)
+
+
+def did_you_mean(near: str | None) -> str:
+    """The end of a sentence about a wrong word, where one is like it."""
+    return f"; did you mean {near}?" if near else ""
 
 
 def _wrong(action: argparse.Action, value: str, sentence: str) -> argparse.ArgumentError:

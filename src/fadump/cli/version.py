@@ -1,10 +1,11 @@
-"""``fadump version``: which version this is."""
+"""``fadump version`` and ``fadump --version``: which version this is."""
 
 import argparse
+from typing import NoReturn
 
 import fadump
 from fadump.cli.output import Answer, Output
-from fadump.cli.parser import Commands, add_command
+from fadump.cli.parser import Answered, Commands, add_command
 
 
 def add_parser(commands: Commands) -> None:
@@ -17,5 +18,17 @@ def add_parser(commands: Commands) -> None:
     )  # fmt: skip
 
 
+class VersionOption(argparse.Action):
+    """``--version``, which ends the parsing."""
+
+    def __call__(self, *_words: object) -> NoReturn:
+        """:raises Answered: always."""
+        raise Answered(_answer())
+
+
 def _version(_options: argparse.Namespace, _output: Output) -> Answer:
+    return _answer()
+
+
+def _answer() -> Answer:
     return Answer({"version": fadump.__version__}, listing=f"fadump {fadump.__version__}")
