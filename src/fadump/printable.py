@@ -1,6 +1,6 @@
 """Text from a file, made safe to show: it must not control the terminal, and must not be endless."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 MOST_LISTED = 8
 """How many sentences of one sort are listed; the rest are counted."""
@@ -25,6 +25,12 @@ def first_of(sentences: Iterable[str]) -> Iterator[str]:
             more += 1
     if more:
         yield f"and {more} more like that"
+
+
+def with_others(several: Sequence[object]) -> str:
+    """The first of several, which are sentences or names, and how many others there are."""
+    others = len(several) - 1
+    return f"{several[0]} (and {others} more)" if others else str(several[0])
 
 
 def counted(count: int, what: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fadump.abi.pseries import register_save_area
 from fadump.cli import COMMANDS, main
 from fadump.errors import FormatError, MachineError, SetupError, UsageError
 from tests.linux.crashed_kernel import crashed_kernel
@@ -32,6 +33,18 @@ FAILED = [
     ["run", "--fault", "register=-1"], ["save", "{file}", "{file}.out"], ["show", "{file}"], ["dmesg", "{file}"],
     ["check", "{file}"], ["check", "{cut}"], ["plan", "--memory-map", "{file}"],
 ]  # fmt: skip
+RESULTS = [
+    ("done", ["version"]), ("done", ["help", "run"]), ("done", ["kernel", "list"]), ("done", ["qemu", "list"]),
+    ("done", ["run", "--fault", "list"]), ("done", ["compare", "--list", "--only", "1"]),
+    ("saved", ["run", "--memory", "1G"]), ("reserved", ["plan"]),
+    ("refused", ["plan", "--memory", "64M"]), ("saved", ["save", "{dump}", "{dump}.out"]),
+    ("estimated", ["save", "{dump}", "{dump}.out", "--dry-run"]), ("complete", ["show", "{dump}"]),
+    ("done", ["show", "{area}"]), ("complete", ["dmesg", "{dump}"]), ("whole", ["check", "{dump}"]),
+]  # fmt: skip
+DAMAGED = [
+    ("damaged", ["check", "{cut}"], "not whole: "), ("incomplete", ["show", "{cut}"], ""),
+    ("incomplete", ["dmesg", "{cut}"], ""), ("incomplete", ["save", "{cut}", "{cut}.out"], "the source is incomplete"),
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -41,8 +54,9 @@ def command(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_bytes(b"no dump at all")
     whole = crashed_kernel().core()
     (tmp_path / "dump").write_bytes(whole)
-    (tmp_path / "cut").write_bytes(whole[:-100])
-    names = {name: tmp_path / name for name in ("file", "dump", "cut")}
+    (tmp_path / "cut").write_bytes(whole[: whole.index(b"Linux version") + 4])
+    (tmp_path / "area").write_bytes(register_save_area.encode([], register_save_area.area_bytes(0, 0)))
+    names = {name: tmp_path / name for name in ("file", "dump", "cut", "area")}
 
     def run(words):
         words = [word.format(**names) for word in words]
@@ -71,8 +85,36 @@ def test_what_could_not_be_tried_is_125(command, words):
 
 @pytest.mark.parametrize("words", FAILED, ids=" ".join)
 def test_what_failed_is_1(command, words):
-    status, _told, _err = command(words)
+    status, told, _err = command(words)
     assert status == 1
+    assert told["result"] in ("failed", "damaged") and told["error"] and told["phase"] in (None, "registered")
+
+
+@pytest.mark.parametrize(("result", "words"), RESULTS, ids=[" ".join(words) for _result, words in RESULTS])
+def test_every_object_has_a_result(command, result, words):
+    status, told, _err = command(words)
+    assert (status, told["result"]) == (0, result)
+    assert "error" not in told
+
+
+@pytest.mark.parametrize(
+    ("result", "words", "sentence"), DAMAGED, ids=[words[0] for _result, words, _sentence in DAMAGED]
+)
+def test_what_is_wrong_with_a_file_is_an_error_in_one_sentence(command, tmp_path, result, words, sentence):
+    status, told, _err = command(words)
+    assert (status, told["result"], told["phase"]) == (1, result, None)
+    assert told["error"].startswith(f"{tmp_path / 'cut'}: {sentence}")
+    assert "cut short" in told["error"] or words[0] == "save"
+    assert "\n" not in told["error"]
+
+
+def test_a_run_that_is_not_what_was_asked_for_says_so_in_its_object(command):
+    status, told, _err = command(["run", "--memory", "1G", "--fault", "power-cut=9999"])
+    assert (status, told["result"], told["phase"]) == (1, "saved", None)
+    assert told["error"].startswith("--fault power-cut=9999 never struck: a cycle had no more than ")
+    status, told, _err = command(["run", "--memory", "1G", "--verify", "--fault", "registers=unknown-names"])
+    assert (status, told["result"], told["phase"]) == (1, "different", None)
+    assert told["error"].startswith("fadump-run/vmcore: different from the machine at its crash: ")
 
 
 def test_a_failed_run_says_where_it_was_and_the_firmwares_reason(command):

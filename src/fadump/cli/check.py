@@ -7,9 +7,9 @@ from typing import Any
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.printable import counted, printable
+from fadump.printable import counted, printable, with_others
 from fadump.progress import Progress, binary_size
-from fadump.vmcore.check import CheckReport, check_dump, sizes
+from fadump.vmcore.check import CheckReport, Weight, check_dump, sizes
 from fadump.vmcore.contract import READABLE, Dump, Kind, State
 from fadump.vmcore.dump import open_dump
 
@@ -49,7 +49,13 @@ def _check(options: argparse.Namespace, _output: Output) -> Answer:
             _as_json(options.file, dump, report),
             printable(_text(dump, report)),
             exit_code=ExitCode.DONE if report.whole else ExitCode.FAILED,
+            error=None if report.whole else _error(options.file, report),
         )
+
+
+def _error(files: list[Path], report: CheckReport) -> str:
+    damage = [finding.text for finding in report.findings if finding.weight is Weight.DAMAGE]
+    return f"{with_others(files)}: not whole: {with_others(damage)}"
 
 
 def _text(dump: Dump, report: CheckReport) -> str:

@@ -67,7 +67,15 @@ def _compare(options: argparse.Namespace, output: Output) -> Answer:
         _as_json(options, result),
         "\n".join(_lines(options, wanted, result)),
         exit_code=ExitCode.DONE if result.good else ExitCode.FAILED,
+        error=None if result.good else _error(result),
     )
+
+
+def _error(result: Result) -> str:
+    differences = f"{counted(len(result.differences), 'difference')} between the model and Linux"
+    if not result.failures:
+        return differences
+    return f"{differences}, and {counted(len(result.failures), 'configuration')} could not be compared"
 
 
 def _list(options: argparse.Namespace, wanted: list[tuple[int, Configuration]]) -> Answer:

@@ -8,7 +8,7 @@ from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.linux.log import LogRecord
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
-from fadump.printable import first_of
+from fadump.printable import first_of, with_others
 
 _EXAMPLE = """example:
   fadump dmesg vmcore                      print the log as dmesg(1) does
@@ -37,8 +37,14 @@ def _dmesg(options: argparse.Namespace, output: Output) -> Answer:
     for sentence in missing:
         output.remark(sentence)
     return Answer(
-        {"complete": not missing, "missing": missing, "records": [_as_json(record) for record in records]},
+        {
+            "result": "incomplete" if missing else "complete",
+            "complete": not missing,
+            "missing": missing,
+            "records": [_as_json(record) for record in records],
+        },
         exit_code=ExitCode.FAILED if missing else ExitCode.DONE,
+        error=f"{with_others(options.files)}: {with_others(missing)}" if missing else None,
     )
 
 

@@ -1,6 +1,7 @@
 """``fadump run``: one whole cycle on a machine."""
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from fadump.cli.numbers import number
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.cli.run_view import RunView
+from fadump.cli.run_view import RunView, different_text
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.linux.pages import DumpLevel
 from fadump.machine.qemu.process import DEFAULT_QEMU
+from fadump.printable import with_others
 from fadump.proof.verify import Verdict
 from fadump.run.options import RunOptions, WhichMachine, WhoseFirmware
 from fadump.run.run import JudgedCycle, RunResult, run
@@ -97,8 +99,20 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
     RunView(output.stream).summary(result)
     for fault in result.never_struck:
         output.remark(str(fault))
-    good = result.good and not result.never_struck
-    return Answer(_as_json(options, result), exit_code=ExitCode.DONE if good else ExitCode.FAILED)
+    wrong = list(_wrong(result))
+    return Answer(
+        _as_json(options, result),
+        exit_code=ExitCode.FAILED if wrong else ExitCode.DONE,
+        error=with_others(wrong) if wrong else None,
+    )
+
+
+def _wrong(result: RunResult) -> Iterator[str]:
+    """Sentences about a run that has come to its end."""
+    for judged in result.cycles:
+        if judged.verdict is not None and not judged.verdict.same:
+            yield f"{judged.vmcore}: {different_text(judged.verdict)}"
+    yield from map(str, result.never_struck)
 
 
 def _save_options(options: argparse.Namespace) -> SaveOptions | None:

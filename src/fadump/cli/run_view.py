@@ -85,15 +85,10 @@ class RunView:
             self._print(hint)
 
     def _verdict(self, verdict: Verdict) -> None:
+        self._print(verified_text(verdict) if verdict.same else different_text(verdict))
         memory = verdict.memory
-        self._print(
-            f"verified: {memory.bytes_compared:,} bytes compared with the machine at its crash, "
-            f"{memory.bytes_different:,} different, {memory.bytes_excluded:,} excluded"
-        )
         for left_out in memory.excluded:
-            self._print(f"  excluded: {left_out.range}, {left_out.reason}")
-        if (opal := verdict.opal) is not None:
-            self._print(f"OPAL's core: {opal.bytes_compared:,} bytes compared, {opal.bytes_different:,} different")
+            self._print(f"  not compared: {left_out.range}, {left_out.reason}")
         for difference in memory.differences:
             self._print(f"  different: {difference}")
         if memory.difference_count > len(memory.differences):
@@ -105,6 +100,27 @@ class RunView:
         print(line, file=self._stream, flush=True)
 
 
+def verified_text(verdict: Verdict) -> str:
+    """What is said of a dump that is the machine at its crash."""
+    memory = verdict.memory
+    opal = "" if verdict.opal is None else f", {counted(verdict.opal.bytes_compared, 'byte')} of OPAL's core"
+    left_out = f"; {counted(memory.bytes_excluded, 'byte')} not compared" if memory.bytes_excluded else ""
+    compared = f"{counted(memory.bytes_compared, 'byte')} of memory{opal} and all registers"
+    return f"verified: {compared} are as they were at the crash{left_out}"
+
+
+def different_text(verdict: Verdict) -> str:
+    """What is said of one that isn't."""
+    memory, opal, differences = verdict.memory, verdict.opal, []
+    if memory.bytes_different:
+        differences.append(f"{counted(memory.bytes_different, 'byte')} of {memory.bytes_compared:,}")
+    if opal is not None and opal.bytes_different:
+        differences.append(f"{counted(opal.bytes_different, 'byte')} of {opal.bytes_compared:,} in OPAL's core")
+    if verdict.registers:
+        differences.append(counted(len(verdict.registers), "difference") + " in registers")
+    return f"different from the machine at its crash: {', '.join(differences)}"
+
+
 def _dump_line(judged: JudgedCycle) -> str:
     saved = judged.saved
     smaller = "" if saved is None else f", saved in {saved.size_bytes / _MIB:.1f} MiB at level {int(saved.level)}"
@@ -112,7 +128,7 @@ def _dump_line(judged: JudgedCycle) -> str:
 
 
 def hints(result: RunResult) -> Iterator[str]:
-    """How to look at the last dump, in lines that can be typed as they stand.
+    """How to look at the last dump, in lines that can be typed as they stand, any number of times.
 
     drgn finds the registers of CPU 0 only in a dump that :mod:`fadump.capture` has saved.
     """
@@ -124,8 +140,9 @@ def hints(result: RunResult) -> Iterator[str]:
         yield f"with drgn:   {shlex.join([drgn, '-c', str(judged.vmcore), '-s', str(result.vmlinux)])}"
         return
     kdump = judged.vmcore.with_name(f"{judged.vmcore.name}.kdump")
+    unless_there = f"[ -e {shlex.quote(str(kdump))} ] || {fadump_command('save', judged.vmcore, kdump)}"
     look = shlex.join([drgn, "-c", str(kdump), "-s", str(result.vmlinux)])
-    yield f"with drgn:   {fadump_command('save', judged.vmcore, kdump)} && {look}"
+    yield f"with drgn:   {unless_there} && {look}"
 
 
 def _rows(dump: PreservedDump) -> list[tuple[Range, str]]:

@@ -19,9 +19,11 @@ from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.errors import UsageError
 from fadump.linux.pages import DumpLevel
 from fadump.linux.system import CrashedSystem, open_system
+from fadump.printable import with_others
 from fadump.progress import Progress, Step, binary_size
 
 _STDOUT = "-"
+_INCOMPLETE = "the source is incomplete, and so is what was saved; it says so"
 _EXAMPLE = """example:
   fadump save /proc/vmcore /var/crash/vmcore --level 31     without zeros, cache, user and free pages
   fadump save vmcore small --level 1,31 --compress zstd     level 31 if the disk can't hold level 1
@@ -104,7 +106,10 @@ def _save(arguments: argparse.Namespace, output: Output) -> Answer:
         output.aside(_text(saved))
         return Answer(exit_code=exit_code)
     return Answer(
-        saved_as_json(saved) | {"registers_added": list(saved.registers.cpus)}, _text(saved), exit_code=exit_code
+        saved_as_json(saved) | {"registers_added": list(saved.registers.cpus)},
+        _text(saved),
+        exit_code=exit_code,
+        error=None if saved.complete else f"{with_others(arguments.source)}: {_INCOMPLETE}",
     )
 
 
@@ -177,7 +182,7 @@ def _text(saved: Saved) -> str:
         lines.append(f"remark: no registers were added for drgn and crash: {added.why_not}")
     lines += [f"remark: {remark}" for remark in saved.remarks]
     if not saved.complete:
-        lines.append("the source is incomplete, and so is what was saved; it says so")
+        lines.append(_INCOMPLETE)
     names = listed(saved.files) or "stream"
     lines.append(f"{names}: {binary_size(saved.size_bytes)}, level {int(saved.level)}")
     return "\n".join(lines)

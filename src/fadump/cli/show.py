@@ -12,6 +12,7 @@ from fadump.cli.show_structures import shown
 from fadump.cli.show_view import show_summary
 from fadump.linux.summary import Summary, summarize
 from fadump.linux.system import open_system
+from fadump.printable import with_others
 from fadump.vmcore.structures import decode_file
 
 _EXAMPLE = """example:
@@ -49,8 +50,12 @@ def _show(options: argparse.Namespace, output: Output) -> Answer:
         summary = summarize(system)
     for sentence in summary.missing:
         output.remark(sentence)
-    exit_code = ExitCode.FAILED if summary.missing else ExitCode.DONE
-    return Answer(as_json(summary), listing=_rendered(summary), exit_code=exit_code)
+    return Answer(
+        as_json(summary),
+        listing=_rendered(summary),
+        exit_code=ExitCode.FAILED if summary.missing else ExitCode.DONE,
+        error=f"{with_others(options.files)}: {with_others(summary.missing)}" if summary.missing else None,
+    )
 
 
 def _rendered(summary: Summary) -> str:

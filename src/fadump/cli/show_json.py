@@ -9,6 +9,7 @@ def as_json(summary: Summary) -> dict[str, object]:
     """A summary as one JSON object; sizes are in bytes, addresses are numbers."""
     ending = summary.ending
     return {
+        "result": "incomplete" if summary.missing else "complete",
         "kind": "dump",
         "format": summary.format,
         "machine": summary.machine,

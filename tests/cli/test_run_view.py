@@ -1,0 +1,81 @@
+"""What is said at the end of a run: the verdict in plain words, and hints that can be typed."""
+
+import io
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fadump.cli.run_view import RunView, different_text, hints, verified_text
+from fadump.memory.ranges import Range, RangeSet
+from fadump.proof.compare import Comparison, Exclusion, OpalComparison
+from fadump.proof.verify import Verdict
+from fadump.run.options import RunOptions
+from fadump.run.run import run
+
+SAME = Comparison(2_000_000, 0, 0, (), (), 0, RangeSet())
+
+
+def wrong(count):
+    return replace(SAME, bytes_different=count, differences=(Range(0, count),), difference_count=1)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "text"),
+    [
+        (Verdict(SAME, ()), "2,000,000 bytes of memory and all registers are as they were at the crash"),
+        (
+            Verdict(replace(SAME, bytes_excluded=1, excluded=(Exclusion(Range(0, 1), "firmware's"),)), ()),
+            "2,000,000 bytes of memory and all registers are as they were at the crash; 1 byte not compared",
+        ),
+        (
+            Verdict(SAME, (), OpalComparison(3000, 0)),
+            "2,000,000 bytes of memory, 3,000 bytes of OPAL's core and all registers are as they were at the crash",
+        ),
+    ],
+)
+def test_a_dump_that_is_the_machines_is_said_to_be(verdict, text):
+    assert verified_text(verdict) == f"verified: {text}"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "text"),
+    [
+        (Verdict(wrong(1), ()), "1 byte of 2,000,000"),
+        (Verdict(wrong(5000), ("a",)), "5,000 bytes of 2,000,000, 1 difference in registers"),
+        (Verdict(SAME, ("a", "b")), "2 differences in registers"),
+        (Verdict(SAME, (), OpalComparison(3000, 16)), "16 bytes of 3,000 in OPAL's core"),
+    ],
+)
+def test_a_dump_that_is_not_is_never_said_to_be_verified(verdict, text):
+    assert different_text(verdict) == f"different from the machine at its crash: {text}"
+
+
+def test_the_verdict_is_the_first_line_and_what_differs_follows(tmp_path):
+    stream = io.StringIO()
+    view = RunView(stream)
+    result = run(RunOptions(tmp_path / "out", memory_bytes=1 << 30), view)
+    verdict = Verdict(replace(wrong(5000), difference_count=2), ("CPU 0: nip is 0x1, it was 0x2",))
+    stream.truncate(0)
+    view.summary(replace(result, cycles=[replace(result.cycles[0], verdict=verdict)]))
+    lines = stream.getvalue().splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("different from the machine"))
+    assert lines[first + 1 : first + 4] == [
+        "  different: 0x0..0x1388",
+        "  and 1 more range",
+        "  CPU 0: nip is 0x1, it was 0x2",
+    ]
+
+
+def test_hints_can_be_typed_any_number_of_times(tmp_path):
+    result = run(RunOptions(tmp_path / "o u t", memory_bytes=1 << 30), RunView(io.StringIO()))
+    lines = list(hints(replace(result, vmlinux=Path("vmlinux"))))
+    assert [line.split(":")[0] for line in lines] == ["look at it", "with drgn"]
+    assert shutil.which("drgn") is None or " && drgn -c " in lines[1]
+    for line in [*lines, *lines]:
+        words = line.partition(":")[2].rpartition(" && ")[0] or line.partition(":")[2]  # all but drgn itself
+        done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "o u t" / "vmcore.kdump").exists()
