@@ -1,11 +1,12 @@
 """What errors say, and what no error may say: places and expectations that stand in no input."""
 
 import ast
+import errno
 from pathlib import Path
 
 import pytest
 
-from fadump.errors import FormatError, LimitError
+from fadump.errors import DiskError, FormatError, LimitError, SetupError, unwritable
 
 SOURCES = Path(__file__).parent.parent / "src" / "fadump"
 READ_FROM_MEMORY = [*(SOURCES / "linux").rglob("*.py"), *(SOURCES / "kernel").rglob("*.py")]
@@ -54,3 +55,19 @@ def test_a_limit_says_what_was_found_and_what_is_read():
     error = LimitError("symbols", found=5000, limit=4096, offset=8)
     assert str(error) == "5,000 symbols, more than the 4,096 that are read at offset 0x8"
     assert (error.what, error.found, error.limit, error.offset) == ("symbols", 5000, 4096, 8)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (errno.ENOSPC, DiskError),
+        (errno.EDQUOT, DiskError),
+        (errno.EIO, DiskError),
+        (errno.ENOENT, SetupError),
+        (errno.EACCES, SetupError),
+        (errno.EROFS, SetupError),
+        (errno.ENAMETOOLONG, SetupError),
+    ],
+)
+def test_a_file_that_could_not_be_made_is_a_failure_only_if_there_was_a_place_for_it(code, kind):
+    assert unwritable(OSError(code, "why")) is kind

@@ -1,8 +1,12 @@
 """One tree of errors. A message is one sentence: what is wrong, where, and what to do about it."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What the system says of a disk that is full."""
 
 
 class FadumpError(Exception):
@@ -86,6 +90,15 @@ class AddressError(FadumpError, LookupError):
 class SetupError(FadumpError):
     """What was asked for could not be tried: the host lacks something, or a file isn't there; the sentence says how
     to get it."""
+
+
+class DiskError(FadumpError):
+    """A disk that is full, or has failed, before there was anything in a file on it."""
+
+
+def unwritable(error: OSError) -> type[DiskError | SetupError]:
+    """The type of error for a file that couldn't be made: that is a failure, unless there is no such place to write."""
+    return DiskError if error.errno in NO_ROOM | {errno.EIO} else SetupError
 
 
 class MachineError(FadumpError):

@@ -88,3 +88,15 @@ def test_a_name_that_cannot_be_given_is_told_in_a_sentence(tmp_path, source, las
     with pytest.raises(SaveError, match=r"vmcore is whole, as it was or saved: .*: Input/output error"):
         save(disk)
     assert kind_of_whole(disk.directory / "vmcore", source)
+
+
+@pytest.mark.parametrize("operation", ["open", "pwrite"])
+def test_a_full_disk_is_told_with_what_is_there(tmp_path, source, operation):
+    disk = disk_with_vmcore(tmp_path / "undisturbed", source)
+    save(disk)
+    at = [words.split()[0] for words in disk.operations].index(operation)
+    disk = disk_with_vmcore(tmp_path / "disk", source)
+    disk.plan((Fault.NO_SPACE, at))
+    with pytest.raises(SaveError, match=r"vmcore is whole and stays as it was: .*: No space left on device$"):
+        save(disk)
+    assert sorted(path.name for path in disk.directory.iterdir()) == ["vmcore", "vmcore-dmesg.txt"]

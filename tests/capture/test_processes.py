@@ -76,6 +76,12 @@ def test_a_full_disk_is_told_in_a_sentence_and_leaves_what_says_so(vmcore, tmp_p
     assert "check 1" in said and "incomplete" in said and "Traceback" not in said
 
 
+def test_a_disk_without_room_for_a_file_is_a_failure(vmcore, tmp_path):
+    status, said = on_a_small_disk(vmcore, tmp_path, "6m,nr_inodes=1")
+    assert status == 1
+    assert f"can't make {tmp_path}/disk/out.incomplete: No space left on device: name a file elsewhere" in said
+
+
 def test_a_full_disk_still_takes_the_next_level(vmcore, tmp_path):
     status, said = on_a_small_disk(vmcore, tmp_path, "14m", "--compress", "none", "--level", "0,31")
     assert (status, "No space left" in said) == (0, False)

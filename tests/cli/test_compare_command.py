@@ -13,6 +13,7 @@ from fadump.compare.seen import FIRST_BOOT, Moment, Seen
 from fadump.compare.setup import check_host
 from fadump.compare.store import Store
 from fadump.errors import MachineError, SetupError
+from tests.small_disk import run_on_a_small_disk
 
 ANSWERS = {"messages": "<6>fadump: Reserved 1MB", "read /sys/kernel/fadump/mem_reserved": "444 1\n"}
 
@@ -142,3 +143,9 @@ def test_more_guests_than_the_host_has_memory_for_are_refused(compare):
     assert "--jobs 1000000 needs" in err
     with pytest.raises(SetupError, match="--jobs 1000000 needs .* GiB of this machine, which has"):
         check_host(1_000_000)
+
+
+def test_a_disk_without_room_for_a_file_is_a_failure(tmp_path):
+    words = ("compare", "--only", "1", "--jobs", "1", "--out", "new")
+    status, told, left = run_on_a_small_disk(tmp_path, "size=1m,nr_inodes=2", *words)
+    assert (status, told["error"], left) == (1, "can't write to new: No space left on device", {})

@@ -13,7 +13,7 @@ from fadump.capture.files import HOST, Files
 from fadump.capture.options import SaveOptions
 from fadump.capture.save import Saved, save_dump
 from fadump.capture.target import SaveError, incomplete_name
-from fadump.errors import reason
+from fadump.errors import DiskError, reason
 from fadump.linux.system import open_system
 from fadump.progress import Progress
 from fadump.vmcore.source import StrPath
@@ -33,7 +33,7 @@ def save_in_place(path: Path, options: SaveOptions, vmlinux: StrPath | None = No
     _remove(new, files)
     try:
         saved = _save(path, new, options, vmlinux, files)
-    except SaveError as error:
+    except (SaveError, DiskError) as error:
         _try_to_remove(new, files)
         why = reason(error.__cause__) if isinstance(error.__cause__, Exception) else error
         raise SaveError(f"{path} is whole and stays as it was: there it can't be saved once more: {why}") from error

@@ -18,12 +18,11 @@ from fadump.capture.original import Original, read_original
 from fadump.capture.registers import AddedRegisters
 from fadump.capture.report import PageReport, report_pages
 from fadump.capture.target import FileTarget, SaveError, StreamTarget
-from fadump.errors import FadumpError, ReadError, SetupError, reason
+from fadump.errors import NO_ROOM, FadumpError, ReadError, SetupError, reason
 from fadump.linux.pages import DumpLevel
 from fadump.linux.system import CrashedSystem
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-_TOO_LARGE = _NO_ROOM | {errno.EFBIG}
+_TOO_LARGE = NO_ROOM | {errno.EFBIG}
 """What a smaller dump helps against: FAT has files of less than 4 GiB."""
 
 
@@ -61,6 +60,7 @@ def save_dump(
 
     :raises SetupError: the files can't be made, or are there already by now; or the host lacks a library.
     :raises SaveError: the disk is full, or failed.
+    :raises DiskError: the disk was full, or failed, before there was any file.
     :raises FadumpError: the dump can't be read, or there is nothing to save.
     :raises OSError: the dump can't be read.
     """
@@ -183,7 +183,7 @@ def _says_what_is_left(targets: Sequence[FileTarget]) -> Iterator[None]:
 
 
 def _what_next(error: OSError, *, begun: bool) -> str:
-    no_room = error.errno in _NO_ROOM
+    no_room = error.errno in NO_ROOM
     if begun:
         return "make room and go on with --continue, or remove it" if no_room else "go on with --continue, or remove it"
     return "make room and try again" if no_room else "name a file elsewhere"

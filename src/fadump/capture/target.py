@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fadump.capture.files import Bytes, Files, fsync_file, write_all
-from fadump.errors import FadumpError, SetupError
+from fadump.errors import FadumpError, SetupError, unwritable
 from fadump.vmcore.flattened import END_OF_STREAM, encode_record, encode_stream_header
 from fadump.vmcore.source import FileSource, Source
 
@@ -59,6 +59,7 @@ class FileTarget:
         """Make ``path.incomplete``; with ``continued`` go on with the one that is there, or with ``path`` itself.
 
         :raises SetupError: it can't be made, is there already, is not a file of ours, or somebody else is writing it.
+        :raises DiskError: it can't be made, as the disk is full or has failed.
         """
         self.path = path
         self.incomplete = incomplete_name(path)
@@ -95,8 +96,8 @@ class FileTarget:
             if not self.path.parent.is_dir():
                 raise SetupError(f"there is no directory {self.path.parent} to save to") from None
             if self.has_begun:
-                raise SetupError(f"can't go on with {self._name}: {error.strerror}") from error
-            raise SetupError(f"can't make {self._name}: {error.strerror}: name a file elsewhere") from error
+                raise unwritable(error)(f"can't go on with {self._name}: {error.strerror}") from error
+            raise unwritable(error)(f"can't make {self._name}: {error.strerror}: name a file elsewhere") from error
 
     def _take(self) -> None:
         """Make sure that it is a file, and that nobody else writes it."""

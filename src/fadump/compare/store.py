@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Self
 
 from fadump.compare.configuration import Configuration
 from fadump.compare.seen import Seen
-from fadump.errors import SetupError
+from fadump.errors import SetupError, unwritable
 
 _PRIVATE = 0o600
 _MATTERS = (
@@ -48,6 +48,7 @@ class Store:
     """A directory with a file for each configuration, and its console; for one comparison at a time.
 
     :raises SetupError: it can't be written to, or another comparison uses it.
+    :raises DiskError: its disk is full, or has failed.
     """
 
     def __init__(self, directory: Path, basis: str) -> None:
@@ -58,7 +59,7 @@ class Store:
             directory.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
         except OSError as error:
-            raise SetupError(f"can't write to {directory}: {error.strerror}") from error
+            raise unwritable(error)(f"can't write to {directory}: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from fadump.errors import SetupError
+from fadump.errors import SetupError, unwritable
 from fadump.kit import initramfs, kernel, packages
 from fadump.kit.qemu import fetch_qemu
 from fadump.machine.qemu.process import DEFAULT_QEMU
@@ -38,6 +38,7 @@ def check_host(options: RunOptions) -> None:
     be as large as the dump.
 
     :raises SetupError: the host has less memory or disk than that, or the output directory can't be written.
+    :raises DiskError: not even an empty file can be made there, as the disk is full or has failed.
     """
     _check_output(options.out)
     if options.machine is WhichMachine.EMBEDDED:
@@ -90,14 +91,24 @@ def _check_file_size(options: RunOptions) -> None:
     directory = _directory(options.out)
     try:
         with tempfile.TemporaryFile(dir=directory) as file:
-            os.ftruncate(file.fileno(), options.disk_bytes)
+            fits = _can_be_so_large(file.fileno(), options.disk_bytes)
     except OSError as error:
-        if error.errno not in (errno.EFBIG, errno.EINVAL, errno.ENOSPC):
-            raise SetupError(f"can't write to {directory}: {error.strerror}") from error
+        raise unwritable(error)(f"can't write to {directory}: {error.strerror}") from error
+    if not fits:
         raise SetupError(
             f"the file system of {directory} can't hold a dump of {options.all_memory_bytes / MIB:.0f} MiB, even with "
             "holes: name an --out on another one, such as tmpfs or xfs, or give less --memory"
-        ) from error
+        )
+
+
+def _can_be_so_large(fd: int, size_bytes: int) -> bool:
+    try:
+        os.ftruncate(fd, size_bytes)
+    except OSError as error:
+        if error.errno in (errno.EFBIG, errno.EINVAL, errno.ENOSPC):
+            return False
+        raise
+    return True
 
 
 def find_qemu_files(options: RunOptions) -> QemuFiles:

@@ -18,7 +18,7 @@ from typing import BinaryIO, Self
 
 from fadump.capture.files import HOST, Files
 from fadump.capture.target import FileTarget
-from fadump.errors import MachineError, SetupError, naming
+from fadump.errors import FadumpError, MachineError, SetupError, naming, unwritable
 from fadump.firmware.contract import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger, Watched
 from fadump.machine.channel import Report, Saved, SavedOpalCore
 from fadump.run.earlier import put_back, set_aside
@@ -34,6 +34,7 @@ class OutputDirectory:
     """A directory for one run at a time; files of an earlier run are set aside before anything is made.
 
     :raises SetupError: it can't be used, or another run is using it.
+    :raises DiskError: its disk is full, or has failed.
     """
 
     def __init__(self, path: Path, vmcore_room_bytes: int, cycles: int = 1, files: Files = HOST) -> None:
@@ -87,8 +88,8 @@ class OutputDirectory:
         except BlockingIOError:
             raise SetupError(f"another run is writing to {self.path}: wait for it, or name another --out") from None
 
-    def _unusable(self, error: OSError) -> SetupError:
-        return SetupError(f"can't write to {self.path}: {error.strerror}")
+    def _unusable(self, error: OSError) -> FadumpError:
+        return unwritable(error)(f"can't write to {self.path}: {error.strerror}")
 
     @property
     def vmcore_fd(self) -> int:
