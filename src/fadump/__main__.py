@@ -1,7 +1,17 @@
-"""``python -m fadump``."""
+"""``fadump`` and ``python -m fadump``: holds signals back first, as what a command imports takes a while."""
 
 import sys
 
-from fadump.cli import main
+from fadump.signals import hold
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the command that ``sys.argv`` has, and return its exit code."""
+    hold()
+    from fadump.cli import main as run_command  # noqa: PLC0415 - a slow start
+
+    return run_command()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -28,6 +28,27 @@ class EndedBySignal(KeyboardInterrupt):
         return _STATUS_OF_SIGNALS + self.signal
 
 
+def hold() -> None:
+    """Hold each of :data:`ENDING` back until :func:`held` ends."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Within the block, each of :data:`ENDING` is held back; the first that has come then, or before, comes at its end.
+
+    For imports: an exception in the middle of one may get lost, or leave half a module.
+    """
+    hold()
+    try:
+        yield
+    finally:
+        have_come = [number for number in ENDING if number in signal.sigpending()]
+        for number in [number for number in have_come if signal.getsignal(number) is not signal.SIG_IGN][1:]:
+            signal.sigwait([number])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
 @contextmanager
 def raising() -> Iterator[None]:
     """Within the block, each of :data:`ENDING` raises :class:`EndedBySignal`. What is ignored stays so, as by nohup."""

@@ -3,6 +3,7 @@
 Only the module of the command that is wanted is imported: all of them take longer than many a command.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -14,7 +15,7 @@ from fadump.cli.parser import Answered, Parser, parse, wants_json
 from fadump.cli.version import VersionOption
 from fadump.errors import FadumpError
 from fadump.progress import hidden
-from fadump.signals import EndedBySignal, ignoring, raising
+from fadump.signals import EndedBySignal, held, ignoring, raising
 
 COMMANDS = (
     *("run", "mount", "shell", "save", "show", "dmesg", "check", "plan", "compare", "kernel", "qemu"),
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with raising():
             try:
-                options = parse(build_parser(words), words)
+                options = _parsed(words)
                 first_phase = options.parser.first_phase
                 output = Output(as_json=options.json, quiet=options.quiet, verbose=options.verbose)
                 with hidden() if options.quiet else nullcontext():
@@ -60,6 +61,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ignoring():
             output.fail(failure)
         return failure.exit_code
+
+
+def _parsed(words: Sequence[str]) -> argparse.Namespace:
+    """The options that words stand for. A signal that comes meanwhile ends this when what it needs is imported."""
+    first_phase = None
+    try:
+        with held():
+            options = parse(build_parser(words), words)
+            first_phase = options.parser.first_phase
+    except EndedBySignal as error:
+        error.phase = first_phase
+        raise
+    return options
 
 
 def build_parser(words: Sequence[str]) -> Parser:

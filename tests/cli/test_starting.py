@@ -1,0 +1,85 @@
+"""Signals that come while Python is still importing what a command needs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SITE = """
+import os, signal, sys
+
+class AtImport:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["AT_IMPORT_OF"]:
+            sys.meta_path.remove(self)
+            for number in os.environ["SIGNALS"].split():
+                os.kill(os.getpid(), int(number))
+
+sys.meta_path.insert(0, AtImport())
+"""
+STARTS = {"python -m fadump": [sys.executable, "-m", "fadump"], "fadump": [Path(sys.executable).with_name("fadump")]}
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts fadump, which gets signals at the import of a module; its exit code, stdout and stderr."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
+
+    def run(how, words, module, *numbers):
+        environment = os.environ | {
+            "PYTHONPATH": str(tmp_path / "site"),
+            "AT_IMPORT_OF": module,
+            "SIGNALS": " ".join(str(int(number)) for number in numbers),
+        }
+        done = subprocess.run(
+            [*STARTS[how], *words], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def assert_is_one_object(start, tmp_path, how, module, number, sentence):
+    status, out, err = start(how, ["run", "--json"], module, number)
+    assert (status, err) == (128 + number, f"fadump: {sentence}\n")
+    assert json.loads(out) == {"result": "failed", "error": sentence, "phase": "power_on"}
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
+
+
+@pytest.mark.parametrize("how", STARTS)
+@pytest.mark.parametrize("module", ["fadump.cli", "fadump.cli.run", "numpy"])
+def test_a_signal_during_imports_is_one_object(start, tmp_path, how, module):
+    assert_is_one_object(start, tmp_path, how, module, signal.SIGINT, "interrupted")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_so_are_the_others(start, tmp_path, number):
+    assert_is_one_object(start, tmp_path, "fadump", "fadump.cli.run", number, f"ended by {number.name}")
+
+
+def test_two_signals_during_imports_are_one_object_too(start):
+    status, out, err = start("fadump", ["run", "--json"], "numpy", signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    assert (status, err, json.loads(out)["error"]) == (130, "fadump: interrupted\n", "interrupted")
+
+
+def test_without_json_it_is_one_sentence(start):
+    assert start("fadump", ["show", "vmcore"], "fadump.cli", signal.SIGINT) == (130, "", "fadump: interrupted\n")
+
+
+def test_what_is_ignored_stays_so(start):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        status, out, _err = start("fadump", ["version"], "fadump.cli", signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (status, out.split()[0]) == (0, "fadump")
+
+
+def test_what_is_started_is_not_deaf_to_signals(start):
+    status, out, _err = start("fadump", ["shell", "-c", "grep SigBlk /proc/self/status"], "fadump.nothing")
+    assert status == 0 and int(out.split()[1], 16) == 0
