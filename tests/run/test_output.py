@@ -7,7 +7,7 @@ import stat
 import numpy as np
 import pytest
 
-from fadump.errors import MachineError, SetupError
+from fadump.errors import DiskError, MachineError, SetupError
 from fadump.machine.channel import Saved, Saving
 from fadump.run.earlier import set_aside
 from fadump.run.output import OutputDirectory
@@ -188,6 +188,24 @@ def test_a_run_that_never_begins_leaves_what_was_there(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"earlier-1", "notes", *LOGS}
 
 
+@pytest.mark.parametrize("operation", [0, 1, 2], ids=["open", "truncate", "fsync"])
+def test_a_directory_that_fails_is_as_it_was_and_can_be_used_again(tmp_path, operation):
+    before = {"vmcore": "a dump", "vmcore.incomplete": "another", "console.log": "a log", "notes": "mine"}
+    for name, text in before.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(DiskError, match="Input/output error"):
+        OutputDirectory(tmp_path, ROOM_BYTES, files=Disk(tmp_path, (Fault.IO_ERROR_ONCE, operation))).__enter__()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+    with OutputDirectory(tmp_path, ROOM_BYTES):
+        pass
+
+
+def test_what_the_console_says_of_a_machine_that_was_never_powered_on_is_kept(tmp_path):
+    with OutputDirectory(tmp_path, ROOM_BYTES) as output:
+        output.console_log.write(b"no such CPU")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"console.log": b"no such CPU"}
+
+
 def test_a_set_that_was_interrupted_is_completed_by_the_next_run(tmp_path):
     (tmp_path / "earlier-1").mkdir()
     (tmp_path / "earlier-2.incomplete").mkdir()
@@ -212,4 +230,5 @@ def test_a_disk_that_is_full_is_told_with_the_files_name(tmp_path):
             output.publish_saved()
         assert raised.value.filename == str(tmp_path / "vmcore.incomplete")
         disk.plan()
+    assert [path.name for path in tmp_path.glob("vmcore*")] == ["vmcore.incomplete"]
     assert (tmp_path / "vmcore.incomplete").read_bytes()[: len(dump(1))] == dump(1)

@@ -7,18 +7,20 @@ through the same :class:`~fadump.capture.target.FileTarget` as one that is saved
 
 import errno
 import fcntl
+import io
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, Self
 
 from fadump.capture.files import HOST, Files
 from fadump.capture.target import FileTarget
-from fadump.errors import FadumpError, MachineError, SetupError, naming, unwritable
+from fadump.errors import MachineError, SetupError, naming, unwritable
 from fadump.firmware.contract import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger, Watched
 from fadump.machine.channel import Report, Saved, SavedOpalCore
 from fadump.run.earlier import put_back, set_aside
@@ -50,46 +52,48 @@ class OutputDirectory:
         """Where the files of an earlier run are now, if there were any."""
 
     def __enter__(self) -> Self:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._directory_fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise self._unusable(error) from error
-        try:
-            self._lock()
-            self.earlier = set_aside(self.path)
-            self._disk = FileTarget(self.path / "vmcore", self._files)
-            self._disk.truncate(self._vmcore_room_bytes)
-        except BaseException as error:
-            os.close(self._directory_fd)
-            if isinstance(error, OSError):
-                raise self._unusable(error) from error
-            raise
-        self.console_log: BinaryIO = self._create("console.log")
-        self._firmware_log = self._create("firmware.log")
+        with ExitStack() as ends:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                directory_fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                ends.callback(os.close, directory_fd)
+                self._lock(directory_fd)
+                self.earlier = set_aside(self.path)
+                ends.callback(self._leave_as_it_was)
+                self._disk = FileTarget(self.path / "vmcore", self._files)
+                ends.callback(self._close_disk)
+                self._disk.truncate(self._vmcore_room_bytes)
+                self.console_log = ends.enter_context(self._create("console.log"))
+                self._firmware_log = ends.enter_context(self._create("firmware.log"))
+            except OSError as error:
+                raise unwritable(error)(f"can't write to {self.path}: {error.strerror}") from error
+            self._ends = ends.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.console_log.close()
-        self._firmware_log.close()
+        self._ends.close()
+
+    def _close_disk(self) -> None:
         self._disk.has_begun = os.fstat(self.vmcore_fd).st_blocks > 0
         self._disk.close()
-        if self.earlier is not None and not self._timeline:  # the machine was never powered on
-            for name in ("console.log", "firmware.log"):
-                (self.path / name).unlink(missing_ok=True)
-            put_back(self.earlier)
-        os.close(self._directory_fd)
 
-    def _lock(self) -> None:
+    def _leave_as_it_was(self) -> None:
+        """If the machine was never powered on: an earlier run's files are where they were, or else what was logged."""
+        if self._timeline:
+            return
+        for log in (self.path / "console.log", self.path / "firmware.log"):
+            if self.earlier is not None or (log.exists() and not log.stat().st_size):
+                log.unlink(missing_ok=True)
+        if self.earlier is not None:
+            put_back(self.earlier)
+
+    def _lock(self, directory_fd: int) -> None:
         try:
-            fcntl.flock(self._directory_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(directory_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SetupError(f"another run is writing to {self.path}: wait for it, or name another --out") from None
-
-    def _unusable(self, error: OSError) -> FadumpError:
-        return unwritable(error)(f"can't write to {self.path}: {error.strerror}")
 
     @property
     def vmcore_fd(self) -> int:
@@ -174,12 +178,16 @@ class OutputDirectory:
     def _copy(self, offset: int, size_bytes: int, path: Path) -> None:
         """Copy a piece of the disk to a file, durably and with its holes."""
         with naming(path), closing(FileTarget(path, self._files)) as target:
-            for start, end in _data(self.vmcore_fd, offset, offset + size_bytes):
-                for at in range(start, end, _PIECE_BYTES):
-                    piece = os.pread(self.vmcore_fd, min(_PIECE_BYTES, end - at), at)
-                    target.write(at - offset, piece)
-            target.truncate(size_bytes)
-            target.publish()
+            try:
+                for start, end in _data(self.vmcore_fd, offset, offset + size_bytes):
+                    for at in range(start, end, _PIECE_BYTES):
+                        piece = os.pread(self.vmcore_fd, min(_PIECE_BYTES, end - at), at)
+                        target.write(at - offset, piece)
+                target.truncate(size_bytes)
+                target.publish()
+            except BaseException:
+                target.has_begun = False  # half a copy is of no use: it is removed, and the disk has all of it
+                raise
 
     def publish_saved(self) -> Path | None:
         """Cut the disk to the dump, make it durable, and give it its name; None if no dump was saved.
@@ -196,10 +204,18 @@ class OutputDirectory:
             self._disk.publish()
         return self._disk.path
 
-    def _create(self, name: str) -> BinaryIO:
+    def _create(self, name: str) -> io.BufferedWriter:
         """Anew: a file that is there may be anybody's to read, or have been opened by somebody."""
         (self.path / name).unlink(missing_ok=True)
-        return os.fdopen(os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "wb")
+        return io.BufferedWriter(_NamedFile(self.path / name, "xb", opener=partial(os.open, mode=_PRIVATE)))
+
+
+class _NamedFile(io.FileIO):
+    """A file that is named by the error of a write, too; the system names only one that can't be opened."""
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - collections.abc.Buffer comes with Python 3.12
+        with naming(self.name):
+            return super().write(data)
 
 
 def _data(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -11,13 +11,14 @@ from typing import Protocol
 from fadump.capture.in_place import save_in_place
 from fadump.capture.save import Saved
 from fadump.cycle import CycleResult, run_cycle
-from fadump.errors import FadumpError, MachineError, note_phase
+from fadump.errors import NO_ROOM, FadumpError, MachineError, note_phase, reason
 from fadump.machine.contract import Machine
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.faults import NeverStruck, never_struck
 from fadump.run.host import check_host
 from fadump.run.inputs import check_inputs
 from fadump.run.options import RunOptions, check_options
+from fadump.run.output import OutputDirectory
 from fadump.run.parts import Parts, make_parts
 from fadump.session import Milestone, Observer, RefusedError
 from fadump.signals import EndedBySignal
@@ -111,8 +112,8 @@ def _run_cycles(parts: Parts, observer: RunObserver) -> Sequence[JudgedCycle]:
                 result, verdict = _run_one(machine, parts, output.watch(observer), before)
                 if number < parts.cycles:
                     done.append(_keep(result, verdict, output.next_cycle(), parts))
-    except RefusedError as error:
-        if not output.is_full:
+    except (RefusedError, OSError) as error:
+        if not _lacks_room(error, output):
             raise
         raise _disk_is_full(output.path, error) from error
     finally:  # a dump that was saved is kept, whatever failed after it
@@ -137,7 +138,15 @@ def _keep(result: CycleResult, verdict: Verdict | None, vmcore: Path, parts: Par
     return JudgedCycle(result, verdict, vmcore, saved)
 
 
-def _disk_is_full(directory: Path, error: RefusedError) -> MachineError:
-    full = MachineError(f"the disk of {directory} is full: make room there, or name another --out ({error})")
-    full.phase, full.firmware = error.phase, error.firmware
+def _lacks_room(error: RefusedError | OSError, output: OutputDirectory) -> bool:
+    """Whether an error comes from the output's disk; one that names no file can be of wherever text goes to."""
+    if isinstance(error, OSError):
+        return error.errno in NO_ROOM and error.filename is not None
+    return output.is_full
+
+
+def _disk_is_full(directory: Path, error: RefusedError | OSError) -> MachineError:
+    why = f"{error.filename}: {reason(error)}" if isinstance(error, OSError) else error
+    full = MachineError(f"the disk of {directory} is full: make room there, or name another --out ({why})")
+    full.phase, full.firmware = getattr(error, "phase", None), getattr(error, "firmware", None)
     return full
