@@ -169,15 +169,46 @@ def test_other_names_are_not(name):
 
 def test_a_fault_of_the_other_platform_is_told_apart():
     assert parse_faults(["query-cpu-tag=-1"], Platform.POWERNV).firmware
-    with pytest.raises(UnknownFaultError, match="'query-cpu-tag=-1' is a fault of --platform powernv, not of pseries"):
+    with pytest.raises(
+        UnknownFaultError, match="'query-cpu-tag=-1' is not a fault: it is one of --platform powernv, not"
+    ):
         parse_faults(["query-cpu-tag=-1"], Platform.PSERIES)
 
 
 def test_a_wrong_name_is_wrong_usage(capsys):
     assert main(["run", "--fault", "register=slow"]) == 2
     said = capsys.readouterr().err
-    assert "--fault 'register=slow' is not a fault: 'slow' is not a status; write a number, success" in said
+    assert said.startswith("fadump run: --fault register=slow: 'slow' is not a status; write a number, success, ")
     assert said.endswith("; --fault list has them all\n")
+
+
+@pytest.mark.parametrize(
+    ("platform", "typed", "meant"),
+    [
+        (Platform.PSERIES, "registr=-1", "register=-1"),
+        (Platform.PSERIES, "registr=busy*3", "register=busy*3"),
+        (Platform.PSERIES, "register=bsy", "register=busy"),
+        (Platform.PSERIES, "registr=bsy", "register=busy"),
+        (Platform.PSERIES, "second-crsh", "second-crash"),
+        (Platform.PSERIES, "no-putback", "no-put-back"),
+        (Platform.PSERIES, "boot-memory=shrt", "boot-memory=short"),
+        (Platform.POWERNV, "query-cpu-tags=-1", "query-cpu-tag=-1"),
+        (Platform.POWERNV, "opal=no-region", "opal=no-regions"),
+    ],
+)
+@pytest.mark.parametrize("command", [["run"], ["shell"], ["mount", "/"]])
+def test_the_nearest_fault_is_named(capsys, command, platform, typed, meant):
+    assert main([*command, "--platform", platform, "--fault", "release-twice", "--fault", typed]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"fadump {command[0]}: --fault {typed}: ")
+    assert said.endswith(f"; --fault list has them all; did you mean {meant}?\n")
+    assert parse_faults([meant], platform).names == (meant,)
+
+
+@pytest.mark.parametrize("name", ["zzz", "register=zzz", "boot-memory=zzz", "zzz=busy", "power-cut=soon"])
+def test_what_is_like_no_fault_gets_no_advice(name, capsys):
+    assert main(["run", "--fault", name]) == 2
+    assert capsys.readouterr().err.endswith("; --fault list has them all\n")
 
 
 @pytest.mark.parametrize("platform", Platform)

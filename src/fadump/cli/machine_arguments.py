@@ -6,12 +6,12 @@ from typing import Any
 from fadump.abi.platform import Platform
 from fadump.cli.numbers import whole_number
 from fadump.cli.output import Answer
+from fadump.cli.parser import did_you_mean, nearest
 from fadump.cli.sizes import size
-from fadump.errors import UsageError
 from fadump.firmware.faults import UnknownFaultError
 from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES
 from fadump.machine.qemu.process import Dimm
-from fadump.run.faults import Faults, fault_list, faults_by_kind, parse_faults
+from fadump.run.faults import Faults, fault_answers, fault_list, faults_by_kind, parse_faults
 
 _DEFAULT_MEMORY = {Platform.PSERIES: 2 << 30, Platform.POWERNV: 4 << 30}
 FAULT_LIST = "list"
@@ -102,4 +102,25 @@ def _faults(options: argparse.Namespace) -> Faults:
     try:
         return parse_faults(options.fault, options.platform)
     except UnknownFaultError as error:
-        raise UsageError(f"--fault {error}; --fault list has them all") from error
+        near = did_you_mean(_nearest_fault(error.name, options.platform))
+        options.parser.error(f"--fault {error.name or repr(error.name)}: {error.why}; --fault list has them all{near}")
+        raise
+
+
+def _nearest_fault(name: str, platform: Platform) -> str | None:
+    answers = fault_answers(platform)
+    typed, equals, answer = name.partition("=")
+    part = nearest(typed, answers)
+    if part is None:
+        return None
+    likely = [answer, nearest(answer, answers[part])]
+    names = [f"{part}{equals}{word}" for word in likely if word is not None]
+    return next((name for name in names if _is_fault(name, platform)), None)
+
+
+def _is_fault(name: str, platform: Platform) -> bool:
+    try:
+        parse_faults([name], platform)
+    except UnknownFaultError:
+        return False
+    return True

@@ -40,7 +40,12 @@ _ANSWER = re.compile(r"(-?\d{1,9}|[a-z][a-z0-9-]*)(?:\*([1-9]\d{0,8}))?")
 
 
 class UnknownFaultError(UsageError):
-    """A name that is none of the platform's faults; the sentence says what could stand there."""
+    """A ``name`` that is none of the platform's faults; ``why`` says what could stand there."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name!r} is not a fault: {why}")
+        self.name = name
+        self.why = why
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +128,12 @@ class FaultNames:
         call, _equals, answers = name.partition("=")
         if call not in self.calls:
             parts = sorted({*self.calls, *(fault.partition("=")[0] for fault in self.dump_faults)})
-            raise UnknownFaultError(f"{name!r} is not a fault: one of the firmware begins with {', '.join(parts)}")
+            raise UnknownFaultError(name, f"one of the firmware begins with {', '.join(parts)}")
         parsed = tuple(self._answer(name, answer) for answer in answers.split(","))
         if any(times == FOR_EVER for _status, times in parsed[:-1]):
-            raise UnknownFaultError(
-                f"{name!r} is not a fault: all but the last status need a *N, how often they are given"
-            )
+            raise UnknownFaultError(name, "all but the last status need a *N, how often they are given")
         if parsed[-1][0] is None:
-            raise UnknownFaultError(f"{name!r} is not a fault: after {SERVED}*N comes the status of the next calls")
+            raise UnknownFaultError(name, f"after {SERVED}*N comes the status of the next calls")
         return StatusFault(name, CallName(call), parsed)
 
     def _answer(self, name: str, answer: str) -> tuple[int | None, int]:
@@ -140,7 +143,7 @@ class FaultNames:
             return None, int(match[2]) if match[2] else FOR_EVER
         if match is None or (word not in self.statuses and not word.lstrip("-").isdecimal()):
             words = ", ".join((*self.statuses, f"{SERVED}*N"))
-            raise UnknownFaultError(f"{name!r} is not a fault: {answer!r} is not a status; write a number, {words}")
+            raise UnknownFaultError(name, f"{answer!r} is not a status; write a number, {words}")
         status = self.statuses[word] if word in self.statuses else int(word)
         return status, int(match[2]) if match[2] else FOR_EVER
 

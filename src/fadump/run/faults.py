@@ -65,7 +65,7 @@ def _with_fault(found: Faults, name: str) -> Faults:
     if match := _POWER_CUT.fullmatch(name):
         return replace(found, cycle=replace(found.cycle, power_cut_at=int(match[1])))
     if name.partition("=")[0] == "power-cut":
-        raise UnknownFaultError(f"{name!r} is not a fault: write power-cut=N, with N from 1 to 999999")
+        raise UnknownFaultError(name, "write power-cut=N, with N from 1 to 999999")
     return replace(found, firmware=(*found.firmware, _firmware_fault(name, found.platform)))
 
 
@@ -76,7 +76,7 @@ def _firmware_fault(name: str, platform: Platform) -> FirmwareFault:
         others = [other for other in Platform if other is not platform and _is_fault(name, FAULT_NAMES[other])]
         if not others:
             raise
-    raise UnknownFaultError(f"{name!r} is a fault of --platform {others[0]}, not of {platform}")
+    raise UnknownFaultError(name, f"it is one of --platform {others[0]}, not of {platform}")
 
 
 def _is_fault(name: str, names: FaultNames) -> bool:
@@ -116,6 +116,16 @@ def faults_by_kind() -> Mapping[str, Mapping[str, str]]:
     """The names of all faults with what they do, under the keys of ``--fault list --json``."""
     kinds = {platform.value: _firmware_faults(names) for platform, names in FAULT_NAMES.items()}
     return {**kinds, "accidents": CYCLE_FAULT_TEXTS, "qemu": {fault.value: text for fault, text in FAULT_TEXTS.items()}}
+
+
+def fault_answers(platform: Platform) -> Mapping[str, Sequence[str]]:
+    """What stands before the = in the names of a platform's faults, with the words that may stand behind it."""
+    names = FAULT_NAMES[platform]
+    found = {call: [*names.statuses] for call in map(str, names.calls)}
+    for name in (*names.dump_faults, *Fault, *CYCLE_FAULT_TEXTS):
+        part, equals, answer = name.partition("=")
+        found.setdefault(part, []).extend([answer] if equals else [])
+    return found
 
 
 def _firmware_faults(names: FaultNames) -> Mapping[str, str]:
