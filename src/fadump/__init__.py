@@ -133,7 +133,7 @@ def open(  # noqa: A001 - fadump.open, as in gzip.open
         with fadump.open("vmcore") as system:
             print(system.ending.panic, system.crashed_cpu)
 
-    :raises FadumpError: it is not a dump, or its headers make no sense.
+    :raises FadumpError: it is not a dump, or its headers make no sense; a UsageError: no file is given.
     :raises OSError: it can't be opened or read.
     """
     from fadump.linux.system import open_system  # noqa: PLC0415 - most uses of this package don't read dumps

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.errors import AddressError, FadumpError, FormatError
+from fadump.errors import AddressError, FadumpError, FormatError, UsageError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.contract import Kind, NotInDumpError, Piece, State, limited_set, merged
 from fadump.vmcore.dump import open_dump
@@ -128,7 +128,7 @@ def test_a_missing_file_of_a_set_leaves_nothing_open(tmp_path):
 
 
 def test_no_file_at_all_is_the_callers_mistake():
-    with pytest.raises(ValueError, match="no file"):
+    with pytest.raises(UsageError, match="no file is given"):
         open_dump([])
 
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 
 from fadump.abi.elf import ELFMAG
-from fadump.errors import FormatError, naming
+from fadump.errors import FormatError, UsageError, naming
 from fadump.vmcore.contract import Dump, Kind, NotInDumpError, Piece, State
 from fadump.vmcore.elf_dump import ElfDump
 from fadump.vmcore.flattened import SIGNATURE as FLATTENED_SIGNATURE
@@ -31,6 +31,7 @@ def open_dump(paths: StrPath | Sequence[StrPath]) -> Dump:
     A file that is cut short or damaged opens if its headers can be read; :attr:`Dump.damage` says what is wrong.
 
     :raises FormatError: it is not a dump, or its headers make no sense; the files of a set don't belong together.
+    :raises UsageError: no file is given.
     :raises FadumpError: it is a directory, a pipe or the like.
     :raises OSError: a file can't be opened or read.
     """
@@ -51,7 +52,7 @@ def open_dump(paths: StrPath | Sequence[StrPath]) -> Dump:
 def open_source(sources: Sequence[Source]) -> Dump:
     """The same for bytes that are open; they are the dump's from then on, unless this fails."""
     if not sources:
-        raise ValueError("no file to open")
+        raise UsageError("no file is given: a dump has at least one")
     unflattened = [FlattenedSource(source) if _magic(source) == FLATTENED_SIGNATURE else source for source in sources]
     streams = [source for source in unflattened if isinstance(source, FlattenedSource)]
     magic = _magic(unflattened[0])
