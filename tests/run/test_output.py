@@ -3,13 +3,14 @@
 import os
 import signal
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fadump.errors import DiskError, MachineError, SetupError
 from fadump.machine.channel import Saved, Saving
-from fadump.run.earlier import set_aside
+from fadump.run.earlier import put_back, set_aside
 from fadump.run.output import OutputDirectory
 from fadump.session import Milestone, Unwatched
 from fadump.signals import EndedBySignal
@@ -214,6 +215,75 @@ def test_a_set_that_was_interrupted_is_completed_by_the_next_run(tmp_path):
     assert set_aside(tmp_path) == tmp_path / "earlier-2"
     assert {path.name for path in (tmp_path / "earlier-2").iterdir()} == {"console.log", "vmcore"}
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["earlier-1", "earlier-2"]
+
+
+def write_set(directory, **texts):
+    directory.mkdir()
+    for name, text in texts.items():
+        (directory / name).write_text(text)
+
+
+def texts(directory):
+    return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_a_set_that_was_interrupted_gets_another_number_if_its_own_is_taken(tmp_path):
+    write_set(tmp_path / "earlier-1", vmcore="first")
+    write_set(tmp_path / "earlier-1.incomplete", vmcore="second")
+    (tmp_path / "timeline.json").write_text("second's")
+    assert set_aside(tmp_path) == tmp_path / "earlier-2"
+    assert texts(tmp_path) == {
+        "earlier-1/vmcore": "first", "earlier-2/vmcore": "second", "earlier-2/timeline.json": "second's"
+    }  # fmt: skip
+
+
+def test_a_set_that_was_interrupted_is_not_mixed_with_another_runs(tmp_path):
+    write_set(tmp_path / "earlier-9.incomplete", opalcore="first")
+    write_set(tmp_path / "earlier-10.incomplete", vmcore="second")
+    (tmp_path / "vmcore").write_text("third")
+    assert set_aside(tmp_path) == tmp_path / "earlier-11"
+    assert texts(tmp_path) == {
+        "earlier-9/opalcore": "first", "earlier-10/vmcore": "second", "earlier-11/vmcore": "third"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["earlier-1", "earlier-1.incomplete"])
+def test_a_file_that_is_called_as_a_set_stays_where_it_is(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    (tmp_path / "vmcore").write_text("a dump")
+    assert set_aside(tmp_path) == tmp_path / "earlier-2"
+    assert texts(tmp_path) == {name: "mine", "earlier-2/vmcore": "a dump"}
+
+
+def test_putting_back_that_was_interrupted_leaves_one_set(tmp_path, monkeypatch):
+    write_set(tmp_path / "earlier-1", vmcore="first")
+    for name in ("console.log", "timeline.json", "vmcore"):
+        (tmp_path / name).write_text("second")
+    earlier = set_aside(tmp_path)
+    rename = Path.rename
+
+    def ended(path, target):
+        if path.name == "timeline.json":
+            raise EndedBySignal(signal.SIGTERM)
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", ended)
+        with pytest.raises(EndedBySignal):
+            put_back(earlier)
+    assert set_aside(tmp_path) == earlier
+    assert texts(tmp_path) == {
+        "earlier-1/vmcore": "first",
+        **dict.fromkeys(("earlier-2/console.log", "earlier-2/timeline.json", "earlier-2/vmcore"), "second"),
+    }
+
+
+def test_why_a_run_can_not_begin_is_told_even_if_nothing_can_be_put_back(tmp_path):
+    (tmp_path / "vmcore").write_text("a dump")
+    with pytest.raises(MachineError, match="why"), OutputDirectory(tmp_path, ROOM_BYTES):
+        (tmp_path / "vmcore").mkdir()
+        raise MachineError("why")
+    assert texts(tmp_path) == {"earlier-1.incomplete/vmcore": "a dump"}
 
 
 def test_a_disk_that_is_full_is_told_with_the_files_name(tmp_path):

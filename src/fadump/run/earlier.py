@@ -4,6 +4,7 @@
 interrupted, is called ``earlier-N.incomplete``; the next run moves the rest of it.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -18,27 +19,49 @@ _SET = re.compile(r"earlier-(\d+)(\.incomplete)?")
 def set_aside(directory: Path) -> Path | None:
     """Move the files of earlier runs in ``directory`` to one of their own; returns that, None if there are none.
 
+    They are the rest of the last set whose moving was interrupted, unless that has one of their names already.
+
     :raises OSError: they can't be moved; what has been moved stays in an ``earlier-N.incomplete``.
     """
-    names = sorted(path.name for path in directory.iterdir())
-    found = [name for name in names if _OF_A_RUN.fullmatch(name)]
-    sets = {name: match for name in names if (match := _SET.fullmatch(name))}
-    interrupted = [name for name, match in sets.items() if match[2]]
-    if not found and not interrupted:
-        return None
-    number = 1 + max((int(match[1]) for match in sets.values()), default=0)
-    moving = directory / (interrupted[0] if interrupted else f"earlier-{number}.incomplete")
-    moving.mkdir(mode=0o700, exist_ok=True)
+    found = sorted(path.name for path in directory.iterdir() if _OF_A_RUN.fullmatch(path.name))
+    interrupted = sorted(filter(_is_interrupted, directory.iterdir()), key=_number)
+    if found and (not interrupted or any(os.path.lexists(interrupted[-1] / name) for name in found)):
+        moving = directory / f"earlier-{_next_number(directory)}.incomplete"
+        moving.mkdir(mode=0o700)
+        interrupted.append(moving)
     for name in found:
-        (directory / name).rename(moving / name)
-    return moving.rename(moving.with_suffix(""))
+        (directory / name).rename(interrupted[-1] / name)
+    done = [_finish(moving) for moving in interrupted]
+    return done[-1] if done else None
 
 
 def put_back(earlier: Path) -> None:
     """Undo :func:`set_aside` for a run that has not begun: its own files are replaced.
 
-    :raises OSError: they can't be moved.
+    :raises OSError: they can't be moved; the next :func:`set_aside` makes one set of them again.
     """
-    for path in sorted(earlier.iterdir()):
+    moving = earlier.rename(earlier.with_name(earlier.name + ".incomplete"))
+    for path in sorted(moving.iterdir()):
         path.rename(earlier.parent / path.name)
-    earlier.rmdir()
+    moving.rmdir()
+
+
+def _finish(moving: Path) -> Path:
+    """Give a set its name, or if that is taken the next one."""
+    name = moving.with_suffix("")
+    return moving.rename(moving.with_name(f"earlier-{_next_number(moving.parent)}") if os.path.lexists(name) else name)
+
+
+def _is_interrupted(path: Path) -> bool:
+    match = _SET.fullmatch(path.name)
+    return match is not None and match[2] is not None and path.is_dir()
+
+
+def _number(path: Path) -> int:
+    """The number of a set; 0 of what is none."""
+    match = _SET.fullmatch(path.name)
+    return int(match[1]) if match else 0
+
+
+def _next_number(directory: Path) -> int:
+    return 1 + max(map(_number, directory.iterdir()), default=0)

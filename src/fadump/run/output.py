@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -87,7 +87,8 @@ class OutputDirectory:
             if self.earlier is not None or (log.exists() and not log.stat().st_size):
                 log.unlink(missing_ok=True)
         if self.earlier is not None:
-            put_back(self.earlier)
+            with suppress(OSError):  # why the run can't begin is what is told; the next one completes the set
+                put_back(self.earlier)
 
     def _lock(self, directory_fd: int) -> None:
         try:
