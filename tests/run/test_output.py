@@ -279,10 +279,14 @@ def test_putting_back_that_was_interrupted_leaves_one_set(tmp_path, monkeypatch)
 
 
 def test_why_a_run_can_not_begin_is_told_even_if_nothing_can_be_put_back(tmp_path):
+    def begin():
+        with OutputDirectory(tmp_path, ROOM_BYTES):
+            (tmp_path / "vmcore").mkdir()
+            raise MachineError("why")
+
     (tmp_path / "vmcore").write_text("a dump")
-    with pytest.raises(MachineError, match="why"), OutputDirectory(tmp_path, ROOM_BYTES):
-        (tmp_path / "vmcore").mkdir()
-        raise MachineError("why")
+    with pytest.raises(MachineError, match="why"):
+        begin()
     assert texts(tmp_path) == {"earlier-1.incomplete/vmcore": "a dump"}
 
 
