@@ -9,6 +9,11 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 """What the system says of a disk that is full."""
 
 
+STDOUT = "standard output"
+STDERR = "standard error"
+"""What an error of the system has as its file name where it is of one of these."""
+
+
 class FadumpError(Exception):
     """Anything that this project reports to its user; the commands print it as one sentence.
 

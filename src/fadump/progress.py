@@ -20,6 +20,8 @@ from rich.progress import Progress as TerminalProgress
 from rich.table import Column
 from rich.text import Text
 
+from fadump.errors import STDERR, naming
+
 PLAIN_INTERVAL_SECONDS = 10.0
 """How often a step reports its progress where there is no terminal, in seconds."""
 
@@ -103,7 +105,7 @@ class Progress:
                 yield step
             outcome = "done in"
         finally:
-            print(f"{label}: {outcome} {duration(step.elapsed_seconds)}", file=out, flush=True)
+            _say(f"{label}: {outcome} {duration(step.elapsed_seconds)}", out)
 
 
 @contextmanager
@@ -140,17 +142,22 @@ def binary_size(size_bytes: float) -> str:
 
 @contextmanager
 def _in_lines(step: Step, out: TextIO) -> Iterator[None]:
-    print(f"{step.label} ...", file=out, flush=True)
+    _say(f"{step.label} ...", out)
     due = PLAIN_INTERVAL_SECONDS
 
     def show() -> None:
         nonlocal due
         if step.elapsed_seconds >= due:
             due = step.elapsed_seconds + PLAIN_INTERVAL_SECONDS
-            print(f"{step.label}: {step.status()}", file=out, flush=True)
+            _say(f"{step.label}: {step.status()}", out)
 
     step.changed = show
     yield
+
+
+def _say(line: str, out: TextIO) -> None:
+    with naming(STDERR):
+        print(line, file=out, flush=True)
 
 
 class _TextColumn(ProgressColumn):

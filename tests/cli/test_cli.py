@@ -83,12 +83,35 @@ def test_a_terminal_without_unicode_gets_escapes_and_plain_bars(tmp_path, encodi
     assert any(line.startswith("kernel ") and line.endswith("##########") for line in lines)
 
 
-def test_a_full_disk_is_named(tmp_path):
+@pytest.mark.parametrize(
+    "words", ["check {dump}", "save {dump} {dump}.2", "show {cut}", "run --json", "check {dump} --json"]
+)
+def test_a_full_disk_of_stderr_is_not_taken_for_another(tmp_path, words):
+    dump, cut = tmp_path / "dump", tmp_path / "cut"
+    dump.write_bytes(crashed_kernel().core())
+    cut.write_bytes(crashed_kernel().core()[:-100])
+    command = f"{sys.executable} -m fadump {words.format(dump=dump, cut=cut)} 2>/dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    if "--json" in words:
+        assert json.loads(done.stdout)["error"] == "standard error: No space left on device"
+
+
+@pytest.mark.parametrize("words", [
+    "dmesg {dump}", "show {dump}", "check {dump} --json", "plan", "plan --svg -", "help", "run", "run -v",
+])  # fmt: skip
+def test_a_full_disk_of_stdout_is_named(tmp_path, words):
     dump = tmp_path / "dump"
     dump.write_bytes(crashed_kernel().core())
-    words = f"{sys.executable} -m fadump dmesg {dump} >/dev/full"
-    done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "fadump: standard output: No space left on device\n")
+    command = f"{sys.executable} -m fadump {words.format(dump=dump)} >/dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "fadump: standard output: No space left on device"
+
+
+def test_a_full_disk_of_a_file_is_named(capsys):
+    assert main(["plan", "--svg", "/dev/full", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"] == "/dev/full: No space left on device"
 
 
 def test_a_closed_stderr_leaves_a_stream_as_it_is(tmp_path):

@@ -54,7 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except Answered as asked:
                 answer = asked.answer
             output.show(answer)
-            sys.stdout.flush()
             return int(answer.exit_code)
     except (FadumpError, OSError, EndedBySignal) as error:
         failure = failure_of(error, first_phase)

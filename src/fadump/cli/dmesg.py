@@ -2,8 +2,9 @@
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
-from fadump.cli.output import Answer, ExitCode, Output
+from fadump.cli.output import Answer, ExitCode, Output, Stream
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.linux.log import LogRecord
@@ -33,7 +34,7 @@ def add_parser(commands: Commands) -> None:
 def _dmesg(options: argparse.Namespace, output: Output) -> Answer:
     records: list[LogRecord] = []
     with open_system(options.files) as system:
-        missing = _read(system, records.append if output.as_json else _print)
+        missing = _read(system, records.append if output.as_json else partial(_print, output.stream))
     for sentence in missing:
         output.remark(sentence)
     return Answer(
@@ -64,8 +65,8 @@ def _read(system: CrashedSystem, tell: Callable[[LogRecord], None]) -> list[str]
     return missing
 
 
-def _print(record: LogRecord) -> None:
-    print(*record.lines(), sep="\n")
+def _print(stream: Stream, record: LogRecord) -> None:
+    print(*record.lines(), sep="\n", file=stream)
 
 
 def _as_json(record: LogRecord) -> dict[str, object]:

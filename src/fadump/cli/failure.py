@@ -18,7 +18,6 @@ from fadump.errors import FadumpError, SetupError, UsageError
 from fadump.signals import EndedBySignal
 
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
-_ERRORS_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EBADF)
 _NOT_TO_BE_HAD = frozenset((
     errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENODEV, errno.ENXIO,
     errno.EMFILE, errno.ENFILE, errno.ENOMEM,
@@ -45,13 +44,8 @@ def failure_of(error: FadumpError | OSError | EndedBySignal, first_phase: str | 
             return Failure("nobody reads the output any more", EXIT_BROKEN_PIPE, phase, firmware, is_told=False)
         case _:
             code = ExitCode.NOT_TRIED if error.errno in _NOT_TO_BE_HAD else ExitCode.FAILED
-            return Failure(f"{error.filename or _unnamed(error)}: {error.strerror or error}", code, phase, firmware)
+            return Failure(f"{error.filename or 'the system'}: {error.strerror or error}", code, phase, firmware)
 
 
 def _exit_code(error: FadumpError) -> ExitCode:
     return ExitCode.NOT_TRIED if isinstance(error, SetupError) else ExitCode.FAILED
-
-
-def _unnamed(error: OSError) -> str:
-    """The file that an error doesn't name: of those that are written to, only stdout has no name."""
-    return "standard output" if error.errno in _ERRORS_OF_WRITING else "the system"

@@ -5,10 +5,9 @@ import os
 import shlex
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
 
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
-from fadump.cli.output import Answer, ExitCode, Output
+from fadump.cli.output import Answer, ExitCode, Output, Stream
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.run_view import RunView
@@ -74,7 +73,7 @@ def _mount(options: argparse.Namespace, output: Output) -> Answer:
 class _View(RunView):
     """The same for a machine that goes on where nobody listens any more, and that may boot without a dump."""
 
-    def __init__(self, stream: TextIO, *, verbose: bool) -> None:
+    def __init__(self, stream: Stream, *, verbose: bool) -> None:
         super().__init__(stream, verbose=verbose)
         self._booted = False
 

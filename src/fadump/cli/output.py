@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TextIO
+from typing import Protocol
 
+from fadump.errors import STDERR, STDOUT, naming
 from fadump.printable import printable
 
 
@@ -61,6 +62,42 @@ class Failure:
     """Whether it is told to people, too."""
 
 
+class Stream(Protocol):
+    """What text for people is printed to."""
+
+    def write(self, text: str, /) -> int:
+        """As a text file's."""
+
+    def flush(self) -> None:
+        """As a text file's."""
+
+
+class _Named:
+    """A standard stream, whose errors say which one it is: the system doesn't know."""
+
+    def __init__(self, stream: Stream, name: str) -> None:
+        self._stream = stream
+        self._name = name
+
+    def write(self, text: str, /) -> int:
+        with naming(self._name):
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with naming(self._name):
+            self._stream.flush()
+
+
+class _Nowhere:
+    """For text that nobody wants."""
+
+    def write(self, text: str, /) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is kept."""
+
+
 class Output:
     """Where a command's words go, as ``--json``, ``-q`` and ``-v`` say."""
 
@@ -71,23 +108,23 @@ class Output:
         self._object_printed = False
 
     @property
-    def stream(self) -> TextIO:
+    def stream(self) -> Stream:
         """For text that people read."""
-        return sys.stderr if self.as_json else sys.stdout
+        return _stderr() if self.as_json else _stdout()
 
     @property
-    def live(self) -> TextIO:
+    def live(self) -> Stream:
         """For what tells people how far the work is: nowhere with ``-q``."""
         return _Nowhere() if self._quiet else self.stream
 
     def aside(self, text: str) -> None:
         """Text for people where stdout is another's."""
         if text:
-            print(printable(text), file=sys.stderr)
+            print(printable(text), file=_stderr())
 
     def remark(self, sentence: str) -> None:
         """Something that is wrong, though the command goes on."""
-        print(printable(f"fadump: {sentence}"), file=sys.stderr)
+        print(printable(f"fadump: {sentence}"), file=_stderr())
 
     def show(self, answer: Answer) -> None:
         """Print an answer. Only the first one's object is printed.
@@ -100,6 +137,7 @@ class Output:
         if answer.json:
             failed = {} if answer.error is None else {"error": answer.error, "phase": None}
             self._print_object({"result": "done"} | {**answer.json} | failed)
+        _stdout().flush()
 
     def fail(self, failure: Failure) -> None:
         """Print why a command has failed, as far as anything can be printed: what has failed may be stdout itself."""
@@ -118,14 +156,15 @@ class Output:
     def _print_object(self, mapping: Mapping[str, object]) -> None:
         if self.as_json and not self._object_printed:
             self._object_printed = True
-            print(json.dumps(mapping), flush=True)
+            print(json.dumps(mapping), file=_stdout(), flush=True)
 
 
-class _Nowhere(io.StringIO):
-    """Text that nobody wants."""
+def _stdout() -> Stream:
+    return _Named(sys.stdout, STDOUT)
 
-    def write(self, text: str, /) -> int:
-        return len(text)
+
+def _stderr() -> Stream:
+    return _Named(sys.stderr, STDERR)
 
 
 def forget_stdout() -> None:

@@ -14,7 +14,7 @@ from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.sizes import size
-from fadump.errors import UsageError
+from fadump.errors import UsageError, naming
 from fadump.kernel.plan.drawing import figures, length, svg, text_figure
 from fadump.kernel.plan.map_text import parse_range
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
@@ -98,7 +98,8 @@ def _plan(options: argparse.Namespace, output: Output) -> Answer:
         output.aside(text)
         return Answer(text=svg(plan).rstrip("\n"))
     if options.svg is not None:
-        options.svg.write_text(svg(plan))
+        with naming(options.svg):
+            options.svg.write_text(svg(plan))
     return Answer(_as_json(options, plan), text)
 
 

@@ -2,8 +2,8 @@
 
 import shlex
 from collections.abc import Iterator
-from typing import TextIO
 
+from fadump.cli.output import Stream
 from fadump.cli.typed import fadump_command, program
 from fadump.firmware.contract import FirmwareCall, Outcome, PreservedDump, PreservedRegion, Trigger
 from fadump.machine.channel import Report
@@ -31,7 +31,7 @@ _TEXTS = {
 class RunView:
     """Prints a run to a stream, line by line, on a terminal and elsewhere alike."""
 
-    def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
+    def __init__(self, stream: Stream, *, verbose: bool = False) -> None:
         """With ``verbose`` each call of the firmware is a line, too."""
         self._stream = stream
         self._verbose = verbose

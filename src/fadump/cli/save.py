@@ -100,7 +100,7 @@ def _save(arguments: argparse.Namespace, output: Output) -> Answer:
             output.remark(f"the source is not whole: {system.dump.damage[0]}")
         if arguments.dry_run:
             return _estimated(estimate_sizes(system, options))
-        saved = _run(system, arguments.source, arguments.destination, options)
+        saved = _run(system, arguments.source, arguments.destination, options, output)
     exit_code = ExitCode.DONE if saved.complete else ExitCode.FAILED
     if not saved.files:
         output.aside(_text(saved))
@@ -124,7 +124,7 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
                 raise UsageError(f"{option} doesn't go with a stream to stdout")
 
 
-def _run(system: CrashedSystem, sources: Sequence[str], name: str, options: SaveOptions) -> Saved:
+def _run(system: CrashedSystem, sources: Sequence[str], name: str, options: SaveOptions, output: Output) -> Saved:
     if name == _STDOUT:
         with Progress.step("Saving", unit="bytes") as step:
             return stream_dump(system, sys.stdout.fileno(), options, tell=_shown_by(step))
@@ -133,7 +133,7 @@ def _run(system: CrashedSystem, sources: Sequence[str], name: str, options: Save
         try:
             return save_dump(system, destination, options, tell=_shown_by(step))
         except KeyboardInterrupt:
-            _say_what_is_left(destination)
+            _say_what_is_left(destination, output)
             raise
 
 
@@ -141,11 +141,11 @@ def _shown_by(step: Step) -> Tell:
     return lambda done, total: step.update(done, total=total)
 
 
-def _say_what_is_left(destination: Destination) -> None:
+def _say_what_is_left(destination: Destination, output: Output) -> None:
     left = destination.begun()
     if left:
         names = listed(left)
-        print(f"fadump: ended before all was saved: go on from {names} with --continue, or remove it", file=sys.stderr)
+        output.remark(f"ended before all was saved: go on from {names} with --continue, or remove it")
 
 
 def _estimated(estimates: Sequence[Estimate]) -> Answer:

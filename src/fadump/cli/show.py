@@ -10,6 +10,7 @@ from fadump.cli.paths import path
 from fadump.cli.show_json import as_json
 from fadump.cli.show_structures import shown
 from fadump.cli.show_view import show_summary
+from fadump.errors import STDOUT, naming
 from fadump.linux.summary import Summary, summarize
 from fadump.linux.system import open_system
 from fadump.printable import with_others
@@ -60,6 +61,6 @@ def _show(options: argparse.Namespace, output: Output) -> Answer:
 
 def _rendered(summary: Summary) -> str:
     console = Console(highlight=False, soft_wrap=True)
-    with console.capture() as text:
+    with naming(STDOUT), console.capture() as text:  # its end writes to the file that it stands for
         show_summary(summary, console)
     return text.get().rstrip("\n")

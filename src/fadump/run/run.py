@@ -11,7 +11,7 @@ from typing import Protocol
 from fadump.capture.in_place import save_in_place
 from fadump.capture.save import Saved
 from fadump.cycle import CycleResult, run_cycle
-from fadump.errors import NO_ROOM, FadumpError, MachineError, note_phase, reason
+from fadump.errors import NO_ROOM, STDERR, STDOUT, FadumpError, MachineError, note_phase, reason
 from fadump.machine.contract import Machine
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.faults import NeverStruck, never_struck
@@ -139,9 +139,9 @@ def _keep(result: CycleResult, verdict: Verdict | None, vmcore: Path, parts: Par
 
 
 def _lacks_room(error: RefusedError | OSError, output: OutputDirectory) -> bool:
-    """Whether an error comes from the output's disk; one that names no file can be of wherever text goes to."""
+    """Whether an error comes from the output's disk."""
     if isinstance(error, OSError):
-        return error.errno in NO_ROOM and error.filename is not None
+        return error.errno in NO_ROOM and error.filename not in (None, STDOUT, STDERR)
     return output.is_full
 
 
