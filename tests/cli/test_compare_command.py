@@ -1,6 +1,7 @@
 """``fadump compare`` on scripted stories: what it prints, its JSON and exit codes."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from fadump.compare.seen import FIRST_BOOT, Moment, Seen
 from fadump.compare.setup import check_host
 from fadump.compare.store import Store
 from fadump.errors import MachineError, SetupError
+from fadump.kit.qemu import Qemu
 from tests.small_disk import run_on_a_small_disk
 
 ANSWERS = {"messages": "<6>fadump: Reserved 1MB", "read /sys/kernel/fadump/mem_reserved": "444 1\n"}
@@ -149,3 +151,10 @@ def test_a_disk_without_room_for_a_file_is_a_failure(tmp_path):
     words = ("compare", "--only", "1", "--jobs", "1", "--out", "new")
     status, told, left = run_on_a_small_disk(tmp_path, "size=1m,nr_inodes=2", *words)
     assert (status, told["error"], left) == (1, "can't write to new: No space left on device", {})
+
+
+def test_the_newest_qemu_is_the_one_that_is_fetched(monkeypatch, capsys, tmp_path):
+    fetched = Qemu(Path("/fetched/run"), "11.1.2", "1:11.1.2-1", "forky", "amd64")
+    monkeypatch.setattr("fadump.run.host.fetch_qemu", lambda: fetched)
+    assert cli.main(["compare", "--jobs", "1", "--only", "1", "--qemu", "newest", "--out", str(tmp_path)]) == 125
+    assert "/fetched/run does not run" in capsys.readouterr().err

@@ -21,6 +21,7 @@ from fadump.errors import UsageError
 from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.printable import counted
 from fadump.progress import Progress
+from fadump.run.host import qemu_to_run
 
 _EXAMPLE = """example:
   fadump compare                      the whole set of configurations, ten minutes on two processors
@@ -51,7 +52,7 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("--list", action="store_true", help="say what the configurations are, and run none")
     parser.add_argument("--jobs", type=number(1), default=2, help="guests at a time (default: %(default)s)")
-    parser.add_argument("--qemu", default=DEFAULT_QEMU, help="the QEMU to run (default: %(default)s)")
+    parser.add_argument("--qemu", default=DEFAULT_QEMU, help="which QEMU, or newest (default: %(default)s)")
     parser.add_argument(
         "--out", type=path, default=Path("fadump-compare"), help="directory for what was seen (default: %(default)s)"
     )
@@ -100,8 +101,9 @@ def _wanted(options: argparse.Namespace) -> list[tuple[int, Configuration]]:
 
 def _run(options: argparse.Namespace, wanted: list[Configuration]) -> Result:
     check_host(options.jobs)
-    with open_store(options.out, options.qemu) as store:
-        ready = subjects(wanted, options.qemu, store)
+    qemu = qemu_to_run(options.qemu)
+    with open_store(options.out, qemu) as store:
+        ready = subjects(wanted, qemu, store)
         with Progress.step("Comparing", total=len(wanted), unit="configurations") as step:
             return campaign.run(ready, store, options.jobs, lambda _judged: step.advance())
 

@@ -10,9 +10,9 @@ from fadump.compare.linux_side import qemu_config, see_linux
 from fadump.compare.seen import Seen
 from fadump.compare.store import Store, what_matters
 from fadump.errors import SetupError
-from fadump.kit import initramfs, packages
+from fadump.kit import initramfs
 from fadump.kit.kernel import Kernel, build_kernel
-from fadump.machine.qemu.process import DEFAULT_QEMU
+from fadump.run.host import available_bytes
 
 _LEAST_BYTES = 2 << 30
 """What a guest and its dump take of the host, about, whatever the guest's memory: nearly all of that stays a hole."""
@@ -21,10 +21,8 @@ _LEAST_BYTES = 2 << 30
 def open_store(directory: Path, qemu: str) -> Store:
     """Where what is seen of Linux is kept.
 
-    :raises SetupError: there is no QEMU, or the directory can't be used.
+    :raises SetupError: the QEMU does not run, or the directory can't be used.
     """
-    if qemu == DEFAULT_QEMU:
-        packages.require("running a guest", {DEFAULT_QEMU: "qemu-system-ppc"})
     return Store(directory, f"{_version_of(qemu)}, {what_matters()}")
 
 
@@ -59,12 +57,11 @@ def check_host(jobs: int) -> None:
 
     :raises SetupError: there isn't.
     """
-    meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    available_bytes = int(meminfo["MemAvailable"].split()[0]) * 1024
-    if available_bytes < jobs * _LEAST_BYTES:
+    available = available_bytes()
+    if available < jobs * _LEAST_BYTES:
         raise SetupError(
             f"--jobs {jobs} needs {jobs * _LEAST_BYTES >> 30} GiB of this machine, which has "
-            f"{available_bytes / (1 << 30):.1f} GiB available: give fewer"
+            f"{available / (1 << 30):.1f} GiB available: give fewer"
         )
 
 

@@ -56,13 +56,18 @@ def _check_output(out: Path) -> None:
         raise SetupError(f"can't write to {directory}: name an --out elsewhere")
 
 
-def _check_memory(options: RunOptions) -> None:
+def available_bytes() -> int:
+    """How much memory new processes can have, as Linux estimates it."""
     meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    available_bytes = int(meminfo["MemAvailable"].split()[0]) * 1024
-    if available_bytes < options.all_memory_bytes + _KEPT_BYTES:
+    return int(meminfo["MemAvailable"].split()[0]) * 1024
+
+
+def _check_memory(options: RunOptions) -> None:
+    available = available_bytes()
+    if available < options.all_memory_bytes + _KEPT_BYTES:
         raise SetupError(
             f"{_guest(options)} needs about that and {_KEPT_BYTES / MIB:.12g} MiB more "
-            f"of this machine, which has {available_bytes / MIB:.0f} MiB available: give less --memory"
+            f"of this machine, which has {available / MIB:.0f} MiB available: give less --memory"
         )
 
 
@@ -116,13 +121,16 @@ def find_qemu_files(options: RunOptions) -> QemuFiles:
 
     :raises SetupError: something can't be had.
     """
-    qemu = _qemu(options.qemu)
+    qemu = qemu_to_run(options.qemu)
     vmlinux, bootable = _kernel(options.kernel)
     return QemuFiles(qemu, vmlinux, bootable, initramfs.build_initramfs(options.initrd))
 
 
-def _qemu(name: str) -> str:
-    """The QEMU to run; the distribution's own is installed and the newest one fetched, if they can be."""
+def qemu_to_run(name: str) -> str:
+    """The QEMU to run; the distribution's own is installed and the newest one fetched, if they can be.
+
+    :raises SetupError: it can't be had.
+    """
     if name == NEWEST_QEMU:
         return str(fetch_qemu().path)
     if name == DEFAULT_QEMU:
