@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
+from fadump.errors import SetupError
 from fadump.linux.cpus import Cpu, read_cpus, read_registers
 from fadump.linux.crash import Ending, KernelName
 from fadump.linux.kallsyms import read_kallsyms
@@ -72,10 +73,9 @@ class Summary:
 
 
 def summarize(system: CrashedSystem) -> Summary:
-    """Read everything.
+    """Read everything. Where the host lacks the library that unpacks pages, that is what is missing, once.
 
     :raises OSError: the file can't be read.
-    :raises SetupError: the host lacks the library that unpacks it.
     """
     dump = system.dump
     attempts = _Attempts(list(first_of(map(str, dump.damage))))
@@ -97,7 +97,8 @@ def summarize(system: CrashedSystem) -> Summary:
         summary = _with_kernel(summary, system, memory, attempts)
     elif is_of_power(dump):
         summary = replace(summary, cpus=tuple(tried("processors", lambda: read_registers(dump)) or ()))
-    return replace(summary, missing=tuple(attempts.missing))
+    lacking = () if attempts.lacking is None else (attempts.lacking,)
+    return replace(summary, missing=(*lacking, *attempts.missing))
 
 
 def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, attempts: "_Attempts") -> Summary:
@@ -106,6 +107,8 @@ def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, 
     own = tried("vmlinux", lambda: system.symbols) if system.has_vmlinux else None
     symbols = own or tried("symbols", lambda: read_kallsyms(memory))
     cpus = tried("processors", lambda: read_cpus(memory, symbols)) or ()
+    if attempts.lacking is not None:
+        cpus = tried("processors", lambda: read_registers(system.dump)) or ()
     attempts.missing += first_of(
         f"the backtrace of {cpu_name(cpu)} ends early: {cpu.backtrace.ended}"
         for cpu in cpus
@@ -146,13 +149,17 @@ class _Attempts:
 
     def __init__(self, missing: list[str]) -> None:
         self.missing = missing
+        self.lacking: str | None = None
+        """What the host lacks, and how to get it."""
 
     def tried(self, what: str, read: Callable[[], T]) -> T | None:
         try:
             return read()
         except UNREADABLE_KERNEL as error:
             self.missing.append(f"{what}: {error}")
-            return None
+        except SetupError as error:
+            self.lacking = str(error)
+        return None
 
 
 def _memory(dump: Dump) -> Sequence[MemoryRange]:
