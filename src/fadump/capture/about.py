@@ -1,6 +1,6 @@
-"""What a dump's headers say about the crashed system, whatever format they are of.
+"""What a dump's headers say about the crashed system, in any format.
 
-Step "saved" of docs/architecture.md. Notes are taken over as they are, in their order; only the seal is written anew.
+Step "saved" of docs/architecture.md. Notes are copied in their order; only the seal is new.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _EVERY_LEVEL = 31
 @dataclass(frozen=True, slots=True)
 class About:
     """``crash_time`` counts seconds since 1970, UTC; 0: unknown. ``notes`` have VMCOREINFO if the dump has it.
-    ``level_before`` is the one at which it was filtered already."""
+    ``level_before`` is the level at which it had been filtered already."""
 
     byte_order: ByteOrder
     machine: str
@@ -37,7 +37,7 @@ class About:
 
 
 def describe(system: CrashedSystem, dump: Dump) -> About:
-    """What the headers of ``dump``, the system's with what was added to it, are to say; what can't be read is empty."""
+    """What the headers of ``dump``, the system's with what was added, are to say; what can't be read stays empty."""
     name, seconds = _nameless(""), 0
     if dump.vmcoreinfo is not None:
         with suppress(*UNREADABLE_KERNEL):  # a name is no reason not to save

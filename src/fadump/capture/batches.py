@@ -1,9 +1,9 @@
-"""Cutting the wanted pages into batches that one thread reads and packs in one go.
+"""Cutting the wanted pages into batches, each of which one thread reads and packs.
 
-Step "saved" of docs/architecture.md. A batch is worth a few milliseconds of work, so that what Python does once for
-each batch doesn't count. Its pages are read through views of the dump's file where there are any, in spans that may
-have unwanted pages in between: skipping a few pages costs less than another view. No span is longer than what a view
-reads at once, so that a disk that fails is an error.
+Step "saved" of docs/architecture.md. A batch is a few milliseconds of work, so that what Python does once per batch
+hardly counts. Its pages are read through views of the dump's file where there are any, in spans that may have unwanted
+pages in between, as skipping a few pages costs less than another view. No span is longer than what a view reads at
+once, so that a failing disk is an error and not a signal.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from fadump.vmcore.source import MOST_POPULATED_BYTES
 
 BATCH_BYTES = 4 << 20
 _ALL_BATCHES_BYTES = 96 << 20
-"""How much memory there is for all threads' batches, in the small memory of a capture kernel."""
+"""How much memory the batches of all threads may take: a capture kernel has little."""
 _LEAST_BATCH_BYTES = 256 << 10
 _MOST_APART_PAGES = 16
 
@@ -35,12 +35,12 @@ class Has(Enum):
     PARTS = "parts"
     """Memory begins or ends within each of them."""
     NOTHING = "nothing"
-    """The dump should have them and hasn't."""
+    """The dump should have them and doesn't."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Wanted pages that are read in one go, by their numbers, which rise; of whole ones there may be others between."""
+    """Wanted pages that are read at once, by their rising numbers. Between whole ones there may be unwanted ones."""
 
     pages: Numbers
     has: Has
@@ -48,7 +48,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Spans, rising; ``count`` pages in all."""
+    """Spans in rising order; ``count`` pages in all."""
 
     spans: tuple[Span, ...]
     count: int
@@ -91,7 +91,7 @@ def read_span(dump: Dump, span: Span, page_bytes: int) -> tuple[Bytes, Numbers]:
 
 
 def read_partial_page(dump: Dump, page: int, page_bytes: int) -> bytes:
-    """A page of which the dump has but some; the rest is no memory and stands as zeros, as with makedumpfile."""
+    """A page of which the dump has only a part; the rest is no memory and becomes zeros, as with makedumpfile."""
     parts = []
     for piece in dump.mapping(Range.sized(page * page_bytes, page_bytes)):
         if piece.state in READABLE:

@@ -1,6 +1,6 @@
 """One bit for each page of a machine, the lowest bit of a byte first, as dump files have them.
 
-Step "saved" of docs/architecture.md. A byte for eight pages: 128 KiB for 64 GiB of 64K pages.
+Step "saved" of docs/architecture.md. 64 GiB of 64K pages take 128 KiB.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from fadump.memory.ranges import Range
 Flags = npt.NDArray[np.bool_]
 
 WINDOW_PAGES = 1 << 16
-"""How many pages are looked at in one go."""
+"""How many pages are looked at at a time."""
 
 
 class PageBits:
@@ -29,7 +29,7 @@ class PageBits:
         return self._bytes.data
 
     def copy(self) -> "PageBits":
-        """The same set, to be changed."""
+        """A copy that can be changed."""
         same = PageBits(self.pages)
         same._bytes[:] = self._bytes
         return same
@@ -46,7 +46,7 @@ class PageBits:
         return sum(int(self.flags(at, min(at + WINDOW_PAGES, end)).sum()) for at in range(start, end, WINDOW_PAGES))
 
     def find(self, rank: int) -> int:
-        """The page of which ``rank`` others in the set come before; the end of all pages if there is none."""
+        """The page in the set that ``rank`` others come before; ``pages`` if there is none."""
         for window in self.windows(0, self.pages):
             numbers = np.flatnonzero(self.flags(window.start, window.end))
             if rank < len(numbers):
@@ -61,14 +61,14 @@ class PageBits:
         return bits[start - 8 * first : end - 8 * first].view(np.bool_)
 
     def put(self, start: int, flags: Flags) -> None:
-        """Say of each page from ``start`` on whether it is in it."""
+        """Set for each page from ``start`` on whether it is in the set."""
         first, last = start // 8, -(-(start + len(flags)) // 8)
         bits = np.unpackbits(self._bytes[first:last], bitorder="little")
         bits[start - 8 * first : start - 8 * first + len(flags)] = flags
         self._bytes[first:last] = np.packbits(bits, bitorder="little")
 
     def fill(self, start: int, end: int, *, value: bool) -> None:
-        """Say the same of all pages from ``start`` up to ``end``."""
+        """Set the same for all pages from ``start`` up to ``end``."""
         first, last = -(-start // 8), end // 8
         if last <= first:
             self.put(start, np.full(end - start, value))
@@ -78,14 +78,14 @@ class PageBits:
         self.put(8 * last, np.full(end - 8 * last, value))
 
     def windows(self, start: int, end: int) -> Iterator[Range]:
-        """Pieces of ``start`` up to ``end`` of at most :data:`WINDOW_PAGES` pages, without those that are empty."""
+        """Pieces of ``start`` up to ``end`` of at most :data:`WINDOW_PAGES` pages, without those that have none."""
         for at in range(start, end, WINDOW_PAGES):
             window = Range(at, min(at + WINDOW_PAGES, end))
             if self._bytes[window.start // 8 : -(-window.end // 8)].any():
                 yield window
 
     def runs(self) -> Iterator[Range]:
-        """The pages in it that follow one another, rising; what touches may come in two."""
+        """Runs of pages that are in the set, in order; two of them may be adjacent."""
         for window in self.windows(0, self.pages):
             padded = np.zeros(window.size_bytes + 2, np.int8)
             padded[1:-1] = self.flags(window.start, window.end)

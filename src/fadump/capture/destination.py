@@ -1,4 +1,4 @@
-"""The names of a save's files, looked at once, before anything is read or written.
+"""The names of a save's files, checked once, before anything is read or written.
 
 Step "saved" of docs/architecture.md.
 """
@@ -64,7 +64,7 @@ def _refuse_to_read_what_is_written(sources: Sequence[StrPath], paths: Sequence[
 
 
 def _refuse_to_replace(paths: Sequence[Path], *, continued: bool) -> None:
-    """What is there already stays; but a set of which some files are incomplete is gone on with as a whole."""
+    """Refuse to replace a file; but with ``continued``, a set with incomplete files is continued as a whole."""
     there = [path for path in paths if os.path.lexists(path)]
     begun = [path for path in paths if os.path.lexists(incomplete_name(path))]
     if begun and not continued:

@@ -1,4 +1,4 @@
-"""The crashed kernel's log as a file of its own, saved before the dump: it is small, and often all that one needs.
+"""The crashed kernel's log as a file of its own, saved before the dump: it is small, and often all that is needed.
 
 Step "saved" of docs/architecture.md. It is called ``DST-dmesg.txt``, as kdump-utils calls its own, and durable before
 the first page is written.
@@ -37,7 +37,7 @@ def save_dmesg(system: CrashedSystem, path: Path, files: Files) -> str | None:
         finally:
             files.close(fd)
     except OSError:
-        with suppress(OSError):  # why it wasn't written is what is told
+        with suppress(OSError):  # the error to report is the one of writing
             files.unlink(incomplete)
         raise
     files.rename(incomplete, path)

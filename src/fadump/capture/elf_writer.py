@@ -4,7 +4,7 @@ Step "saved" of docs/architecture.md; the headers are :mod:`fadump.abi.elf`'s, w
 :mod:`fadump.vmcore.seal`'s. As in a kdump-compressed file, program headers of memory are written when that memory is
 durable, so what can be read is right. Each is written once, when all of its memory is there: one that grows could be
 torn by a power cut between its two sizes, and what is beyond the smaller one would read as zeros. Memory that was left
-out is in no PT_LOAD: nobody takes it for zeros. Pages of zeros are holes of the file and take no room.
+out is in no PT_LOAD, so that no reader takes it for zeros. Pages of zeros are holes of the file and take no room.
 """
 
 from bisect import bisect_left
@@ -29,12 +29,12 @@ from fadump.vmcore.seal import Seal
 from fadump.vmcore.source import Source
 
 CHECKPOINT_BYTES = 256 << 20
-"""After so many bytes of memory its program headers are written."""
+"""How many bytes of memory are written before their program headers are."""
 
 MOST_SEGMENTS = 50_000
-"""With those that are cut, more wouldn't fit into the ELF header's count, and not all readers look elsewhere."""
+"""With those that are cut, more wouldn't fit into e_phnum, and not all readers know its extension, PN_XNUM."""
 _MOST_CUTS = 1 << 13
-"""How many segments more there may be because large ones are cut, about to what is written between two checkpoints."""
+"""How many more segments there may be because large ones are cut to about what one checkpoint writes."""
 _LEAST_HOLE_BYTES = 64 << 10
 """Fewer zeros are written: a hole for them would cost more than it saves."""
 _MOST_GAP_PAGES = 1 << 20
@@ -43,9 +43,9 @@ _MACHINES = {name: machine for (machine, _byte_order), name in elf.MACHINES.item
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """Memory that follows one another in the file too; its first page is number ``rank`` of those in the file.
+    """Memory that is contiguous in the file, too; its first page is number ``rank`` of those in the file.
 
-    ``end_rank`` is the number of the page behind its last one.
+    ``end_rank`` is the number of the page after its last one.
     """
 
     physical: Range
@@ -86,7 +86,7 @@ class ElfWriter:
     def begin(self) -> None:
         """Headers that say INCOMPLETE and have no memory yet.
 
-        :raises OSError: the file can't be written; so for all steps.
+        :raises OSError: the file can't be written; the other steps raise it too.
         """
         self._target.allocate(0, self._data_at)
         self._target.write(0, self._head(0, Seal(complete=False)))
@@ -106,7 +106,7 @@ class ElfWriter:
             self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Make all memory so far durable, then write the program headers that speak of it."""
+        """Make all memory so far durable, then write its program headers."""
         if self._rank > self._durable_rank:
             self._target.barrier()
             first = max(0, bisect_left(self._ranks, self._durable_rank) - 1)
@@ -142,7 +142,7 @@ class ElfWriter:
         return all(load.physical.end <= ends.get((load.physical.start, load.file_offset), 0) for load in core.segments)
 
     def _agrees(self, source: Source, *, exactly: bool) -> bool:
-        """Whether all of the headers but program headers of memory is as it would be written."""
+        """Whether the headers, apart from program headers of memory, are as they would be written."""
         variants = [self._head(0, Seal(complete=complete)) for complete in (False, True)]
         first = elf.ELF_HEADER.size_bytes + elf.PROGRAM_HEADER.size_bytes
         varying = [Range(first, self._notes.where.start), self._notes.seal]
@@ -163,7 +163,7 @@ class ElfWriter:
         return self._offset(segment.rank) + segment.physical.start % self._page_bytes
 
     def _head(self, durable_rank: int, seal: Seal) -> bytes:
-        """Everything before the memory, with program headers of the first so many pages."""
+        """Everything before the memory, with program headers for the first ``durable_rank`` pages."""
         order, count = self._about.byte_order, 1 + len(self._segments)
         flags = (
             self._flags if seal.complete or self._about.machine == "ppc64" else self._flags | elf.DUMP_ELF_INCOMPLETE
@@ -178,7 +178,7 @@ class ElfWriter:
         return b"".join(parts)
 
     def _program_headers(self, durable_rank: int, segments: Range) -> bytes:
-        """Those of some segments that are whole in the first so many pages; zeros, PT_NULL, where they aren't."""
+        """The program headers of some segments; zeros, PT_NULL, if not all is in the first ``durable_rank`` pages."""
         headers = []
         layout = elf.PROGRAM_HEADER.in_order(self._about.byte_order)
         for segment in self._segments[segments.start : segments.end]:
@@ -204,7 +204,7 @@ def _note_header(where: Range) -> elf.ProgramHeader:
 
 
 def fit_for_elf(dump: Dump, selection: Selection) -> Selection:
-    """What of a selection an ELF core can hold: it says nothing of missing pages, and has so many segments.
+    """What of a selection an ELF core can hold: it can't mark missing pages, and its segments are limited.
 
     If there are more, unwanted pages between wanted ones stay in after all, first those in the smallest gaps.
 
@@ -270,5 +270,5 @@ def _machine(name: str) -> int:
 
 
 def _virtual(machine: str, physical: int) -> int:
-    """p_vaddr: where the linear map has it on Power; elsewhere readers don't ask."""
+    """p_vaddr: the address in the linear map on Power; readers don't use it elsewhere."""
     return PAGE_OFFSET | physical if machine.startswith("ppc64") else 0

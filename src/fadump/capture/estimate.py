@@ -1,8 +1,8 @@
-"""How large a dump would be: some batches are packed, and stand for all.
+"""How large a dump would be, judged by a sample of its batches.
 
-Step "saved" of docs/architecture.md, for ``fadump save --dry-run``. Batches lie at even distances among the wanted
-pages. The margin is twice the standard error of their mean: where contents change at random from batch to batch, 19
-of 20 dumps come out within it.
+Step "saved" of docs/architecture.md, for ``fadump save --dry-run``. The batches of the sample are evenly spaced among
+the wanted pages. The margin is twice the standard error of their mean: if contents differ at random from batch to
+batch, 19 of 20 dumps are within it.
 """
 
 import statistics
@@ -27,7 +27,7 @@ _SAMPLE_BYTES = 256 << 10
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """``size_bytes`` on the disk, give or take ``margin_bytes``; in ``pages``, those of zeros are estimated too."""
+    """``size_bytes`` on the disk, plus or minus ``margin_bytes``; the ``pages`` of zeros are an estimate, too."""
 
     level: DumpLevel
     size_bytes: int

@@ -1,7 +1,7 @@
-"""The file operations that saving is made of: the one seam between a writer and a disk.
+"""The file operations that saving is made of: all that stands between a writer and a disk.
 
-Step "saved" of docs/architecture.md. A test puts another :class:`Files` in the place of :data:`HOST`, one that fails
-or forgets what was never made durable. Everything that a writer does to a disk goes through here, from one thread.
+Step "saved" of docs/architecture.md. A test replaces :data:`HOST` by a :class:`Files` that fails, or that loses what
+was never made durable. Everything that a writer does to a disk goes through here, from one thread.
 """
 
 import errno
@@ -29,10 +29,10 @@ class Files(Protocol):
         """Give the file disk space for ``length`` bytes, which read as zeros; see posix_fallocate(3)."""
 
     def write_out(self, fd: int, offset: int, length: int) -> None:
-        """A hint that these bytes may go to the disk now and needn't be kept in memory. Nothing is promised."""
+        """Hint that these bytes may go to the disk now and needn't be kept in memory. Nothing is guaranteed."""
 
     def reread(self, fd: int) -> None:
-        """What is durable is read from the disk again, not from memory, which may have what the disk never got."""
+        """Have the file read from the disk from now on, not from memory, which may have what the disk never got."""
 
     def truncate(self, fd: int, length: int) -> None:
         """See ftruncate(2)."""
@@ -69,7 +69,7 @@ class HostFiles:
         try:
             os.posix_fallocate(fd, offset, length)
         except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system without that, and no libc's help
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # neither the file system nor the C library can
                 raise
 
     def write_out(self, fd: int, offset: int, length: int) -> None:

@@ -1,6 +1,6 @@
 """The formats that a dump can be saved in: how each is written, and what it can't hold.
 
-Step "saved" of docs/architecture.md. Whoever saves asks an :class:`OutputFormat` and never which one it is.
+Step "saved" of docs/architecture.md. Callers use an :class:`OutputFormat` and never ask which one it is.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Writer(Protocol):
         """How large the file is by now."""
 
     def begin(self) -> None:
-        """Write what stands before all pages; the file says that it is incomplete."""
+        """Write what comes before the pages; the file says that it is incomplete."""
 
     def add(self, batch: PackedBatch) -> None:
         """Write the next pages."""
@@ -46,13 +46,13 @@ class Writer(Protocol):
         """Make sure that the pages so far can be read whatever happens."""
 
     def finish(self, *, complete: bool) -> None:
-        """Write what stands behind all pages; the file doesn't say any more that it is incomplete, if it isn't."""
+        """Write what comes after the pages; if ``complete``, the file no longer says that it is incomplete."""
 
     def matches(self, source: Source) -> bool:
-        """Whether a file that was interrupted can be of the same save, as far as its headers came to the disk."""
+        """Whether an interrupted file can be of the same save, as far as its headers reached the disk."""
 
     def has_begun(self, source: Source) -> bool:
-        """Whether all that :meth:`begin` writes is in it."""
+        """Whether the file has all that :meth:`begin` writes."""
 
     def resume(self, target: FileTarget, source: Source, page: int) -> None:
         """Go on, instead of :meth:`begin`, with a file that has begun, whose bytes are ``source``, and which is right
@@ -68,7 +68,7 @@ class OutputFormat(Protocol):
     """Whether CPUs without registers need stand-ins; see :mod:`fadump.capture.registers`."""
 
     def fit(self, dump: Dump, selection: Selection) -> Selection:
-        """What of a selection the format can hold, with a remark where that isn't all, or more.
+        """What of a selection the format can hold, with a remark if that is less, or more.
 
         :raises FadumpError: it can't hold it.
         :raises OSError: the dump can't be read.
@@ -81,7 +81,7 @@ class OutputFormat(Protocol):
         """
 
     def writer(self, target: Target, about: About, selection: Selection, dump: Dump, split: Range | None) -> Writer:
-        """What writes a file of ``dump``: one of a set those pages that are numbered ``split``, else all.
+        """What writes a file of ``dump``: all its pages, or in a split dump those with a number in ``split``.
 
         :raises FadumpError: the format can't hold them.
         """
@@ -93,10 +93,10 @@ class OutputFormat(Protocol):
         """
 
     def bytes_of(self, batch: PackedBatch, page_bytes: int) -> int:
-        """How much room a batch's pages take on the disk."""
+        """How much of the disk a batch's pages take."""
 
     def fixed_bytes(self, about: About, selection: Selection, files: int) -> int:
-        """How much room all else takes, in so many files."""
+        """How much of the disk everything else takes, in so many files."""
 
 
 @dataclass(frozen=True, slots=True)

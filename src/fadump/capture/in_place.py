@@ -72,5 +72,5 @@ def _remove(new: Path, files: Files) -> None:
 
 
 def _try_to_remove(new: Path, files: Files) -> None:
-    with suppress(OSError):  # why it wasn't saved is what is told, and the next try removes it
+    with suppress(OSError):  # the error to report is the one of saving; the next try removes it
         _remove(new, files)

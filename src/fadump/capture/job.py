@@ -1,4 +1,4 @@
-"""One try at saving a dump at one level.
+"""One attempt at saving a dump at one level.
 
 Step "saved" of docs/architecture.md.
 """
@@ -22,14 +22,14 @@ from fadump.memory.ranges import Range
 from fadump.vmcore.dump import open_source
 
 Tell = Callable[[int, int], None]
-"""Told how many bytes of memory are done, and how many there are."""
+"""Is told how many bytes of memory are done, and how many there are."""
 
 _WORD_PAGES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What came of a job: pages that were zeros, the size of all files, and how much memory was there before."""
+    """The result of a job: how many pages were zeros, the size of all files, how much memory was there before."""
 
     zeros: int
     size_bytes: int
@@ -42,7 +42,7 @@ class Job:
     def __init__(self, original: Original, selection: Selection, options: SaveOptions, tell: Tell | None) -> None:
         """:raises FadumpError: the format can't hold what is to be saved."""
         self.selection = selection
-        """What was asked for."""
+        """The pages that were asked for."""
         self._dump = original.dump
         self._about = original.about
         self._options = options
@@ -52,7 +52,7 @@ class Job:
         self._total_bytes = self._fitted.wanted.count() * selection.page_bytes
         self._done_bytes = 0
         self.unreadable = NONE
-        """What was missing when it was written, besides what the selection says."""
+        """The pages that turned out to be missing when they were written, besides those of the selection."""
         self._batch_bytes = batch_bytes_for(options.threads)
 
     @property
@@ -69,7 +69,7 @@ class Job:
         return (*self._fitted.remarks, f"pages that can't be read and are missing: {count}, the first at {first}")
 
     def matches(self, targets: Sequence[FileTarget]) -> bool:
-        """Whether files that were interrupted can be of this job."""
+        """Whether interrupted files can be of this job."""
         for target, pages in zip(targets, self._parts(), strict=True):
             with closing(target.read_back()) as source:
                 if not self._writer(target, pages).matches(source):
@@ -102,7 +102,7 @@ class Job:
                     zeros += int(np.count_nonzero(batch.zeros))
                     self._advance(len(batch.pages) * page_bytes)
             except BaseException:
-                with suppress(OSError):  # whatever ended it is what is told
+                with suppress(OSError):  # the error to report is the one that ended it
                     writer.checkpoint()
                 raise
         writer.finish(complete=self.source_is_complete)

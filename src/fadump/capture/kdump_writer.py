@@ -3,12 +3,12 @@
 Step "saved" of docs/architecture.md; the layout is :mod:`fadump.vmcore.kdump_header`'s, what is added
 :mod:`fadump.vmcore.seal`'s. In this order, with a barrier between two steps:
 
-    1. headers that say INCOMPLETE, notes, bitmaps; room for the descriptors, which are zeros: no page is there
-    2. pages, then the descriptors that are about them; again and again
+    1. headers that say INCOMPLETE, notes, bitmaps, and room for the descriptors, of zeros: no page is there yet
+    2. pages, then their descriptors; again and again
     3. the checksums
     4. headers that don't say INCOMPLETE
 
-A descriptor is written when its page is durable. So whatever is lost, each page that the file has is right.
+A descriptor is written only when its page is durable. So whatever is lost, every page in the file is right.
 """
 
 from dataclasses import replace
@@ -37,15 +37,15 @@ from fadump.vmcore.seal import Seal
 from fadump.vmcore.source import Source
 
 CHECKPOINT_BYTES = 256 << 20
-"""After so many bytes of pages their descriptors are written."""
+"""How many bytes of pages are written before their descriptors are."""
 STREAM_CHECKPOINT_BYTES = 4 << 20
-"""The same in a stream, which may break off at any time, and has no disk to wait for."""
+"""The same for a stream, which may break off at any time and doesn't have to wait for a disk."""
 _ROWS_WEIGHT = 16
-"""Pages of zeros have descriptors only, and these wait in memory: 16 MiB of them at most."""
+"""What a descriptor that waits in memory counts for, as pages of zeros have nothing else: 16 MiB wait at most."""
 
 
 class KdumpWriter:
-    """Writes one file, which has the wanted pages out of ``pages``; of a split dump, one of its files."""
+    """Writes one file: the whole dump, or of a split dump the wanted pages among ``pages``."""
 
     def __init__(
         self, target: Target, about: About, selection: Selection, compression: Compression, split: Range | None = None
@@ -75,7 +75,7 @@ class KdumpWriter:
     def begin(self) -> None:
         """Step 1.
 
-        :raises OSError: the file can't be written; so for all steps.
+        :raises OSError: the file can't be written; the other steps raise it too.
         """
         head = self._head(self._header, Seal(complete=False))
         bitmaps = self._bitmaps()
@@ -87,7 +87,7 @@ class KdumpWriter:
         self._append(self._share_zeros())
 
     def _share_zeros(self) -> bytes:
-        """The one page of zeros, packed, which is to stand at the end of the file."""
+        """The page of zeros, packed, that all descriptors of such pages share."""
         packed, flags = self._packed_zeros()
         self._zero["offset"], self._zero["size"], self._zero["flags"] = self._data_at, len(packed), flags
         self._checksums.add_bytes(self._data_at, packed)
@@ -186,7 +186,7 @@ class KdumpWriter:
 
 
 def head_bytes(about: About, selection: Selection, compression: Compression) -> int:
-    """What stands before the descriptors of each file: headers, notes, and the bitmaps of all pages."""
+    """The size of what comes before the descriptors in each file: headers, notes, and the bitmaps of all pages."""
     notes = SealedNotes(about.notes, about.byte_order, selection.page_bytes + SUB_HEADER_BYTES)
     return _header(about, selection, compression, notes, None).descriptors_offset
 

@@ -18,9 +18,9 @@ __all__ = ["Format", "SaveOptions"]
 class SaveOptions:
     """How to save. Of ``levels`` the first is taken; the next one if the disk turns out to be too small.
 
-    ``compression`` is a kdump-compressed file's. ``split`` is the number of files, which an ELF core has one of.
-    ``continued`` goes on with files that were interrupted. ``registers`` adds each CPU's where other readers look for
-    them (:mod:`fadump.capture.registers`).
+    ``compression`` is for a kdump-compressed file. ``split`` is the number of files; an ELF core is always one.
+    ``continued`` goes on with files that were interrupted. ``registers`` adds each CPU's registers where other readers
+    look for them (:mod:`fadump.capture.registers`).
     """
 
     levels: Sequence[DumpLevel] = (DumpLevel(0),)

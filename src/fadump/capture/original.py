@@ -1,4 +1,4 @@
-"""The dump that is saved, and what is read of it once, before any page is.
+"""The dump to be saved, and what is read from it once, before any page is.
 
 Step "saved" of docs/architecture.md.
 """
@@ -16,7 +16,7 @@ from fadump.vmcore.contract import Dump
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """``dump`` is the system's, with the registers that were ``added``; closing the system closes it."""
+    """``dump`` is the system's with the ``added`` registers; it is closed with the system."""
 
     dump: Dump
     about: About
@@ -33,7 +33,7 @@ class Original:
 
 
 def read_original(system: CrashedSystem, options: SaveOptions) -> Original:
-    """What a save has to know.
+    """Read what a save has to know.
 
     :raises FadumpError: nothing says how large a page is.
     :raises SetupError: the dump is packed with LZO, which the host lacks.

@@ -1,6 +1,6 @@
 """Packing pages, many at a time: each codec as makedumpfile uses it, at its fastest level.
 
-Step "saved" of docs/architecture.md; :mod:`fadump.vmcore.codecs` unpacks. All codecs let go of the interpreter's lock
+Step "saved" of docs/architecture.md; :mod:`fadump.vmcore.codecs` unpacks. All codecs release the interpreter's lock
 while they work, so threads pack at the same time. zlib streams come from ISA-L where Python has it: three times as
 fast as zlib at the same size, and any zlib unpacks them. A packer belongs to one thread.
 """
@@ -21,7 +21,7 @@ from fadump.vmcore.codecs import PageFlag, lzo_function
 
 try:
     from isal import isal_zlib
-except ImportError:  # it exists for x86_64 and aarch64
+except ImportError:  # there is none but for x86_64 and aarch64
     _fast_zlib: Any = zlib
 else:
     _fast_zlib = isal_zlib
@@ -34,7 +34,7 @@ PackPage = Callable[[bytes | memoryview], Any]
 """Packs one page: bytes in, bytes out."""
 
 Pack = Callable[[memoryview, Numbers, int], list[Any]]
-"""Packs pages of a size out of some bytes, where they begin there is said; the results can be joined to bytes."""
+"""Packs pages, given bytes, where the pages begin in them, and a page's size; the results can be joined to bytes."""
 
 crc32: Callable[..., int] = _fast_zlib.crc32
 """zlib's CRC-32."""
@@ -51,7 +51,7 @@ class Compression(StrEnum):
 
     @property
     def flag(self) -> PageFlag:
-        """What descriptors and headers say of it."""
+        """The flag of a page's descriptor and of the headers."""
         return _FLAGS[self]
 
 
@@ -66,7 +66,7 @@ def make_packer(compression: Compression) -> Pack:
 
 
 def make_page_packer(compression: Compression) -> PackPage:
-    """The codec itself, for one thread.
+    """A packer of one page, for one thread.
 
     :raises SetupError: LZO, and the host doesn't have its library.
     """
@@ -98,7 +98,7 @@ def pack_page(compression: Compression, page: bytes) -> bytes:
 
 
 def pack_each(pack: PackPage, data: memoryview, starts: Numbers, page_bytes: int) -> list[Any]:
-    """Many pages, a page a call: with the codec bound, a :data:`Pack`."""
+    """Pack many pages, one call for each; with ``pack`` bound, this is a :data:`Pack`."""
     return [pack(data[start : start + page_bytes]) for start in starts.tolist()]
 
 
@@ -106,7 +106,7 @@ def _zstd_packer() -> Pack:
     compressor = zstandard.ZstdCompressor(level=_FASTEST)
 
     def pack(data: memoryview, starts: Numbers, page_bytes: int) -> list[Any]:
-        """The same frames, without a step of the interpreter for each page."""
+        """Pack many pages in one call; the frames are the same."""
         if not len(starts):
             return []
         segments = np.column_stack([starts, np.full(len(starts), page_bytes)]).astype(np.uint64)

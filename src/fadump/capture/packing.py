@@ -18,11 +18,11 @@ from fadump.vmcore.contract import UNREADABLE, Bytes, Dump
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """Pages as they are to stand in a file, end to end in ``data``, which has the checksum ``crc``.
+    """Packed pages as they are written to a file, end to end in ``data``, whose checksum is ``crc``.
 
-    For each of ``pages``: how many bytes of ``data`` are its own, ``sizes``, and how they are packed, ``flags``. Those
-    that are ``missing`` have none, nor have pages of ``zeros`` unless :class:`Packer` was told otherwise. Missing are
-    also those that turned out to be ``unreadable``.
+    Each of ``pages`` has as many bytes of ``data`` as ``sizes`` says, packed as ``flags`` says. Pages that are
+    ``missing`` have none, nor have pages of ``zeros`` unless :class:`Packer` was told otherwise. Those that turned out
+    to be ``unreadable`` are missing, too.
     """
 
     pages: Numbers
@@ -36,7 +36,7 @@ class PackedBatch:
 
 
 class Packer:
-    """Packs the batches of one dump, in whatever thread it is called."""
+    """Packs the batches of one dump; it may be called from several threads."""
 
     def __init__(self, dump: Dump, page_bytes: int, compression: Compression, *, zeros_too: bool = False) -> None:
         """With ``zeros_too``, pages of zeros have their bytes in the data like all others.
@@ -48,7 +48,7 @@ class Packer:
         self._compression = compression
         self._zeros_too = zeros_too
         self._mine = local()
-        make_packer(compression)  # so that a missing library is known here and not in a thread
+        make_packer(compression)  # so that a missing library is found here and not in a thread
 
     def pack(self, batch: Batch) -> PackedBatch:
         """A batch packed, of whatever can be read of it.
@@ -99,7 +99,7 @@ class Packer:
         )
 
     def _pack(self) -> Pack:
-        """The thread's own."""
+        """This thread's packer."""
         pack: Pack | None = getattr(self._mine, "pack", None)
         if pack is None:
             pack = self._mine.pack = make_packer(self._compression)
@@ -107,7 +107,7 @@ class Packer:
 
 
 def are_zeros(data: Bytes, places: Numbers, page_bytes: int) -> npt.NDArray[np.bool_]:
-    """Which of the pages at ``places`` of ``data`` are all zeros. Most others are known by a few of their words."""
+    """Which of the pages at ``places`` of ``data`` are all zeros. A few words are enough to rule out most others."""
     words = data.view(np.uint64).reshape(-1, page_bytes // 8)
     maybe = np.arange(len(places))
     for column in (0, words.shape[1] // 2, words.shape[1] - 1):

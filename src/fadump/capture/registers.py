@@ -1,17 +1,17 @@
 """Each CPU's registers where other readers look for them.
 
-After the last step of "follow one crash" in docs/architecture.md, on the way from a dump to a saved one. The capture
-kernel makes one NT_PRSTATUS per CPU that doesn't say whose it is, and readers differ in how they guess.
+Step "saved" of docs/architecture.md. The capture kernel makes one NT_PRSTATUS per CPU, without the CPU's number, and
+readers differ in how they assign them:
 
-* drgn doesn't guess. When a kernel dies by kdump, every CPU saves its registers in its own ``crash_notes``
-  (kernel/crash_core.c, crash_save_cpu()), and drgn takes them from there if VMCOREINFO has CRASHTIME. crash_fadump()
-  leaves the registers to the firmware and that memory as zeros. So each CPU's note is laid over its ``crash_notes``,
-  exactly as crash_save_cpu() would have written it but for the process id, which isn't known.
-* crash counts. In an ELF core the n-th note is the n-th online CPU's; so those of offline CPUs come last here. In a
-  kdump-compressed file it is the n-th online CPU's up to crash 8.0.6, and the n-th present CPU's in 9.0 (diskdump.c,
-  map_cpus_to_prstatus_kdump_cmprs()). All versions take it for CPU n's if there is a note whose owner begins with
-  QEMU, as QEMU has a note for every CPU. So where CPUs lack notes, they get stand-ins of zeros in such a file, which
-  crash reads as registers that were not saved; they aren't owned by ``CORE``, so that nobody else takes them for
+* drgn looks in the kernel's memory. When a kernel dies by kdump, every CPU saves its registers in its own
+  ``crash_notes`` (kernel/crash_core.c, crash_save_cpu()), and drgn takes them from there if VMCOREINFO has CRASHTIME.
+  crash_fadump() leaves the registers to the firmware, and zeros in that memory. So each CPU's note is put over its
+  ``crash_notes``, exactly as crash_save_cpu() would have written it but for the process id, which isn't known.
+* crash counts the notes. In an ELF core the n-th note is the n-th online CPU's; so those of offline CPUs come last
+  here. In a kdump-compressed file it is the n-th online CPU's up to crash 8.0.6, and the n-th present CPU's in 9.0
+  (diskdump.c, map_cpus_to_prstatus_kdump_cmprs()). All versions take it for CPU n's if there is a note whose owner
+  begins with QEMU, as QEMU has a note for every CPU. So in such a file CPUs without a note get a stand-in of zeros,
+  which crash reads as registers that were not saved. Its owner isn't ``CORE``, so that no other reader takes it for
   registers.
 
 Nothing but zeros is ever overwritten, and no register is invented.
@@ -31,22 +31,22 @@ from fadump.vmcore.notes import Note, decode_prstatus, encode_note
 from fadump.vmcore.overlay import OverlayDump
 
 STAND_IN_NAME = "OFFLINE"
-"""Whose the NT_PRSTATUS of a CPU without registers is."""
+"""The owner of the NT_PRSTATUS of a CPU without registers."""
 EVERY_CPU_NAME = "QEMU-style"
-"""Whose the note is that makes crash take the n-th NT_PRSTATUS for CPU n's."""
+"""The owner of the note that makes crash take the n-th NT_PRSTATUS for CPU n's."""
 
 _EVERY_CPU_TEXT = b"The n-th NT_PRSTATUS is CPU n's. The owner OFFLINE means that it has no registers.\0"
 _END_BYTES = NOTE_HEADER.size_bytes
-"""final_note(): a header of zeros behind the note."""
+"""final_note(): a header of zeros after the note."""
 _ADDRESS_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class AddedRegisters:
-    """What was added. ``cpus`` are the numbers of those whose registers were put in their place.
+    """What was added. ``cpus`` are the numbers of the CPUs whose registers were put in their place.
 
-    ``already`` had a note there, ``occupied`` something else, which was left alone. ``unknown`` is the number of notes
-    of which nobody knows the CPU. ``why_not`` says why nothing could be added, None if that isn't so.
+    CPUs in ``already`` had a note there, those in ``occupied`` something else, which was left as it is. ``unknown`` is
+    how many notes are of a CPU that isn't known. ``why_not`` says why nothing could be added; None: something could.
     """
 
     cpus: Sequence[int] = ()
@@ -60,7 +60,7 @@ def with_registers(system: CrashedSystem, *, every_cpu: bool = False) -> tuple[D
     """The system's dump with registers for every reader, and what was added to it.
 
     ``every_cpu`` adds stand-ins for CPUs without registers, which a kdump-compressed file needs and an ELF core must
-    not have. What the dump lacks, or its disk can't read, is no error, as it can be saved without.
+    not have. It is no error if the dump lacks something of this or it can't be read: a dump can be saved without.
 
     :raises SetupError: the dump is packed with LZO, which the host lacks.
     :raises FadumpError: the vmlinux is a directory, a pipe or the like.
@@ -91,7 +91,7 @@ def _with_registers(system: CrashedSystem, symbols: SymbolTable, *, every_cpu: b
 def _fill_crash_notes(
     memory: KernelMemory, symbols: SymbolTable, numbered: Mapping[int, Note]
 ) -> tuple[Mapping[int, bytes], AddedRegisters]:
-    """What to lay over memory, by physical addresses, so that each CPU has its note where kdump has it."""
+    """What to put over memory, by physical address, so that each CPU has its note where kdump has it."""
     places = _Places(memory, symbols)
     patches: dict[int, bytes] = {}
     added: list[int] = []
@@ -126,13 +126,13 @@ class _Places:
 
 
 def _physical(memory: KernelMemory, virtual: int, data: bytes) -> Mapping[int, bytes]:
-    """``data`` at a virtual address, by physical addresses."""
+    """``data`` that begins at a virtual address, in pieces by physical address."""
     pieces = memory.translation.mapped(Range.sized(virtual, len(data)))
     return {piece.physical: data[piece.virtual.start - virtual : piece.virtual.end - virtual] for piece in pieces}
 
 
 def _every_cpu(numbered: Mapping[int, Note]) -> list[Note]:
-    """A note for each CPU by its number, and one that says so; just the notes if no CPU lacks one."""
+    """A note for each CPU by its number, and one that says so; only the notes there are if no CPU lacks one."""
     if all(number < len(numbered) for number in numbered):
         return [numbered[number] for number in sorted(numbered)]
     desc_bytes = max(len(note.desc) for note in numbered.values())

@@ -1,4 +1,4 @@
-"""What saving a dump came to, in makedumpfile's words, which administrators look for.
+"""The report of a save, in makedumpfile's words, which administrators know.
 
 Step "saved" of docs/architecture.md; makedumpfile.c, print_report(). The numbers add up: original = excluded +
 remaining, total = original + hole.
@@ -22,10 +22,10 @@ _CLASS_WORDS: Mapping[PageClass, str] = {
 
 @dataclass(frozen=True, slots=True)
 class PageReport:
-    """Pages, counted. ``total`` is up to the last page of memory, ``excluded`` by class without those of zeros.
+    """Numbers of pages. ``total`` counts up to the last page of memory; ``excluded``, by class, has no pages of zeros.
 
-    ``excluded_before`` were not in the source any more; ``missing`` should be in it and aren't. ``zeros`` are counted
-    as excluded where the level says so; a kdump-compressed file has them all as one.
+    ``excluded_before`` is how many had been left out of the source already, ``missing`` how many should be in it and
+    aren't. ``zeros`` count as excluded if the level says so; a kdump-compressed file has one page for all of them.
     """
 
     page_bytes: int
@@ -38,7 +38,7 @@ class PageReport:
 
     @property
     def excluded_pages(self) -> int:
-        """All that are not saved, or as zeros only."""
+        """All pages that are not saved; those of zeros included where the level leaves them out."""
         return self.zeros + sum(self.excluded.values()) + self.excluded_before
 
     @property
@@ -52,7 +52,7 @@ class PageReport:
         return self.remaining * 100 // self.original
 
     def text(self) -> str:
-        """As makedumpfile prints it; a line that it doesn't have only where it says something."""
+        """The report as makedumpfile prints it; lines that makedumpfile doesn't have only if their number isn't 0."""
         lines = [
             f"Original pages  : {_number(self.original)}",
             f"  Excluded pages   : {_number(self.excluded_pages)}",

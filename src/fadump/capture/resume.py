@@ -1,7 +1,6 @@
-"""How much of a save that was interrupted is there, and right.
+"""How much of an interrupted save is there and right.
 
-Step "saved" of docs/architecture.md. Nothing is taken on trust: whatever is to be kept is read back and compared with
-the source.
+Step "saved" of docs/architecture.md. Whatever is to be kept is read back and compared with the source.
 """
 
 from collections.abc import Iterator
@@ -20,14 +19,14 @@ from fadump.vmcore.contract import READABLE, UNREADABLE, Dump
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """All wanted pages up to number ``until`` are there and right; so many of them are zeros."""
+    """All wanted pages up to number ``until`` are there and right; ``zeros`` of them are zeros."""
 
     until: int
     zeros: int
 
 
 def kept_pages(source: Dump, there: Dump, selection: Selection, pages: Range, threads: InOrder) -> Kept:
-    """How much of the wanted pages, of those numbered ``pages``, is ``there`` as it is in ``source``.
+    """How many of the wanted pages with a number in ``pages`` are ``there`` as they are in ``source``.
 
     :raises SetupError: the host lacks a library that either needs.
     """

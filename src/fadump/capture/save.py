@@ -1,4 +1,4 @@
-"""Saving a dump: select pages, pack them, write them durably, say what came of it.
+"""Saving a dump: select pages, pack them, write them durably, report the result.
 
 Step "saved" of docs/architecture.md. The first file to read of this package: :func:`save_dump` is the whole of it.
 """
@@ -23,7 +23,7 @@ from fadump.linux.pages import DumpLevel
 from fadump.linux.system import CrashedSystem
 
 _TOO_LARGE = NO_ROOM | {errno.EFBIG}
-"""What a smaller dump helps against: FAT has files of less than 4 GiB."""
+"""Errors that a smaller dump may avoid: files on FAT are smaller than 4 GiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def _write(
 ) -> tuple[Job, Written, list[DumpLevel]]:
     """Write a job, or if there is no room for it the first ``smaller`` one for which there is.
 
-    That job, what came of it, and the levels for which there was no room.
+    Return that job, its result, and the levels for which there was no room.
     """
     too_large: list[DumpLevel] = []
     while True:

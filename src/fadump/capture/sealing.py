@@ -1,4 +1,4 @@
-"""Notes with a seal, and the checksums that it leads to: what both formats' writers share.
+"""Notes with a seal, and the checksums that the seal points to: what the writers of both formats share.
 
 Step "saved" of docs/architecture.md; the layout is :mod:`fadump.vmcore.seal`'s.
 """
@@ -43,19 +43,19 @@ class SealedNotes:
 
 
 class Checksums:
-    """The rows of a table, as a file is written."""
+    """The table of checksums of a file that is being written."""
 
     def __init__(self, byte_order: ByteOrder) -> None:
         self._byte_order = byte_order
         self._rows: list[Row] = []
 
     def add(self, offset: int, size_bytes: int, crc: int) -> None:
-        """These bytes have been written and have this checksum; rows may come in any order."""
+        """Add a row: these bytes have been written and have this checksum. Rows may be added in any order."""
         if size_bytes:
             self._rows.append(Row(offset, size_bytes, crc))
 
     def add_bytes(self, offset: int, data: bytes) -> None:
-        """These bytes are to be written at ``offset``."""
+        """Add a row for bytes that are to be written at ``offset``."""
         for at in range(0, len(data), _MOST_ROW_BYTES):
             part = memoryview(data)[at : at + _MOST_ROW_BYTES]
             self.add(offset + at, len(part), crc32(part))

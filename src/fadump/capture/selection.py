@@ -1,8 +1,8 @@
 """Which pages of a dump are to be saved, and why the others aren't.
 
-Step "saved" of docs/architecture.md. Levels are makedumpfile's (:class:`~fadump.linux.pages.DumpLevel`). What is left
-out already stays left out. Pages are only left out by class where the dump says what they are: where it doesn't,
-they are kept, and that is said. Whoever has a crash wants its dump, larger rather than not at all.
+Step "saved" of docs/architecture.md. Levels are makedumpfile's (:class:`~fadump.linux.pages.DumpLevel`). Pages that
+the source lacks stay left out. A page is left out by its class only if the dump says which that is. If it doesn't, the
+page is kept, with a remark: a dump that is too large is better than none.
 """
 
 from collections import Counter
@@ -24,8 +24,8 @@ _CLASS_LEVELS = DumpLevel.CACHE | DumpLevel.CACHE_PRIVATE | DumpLevel.USER | Dum
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """``memory`` are the pages that the dump speaks of, ``wanted`` those to be saved; of these, ``missing`` are those
-    that the dump should have and hasn't, all or in part.
+    """``memory`` are the pages of the machine's memory, ``wanted`` those to be saved; of these, ``missing`` are those
+    that the dump should have and doesn't, all or in part.
 
     ``excluded`` counts the pages that ``level`` leaves out, by class, and ``excluded_before`` those that the dump
     didn't have any more; pages of zeros are found when they are read. ``remarks`` are sentences for the user.
@@ -42,13 +42,13 @@ class Selection:
 
     @property
     def pages(self) -> int:
-        """Up to which number there are pages."""
+        """The number after the last page's."""
         return self.memory.pages
 
 
 @dataclass(frozen=True, slots=True)
 class KnownPages:
-    """What a dump says of its pages, whatever the level; ``classes`` None: nothing, for the reason ``why_not``."""
+    """What a dump says about its pages, the same for all levels; without ``classes``, ``why_not`` is the reason."""
 
     page_bytes: int
     classes: PageClasses | None

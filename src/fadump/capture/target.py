@@ -1,9 +1,9 @@
 """Where a dump goes: a file that gets its name only once it is whole, or a stream.
 
 Step "saved" of docs/architecture.md. A writer puts bytes at offsets and sets barriers: what was written before one is
-durable before anything that is written behind it, so that an index never speaks of bytes that a power cut has taken.
+durable before anything that is written behind it, so that an index never refers to bytes that a power cut has taken.
 A file is called ``DST.incomplete`` until :meth:`FileTarget.publish`. A stream is makedumpfile's flattened format
-(see :mod:`fadump.vmcore.flattened`): whoever reads a stream that broke off has a beginning of it, in order.
+(see :mod:`fadump.vmcore.flattened`): of a stream that broke off, a reader has the beginning, in order.
 """
 
 import errno
@@ -32,10 +32,10 @@ class Target(Protocol):
     """What a writer writes to. Every call may raise OSError."""
 
     barriers_are_free: bool
-    """Whether there may be as many as one likes."""
+    """Whether barriers cost nothing, so that there may be as many as one likes."""
 
     def clear(self) -> None:
-        """Begin anew: nothing that was written before is there any more."""
+        """Start over: drop all that was written before."""
 
     def write(self, offset: int, data: Bytes) -> None:
         """Put ``data`` at ``offset``."""
@@ -47,7 +47,7 @@ class Target(Protocol):
         """What was written before is durable before what is written after."""
 
     def close(self) -> None:
-        """Let go of it as it is. May be called twice."""
+        """Close it as it is. May be called twice."""
 
 
 class FileTarget:
@@ -73,13 +73,13 @@ class FileTarget:
         try:
             self._take()
         except BaseException:
-            self.has_begun = True  # whatever it is, it is not for us to remove
+            self.has_begun = True  # it isn't ours, so it must not be removed
             self.close()
             raise
 
     @property
     def fd(self) -> int:
-        """For whoever else writes to it, as a guest whose disk it is; who does sets ``has_begun`` too."""
+        """For another writer, such as a guest whose disk it is, which has to set ``has_begun`` too."""
         return self._fd
 
     def _open(self) -> int:
@@ -135,7 +135,7 @@ class FileTarget:
         write_all(self._files, self._fd, data, offset)
         self._written = max(self._written, offset + len(data))
         if self._written - self._written_out >= _WRITE_OUT_BYTES:
-            # from the piece before on, which is on the disk by now and needn't stay in memory
+            # the piece before is on the disk by now and can leave memory
             start = max(0, self._written_out - _WRITE_OUT_BYTES)
             self._files.write_out(self._fd, start, self._written - start)
             self._written_out = self._written
@@ -210,7 +210,7 @@ class StreamTarget:
             write_all(self._files, self._fd, data)
 
     def allocate(self, offset: int, length: int) -> None:
-        """Do nothing: what a stream leaves out is zeros."""
+        """Do nothing: what is not in a stream reads as zeros."""
 
     def barrier(self) -> None:
         """Do nothing: a stream is in order."""
@@ -224,7 +224,7 @@ class StreamTarget:
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether a save is writing to a file just now; False if that can't be known."""
+    """Whether a save is writing to a file at the moment; False if that can't be found out."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

@@ -1,7 +1,7 @@
 """Work in threads, its results in order.
 
-Step "saved" of docs/architecture.md. Threads take pieces of work from one bounded queue, and whoever asked gets the
-results in the order of the work; nobody waits busily, and no more than a few pieces are in memory at any time.
+Step "saved" of docs/architecture.md. Threads take pieces of work from one bounded queue, and the caller gets the
+results in the order of the work; nothing polls, and only a few pieces are in memory at any time.
 """
 
 from collections import deque
@@ -11,21 +11,21 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 _AHEAD = 2
-"""How many pieces wait for each thread, being worked on, or done."""
+"""How many pieces there are for each thread: waiting, being worked on, or done."""
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 
 class InOrder:
-    """So many threads. Also a context manager: leaving it waits for what runs and drops the rest."""
+    """A pool of threads. As a context manager, when left, it waits for what is being worked on and drops the rest."""
 
     def __init__(self, threads: int) -> None:
         self._most = threads * _AHEAD + 1
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="save")
 
     def map(self, function: Callable[[Work], Result], pieces: Iterable[Work]) -> Iterator[Result]:
-        """What ``function`` makes of each piece; an error of it is raised where its result would be."""
+        """The result of ``function`` for each piece; if it raises, its error is raised in the place of the result."""
         queue: deque[Future[Result]] = deque()
         for piece in pieces:
             queue.append(self._pool.submit(function, piece))

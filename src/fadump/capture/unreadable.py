@@ -1,4 +1,4 @@
-"""Pages that the source should have and that can't be read after all: its disk fails, or they don't unpack.
+"""Pages that the source should have but that can't be read: its disk fails, or they can't be unpacked.
 
 Step "saved" of docs/architecture.md. They are missing in what is saved, which says so; all others are saved.
 """
@@ -13,7 +13,7 @@ from fadump.vmcore.contract import UNREADABLE, Dump
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """How many pages can't be read; where the first is, and why it can't."""
+    """How many pages can't be read; the first one's address, and the reason."""
 
     pages: int = 0
     first: str = ""
@@ -26,9 +26,9 @@ NONE = Unreadable()
 
 
 def without_unreadable(dump: Dump, batch: Batch, page_bytes: int) -> tuple[Batch, Unreadable]:
-    """The same batch, in which the dump has nothing of those pages that can't be read.
+    """The same batch, with the pages that can't be read as missing ones.
 
-    :raises SetupError: the host lacks a library, without which none can be read.
+    :raises SetupError: the host lacks a library without which no page can be read.
     """
     spans: list[Span] = []
     unreadable = NONE
