@@ -156,6 +156,8 @@ class Witness:
     def firmware_call(self, call, outcome, at_seconds):
         self.calls.append(call.token)
 
+    def seen(self, seen, at_seconds): ...
+
     def terminated(self, trigger, at_seconds):
         self.triggers.append(trigger)
 

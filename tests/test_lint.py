@@ -14,7 +14,7 @@ SOURCES = sorted((ROOT / "src" / "fadump").rglob("*.py"))
 ORDER = [
     *("errors", "signals", "printable", "progress", "memory", "abi", "vmcore", "linux", "firmware", "kernel"),
     *("capture", "kit", "machine"),
-    *("proof", "session", "cycle", "run", "mount", "compare", "cli"),
+    *("proof", "session", "cycle", "run", "systems", "mount", "compare", "cli"),
 ]
 # "Inside the model": the same rule for the parts of kernel/.
 KERNEL_ORDER = [

@@ -91,6 +91,9 @@ class Observer(Protocol):
     def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
         """The firmware has decided about a call."""
 
+    def seen(self, seen: Seen, at_seconds: float) -> None:
+        """The firmware has seen something of the guest."""
+
     def terminated(self, trigger: Trigger, at_seconds: float) -> None:
         """The platform has ended the guest, which made no call."""
 
@@ -106,6 +109,7 @@ class Unwatched:
 
     def milestone(self, milestone: Milestone, at_seconds: float) -> None: ...
     def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None: ...
+    def seen(self, seen: Seen, at_seconds: float) -> None: ...
     def terminated(self, trigger: Trigger, at_seconds: float) -> None: ...
     def preserved(self, dump: PreservedDump, at_seconds: float) -> None: ...
     def report(self, report: Report) -> None: ...
@@ -143,6 +147,10 @@ class RebootedError(MachineError):
     def __init__(self, awaited: str, hello: Hello) -> None:
         self.hello = hello
         super().__init__(f"the guest has booted again instead of reporting {awaited!r}")
+
+
+class PoweredOffError(MachineError):
+    """The guest has switched its machine off."""
 
 
 class RefusedError(MachineError):
@@ -266,6 +274,15 @@ class Session:
                         return seen
                 self._serve_event(f"the firmware to see {names}")
 
+    def serve(self) -> None:
+        """Serve the machine's next event, whatever it is.
+
+        :raises PoweredOffError: the guest has switched the machine off.
+        :raises MachineError: the machine has stopped, or nothing happens for ``silence_seconds``.
+        """
+        with self.telling_where():
+            self._serve_event("the guest")
+
     @contextmanager
     def telling_where(self) -> Iterator[None]:
         """An error or a signal from within says what the machine was on the way to, and the firmware's reason."""
@@ -292,9 +309,10 @@ class Session:
                 self.state_at_reset = self._firmware.state
                 self._firmware.on_reset()
                 self._see(Seen.RESET)
-            case Stopped(reason=reason, console=console):
-                last_lines = "".join(f"\n  | {line}" for line in console)
-                raise MachineError(f"while waiting for {awaited}: {reason}{last_lines}")
+            case Stopped() as stopped:
+                last_lines = "".join(f"\n  | {line}" for line in stopped.console)
+                error = PoweredOffError if stopped.powered_off else MachineError
+                raise error(f"while waiting for {awaited}: {stopped.reason}{last_lines}")
             case Report() as report:
                 self._asked_the_same = (None, 0)
                 if isinstance(report, Hello):
@@ -388,7 +406,9 @@ class Session:
         self._observer.preserved(dump, self._now())
 
     def _see(self, seen: Seen) -> None:
-        self.record.seen.append((seen, self._now()))
+        at_seconds = self._now()
+        self.record.seen.append((seen, at_seconds))
+        self._observer.seen(seen, at_seconds)
 
     def _now(self) -> float:
         return self._clock() - self.record.power_on

@@ -104,7 +104,7 @@ class Output:
     def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         self.as_json = as_json
         self.verbose = verbose
-        self._quiet = quiet
+        self.quiet = quiet
         self._object_printed = False
 
     @property
@@ -115,7 +115,7 @@ class Output:
     @property
     def live(self) -> Stream:
         """For what tells people how far the work is: nowhere with ``-q``."""
-        return _Nowhere() if self._quiet else self.stream
+        return _Nowhere() if self.quiet else self.stream
 
     def aside(self, text: str) -> None:
         """Text for people where stdout is another's."""

@@ -12,7 +12,7 @@ from fadump.printable import counted
 from fadump.proof.verify import Verdict
 from fadump.run.output import call_text, outcome_text
 from fadump.run.run import JudgedCycle, RunResult
-from fadump.session import Milestone
+from fadump.session import Milestone, Seen
 
 _MIB = 1 << 20
 _TEXTS = {
@@ -43,6 +43,9 @@ class RunView:
         """The firmware's log has it in any case."""
         if self._verbose:
             self._print(f"{at_seconds:8.2f} s  firmware: {call_text(call)} -> {outcome_text(outcome)}")
+
+    def seen(self, seen: Seen, at_seconds: float) -> None:
+        """The milestones tell it."""
 
     def terminated(self, trigger: Trigger, at_seconds: float) -> None:
         """The milestone tells it."""

@@ -39,14 +39,23 @@ class GuestReset:
 
 
 @dataclass(frozen=True, slots=True)
+class Called:
+    """Somebody on the host wants something of whoever serves the machine, which goes on meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
-    """The machine won't go on: why, in words, and the last lines of its console."""
+    """The machine won't go on: why, in words, and the last lines of its console.
+
+    ``powered_off`` if its guest has switched it off.
+    """
 
     reason: str
     console: Sequence[str]
+    powered_off: bool = False
 
 
-Event = Handover | FirmwareCall | Report | GuestReset | Stopped
+Event = Handover | FirmwareCall | Report | GuestReset | Called | Stopped
 
 
 class Machine(Protocol):

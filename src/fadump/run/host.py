@@ -9,12 +9,16 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fadump.errors import SetupError, unwritable
 from fadump.kit import initramfs, kernel, packages
 from fadump.kit.qemu import fetch_qemu
 from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.run.options import MIB, NEWEST_QEMU, RunOptions, WhichMachine
+
+if TYPE_CHECKING:
+    from fadump.machine.qemu.machine import QemuMachine
 
 _KEPT_BYTES = 512 * MIB
 """About what a small Linux has written by the time it crashes, which is kept for the capture boot."""
@@ -114,6 +118,18 @@ def _can_be_so_large(fd: int, size_bytes: int) -> bool:
             return False
         raise
     return True
+
+
+def qemu_machine() -> "type[QemuMachine]":
+    """The machine in a QEMU of its own, imported when it is wanted: the other machine does without its packages.
+
+    :raises SetupError: one of them is missing.
+    """
+    try:
+        from fadump.machine.qemu.machine import QemuMachine  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise SetupError(f"a machine in QEMU needs the Python package {error.name}: install fadump[qemu]") from error
+    return QemuMachine
 
 
 def find_qemu_files(options: RunOptions) -> QemuFiles:

@@ -24,7 +24,7 @@ from fadump.errors import MachineError, SetupError, naming, unwritable
 from fadump.firmware.contract import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger, Watched
 from fadump.machine.channel import Report, Saved, SavedOpalCore
 from fadump.run.earlier import put_back, set_aside
-from fadump.session import Milestone, Observer, milestone_after
+from fadump.session import Milestone, Observer, Seen, milestone_after
 
 _PRIVATE = 0o600
 _PIECE_BYTES = 8 << 20
@@ -251,6 +251,9 @@ class _Recorder:
     def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
         self._output.note_firmware(f"{call_text(call)} -> {outcome_text(outcome)}", at_seconds)
         self._observer.firmware_call(call, outcome, at_seconds)
+
+    def seen(self, seen: Seen, at_seconds: float) -> None:
+        self._observer.seen(seen, at_seconds)
 
     def terminated(self, trigger: Trigger, at_seconds: float) -> None:
         self._output.note_firmware(outcome_text(trigger), at_seconds)

@@ -15,7 +15,6 @@ from typing import BinaryIO
 from fadump.abi.platform import Platform
 from fadump.capture.options import SaveOptions
 from fadump.cycle import CycleRequest
-from fadump.errors import SetupError
 from fadump.firmware.contract import Firmware
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware, WatchedFirmware
@@ -30,7 +29,7 @@ from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range
 from fadump.run.faults import Faults, with_faults
-from fadump.run.host import QemuFiles, find_qemu_files
+from fadump.run.host import QemuFiles, find_qemu_files, qemu_machine
 from fadump.run.options import LEAST_CRASHKERNEL_MEMORY, RunOptions, WhichMachine, WhoseFirmware
 from fadump.run.output import OutputDirectory
 
@@ -86,12 +85,9 @@ def _embedded(options: RunOptions) -> tuple[None, MakeMachine]:
 
 
 def _qemu(options: RunOptions) -> tuple[Path | None, MakeMachine]:
-    try:
-        from fadump.machine.qemu.machine import QemuMachine  # noqa: PLC0415 - the other machine does without
-    except ModuleNotFoundError as error:
-        raise SetupError(f"--machine qemu needs the Python package {error.name}: install fadump[qemu]") from error
+    machine = qemu_machine()
     files = find_qemu_files(options)
-    return files.vmlinux, partial(QemuMachine, qemu_config(options, files))
+    return files.vmlinux, partial(machine, qemu_config(options, files))
 
 
 def qemu_config(options: RunOptions, files: QemuFiles) -> QemuConfig:

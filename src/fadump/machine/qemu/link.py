@@ -10,6 +10,7 @@ from qemu.qmp import ConnectError, EventListener, ExecInterruptedError, ExecuteE
 
 from fadump.errors import MachineError, SetupError
 from fadump.machine.channel import Report
+from fadump.machine.contract import Called
 from fadump.machine.qemu.gdb import GdbClient, Stop
 from fadump.machine.qemu.guest import LONGEST_LINE_BYTES, read_report
 from fadump.machine.qemu.process import GUEST, QemuConfig, QemuProcess
@@ -17,6 +18,7 @@ from fadump.machine.qemu.registers import RegisterFile
 
 _CONSOLE_LINES = 12
 _READ_BYTES = 0x10000
+_POWER_OFF = "guest-shutdown"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -25,13 +27,14 @@ class Reset:
 
 
 class Ended:
-    """The machine can't go on."""
+    """The machine can't go on; ``powered_off`` if the guest wants it so."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, powered_off: bool = False) -> None:
         self.reason = reason
+        self.powered_off = powered_off
 
 
-Message = Stop | Reset | Ended | Report
+Message = Stop | Reset | Ended | Called | Report
 
 
 class QemuLink:
@@ -82,8 +85,8 @@ class QemuLink:
         reader, writer = await asyncio.open_connection(sock=sockets["gdb"])
         self.gdb = GdbClient(reader, writer, self.inbox.put_nowait)
         self.registers = await RegisterFile.describe(self.gdb)
-        console_reader, console_writer = await asyncio.open_connection(sock=sockets["console"])
-        self._writers = [console_writer]
+        console_reader, self._console_writer = await asyncio.open_connection(sock=sockets["console"])
+        self._writers = [self._console_writer]
         self._spawn(self._read_console(console_reader))
         if GUEST in sockets:
             guest_reader, self._guest_writer = await asyncio.open_connection(
@@ -110,6 +113,10 @@ class QemuLink:
         """Write to the guest's port; the guest reads when it gets there."""
         self._guest_writer.write(line)
         await self._guest_writer.drain()
+
+    def type(self, keys: bytes) -> None:
+        """Send bytes to the guest's console, which the guest reads when it gets there."""
+        self._console_writer.write(keys)
 
     async def close(self) -> None:
         """End QEMU and everything that listens to it."""
@@ -154,7 +161,8 @@ class QemuLink:
             if event["event"] == "RESET":
                 self.inbox.put_nowait(Reset())
             else:
-                self.inbox.put_nowait(Ended(f"the guest has shut down ({data.get('reason', 'unknown reason')})"))
+                reason = data.get("reason", "unknown reason")
+                self.inbox.put_nowait(Ended(f"the guest has shut down ({reason})", powered_off=reason == _POWER_OFF))
 
     async def _await_end(self) -> None:
         self.inbox.put_nowait(Ended(await self._process.wait()))

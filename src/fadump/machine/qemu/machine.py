@@ -8,7 +8,7 @@ still while either is handled. QEMU knows nothing of FADump: the device tree lea
 import asyncio
 import os
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
@@ -18,7 +18,7 @@ from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError, MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
 from fadump.machine.channel import Crash, GuestChannel, Report, Request
-from fadump.machine.contract import Event, FirmwareMemory, GuestReset, Handover, Stopped
+from fadump.machine.contract import Called, Event, FirmwareMemory, GuestReset, Handover, Stopped
 from fadump.machine.qemu import handover as trees
 from fadump.machine.qemu.board import Board
 from fadump.machine.qemu.entry_page import EntryPage
@@ -187,6 +187,27 @@ class QemuMachine:
     def press_reset(self) -> None:
         self._run(self._press_reset())
 
+    def type(self, keys: bytes) -> None:
+        """Type on the guest's console."""
+        self._link.type(keys)
+
+    def call(self) -> None:
+        """Let :meth:`next_event` return a :class:`Called`; for what is watched."""
+        self._link.inbox.put_nowait(Called())
+
+    def watch(self, fd: int, readable: Callable[[], object]) -> None:
+        """While :meth:`next_event` waits, call ``readable`` whenever there is something to read from a file.
+
+        It must not use the machine, but for :meth:`type` and :meth:`call`.
+
+        :raises PermissionError: the file is one that nobody can wait for, such as one on a disk.
+        """
+        self._runner.get_loop().add_reader(fd, readable)
+
+    def unwatch(self, fd: int) -> None:
+        """Call for a file's content no more."""
+        self._runner.get_loop().remove_reader(fd)
+
     def unplug_dimm(self) -> None:
         """Ask the guest to let the first DIMM go, which takes a moment; its bytes stay where they are."""
         self._run(self._link.execute("device_del", {"id": dimm_id(self._config)}))
@@ -211,10 +232,10 @@ class QemuMachine:
         while True:
             message: Message = await self._link.inbox.get()
             match message:
-                case Report():
+                case Report() | Called():
                     return message
-                case Ended(reason=reason):
-                    return self._stopped(reason)
+                case Ended():
+                    return Stopped(message.reason, tuple(self._link.console), message.powered_off)
                 case Reset():  # not our own: _reset() waits for that
                     await self._await_next_handover()
                     return GuestReset()

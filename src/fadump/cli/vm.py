@@ -1,0 +1,149 @@
+"""``fadump vm``: a machine with FADump firmware for any system."""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from fadump.abi.platform import Platform
+from fadump.cli.numbers import whole_number
+from fadump.cli.output import Answer, Output
+from fadump.cli.parser import Commands, add_command
+from fadump.cli.paths import path
+from fadump.cli.sizes import size
+from fadump.machine.qemu.process import DEFAULT_QEMU
+from fadump.printable import counted, printable
+from fadump.session import Seen
+from fadump.systems.events import EventLog, SystemEvent
+from fadump.systems.terminal import screen
+from fadump.systems.vm import MOST_CPUS, Life, VmOptions, run_vm
+
+_EXAMPLE = """examples:
+  fadump vm --disk debian.img --snapshot
+      a system with its own boot loader; nothing is written to its disk
+  fadump vm --kernel vmlinux --disk root.img --cmdline 'console=hvc0 root=/dev/vda fadump=on'
+      your kernel on a disk without a boot loader
+  fadump vm --disk debian.img --events events.jsonl --qemu-arg='-device usb-ehci'
+      what the firmware sees as JSON, a line each, and more words for QEMU
+
+on the terminal, as in QEMU:
+  Ctrl-a x ends the machine, Ctrl-a c says where the firmware stands, Ctrl-a n crashes the system by an NMI,
+  Ctrl-a h lists these keys, Ctrl-a Ctrl-a sends Ctrl-a"""
+_PRIVATE = 0o600
+_STDIN, _STDOUT, _STDERR = range(3)
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the main parser."""
+    parser = add_command(
+        commands,
+        "vm",
+        _vm,
+        summary="a machine with FADump firmware that lives until it is switched off: your disk, your kernel",
+        description="Run any system for ppc64 or ppc64le on a machine with FADump firmware, its console on this "
+        "terminal. Each crash is dumped if the system's kernel has registered, each reset and reboot is served, until "
+        "the system powers off.",
+        example=_EXAMPLE,
+    )
+    parser.add_argument(
+        "--disk", type=path, action="append", default=[], metavar="FILE",
+        help="a disk image, raw or qcow2; once for each disk; the first one's boot loader is started",
+    )  # fmt: skip
+    parser.add_argument("--snapshot", action="store_true", help="write nothing to the images: changes go at the end")
+    parser.add_argument("--kernel", type=path, help="a vmlinux to start instead of a boot loader")
+    parser.add_argument("--initrd", type=path, help="its initramfs")
+    parser.add_argument(
+        "--cmdline",
+        help="its command line, all of it (default: console=hvc0 fadump=on, on pseries crashkernel=512M too)",
+    )
+    parser.add_argument(
+        "--platform", choices=list(Platform), type=Platform, default=Platform.PSERIES, metavar="PLATFORM",
+        help="pseries: RTAS (default); powernv: OPAL, MPIPL; needs a --kernel",
+    )  # fmt: skip
+    parser.add_argument("--memory", type=size, default=4 << 30, help="guest memory (default: 4G)")
+    parser.add_argument(
+        "--cpus", type=whole_number, default=2, help=f"CPUs that Linux sees, 1 to {MOST_CPUS} (default: %(default)s)"
+    )
+    parser.add_argument("--smt", type=whole_number, default=1, help="threads per core (default: %(default)s)")
+    parser.add_argument("--cpu-model", default="POWER9", help="QEMU's name of the CPU (default: %(default)s)")
+    parser.add_argument(
+        "--net", choices=["none", "user"], default="none", help="user: QEMU's own network (default: %(default)s)"
+    )
+    parser.add_argument("--qemu", default=DEFAULT_QEMU, help="which QEMU, or newest (default: %(default)s)")
+    parser.add_argument(
+        "--qemu-arg",
+        action="append",
+        default=[],
+        metavar="WORDS",
+        help="words for QEMU, as in --qemu-arg='-device e1000'",
+    )
+    parser.add_argument(
+        "--events", type=path, metavar="FILE", help="write what the firmware sees there as JSON lines, not to stderr"
+    )
+
+
+def _vm(options: argparse.Namespace, output: Output) -> Answer:
+    with _told(options.events, output) as events:
+        life = run_vm(
+            VmOptions(
+                kernel=options.kernel,
+                initrd=options.initrd,
+                cmdline=options.cmdline,
+                disks=tuple(options.disk),
+                snapshot=options.snapshot,
+                platform=options.platform,
+                memory_bytes=options.memory,
+                cpus=options.cpus,
+                smt=options.smt,
+                cpu_model=options.cpu_model,
+                user_network=options.net == "user",
+                qemu=options.qemu,
+                qemu_arguments=tuple(word for words in options.qemu_arg for word in shlex.split(words)),
+            ),
+            events,
+            screen(_STDERR if output.as_json else _STDOUT),
+            _STDIN,
+            _say,
+        )
+    return Answer(_as_json(life), text=_summary(life))
+
+
+@contextmanager
+def _told(file: Path | None, output: Output) -> Iterator[EventLog]:
+    if file is None:
+        yield EventLog(lambda event: None if output.quiet else _say(event.as_text()), calls=output.verbose)
+        return
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _PRIVATE)
+    with open(fd, "w", encoding="utf-8", buffering=1) as stream:  # noqa: PTH123 - a descriptor has no path
+        yield EventLog(lambda event: _write(stream, event), calls=output.verbose)
+
+
+def _write(stream: TextIO, event: SystemEvent) -> None:
+    stream.write(event.as_json() + "\n")
+
+
+def _say(text: str) -> None:
+    """On stderr; the terminal is raw, and goes down a line only."""
+    end = "\r\n" if sys.stdin.isatty() and sys.stderr.isatty() else "\n"
+    for line in text.splitlines():
+        print(printable(f"fadump: {line}"), end=end, file=sys.stderr, flush=True)
+
+
+def _as_json(life: Life) -> dict[str, object]:
+    return {
+        "result": "powered-off" if life.powered_off else "ended",
+        "crashes": life.counts[Seen.CRASHED],
+        "dumps": life.counts[Seen.PRESERVED],
+        "resets": life.counts[Seen.RESET],
+        "registrations": life.counts[Seen.REGISTERED],
+    }
+
+
+def _summary(life: Life) -> str:
+    how = "The system has powered off" if life.powered_off else "The machine has been ended"
+    registrations, dumps = life.counts[Seen.REGISTERED], life.counts[Seen.PRESERVED]
+    return f"{how}: {counted(registrations, 'registration')}, {counted(dumps, 'dump')}."

@@ -1,0 +1,69 @@
+"""A user's disk images for a machine: as they are, or under a layer that takes all writes and leaves with the machine.
+
+The layer is a qcow2 file that has no name any more by the time QEMU opens it, so nothing is left of it whatever ends.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from fadump.errors import SetupError, reason
+from fadump.kit.cache import scratch_directory
+from fadump.kit.packages import require
+from fadump.kit.process import log_path, run
+from fadump.machine.qemu.process import DiskFormat, Drive
+
+_QCOW2_MAGIC = b"QFI\xfb"
+_PRIVATE = 0o600
+
+
+@contextmanager
+def open_drives(paths: Sequence[Path], *, snapshot: bool) -> Iterator[tuple[Drive, ...]]:
+    """The images as drives; with ``snapshot`` nothing is written to them.
+
+    A layer of a snapshot lasts as long as the context.
+
+    :raises SetupError: an image isn't there or can't be opened.
+    """
+    with ExitStack() as stack:
+        drives = [Drive(path, image_format(path, writable=not snapshot)) for path in paths]
+        if snapshot:
+            require("a machine that writes nothing", {"qemu-img": "qemu-utils"})
+            drives = [_above(drive, stack) for drive in drives]
+        yield tuple(drives)
+
+
+def image_format(path: Path, *, writable: bool) -> DiskFormat:
+    """How an image's bytes lie in its file: qcow2 if it begins as one, raw otherwise.
+
+    :raises SetupError: the image isn't there or can't be opened.
+    """
+    if path.is_dir():
+        raise SetupError(f"--disk {path} is a directory: give a disk image")
+    try:
+        with path.open("r+b" if writable else "rb") as file:
+            return DiskFormat.QCOW2 if file.read(len(_QCOW2_MAGIC)) == _QCOW2_MAGIC else DiskFormat.RAW
+    except OSError as error:
+        hint = "" if not writable or not os.access(path, os.R_OK) else ": give --snapshot, and nothing is written to it"
+        raise SetupError(f"--disk {path} can't be opened: {reason(error)}{hint}") from error
+
+
+def _above(base: Drive, stack: ExitStack) -> Drive:
+    with scratch_directory(_scratch(), "fadump-snapshot-") as directory:
+        layer = directory / "layer.qcow2"
+        run(
+            ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base.path.absolute()), "-F", base.format, str(layer)],
+            what=f"making a snapshot of {base.path}",
+            log=log_path("snapshot"),
+        )
+        fd = os.open(layer, os.O_RDWR | os.O_CLOEXEC)
+        os.fchmod(fd, _PRIVATE)  # it will hold what the guest writes, dumps too
+    stack.callback(os.close, fd)
+    return Drive(layer, DiskFormat.QCOW2, fd)
+
+
+def _scratch() -> Path:
+    """Where a layer may grow large: /tmp is often memory."""
+    named = os.environ.get("TMPDIR")
+    return Path(named) if named else Path("/var/tmp")  # noqa: S108 - a directory of its own is made in it

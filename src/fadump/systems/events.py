@@ -1,0 +1,61 @@
+"""What the firmware sees of a system, one line an event: a sentence for people, or a JSON object for programs."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fadump.firmware.contract import FirmwareCall, Outcome, PreservedDump
+from fadump.printable import counted
+from fadump.run.output import call_text, outcome_text
+from fadump.session import Seen, Unwatched
+
+_MIB = 1 << 20
+_TEXTS = {
+    Seen.REGISTERED: "the kernel has registered: a crash will be dumped",
+    Seen.UNREGISTERED: "the kernel has unregistered: a crash would not be dumped",
+    Seen.CRASHED: "crash: the firmware takes over",
+    Seen.RESET: "reset: nothing is registered any more",
+    Seen.CAPTURE_BOOT: "a kernel is entered that is told of the dump",
+    Seen.INVALIDATED: "the kernel has invalidated the dump",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SystemEvent:
+    """Something that the firmware has seen, so many seconds after power-on; ``details`` are for programs."""
+
+    name: str
+    at_seconds: float
+    text: str
+    details: dict[str, object] = field(default_factory=dict)
+
+    def as_text(self) -> str:
+        """One line, without its end."""
+        return f"{self.at_seconds:8.2f} s  {self.text}"
+
+    def as_json(self) -> str:
+        """One line, without its end: an object with ``event``, ``at_seconds`` and the details."""
+        return json.dumps({"event": self.name, "at_seconds": round(self.at_seconds, 3)} | self.details)
+
+
+class EventLog(Unwatched):
+    """Turns what a session sees into events; with ``calls`` each call of the firmware is one, too."""
+
+    def __init__(self, tell: Callable[[SystemEvent], None], *, calls: bool = False) -> None:
+        self._tell = tell
+        self._calls = calls
+
+    def seen(self, seen: Seen, at_seconds: float) -> None:
+        if seen is not Seen.PRESERVED:  # preserved() has more to say
+            self._tell(SystemEvent(seen, at_seconds, _TEXTS[seen]))
+
+    def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
+        if self._calls:
+            said, answered = call_text(call), outcome_text(outcome)
+            details: dict[str, object] = {"cpu": call.cpu_id, "token": call.token, "outcome": answered}
+            self._tell(SystemEvent("firmware_call", at_seconds, f"{said} -> {answered}", details))
+
+    def preserved(self, dump: PreservedDump, at_seconds: float) -> None:
+        copied = sum(region.copied_bytes for region in dump.regions)
+        text = f"the firmware has copied {copied / _MIB:.0f} MiB aside, in {counted(len(dump.regions), 'region')}"
+        self._tell(SystemEvent(Seen.PRESERVED, at_seconds, text, {"bytes": copied, "regions": len(dump.regions)}))

@@ -1,0 +1,157 @@
+"""``fadump vm``: a machine with FADump firmware that lives until it is switched off, whatever system runs on it.
+
+Nobody is asked for anything in the guest: its firmware calls, its resets and its console are all there is. A kernel
+panic is the guest's own affair.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from fadump.abi.platform import Platform
+from fadump.errors import UsageError
+from fadump.firmware.powernv import PowernvFirmware
+from fadump.firmware.pseries import PseriesFirmware
+from fadump.machine.contract import Machine
+from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Drive, QemuConfig
+from fadump.run.host import qemu_machine, qemu_to_run
+from fadump.run.inputs import check_initramfs, check_kernel
+from fadump.session import Observer, PoweredOffError, Seen, Session
+from fadump.systems.disks import open_drives
+from fadump.systems.terminal import HELP, Key, Terminal
+
+GIB = 1 << 30
+MEMORY_STEP = 256 << 20
+MOST_CPUS = 32
+_CMDLINES = {
+    Platform.PSERIES: "console=hvc0 fadump=on crashkernel=512M",
+    Platform.POWERNV: "console=hvc0 fadump=on",  # which takes no less than 768 MiB of boot memory
+}
+_LEAST_MEMORY = {Platform.PSERIES: GIB, Platform.POWERNV: 4 * GIB}
+
+
+@dataclass(frozen=True, slots=True)
+class VmOptions:
+    """A machine as its user wants it. Without a kernel the first disk's boot loader is started."""
+
+    kernel: Path | None = None
+    initrd: Path | None = None
+    cmdline: str | None = None
+    disks: tuple[Path, ...] = ()
+    snapshot: bool = False
+    platform: Platform = Platform.PSERIES
+    memory_bytes: int = 4 * GIB
+    cpus: int = 2
+    smt: int = 1
+    cpu_model: str = "POWER9"
+    user_network: bool = False
+    qemu: str = DEFAULT_QEMU
+    qemu_arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A machine from power-on to power-off: whether its guest switched it off, and how often each thing was seen."""
+
+    powered_off: bool
+    counts: Counter[Seen]
+
+
+def check_options(options: VmOptions) -> None:
+    """Refuse what can't work, before anything is started.
+
+    :raises UsageError: with the reason.
+    :raises SetupError: a file isn't there, or can't be read.
+    """
+    for refusal in _refusals(options):
+        raise UsageError(refusal)
+    if options.kernel is not None:
+        check_kernel(options.kernel)
+    if options.initrd is not None:
+        check_initramfs(options.initrd)
+
+
+def _refusals(options: VmOptions) -> Iterator[str]:
+    powernv = options.platform is Platform.POWERNV
+    if options.kernel is None and not options.disks:
+        yield "there is nothing to boot: give a --disk with a boot loader, or a --kernel"
+    if options.kernel is None and (options.initrd is not None or options.cmdline is not None):
+        yield "--initrd and --cmdline go with --kernel: a boot loader has its own"
+    if options.kernel is None and powernv:
+        yield "--platform powernv needs a --kernel: QEMU's powernv starts no boot loader from a disk"
+    least = _LEAST_MEMORY[options.platform]
+    if options.memory_bytes % MEMORY_STEP or options.memory_bytes < least:
+        yield f"--memory must be {least // GIB} GiB or more, in steps of 256 MiB"
+    if not 1 <= options.cpus <= MOST_CPUS:
+        yield f"--cpus must be from 1 to {MOST_CPUS}, {options.cpus} is not"
+    if options.smt not in (1, 2, 4, 8) or options.cpus % options.smt:
+        yield f"--smt must be 1, 2, 4 or 8 and divide --cpus, {options.smt} is not"
+    if powernv and options.cpu_model not in POWERNV_MACHINES:
+        yield f"--platform powernv has --cpu-model {' and '.join(POWERNV_MACHINES)}, {options.cpu_model} is not one"
+
+
+def run_vm(options: VmOptions, observer: Observer, screen: BinaryIO, keyboard: int, say: Callable[[str], None]) -> Life:
+    """Power a machine on and serve it until it is off. The guest's console is on ``screen`` and the file descriptor
+    ``keyboard``; ``say`` tells whoever sits there what they asked for with Ctrl-a.
+
+    :raises UsageError: what is asked for can't be.
+    :raises SetupError: something is missing.
+    :raises MachineError: the machine has stopped, and nobody has switched it off.
+    """
+    check_options(options)
+    with ExitStack() as ends:
+        drives = ends.enter_context(open_drives(options.disks, snapshot=options.snapshot))
+        config = machine_config(options, qemu_to_run(options.qemu), drives)
+        machine = ends.enter_context(qemu_machine()(config, None, screen))
+        terminal = Terminal(keyboard, machine)
+        ends.enter_context(terminal.connected())
+        firmware = PowernvFirmware() if options.platform is Platform.POWERNV else PseriesFirmware()
+        session = Session(machine, firmware, observer, silence_seconds=math.inf)
+        powered_off = _serve(session, machine, terminal, say)
+        return Life(powered_off, Counter(seen for seen, _at in session.record.seen))
+
+
+def machine_config(options: VmOptions, qemu: str, drives: tuple[Drive, ...]) -> QemuConfig:
+    """The machine that is asked for, with this QEMU and these drives."""
+    return QemuConfig(
+        kernel=options.kernel,
+        initrd=options.initrd,
+        cmdline=_CMDLINES[options.platform] if options.cmdline is None else options.cmdline,
+        platform=options.platform,
+        cpus=options.cpus,
+        smt=options.smt,
+        nodes=(options.memory_bytes,),
+        cpu_model=options.cpu_model,
+        qemu=qemu,
+        drives=drives,
+        user_network=options.user_network,
+        extra_arguments=options.qemu_arguments,
+        has_guest_channel=False,
+    )
+
+
+def _serve(session: Session, machine: Machine, terminal: Terminal, say: Callable[[str], None]) -> bool:
+    """Until the guest powers the machine off (True), or whoever sits there ends it (False)."""
+    while True:
+        try:
+            session.serve()
+        except PoweredOffError:
+            return True
+        for key in terminal.taken():
+            match key:
+                case Key.END:
+                    return False
+                case Key.STATE:
+                    say(f"the firmware is {_where(session)}")
+                case Key.NMI:
+                    machine.inject_nmi()
+                case Key.HELP:
+                    say(HELP)
+
+
+def _where(session: Session) -> str:
+    return f"{session.firmware_state.value}; {session.record.resets} resets since the first crash"

@@ -1,0 +1,67 @@
+"""Disk images of a machine: their format by qemu-img's own words, and that a snapshot leaves them as they are."""
+
+import hashlib
+import os
+import subprocess
+
+import pytest
+
+from fadump.errors import SetupError
+from fadump.kit.packages import require
+from fadump.machine.qemu.process import DiskFormat
+from fadump.systems.disks import open_drives
+
+MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True, scope="module")
+def qemu_img():
+    require("running the tests", {"qemu-img": "qemu-utils"})
+
+
+def make(path, image_format):
+    subprocess.run(["qemu-img", "create", "-q", "-f", image_format, path, str(MIB)], check=True)
+    return path
+
+
+def write(drive, pattern):
+    """Write to a drive as QEMU does."""
+    command = ["qemu-io", "-f", drive.format, "-c", f"write -P {pattern} 0 4096", drive.file]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, pass_fds=[] if drive.fd is None else [drive.fd])
+
+
+@pytest.mark.parametrize("image_format", DiskFormat)
+def test_an_image_is_what_qemu_img_made(tmp_path, image_format):
+    path = make(tmp_path / "disk", image_format)
+    with open_drives([path], snapshot=False) as drives:
+        assert [(drive.file, drive.format) for drive in drives] == [(str(path), image_format)]
+        write(drives[0], 7)
+    shown = subprocess.run(
+        ["qemu-io", "-f", image_format, "-c", "read -P 7 0 4096", path], check=True, capture_output=True, text=True
+    )
+    assert "failed" not in shown.stdout
+
+
+@pytest.mark.parametrize("image_format", DiskFormat)
+def test_a_snapshot_takes_writes_and_leaves_the_image_and_no_file(tmp_path, image_format, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    path = make(tmp_path / "disk", image_format)
+    path.chmod(0o400)
+    before = hashlib.sha256(path.read_bytes()).digest()
+    with open_drives([path], snapshot=True) as (drive,):
+        assert not list((tmp_path / "scratch").iterdir())
+        assert os.fstat(drive.fd).st_mode & 0o777 == 0o600
+        write(drive, 7)
+        command = ["qemu-io", "-f", "qcow2", "-c", "read -P 7 0 4096", drive.file]
+        shown = subprocess.run(command, check=True, capture_output=True, text=True, pass_fds=[drive.fd])
+        assert "failed" not in shown.stdout
+    assert hashlib.sha256(path.read_bytes()).digest() == before
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_an_image_that_is_not_there_is_named(tmp_path):
+    for path, said in [(tmp_path / "none", "No such file"), (tmp_path, "is a directory")]:
+        with pytest.raises(SetupError, match=said) as raised, open_drives([path], snapshot=False):
+            pass
+        assert str(path) in str(raised.value)

@@ -1,0 +1,56 @@
+"""What is refused of a machine for any system, before anything is started; and what is told of its life."""
+
+import json
+
+import pytest
+
+from fadump.cli import main
+from fadump.firmware.contract import PreservedDump, PreservedRegion
+from fadump.memory.ranges import RangeSet
+from fadump.session import Seen
+from fadump.systems.events import EventLog
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "there is nothing to boot: give a --disk with a boot loader, or a --kernel"),
+        ("--disk {disk} --initrd {disk}", "--initrd and --cmdline go with --kernel"),
+        ("--disk {disk} --cmdline quiet", "--initrd and --cmdline go with --kernel"),
+        ("--disk {disk} --platform powernv", "--platform powernv needs a --kernel"),
+        ("--disk {disk} --memory 1100M", "in steps of 256 MiB"),
+        ("--disk {disk} --memory 512M", "--memory must be 1 GiB or more"),
+        ("--disk {disk} --cpus 33", "--cpus must be from 1 to 32, 33 is not"),
+        ("--disk {disk} --cpus 4 --smt 3", "--smt must be 1, 2, 4 or 8 and divide --cpus, 3 is not"),
+        ("--kernel {disk} --platform powernv --cpu-model POWER8", "powernv has --cpu-model POWER9 and POWER10"),
+        ("--kernel {disk}", "is no ELF file"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_started(tmp_path, capsys, words, said):
+    (tmp_path / "disk").write_bytes(bytes(1 << 20))
+    assert main(["vm", *words.format(disk=tmp_path / "disk").split()]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_disk_that_is_not_there_cannot_be_tried(tmp_path, capsys):
+    assert main(["vm", "--disk", str(tmp_path / "none")]) == 125
+    assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+def test_each_event_is_told_once_with_its_time():
+    told = []
+    log = EventLog(told.append)
+    for at_seconds, seen in enumerate(Seen):
+        log.seen(seen, at_seconds + 0.25)
+    region = PreservedRegion(
+        type=1, source=0, requested_bytes=3 << 20, copied_bytes=3 << 20, destination=1 << 30, error_flags=0
+    )
+    dump = PreservedDump((region, region), b"", RangeSet(), RangeSet())
+    log.preserved(dump, 9.5)
+    names = [json.loads(event.as_json())["event"] for event in told]
+    assert sorted(names) == sorted(seen.value for seen in Seen)
+    assert json.loads(told[-1].as_json()) == {
+        "event": "preserved", "at_seconds": 9.5, "bytes": 6 << 20, "regions": 2
+    }  # fmt: skip
+    assert told[0].as_text() == "    0.25 s  the kernel has registered: a crash will be dumped"
+    assert "copied 6 MiB aside, in 2 regions" in told[-1].as_text()
