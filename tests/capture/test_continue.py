@@ -169,14 +169,14 @@ def test_a_set_of_another_save_keeps_its_names(vmcore, half_named, tmp_path, oth
 
 def test_a_file_that_is_there_twice_is_left_alone(vmcore, half_named, tmp_path):
     half_named.with_name("out.1.incomplete").write_bytes(b"")
-    with pytest.raises(SetupError, match=r"out\.1 is there already, and stays"):
+    with pytest.raises(SetupError, match=r"out\.1 exists and is not replaced"):
         save(vmcore, half_named, continued=True, split=3)
     assert names(tmp_path) == ["out.1", "out.1.incomplete", "out.2", "out.3.incomplete"]
 
 
 def test_a_whole_set_is_not_gone_on_with(vmcore, tmp_path):
     save(vmcore, tmp_path / "out", split=2)
-    with pytest.raises(SetupError, match=r"out\.1 is there already, and stays"):
+    with pytest.raises(SetupError, match=r"out\.1 exists and is not replaced"):
         save(vmcore, tmp_path / "out", continued=True, split=2)
 
 
@@ -275,7 +275,7 @@ def test_nobody_is_told_to_remove_what_another_save_is_writing(vmcore, tmp_path,
     with (tmp_path / "out.incomplete").open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(
-            SetupError, match=r"^somebody else is writing .*out\.incomplete: wait, or name another file$"
+            SetupError, match=r"^another process is writing .*out\.incomplete: wait, or name another file$"
         ):
             save(vmcore, tmp_path / "out", continued=continued)
     assert names(tmp_path) == ["out.incomplete"]
@@ -292,7 +292,7 @@ def test_a_dump_that_another_save_finishes_meanwhile_is_left_alone(vmcore, tmp_p
             return fd
 
     before = (tmp_path / "out.incomplete").read_bytes()
-    with pytest.raises(SetupError, match="somebody else has finished"):
+    with pytest.raises(SetupError, match="another process has just finished"):
         save(vmcore, tmp_path / "out", FinishedMeanwhile(), continued=True)
     assert [path.name for path in tmp_path.glob("out*") if "dmesg" not in path.name] == ["out"]
     assert (tmp_path / "out").read_bytes() == before

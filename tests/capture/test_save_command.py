@@ -143,7 +143,7 @@ def test_nothing_that_is_there_is_replaced_and_nobody_is_told_to_remove_it(vmcor
     source = tmp_path / "source"
     source.symlink_to(vmcore)
     assert main(["save", str(source), str(tmp_path / where)]) == 125
-    assert capsys.readouterr().err.endswith(f"{tmp_path / where} is there already, and stays: name another file\n")
+    assert capsys.readouterr().err.endswith(f"{tmp_path / where} exists and is not replaced: name another file\n")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
@@ -162,9 +162,9 @@ def test_a_file_of_a_set_is_not_gone_on_with_from_itself(vmcore, tmp_path, capsy
         ("nowhere/out", "there is no directory {}/nowhere to save to"),
         ("file/out", "there is no directory {}/file to save to"),
         ("/proc/out", "can't make /proc/out.incomplete: No such file or directory: name a file elsewhere"),
-        ("/dev/full", "/dev/full is there already, and stays: name another file"),
-        ("pipe", "{}/pipe is there already, and stays: name another file"),
-        ("dangling", "{}/dangling is there already, and stays: name another file"),
+        ("/dev/full", "/dev/full exists and is not replaced: name another file"),
+        ("pipe", "{}/pipe exists and is not replaced: name another file"),
+        ("dangling", "{}/dangling exists and is not replaced: name another file"),
         ("a" * 255, "{}/" + "a" * 255 + ".incomplete: File name too long"),
         (
             "a" * 240,

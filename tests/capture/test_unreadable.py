@@ -108,7 +108,7 @@ def test_of_unreadable_struct_pages_the_pages_are_kept_and_that_is_said(vmcore, 
     assert gone[GIVEN_UP].any()
     gone[GIVEN_UP] = False
     assert ((states == State.EXCLUDED) == gone).all()
-    kept = "pages kept whatever they were used for, as their struct pages can't be read: 1024"
+    kept = "pages kept whatever their class, as their struct pages can't be read: 1024"
     assert saved.remarks[0] == kept
     assert not saved.complete
 
@@ -123,7 +123,7 @@ def test_whoever_filters_nothing_is_told_nothing_of_struct_pages(vmcore, tmp_pat
 @pytest.mark.parametrize(
     ("symbol", "offset", "consequence"),
     [
-        ("mem_section", 0, "no page is left out for what it was used for, as that isn't known: vmcore can't be read"),
+        ("mem_section", 0, "no page is left out by its class, as the classes aren't known: vmcore can't be read"),
         ("swapper_pg_dir", 8 * (VMEMMAP_START >> 39 & 0x1FFF), "as their struct pages can't be read: 8192"),
         ("kallsyms_names", 0, "vmcore can't be read, 0x4 bytes at offset 0x1a4"),
     ],

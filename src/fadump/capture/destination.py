@@ -70,10 +70,10 @@ def _refuse_to_replace(paths: Sequence[Path], *, continued: bool) -> None:
     if begun and not continued:
         incomplete = incomplete_name(begun[0])
         if is_being_written(incomplete):
-            raise SetupError(f"somebody else is writing {incomplete}: wait, or name another file")
+            raise SetupError(f"another process is writing {incomplete}: wait, or name another file")
         raise SetupError(f"{incomplete} is there from a save that was interrupted: go on with --continue, or remove it")
     twice = [path for path in there if path in begun]
     if twice or (there and not begun):
-        raise SetupError(f"{(twice or there)[0]} is there already, and stays: name another file")
+        raise SetupError(f"{(twice or there)[0]} exists and is not replaced: name another file")
     if continued and not begun:
         raise SetupError(f"there is no {incomplete_name(paths[0])} to go on with: save without --continue")

@@ -36,7 +36,7 @@ def save_in_place(path: Path, options: SaveOptions, vmlinux: StrPath | None = No
     except (SaveError, DiskError) as error:
         _try_to_remove(new, files)
         why = reason(error.__cause__) if isinstance(error.__cause__, Exception) else error
-        raise SaveError(f"{path} is whole and stays as it was: there it can't be saved once more: {why}") from error
+        raise SaveError(f"{path} is whole and stays as it was: it can't be saved in its place: {why}") from error
     if not saved.complete:
         _try_to_remove(new, files)
         raise SaveError(f"{path} stays as it was: not all of it can be read: fadump check says what is wrong")

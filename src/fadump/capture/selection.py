@@ -118,11 +118,9 @@ def _remarks(known: KnownPages, level: DumpLevel) -> list[str]:
     if not level & _CLASS_LEVELS:
         return []
     if known.classes is None:
-        return [f"no page is left out for what it was used for, as that isn't known: {known.why_not}"]
+        return [f"no page is left out by its class, as the classes aren't known: {known.why_not}"]
     if known.classes.unreadable:
-        return [
-            f"pages kept whatever they were used for, as their struct pages can't be read: {known.classes.unreadable}"
-        ]
+        return [f"pages kept whatever their class, as their struct pages can't be read: {known.classes.unreadable}"]
     return []
 
 

@@ -58,7 +58,7 @@ class FileTarget:
     def __init__(self, path: Path, files: Files, *, continued: bool = False) -> None:
         """Make ``path.incomplete``; with ``continued`` go on with the one that is there, or with ``path`` itself.
 
-        :raises SetupError: it can't be made, is there already, is not a file of ours, or somebody else is writing it.
+        :raises SetupError: it can't be made, is there already, is not a file of ours, or another process is writing it.
         :raises DiskError: it can't be made, as the disk is full or has failed.
         """
         self.path = path
@@ -106,9 +106,9 @@ class FileTarget:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise SetupError(f"somebody else is writing {self._name}: wait, or name another file") from None
+            raise SetupError(f"another process is writing {self._name}: wait, or name another file") from None
         if not _is_called(self._fd, self._name):
-            raise SetupError(f"somebody else has finished {self._name} just now: look at {self.path}")
+            raise SetupError(f"another process has just finished {self._name}: look at {self.path}")
         with suppress(OSError):  # there are file systems without modes
             os.fchmod(self._fd, _PRIVATE)
 
