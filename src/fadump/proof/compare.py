@@ -19,6 +19,7 @@ from fadump.abi.registers import PAPR_TO_PT_REGS, CpuRegisters
 from fadump.errors import FormatError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.proof.crash_image import CrashImage
+from fadump.vmcore.contract import Dump, State
 from fadump.vmcore.elfcore import ElfCore, LoadSegment
 from fadump.vmcore.notes import Prstatus, decode_prstatus
 
@@ -132,7 +133,56 @@ def compare_opalcore(core: ElfCore, image: CrashImage) -> OpalComparison:
     return OpalComparison(compared, different)
 
 
-def compare_cpus(core: ElfCore, image: CrashImage, crashing_cpu: int | None) -> list[str]:
+def compare_stored(
+    dump: Dump,
+    image: CrashImage,
+    excluded: Sequence[Exclusion] = (),
+    *,
+    advance: Callable[[int], None] = _nobody,
+) -> Comparison:
+    """Compare all memory that a dump of any format has stored with the machine's.
+
+    What it only says to be zeros is left out: makedumpfile says so of pages that it has excluded. So
+    ``bytes_compared`` + ``bytes_excluded`` is what the file has stored, and ``not_in_dump`` the rest of RAM.
+
+    :raises FormatError: pages don't decompress, or the dump has become shorter since it was opened.
+    :raises OSError: the dump can't be read.
+    """
+    left_out = RangeSet(exclusion.range for exclusion in excluded)
+    tally = _Tally()
+    compared: list[Range] = []
+    met: list[Range] = []
+    for piece in (piece for part in dump.memory for piece in dump.mapping(part) if piece.state is State.STORED):
+        met += RangeSet([piece.range]) & left_out
+        for part in RangeSet([piece.range]) - left_out:
+            compared.append(part)
+            for where, bytes_different in _stored_differences(dump, image, part):
+                tally.add(where, bytes_different)
+            advance(part.size_bytes)
+    in_dump, out = RangeSet(compared), RangeSet(met)
+    return Comparison(
+        bytes_compared=in_dump.size_bytes,
+        bytes_different=tally.bytes_different,
+        bytes_excluded=out.size_bytes,
+        excluded=tuple(exclusion for exclusion in excluded if out.overlaps(exclusion.range)),
+        differences=tally.differences,
+        difference_count=tally.count,
+        not_in_dump=image.ram - in_dump - out,
+    )
+
+
+def _stored_differences(dump: Dump, image: CrashImage, part: Range) -> Iterator[tuple[Range, int]]:
+    for start in range(part.start, part.end, _PIECE_BYTES):
+        piece = Range(start, min(start + _PIECE_BYTES, part.end))
+        for outside in RangeSet([piece]) - image.ram:
+            yield outside, outside.size_bytes
+        for ram in RangeSet([piece]) & image.ram:
+            stored, original = dump.read_physical(ram.start, ram.size_bytes), image.read(ram.start, ram.size_bytes)
+            if stored != original:
+                yield from _differing_blocks(bytearray(stored), bytearray(original), ram.start)
+
+
+def compare_cpus(core: ElfCore | Dump, image: CrashImage, crashing_cpu: int | None) -> list[str]:
     """Sentences about every register in NT_PRSTATUS that isn't what the CPU had; none if all are right.
 
     The notes don't say which CPU they belong to (pr_pid is 0): Linux writes them in the order of the register
@@ -141,7 +191,7 @@ def compare_cpus(core: ElfCore, image: CrashImage, crashing_cpu: int | None) -> 
 
     :raises FormatError: a note is cut short, or the dump isn't of a ppc64 machine.
     """
-    if core.machine != EM_PPC64:
+    if core.machine not in (EM_PPC64, "ppc64", "ppc64le"):
         raise FormatError("registers of another machine", offset=_MACHINE_OFFSET, expected=EM_PPC64, found=core.machine)
     notes = [decode_prstatus(note, core.byte_order) for note in core.notes if note.is_prstatus()]
     if len(notes) != len(image.cpus):

@@ -16,8 +16,18 @@ from fadump.firmware.contract import PreservedDump
 from fadump.machine.contract import FirmwareMemory, Machine
 from fadump.memory.ranges import RangeSet
 from fadump.progress import Progress
-from fadump.proof.compare import Comparison, Exclusion, OpalComparison, compare, compare_cpus, compare_opalcore
+from fadump.proof.compare import (
+    Comparison,
+    Exclusion,
+    OpalComparison,
+    compare,
+    compare_cpus,
+    compare_opalcore,
+    compare_stored,
+)
 from fadump.proof.crash_image import CrashImage
+from fadump.vmcore.check import sizes
+from fadump.vmcore.contract import Dump, State
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.notes import decode_prstatus
 
@@ -70,18 +80,39 @@ class Verifier:
         :raises FormatError: the file is not a dump.
         :raises MachineError: nothing has crashed yet.
         """
-        if self._image is None:
-            raise MachineError("there was no crash to compare the dump with")
+        image = self._taken()
         with ElfCore.open(vmcore) as core:
             total_bytes = sum(segment.in_file.size_bytes for segment in core.segments)
             with Progress.step("Comparing the dump with the machine at its crash", total_bytes, "bytes") as step:
-                memory = compare(core, self._image, self._exclusions(dump), advance=step.advance)
-            if dump.crash_info is None:
-                raise MachineError("the firmware doesn't know where the kernel has its crash-info header")
-            info = crash_info.decode(self._image.read(dump.crash_info, crash_info.HEADER_BYTES))
-            registers = compare_cpus(core, self._image, info.crashing_cpu)
-            registers += _compare_crashing_cpu(core, self._image, info, self._crashing_cpu)
-        return Verdict(memory, registers, None if opalcore is None else self._judge_opalcore(opalcore, self._image))
+                memory = compare(core, image, self._exclusions(dump), advance=step.advance)
+            registers = self._compare_registers(core, image, dump)
+        return Verdict(memory, registers, None if opalcore is None else self._judge_opalcore(opalcore, image))
+
+    def judge_saved(self, dump: Dump, preserved: PreservedDump) -> Verdict:
+        """Compare what a dump of any format has, as a system's own user space has saved it, with the machine.
+
+        ``preserved`` is as in :meth:`judge`.
+
+        :raises FormatError: the dump is damaged.
+        :raises MachineError: nothing has crashed yet.
+        """
+        image = self._taken()
+        stored_bytes = sizes(dump)[State.STORED]
+        with Progress.step("Comparing the dump with the machine at its crash", stored_bytes, "bytes") as step:
+            memory = compare_stored(dump, image, self._exclusions(preserved), advance=step.advance)
+        return Verdict(memory, self._compare_registers(dump, image, preserved))
+
+    def _taken(self) -> CrashImage:
+        if self._image is None:
+            raise MachineError("there was no crash to compare the dump with")
+        return self._image
+
+    def _compare_registers(self, core: ElfCore | Dump, image: CrashImage, dump: PreservedDump) -> list[str]:
+        if dump.crash_info is None:
+            raise MachineError("the firmware doesn't know where the kernel has its crash-info header")
+        info = crash_info.decode(image.read(dump.crash_info, crash_info.HEADER_BYTES))
+        registers = compare_cpus(core, image, info.crashing_cpu)
+        return registers + _compare_crashing_cpu(core, image, info, self._crashing_cpu)
 
     def _judge_opalcore(self, opalcore: Path, image: CrashImage) -> OpalComparison:
         with ElfCore.open(opalcore) as core:
@@ -102,7 +133,7 @@ class Verifier:
 
 
 def _compare_crashing_cpu(
-    core: ElfCore, image: CrashImage, info: crash_info.CrashInfo, triggered_by: int | None
+    core: ElfCore | Dump, image: CrashImage, info: crash_info.CrashInfo, triggered_by: int | None
 ) -> list[str]:
     """Sentences about registers in the crashing CPU's note that its kernel did not save.
 
