@@ -14,12 +14,6 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task
-from rich.progress import Progress as TerminalProgress
-from rich.table import Column
-from rich.text import Text
-
 from fadump.errors import STDERR, naming
 
 PLAIN_INTERVAL_SECONDS = 10.0
@@ -160,27 +154,9 @@ def _say(line: str, out: TextIO) -> None:
         print(line, file=out, flush=True)
 
 
-class _TextColumn(ProgressColumn):
-    """Text of the step itself, which knows more than rich's task."""
-
-    def __init__(self, text: Callable[[], str], *, may_shrink: bool) -> None:
-        super().__init__(Column(no_wrap=not may_shrink))
-        self._text = text
-
-    def render(self, task: Task) -> Text:
-        return Text(self._text(), no_wrap=True, overflow="ellipsis")
-
-
 def _on_terminal(step: Step, out: TextIO) -> AbstractContextManager[object]:
-    display = TerminalProgress(
-        SpinnerColumn(),
-        _TextColumn(lambda: step.label, may_shrink=True),
-        BarColumn(bar_width=12),
-        _TextColumn(step.status, may_shrink=False),
-        console=Console(file=out),
-        transient=True,
-        redirect_stdout=False,  # a command's result must not end on stderr
-    )
-    bar = display.add_task(step.label, total=step.total)
-    step.changed = lambda: display.update(bar, completed=step.done, total=step.total)
-    return display
+    from fadump.moving_line import MovingLine  # noqa: PLC0415 - rich is slow to start, and only a terminal needs it
+
+    line = MovingLine(step.label, step.total, step.status, out)
+    step.changed = lambda: line.update(step.done, step.total)
+    return line.shown()

@@ -45,6 +45,20 @@ def test_a_command_imports_nothing_of_the_others():
     assert not {"fadump.cli.run", "fadump.machine", "fadump.kernel", "fadump.kit"} & set(modules)
 
 
+@pytest.mark.parametrize(("words", "unneeded"), [
+    (["show", "{dump}"], {"difflib", "rich.progress", "rich._emoji_codes"}),
+    (["check", "{dump}"], {"difflib", "rich"}),
+    (["save", "{dump}", "{out}"], {"difflib", "rich"}),
+])  # fmt: skip
+def test_a_command_does_not_wait_for_what_only_terminals_and_wrong_words_need(tmp_path, words, unneeded):
+    dump = tmp_path / "dump"
+    dump.write_bytes(crashed_kernel().core())
+    program = f"import sys; from fadump.cli import main; print(main(sys.argv[1:]), *({unneeded} & set(sys.modules)))"
+    command = [word.format(dump=dump, out=tmp_path / "out") for word in words]
+    done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0"
+
+
 @pytest.mark.parametrize("words", ["check {dump}", "check {dump} --json", "save {dump} -", "save {dump} {out}"])
 @pytest.mark.parametrize("closed", [">&-", "<&- >&-", "<&- >&- 2>&-", ">/dev/full"])
 def test_a_stdout_that_nothing_can_be_written_to_is_one_sentence(tmp_path, words, closed):

@@ -4,7 +4,6 @@ A wrong word is answered in one line: what it was, what can stand there, and whi
 """
 
 import argparse
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
@@ -173,6 +172,8 @@ def wants_json(words: Sequence[str]) -> bool:
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """What may have been meant by a word; None if nothing is like it."""
+    import difflib  # noqa: PLC0415 - slow to start, and only a wrong word needs it
+
     return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=_NEAR)), None)
 
 

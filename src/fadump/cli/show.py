@@ -60,7 +60,7 @@ def _show(options: argparse.Namespace, output: Output) -> Answer:
 
 
 def _rendered(summary: Summary) -> str:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(emoji=False, highlight=False, soft_wrap=True)
     with naming(STDOUT), console.capture() as text:  # its end writes to the file that it stands for
         show_summary(summary, console)
     return text.get().rstrip("\n")
