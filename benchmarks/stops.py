@@ -20,7 +20,7 @@ from fadump.errors import SetupError
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.kit.initramfs import build_initramfs
 from fadump.kit.kernel import find_kernel
-from fadump.machine.contract import Event, Handover
+from fadump.machine.contract import Handover
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range
@@ -36,24 +36,19 @@ _CALL = re.compile(r"^ *[0-9.]+ CPU \d+ token 0x", re.MULTILINE)
 _DISK_BYTES = 3 << 30
 
 
-class CountingMachine(QemuMachine):
-    """Counts every stop that the gdb stub reports, and times the last handover with memory to put back."""
+class TimedMachine(QemuMachine):
+    """Times the last handover with memory to put back, which is any but the first."""
 
-    stops = 0
     handover_seconds = 0.0
     populated_bytes = 0
 
-    async def _stop_event(self, thread: str) -> Event | None:
-        self.stops += 1
-        return await super()._stop_event(thread)
-
     def enter(self, handover: Handover, tokens: frozenset[int]) -> None:
-        if self._kept is None:
+        if handover.boot == 1:
             super().enter(handover, tokens)
         else:
             ram = Range(0, max(piece.end for piece in self.memory.ram))
             self.populated_bytes = self.memory.populated(ram).size_bytes
-            self.handover_seconds = timed(lambda: super(CountingMachine, self).enter(handover, tokens))
+            self.handover_seconds = timed(lambda: super(TimedMachine, self).enter(handover, tokens))
 
 
 class _Nobody:
@@ -88,7 +83,7 @@ def one_cycle(out: Path) -> dict[str, object]:
     config = QemuConfig(kernel.bootable, build_initramfs(), kernel_command_line(RunOptions(out, WhichMachine.QEMU)))
     with (
         OutputDirectory(out, _DISK_BYTES) as output,
-        CountingMachine(config, output.vmcore_fd, output.console_log) as machine,
+        TimedMachine(config, output.vmcore_fd, output.console_log) as machine,
     ):
         result = run_cycle(machine, PseriesFirmware(), CycleRequest(), output.watch(cast("Observer", _Nobody())))
         calls = calls_in((out / "firmware.log").read_text())

@@ -39,7 +39,7 @@ def crashed(kernel):
         dump = dump_of(machine, PseriesFirmware())
         (section,) = [region for region in dump.regions if region.type == SectionType.CPU_STATE]
         area = machine.memory.read(section.destination, section.requested_bytes)
-        shown = machine._run(machine._link.monitor("info registers -a"))
+        shown = machine.monitor("info registers -a")
     os.close(disk_fd)
     return register_save_area.decode(area), shown
 

@@ -64,7 +64,7 @@ def prepare(board, edited, *, reserve=True):
 def test_the_kernels_entry_is_where_its_file_has_it(tmp_path, order):
     path = tmp_path / "vmlinux"
     path.write_bytes(elf(order=order))
-    assert PowernvBoard(path).kernel_entry == 0x2000_1010
+    assert PowernvBoard(path).kernel_entry.address == 0x2000_1010
 
 
 @pytest.mark.parametrize(

@@ -32,15 +32,23 @@ class Preparation:
     firmware_memory: Sequence[FirmwareMemory] = ()
 
 
+class KernelEntry(Protocol):
+    """How the moment is found in which a kernel is entered with a flattened device tree."""
+
+    @property
+    def address(self) -> int:
+        """Where to stop the guest, from its reset on."""
+
+    async def is_handover(self, registers: RegisterFile, thread: str) -> bool:
+        """Whether a stop there is the handover: r3 is then at the tree."""
+
+
 class Board(Protocol):
     """One of QEMU's machines, as a firmware outside QEMU meets it."""
 
     @property
-    def kernel_entry(self) -> int:
-        """Where a kernel's first instruction is."""
-
-    async def is_handover(self, registers: RegisterFile, thread: str) -> bool:
-        """Whether a stop at the kernel's entry is the handover: r3 is then at a flattened device tree."""
+    def kernel_entry(self) -> KernelEntry:
+        """How its boot firmware's way into a kernel is followed."""
 
     def cpu_ids(self, tree: DeviceTree, core_ids: Sequence[int | None]) -> Sequence[int | None]:
         """The platform's name of each CPU (see :class:`fadump.abi.registers.CpuRegisters`), in QEMU's order.

@@ -170,6 +170,32 @@ class GdbClient:
             self._replies.put_nowait(packet)
 
 
+class Breakpoint:
+    """The one breakpoint that a machine needs at a time."""
+
+    def __init__(self, gdb: GdbClient, address: int) -> None:
+        self._gdb = gdb
+        self._address = address
+
+    @classmethod
+    async def insert(cls, gdb: GdbClient, address: int) -> "Breakpoint":
+        """Make it, at this address."""
+        await gdb.insert_breakpoint(address)
+        return cls(gdb, address)
+
+    async def move(self, address: int) -> None:
+        """Stop at this address from now on, and no longer at the one before."""
+        await self._gdb.remove_breakpoint(self._address)
+        await self._gdb.insert_breakpoint(address)
+        self._address = address
+
+    async def step_over(self, thread: str) -> None:
+        """Run the instruction that this CPU was stopped at."""
+        await self._gdb.remove_breakpoint(self._address)
+        await self._gdb.step(thread)
+        await self._gdb.insert_breakpoint(self._address)
+
+
 def _stop_thread(packet: bytes) -> str:
     for field in packet[3:].split(b";"):
         name, _, value = field.partition(b":")

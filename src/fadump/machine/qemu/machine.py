@@ -9,7 +9,8 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
+from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
@@ -21,21 +22,27 @@ from fadump.machine.channel import Crash, GuestChannel, Report, Request
 from fadump.machine.contract import Called, Event, FirmwareMemory, GuestReset, Handover, Stopped
 from fadump.machine.qemu import handover as trees
 from fadump.machine.qemu.board import Board
-from fadump.machine.qemu.entry_page import EntryPage
-from fadump.machine.qemu.gdb import Stop
+from fadump.machine.qemu.cpus import name_cpus, read_cpus
+from fadump.machine.qemu.gdb import Breakpoint, Stop
 from fadump.machine.qemu.guest import encode_request
 from fadump.machine.qemu.keep import KeptMemory
 from fadump.machine.qemu.link import Ended, Message, QemuLink, Reset
+from fadump.machine.qemu.phases import (
+    NO_BOOT,
+    Boot,
+    Calling,
+    Halted,
+    HandedOver,
+    Phase,
+    Pressed,
+    Running,
+    Starting,
+    in_phase,
+)
 from fadump.machine.qemu.powernv import PowernvBoard
 from fadump.machine.qemu.process import Fault, QemuConfig, dimm_device, dimm_id, guest_ram_file
 from fadump.machine.qemu.pseries import PseriesBoard
-from fadump.machine.qemu.registers import (
-    MSR_DR_IR,
-    MSR_PR,
-    Ask,
-    cpu_index,
-    parse_info_registers,
-)
+from fadump.machine.qemu.registers import MSR_DR_IR, MSR_PR
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import RangeSet
@@ -70,19 +77,20 @@ class QemuMachine:
         self._board = _board(config)
         self._disk_fd = disk_fd
         self._console_log = console_log
-        self._runner = asyncio.Runner()
+        self._ends = ExitStack()
         self._segments = [Segment(piece, guest_ram_file(piece.size_bytes), 0) for piece in config.memory]
+        for segment in self._segments:
+            self._ends.callback(os.close, segment.fd)
         self._memory = GuestMemory(self._segments)
+        self._ends.callback(self._memory.close)
         self._kept: KeptMemory | None = None
-        self._threads: dict[str, int] = {}  # the stub's name -> the platform's
-        self._entry_page: EntryPage | None = None
-        self._firmware_memory: Sequence[FirmwareMemory] = ()
-        self._breakpoint: int | None = None
-        self._boot = 0
-        self._tree_place: trees.TreePlace | None = None
-        self._stopped_thread = ""
+        self._ends.callback(self.forget_kept)
+        self._runner = asyncio.Runner()
+        self._ends.callback(self._runner.close)
+        self._phase: Phase = Starting(NO_BOOT)
         self._crash_expected = False
-        self._was_pressed = False
+        self.stops = 0
+        """How often a breakpoint has stopped the guest."""
         self.foreign_stops = 0
         """How often a breakpoint matched an address that wasn't ours, in translated or user code."""
         self.put_back_bytes = 0
@@ -90,15 +98,6 @@ class QemuMachine:
 
     def __enter__(self) -> Self:
         try:
-            self._link = self._run(
-                QemuLink.start(
-                    self._config,
-                    [segment.fd for segment in self._segments],
-                    self._disk_fd,
-                    self._console_log,
-                    self._is_failure,
-                )
-            )
             self._run(self._start())
         except BaseException:
             self.close()
@@ -111,16 +110,8 @@ class QemuMachine:
         self.close()
 
     def close(self) -> None:
-        """End QEMU and give its memory back to the host."""
-        try:
-            if hasattr(self, "_link"):
-                self._run(self._link.close())
-        finally:
-            self._runner.close()
-            self.forget_kept()
-            self._memory.close()
-            for segment in self._segments:
-                os.close(segment.fd)
+        """End QEMU and give its memory back to the host. May be called twice."""
+        self._ends.close()
 
     @property
     def guest(self) -> GuestChannel | None:
@@ -136,7 +127,7 @@ class QemuMachine:
 
     @property
     def firmware_memory(self) -> Sequence[FirmwareMemory]:
-        return self._firmware_memory
+        return self._phase.boot.firmware_memory
 
     def next_event(self, seconds: float) -> Event:
         """Wait for the guest.
@@ -152,16 +143,21 @@ class QemuMachine:
             return self._stopped(str(error))
 
     def enter(self, handover: Handover, tokens: frozenset[int]) -> None:
-        """Write the edited tree and the entry page, put back what was kept, and let the kernel start."""
-        assert self._tree_place is not None  # noqa: S101 - set by the handover that is answered here
-        self._run(self._enter(handover.tree, tokens, self._tree_place))
+        """Write the edited tree and the entry page, put back what was kept, and let the kernel start.
+
+        :raises MachineError: no kernel is being handed over.
+        """
+        self._run(self._enter(in_phase(self._phase, HandedOver), handover.tree, tokens))
 
     def answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
-        """Return to the caller with status and results, or go on into the machine's own RTAS or OPAL."""
-        self._run(self._answer(call, outcome))
+        """Return to the caller with status and results, or go on into the machine's own RTAS or OPAL.
+
+        :raises MachineError: no call waits for an answer.
+        """
+        self._run(self._answer(in_phase(self._phase, Calling), call, outcome))
 
     def cpus(self) -> Sequence[CpuRegisters]:
-        return self._run(self._read_cpus())
+        return self._run(read_cpus(self._link, self._board, self._phase.boot.cpu_ids))
 
     def reset(self, keep: RangeSet) -> None:
         if self._kept is None:  # else the capture kernel has crashed, and may have written where it must not
@@ -182,7 +178,7 @@ class QemuMachine:
         self._run(self._link.execute("inject-nmi"))
 
     def halt(self) -> None:
-        self._run(self._interrupt())
+        self._run(self._halt())
 
     def press_reset(self) -> None:
         self._run(self._press_reset())
@@ -216,6 +212,10 @@ class QemuMachine:
         """Put it back in its place; the guest puts it online in a moment."""
         self._run(self._link.execute("device_add", dimm_device(self._config)))
 
+    def monitor(self, command: str) -> str:
+        """What QEMU's human monitor prints for a command."""
+        return self._run(self._link.monitor(command))
+
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         return self._runner.run(work)
 
@@ -226,8 +226,8 @@ class QemuMachine:
         return Stopped(reason, tuple(self._link.console))
 
     async def _next_event(self) -> Event:
-        if self._was_pressed:
-            self._was_pressed = False
+        if isinstance(self._phase, Pressed):
+            self._phase = Starting(self._phase.boot)
             return GuestReset()
         while True:
             message: Message = await self._link.inbox.get()
@@ -245,6 +245,19 @@ class QemuMachine:
                         return event
 
     async def _start(self) -> None:
+        self._link = await QemuLink.start(
+            self._config,
+            [segment.fd for segment in self._segments],
+            self._disk_fd,
+            self._console_log,
+            self._is_failure,
+        )
+        self._ends.callback(lambda: self._run(self._link.close()))
+        await self._check_smt()
+        self._breakpoint = await Breakpoint.insert(self._link.gdb, self._board.kernel_entry.address)
+        self._link.gdb.resume()
+
+    async def _check_smt(self) -> None:
         if self._config.platform is Platform.POWERNV and self._config.smt > 1:
             version = (await self._link.execute("query-version"))["qemu"]
             if version["major"] < _SKIBOOT_WITH_SMT:
@@ -252,108 +265,99 @@ class QemuMachine:
                     f"the skiboot of QEMU {version['major']}.{version['minor']} hangs with more than one thread per "
                     "core: give --qemu newest, or leave out --smt"
                 )
-        await self._break_at(self._board.kernel_entry)
-        self._link.gdb.resume()
 
     async def _stop_event(self, thread: str) -> Event | None:
         """What a stop means; None if it meant nothing to us and the guest runs again."""
+        self.stops += 1
         pc, msr = await self._link.registers.read(thread, "pc", "msr")
-        if not msr & (MSR_DR_IR | MSR_PR):
-            self._stopped_thread = thread
-            if self._entry_page is not None and pc == self._entry_page.stop_address:
-                return await self._firmware_call(thread, self._entry_page)
-            if self._entry_page is None and pc == self._board.kernel_entry:
-                if await self._board.is_handover(self._link.registers, thread):
-                    return await self._handover(thread)
-                await self._step_over_breakpoint(thread)
-                return None
-        self.foreign_stops += 1
-        await self._step_over_breakpoint(thread)
+        real_mode = not msr & (MSR_DR_IR | MSR_PR)
+        match self._phase:
+            case Running(page=page) as running if real_mode and pc == page.stop_address:
+                return await self._firmware_call(running, thread)
+            case Starting(boot=last) if real_mode and pc == self._board.kernel_entry.address:
+                if await self._board.kernel_entry.is_handover(self._link.registers, thread):
+                    return await self._hand_over(last, thread)
+            case _:
+                self.foreign_stops += 1
+        await self._breakpoint.step_over(thread)
+        self._link.gdb.resume()
         return None
 
-    async def _handover(self, thread: str) -> Handover:
+    async def _hand_over(self, last: Boot, thread: str) -> Handover:
         (tree_address,) = await self._link.registers.read(thread, "r3")
-        tree, self._tree_place = trees.read_tree(self._memory, tree_address)
-        await self._name_cpus(tree)
-        self._boot += 1
+        tree, place = trees.read_tree(self._memory, tree_address)
+        boot = replace(last, number=last.number + 1, cpu_ids=await name_cpus(self._link, self._board, tree))
+        self._phase = HandedOver(boot, thread, place)
         self._crash_expected = False
-        return Handover(self._boot, tree)
+        return Handover(boot.number, tree)
 
-    async def _name_cpus(self, tree: DeviceTree) -> None:
-        """Match the stub's threads, which count QEMU's CPU indices from 1, with the platform's names."""
-        core_ids = [cpu.get("props", {}).get("core-id") for cpu in await self._link.execute("query-cpus-fast")]
-        names = self._board.cpu_ids(tree, core_ids)
-        self._threads = {
-            thread: name for thread, name in zip(await self._link.gdb.threads(), names, strict=True) if name is not None
-        }
-
-    async def _enter(self, tree: DeviceTree, tokens: frozenset[int], found: trees.TreePlace) -> None:
+    async def _enter(self, found: HandedOver, tree: DeviceTree, tokens: frozenset[int]) -> None:
         reserve = Fault.NO_RESERVED_RANGES not in self._config.faults
-        prepared = self._board.prepare(tree, found, self._memory.ram, tokens, reserve=reserve)
-        self._firmware_memory = prepared.firmware_memory
+        prepared = self._board.prepare(tree, found.place, self._memory.ram, tokens, reserve=reserve)
         if self._kept is not None and Fault.NO_PUT_BACK not in self._config.faults:
             self.put_back_bytes = self._kept.put_back(prepared.live)
         page = prepared.page
         trees.write_tree(self._memory, tree, prepared.tree_place)
-        await self._link.gdb.select(self._stopped_thread)
+        await self._link.gdb.select(found.thread)
         await self._link.gdb.write_code(page.address, page.code)
-        if prepared.tree_place != found:
-            await self._link.registers.write(self._stopped_thread, "r3", prepared.tree_place.address)
-        await self._break_at(page.stop_address)
-        self._entry_page = page
+        if prepared.tree_place != found.place:
+            await self._link.registers.write(found.thread, "r3", prepared.tree_place.address)
+        await self._breakpoint.move(page.stop_address)
+        self._phase = Running(replace(found.boot, firmware_memory=prepared.firmware_memory), page)
         self._link.gdb.resume()
 
-    async def _firmware_call(self, thread: str, page: EntryPage) -> FirmwareCall | None:
-        call = await self._board.read_call(self._link.registers, self._memory, thread, self._threads[thread])
+    async def _firmware_call(self, running: Running, thread: str) -> FirmwareCall | None:
+        cpu_id = running.boot.cpu_ids[thread]
+        call = await self._board.read_call(self._link.registers, self._memory, thread, cpu_id)
         if call is None:
-            await self._go_on(thread, page.pass_address)
+            await self._go_on(thread, running.page.pass_address)
+        else:
+            self._phase = Calling(running, thread)
         return call
 
-    async def _answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
-        assert self._entry_page is not None  # noqa: S101 - the call came through it
-        thread = self._stopped_thread
+    async def _answer(self, calling: Calling, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
         match outcome:
             case Answer():
-                await self._board.write_answer(self._link.registers, self._memory, thread, call, outcome)
-                (continue_at,) = await self._link.registers.read(thread, "lr")
+                await self._board.write_answer(self._link.registers, self._memory, calling.thread, call, outcome)
+                (continue_at,) = await self._link.registers.read(calling.thread, "lr")
             case PassThrough():
-                continue_at = self._entry_page.pass_address
-        await self._go_on(thread, continue_at)
+                continue_at = calling.running.page.pass_address
+        self._phase = calling.running
+        await self._go_on(calling.thread, continue_at)
 
     async def _go_on(self, thread: str, address: int) -> None:
         await self._link.registers.write(thread, "pc", address)
         self._link.gdb.resume()
-
-    async def _read_cpus(self) -> Sequence[CpuRegisters]:
-        # QEMU answers once it has let what its devices had in flight come to its end.
-        if (await self._link.execute("query-status"))["running"]:
-            raise MachineError("the guest runs, its CPUs can't be read")
-        monitor = parse_info_registers(await self._link.monitor("info registers -a"))
-        shown = dict(zip(await self._link.gdb.threads(), monitor, strict=True))
-        return [
-            await self._link.registers.read_all(thread, cpu_id, shown[thread], self._asker(thread))
-            for thread, cpu_id in sorted(self._threads.items(), key=lambda numbered: numbered[1])
-            if self._board.is_online(shown[thread])
-        ]
-
-    def _asker(self, thread: str) -> Ask:
-        return partial(self._link.monitor, cpu_index=cpu_index(thread))
 
     async def _press_reset(self) -> None:
         if self._link.gdb.running:
             await self._link.execute("system_reset")
         else:  # it stands still in an event, which is not answered any more
             await self._reset()
-            self._was_pressed = True
+            self._phase = Pressed(self._phase.boot)
 
     async def _reset(self) -> None:
-        self._entry_page = None
-        await self._break_at(self._board.kernel_entry)
+        await self._await_kernel()
         await self._link.execute("system_reset")
         while not isinstance(message := await self._link.inbox.get(), Reset):
             if isinstance(message, Ended):
                 raise MachineError(message.reason)
         self._link.gdb.resume()
+
+    async def _await_next_handover(self) -> None:
+        """The guest was reset and runs on: catch it before its boot firmware has found the kernel."""
+        await self._interrupt()
+        await self._await_kernel()
+        self._link.gdb.resume()
+
+    async def _await_kernel(self) -> None:
+        """Let the guest, which stands still, stop at its kernel's entry."""
+        self._phase = Starting(self._phase.boot)
+        await self._breakpoint.move(self._board.kernel_entry.address)
+
+    async def _halt(self) -> None:
+        await self._interrupt()
+        self._phase = Halted(self._phase.boot)
 
     async def _interrupt(self) -> None:
         """Stop the guest, if it runs; what it reports meanwhile is dropped."""
@@ -362,24 +366,3 @@ class QemuMachine:
         while not isinstance(message := await self._link.inbox.get(), Stop):  # that of a call just made, perhaps
             if isinstance(message, Ended):
                 raise MachineError(message.reason)
-
-    async def _await_next_handover(self) -> None:
-        """The guest was reset and runs on: catch it before its boot firmware has found the kernel."""
-        await self._interrupt()
-        self._entry_page = None
-        await self._break_at(self._board.kernel_entry)
-        self._link.gdb.resume()
-
-    async def _break_at(self, address: int) -> None:
-        """Move the one breakpoint that the machine needs at a time."""
-        if self._breakpoint is not None:
-            await self._link.gdb.remove_breakpoint(self._breakpoint)
-        await self._link.gdb.insert_breakpoint(address)
-        self._breakpoint = address
-
-    async def _step_over_breakpoint(self, thread: str) -> None:
-        assert self._breakpoint is not None  # noqa: S101 - it stopped the guest
-        await self._link.gdb.remove_breakpoint(self._breakpoint)
-        await self._link.gdb.step(thread)
-        await self._link.gdb.insert_breakpoint(self._breakpoint)
-        self._link.gdb.resume()

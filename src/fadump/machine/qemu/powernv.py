@@ -8,6 +8,7 @@ root's ``reserved-ranges`` name. skiboot lists what memory it uses itself in ``/
 
 import struct
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fadump.abi import elf
@@ -46,12 +47,22 @@ _DOUBLEWORD = (1 << 64) - 1
 _ELF_MAGIC = elf.ELFMAG + bytes([elf.ELFCLASS64])
 
 
+@dataclass(frozen=True, slots=True)
+class SkibootEntry:
+    """The kernel's entry, which skiboot comes to once, with the tree."""
+
+    address: int
+
+    async def is_handover(self, registers: RegisterFile, thread: str) -> bool:
+        return True
+
+
 class PowernvBoard:
     """QEMU's powernv, with skiboot. CPUs are named by their PIR."""
 
     def __init__(self, kernel: Path) -> None:
         """:raises SetupError: ``kernel`` is not a 64-bit ELF file, or too large for QEMU."""
-        self.kernel_entry = KERNEL_LOAD_ADDRESS + _entry_offset(kernel)
+        self.kernel_entry = SkibootEntry(KERNEL_LOAD_ADDRESS + _entry_offset(kernel))
         size_bytes = kernel.stat().st_size
         if size_bytes > MOST_KERNEL_BYTES:
             raise SetupError(
@@ -60,9 +71,6 @@ class PowernvBoard:
             )
         self._kernel = Range.sized(KERNEL_LOAD_ADDRESS, size_bytes)
         self._own: Range | None = None  # entry page and tree, from the first handover on
-
-    async def is_handover(self, registers: RegisterFile, thread: str) -> bool:
-        return True
 
     def cpu_ids(self, tree: DeviceTree, core_ids: Sequence[int | None]) -> Sequence[int | None]:
         """QEMU makes CPUs in the order of their PIRs, which are the interrupt servers too."""

@@ -32,17 +32,23 @@ _WORD = 0xFFFF_FFFF
 """A 32-bit caller's pointer: the upper half of its register means nothing."""
 
 
-class PseriesBoard:
-    """QEMU's pseries. CPUs are named by Linux's logical number, and no memory is hidden from the dump."""
+class PromInitEntry:
+    """The kernel's entry, of which prom_init's visit is the handover, and SLOF's isn't."""
 
-    kernel_entry = KERNEL_ADDRESS
-
-    def __init__(self) -> None:
-        self._rtas_pages: Range | None = None  # of the last boot
+    address = KERNEL_ADDRESS
 
     async def is_handover(self, registers: RegisterFile, thread: str) -> bool:
         (open_firmware_client,) = await registers.read(thread, "r5")
         return not open_firmware_client
+
+
+class PseriesBoard:
+    """QEMU's pseries. CPUs are named by Linux's logical number, and no memory is hidden from the dump."""
+
+    kernel_entry = PromInitEntry()
+
+    def __init__(self) -> None:
+        self._rtas_pages: Range | None = None  # of the last boot
 
     def cpu_ids(self, tree: DeviceTree, core_ids: Sequence[int | None]) -> Sequence[int | None]:
         """Linux numbers threads in the order of /cpus; an interrupt server is QEMU's core-id plus thread."""

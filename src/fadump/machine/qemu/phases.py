@@ -1,0 +1,102 @@
+"""The phases of a QEMU machine, and what is known in each: a phase's object is there as long as the phase lasts.
+
+``Starting`` ends in ``HandedOver``, and that in ``Running``, which alternates with ``Calling``. A reset leads from any
+of them back to ``Starting``; one by an operator, of a guest that stands still, by way of ``Pressed``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+from fadump.errors import MachineError
+from fadump.machine.contract import FirmwareMemory
+from fadump.machine.qemu.entry_page import EntryPage
+from fadump.machine.qemu.handover import TreePlace
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What the last handover has told, which holds until the next one: a crash is looked into by it.
+
+    ``number`` counts handovers. ``cpu_ids`` are the platform's names of the CPUs, by the gdb stub's.
+    ``firmware_memory`` is what no dump of the kernel that was entered last can show.
+    """
+
+    number: int
+    cpu_ids: Mapping[str, int]
+    firmware_memory: Sequence[FirmwareMemory]
+
+
+NO_BOOT = Boot(0, {}, ())
+"""Before the first handover."""
+
+
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """Boot firmware runs, and is to stop at the kernel's entry; ``boot`` is the last one."""
+
+    WORDS: ClassVar = "in its boot firmware"
+    boot: Boot
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """The guest stands at its kernel's entry: ``thread`` came there, and has found the device tree at ``place``."""
+
+    WORDS: ClassVar = "at its kernel's entry"
+    boot: Boot
+    thread: str
+    place: TreePlace
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A kernel runs; its calls of our firmware come through ``page``."""
+
+    WORDS: ClassVar = "in its kernel"
+    boot: Boot
+    page: EntryPage
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """The guest stands in a firmware call of ``thread``; once that is answered, it is ``running`` again."""
+
+    WORDS: ClassVar = "in a firmware call"
+    running: Running
+    thread: str
+
+    @property
+    def boot(self) -> Boot:
+        """The one that calls."""
+        return self.running.boot
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """The guest was stopped wherever it was."""
+
+    WORDS: ClassVar = "halted"
+    boot: Boot
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """Boot firmware runs, as an operator has reset a guest that stood still: that is the next event."""
+
+    WORDS: ClassVar = "being reset"
+    boot: Boot
+
+
+Phase = Starting | HandedOver | Running | Calling | Halted | Pressed
+_P = TypeVar("_P", HandedOver, Calling)
+
+
+def in_phase(phase: Phase, wanted: type[_P]) -> _P:
+    """The phase, which is to be this one.
+
+    :raises MachineError: it is another one, so what was asked for can't be done now.
+    """
+    if not isinstance(phase, wanted):
+        raise MachineError(f"the guest is {phase.WORDS}, and not {wanted.WORDS}")
+    return phase

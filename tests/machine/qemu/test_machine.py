@@ -1,0 +1,193 @@
+"""A machine in QEMU, with a kernel of a few instructions: each phase, and what is refused in it. Linux: real_linux."""
+
+import io
+import os
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+
+from fadump.errors import MachineError
+from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
+from fadump.machine.contract import GuestReset, Handover
+from fadump.machine.qemu.machine import QemuMachine
+from fadump.machine.qemu.process import QemuConfig
+from fadump.memory.devicetree import DeviceTree, Node, encode_cells
+from fadump.memory.ranges import Range, RangeSet
+
+SECONDS = 120
+LOADED = 0x40_0000
+TREE, RTAS, ARGUMENTS = LOADED + 0x1000, LOADED + 0x2000, LOADED + 0x3000
+TOKEN = 0x2E00
+KEPT = Range.sized(0x100_0000, 0x1000)
+HOLD = 0x101_0000
+"""The kernel doesn't come back from Open Firmware as long as this word is not 0."""
+KERNEL = f"""
+entry:
+    cmpldi  5, 0
+    beq     handed_over
+    lis     4, {HOLD >> 16}
+hold:
+    lwz     5, 0(4)
+    cmpwi   5, 0
+    bne     hold
+    li      5, 0                # from Open Firmware: come back as prom_init does
+    lis     3, {TREE >> 16}
+    ori     3, 3, {TREE & 0xFFFF}
+    b       entry
+handed_over:
+    li      30, 0
+    li      31, 0
+call:
+    lis     3, {ARGUMENTS >> 16}
+    ori     3, 3, {ARGUMENTS & 0xFFFF}
+    lis     12, page@h
+    ori     12, 12, page@l
+    mtctr   12
+    bctrl
+    addi    31, 31, 1           # how many calls have returned
+    b       call
+    .org    {TREE - LOADED}
+    .incbin "tree"
+    .org    {RTAS - LOADED}
+    addi    30, 30, 1           # how many calls the machine's own RTAS has had
+    blr
+    .set    page, {RTAS + 0x20}
+    .org    {ARGUMENTS - LOADED}
+    .long   {TOKEN}, 0, 1, 0
+"""
+
+
+def tree():
+    rtas = {
+        "linux,rtas-base": encode_cells(RTAS),
+        "linux,rtas-entry": encode_cells(RTAS),
+        "rtas-size": encode_cells(0x20),
+    }
+    cpu = Node("PowerPC,POWER9@0", {"device_type": b"cpu\0", "ibm,ppc-interrupt-server#s": encode_cells(0)})
+    blob = DeviceTree(Node("", {}, [Node("rtas", rtas), Node("cpus", {}, [cpu])]), [], 0).encode()
+    return blob[:4] + (RTAS - TREE).to_bytes(4, "big") + blob[8:].ljust(RTAS - TREE - 8, b"\0")
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("kernel")
+    (directory / "tree").write_bytes(tree())
+    tools = [
+        ["as", "-mbig", "-a64", "-mpower9", "-o", "kernel.o", "-"],
+        ["ld", "-EB", "-melf64ppc", "-Ttext=0", "-e0", "-o", "kernel", "kernel.o"],
+    ]
+    for tool, *arguments in tools:
+        command = [f"powerpc64le-linux-gnu-{tool}", *arguments]
+        subprocess.run(command, input=KERNEL, text=True, cwd=directory, check=True)
+    return directory / "kernel"
+
+
+@contextmanager
+def machine_with(kernel):
+    config = QemuConfig(kernel, kernel, "", cpus=1, nodes=(256 << 20,), vof=True, has_guest_channel=False)
+    disk_fd = os.memfd_create("disk")
+    os.ftruncate(disk_fd, 1 << 20)
+    try:
+        with QemuMachine(config, disk_fd, io.BytesIO()) as machine:
+            yield machine
+    finally:
+        os.close(disk_fd)
+
+
+def expect(machine, kind):
+    event = machine.next_event(SECONDS)
+    assert isinstance(event, kind), event
+    return event
+
+
+def to_call(machine, boot):
+    handover = expect(machine, Handover)
+    assert handover.boot == boot
+    machine.enter(handover, frozenset({TOKEN}))
+    return handover, expect(machine, FirmwareCall)
+
+
+def registers(machine):
+    (cpu,) = machine.cpus()
+    assert cpu.cpu_id == 0
+    return cpu.values["GPR31"], cpu.values["GPR30"]
+
+
+def test_a_call_is_answered_or_left_to_the_machines_own_firmware(kernel):
+    with machine_with(kernel) as machine:
+        _handover, call = to_call(machine, 1)
+        assert (call.cpu_id, call.token, registers(machine)) == (0, TOKEN, (0, 0))
+        machine.answer(call, Answer(7))
+        assert expect(machine, FirmwareCall) == call
+        assert machine.memory.read(call.answer_address, 4) == (7).to_bytes(4, "big")
+        assert registers(machine) == (1, 0)
+        machine.answer(call, PassThrough())
+        assert expect(machine, FirmwareCall) == call
+        assert registers(machine) == (2, 1)
+        assert (machine.stops, machine.foreign_stops) == (5, 0)  # the kernel's entry twice
+
+
+def test_a_reset_keeps_what_it_is_to_keep_and_leads_to_the_next_boot(kernel):
+    with machine_with(kernel) as machine:
+        to_call(machine, 1)
+        machine.memory.write(KEPT.start, b"kept")
+        machine.reset(RangeSet([KEPT]))
+        machine.memory.write(KEPT.start, b"lost")
+        assert to_call(machine, 2)[0].boot == 2
+        assert machine.memory.read(KEPT.start, 4) == b"kept"
+        assert registers(machine) == (0, 0)
+
+
+def test_a_reset_of_a_guest_that_stands_still_is_an_event_before_the_next_boot(kernel):
+    with machine_with(kernel) as machine:
+        to_call(machine, 1)
+        machine.press_reset()
+        expect(machine, GuestReset)
+        expect(machine, Handover)
+        machine.press_reset()
+        expect(machine, GuestReset)
+        to_call(machine, 3)
+
+
+def test_a_reset_of_a_running_guest_is_an_event_before_the_next_boot(kernel):
+    with machine_with(kernel) as machine:
+        machine.enter(expect(machine, Handover), frozenset())
+        machine.memory.write(HOLD, (1).to_bytes(4, "big"))
+        machine.press_reset()
+        expect(machine, GuestReset)
+        machine.memory.write(HOLD, bytes(4))
+        to_call(machine, 2)
+
+
+def test_a_halted_guest_shows_its_registers_and_can_be_reset(kernel):
+    with machine_with(kernel) as machine:
+        machine.enter(expect(machine, Handover), frozenset())  # no call stops it
+        machine.halt()
+        (cpu,) = machine.cpus()
+        assert LOADED <= cpu.values["NIA"] < ARGUMENTS
+        machine.reset(RangeSet())
+        to_call(machine, 2)
+
+
+def test_what_can_not_be_done_in_a_phase_is_one_sentence(kernel):
+    nobody = FirmwareCall(0, TOKEN, (), 1, ARGUMENTS)
+    with machine_with(kernel) as machine:
+        with pytest.raises(MachineError, match="is in its boot firmware, and not in a firmware call"):
+            machine.answer(nobody, Answer(0))
+        handover = expect(machine, Handover)
+        with pytest.raises(MachineError, match="is at its kernel's entry, and not in a firmware call"):
+            machine.answer(nobody, Answer(0))
+        machine.enter(handover, frozenset())
+        with pytest.raises(MachineError, match="is in its kernel, and not at its kernel's entry"):
+            machine.enter(handover, frozenset())
+        with pytest.raises(MachineError, match="the guest runs, its CPUs can't be read"):
+            machine.cpus()
+        machine.halt()
+        with pytest.raises(MachineError, match="is halted, and not at its kernel's entry"):
+            machine.enter(handover, frozenset())
+
+
+def test_a_machine_may_be_closed_twice(kernel):
+    with machine_with(kernel) as machine:
+        machine.close()
