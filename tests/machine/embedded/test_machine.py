@@ -8,6 +8,7 @@ import pytest
 
 from fadump.abi.platform import Platform
 from fadump.errors import MachineError, SetupError
+from fadump.firmware.contract import Answer
 from fadump.kernel.elfcorehdr import Load
 from fadump.kernel.vmcore import lay_out
 from fadump.machine.channel import FileWritten, Hello, Register, Registered, RunScript, ScriptRan
@@ -62,6 +63,21 @@ def test_a_halted_machine_says_so_and_shows_its_last_lines():
         stopped = guest.machine.next_event(1)
         assert isinstance(stopped, Stopped) and stopped.reason == "the machine is halted"
         assert stopped.console[-1].endswith("Registration is successful!")
+
+
+def test_a_machine_whose_kernel_runs_no_more_says_so():
+    with bench() as guest:
+        guest.to_registered()
+        guest.machine.halt()
+        ram = guest.machine.memory.ram
+        for ask in (
+            lambda: guest.machine.kernel,
+            lambda: guest.machine.answer(guest.calls[-1], Answer(0)),
+            lambda: guest.machine.plug_memory(Range(4096 * MIB, 4352 * MIB)),
+        ):
+            with pytest.raises(MachineError, match="no kernel runs on this machine now"):
+                ask()
+        assert guest.machine.memory.ram == ram
 
 
 def test_a_kernel_that_cannot_run_stops_the_machine():

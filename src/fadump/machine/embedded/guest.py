@@ -244,6 +244,36 @@ class GuestSystem:
         return saved_registers(self._cpus()[cpu].values, PAPR_TO_PT_REGS)
 
 
+class RunningGuest:
+    """A kernel and its first process, from the kernel's entry to its end. Calls with ``tokens`` are the firmware's."""
+
+    def __init__(self, kernel: KernelModel, system: GuestSystem, tree: DeviceTree, tokens: frozenset[int]) -> None:
+        self.kernel = kernel
+        self.system = system
+        self.tokens = tokens
+        self._steps = system.run(tree)
+        self._told: int | Asked | None = None
+
+    def tell(self, told: int | Asked) -> None:
+        """What its next step begins with: a status after a call, a request where it waits."""
+        self._told = told
+
+    def step(self) -> GuestStep | None:
+        """Let it run to its next step; None: it has rebooted.
+
+        :raises KernelPanicError: the kernel can't run.
+        """
+        told, self._told = self._told, None
+        try:
+            return self._steps.send(told)
+        except StopIteration:
+            return None
+
+    def close(self) -> None:
+        """End it where it is."""
+        self._steps.close()
+
+
 def _do_nothing(data: bytes) -> Steps[int]:
     """What the letters come to that this model has no meaning for; a crash is a ``Crash``."""
     yield from ()

@@ -31,7 +31,7 @@ from fadump.machine.channel import GuestChannel, Report, Request
 from fadump.machine.contract import Event, FirmwareMemory, GuestReset, Handover, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.cpus import cpu_registers
-from fadump.machine.embedded.guest import Asked, Guest, GuestSystem, SystemReset, Waiting, WriteFile
+from fadump.machine.embedded.guest import Asked, GuestSystem, RunningGuest, SystemReset, Waiting, WriteFile
 from fadump.machine.embedded.trees import TREE_ADDRESS, TREE_BYTES, build_tree, firmware_memory
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
@@ -66,14 +66,9 @@ class EmbeddedMachine:
                 raise SetupError(f"the host can't map the guest's memory: {error.strerror}; give less") from error
             raise
         self._pending: deque[Event] = deque()
-        self.kernel: KernelModel
-        """The kernel of this boot, once it has been entered."""
-        self._guest: Guest | None = None
-        self._system: GuestSystem | None = None
-        self._send: int | Asked | None = None
+        self._running: RunningGuest | None = None
         self._asked: deque[Asked] = deque()
-        self._tokens: frozenset[int] = frozenset()
-        self._firmware_memory: Sequence[FirmwareMemory] = ()
+        self._firmware_memory: Sequence[FirmwareMemory] = ()  # of the kernel that was entered last
         self._boot = 0
         self._crashes = 0
         self._hand_over()
@@ -129,17 +124,17 @@ class EmbeddedMachine:
             raise MachineError(f"a device tree of {len(blob):#x} bytes does not fit into {TREE_BYTES:#x}")
         self._memory.write(TREE_ADDRESS, blob)
         tree = DeviceTree.parse(blob)
-        self._tokens = tokens
         self._firmware_memory = self._not_shown(tree)
         kernel = self._config.later_kernel if self._crashes else None
         config = replace(kernel or self._config.kernel, seed=f"{self._config.seed} boot {handover.boot}")
-        self.kernel = KernelModel(config, self._print)
+        model = KernelModel(config, self._print)
         loader = PreservingKernel(f"{config.seed} petitboot", self._print) if self._config.petitboot else None
-        system = GuestSystem(self.kernel, self._memory, self._read_cpus, self._disk_fd, loader)
-        self._system, self._guest, self._send = system, system.run(tree), None
+        system = GuestSystem(model, self._memory, self._read_cpus, self._disk_fd, loader)
+        self._running = RunningGuest(model, system, tree, tokens)
 
     def answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
-        self._answer(call.answer_address, call.returns, outcome)
+        """:raises MachineError: the kernel that has called runs no more."""
+        self._answer(self._guest_that_runs(), call.answer_address, call.returns, outcome)
 
     def cpus(self) -> Sequence[CpuRegisters]:
         """Every CPU's registers; all are online."""
@@ -157,20 +152,30 @@ class EmbeddedMachine:
         self._asked.append(request)
 
     @property
+    def kernel(self) -> KernelModel:
+        """The kernel that runs.
+
+        :raises MachineError: none does.
+        """
+        return self._guest_that_runs().kernel
+
+    @property
     def boot(self) -> int:
         """The number of the running boot, from 1."""
         return self._boot
 
     def files(self) -> Mapping[str, Entry]:
         """The files of the running kernel, by absolute path; none while no kernel runs."""
-        return {} if self._system is None else self._system.files()
+        return {} if self._running is None else self._running.system.files()
 
     def plug_memory(self, piece: Range) -> None:
         """Add a DIMM while the kernel runs, which has to wait for a request; later boots find it in their tree.
 
         :raises ValueError: there is memory.
         :raises SetupError: the host can't hold it.
+        :raises MachineError: no kernel runs.
         """
+        kernel = self.kernel
         segment = Segment(piece, _ram_file(piece.size_bytes), 0)
         try:
             self._memory.plug(segment)
@@ -179,12 +184,13 @@ class EmbeddedMachine:
             raise
         self._segments.append(segment)
         self._config = replace(self._config, memory=tuple(sorted((*self._config.memory, piece))))
-        self.kernel.memory_came(piece)
+        kernel.memory_came(piece)
 
     def unplug_memory(self, piece: Range) -> None:
         """Take away a DIMM that was plugged in this boot.
 
         :raises ValueError: ``piece`` is none, or the kernel doesn't let it go.
+        :raises MachineError: no kernel runs.
         """
         self.kernel.memory_went(piece)
         self._memory.unplug(piece)
@@ -214,34 +220,35 @@ class EmbeddedMachine:
         self._hand_over()
 
     def _run(self) -> Event:
-        while self._guest is not None:
-            try:
-                step = self._guest.send(self._send)
-            except StopIteration:  # the kernel has rebooted
-                self.press_reset()
-                return self._pending.popleft()
-            self._send = None
-            match step:
-                case Call() if step.token in self._tokens:
-                    return FirmwareCall(step.cpu, step.token, step.args, step.returns, step.answer_address)
-                case Call():
-                    self._answer(step.answer_address, step.returns, PassThrough())
+        while (running := self._running) is not None:
+            match running.step():
+                case None:
+                    self.press_reset()
+                    return self._pending.popleft()
+                case Call() as call if call.token in running.tokens:
+                    return FirmwareCall(call.cpu, call.token, call.args, call.returns, call.answer_address)
+                case Call() as call:
+                    self._answer(running, call.answer_address, call.returns, PassThrough())
                 case Waiting() if self._asked:
-                    self._send = self._asked.popleft()
+                    running.tell(self._asked.popleft())
                 case Waiting():
-                    self._send = None
                     return self._stopped("the guest waits to be asked for something")
-                case Report():
-                    return step
+                case Report() as report:
+                    return report
         return self._stopped("the machine is halted")
 
-    def _answer(self, answer_address: int, returns: int, outcome: Answer | PassThrough) -> None:
+    def _guest_that_runs(self) -> RunningGuest:
+        if self._running is None:
+            raise MachineError("no kernel runs on this machine now")
+        return self._running
+
+    def _answer(self, running: RunningGuest, answer_address: int, returns: int, outcome: Answer | PassThrough) -> None:
         answer = outcome if isinstance(outcome, Answer) else Answer(_NO_SUCH_CALL)
         for address, data in answer.writes:
             self._memory.write(address, data)
         if answer_address:
             self._memory.write(answer_address, rtas.encode_answer(answer.status, answer.outputs, returns))
-        self._send = answer.status
+        running.tell(answer.status)
 
     def _hand_over(self) -> None:
         """What boot firmware does: it puts itself into memory, and makes a device tree."""
@@ -273,9 +280,9 @@ class EmbeddedMachine:
         return [cpu_registers(cpu_id, idle(number, platform), seed) for number, cpu_id in ids]
 
     def _stop_guest(self) -> None:
-        if self._guest is not None:
-            self._guest.close()
-        self._system, self._guest, self._send = None, None, None
+        if self._running is not None:
+            self._running.close()
+        self._running = None
         self._asked.clear()
 
     def _stopped(self, reason: str) -> Stopped:
