@@ -200,6 +200,7 @@ def test_a_whole_cycle():
         (FIRST_BOOT, "while waiting for the guest to report 'registered': end of script\n  | last line"),
         ([*FIRST_BOOT, Failed("register", "")], "the guest could not register: it gives no reason"),
         (FIRST_BOOT + REGISTERED + CRASH + [*SAVE[:1], Saved(499)], "saved 499 bytes of .* 500"),
+        ([handover(1), hello(BootMode.CAPTURE)], "a capture kernel, but the firmware has preserved nothing"),
         (WHOLE[:-2] + PRODUCTION[1:], "the guest says registered, the firmware is invalidated"),
     ],
 )

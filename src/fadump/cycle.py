@@ -151,10 +151,11 @@ class _Cycle:
             boot = self._crash()
         if self._request.faults.second_crash:
             boot = self._crash_again()
+        dump = self._preserved()
         vmcore_bytes = self._save(boot)
         released_bytes = self._release()
         self._register_again()
-        return self._result(vmcore_bytes, released_bytes)
+        return self._result(dump, vmcore_bytes, released_bytes)
 
     def _register(self, boot: Hello) -> None:
         """Linux registers by itself; a kernel that can't be dumped is told apart before anything crashes."""
@@ -182,6 +183,13 @@ class _Cycle:
         if not boot.is_capture:
             raise MachineError("the capture kernel has crashed, and Linux has given the dump up before it rebooted")
         return boot
+
+    def _preserved(self) -> PreservedDump:
+        """What the capture kernel speaks of."""
+        dump = self._session.record.dump
+        if dump is None:
+            raise MachineError("the guest says that it is a capture kernel, but the firmware has preserved nothing")
+        return dump
 
     def _save(self, boot: Hello) -> int:
         if boot.opal_core_bytes is not None:
@@ -227,14 +235,13 @@ class _Cycle:
             )
         return MachineError("the guest has booted again after the crash without a dump")
 
-    def _result(self, vmcore_bytes: int, released_bytes: int) -> CycleResult:
+    def _result(self, dump: PreservedDump, vmcore_bytes: int, released_bytes: int) -> CycleResult:
         record = self._session.record
-        assert record.dump is not None  # noqa: S101 - production comes after a dump
         return CycleResult(
             timeline=record.timeline,
             kernel_release=self._kernel_release,
             cpus=self._cpus,
-            dump=record.dump,
+            dump=dump,
             reserved_bytes=self._reserved_bytes,
             vmcore_bytes=vmcore_bytes,
             memory_released=released_bytes,

@@ -89,7 +89,7 @@ def test_each_cycles_files_outlive_a_power_cut_as_soon_as_they_are_kept(tmp_path
         output.take_opalcore(0x40000, len(dump(2)))
         assert output.opalcore == tmp_path / "opalcore.1"
         output.note_vmcore_bytes(0x8000)
-        assert output.next_cycle() == tmp_path / "vmcore.1"
+        assert output.next_cycle(0x8000) == tmp_path / "vmcore.1"
         assert os.pread(output.vmcore_fd, ROOM_BYTES + 1, 0) == bytes(ROOM_BYTES)  # an empty disk for the next one
         assert (output.opalcore, output.publish_saved()) == (None, None)
     disk.lose_power(chooser(seed))
@@ -103,7 +103,7 @@ def test_a_dump_is_copied_with_its_holes(tmp_path):
         os.pwrite(output.vmcore_fd, b"begin", 0)
         os.pwrite(output.vmcore_fd, b"end", size_bytes - 3)
         output.note_vmcore_bytes(size_bytes)
-        vmcore = output.next_cycle()
+        vmcore = output.next_cycle(size_bytes)
     with vmcore.open("rb") as file:
         assert (file.read(5), file.seek(-3, os.SEEK_END), file.read()) == (b"begin", size_bytes - 3, b"end")
     assert vmcore.stat().st_blocks * 512 < 1 << 20
@@ -130,7 +130,7 @@ def test_a_dump_that_was_kept_stays_as_it_is_when_the_run_is_ended_before_the_ne
         write(disk, output, dump(1))
         output.note_vmcore_bytes(len(dump(1)))
         with pytest.raises(EndedBySignal):
-            output.next_cycle()
+            output.next_cycle(len(dump(1)))
         assert output.publish_saved() is None
     assert (tmp_path / "vmcore.1").read_bytes() == dump(1)
 
@@ -297,7 +297,7 @@ def test_a_disk_that_is_full_is_told_with_the_files_name(tmp_path):
         output.note_vmcore_bytes(len(dump(1)))
         disk.plan((Fault.NO_SPACE_ONCE, 1))
         with pytest.raises(OSError, match="No space left on device") as raised:
-            output.next_cycle()
+            output.next_cycle(len(dump(1)))
         assert raised.value.filename == str(tmp_path / "vmcore.1")
         disk.plan((Fault.IO_ERROR_ONCE, 0))
         with pytest.raises(OSError, match="Input/output error") as raised:

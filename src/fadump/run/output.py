@@ -160,16 +160,15 @@ class OutputDirectory:
             raise MachineError(f"the guest says that OPAL's core ends at {offset + size_bytes:#x}, behind its disk")
         self._copy(offset, size_bytes, self._of_cycle("opalcore"))
 
-    def next_cycle(self) -> Path:
-        """Keep this cycle's dump, which has been saved, in a file of its own, and give the guest an empty disk.
+    def next_cycle(self, vmcore_bytes: int) -> Path:
+        """Keep this cycle's dump, the disk's first ``vmcore_bytes``, in a file of its own; the disk is empty then.
 
         The guest lives on, and may not write to its disk meanwhile.
 
         :raises OSError: the file system failed.
         """
-        assert self._vmcore_bytes is not None  # noqa: S101 - the cycle has come to its end
         vmcore = self._of_cycle("vmcore")
-        self._copy(0, self._vmcore_bytes, vmcore)
+        self._copy(0, vmcore_bytes, vmcore)
         self._vmcore_bytes = None  # from here on there is no dump on the disk, wherever this may be interrupted
         self._disk.truncate(0)
         self._disk.truncate(self._vmcore_room_bytes)
@@ -190,20 +189,22 @@ class OutputDirectory:
                 target.has_begun = False  # half a copy is of no use: it is removed, and the disk has all of it
                 raise
 
-    def publish_saved(self) -> Path | None:
-        """Cut the disk to the dump, make it durable, and give it its name; None if no dump was saved.
+    def publish(self, vmcore_bytes: int) -> Path:
+        """Cut the disk to this cycle's dump, make it durable, and give it its name.
 
         The guest must be gone: it could still write.
 
         :raises OSError: the file system failed; the dump keeps its incomplete name.
         """
-        if self._vmcore_bytes is None:
-            return None
         with naming(self._disk.incomplete):
-            self._disk.truncate(self._vmcore_bytes)
+            self._disk.truncate(vmcore_bytes)
             self._disk.path = self._of_cycle("vmcore")
             self._disk.publish()
         return self._disk.path
+
+    def publish_saved(self) -> Path | None:
+        """As :meth:`publish`, in a cycle that has not come to its end; None if no dump was saved."""
+        return None if self._vmcore_bytes is None else self.publish(self._vmcore_bytes)
 
     def _create(self, name: str) -> io.BufferedWriter:
         """Anew: a file that is there may be anybody's to read, or have been opened by somebody."""

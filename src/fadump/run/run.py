@@ -3,7 +3,8 @@
 The story of the crash itself is in :mod:`fadump.cycle`; this is what surrounds it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -101,25 +102,32 @@ def _run(parts: Parts, observer: RunObserver) -> RunResult:
     return RunResult(cycles, parts.vmlinux, missed)
 
 
+@contextmanager
+def _telling_of_a_full_disk(output: OutputDirectory) -> Iterator[None]:
+    """Let an error say so that comes from the output's disk."""
+    try:
+        yield
+    except (RefusedError, OSError) as error:
+        if not _lacks_room(error, output):
+            raise
+        raise _disk_is_full(output.path, error) from error
+
+
 def _run_cycles(parts: Parts, observer: RunObserver) -> Sequence[JudgedCycle]:
     done: list[JudgedCycle] = []
     output = parts.output
     try:
-        with parts.make_machine(output.vmcore_fd, output.console_log) as machine:
+        with _telling_of_a_full_disk(output), parts.make_machine(output.vmcore_fd, output.console_log) as machine:
             for number in range(1, parts.cycles + 1):
                 observer.cycle_begins(number, parts.cycles)
                 before = done[-1].cycle if done else None
                 result, verdict = _run_one(machine, parts, output.watch(observer), before)
                 if number < parts.cycles:
-                    done.append(_keep(result, verdict, output.next_cycle(), parts))
-    except (RefusedError, OSError) as error:
-        if not _lacks_room(error, output):
-            raise
-        raise _disk_is_full(output.path, error) from error
-    finally:  # a dump that was saved is kept, whatever failed after it
-        vmcore = output.publish_saved()
-    assert vmcore is not None  # noqa: S101 - the last cycle has come to its end
-    done.append(_keep(result, verdict, vmcore, parts))
+                    done.append(_keep(result, verdict, output.next_cycle(result.vmcore_bytes), parts))
+    except BaseException:
+        output.publish_saved()  # a dump that was saved is kept, whatever failed after it
+        raise
+    done.append(_keep(result, verdict, output.publish(result.vmcore_bytes), parts))
     return done
 
 
