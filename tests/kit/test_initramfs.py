@@ -52,6 +52,16 @@ def test_it_holds_init_and_busybox_to_be_run(tmp_path):
     assert f"/{sorted(files)[1]}" == initramfs.INIT_PATH
 
 
+def test_it_holds_the_modules_that_are_to_be_loaded_under_their_names(tmp_path):
+    modules = [tmp_path / name for name in ("00-virtio.ko", "01-virtio_blk.ko")]
+    for module in modules:
+        module.write_text(module.name)
+    files = unpacked(gzip.decompress(build_initramfs(modules=modules).read_bytes()), tmp_path / "files")
+    found = {name: path.read_text() for name, path in files.items() if "modules" in name}
+    assert found == {f"fadump/modules/{module.name}": module.name for module in modules}
+    assert build_initramfs() != build_initramfs(modules=modules) != build_initramfs(modules=modules[:1])
+
+
 def test_it_has_a_console_for_kernels_that_bring_none(tmp_path):
     archive = gzip.decompress(build_initramfs().read_bytes())
     listed = subprocess.run(["cpio", "-itv", "--quiet"], input=archive, capture_output=True, check=True).stdout

@@ -62,7 +62,7 @@ def test_sections_that_are_not_in_the_file_are_left_to_who_boots_it(tmp_path, e_
         (elf(machine=9999), "is for machine 9999"),
         (elf(bits=32), "is for ppc64le"),
         (elf(">", bits=32, machine=PPC), "is for 32-bit PowerPC, as a zImage's wrapper is"),
-        (elf(names=b"\0.text\0.kernel:vmlinux.strip\0"), "is a zImage, a wrapper around a packed kernel"),
+        (elf(names=b"\0.text\0.kernel:vmlinux.strip\0"), "is a wrapper without a packed kernel"),
         (gzip.compress(elf()), "is packed by gzip"),
         (bz2.compress(elf()), "is packed by bzip2"),
         (lzma.compress(elf()), "is packed by xz"),

@@ -46,7 +46,9 @@ def add_parser(commands: Commands) -> None:
         help="what to run on: embedded, a model of Linux, in a second (default); qemu, real Linux",
     )  # fmt: skip
     add_machine_arguments(parser, real_linux_too=True)
-    parser.add_argument("--kernel", type=path, help="qemu: a vmlinux with FADump (default: fadump kernel build)")
+    parser.add_argument(
+        "--kernel", type=path, help="qemu: a vmlinux, zImage, .deb or .rpm with FADump (default: fadump kernel build)"
+    )
     parser.add_argument("--initrd", type=path, help="qemu: an initramfs for a kernel with modules; ours is added")
     parser.add_argument("--qemu", default=DEFAULT_QEMU, help="qemu: which QEMU, or newest (default: %(default)s)")
     parser.add_argument(

@@ -54,7 +54,7 @@ def add_parser(commands: Commands) -> None:
         help="a disk image, raw or qcow2; once for each disk; the first one's boot loader is started",
     )  # fmt: skip
     parser.add_argument("--snapshot", action="store_true", help="write nothing to the images: changes go at the end")
-    parser.add_argument("--kernel", type=path, help="a vmlinux to start instead of a boot loader")
+    parser.add_argument("--kernel", type=path, help="a vmlinux, zImage, .deb or .rpm to start instead of a boot loader")
     parser.add_argument("--initrd", type=path, help="its initramfs")
     parser.add_argument(
         "--cmdline",

@@ -9,6 +9,7 @@ import hashlib
 import io
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -24,26 +25,29 @@ _BUSYBOX_IN_PACKAGE = ("usr/bin/busybox", "bin/busybox")
 _CONSOLE_DEVICE = (5, 1)
 
 
-def build_initramfs(extra: Path | None = None) -> Path:
+def build_initramfs(extra: Path | None = None, modules: Sequence[Path] = ()) -> Path:
     """The initramfs, gzip compressed, from the cache if it is there; the first time it fetches busybox.
 
     ``extra`` is another initramfs, compressed or not, that ours is appended to: Linux unpacks one after the
-    other. It is read anew each time.
+    other. It is read anew each time. ``modules`` are the kernel's that our init loads first, in the order of their
+    names.
 
     :raises SetupError: busybox can't be fetched, or ``extra`` can't be read.
     """
     init = (resources.files("fadump.kit") / "data" / "init").read_bytes()
     busybox = fetch("busybox-static")
     other = _read(extra) if extra else b""
-    key = _key(init, busybox.path.name.encode(), other)
+    drivers = {path.name: _read(path) for path in modules}
+    key = _key(init, busybox.path.name.encode(), other, *drivers.values())
     path = cache_directory() / "initramfs" / f"{key}.cpio.gz"
     if not path.exists():
         with lock(f"initramfs-{key}"), new_file(path) as new:
-            new.write_bytes(other + _padding(other) + gzip.compress(_archive(init, _busybox(busybox)), mtime=0))
+            archive = _archive(init, _busybox(busybox), drivers)
+            new.write_bytes(other + _padding(other) + gzip.compress(archive, mtime=0))
     return path
 
 
-def _archive(init: bytes, busybox: bytes) -> bytes:
+def _archive(init: bytes, busybox: bytes, drivers: Mapping[str, bytes]) -> bytes:
     stream = io.BytesIO()
     writer = NewcWriter(stream)
     writer.add_directory("dev")
@@ -51,6 +55,9 @@ def _archive(init: bytes, busybox: bytes) -> bytes:
     writer.add_directory("fadump")
     writer.add_file("fadump/busybox", busybox, 0o755)
     writer.add_file(INIT_PATH.removeprefix("/"), init, 0o755)
+    writer.add_directory("fadump/modules")
+    for name, module in drivers.items():
+        writer.add_file(f"fadump/modules/{name}", module)
     writer.close()
     return stream.getvalue()
 

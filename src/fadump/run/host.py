@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from fadump.errors import SetupError, unwritable
 from fadump.kit import initramfs, kernel, packages
+from fadump.kit.kernel_file import GivenKernel, take_kernel
 from fadump.kit.qemu import fetch_qemu
 from fadump.machine.qemu.process import DEFAULT_QEMU
+from fadump.run.inputs import check_vmlinux
 from fadump.run.options import MIB, NEWEST_QEMU, RunOptions, WhichMachine
 
 if TYPE_CHECKING:
@@ -135,11 +137,12 @@ def qemu_machine() -> "type[QemuMachine]":
 def find_qemu_files(options: RunOptions) -> QemuFiles:
     """The files that are asked for; a missing kernel is built, and what else is missing fetched.
 
+    :raises UsageError: what is in --kernel can't be booted.
     :raises SetupError: something can't be had.
     """
+    vmlinux, given = _kernel(options)
     qemu = qemu_to_run(options.qemu)
-    vmlinux, bootable = _kernel(options.kernel)
-    return QemuFiles(qemu, vmlinux, bootable, initramfs.build_initramfs(options.initrd))
+    return QemuFiles(qemu, vmlinux, given.bootable, initramfs.build_initramfs(options.initrd, given.modules))
 
 
 def qemu_to_run(name: str) -> str:
@@ -154,9 +157,27 @@ def qemu_to_run(name: str) -> str:
     return name
 
 
-def _kernel(given: Path | None) -> tuple[Path | None, Path]:
+def kernel_to_run(given: Path) -> GivenKernel:
+    """The kernel in the file that is given as --kernel, and what goes with it.
+
+    :raises UsageError: it can't be booted.
+    :raises SetupError: it can't be taken out of the file, or has no FADump.
+    """
+    taken = take_kernel(given)
+    if taken.bootable != given:
+        check_vmlinux(taken.bootable, f"the kernel in --kernel {given}")
+    return taken
+
+
+def _kernel(options: RunOptions) -> tuple[Path | None, GivenKernel]:
     """The kernel with debug information, if there is one, and the one to boot."""
-    if given is not None:
-        return None, given
-    default = kernel.find_kernel() or kernel.build_kernel()
-    return default.vmlinux, default.bootable
+    if options.kernel is None:
+        default = kernel.find_kernel() or kernel.build_kernel()
+        return default.vmlinux, GivenKernel(default.bootable)
+    given = kernel_to_run(options.kernel)
+    if given.lacking and options.initrd is None:
+        raise SetupError(
+            f"--kernel {options.kernel} doesn't have its kernel's modules {', '.join(given.lacking)}, another package "
+            "does: give an --initrd with them"
+        )
+    return None, given

@@ -1,8 +1,7 @@
 """The files that a user gives to a run, looked at before anything is fetched, built or started.
 
-A kernel must be one that QEMU enters as Linux itself and not as a wrapper around it: an ELF file for ppc64, the
-``vmlinux`` of a build. An initramfs is what Linux unpacks (init/initramfs.c, lib/decompress.c). Files are known by how
-they begin.
+A kernel must be an ELF file for ppc64, the ``vmlinux`` of a build or a zImage around one, or a package with one. An
+initramfs is what Linux unpacks (init/initramfs.c, lib/decompress.c). Files are known by how they begin.
 """
 
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from types import MappingProxyType
 
 from fadump.abi.elf import BYTE_ORDERS, ELF_HEADER, ELFCLASS64, ELFMAG, EM_PPC64, MACHINES, SECTION_HEADER
 from fadump.errors import SetupError, UsageError, reason
+from fadump.kit.kernel_file import KernelPackage, is_zimage
 from fadump.run.options import RunOptions
 
 _COMPRESSED: Mapping[bytes, str] = MappingProxyType(
@@ -32,7 +32,7 @@ _MOST_NAMES_BYTES = 1 << 16
 """No kernel's section names take more."""
 _WRAPPED = b".kernel:"
 """How the wrapper's own sections begin (arch/powerpc/boot/wrapper)."""
-_GIVE = "give the vmlinux of a kernel for ppc64 or ppc64le"
+_GIVE = "give the vmlinux of a kernel for ppc64 or ppc64le, a zImage, or a package (.deb, .rpm) with one"
 
 
 def check_inputs(options: RunOptions) -> None:
@@ -48,32 +48,42 @@ def check_inputs(options: RunOptions) -> None:
 
 
 def check_kernel(path: Path) -> None:
-    """Refuse what can't be booted as a kernel here.
+    """Refuse what can't be booted as a kernel here; what is in a package or a zImage is not looked at.
 
     :raises UsageError: it is something else; the sentence names it and says what to give.
     :raises SetupError: it isn't there, or can't be read.
     """
+    if KernelPackage.of(_head(path)) is None and not is_zimage(path):
+        check_vmlinux(path, f"--kernel {path}")
+
+
+def check_vmlinux(path: Path, name: str) -> None:
+    """Refuse what is no vmlinux for ppc64; ``name`` is what sentences call it.
+
+    :raises UsageError: it is something else; the sentence says what to give.
+    :raises SetupError: it isn't there, or can't be read.
+    """
     head = _head(path)
     if head.startswith(ELFMAG) and len(head) == _HEAD_BYTES:
-        _check_elf(path, head)
+        _check_elf(path, head, name)
         return
     if packed := _beginning(head, _COMPRESSED):
-        raise UsageError(f"--kernel {path} is packed by {packed}: {_GIVE}, unpacked")
+        raise UsageError(f"{name} is packed by {packed}: {_GIVE}, unpacked")
     what = _beginning(head, _OTHER_KERNELS)
-    raise UsageError(f"--kernel {path} is {what or 'no ELF file'}: {_GIVE}")
+    raise UsageError(f"{name} is {what or 'no ELF file'}: {_GIVE}")
 
 
-def _check_elf(path: Path, head: bytes) -> None:
+def _check_elf(path: Path, head: bytes, name: str) -> None:
     byte_order = BYTE_ORDERS.get(ELF_HEADER.number(head, "ei_data"))
     if byte_order is None:
-        raise UsageError(f"--kernel {path} is no ELF file of either byte order: {_GIVE}")
+        raise UsageError(f"{name} is no ELF file of either byte order: {_GIVE}")
     layout = ELF_HEADER.in_order(byte_order)
     header = layout.decode(head)
     if header.e_machine == _EM_PPC:
-        raise UsageError(f"--kernel {path} is for 32-bit PowerPC, as a zImage's wrapper is: {_GIVE}")
+        raise UsageError(f"{name} is for 32-bit PowerPC, as a zImage's wrapper is: {_GIVE}")
     if (header.ei_class, header.e_machine) != (ELFCLASS64, EM_PPC64):
         machine = MACHINES.get((header.e_machine, byte_order), f"machine {header.e_machine}")
-        raise UsageError(f"--kernel {path} is for {machine}: {_GIVE}")
+        raise UsageError(f"{name} is for {machine}: {_GIVE}")
     names = SECTION_HEADER.in_order(byte_order)
     at, file_bytes = header.e_shoff + header.e_shstrndx * names.size_bytes, path.stat().st_size
     if not header.e_shoff or at + names.size_bytes > file_bytes:
@@ -83,7 +93,7 @@ def _check_elf(path: Path, head: bytes) -> None:
         section = file.read(names.size_bytes)
         file.seek(min(names.number(section, "sh_offset"), file_bytes))
         if _WRAPPED in file.read(_MOST_NAMES_BYTES):
-            raise UsageError(f"--kernel {path} is a zImage, a wrapper around a packed kernel: {_GIVE}")
+            raise UsageError(f"{name} is a wrapper without a packed kernel, or around another wrapper: {_GIVE}")
 
 
 def check_initramfs(path: Path) -> None:

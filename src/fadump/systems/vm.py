@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +18,7 @@ from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.machine.contract import Machine
 from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Drive, QemuConfig
-from fadump.run.host import qemu_machine, qemu_to_run
+from fadump.run.host import kernel_to_run, qemu_machine, qemu_to_run
 from fadump.run.inputs import check_initramfs, check_kernel
 from fadump.session import Observer, PoweredOffError, Seen, Session
 from fadump.systems.disks import open_drives
@@ -103,6 +103,8 @@ def run_vm(options: VmOptions, observer: Observer, screen: BinaryIO, keyboard: i
     :raises MachineError: the machine has stopped, and nobody has switched it off.
     """
     check_options(options)
+    if options.kernel is not None:
+        options = replace(options, kernel=kernel_to_run(options.kernel).bootable)
     with ExitStack() as ends:
         drives = ends.enter_context(open_drives(options.disks, snapshot=options.snapshot))
         config = machine_config(options, qemu_to_run(options.qemu), drives)
