@@ -34,7 +34,7 @@ from fadump.machine.channel import (
     Saving,
     SavingProgress,
 )
-from fadump.machine.contract import GuestReset, Handover, Stopped
+from fadump.machine.contract import BootStart, GuestReset, Handover, Stopped
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.memory.ranges import Range, RangeSet
 from fadump.session import CrashBy, Milestone, Seen, Session, Unwatched
@@ -78,6 +78,9 @@ class ScriptedMachine:
 
     def next_event(self, seconds):
         return next(self.events)
+
+    def start_boot(self, start):
+        self.done.append(("start", dict(start.tree.root.properties)))
 
     def enter(self, handover, tokens):
         self.done.append(("enter", handover.boot))
@@ -277,6 +280,29 @@ def test_a_dump_that_another_firmware_takes_is_looked_at_and_left_to_it():
 
 
 NOBODY_TO_ASK = "this machine's guest has no guest channel, so it can't be asked for anything"
+
+
+class DescribingFirmware(ScriptedFirmware):
+    def describe(self, tree):
+        tree.root.properties["state"] = self.state.name.encode()
+
+
+def test_boot_firmware_is_told_of_the_dump_before_it_starts_a_boot_loader():
+    starts = [BootStart(DeviceTree(Node("", {}, []), [], 0)) for _boot in range(3)]
+    events = [starts[0], handover(1), call(REGISTER), GuestReset(), starts[1], handover(2), call(REGISTER)]
+    machine = ScriptedMachine([*events, call(OS_TERM), starts[2], handover(3)], has_channel=False)
+    session = Session(machine, DescribingFirmware(), Unwatched())
+    assert session.wait_for(Seen.CAPTURE_BOOT) is Seen.CAPTURE_BOOT
+    told = [done for done in machine.done if done[0] in ("start", "enter", "reset")]
+    assert told == [
+        ("start", {"state": b"IDLE"}),
+        ("enter", 1),
+        ("start", {"state": b"IDLE"}),
+        ("enter", 2),
+        ("reset", KEEP),
+        ("start", {"state": b"ACTIVE"}),
+        ("enter", 3),
+    ]
 
 
 def test_what_the_firmware_sees_needs_no_guest_channel():

@@ -29,7 +29,7 @@ from fadump.firmware.contract import (
     Watched,
 )
 from fadump.machine.channel import Crash, Crashing, Failed, Hello, Report, Request
-from fadump.machine.contract import Event, GuestReset, Handover, Machine, Stopped
+from fadump.machine.contract import BootStart, Event, GuestReset, Handover, Machine, Stopped
 from fadump.signals import EndedBySignal
 
 SILENCE_SECONDS = 300.0
@@ -300,6 +300,9 @@ class Session:
     def _serve_event(self, awaited: str) -> Report | None:
         """Serve one event; the guest's report, if it is one."""
         match self._next_event():
+            case BootStart() as start:
+                self._firmware.describe(start.tree)
+                self._machine.start_boot(start)
             case Handover() as handover:
                 self._hand_over(handover)
             case FirmwareCall() as call:

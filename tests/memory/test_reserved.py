@@ -12,6 +12,13 @@ def test_ranges_are_added_to_those_that_are_there():
     assert tree.root.cells("reserved-ranges") == (0, 0x10000, 0, 0x20000, 1 << 8, 0, 0, 0x1000)
 
 
+def test_a_range_is_not_named_twice():
+    tree = DeviceTree(Node(""), [], 0)
+    for piece in (Range(0x10000, 0x30000), Range(0x40000, 0x50000), Range(0x10000, 0x30000)):
+        reserve(tree, piece)
+    assert tree.root.cells("reserved-ranges") == (0, 0x10000, 0, 0x20000, 0, 0x40000, 0, 0x10000)
+
+
 def test_all_three_ways_to_reserve_count():
     node = Node("reserved-memory", {}, [Node("a", {"reg": bytes(7) + b"\x10" + bytes(6) + b"\x10\0"}), Node("b")])
     tree = DeviceTree(Node("", {}, [node]), [Range(0x100, 0x200)], 0)

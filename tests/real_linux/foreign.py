@@ -13,14 +13,16 @@ RUN_SECONDS = 300
 
 
 class ForeignProgram:
-    """A program of the package of its name, from the first of ``suites`` that has it, unpacked into ``directory``."""
+    """A program of a package, that of its name if not of another, from the first of ``suites`` that has it, unpacked
+    into ``directory``."""
 
-    def __init__(self, name, directory, suites):
-        found = fetch_with_dependencies(name, "ppc64el", suites)
-        for package in found:
-            unpack(package, directory)
-            package.path.unlink()
-        self.version = next(package.version for package in found if package.name == name)
+    def __init__(self, name, directory, suites, package=None):
+        package = package or name
+        found = fetch_with_dependencies(package, "ppc64el", suites)
+        for fetched in found:
+            unpack(fetched, directory)
+            fetched.path.unlink()
+        self.version = next(fetched.version for fetched in found if fetched.name == package)
         _lead_to_loader(directory)
         program = directory / "usr/bin" / name
         self.command = ["qemu-ppc64le", "-L", str(directory), "-E", f"LD_LIBRARY_PATH={LIBRARIES}", str(program)]

@@ -65,9 +65,9 @@ class Scenario:
     ``machine`` is the rest of its QemuConfig.
     """
 
-    def __init__(self, directory, kernel, cmdline="", platform=Platform.PSERIES, **machine):
+    def __init__(self, directory, kernel, cmdline="", platform=Platform.PSERIES, memory_bytes=None, **machine):
         self.directory = directory
-        self._memory_bytes = MEMORY_BYTES[platform]
+        self._memory_bytes = memory_bytes or MEMORY_BYTES[platform]
         self._make_machine = self._machine_for(kernel, cmdline, platform, **machine)
         self._fault_names = FAULT_NAMES[platform]
         self.firmware = FaultyFirmware(FIRMWARE[platform](), self._fault_names)

@@ -25,6 +25,16 @@ class Handover:
 
 
 @dataclass(frozen=True, slots=True)
+class BootStart:
+    """Boot firmware is about to run with this device tree, from which what it starts learns of the platform.
+
+    Only a machine that boots from its disk has this event, for the boot loader there; a handover follows.
+    """
+
+    tree: DeviceTree
+
+
+@dataclass(frozen=True, slots=True)
 class FirmwareMemory:
     """Memory that the machine's firmware goes on using while a kernel runs, and what a device tree calls it."""
 
@@ -55,7 +65,7 @@ class Stopped:
     powered_off: bool = False
 
 
-Event = Handover | FirmwareCall | Report | GuestReset | Called | Stopped
+Event = BootStart | Handover | FirmwareCall | Report | GuestReset | Called | Stopped
 
 
 class Machine(Protocol):
@@ -82,6 +92,9 @@ class Machine(Protocol):
 
     def enter(self, handover: Handover, tokens: frozenset[int]) -> None:
         """Give the kernel its device tree, as edited, and let it start; calls with these tokens become events."""
+
+    def start_boot(self, start: BootStart) -> None:
+        """Give boot firmware its device tree, as edited, and let it start."""
 
     def answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
         """Return from a firmware call, or let the machine's own firmware serve it."""

@@ -16,9 +16,10 @@ _PAIR = struct.Struct(">QQ")
 
 
 def reserve(tree: DeviceTree, piece: Range) -> None:
-    """Name a range in the root's ``reserved-ranges``, after those that are there."""
-    known = tree.root.properties.get(_PROPERTY, b"")
-    tree.root.properties[_PROPERTY] = known + encode_pairs([piece])
+    """Name a range in the root's ``reserved-ranges``, after those that are there, unless it is one of them."""
+    named = pairs(tree.root, _PROPERTY)
+    if piece not in named:
+        tree.root.properties[_PROPERTY] = encode_pairs([*named, piece])
 
 
 def reserved(tree: DeviceTree) -> RangeSet:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.machine.qemu.entry_page import opal_entry_page, rtas_entry_page
+from fadump.machine.qemu.entry_page import client_page, opal_entry_page, rtas_entry_page
 
 BASE = 0x2FFF_08A0
 REAL_ENTRY = 0x2FFF_0000
@@ -79,6 +79,25 @@ def test_a_disassembler_reads_what_was_meant(tmp_path):
         f"b {REAL_ENTRY:#x}",
     ]
     assert page.pass_address == page.stop_address + 4
+
+
+def test_a_disassembler_reads_what_was_meant_for_open_firmware(tmp_path):
+    page = client_page(0x3F00, b"quie", 0x7DAF_04C4)
+    assert disassembled(tmp_path, page) == [
+        "lwz r11,0(r3)",
+        "lwz r11,0(r11)",
+        "lis r12,29045",
+        "ori r12,r12,26981",
+        "cmplw r11,r12",
+        "bne 0x3f1c",
+        "nop",
+        "mflr r4",
+        "lis r12,32175",
+        "ori r12,r12,1224",
+        "mtctr r12",
+        "bctr",
+    ]
+    assert page.stop_address == 0x3F18
 
 
 def test_an_entry_out_of_reach_is_refused():

@@ -28,7 +28,7 @@ from fadump.kernel.image.stacks import idle
 from fadump.kernel.model import KernelModel
 from fadump.kernel.petitboot import PreservingKernel
 from fadump.machine.channel import GuestChannel, Report, Request
-from fadump.machine.contract import Event, FirmwareMemory, GuestReset, Handover, Stopped
+from fadump.machine.contract import BootStart, Event, FirmwareMemory, GuestReset, Handover, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.cpus import cpu_registers
 from fadump.machine.embedded.guest import Asked, GuestSystem, RunningGuest, SystemReset, Waiting, WriteFile
@@ -113,6 +113,9 @@ class EmbeddedMachine:
             self._print(f"Kernel panic - not syncing: {error}\n")
             self._stop_guest()
             return self._stopped(f"the guest's kernel has panicked: {error}")
+
+    def start_boot(self, start: BootStart) -> None:
+        raise MachineError("this machine's boot firmware reads no device tree")
 
     def enter(self, handover: Handover, tokens: frozenset[int]) -> None:
         """Put the edited tree into memory, and start the kernel with it.

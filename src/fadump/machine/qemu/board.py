@@ -12,6 +12,7 @@ from fadump.firmware.contract import Answer, FirmwareCall
 from fadump.machine.contract import FirmwareMemory
 from fadump.machine.qemu.entry_page import EntryPage
 from fadump.machine.qemu.handover import TreePlace
+from fadump.machine.qemu.kernel_entry import KernelEntry
 from fadump.machine.qemu.registers import RegisterFile
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
@@ -32,23 +33,16 @@ class Preparation:
     firmware_memory: Sequence[FirmwareMemory] = ()
 
 
-class KernelEntry(Protocol):
-    """How the moment is found in which a kernel is entered with a flattened device tree."""
-
-    @property
-    def address(self) -> int:
-        """Where to stop the guest, from its reset on."""
-
-    async def is_handover(self, registers: RegisterFile, thread: str) -> bool:
-        """Whether a stop there is the handover: r3 is then at the tree."""
-
-
 class Board(Protocol):
     """One of QEMU's machines, as a firmware outside QEMU meets it."""
 
     @property
     def kernel_entry(self) -> KernelEntry:
-        """How its boot firmware's way into a kernel is followed."""
+        """The first stage of its boot firmware's way into a kernel."""
+
+    @property
+    def has_boot_tree(self) -> bool:
+        """Whether what boot firmware starts has a use for a device tree that is edited before boot firmware sees it."""
 
     def cpu_ids(self, tree: DeviceTree, core_ids: Sequence[int | None]) -> Sequence[int | None]:
         """The platform's name of each CPU (see :class:`fadump.abi.registers.CpuRegisters`), in QEMU's order.

@@ -8,6 +8,11 @@ big-endian, r3 holds the physical address of the arguments, LR the return; r0, r
 OPAL, ``opal-entry-address`` (skiboot, asm/head.S, opal_entry; Linux arch/powerpc/platforms/powernv/opal-wrappers.S):
 real mode, 64-bit, big-endian, r0 holds the token, r3 to r10 the arguments, r2 OPAL's base; r11, r12, ctr and cr0 are
 free.
+
+:func:`client_page` does the same for a service of Open Firmware (IEEE 1275, "Client Interface", and its PowerPC
+binding; Linux arch/powerpc/kernel/prom_entry_64.S): real mode, 32-bit, big-endian, r3 holds the address of the
+arguments, of which the first is the address of the service's name, LR the return; r4 to r12, ctr and cr0 may be
+clobbered.
 """
 
 import struct
@@ -28,6 +33,13 @@ _ORIS_R12_R12 = 0x658C_0000
 _SLDI_R12_R12_32 = 0x798C_07C6
 _MTCTR_R12 = 0x7D89_03A6
 _BCTR = 0x4E80_0420
+_LWZ_R11_0_R3 = 0x8163_0000
+_LWZ_R11_0_R11 = 0x816B_0000
+_CMPLW_R11_R12 = 0x7C0B_6040
+_BNE = 0x4082_0000
+_BA = 0x4800_0002
+MFLR_R4 = 0x7C88_02A6
+"""The instruction that SLOF's client interface begins with (lib/libc, board-qemu/llfw: client entry)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +93,35 @@ def opal_entry_page(address: int, tokens: Collection[int], real_entry: int) -> E
     words.append(_NOP)
     words.append(_branch(4 * len(words), 4 * (stop_index - len(go_on))))
     return EntryPage(address, struct.pack(f">{len(words)}I", *words), address + 4 * stop_index)
+
+
+def client_page(address: int, name: bytes, client_entry: int) -> EntryPage:
+    """Code that stops for services of Open Firmware whose name begins with the four bytes of ``name``.
+
+    A branch to it takes the place of :data:`MFLR_R4` at ``client_entry``, below 2 GiB, and is made up for here.
+    """
+    letters = int.from_bytes(name, "big")
+    go_on = client_entry + 4
+    words = [
+        _LWZ_R11_0_R3,
+        _LWZ_R11_0_R11,
+        _LIS_R12 | letters >> 16,
+        _ORI_R12_R12 | letters & 0xFFFF,
+        _CMPLW_R11_R12,
+        _BNE | 8,
+        _NOP,
+        MFLR_R4,
+        _LIS_R12 | go_on >> 16,
+        _ORI_R12_R12 | go_on & 0xFFFF,
+        _MTCTR_R12,
+        _BCTR,
+    ]
+    return EntryPage(address, struct.pack(f">{len(words)}I", *words), address + 4 * words.index(_NOP))
+
+
+def branch_absolute(address: int) -> bytes:
+    """An instruction that leads to ``address``, in the lowest 32 MiB, from anywhere."""
+    return struct.pack(">I", _BA | address)
 
 
 def _branch(source: int, target: int) -> int:

@@ -19,16 +19,19 @@ from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError, MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
 from fadump.machine.channel import Crash, GuestChannel, Report, Request
-from fadump.machine.contract import Called, Event, FirmwareMemory, GuestReset, Handover, Stopped
+from fadump.machine.contract import BootStart, Called, Event, FirmwareMemory, GuestReset, Handover, Stopped
 from fadump.machine.qemu import handover as trees
 from fadump.machine.qemu.board import Board
+from fadump.machine.qemu.boot_loader import boot_tree_place
 from fadump.machine.qemu.cpus import name_cpus, read_cpus
 from fadump.machine.qemu.gdb import Breakpoint, Stop
 from fadump.machine.qemu.guest import encode_request
 from fadump.machine.qemu.keep import KeptMemory
+from fadump.machine.qemu.kernel_entry import StoppedCpu
 from fadump.machine.qemu.link import Ended, Message, QemuLink, Reset
 from fadump.machine.qemu.phases import (
     NO_BOOT,
+    BeforeBoot,
     Boot,
     Calling,
     Halted,
@@ -56,7 +59,7 @@ _T = TypeVar("_T")
 def _board(config: QemuConfig) -> Board:
     match config.platform:
         case Platform.PSERIES:
-            return PseriesBoard()
+            return PseriesBoard(boots_from_disk=config.kernel is None)
         case Platform.POWERNV if config.kernel is not None:
             return PowernvBoard(config.kernel)
         case Platform.POWERNV:
@@ -87,7 +90,7 @@ class QemuMachine:
         self._ends.callback(self.forget_kept)
         self._runner = asyncio.Runner()
         self._ends.callback(self._runner.close)
-        self._phase: Phase = Starting(NO_BOOT)
+        self._phase: Phase = Starting(NO_BOOT, self._board.kernel_entry)
         self._crash_expected = False
         self.stops = 0
         """How often a breakpoint has stopped the guest."""
@@ -138,9 +141,13 @@ class QemuMachine:
         try:
             return self._run(asyncio.wait_for(self._next_event(), seconds))
         except TimeoutError:
-            return self._stopped(f"nothing has happened for {seconds:g} seconds")
+            awaited = f", waiting for {self._phase.entry.awaited}" if isinstance(self._phase, Starting) else ""
+            return self._stopped(f"nothing has happened for {seconds:g} seconds{awaited}")
         except FadumpError as error:
             return self._stopped(str(error))
+
+    def start_boot(self, start: BootStart) -> None:
+        self._run(self._start_boot(in_phase(self._phase, BeforeBoot), start.tree))
 
     def enter(self, handover: Handover, tokens: frozenset[int]) -> None:
         """Write the edited tree and the entry page, put back what was kept, and let the kernel start.
@@ -162,7 +169,7 @@ class QemuMachine:
     def reset(self, keep: RangeSet) -> None:
         if self._kept is None:  # else the capture kernel has crashed, and may have written where it must not
             self._kept = KeptMemory(self._memory, keep)
-        self._run(self._reset())
+        self._phase = self._run(self._reset())
 
     def forget_kept(self) -> None:
         if self._kept is not None:
@@ -226,9 +233,12 @@ class QemuMachine:
         return Stopped(reason, tuple(self._link.console))
 
     async def _next_event(self) -> Event:
-        if isinstance(self._phase, Pressed):
-            self._phase = Starting(self._phase.boot)
-            return GuestReset()
+        match self._phase:
+            case Pressed(following=following):
+                self._phase = following
+                return GuestReset()
+            case BeforeBoot(place=place):
+                return BootStart(trees.read_tree(self._memory, place.address)[0])
         while True:
             message: Message = await self._link.inbox.get()
             match message:
@@ -237,7 +247,9 @@ class QemuMachine:
                 case Ended():
                     return Stopped(message.reason, tuple(self._link.console), message.powered_off)
                 case Reset():  # not our own: _reset() waits for that
-                    await self._await_next_handover()
+                    # Once more, while it stands still: so nothing of its boot is missed.
+                    await self._interrupt()
+                    self._phase = await self._reset()
                     return GuestReset()
                 case Stop(thread=thread):
                     event = await self._stop_event(thread)
@@ -255,7 +267,7 @@ class QemuMachine:
         self._ends.callback(lambda: self._run(self._link.close()))
         await self._check_smt()
         self._breakpoint = await Breakpoint.insert(self._link.gdb, self._board.kernel_entry.address)
-        self._link.gdb.resume()
+        self._phase = await self._begin(NO_BOOT)
 
     async def _check_smt(self) -> None:
         if self._config.platform is Platform.POWERNV and self._config.smt > 1:
@@ -274,12 +286,32 @@ class QemuMachine:
         match self._phase:
             case Running(page=page) as running if real_mode and pc == page.stop_address:
                 return await self._firmware_call(running, thread)
-            case Starting(boot=last) if real_mode and pc == self._board.kernel_entry.address:
-                if await self._board.kernel_entry.is_handover(self._link.registers, thread):
-                    return await self._hand_over(last, thread)
+            case Starting(entry=entry) as starting if real_mode and pc == entry.address:
+                return await self._follow(starting, thread)
             case _:
                 self.foreign_stops += 1
         await self._breakpoint.step_over(thread)
+        self._link.gdb.resume()
+        return None
+
+    async def _start_boot(self, before: BeforeBoot, tree: DeviceTree) -> None:
+        trees.write_tree(self._memory, tree, before.place)
+        self._phase = Starting(before.boot, self._board.kernel_entry)
+        self._link.gdb.resume()
+
+    def _cpu(self, thread: str) -> StoppedCpu:
+        return StoppedCpu(thread, self._memory, self._link.gdb, self._link.registers)
+
+    async def _follow(self, starting: Starting, thread: str) -> Handover | None:
+        """Go to the next stage of the way into the kernel; its end is the handover."""
+        following = await starting.entry.reached(self._cpu(thread))
+        if following is None:
+            return await self._hand_over(starting.boot, thread)
+        if following is starting.entry:
+            await self._breakpoint.step_over(thread)
+        else:
+            await self._breakpoint.move(following.address)
+            self._phase = Starting(starting.boot, following)
         self._link.gdb.resume()
         return None
 
@@ -333,27 +365,24 @@ class QemuMachine:
         if self._link.gdb.running:
             await self._link.execute("system_reset")
         else:  # it stands still in an event, which is not answered any more
-            await self._reset()
-            self._phase = Pressed(self._phase.boot)
+            self._phase = Pressed(await self._reset())
 
-    async def _reset(self) -> None:
-        await self._await_kernel()
+    async def _reset(self) -> BeforeBoot | Starting:
+        """Reset the guest, which stands still, and begin its next boot."""
+        await self._breakpoint.move(self._board.kernel_entry.address)
         await self._link.execute("system_reset")
         while not isinstance(message := await self._link.inbox.get(), Reset):
             if isinstance(message, Ended):
                 raise MachineError(message.reason)
-        self._link.gdb.resume()
+        return await self._begin(self._phase.boot)
 
-    async def _await_next_handover(self) -> None:
-        """The guest was reset and runs on: catch it before its boot firmware has found the kernel."""
-        await self._interrupt()
-        await self._await_kernel()
+    async def _begin(self, last: Boot) -> BeforeBoot | Starting:
+        """The guest stands at its boot firmware's first instruction. Let it go, unless its tree is to be edited."""
+        if self._board.has_boot_tree:
+            (first, *_others) = await self._link.gdb.threads()
+            return BeforeBoot(last, await boot_tree_place(self._cpu(first)))
         self._link.gdb.resume()
-
-    async def _await_kernel(self) -> None:
-        """Let the guest, which stands still, stop at its kernel's entry."""
-        self._phase = Starting(self._phase.boot)
-        await self._breakpoint.move(self._board.kernel_entry.address)
+        return Starting(last, self._board.kernel_entry)
 
     async def _halt(self) -> None:
         await self._interrupt()

@@ -12,6 +12,7 @@ from fadump.errors import MachineError
 from fadump.machine.contract import FirmwareMemory
 from fadump.machine.qemu.entry_page import EntryPage
 from fadump.machine.qemu.handover import TreePlace
+from fadump.machine.qemu.kernel_entry import KernelEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,21 @@ NO_BOOT = Boot(0, {}, ())
 
 
 @dataclass(frozen=True, slots=True)
+class BeforeBoot:
+    """The guest stands at its boot firmware's first instruction, whose device tree is at ``place``."""
+
+    WORDS: ClassVar = "at its boot firmware's first instruction"
+    boot: Boot
+    place: TreePlace
+
+
+@dataclass(frozen=True, slots=True)
 class Starting:
     """Boot firmware runs, and is to stop at the kernel's entry; ``boot`` is the last one."""
 
     WORDS: ClassVar = "in its boot firmware"
     boot: Boot
+    entry: KernelEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +93,19 @@ class Halted:
 
 @dataclass(frozen=True, slots=True)
 class Pressed:
-    """Boot firmware runs, as an operator has reset a guest that stood still: that is the next event."""
+    """An operator has reset a guest that stood still: that is the next event, and ``following`` the phase after it."""
 
     WORDS: ClassVar = "being reset"
-    boot: Boot
+    following: "BeforeBoot | Starting"
+
+    @property
+    def boot(self) -> Boot:
+        """The last one."""
+        return self.following.boot
 
 
-Phase = Starting | HandedOver | Running | Calling | Halted | Pressed
-_P = TypeVar("_P", HandedOver, Calling)
+Phase = BeforeBoot | Starting | HandedOver | Running | Calling | Halted | Pressed
+_P = TypeVar("_P", BeforeBoot, HandedOver, Calling)
 
 
 def in_phase(phase: Phase, wanted: type[_P]) -> _P:

@@ -23,6 +23,7 @@ from fadump.machine.qemu.handover import (
     align_up,
     initrd,
 )
+from fadump.machine.qemu.kernel_entry import StoppedCpu
 from fadump.machine.qemu.registers import RegisterFile, interrupt_servers
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.memory.guest import GuestMemory
@@ -53,12 +54,18 @@ class SkibootEntry:
 
     address: int
 
-    async def is_handover(self, registers: RegisterFile, thread: str) -> bool:
-        return True
+    @property
+    def awaited(self) -> str:
+        return "skiboot to start the kernel"
+
+    async def reached(self, cpu: StoppedCpu) -> None:
+        """This is the handover."""
 
 
 class PowernvBoard:
     """QEMU's powernv, with skiboot. CPUs are named by their PIR."""
+
+    has_boot_tree = False
 
     def __init__(self, kernel: Path) -> None:
         """:raises SetupError: ``kernel`` is not a 64-bit ELF file, or too large for QEMU."""

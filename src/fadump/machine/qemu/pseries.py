@@ -16,8 +16,10 @@ from fadump.abi.pseries.rtas import BLOCK_BYTES, RtasArguments, encode_answer
 from fadump.errors import FadumpError, MachineError
 from fadump.firmware.contract import Answer, FirmwareCall
 from fadump.machine.qemu.board import Preparation
+from fadump.machine.qemu.boot_loader import LoaderStarts
 from fadump.machine.qemu.entry_page import EntryPage, rtas_entry_page
 from fadump.machine.qemu.handover import LARGEST_PAGE_BYTES, TreePlace, align_up, initrd
+from fadump.machine.qemu.kernel_entry import KernelEntry, StoppedCpu
 from fadump.machine.qemu.process import KERNEL_ADDRESS
 from fadump.machine.qemu.registers import RegisterFile, interrupt_servers
 from fadump.memory.devicetree import DeviceTree, Node
@@ -36,18 +38,19 @@ class PromInitEntry:
     """The kernel's entry, of which prom_init's visit is the handover, and SLOF's isn't."""
 
     address = KERNEL_ADDRESS
+    awaited = "SLOF to start the kernel"
 
-    async def is_handover(self, registers: RegisterFile, thread: str) -> bool:
-        (open_firmware_client,) = await registers.read(thread, "r5")
-        return not open_firmware_client
+    async def reached(self, cpu: StoppedCpu) -> KernelEntry | None:
+        (open_firmware_client,) = await cpu.read("r5")
+        return self if open_firmware_client else None
 
 
 class PseriesBoard:
     """QEMU's pseries. CPUs are named by Linux's logical number, and no memory is hidden from the dump."""
 
-    kernel_entry = PromInitEntry()
-
-    def __init__(self) -> None:
+    def __init__(self, *, boots_from_disk: bool = False) -> None:
+        self.kernel_entry: KernelEntry = LoaderStarts() if boots_from_disk else PromInitEntry()
+        self.has_boot_tree = boots_from_disk
         self._rtas_pages: Range | None = None  # of the last boot
 
     def cpu_ids(self, tree: DeviceTree, core_ids: Sequence[int | None]) -> Sequence[int | None]:

@@ -1,0 +1,122 @@
+"""A guest that is started by the boot loader of its own disk: by GRUB, and by one that is up to no good."""
+
+import io
+import struct
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+
+from fadump.abi.platform import Platform
+from fadump.abi.pseries.rtas import KERNEL_DUMP
+from fadump.errors import MachineError
+from fadump.firmware.pseries import PseriesFirmware
+from fadump.kit.initramfs import build_initramfs
+from fadump.machine.channel import BootMode
+from fadump.machine.qemu.machine import QemuMachine
+from fadump.machine.qemu.process import QemuConfig
+from fadump.run.options import RunOptions, WhichMachine
+from fadump.run.parts import kernel_command_line
+from fadump.session import Seen, Session, Unwatched
+from tests.real_linux.boot_disk import LOADER_ADDRESS, Grub, boots_from, elf, write_disk
+from tests.real_linux.scenario import MIB, SavedDump, Scenario
+
+MEMORY_BYTES = 1024 * MIB
+SUITES = ["bookworm"]
+"""Debian's GRUB 2.06."""
+
+
+class GrubScenario(Scenario):
+    """A scenario whose guest is started by GRUB; ``trees`` are what the firmware was given to describe itself in, each
+    with whether it had a dump in it by then."""
+
+    def __init__(self, directory, grub, kernel, cmdline="", memory_bytes=MEMORY_BYTES, initrd=None):
+        options = RunOptions(directory, WhichMachine.QEMU, Platform.PSERIES, memory_bytes, cmdline=cmdline)
+        initrd = initrd or build_initramfs()
+        self._disk = grub.disk(directory / "disk", kernel.bootable, initrd, kernel_command_line(options))
+        self.trees = []
+        super().__init__(directory, kernel, memory_bytes=memory_bytes)
+        self._describe = self.firmware.describe
+        self.firmware.describe = self._see
+
+    def _machine_for(self, kernel, cmdline, platform):
+        return partial(QemuMachine, disk_config(self._disk, self._memory_bytes))
+
+    def _see(self, tree):
+        self.trees.append((tree, KERNEL_DUMP in tree.node("/rtas", "it is looked at").properties))
+        self._describe(tree)
+
+
+def disk_config(disk, memory_bytes=MEMORY_BYTES):
+    return QemuConfig(None, None, "", nodes=(memory_bytes,), extra_arguments=boots_from(disk))
+
+
+@dataclass(frozen=True)
+class Told:
+    """What it was like; ``has_dump`` says of each tree, of SLOF's and Linux's in turn, whether a dump was in it."""
+
+    modes: list
+    dump: SavedDump
+    has_dump: list
+    stops: list
+    foreign_stops: int
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory, kernel):
+    """Two boots that end in a reset, by Linux and by an operator; then a crash, and a new registration."""
+    directory = tmp_path_factory.mktemp("grub")
+    with GrubScenario(directory, Grub(tmp_path_factory.mktemp("bookworm"), SUITES), kernel) as scenario:
+        hellos = [scenario.hello()]
+        stops = [scenario.machine.stops]
+        hellos += [scenario.reboot(), scenario.press_reset(), scenario.crash()]
+        dump = scenario.save()
+        scenario.back_to_production()
+        has_dump = [has_dump for _tree, has_dump in scenario.trees]
+        modes = [(hello.mode, hello.registered) for hello in hellos]
+        return Told(modes, dump, has_dump, stops, scenario.machine.foreign_stops)
+
+
+def test_every_boot_is_handed_over_and_registers(told):
+    assert told.modes == [(BootMode.FIRST, True)] * 3 + [(BootMode.CAPTURE, False)]
+
+
+def test_no_byte_of_the_dump_differs(told):
+    assert told.dump.verdict.memory.bytes_different == 0
+    assert told.dump.verdict.memory.bytes_excluded == 0
+    assert told.dump.verdict.same
+    assert told.dump.cpu_count == 2
+
+
+def test_the_boot_loader_finds_the_dump_in_slofs_tree_and_linux_copies_it_from_there(told):
+    assert told.has_dump == [False, False] * 3 + [False, True]
+
+
+def test_a_boot_stops_four_times(told):
+    """The loader's entry, quiesce, the kernel's entry, its registration."""
+    assert told.stops == [4]
+    assert told.foreign_stops == 0
+
+
+def session_of(machine):
+    return Session(machine, PseriesFirmware(), Unwatched())
+
+
+def test_a_boot_loader_that_quiesces_for_itself_is_refused(tmp_path):
+    code = struct.pack(">5I", 0x3C60_0020, 0x6063_0040, 0x7CA9_03A6, 0x4E80_0421, 0x4800_0000)  # r5(0x200040), for ever
+    code = code.ljust(0x40, b"\0") + struct.pack(">III", LOADER_ADDRESS + 0x50, 0, 0).ljust(16, b"\0") + b"quiesce\0"
+    disk = write_disk(tmp_path / "disk", elf(code))
+    with (
+        QemuMachine(disk_config(disk), None, io.BytesIO()) as machine,
+        pytest.raises(MachineError, match="quiesce is called from 0x200010, and no Linux kernel begins"),
+    ):
+        session_of(machine).wait_for(Seen.REGISTERED)
+
+
+def test_a_disk_without_a_boot_loader_is_waited_for_in_words(tmp_path):
+    disk = write_disk(tmp_path / "disk", b"")
+    with (
+        QemuMachine(disk_config(disk), None, io.BytesIO()) as machine,
+        pytest.raises(MachineError, match="nothing has happened for 0.1 seconds, waiting for a boot loader to start"),
+    ):
+        Session(machine, PseriesFirmware(), Unwatched(), silence_seconds=0.1).wait_for(Seen.REGISTERED)
