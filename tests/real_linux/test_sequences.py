@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from fadump.errors import MachineError
 from fadump.firmware.contract import State
 from fadump.memory.ranges import RangeSet
 from fadump.session import CrashBy
@@ -14,6 +15,8 @@ from tests.real_linux.fadump_command import fadump_run
 from tests.real_linux.scenario import MIB, SavedDump, Scenario
 
 FILLED_MIB = 384
+INITRD = (0x3800_0000, 0x3810_0000)
+"""In memory that only the first kernel has used."""
 SYSTEM_RESET = 0x100
 """The interrupt that an NMI is on Power, as pt_regs.trap names it."""
 ONE_CPU_OFFLINE = "echo 0 >/sys/devices/system/cpu/cpu1/online && nproc"
@@ -169,3 +172,19 @@ def test_a_busy_firmware_only_delays_the_registration(three_nmis):
 
 def _statuses(lines):
     return [re.search(r" -> status (-?\d+)", line)[1] for line in lines]
+
+
+def test_an_initrd_over_the_dump_is_refused_in_words(tmp_path, kernel):
+    """As from a boot loader that knows nothing of the dump: the tree of the capture boot says that it is there."""
+    with Scenario(tmp_path, kernel) as scenario:
+        scenario.hello()
+        describe = scenario.firmware.describe
+
+        def describe_and_move(tree):
+            describe(tree)
+            chosen = tree.node("/chosen", "it says where the initrd is").properties
+            chosen["linux,initrd-start"], chosen["linux,initrd-end"] = (at.to_bytes(8) for at in INITRD)
+
+        scenario.firmware.describe = describe_and_move
+        with pytest.raises(MachineError, match=r"loaded over 1\.0 MiB .*, from 0x38000000 on"):
+            scenario.crash()

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from fadump.errors import FormatError, MachineError
-from fadump.machine.qemu.handover import read_tree, write_tree
+from fadump.machine.qemu.handover import TreePlace, read_tree, write_tree
 from fadump.machine.qemu.pseries import PseriesBoard, loaded_images, place_entry_page
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells
 from fadump.memory.guest import GuestMemory, Segment
@@ -76,7 +76,12 @@ def test_a_tree_without_rtas_is_an_error():
 
 
 def test_kernel_and_initrd_are_live():
-    assert loaded_images(tree()) == RangeSet([Range(0x40_0000, 0xF6_0000), Range(0x100_0000, 0x110_0001)])
+    images = RangeSet([Range(0x40_0000, 0xF6_0000), Range(0x100_0000, 0x110_0001)])
+    assert loaded_images(tree()) == images
+    place = TreePlace(0x200_0000, 0x1_0000)
+    prepared = PseriesBoard().prepare(tree(), place, RangeSet(), {1}, reserve=True)
+    assert prepared.images == images
+    assert prepared.live == images | RangeSet([place.range, Range(BASE, BASE + 0x1_0000)])
 
 
 def test_linux_numbers_threads_in_the_order_of_the_tree():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fadump.errors import MachineError
 from fadump.machine.qemu.keep import KeptMemory
 from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
@@ -33,6 +34,15 @@ def test_an_overwritten_page_is_put_back_and_counted(memory):
     memory.write(0x41004, b"SLOF")
     assert kept.put_back(RangeSet()) == 0x1000  # the one page of it that was populated
     assert memory.read(0x41000, 20) == b"the crashed kernel's"
+    kept.close()
+
+
+def test_an_image_over_memory_that_is_kept_is_refused_with_its_place_and_size(memory):
+    kept = keep(memory)
+    kept.check(RangeSet([Range(0, 0x40000), Range(0x80000, 0xA0800)]))
+    images = RangeSet([Range(0x70000, 0x90000), Range(0xFF000, RAM_BYTES)])
+    with pytest.raises(MachineError, match=r"over 68\.0 KiB of the crashed kernel's memory, from 0x70000 on"):
+        kept.check(images)
     kept.close()
 
 

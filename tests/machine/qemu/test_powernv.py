@@ -117,6 +117,7 @@ def test_what_is_live_and_what_no_dump_can_show(kernel):
     assert prepared.live == RangeSet(
         [CODE, ALLOCATED, FOUND.range, own, Range(0x2000_0000, 0x2000_1100), Range(0x2800_0000, 0x2800_004D)]
     )
+    assert prepared.images == RangeSet([Range(0x2000_0000, 0x2000_1100), Range(0x2800_0000, 0x2800_004D)])
     assert prepared.firmware_memory == [
         FirmwareMemory(CODE, "ibm,firmware-code@30000000"),
         FirmwareMemory(ALLOCATED, "ibm,firmware-allocs-memory@31c50000"),

@@ -23,13 +23,14 @@ from fadump.memory.ranges import RangeSet
 class Preparation:
     """A kernel's tree made ready: ``tree_place`` is where to write it, ``page`` what firmware calls go through.
 
-    ``live`` is memory that this boot uses, which is not put back. ``firmware_memory`` is memory that firmware goes on
-    using, so that no dump of this kernel can show it.
+    ``live`` is memory that this boot uses, which is not put back; of that, ``images`` are kernel and initrd.
+    ``firmware_memory`` is memory that firmware goes on using, so that no dump of this kernel can show it.
     """
 
     page: EntryPage
     tree_place: TreePlace
     live: RangeSet
+    images: RangeSet
     firmware_memory: Sequence[FirmwareMemory] = ()
 
 

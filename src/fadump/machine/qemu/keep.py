@@ -7,8 +7,10 @@ and put back whatever differs when the capture kernel is entered.
 
 import os
 
+from fadump.errors import MachineError
 from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
+from fadump.progress import binary_size
 
 _CHUNK_BYTES = 0x10000
 """What is compared and put back at once; much more would be slower, as malloc(3) would ask the host for each piece."""
@@ -35,6 +37,20 @@ class KeptMemory:
     def stored_bytes(self) -> int:
         """How much host memory the copy takes."""
         return os.fstat(self._fd).st_blocks * 512
+
+    def check(self, images: RangeSet) -> None:
+        """Make sure that nothing was loaded into memory that is kept, where the next kernel needs it to stay.
+
+        :raises MachineError: ``images`` lie there, so the dump can't be as it was.
+        """
+        overwritten = images & self._ranges
+        if overwritten:
+            size = binary_size(sum(piece.size_bytes for piece in overwritten))
+            start = min(piece.start for piece in overwritten)
+            raise MachineError(
+                f"kernel or initrd have been loaded over {size} of the crashed kernel's memory, from {start:#x} on, so "
+                "the dump would be wrong there: give Linux more boot memory (crashkernel= on its command line)"
+            )
 
     def put_back(self, live: RangeSet) -> int:
         """Make guest memory what it was, except ``live``; returns how many bytes lay in changed chunks."""

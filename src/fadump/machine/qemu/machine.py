@@ -48,7 +48,7 @@ from fadump.machine.qemu.pseries import PseriesBoard
 from fadump.machine.qemu.registers import MSR_DR_IR, MSR_PR
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
-from fadump.memory.ranges import RangeSet
+from fadump.memory.ranges import Range, RangeSet
 
 _FAILURE = re.compile(r"Kernel panic - not syncing|Oops: |fadump-guest: (no virtio-serial port|\S+ can't be opened)")
 _SKIBOOT_WITH_SMT = 8
@@ -306,7 +306,7 @@ class QemuMachine:
         """Go to the next stage of the way into the kernel; its end is the handover."""
         following = await starting.entry.reached(self._cpu(thread))
         if following is None:
-            return await self._hand_over(starting.boot, thread)
+            return await self._hand_over(starting, thread)
         if following is starting.entry:
             await self._breakpoint.step_over(thread)
         else:
@@ -315,17 +315,20 @@ class QemuMachine:
         self._link.gdb.resume()
         return None
 
-    async def _hand_over(self, last: Boot, thread: str) -> Handover:
+    async def _hand_over(self, starting: Starting, thread: str) -> Handover:
         (tree_address,) = await self._link.registers.read(thread, "r3")
         tree, place = trees.read_tree(self._memory, tree_address)
-        boot = replace(last, number=last.number + 1, cpu_ids=await name_cpus(self._link, self._board, tree))
-        self._phase = HandedOver(boot, thread, place)
+        cpu_ids = await name_cpus(self._link, self._board, tree)
+        boot = replace(starting.boot, number=starting.boot.number + 1, cpu_ids=cpu_ids)
+        self._phase = HandedOver(boot, thread, starting.entry.address, place)
         self._crash_expected = False
         return Handover(boot.number, tree)
 
     async def _enter(self, found: HandedOver, tree: DeviceTree, tokens: frozenset[int]) -> None:
         reserve = Fault.NO_RESERVED_RANGES not in self._config.faults
         prepared = self._board.prepare(tree, found.place, self._memory.ram, tokens, reserve=reserve)
+        if self._kept is not None:
+            self._kept.check(prepared.images | RangeSet([Range.sized(found.entry, 1)]))
         if self._kept is not None and Fault.NO_PUT_BACK not in self._config.faults:
             self.put_back_bytes = self._kept.put_back(prepared.live)
         page = prepared.page

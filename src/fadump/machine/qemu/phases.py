@@ -52,11 +52,12 @@ class Starting:
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """The guest stands at its kernel's entry: ``thread`` came there, and has found the device tree at ``place``."""
+    """The guest stands at its kernel's ``entry``: ``thread`` came there, and has found the device tree at ``place``."""
 
     WORDS: ClassVar = "at its kernel's entry"
     boot: Boot
     thread: str
+    entry: int
     place: TreePlace
 
 

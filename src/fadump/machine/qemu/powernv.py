@@ -105,8 +105,9 @@ class PowernvBoard:
             name_reserved(tree, self._own)
         place = TreePlace(self._own.start + LARGEST_PAGE_BYTES, self._own.size_bytes - LARGEST_PAGE_BYTES)
         skiboots = RangeSet(piece.range for piece in _skiboot_memory(tree))
-        live = skiboots | RangeSet([self._kernel, found.range, self._own]) | initrd(tree)
-        return Preparation(page, place, live, _firmware_memory(tree))
+        images = RangeSet([self._kernel]) | initrd(tree)
+        live = skiboots | RangeSet([found.range, self._own]) | images
+        return Preparation(page, place, live, images, _firmware_memory(tree))
 
     async def read_call(
         self, registers: RegisterFile, memory: GuestMemory, thread: str, cpu_id: int

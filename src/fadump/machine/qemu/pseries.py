@@ -74,11 +74,12 @@ class PseriesBoard:
         if reserve:
             name_reserved(tree, rtas_pages)
         # RTAS's own pages are put back too: its code is the same on every boot, QEMU's FWNMI log in them is not.
-        live = RangeSet([found.range]) | loaded_images(tree)
+        images = loaded_images(tree)
+        live = RangeSet([found.range]) | images
         if rtas_pages != self._rtas_pages or not reserve:
             live |= RangeSet([rtas_pages])
         self._rtas_pages = rtas_pages
-        return Preparation(page, found, live)
+        return Preparation(page, found, live, images)
 
     async def read_call(
         self, registers: RegisterFile, memory: GuestMemory, thread: str, cpu_id: int
