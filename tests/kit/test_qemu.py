@@ -64,7 +64,7 @@ def test_it_is_fetched_listed_and_found_again(packages, cache, monkeypatch):
     shown = subprocess.run([*COMMAND, "list"], capture_output=True, text=True, check=True)
     assert shown.stdout == f"11.1.2  forky  {qemu.path}\n"
     shown = subprocess.run([*COMMAND, "fetch", "--json"], capture_output=True, text=True, check=True)
-    assert json.loads(shown.stdout) == qemu.as_json()
+    assert json.loads(shown.stdout) == {"result": "done", **qemu.as_json()}
 
 
 def test_each_package_that_is_unpacked_counts_as_progress(packages, cache, progress):
