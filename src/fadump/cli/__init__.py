@@ -18,7 +18,7 @@ from fadump.progress import hidden
 from fadump.signals import EndedBySignal, held, ignoring, raising
 
 COMMANDS = (
-    *("run", "vm", "mount", "shell", "save", "show", "dmesg", "check", "plan", "compare", "kernel", "qemu"),
+    *("run", "vm", "rehearse", "mount", "shell", "save", "show", "dmesg", "check", "plan", "compare", "kernel", "qemu"),
     *("help", "version"),
 )
 """The modules of this package that have a command of their name, in the order of the help."""

@@ -135,8 +135,8 @@ class Output:
         if text:
             print(text, file=self.stream, flush=True)
         if answer.json:
-            failed = {} if answer.error is None else {"error": answer.error, "phase": None}
-            self._print_object({"result": "done"} | {**answer.json} | failed)
+            failed = {} if answer.error is None else {"phase": None, "error": answer.error}
+            self._print_object({"result": "done"} | failed | {**answer.json})
         _stdout().flush()
 
     def fail(self, failure: Failure) -> None:

@@ -15,10 +15,10 @@ from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.run_view import RunView, different_text
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
+from fadump.cli.verdict_json import verdict_as_json
 from fadump.linux.pages import DumpLevel
 from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.printable import with_others
-from fadump.proof.verify import Verdict
 from fadump.run.options import RunOptions, WhichMachine, WhoseFirmware
 from fadump.run.run import JudgedCycle, RunResult, run
 from fadump.session import CrashBy, Milestone
@@ -155,23 +155,10 @@ def _cycle_as_json(judged: JudgedCycle) -> dict[str, Any]:
         ],
     }
     if judged.verdict is not None:
-        shown["verified"] = _verdict_as_json(judged.verdict)
+        shown["verified"] = verdict_as_json(judged.verdict)
     if judged.saved is not None:
         shown["saved"] = saved_as_json(judged.saved)
     return shown
-
-
-def _verdict_as_json(verdict: Verdict) -> dict[str, Any]:
-    memory = verdict.memory
-    opal = {} if verdict.opal is None else {"opalcore": asdict(verdict.opal)}
-    return opal | {
-        "bytes_compared": memory.bytes_compared,
-        "bytes_different": memory.bytes_different,
-        "bytes_excluded": memory.bytes_excluded,
-        "excluded": [{"range": str(left_out.range), "reason": left_out.reason} for left_out in memory.excluded],
-        "differences": [str(difference) for difference in memory.differences],
-        "registers_different": list(verdict.registers),
-    }
 
 
 def _text(path: Path | None) -> str | None:

@@ -2,25 +2,22 @@
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from fadump.abi.platform import Platform
-from fadump.cli.numbers import whole_number
 from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.cli.sizes import size
-from fadump.machine.qemu.process import DEFAULT_QEMU
+from fadump.cli.system_arguments import add_system_arguments, system_options
 from fadump.printable import counted, printable
 from fadump.session import Seen
 from fadump.systems.events import EventLog, SystemEvent
 from fadump.systems.terminal import screen
-from fadump.systems.vm import MOST_CPUS, Life, VmOptions, run_vm
+from fadump.systems.vm import Life, run_vm
 
 _EXAMPLE = """examples:
   fadump vm --disk debian.img --snapshot
@@ -49,38 +46,8 @@ def add_parser(commands: Commands) -> None:
         "the system powers off.",
         example=_EXAMPLE,
     )
-    parser.add_argument(
-        "--disk", type=path, action="append", default=[], metavar="FILE",
-        help="a disk image, raw or qcow2; once for each disk; the first one's boot loader is started",
-    )  # fmt: skip
+    add_system_arguments(parser)
     parser.add_argument("--snapshot", action="store_true", help="write nothing to the images: changes go at the end")
-    parser.add_argument("--kernel", type=path, help="a vmlinux, zImage, .deb or .rpm to start instead of a boot loader")
-    parser.add_argument("--initrd", type=path, help="its initramfs")
-    parser.add_argument(
-        "--cmdline",
-        help="its command line, all of it (default: console=hvc0 fadump=on, on pseries crashkernel=512M too)",
-    )
-    parser.add_argument(
-        "--platform", choices=list(Platform), type=Platform, default=Platform.PSERIES, metavar="PLATFORM",
-        help="pseries: RTAS (default); powernv: OPAL, MPIPL; needs a --kernel",
-    )  # fmt: skip
-    parser.add_argument("--memory", type=size, default=4 << 30, help="guest memory (default: 4G)")
-    parser.add_argument(
-        "--cpus", type=whole_number, default=2, help=f"CPUs that Linux sees, 1 to {MOST_CPUS} (default: %(default)s)"
-    )
-    parser.add_argument("--smt", type=whole_number, default=1, help="threads per core (default: %(default)s)")
-    parser.add_argument("--cpu-model", default="POWER9", help="QEMU's name of the CPU (default: %(default)s)")
-    parser.add_argument(
-        "--net", choices=["none", "user"], default="none", help="user: QEMU's own network (default: %(default)s)"
-    )
-    parser.add_argument("--qemu", default=DEFAULT_QEMU, help="which QEMU, or newest (default: %(default)s)")
-    parser.add_argument(
-        "--qemu-arg",
-        action="append",
-        default=[],
-        metavar="WORDS",
-        help="words for QEMU, as in --qemu-arg='-device e1000'",
-    )
     parser.add_argument(
         "--events", type=path, metavar="FILE", help="write what the firmware sees there as JSON lines, not to stderr"
     )
@@ -89,21 +56,7 @@ def add_parser(commands: Commands) -> None:
 def _vm(options: argparse.Namespace, output: Output) -> Answer:
     with _told(options.events, output) as events:
         life = run_vm(
-            VmOptions(
-                kernel=options.kernel,
-                initrd=options.initrd,
-                cmdline=options.cmdline,
-                disks=tuple(options.disk),
-                snapshot=options.snapshot,
-                platform=options.platform,
-                memory_bytes=options.memory,
-                cpus=options.cpus,
-                smt=options.smt,
-                cpu_model=options.cpu_model,
-                user_network=options.net == "user",
-                qemu=options.qemu,
-                qemu_arguments=tuple(word for words in options.qemu_arg for word in shlex.split(words)),
-            ),
+            replace(system_options(options), snapshot=options.snapshot),
             events,
             screen(_STDERR if output.as_json else _STDOUT),
             _STDIN,

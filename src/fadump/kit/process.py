@@ -29,8 +29,11 @@ def run(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> None:
     """Run ``command`` to its end, its output appended to ``log`` and given to ``on_line`` line by line.
+
+    It inherits the files ``pass_fds``.
 
     :raises SetupError: it can't be started or fails; the sentence begins with ``what`` ("building Linux 6.12"),
         has the lines that tell most, and names the log.
@@ -39,7 +42,7 @@ def run(
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     with (
         open(descriptor, "w", encoding="utf-8", buffering=1) as sink,  # noqa: PTH123  (a descriptor has no path)
-        running(command, what=what, cwd=cwd, environment=environment) as process,
+        running(command, what=what, cwd=cwd, environment=environment, pass_fds=pass_fds) as process,
     ):
         assert process.stdout is not None  # noqa: S101  (a pipe, see running)
         for line in process.stdout:
@@ -59,6 +62,7 @@ def running(
     what: str,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Iterator[subprocess.Popen[str]]:
     """``command`` in a process group of its own, which ends with the block: by itself, or killed if the block raises.
 
@@ -78,6 +82,7 @@ def running(
             encoding="utf-8",
             errors="replace",
             start_new_session=True,
+            pass_fds=pass_fds,
         )
     except OSError as error:
         raise SetupError(f"{what} failed: {command[0]} can't be started ({error.strerror})") from error

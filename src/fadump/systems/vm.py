@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -103,11 +103,9 @@ def run_vm(options: VmOptions, observer: Observer, screen: BinaryIO, keyboard: i
     :raises MachineError: the machine has stopped, and nobody has switched it off.
     """
     check_options(options)
-    if options.kernel is not None:
-        options = replace(options, kernel=kernel_to_run(options.kernel).bootable)
     with ExitStack() as ends:
         drives = ends.enter_context(open_drives(options.disks, snapshot=options.snapshot))
-        config = machine_config(options, qemu_to_run(options.qemu), drives)
+        config = machine_config(options, drives)
         machine = ends.enter_context(qemu_machine()(config, None, screen))
         terminal = Terminal(keyboard, machine)
         ends.enter_context(terminal.connected())
@@ -117,10 +115,13 @@ def run_vm(options: VmOptions, observer: Observer, screen: BinaryIO, keyboard: i
         return Life(powered_off, Counter(seen for seen, _at in session.record.seen))
 
 
-def machine_config(options: VmOptions, qemu: str, drives: tuple[Drive, ...]) -> QemuConfig:
-    """The machine that is asked for, with this QEMU and these drives."""
+def machine_config(options: VmOptions, drives: tuple[Drive, ...]) -> QemuConfig:
+    """The machine that is asked for, with these drives; what is missing of it is fetched.
+
+    :raises SetupError: something can't be had.
+    """
     return QemuConfig(
-        kernel=options.kernel,
+        kernel=None if options.kernel is None else kernel_to_run(options.kernel).bootable,
         initrd=options.initrd,
         cmdline=_CMDLINES[options.platform] if options.cmdline is None else options.cmdline,
         platform=options.platform,
@@ -128,7 +129,7 @@ def machine_config(options: VmOptions, qemu: str, drives: tuple[Drive, ...]) -> 
         smt=options.smt,
         nodes=(options.memory_bytes,),
         cpu_model=options.cpu_model,
-        qemu=qemu,
+        qemu=qemu_to_run(options.qemu),
         drives=drives,
         user_network=options.user_network,
         extra_arguments=options.qemu_arguments,

@@ -4,7 +4,7 @@ import asyncio
 import collections
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from qemu.qmp import ConnectError, EventListener, ExecInterruptedError, ExecuteError, QMPClient
 
@@ -20,6 +20,16 @@ _CONSOLE_LINES = 12
 _READ_BYTES = 0x10000
 _POWER_OFF = "guest-shutdown"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class ConsoleLog(Protocol):
+    """What takes the console as it comes; a file that is open for writing is one."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take some bytes."""
+
+    def flush(self) -> None:
+        """Hold nothing back."""
 
 
 class Reset:
@@ -40,7 +50,7 @@ Message = Stop | Reset | Ended | Called | Report
 class QemuLink:
     """A started QEMU with its connections served; ``inbox`` holds what it said, in order."""
 
-    def __init__(self, process: QemuProcess, console_log: BinaryIO, failure: Callable[[str], bool]) -> None:
+    def __init__(self, process: QemuProcess, console_log: ConsoleLog, failure: Callable[[str], bool]) -> None:
         self.console: collections.deque[str] = collections.deque(maxlen=_CONSOLE_LINES)
         self.inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._process = process
@@ -58,7 +68,7 @@ class QemuLink:
         config: QemuConfig,
         ram_fds: Sequence[int],
         disk_fd: int | None,
-        console_log: BinaryIO,
+        console_log: ConsoleLog,
         failure: Callable[[str], bool],
     ) -> "QemuLink":
         """Start QEMU, its guest held before the first instruction.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from fadump.abi.platform import Platform
 from fadump.abi.registers import CpuRegisters
@@ -28,7 +28,7 @@ from fadump.machine.qemu.gdb import Breakpoint, Stop
 from fadump.machine.qemu.guest import encode_request
 from fadump.machine.qemu.keep import KeptMemory
 from fadump.machine.qemu.kernel_entry import StoppedCpu
-from fadump.machine.qemu.link import Ended, Message, QemuLink, Reset
+from fadump.machine.qemu.link import ConsoleLog, Ended, Message, QemuLink, Reset
 from fadump.machine.qemu.phases import (
     NO_BOOT,
     BeforeBoot,
@@ -75,7 +75,7 @@ class QemuMachine:
     :raises SetupError: there is no QEMU, or it does not start; or the host has no memory for the guest.
     """
 
-    def __init__(self, config: QemuConfig, disk_fd: int | None, console_log: BinaryIO) -> None:
+    def __init__(self, config: QemuConfig, disk_fd: int | None, console_log: ConsoleLog) -> None:
         self._config = config
         self._board = _board(config)
         self._disk_fd = disk_fd
@@ -197,6 +197,14 @@ class QemuMachine:
     def call(self) -> None:
         """Let :meth:`next_event` return a :class:`Called`; for what is watched."""
         self._link.inbox.put_nowait(Called())
+
+    def call_after(self, seconds: float) -> None:
+        """The same, once so many seconds have passed; while :meth:`next_event` waits."""
+        self._runner.get_loop().call_later(seconds, self.call)
+
+    def press_power(self) -> None:
+        """Ask the guest to power off, as the button of a server does; whether it does is its own affair."""
+        self._run(self._link.execute("system_powerdown"))
 
     def watch(self, fd: int, readable: Callable[[], object]) -> None:
         """While :meth:`next_event` waits, call ``readable`` whenever there is something to read from a file.

@@ -1,0 +1,130 @@
+"""``fadump rehearse``: would this system's next crash be saved? It is crashed, on a copy, and its dump is looked at."""
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from fadump.cli.output import Answer, ExitCode, Output
+from fadump.cli.parser import Commands, add_command
+from fadump.cli.paths import path
+from fadump.cli.system_arguments import add_system_arguments, system_options
+from fadump.cli.verdict_json import verdict_as_json
+from fadump.progress import binary_size
+from fadump.session import CrashBy, Milestone
+from fadump.systems.console import READY
+from fadump.systems.events import EventLog
+from fadump.systems.rehearsal import Patience, Service
+from fadump.systems.rehearse import DUMP_DIRECTORY, Outcome, RehearsalOptions, RehearsalResult, free_directory, rehearse
+
+_EXAMPLE = """examples:
+  fadump rehearse --disk debian.img --verify
+      boot it by its own boot loader, crash it, and compare what it has saved with the machine at its crash
+  fadump rehearse --kernel vmlinux --disk root.img --cmdline 'console=hvc0 root=/dev/vda fadump=on' --json"""
+_SERVICES = {
+    Service.RELEASED: "its memory was given back, without a second reboot",
+    Service.REBOOTED: "the system rebooted once more",
+    Service.NOTHING: "the memory of the dump was not given back",
+}
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the main parser."""
+    parser = add_command(
+        commands,
+        "rehearse",
+        _rehearse,
+        summary="crash your system unattended, on a copy: is its dump saved, whole, and what the machine was?",
+        description="Boot a system, wait until it is in production and has registered, crash it, and watch what its "
+        "firmware, kernel and user space do. The verdict is by the dump on its disk. Nothing is written to the images.",
+        example=_EXAMPLE,
+    )
+    parser.first_phase = Milestone.POWER_ON
+    add_system_arguments(parser)
+    parser.add_argument(
+        "--crash-by", choices=list(CrashBy), type=CrashBy, default=CrashBy.NMI, metavar="HOW",
+        help="nmi: a system reset interrupt (default); platform: without the system's help; sysrq: typed at a prompt "
+        "of root's on the console",
+    )  # fmt: skip
+    parser.add_argument(
+        "--verify", action="store_true", help="compare every page of the dump, and its registers, with the crash"
+    )
+    parser.add_argument(
+        "--dumps", default=DUMP_DIRECTORY, metavar="DIR", help="where the system saves dumps (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--ready", default=READY, metavar="REGEX",
+        help="what the end of the console looks like in production (default: a login or shell prompt)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--patience", type=float, default=1.0, metavar="FACTOR", help="wait so much longer for each step (default: 1)"
+    )
+    parser.add_argument("--out", type=path, help="directory for console.log and the dump (default: fadump-rehearsal-N)")
+
+
+def _rehearse(options: argparse.Namespace, output: Output) -> Answer:
+    out = options.out or free_directory()
+    result = rehearse(
+        RehearsalOptions(
+            vm=system_options(options),
+            out=out,
+            crash_by=options.crash_by,
+            verify=options.verify,
+            dump_directory=options.dumps,
+            ready=options.ready,
+            patience=Patience().scaled(options.patience),
+        ),
+        EventLog(lambda event: print(event.as_text(), file=output.live, flush=True), calls=output.verbose),
+    )
+    good = result.outcome is Outcome.SAVED
+    return Answer(
+        _as_json(result),
+        text=_text(result, str(out)),
+        exit_code=ExitCode.DONE if good else ExitCode.FAILED,
+        error=result.error,
+    )
+
+
+def _as_json(result: RehearsalResult) -> dict[str, Any]:
+    watched, judged = result.watched, result.judged
+    shown: dict[str, Any] = {
+        "result": result.outcome,
+        "phase": result.phase,
+        "service": watched.service,
+        "resets": result.resets,
+        "timeline": [{"event": event, "at_seconds": round(at_seconds, 3)} for event, at_seconds in result.timeline],
+        "unregistered": [asdict(window) for window in watched.windows],
+        "warnings": watched.warnings,
+        "dump": None,
+    }
+    if judged is not None:
+        shown["dump"] = {
+            "path": judged.dump.path,
+            "copy": str(judged.dump.copy),
+            "bytes": judged.dump.size_bytes,
+            "check": "damaged" if judged.damage else "whole",
+        }
+        if judged.verdict is not None:
+            shown["verified"] = verdict_as_json(judged.verdict)
+    return shown
+
+
+def _text(result: RehearsalResult, out: str) -> str:
+    lines = [""]
+    for window in result.watched.windows:
+        seconds = window.end - window.start
+        lines.append(f"for {seconds:.2f} s from {window.start:.2f} s on nothing was registered: a crash would be lost")
+    lines += [f"warning: {warning}" for warning in result.watched.warnings]
+    judged = result.judged
+    if judged is not None and judged.verdict is not None:
+        memory = judged.verdict.memory
+        lines.append(
+            f"verified: {memory.bytes_compared:,} bytes of the dump compared with the machine at its crash, "
+            f"{memory.bytes_different:,} different"
+        )
+    if result.error is not None:
+        lines.append(f"{result.outcome}: {result.error}")
+    elif judged is not None and result.watched.service is not None:
+        lines.append(
+            f"saved: {judged.dump.path}, {binary_size(judged.dump.size_bytes)}; {_SERVICES[result.watched.service]}"
+        )
+    return "\n".join([*lines, f"the console and the dump are in {out}"])

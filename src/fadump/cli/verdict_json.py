@@ -1,0 +1,20 @@
+"""A proof's verdict in a command's object, the same for all commands that prove a dump."""
+
+from dataclasses import asdict
+from typing import Any
+
+from fadump.proof.verify import Verdict
+
+
+def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
+    """What was compared, what differs and where, what was left out and why."""
+    memory = verdict.memory
+    opal = {} if verdict.opal is None else {"opalcore": asdict(verdict.opal)}
+    return opal | {
+        "bytes_compared": memory.bytes_compared,
+        "bytes_different": memory.bytes_different,
+        "bytes_excluded": memory.bytes_excluded,
+        "excluded": [{"range": str(left_out.range), "reason": left_out.reason} for left_out in memory.excluded],
+        "differences": [str(difference) for difference in memory.differences],
+        "registers_different": list(verdict.registers),
+    }

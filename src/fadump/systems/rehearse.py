@@ -1,0 +1,188 @@
+"""What surrounds a rehearsal: its machine, its files, and the verdict, which rests on the dump on the system's disk."""
+
+import math
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO
+
+from fadump.abi.platform import Platform
+from fadump.errors import SetupError, UsageError, reason, unwritable
+from fadump.firmware.contract import Firmware
+from fadump.firmware.powernv import PowernvFirmware
+from fadump.firmware.pseries import PseriesFirmware
+from fadump.machine.qemu.process import Drive, QemuConfig
+from fadump.proof.verify import Verdict, Verifier
+from fadump.run.host import available_bytes, qemu_machine
+from fadump.session import CrashBy, Milestone, Observer, Session
+from fadump.systems.console import READY, WatchedConsole
+from fadump.systems.disks import open_drives
+from fadump.systems.evidence import Judged, judge, take_out
+from fadump.systems.rehearsal import LostError, NotRegisteredError, Patience, Rehearsal, Service, Watched
+from fadump.systems.vm import VmOptions, check_options, machine_config
+
+DUMP_DIRECTORY = "/var/crash"
+_MIB = 1 << 20
+_NAME = "fadump-rehearsal"
+
+
+class Outcome(StrEnum):
+    """What a rehearsal has come to."""
+
+    SAVED = "saved"
+    LOST = "lost"
+    DIFFERENT = "different"
+    NOT_REGISTERED = "not-registered"
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsalOptions:
+    """A system, how it is crashed, and where its dump is looked for; ``out`` is a directory that this makes."""
+
+    vm: VmOptions
+    out: Path
+    crash_by: CrashBy = CrashBy.NMI
+    verify: bool = False
+    dump_directory: str = DUMP_DIRECTORY
+    ready: str = READY
+    patience: Patience = field(default_factory=Patience)
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsalResult:
+    """``error`` is what went wrong on the way to ``phase``; None of a dump that is saved and good."""
+
+    outcome: Outcome
+    watched: Watched
+    timeline: list[tuple[Milestone, float]]
+    resets: int
+    judged: Judged | None = None
+    error: str | None = None
+    phase: Milestone | str | None = None
+
+
+def free_directory() -> Path:
+    """A name for a rehearsal's files that nothing has yet."""
+    number = 1
+    while (path := Path(f"{_NAME}-{number}")).exists():
+        number += 1
+    return path
+
+
+def rehearse(options: RehearsalOptions, observer: Observer) -> RehearsalResult:
+    """Crash the system once, and look at what it has saved.
+
+    :raises UsageError: what is asked for can't be.
+    :raises SetupError: something is missing; the system was not crashed.
+    :raises MachineError: the machine has stopped.
+    """
+    check_options(options.vm)
+    if not options.vm.disks:
+        raise UsageError("give the system's --disk: its dump is looked for there")
+    _check_memory(options)
+    with ExitStack() as ends:
+        drives = ends.enter_context(open_drives(options.vm.disks, snapshot=True))
+        config = machine_config(options.vm, drives)
+        log = ends.enter_context(_make_directory(options.out))
+        verifier = ends.enter_context(Verifier()) if options.verify else None
+        powered_on = time.time()
+        result = _watch(options, config, log, observer, verifier)
+        return result if result.error is not None else _judged(options, result, drives, verifier, powered_on)
+
+
+def _check_memory(options: RehearsalOptions) -> None:
+    copies = 2 if options.verify else 1
+    wanted = copies * options.vm.memory_bytes
+    if available_bytes() < wanted:
+        raise SetupError(
+            f"a system with {options.vm.memory_bytes // _MIB} MiB may come to need {wanted // _MIB} MiB of this "
+            f"machine, which has {available_bytes() // _MIB} MiB available: give less --memory"
+        )
+
+
+def _make_directory(out: Path) -> BinaryIO:
+    try:
+        out.mkdir(mode=0o700, parents=True)
+        console = out / "console.log"
+        console.touch(mode=0o600)
+        return console.open("wb")
+    except FileExistsError:
+        raise UsageError(f"--out {out} is there already: name one that isn't") from None
+    except OSError as error:
+        raise unwritable(error)(f"--out {out} can't be made: {reason(error)}") from error
+
+
+def _watch(
+    options: RehearsalOptions,
+    config: QemuConfig,
+    log: BinaryIO,
+    observer: Observer,
+    verifier: Verifier | None,
+) -> RehearsalResult:
+    console = WatchedConsole(log, options.ready)
+    with qemu_machine()(config, None, console) as machine:
+        session = Session(machine, _firmware(options.vm.platform), observer, verifier, silence_seconds=math.inf)
+        rehearsal = Rehearsal(machine, session, console, options.patience)
+        outcome = Outcome.SAVED
+        error: LostError | None = None
+        try:
+            rehearsal.run(options.crash_by)
+        except NotRegisteredError as failed:
+            outcome, error = Outcome.NOT_REGISTERED, failed
+        except LostError as failed:
+            outcome, error = Outcome.LOST, failed
+        record = session.record
+        return RehearsalResult(
+            outcome=outcome,
+            watched=rehearsal.watched,
+            timeline=record.timeline,
+            resets=record.resets,
+            error=None if error is None else str(error),
+            phase=None if error is None else error.phase,
+        )
+
+
+def _firmware(platform: Platform) -> Firmware:
+    return PowernvFirmware() if platform is Platform.POWERNV else PseriesFirmware()
+
+
+def _judged(
+    options: RehearsalOptions,
+    result: RehearsalResult,
+    drives: tuple[Drive, ...],
+    verifier: Verifier | None,
+    powered_on: float,
+) -> RehearsalResult:
+    """The verdict, by what is on the system's disks."""
+    found = take_out(drives, options.dump_directory, powered_on, options.out)
+    if not found or result.watched.dump is None:
+        did = _DID[result.watched.service]
+        error = f"the system {did}, and there is no new dump in its {options.dump_directory}"
+        return replace(result, outcome=Outcome.LOST, error=error, phase=Milestone.SAVED)
+    judged = judge(found[0], verifier, result.watched.dump)
+    result = replace(result, judged=judged)
+    if judged.damage:
+        error = f"the dump {judged.dump.path} is not whole: {judged.damage[0]}"
+        return replace(result, outcome=Outcome.LOST, error=error, phase=Milestone.SAVED)
+    if judged.verdict is not None and not judged.verdict.same:
+        error = f"the dump {judged.dump.path} is not the machine at its crash: {_differs(judged.verdict)}"
+        return replace(result, outcome=Outcome.DIFFERENT, error=error, phase=Milestone.SAVED)
+    return result
+
+
+_DID = {
+    Service.RELEASED: "has given the dump's memory back",
+    Service.REBOOTED: "has rebooted out of its capture boot",
+    Service.NOTHING: "has come into production without doing anything about the dump",
+    None: "was never seen in production again",
+}
+
+
+def _differs(verdict: Verdict) -> str:
+    memory = verdict.memory
+    sentences = list(verdict.registers[:1])
+    if memory.bytes_different:
+        sentences.insert(0, f"{memory.bytes_different:,} bytes differ, the first at {memory.differences[0].start:#x}")
+    return "; ".join(sentences)

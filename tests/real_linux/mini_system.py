@@ -1,0 +1,50 @@
+"""A system of its own on a disk: an ext4 root with busybox and an init that saves dumps as a kdump service does."""
+
+import subprocess
+
+from fadump.kit.debian import fetch, unpack
+
+SERVICE = """
+if [ -e /proc/vmcore ]; then
+    mkdir -p /var/crash/today
+    {save}
+    sync
+    {then}
+fi
+"""
+STARTS = """#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -o remount,rw /
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t sysfs sys /sys
+{service}
+{extra}
+"""
+INITTAB = """::sysinit:/etc/starts
+hvc0::respawn:/bin/sh -l
+"""
+PROFILE = "export PATH=/bin PS1='root@mini:~# '\n"
+SAVE = "cp /proc/vmcore /var/crash/today/vmcore"
+RELEASE = "echo 1 >/sys/kernel/fadump/release_mem; echo 1 >/sys/kernel/fadump/registered"
+REBOOT = "reboot -f"
+CMDLINE = "console=hvc0 root=/dev/vda fadump=on panic=5"
+
+
+def build(directory, *, save=SAVE, then=RELEASE, extra=""):
+    """A disk image with the system; nothing of it is ours but the init."""
+    root, image = directory / "root", directory / "mini.img"
+    for name in ("bin", "sbin", "proc", "sys", "dev", "etc", "var/crash", "tmp"):
+        (root / name).mkdir(parents=True)
+    package = directory / "package"
+    package.mkdir()
+    unpack(fetch("busybox-static"), package)
+    (root / "bin/busybox").write_bytes(next(package.rglob("bin/busybox")).read_bytes())
+    (root / "sbin/init").symlink_to("/bin/busybox")
+    (root / "etc/inittab").write_text(INITTAB)
+    (root / "etc/profile").write_text(PROFILE)
+    (root / "etc/starts").write_text(STARTS.format(service=SERVICE.format(save=save, then=then), extra=extra))
+    for name in ("bin/busybox", "etc/starts"):
+        (root / name).chmod(0o755)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", root, image, "2G"], check=True)
+    return image

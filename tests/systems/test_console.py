@@ -1,0 +1,90 @@
+"""A console that nobody sits at: when its system is ready, and what it says of trouble."""
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fadump.systems.console import WatchedConsole
+
+
+@pytest.fixture
+def console():
+    console = WatchedConsole(io.BytesIO())
+    console.changes = []
+    console.changed = lambda: console.changes.append(console.is_ready)
+    return console
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        b"\r\nDebian GNU/Linux forky power hvc0\r\n\r\npower login: ",
+        b"root@power:~# ",
+        b"\x1b[?2004hroot@power:~# ",
+        b"\x1b]0;root@power: ~\x07root@power:~#",
+        b"$ ",
+        b"localhost login:",
+    ],
+)
+def test_a_prompt_at_the_end_is_a_system_that_is_ready(console, shown):
+    console.write(shown)
+    assert console.is_ready and console.changes == [True]
+    console.write(b"root\r\n")
+    assert not console.is_ready and console.changes == [True, False]
+
+
+@pytest.mark.parametrize(
+    "shown", [b"", b"Last login: Sun\r\n", b"[    1.2] # CPUs: 2\r\n", b"Loading Linux ...", b"login: x"]
+)
+def test_what_is_no_prompt_is_none(console, shown):
+    console.write(shown)
+    assert not console.is_ready and not console.changes
+
+
+def test_only_a_prompt_of_roots_takes_commands(console):
+    console.write(b"power login: ")
+    assert not console.has_root_prompt
+    console.write(b"\r\nroot@power:~# ")
+    assert console.has_root_prompt
+    console.write(b"\r\nuser@power:~$ ")
+    assert not console.has_root_prompt
+
+
+def test_a_reset_ends_readiness_and_begins_a_line(console):
+    console.write(b"root@power:~# ")
+    console.forget()
+    assert not console.is_ready and not console.has_root_prompt
+    console.write(b"\r\nSLOF\r\nroot@power:~# ")
+    assert console.is_ready
+
+
+def test_lines_of_trouble_are_kept_once_and_told_at_once(console):
+    console.write(
+        b"[  9.1] systemd invoked oom-killer: gfp_mask=0\r\n[  9.2] Out of memory: Killed process 200 (cp)\r\n"
+    )
+    console.write(b"[ 10.0] Kernel panic - not syncing: System is deadlocked on memory\r\n")
+    assert len(console.changes) == 3
+    alarm = console.take_alarm()
+    assert [line.split()[2] for line in alarm.out_of_memory] == ["systemd", "Out"]
+    assert alarm.panics == ("[ 10.0] Kernel panic - not syncing: System is deadlocked on memory",)
+    assert console.take_alarm().out_of_memory == console.take_alarm().panics == ()
+
+
+def test_the_last_lines_are_those_that_say_anything(console):
+    console.write(b"".join(b"line %d\r\n\r\n" % number for number in range(30)) + b"\x1b[1mlast")
+    assert console.last_lines == [*(f"line {number}" for number in range(19, 30)), "last"]
+
+
+@given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=4))
+def test_pieces_say_the_same_as_the_whole_and_the_log_has_all_of_it(shown, cuts):
+    whole, log = WatchedConsole(io.BytesIO()), io.BytesIO()
+    pieces = WatchedConsole(log)
+    whole.write(shown.decode("latin-1").encode())
+    text = shown.decode("latin-1")
+    for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(text)], strict=True):
+        pieces.write(text[start:end].encode())
+    assert pieces.is_ready == whole.is_ready
+    assert pieces.last_lines == whole.last_lines
+    assert log.getvalue().decode() == text
