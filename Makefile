@@ -3,6 +3,7 @@
 # make test           every test, about 20 minutes; the first time it builds a kernel, ten minutes more
 # make compare        the model of Linux against real Linux, over more than 140 configurations; builds three more kernels
 # make test-kernels   more kernels, both page sizes, and a newer QEMU; the first time it builds five kernels more
+# make test-systems   systems with disks, boot loaders and services of their own, crashed in every way
 # make mutants        one line of src/fadump changed at a time, 200 times: does a test notice? SEED=2: another 200
 
 MACHINE ?= embedded
@@ -10,7 +11,7 @@ SEED ?= 1
 VENV ?= .venv
 PYTHON ?= python3
 
-.PHONY: run test compare test-kernels mutants clean
+.PHONY: run test compare test-kernels test-systems mutants clean
 
 run: $(VENV)/ready
 	$(VENV)/bin/fadump run --machine $(MACHINE)
@@ -24,6 +25,10 @@ compare: $(VENV)/ready
 
 test-kernels: $(VENV)/ready
 	$(VENV)/bin/pytest tests/real_linux/more_kernels
+
+test-systems: $(VENV)/ready
+	$(VENV)/bin/fadump kernel build
+	$(VENV)/bin/pytest tests/real_linux/whole_systems
 
 mutants: $(VENV)/ready
 	PYTHONPATH=tools $(VENV)/bin/python -m mutants --seed $(SEED)

@@ -1,13 +1,20 @@
 """Real kernels in QEMU. Tests share boots: one whole cycle serves all that look at its files."""
 
+import hashlib
+import json
+import subprocess
+import sys
+
 import pytest
 
 from fadump.abi.platform import Platform
 from fadump.kit.kernel import find_kernel
+from tests.real_linux import mini_system
 from tests.real_linux.fadump_command import fadump_run
 from tests.real_linux.foreign import ForeignProgram
 from tests.real_linux.page_sets import BUSY_CPUS, WORKLOAD, crash_under_load
 
+REHEARSAL_SECONDS = 900
 SUITES = ["forky", "sid"]
 """Whose makedumpfile and crash know the kernels that are crashed here."""
 
@@ -59,6 +66,24 @@ def makedumpfile(tmp_path_factory):
 @pytest.fixture(scope="session")
 def crash(tmp_path_factory):
     return ForeignProgram("crash", tmp_path_factory.mktemp("crash"), SUITES)
+
+
+@pytest.fixture
+def rehearse(tmp_path, kernel):
+    """Rehearses the system of mini_system.py, and sees to it that its image stays as it was."""
+
+    def run(*options, **system):
+        image = mini_system.build(tmp_path, **system)
+        before = hashlib.sha256(image.read_bytes()).digest()
+        command = [sys.executable, "-m", "fadump", "rehearse", "--json", "--out", tmp_path / "out"]
+        machine = ["--kernel", kernel.bootable, "--disk", image, "--cmdline", mini_system.CMDLINE, "--memory", "1G"]
+        done = subprocess.run(
+            [*command, *machine, *options], capture_output=True, text=True, timeout=REHEARSAL_SECONDS, check=False
+        )
+        assert hashlib.sha256(image.read_bytes()).digest() == before, "the user's disk has been written to"
+        return done.returncode, json.loads(done.stdout), done.stderr
+
+    return run
 
 
 def good_run(out, *options):

@@ -255,7 +255,8 @@ class Rehearsal:
         alarm = self._console.take_alarm()
         self.watched.warnings += [f"out of memory: {line}" for line in alarm.out_of_memory]
         if alarm.panics and phase is not Milestone.PRESERVED:
-            raise self._lost(LostError, phase, f"the kernel has panicked: {alarm.panics[0]}")
+            whose = "the kernel" if self.watched.dump is None else "the capture kernel"
+            raise self._lost(LostError, phase, f"{whose} has panicked: {alarm.panics[0]}")
 
     def _note(self, seen: Seen, at_seconds: float) -> None:
         match seen:
