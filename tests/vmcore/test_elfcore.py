@@ -265,8 +265,12 @@ def test_each_field_is_checked(offset, value, size_bytes, message, at):
 def test_more_program_headers_than_there_is_room_for_are_refused():
     core = sample(extended_numbering=True)
     sh_info = FIRST_PROGRAM_HEADER + 5 * 56 + 0x2C
-    with pytest.raises(LimitError, match="4,294,967,295 program headers, more than the 131,072 that are read"):
+    with pytest.raises(LimitError, match="4,294,967,295 program headers, more than the 131,072 that are read") as error:
         open_bytes(changed(core, sh_info, 2**32 - 1, 4))
+    assert error.value.offset == sh_info
+    with pytest.raises(FormatError, match="number of program headers") as error:
+        open_bytes(changed(core, sh_info, 0, 4))
+    assert error.value.offset == sh_info
     with pytest.raises(FormatError, match="program headers cut short"):
         open_bytes(changed(core, sh_info, 131072, 4))
 

@@ -219,13 +219,14 @@ def _refuse(error: FormatError) -> None:
 
 
 class _Header(NamedTuple):
-    """What is needed of the ELF header; ``program_headers`` is their number."""
+    """What is needed of the ELF header; ``program_headers`` is their number, which stands at ``count_offset``."""
 
     byte_order: ByteOrder
     machine: int
     flags: int
     program_headers_offset: int
     program_headers: int
+    count_offset: int
 
 
 class _Entry(NamedTuple):
@@ -252,19 +253,19 @@ def _read_header(file: Source) -> _Header:
     _expect("e_type", elf.ET_CORE, header.e_type, _NO_CORE)
     _expect("e_version", elf.EV_CURRENT, header.e_version, "ELF version unknown")
     _expect("e_phentsize", elf.PROGRAM_HEADER.size_bytes, header.e_phentsize, "program headers of unknown size")
-    program_headers = header.e_phnum
+    program_headers, count_offset = header.e_phnum, layout.offset("e_phnum")
     if program_headers == elf.PN_XNUM:
         if not header.e_shoff:
             at = layout.offset("e_shoff")
             raise FormatError("PN_XNUM without a section header that has the number", offset=at)
-        at, size_bytes = elf.SECTION_HEADER.offset("sh_info"), elf.SECTION_HEADER.size("sh_info")
-        program_headers = int.from_bytes(file.read(header.e_shoff + at, size_bytes, "section header 0"), byte_order)
-    return _Header(byte_order, header.e_machine, header.e_flags, header.e_phoff, program_headers)
+        count_offset = header.e_shoff + elf.SECTION_HEADER.offset("sh_info")
+        count = file.read(count_offset, elf.SECTION_HEADER.size("sh_info"), "section header 0")
+        program_headers = int.from_bytes(count, byte_order)
+    return _Header(byte_order, header.e_machine, header.e_flags, header.e_phoff, program_headers, count_offset)
 
 
 def _read_program_headers(file: Source, header: _Header, report: _Report) -> Iterator[_Entry]:
-    offset, count = header.program_headers_offset, header.program_headers
-    count_at = elf.ELF_HEADER.offset("e_phnum")
+    offset, count, count_at = header.program_headers_offset, header.program_headers, header.count_offset
     if not count:
         raise FormatError("number of program headers", offset=count_at, expected="1 or more", found=count)
     if count > _MOST_PROGRAM_HEADERS:
