@@ -4,8 +4,10 @@ import pytest
 
 from fadump.abi.linux import crash_info
 from fadump.abi.linux.crash_info import CrashHeader
+from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.platform import Platform
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
+from fadump.abi.powernv.opal import OpalToken
 from fadump.abi.pseries.dump_structure import DumpStructure
 from fadump.firmware.message import read_message
 from fadump.kernel.calls import KernelPanicError
@@ -22,6 +24,9 @@ from tests.kernel.systems import reserved
 from tests.kernel.trees import memory_node, pairs
 
 PIECES = (Range(0, 4 * GIB),)
+MMU_FTR_TYPE_RADIX = 0x40
+MMU_PAGE_4K, MMU_PAGE_2M, MMU_PAGE_16M = 0, 7, 10
+"""Linux arch/powerpc/include/asm/mmu.h."""
 TRAITS = [LINUX_6_12, KernelTraits(page_bytes=4096, nr_cpus=2048)]
 
 
@@ -29,6 +34,16 @@ def booted(memory, tree, config=None, status=0):
     kernel = KernelModel(config or KernelConfig(), lambda _line: None)
     calls, _result = run(kernel.boot(tree, memory), memory, status)
     return kernel, calls
+
+
+def vmcoreinfo_of(memory):
+    (note,) = iter_notes(memory.read(VMCOREINFO_NOTE, 0x10000), "little")
+    return {line.key: line.value for line in vmcoreinfo_lines(note.desc)}
+
+
+def number_at(memory, symbol, size_bytes):
+    address = int(vmcoreinfo_of(memory)[f"SYMBOL({symbol})"], 16) & ~PAGE_OFFSET
+    return int.from_bytes(memory.read(address, size_bytes), "little")
 
 
 @pytest.mark.parametrize("traits", TRAITS, ids=["64K", "4K"])
@@ -61,6 +76,43 @@ def test_opal_is_asked_for_what_was_reserved(cmdline):
     ]
     assert (metadata.registered_regions, kernel.registered) == (len(metadata.regions), True)
     assert metadata.crash_info == reservation.first(Part.CRASH_INFO_HEADER).destination
+
+
+def test_the_boot_cpu_makes_all_of_the_calls_that_boot_linux():
+    """Linux runs on one CPU until long after it has registered; with OPAL the lowest PIR is its."""
+    tree = described_tree(Platform.POWERNV)
+    tree.find("/ibm,opal/dump").properties["mpipl-boot"] = b""
+    cpus = tree.find("/cpus").children
+    del cpus[1:]
+    cpus[0].properties["ibm,ppc-interrupt-server#s"] = encode_cells(0x29, 0x28)
+    with guest_memory(*PIECES) as memory:
+        _kernel, calls = booted(memory, tree)
+    assert {OpalToken.MPIPL_QUERY_TAG, OpalToken.MPIPL_REGISTER_TAG, OpalToken.MPIPL_UPDATE} == {
+        call.token for call in calls
+    }
+    assert {call.cpu for call in calls} == {0x28}
+
+
+@pytest.mark.parametrize(("words", "traits", "page_size"), [
+    ("disable_radix", LINUX_6_12, MMU_PAGE_16M),
+    ("", LINUX_6_1, MMU_PAGE_2M),
+    ("", LINUX_6_12, MMU_PAGE_4K),
+])  # fmt: skip
+def test_the_page_size_of_vmemmap_is_the_number_that_linux_gives_it(words, traits, page_size):
+    """Newer kernels with radix keep none, so that it is what it is before it is set."""
+    with guest_memory(*PIECES) as memory:
+        booted(memory, described_tree(cmdline=f"fadump=on {words}"), KernelConfig(traits))
+        assert number_at(memory, "mmu_vmemmap_psize", 4) == page_size
+
+
+@pytest.mark.parametrize(("words", "features"), [("", MMU_FTR_TYPE_RADIX), ("disable_radix", 0)])
+def test_the_features_of_a_cpu_say_whether_its_mmu_uses_radix(words, features):
+    """A reader asks them where VMCOREINFO has no RADIX_MMU. Of all features the model has this one only."""
+    with guest_memory(*PIECES) as memory:
+        booted(memory, described_tree(cmdline=f"fadump=on {words}"))
+        spec = number_at(memory, "cur_cpu_spec", 8) & ~PAGE_OFFSET
+        offset = int(vmcoreinfo_of(memory)["OFFSET(cpu_spec.mmu_features)"])
+        assert int.from_bytes(memory.read(spec + offset, 8), "little") == features
 
 
 @pytest.mark.parametrize("traits", TRAITS, ids=["64K", "4K"])

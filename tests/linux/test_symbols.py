@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.abi.elf import SYMBOL
-from fadump.errors import FadumpError, FormatError
+from fadump.errors import FadumpError, FormatError, LimitError
 from fadump.linux.kallsyms import read_kallsyms
 from fadump.linux.symbols import Symbol, SymbolTable, UnknownSymbolError
 from fadump.linux.vmcoreinfo import Facts, MissingFactError
@@ -56,8 +56,18 @@ def test_a_table_of_tokens_without_an_end_is_refused():
 def test_more_symbols_than_any_kernel_has_are_refused():
     kernel = FakeKernel()
     add_kallsyms(kernel, SYMBOLS)
-    kernel.poke(int(kernel.facts["SYMBOL(kallsyms_num_syms)"], 16), kernel.pack("I", 1 << 23))
-    with pytest.raises(FormatError, match="8,388,608 symbols that the kernel lists, more than the"):
+    kernel.poke(int(kernel.facts["SYMBOL(kallsyms_num_syms)"], 16), kernel.pack("I", 4_194_305))
+    with pytest.raises(LimitError, match="4,194,305 symbols that the kernel lists, more than the 4,194,304 that"):
+        read_kallsyms(kernel.read())
+
+
+def test_a_name_longer_than_any_is_refused():
+    kernel = FakeKernel(memory_bytes=1 << 20)
+    name = "D" + "x" * 16_383
+    add_kallsyms(kernel, {name: PAGE_OFFSET})
+    assert [symbol.name for symbol in read_kallsyms(kernel.read())] == [name[1:]]
+    add_kallsyms(kernel, {f"{name}x": PAGE_OFFSET})
+    with pytest.raises(LimitError, match="16,385 bytes in the name of symbol 0, more than the 16,384 that are read"):
         read_kallsyms(kernel.read())
 
 

@@ -107,7 +107,7 @@ def _spans(dump: Dump, selection: Selection, pages: Range, most: int) -> Iterato
         owners, has, skipped = _owners(dump, selection, window)
         owner = owners[numbers]
         cuts = (np.diff(owner) != 0) | (np.diff(numbers) > skipped[owner[1:]])
-        cuts |= np.diff(numbers // max(1, MOST_POPULATED_BYTES // selection.page_bytes)) != 0
+        cuts |= np.diff(numbers // (MOST_POPULATED_BYTES // selection.page_bytes)) != 0
         for first, last in _pairs(cuts, len(numbers), most):
             yield Span(numbers[first:last] + window.start, has[owner[first]])
 

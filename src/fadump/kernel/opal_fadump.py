@@ -36,7 +36,8 @@ class OpalFadump:
 
     def __init__(self, state: FadumpState) -> None:
         self._state = state
-        self._metadata = KernelMetadata()
+        self._metadata: KernelMetadata
+        """What this kernel has last written; it exists from :meth:`setup_metadata` on."""
         self._active: KernelMetadata | None = None
         self._cpu_metadata: MpiplMetadata | None = None
         self.kernel_initiated = False
