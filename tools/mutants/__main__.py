@@ -5,8 +5,6 @@ import concurrent.futures
 import hashlib
 import os
 import queue
-import shutil
-import subprocess
 import sys
 import tomllib
 from collections import Counter
@@ -17,17 +15,19 @@ from pathlib import Path
 from mutants import operators
 from mutants.covering import Covering
 from mutants.operators import Mutant
+from mutants.record import recorded
 from mutants.trial import PACKAGE, Tree, Verdict
 
 ROOT = Path(__file__).parents[2]
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 _LEAST_KILLED = 0.95
+_PROGRESS_EVERY = 25
 
 
 def main() -> int:
     """Sample, judge, report; 1 if less than 95 % of the mutants that change something are killed."""
     options = _parser().parse_args()
-    cache = _recorded(options.cache, options.jobs)
+    cache = recorded(ROOT, options.cache, options.jobs)
     covering = Covering(cache / "record", cache / "tree" / PACKAGE)
     covered, uncovered = _all_mutants(cache / "tree" / PACKAGE, options.only, covering)
     sample = sorted(covered, key=lambda mutant: _chance(options.seed, mutant))[: options.sample]
@@ -36,6 +36,8 @@ def main() -> int:
         verdicts[verdict] += 1
         if verdict is not Verdict.KILLED or options.verbose:
             print(f"[{done}/{len(sample)}] {verdict.value:10} {mutant}", flush=True)
+        if done % _PROGRESS_EVERY == 0 and not options.verbose:
+            print(f"[{done}/{len(sample)}] {', '.join(_counted(verdicts))}", flush=True)
     _report(verdicts, covered, uncovered)
     changed = verdicts[Verdict.KILLED] + verdicts[Verdict.SURVIVED]
     return 0 if verdicts[Verdict.KILLED] >= _LEAST_KILLED * changed else 1
@@ -53,32 +55,6 @@ def _parser() -> argparse.ArgumentParser:
         default=Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "fadump-mutants"),
     )  # fmt: skip
     return parser
-
-
-def _recorded(cache: Path, jobs: int) -> Path:
-    """The directory with a copy of the tree as it is (`tree`) and what its tests execute (`record`)."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    names = sorted(name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file())
-    state = hashlib.sha256()
-    for name in names:
-        if not name.startswith("tools/"):
-            state.update(name.encode() + b"\0" + hashlib.sha256((ROOT / name).read_bytes()).digest())
-    kept = cache / state.hexdigest()[:16]
-    if not kept.exists():
-        print("running the tests once, to see which lines they execute ...", flush=True)
-        shutil.rmtree(cache, ignore_errors=True)
-        unfinished = kept.with_suffix(".new")
-        for name in names:
-            (unfinished / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, unfinished / "tree" / name)
-        Tree(unfinished / "tree").record(unfinished / "record", jobs)
-        unfinished.rename(kept)
-    return kept
 
 
 def _all_mutants(package: Path, only: str, covering: Covering) -> tuple[list[Mutant], list[Mutant]]:
@@ -100,10 +76,15 @@ def _chance(seed: int, mutant: Mutant) -> bytes:
 
 def _verdicts(sample: list[Mutant], covering: Covering, tree: Path, jobs: int) -> Iterator[tuple[Mutant, Verdict]]:
     equivalent = {(entry["path"], entry["before"], entry["after"]) for entry in _equivalent()}
-    with ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+    with ExitStack() as stack:
+        trees = [stack.enter_context(Tree.copy_of(tree)) for _ in range(jobs)]
+        for mutant in sample[:1]:
+            trees[0].check(covering.tests(mutant))
         copies: queue.SimpleQueue[Tree] = queue.SimpleQueue()
-        for _ in range(jobs):
-            copies.put(stack.enter_context(Tree.copy_of(tree)))
+        for copy in trees:
+            copies.put(copy)
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(jobs))
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)  # an interruption doesn't wait for all of them
 
         def judge(mutant: Mutant) -> tuple[Mutant, Verdict]:
             if mutant.key in equivalent:
@@ -116,6 +97,10 @@ def _verdicts(sample: list[Mutant], covering: Covering, tree: Path, jobs: int) -
 
         for done in concurrent.futures.as_completed([pool.submit(judge, mutant) for mutant in sample]):
             yield done.result()
+
+
+def _counted(verdicts: Counter[Verdict]) -> Iterator[str]:
+    return (f"{verdicts[verdict]} {verdict.value}" for verdict in Verdict)
 
 
 def _equivalent() -> list[dict[str, str]]:
