@@ -49,19 +49,27 @@ def wait_until(condition):
 
 
 def make_deb(
-    directory: Path, name: str, version: str, architecture: str, files: dict[str, bytes], depends: str = ""
+    directory: Path,
+    name: str,
+    version: str,
+    architecture: str,
+    files: dict[str, bytes],
+    depends: str = "",
+    fields: str = "",
 ) -> Path:
-    """A .deb with these files."""
+    """A .deb with these files; those of DEBIAN are scripts. ``fields`` are more lines for its control file."""
     root = directory / f"{name}_{version}.root"
     (root / "DEBIAN").mkdir(parents=True)
     (root / "DEBIAN" / "control").write_text(
         f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n"
         "Maintainer: Nobody <nobody@example.org>\nDescription: a test's package\n"
         + (f"Depends: {depends}\n" if depends else "")
+        + fields
     )
     for path, content in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(content)
+        (root / path).chmod(0o755 if path.startswith("DEBIAN/") else 0o644)
     deb = directory / f"{name}_{version}_{architecture}.deb"
     subprocess.run(["dpkg-deb", "--build", "--root-owner-group", root, deb], check=True, capture_output=True)
     return deb

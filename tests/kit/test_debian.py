@@ -1,70 +1,21 @@
 """The private apt, with a signed archive made here; apt itself does the work, so its own checks are tested."""
 
-import hashlib
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from fadump.errors import SetupError
 from fadump.kit import debian
-from fadump.kit.apt_sources import DebianSource
 from fadump.kit.debian import PackageMissingError, fetch, unpack
-from fadump.kit.packages import require
+from tests.kit.archive import Archive, signing_key
 from tests.kit.conftest import make_deb
 
 
 @pytest.fixture(scope="session")
 def gpg(tmp_path_factory):
     """Runs gpg with a key ring that has one signing key."""
-    require("the tests of fetching packages", {"gpg": "gpg", "gpg-agent": "gpg-agent", "gpgconf": "gpgconf"})
-    home = tmp_path_factory.mktemp("g")
-    home.chmod(0o700)
-
-    def run(*options, text=None):
-        command = ["gpg", "--homedir", str(home), "--batch", "--quiet", *options]
-        return subprocess.run(command, input=text, check=True, capture_output=True).stdout
-
-    run("--passphrase", "", "--quick-generate-key", "Test <test@example.org>", "rsa2048", "sign", "never")
-    yield run
-    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
-
-
-class Archive:
-    """A Debian archive in a directory: suites of packages, signed."""
-
-    def __init__(self, root: Path, gpg) -> None:
-        self.root = root
-        self.gpg = gpg
-        self.keyring = root / "keyring.gpg"
-        root.mkdir()
-        self.keyring.write_bytes(gpg("--export"))
-
-    @property
-    def source(self):
-        return DebianSource(f"file:{self.root}", str(self.keyring))
-
-    def publish(self, suite, *debs, signed=True):
-        index = "".join(self._stanza(deb) for deb in debs).encode()
-        directory = self.root / "dists" / suite
-        (directory / "main/binary-ppc64el").mkdir(parents=True)
-        (directory / "main/binary-ppc64el/Packages").write_bytes(index)
-        release = (
-            f"Suite: {suite}\nCodename: {suite}\nArchitectures: ppc64el\nComponents: main\n"
-            "Date: Thu, 01 Jan 2026 00:00:00 UTC\n"
-            f"SHA256:\n {hashlib.sha256(index).hexdigest()} {len(index)} main/binary-ppc64el/Packages\n"
-        )
-        if signed:
-            (directory / "InRelease").write_bytes(self.gpg("--clearsign", text=release.encode()))
-        else:
-            (directory / "Release").write_text(release)
-
-    def _stanza(self, deb):
-        fields = subprocess.run(["dpkg-deb", "-f", deb], check=True, capture_output=True, text=True).stdout
-        (self.root / "pool").mkdir(exist_ok=True)
-        (self.root / "pool" / deb.name).write_bytes(deb.read_bytes())
-        size, digest = deb.stat().st_size, hashlib.sha256(deb.read_bytes()).hexdigest()
-        return f"{fields}Filename: pool/{deb.name}\nSize: {size}\nSHA256: {digest}\n\n"
+    with signing_key(tmp_path_factory.mktemp("g")) as run:
+        yield run
 
 
 @pytest.fixture
@@ -229,6 +180,39 @@ def test_a_dependency_that_is_nowhere_is_told(archive, tmp_path):
     archive.publish("forky", make_deb(tmp_path, "thing", "1-1", "ppc64el", {}, depends="libthing"))
     with pytest.raises(SetupError, match="finding what thing of Debian forky depends on failed"):
         debian.fetch_with_dependencies("thing", "ppc64el", ["forky"])
+
+
+def test_a_system_has_what_its_pattern_stands_for_and_all_that_depends_on(archive, tmp_path):
+    library = make_deb(tmp_path, "libthing", "2:1-1", "ppc64el", {"usr/lib/libthing.so": b"library"})
+    shell = make_deb(tmp_path, "shell", "1-1", "ppc64el", {"bin/sh": b"ELF"}, fields="Essential: yes\n")
+    program = make_deb(tmp_path, "thing", "1-1", "ppc64el", {"usr/bin/thing": b"ELF"}, depends="libthing")
+    archive.publish("forky", program, library, shell, make_deb(tmp_path, "other", "1", "all", {}))
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "older_1_ppc64el.deb").write_bytes(b"older")
+    (tmp_path / "kept" / "shell_1-1_ppc64el.deb").write_bytes(b"damaged")
+    before = untouched()
+    words = ["?essential", "?exact-name(no-such-package)", "thing"]
+    found = debian.fetch_system(words, "forky", tmp_path / "kept")
+    assert [(package.name, package.version) for package in found] == [
+        ("libthing", "2:1-1"), ("shell", "1-1"), ("thing", "1-1"),
+    ]  # fmt: skip
+    assert sorted(tmp_path.glob("kept/*.deb")) == [package.path for package in found]
+    assert found[1].path.read_bytes() == shell.read_bytes()
+    assert untouched() == before
+
+
+def test_what_is_there_of_a_system_is_not_fetched_again(archive, tmp_path):
+    archive.publish("forky", make_deb(tmp_path, "thing", "1-1", "ppc64el", {"usr/bin/thing": b"ELF"}))
+    first = debian.fetch_system(["thing"], "forky", tmp_path / "kept")
+    (archive.root / "pool" / "thing_1-1_ppc64el.deb").unlink()
+    assert debian.fetch_system(["thing"], "forky", tmp_path / "kept") == first
+
+
+def test_a_mirror_that_lists_what_it_has_not_is_told(archive, tmp_path):
+    archive.publish("forky", make_deb(tmp_path, "thing", "1-1", "ppc64el", {"usr/bin/thing": b"ELF"}))
+    (archive.root / "pool" / "thing_1-1_ppc64el.deb").unlink()
+    with pytest.raises(SetupError, match=r"fetching 1 package from file:.* failed: E: .*thing_1-1_ppc64el.deb"):
+        debian.fetch_system(["thing"], "forky", tmp_path / "kept")
 
 
 def test_package_names_are_those_of_real_packages(archive, tmp_path):

@@ -7,8 +7,11 @@ are always checked.
     <cache>/apt/SUITE-ARCHITECTURE/         sources, configuration, package lists
     <cache>/packages/SUITE-ARCHITECTURE/    what was fetched: NAME/*.deb, one file each
     <cache>/apt/…/cache/archives/           packages that were fetched together, until their user removes them
+
+What makes a whole system is fetched into a directory of the caller's.
 """
 
+import hashlib
 import os
 import re
 import subprocess
@@ -24,6 +27,7 @@ from fadump.kit.apt_sources import SUITES, DebianSource, find_debian_source
 from fadump.kit.cache import cache_directory, lock, private_directory, say_waiting
 from fadump.kit.packages import require
 from fadump.kit.process import log_path, run, running, telling_lines
+from fadump.printable import counted
 from fadump.progress import Progress
 
 ARCHITECTURE = "ppc64el"
@@ -33,6 +37,10 @@ _POLL_SECONDS = 0.3
 _KEPT_SETTINGS = re.compile(
     r"Acquire::(?:https?|ftp|socks5h?|tor|gpgv|Retries|ForceIPv[46]|Queue-Mode|Check-Valid-Until|Check-Date)\b"
 )
+
+
+_FILE_LINE = re.compile(r"'\S+' (?P<name>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
+"""As ``apt-get download --print-uris`` has it."""
 
 
 class PackageMissingError(SetupError):
@@ -48,6 +56,19 @@ class DebianPackage:
     suite: str
     architecture: str
     path: Path
+
+    @classmethod
+    def from_file(cls, path: Path, suite: str, architecture: str) -> "DebianPackage":
+        """The package of a file with its usual name; ``architecture`` is the one that it was fetched for."""
+        return cls(path.name.split("_")[0], _version_in(path), suite, architecture, path)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What a mirror says of a package's file."""
+
+    size_bytes: int
+    sha256: str
 
 
 def native_architecture() -> str:
@@ -91,6 +112,24 @@ def fetch_with_dependencies(name: str, architecture: str, suites: Sequence[str])
     with lock("apt", say_waiting("fetching packages")):
         apt, _size_bytes = _first_with(name, [architecture], suites)
         return apt.download_with_dependencies(name)
+
+
+def fetch_system(
+    names: Sequence[str], suite: str, directory: Path, architecture: str = ARCHITECTURE
+) -> list[DebianPackage]:
+    """The packages of a whole system, all that they depend on among them, recommendations left out; by name.
+
+    ``names`` may have patterns of apt's, such as ``?essential`` (apt-patterns(7)). What is in ``directory`` already
+    and as it should be is not fetched again; packages that are not of the system are removed there.
+
+    :raises SetupError: there is no apt or no mirror, it can't be reached, a signature is wrong, or the suite lacks a
+        package; on some days a mirror lists what it doesn't have.
+    """
+    require(f"fetching Debian {suite}", _TOOLS)
+    with lock("apt", say_waiting("fetching packages")):
+        apt = _PrivateApt(find_debian_source(), suite, architecture)
+        apt.update()
+        return apt.download_system(names, private_directory(directory))
 
 
 def package_names(prefix: str, suite: str, architecture: str) -> list[str]:
@@ -138,7 +177,7 @@ def unpack(package: DebianPackage, directory: Path) -> None:
 def _cached(name: str, architectures: Sequence[str], suites: Sequence[str]) -> DebianPackage | None:
     for suite, architecture in product(suites, architectures):
         for path in (_packages_directory(suite, architecture) / name).glob("*.deb"):
-            return DebianPackage(name, _version_in(path), suite, architecture, path)
+            return DebianPackage.from_file(path, suite, architecture)
     return None
 
 
@@ -196,21 +235,47 @@ class _PrivateApt:
         return self._package(path)
 
     def download_with_dependencies(self, name: str) -> list[DebianPackage]:
-        planned: list[str] = []
-        run(
-            ["apt-get", "install", "--simulate", "--no-install-recommends", name],
-            what=f"finding what {name} of Debian {self._suite} depends on",
-            log=self._new_log(),
-            environment=self._environment(),
-            on_line=planned.append,
-        )
-        names = [line.split()[1] for line in planned if line.startswith("Inst ")]
+        names = self._with_dependencies([name], name)
         archives = self._root / "cache" / "archives"
         for older in archives.glob("*.deb"):
             older.unlink()
         title = f"{name} and {len(names) - 1} more"
         self._fetch(title, ["apt-get", "download", *names], archives, sum(self._sizes(names).values()))
         return [self._package(path) for path in sorted(archives.glob("*.deb"))]
+
+    def download_system(self, wanted: Sequence[str], directory: Path) -> list[DebianPackage]:
+        names = self._with_dependencies(wanted, "a whole system")
+        files = self._files(names)
+        for path in directory.glob("*.deb"):
+            if path.name not in files or _sha256(path) != files[path.name].sha256:
+                path.unlink()
+        title = counted(len(files), "package")
+        self._fetch(title, ["apt-get", "download", *names], directory, sum(file.size_bytes for file in files.values()))
+        return [self._package(directory / name) for name in sorted(files)]
+
+    def _with_dependencies(self, names: Sequence[str], title: str) -> list[str]:
+        planned: list[str] = []
+        run(
+            ["apt-get", "install", "--simulate", "--no-install-recommends", *names],
+            what=f"finding what {title} of Debian {self._suite} depends on",
+            log=self._new_log(),
+            environment=self._environment(),
+            on_line=planned.append,
+        )
+        return [line.split()[1] for line in planned if line.startswith("Inst ")]
+
+    def _files(self, names: Sequence[str]) -> dict[str, "_File"]:
+        """What downloading these packages would bring, by file name."""
+        listed: list[str] = []
+        run(
+            ["apt-get", "download", "--print-uris", *names],
+            what=f"finding the files of Debian {self._suite}'s packages",
+            log=self._new_log(),
+            environment=self._environment(),
+            on_line=listed.append,
+        )
+        found = [match for line in listed if (match := _FILE_LINE.fullmatch(line))]
+        return {match["name"]: _File(int(match["size"]), match["sha256"]) for match in found}
 
     def _sizes(self, names: Sequence[str]) -> dict[str, int]:
         """Sizes in bytes of the newest versions' files; what the suite doesn't have is left out."""
@@ -244,7 +309,7 @@ class _PrivateApt:
             raise SetupError(f"{what} failed: {telling_lines(output)}; try again, it continues where it stopped")
 
     def _package(self, path: Path) -> DebianPackage:
-        return DebianPackage(path.name.split("_")[0], _version_in(path), self._suite, self._architecture, path)
+        return DebianPackage.from_file(path, self._suite, self._architecture)
 
     def _environment(self) -> Mapping[str, str]:
         return {**os.environ, "APT_CONFIG": str(self._root / "apt.conf"), "LC_ALL": "C.UTF-8"}
@@ -256,6 +321,11 @@ class _PrivateApt:
 
     def _write(self, name: str, text: str) -> None:
         (self._root / name).write_text(text, encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _bytes_in(directory: Path) -> int:
