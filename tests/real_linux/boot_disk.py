@@ -37,8 +37,8 @@ class Grub:
         """A disk whose GRUB boots this kernel; returns ``path``."""
         files = self._directory / "files"
         (files / "grub").mkdir(parents=True, exist_ok=True)
-        (files / "kernel").write_bytes(kernel.read_bytes())
-        (files / "initrd").write_bytes(initrd.read_bytes())
+        for source, name in ((kernel, "kernel"), (initrd, "initrd")):
+            subprocess.run(["cp", "--sparse=always", source, files / name], check=True)
         (files / "grub/grub.cfg").write_text(f"linux /kernel {cmdline}\ninitrd /initrd\nboot\n")
         return write_disk(path, self.core(), files)
 

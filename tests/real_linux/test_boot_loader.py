@@ -3,52 +3,20 @@
 import io
 import struct
 from dataclasses import dataclass
-from functools import partial
 
 import pytest
 
-from fadump.abi.platform import Platform
-from fadump.abi.pseries.rtas import KERNEL_DUMP
 from fadump.errors import MachineError
 from fadump.firmware.pseries import PseriesFirmware
-from fadump.kit.initramfs import build_initramfs
 from fadump.machine.channel import BootMode
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import QemuConfig
-from fadump.run.options import RunOptions, WhichMachine
-from fadump.run.parts import kernel_command_line
 from fadump.session import Seen, Session, Unwatched
-from tests.real_linux.boot_disk import LOADER_ADDRESS, Grub, boots_from, elf, write_disk
-from tests.real_linux.scenario import MIB, SavedDump, Scenario
+from tests.real_linux.boot_disk import LOADER_ADDRESS, Grub, elf, write_disk
+from tests.real_linux.grub_scenario import GrubScenario, disk_config
+from tests.real_linux.scenario import SavedDump
 
-MEMORY_BYTES = 1024 * MIB
 SUITES = ["bookworm"]
 """Debian's GRUB 2.06."""
-
-
-class GrubScenario(Scenario):
-    """A scenario whose guest is started by GRUB; ``trees`` are what the firmware was given to describe itself in, each
-    with whether it had a dump in it by then."""
-
-    def __init__(self, directory, grub, kernel, cmdline="", memory_bytes=MEMORY_BYTES, initrd=None):
-        options = RunOptions(directory, WhichMachine.QEMU, Platform.PSERIES, memory_bytes, cmdline=cmdline)
-        initrd = initrd or build_initramfs()
-        self._disk = grub.disk(directory / "disk", kernel.bootable, initrd, kernel_command_line(options))
-        self.trees = []
-        super().__init__(directory, kernel, memory_bytes=memory_bytes)
-        self._describe = self.firmware.describe
-        self.firmware.describe = self._see
-
-    def _machine_for(self, kernel, cmdline, platform):
-        return partial(QemuMachine, disk_config(self._disk, self._memory_bytes))
-
-    def _see(self, tree):
-        self.trees.append((tree, KERNEL_DUMP in tree.node("/rtas", "it is looked at").properties))
-        self._describe(tree)
-
-
-def disk_config(disk, memory_bytes=MEMORY_BYTES):
-    return QemuConfig(None, None, "", nodes=(memory_bytes,), extra_arguments=boots_from(disk))
 
 
 @dataclass(frozen=True)
@@ -72,9 +40,8 @@ def told(tmp_path_factory, kernel):
         hellos += [scenario.reboot(), scenario.press_reset(), scenario.crash()]
         dump = scenario.save()
         scenario.back_to_production()
-        has_dump = [has_dump for _tree, has_dump in scenario.trees]
         modes = [(hello.mode, hello.registered) for hello in hellos]
-        return Told(modes, dump, has_dump, stops, scenario.machine.foreign_stops)
+        return Told(modes, dump, scenario.has_dump, stops, scenario.machine.foreign_stops)
 
 
 def test_every_boot_is_handed_over_and_registers(told):
