@@ -29,3 +29,7 @@ def test_all_three_ways_to_reserve_count():
 def test_half_a_pair_is_left_out():
     assert pairs(Node("", {"reg": bytes(15) + b"\x08" + bytes(15)}), "reg") == [Range(0, 8)]
     assert pairs(Node(""), "reg") == []
+
+
+def test_a_range_ends_where_addresses_do():
+    assert pairs(Node("", {"reg": bytes([255]) * 16}), "reg") == [Range(2**64 - 1, 2**64)]

@@ -13,6 +13,7 @@ from fadump.memory.ranges import Range, RangeSet
 
 _PROPERTY = "reserved-ranges"
 _PAIR = struct.Struct(">QQ")
+_END = 1 << 64
 
 
 def reserve(tree: DeviceTree, piece: Range) -> None:
@@ -37,7 +38,7 @@ def encode_pairs(pieces: Iterable[Range]) -> bytes:
 
 
 def pairs(node: Node, name: str) -> list[Range]:
-    """A property of 64-bit addresses and sizes; half a pair is left out."""
+    """A property of 64-bit addresses and sizes; half a pair, and what lies beyond 64 bits, is left out."""
     value = node.properties.get(name, b"")
     whole = len(value) // _PAIR.size * _PAIR.size
-    return [Range.sized(*pair) for pair in _PAIR.iter_unpack(value[:whole])]
+    return [Range(start, min(start + size, _END)) for start, size in _PAIR.iter_unpack(value[:whole])]

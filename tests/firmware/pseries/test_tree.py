@@ -57,6 +57,7 @@ def test_nothing_else_changes_in_the_tree():
 def test_the_token_is_above_every_other_and_no_address_counts():
     tree = device_tree()
     tree.find("/rtas").properties["display-character"] = encode_cells(0x3000)
+    tree.find("/rtas").properties["slof,rtas-base"] = encode_cells(0x2FFF_0000)  # as in a tree that prom_init has made
     assert described(tree).cells("ibm,configure-kernel-dump") == (0x3001,)
 
 

@@ -13,6 +13,7 @@ from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
 
 BASE = 0x2FFF_0000
+RAM = RangeSet([Range(0, 0x4000_0000)])
 
 
 def tree(rtas_size=0x83C, entry=BASE):
@@ -48,7 +49,7 @@ def memory():
 
 def test_the_entry_page_follows_rtas_in_its_last_page_and_linux_is_led_there():
     edited = tree()
-    page, pages = place_entry_page(edited, {0x202D})
+    page, pages = place_entry_page(edited, {0x202D}, RAM)
     rtas = edited.find("/rtas")
     assert BASE + 0x83C <= page.address < BASE + 0x1000
     assert rtas.cells("linux,rtas-entry") == (page.address,)
@@ -62,24 +63,24 @@ def test_whole_pages_are_reserved_whatever_their_size():
     edited = tree()
     edited.find("/rtas").properties["linux,rtas-base"] = encode_cells(BASE + 0xF000)
     edited.find("/rtas").properties["linux,rtas-entry"] = encode_cells(BASE + 0xF000)
-    assert place_entry_page(edited, {1})[1] == Range(BASE, BASE + 0x10000)
+    assert place_entry_page(edited, {1}, RAM)[1] == Range(BASE, BASE + 0x10000)
 
 
 def test_a_full_last_page_is_an_error_not_an_overlap():
     with pytest.raises(MachineError, match="no room for the entry page between RTAS's end 0x2fff0ff8 and 0x2fff1000"):
-        place_entry_page(tree(rtas_size=0xFF8), {0x202D})
+        place_entry_page(tree(rtas_size=0xFF8), {0x202D}, RAM)
 
 
 def test_a_tree_without_rtas_is_an_error():
     with pytest.raises(MachineError, match="no instantiated RTAS"):
-        place_entry_page(DeviceTree(Node(""), [], 0), {1})
+        place_entry_page(DeviceTree(Node(""), [], 0), {1}, RAM)
 
 
 def test_kernel_and_initrd_are_live():
     images = RangeSet([Range(0x40_0000, 0xF6_0000), Range(0x100_0000, 0x110_0001)])
     assert loaded_images(tree()) == images
     place = TreePlace(0x200_0000, 0x1_0000)
-    prepared = PseriesBoard().prepare(tree(), place, RangeSet(), {1}, reserve=True)
+    prepared = PseriesBoard().prepare(tree(), place, RAM, {1}, reserve=True)
     assert prepared.images == images
     assert prepared.live == images | RangeSet([place.range, Range(BASE, BASE + 0x1_0000)])
 

@@ -55,7 +55,7 @@ def find_platform(tree: DeviceTree) -> PseriesPlatform:
     if rtas.OS_TERM not in node.properties:
         raise FadumpError(f"/rtas in the device tree has no {rtas.OS_TERM}: without it no kernel can report its crash")
     os_term_token = _cells(node, rtas.OS_TERM, 1)[0]
-    highest = max(os_term_token, *_tokens(node))
+    highest = max([os_term_token, *_tokens(node)])
     if highest >= _HIGHEST_TOKEN:
         raise FadumpError(f"no RTAS token is left above {highest:#x} for {rtas.CONFIGURE_KERNEL_DUMP}")
     return PseriesPlatform(
@@ -101,7 +101,7 @@ def _tokens(node: Node) -> list[int]:
     return [
         node.cells(name)[0]
         for name, value in node.properties.items()
-        if len(value) == _CELL_BYTES and name not in _NOT_TOKENS and not name.startswith(("linux,", "qemu,"))
+        if len(value) == _CELL_BYTES and name not in _NOT_TOKENS and not name.startswith(("linux,", "qemu,", "slof,"))
     ]
 
 

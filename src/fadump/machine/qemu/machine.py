@@ -350,7 +350,7 @@ class QemuMachine:
         self._link.gdb.resume()
 
     async def _firmware_call(self, running: Running, thread: str) -> FirmwareCall | None:
-        cpu_id = running.boot.cpu_ids[thread]
+        cpu_id = running.boot.cpu_id(thread)
         call = await self._board.read_call(self._link.registers, self._memory, thread, cpu_id)
         if call is None:
             await self._go_on(thread, running.page.pass_address)

@@ -27,6 +27,15 @@ class Boot:
     cpu_ids: Mapping[str, int]
     firmware_memory: Sequence[FirmwareMemory]
 
+    def cpu_id(self, thread: str) -> int:
+        """The platform's name of a CPU.
+
+        :raises MachineError: the device tree didn't have it.
+        """
+        if thread not in self.cpu_ids:
+            raise MachineError(f"QEMU's CPU {thread} calls the firmware, and is not in the kernel's device tree")
+        return self.cpu_ids[thread]
+
 
 NO_BOOT = Boot(0, {}, ())
 """Before the first handover."""

@@ -99,7 +99,10 @@ class PowernvBoard:
         if self._own is None:
             size_bytes = LARGEST_PAGE_BYTES + align_up(found.room_bytes + _TREE_SLACK_BYTES, LARGEST_PAGE_BYTES)
             self._own = _place_behind_opal(opal, size_bytes, ram - reserved(tree))
-        page = opal_entry_page(self._own.start, tokens, opal.number("opal-entry-address"))
+        real_entry = opal.number("opal-entry-address")
+        if real_entry > _DOUBLEWORD:
+            raise MachineError(f"OPAL can't have its entry at {real_entry:#x}")
+        page = opal_entry_page(self._own.start, tokens, real_entry)
         opal.properties["opal-entry-address"] = struct.pack(">Q", page.address)
         if reserve:
             name_reserved(tree, self._own)

@@ -25,6 +25,7 @@ from fadump.machine.qemu.registers import RegisterFile, interrupt_servers
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
+from fadump.memory.reserved import pairs
 from fadump.memory.reserved import reserve as name_reserved
 
 _PAGE_BYTES = 0x1000
@@ -70,7 +71,7 @@ class PseriesBoard:
     def prepare(
         self, tree: DeviceTree, found: TreePlace, ram: RangeSet, tokens: Collection[int], *, reserve: bool
     ) -> Preparation:
-        page, rtas_pages = place_entry_page(tree, tokens)
+        page, rtas_pages = place_entry_page(tree, tokens, ram)
         if reserve:
             name_reserved(tree, rtas_pages)
         # RTAS's own pages are put back too: its code is the same on every boot, QEMU's FWNMI log in them is not.
@@ -97,39 +98,45 @@ class PseriesBoard:
         memory.write(call.answer_address, encode_answer(answer.status, answer.outputs, call.returns))
 
 
-def place_entry_page(tree: DeviceTree, tokens: Collection[int]) -> tuple[EntryPage, Range]:
+def place_entry_page(tree: DeviceTree, tokens: Collection[int], ram: RangeSet) -> tuple[EntryPage, Range]:
     """Append the entry page to RTAS's last page and lead the kernel there; returns it and the pages
     to reserve, whole ones whatever the kernel's page size.
 
     ``linux,rtas-base`` stays: QEMU finds its FWNMI log through it. ``rtas-size`` grows so that kexec-tools
     spares the code too.
 
-    :raises MachineError: no RTAS in the tree, or no room behind it.
+    :raises MachineError: no RTAS in the tree, or none that can be; or no room behind it.
     """
     rtas = tree.find("/rtas")
     if rtas is None or "linux,rtas-base" not in rtas.properties:
         raise MachineError("the device tree at handover has no instantiated RTAS")
     base, real_entry, size_bytes = (_cell(rtas, name) for name in ("linux,rtas-base", "linux,rtas-entry", "rtas-size"))
-    address = align_up(base + size_bytes, 0x20)
-    page_end = align_up(base + size_bytes, _PAGE_BYTES)
-    page = rtas_entry_page(address, tokens, real_entry)
-    code_end = address + len(page.code)
-    if code_end > page_end:
-        raise MachineError(f"no room for the entry page between RTAS's end {base + size_bytes:#x} and {page_end:#x}")
+    end = base + size_bytes
+    pages = Range(base // _PAGE_BYTES * _PAGE_BYTES, align_up(end, _PAGE_BYTES))
+    if pages.end > _WORD or not any(piece.contains(pages) for piece in ram):
+        raise MachineError(f"RTAS at {base:#x} is not in memory, by the device tree at handover: its end is {end:#x}")
+    try:
+        page = rtas_entry_page(align_up(end, 0x20), tokens, real_entry)
+    except ValueError as error:
+        raise MachineError(f"RTAS at {base:#x} can't have its entry at {real_entry:#x}: {error}") from error
+    code_end = page.address + len(page.code)
+    if code_end > pages.end:
+        raise MachineError(f"no room for the entry page between RTAS's end {end:#x} and {pages.end:#x}")
     rtas.properties["linux,rtas-entry"] = struct.pack(">I", page.address)
     rtas.properties["rtas-size"] = struct.pack(">I", code_end - base)
     start = base // LARGEST_PAGE_BYTES * LARGEST_PAGE_BYTES
-    return page, Range(start, align_up(page_end, LARGEST_PAGE_BYTES))
+    return page, Range(start, align_up(pages.end, LARGEST_PAGE_BYTES))
 
 
 def loaded_images(tree: DeviceTree) -> RangeSet:
     """Kernel and initrd, as SLOF has found them in RAM for this boot."""
     chosen = tree.find("/chosen")
-    images = initrd(tree)
-    if chosen is not None and "qemu,boot-kernel" in chosen.properties:
-        images |= RangeSet([Range.sized(*struct.unpack(">QQ", chosen.properties["qemu,boot-kernel"]))])
-    return images
+    kernels = [] if chosen is None else pairs(chosen, "qemu,boot-kernel")
+    return initrd(tree) | RangeSet(kernels)
 
 
 def _cell(node: Node, name: str) -> int:
-    return node.cells(name)[0]
+    cells = node.cells(name)
+    if not cells:
+        raise MachineError(f"/{node.name} has no number in {name}, in the device tree at handover")
+    return cells[0]
