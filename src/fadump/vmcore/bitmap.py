@@ -1,7 +1,7 @@
 """The bitmaps of a kdump-compressed file: one bit a page, the lowest bit of a byte first.
 
-Which descriptor is a page's is a question of rank: how many pages before it have their bit set. A count for
-every 512 pages makes that a matter of one look-up and one count over at most 64 bytes, for an eighth more memory.
+A page's descriptor is found by the page's rank: how many pages before it have their bit set. With a count kept for
+every 512 pages, that takes one look-up and a count over at most 64 bytes, for an eighth more memory.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from fadump.vmcore.source import Source
 _BLOCK_BYTES = 64
 _BLOCK_PAGES = 8 * _BLOCK_BYTES
 _CHUNK_BYTES = 1 << 20
-"""How much is looked at in one go; whole blocks."""
+"""How much is counted at once; whole blocks."""
 
 
 class PageBitmap:
-    """Bits of pages 0 up to ``pages``; only ``pages_known`` of them are in the file, the others count as not set."""
+    """Bits of pages 0 up to ``pages``. Only the first ``pages_known`` are in the file; the others count as not set."""
 
     def __init__(self, source: Source, offset: int, pages: int) -> None:
         """Read the bitmap at ``offset``, as far as the file has it. It takes ``pages`` / 8 bytes of memory.
@@ -34,7 +34,7 @@ class PageBitmap:
         if self.pages_known % 8:
             self._data[-1] &= (1 << self.pages_known % 8) - 1
         before = np.concatenate([[0], np.cumsum(self._block_counts(), dtype=np.int64)])
-        self._before = before.data  # whose elements are Python's integers
+        self._before = before.data  # indexing it gives Python's integers
 
     def __contains__(self, page: int) -> bool:
         return self.rank_if_set(page) is not None
@@ -45,7 +45,7 @@ class PageBitmap:
         return self._before[-1]
 
     def rank_if_set(self, page: int) -> int | None:
-        """How many pages before ``page`` have their bit set; None if it hasn't itself."""
+        """How many pages before ``page`` have their bit set; None if its own isn't set."""
         if not 0 <= page < self.pages_known:
             return None
         block = page // _BLOCK_PAGES
@@ -76,7 +76,7 @@ class PageBitmap:
         return flags
 
     def runs(self) -> Iterator[tuple[int, int]]:
-        """Where bits are set: first page and page after the last, rising. What touches may come in two."""
+        """Where bits are set: first page and page after the last, rising. Adjacent runs may not be merged."""
         for start in range(0, self.pages_known, 8 * _CHUNK_BYTES):
             end = min(start + 8 * _CHUNK_BYTES, self.pages_known)
             padded = np.zeros(end - start + 2, dtype=np.int8)

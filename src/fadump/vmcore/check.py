@@ -1,7 +1,7 @@
 """Whether a dump is whole: structure, notes, VMCOREINFO, and every byte that it says it has.
 
-After the last step of "follow one crash" in docs/architecture.md. A check goes on after what is wrong and says
-what is still usable; it raises only what keeps it from looking at all.
+After the last step of "follow one crash" in docs/architecture.md. A check continues after a finding and says what is
+still usable; it raises an error only if it can't continue.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,12 +37,12 @@ class Weight(StrEnum):
     DAMAGE = "damage"
     """Something is missing, contradictory or unreadable: the dump isn't whole."""
     REMARK = "remark"
-    """Worth knowing; the dump can be whole."""
+    """Worth knowing, but no damage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing about a dump, in a sentence."""
+    """One fact about a dump, in a sentence."""
 
     weight: Weight
     text: str
@@ -50,14 +50,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What a check came to. ``sizes`` has the bytes of memory in each state, and adds up to all memory."""
+    """The result of a check. ``sizes`` has the bytes of memory in each state, and adds up to all memory."""
 
     sizes: Mapping[State, int]
     cpus: int
     """How many CPUs' registers the notes have."""
     findings: Sequence[Finding]
     unreadable_bytes: int = 0
-    """How much memory is in the file and can't be read: its disk fails, or pages don't unpack."""
+    """How much memory is in the file but can't be read: its disk fails, or pages don't unpack."""
 
     @property
     def whole(self) -> bool:
@@ -66,9 +66,9 @@ class CheckReport:
 
 
 def check_dump(dump: Dump, *, advance: Callable[[int], None] | None = None) -> CheckReport:
-    """Look at all of an open dump; ``advance`` is told how many bytes of memory were read since it was told last.
+    """Check all of an open dump; ``advance`` is called with the number of bytes of memory read since its last call.
 
-    Its calls add up to the stored bytes of :attr:`CheckReport.sizes` for a dump that is whole; see :func:`sizes`.
+    For a whole dump, these add up to the stored bytes of :attr:`CheckReport.sizes`; see :func:`sizes`.
 
     :raises SetupError: pages are packed with LZO, which the host lacks.
     :raises OSError: a header can't be read.
@@ -98,7 +98,7 @@ def check_dump(dump: Dump, *, advance: Callable[[int], None] | None = None) -> C
 
 @dataclass(slots=True)
 class _Reading:
-    """``advance`` is told how many bytes were read, or should have been."""
+    """``advance`` is called with the number of bytes that were read, or should have been."""
 
     advance: Callable[[int], None]
     unreadable_bytes: int = 0
@@ -154,7 +154,7 @@ def _check_program_headers(core: ElfCore) -> Iterator[Finding]:
 
 
 def _check_bytes(dump: ElfDump, reading: _Reading) -> Iterator[Finding]:
-    """Read all of the file that is memory, once; holes of the file have nothing to read."""
+    """Read all memory in the file, once; holes of the file are skipped."""
     in_file = RangeSet(
         Range.sized(piece.file_offset, piece.range.size_bytes)
         for memory in dump.memory
@@ -182,7 +182,7 @@ def _unreadable_bytes(core: ElfCore, part: Range, buffer: memoryview, reading: _
 
 
 def _data_ranges(source: Source, part: Range) -> Iterator[Range]:
-    """What of a part isn't in a hole; where that can't be told all of it, as reading it says why."""
+    """What of a part isn't in a hole. If that can't be found out, all of it: reading it then gives the error."""
     at = part.start
     try:
         for data in source.data_ranges(part):
@@ -205,7 +205,7 @@ def _check_bitmaps(dump: KdumpDump) -> Iterator[Finding]:
 
 
 def _check_pages(file: KdumpFile, reading: _Reading) -> Iterator[Finding]:
-    """Unpack every page, those that share bytes once."""
+    """Unpack every page; pages that share bytes are unpacked once."""
     end = min(file.pages.end, file.bitmap.pages_known)
     windows = ((at, min(at + _WINDOW_PAGES, end)) for at in range(file.pages.start, end, _WINDOW_PAGES))
     looks = (file.look(*window) for window in windows if file.bitmap.count_between(*window))
@@ -233,7 +233,7 @@ def _unreadable_pages(file: KdumpFile, pages: Pages, reading: _Reading) -> Itera
 
 
 def _overlapping(rising: Sequence[Range]) -> Iterator[tuple[Range, Range]]:
-    """Of ranges that rise, each that begins before an earlier one has ended, with that one."""
+    """Pairs of an earlier range and one that begins before its end, out of ``rising`` ones."""
     widest: Range | None = None
     for range_ in rising:
         if widest is not None and range_.start < widest.end:

@@ -18,7 +18,7 @@ _MOST_TABLE_BYTES = 1 << 30
 
 
 def broken_checksums(source: Source, notes: Sequence[Note], byte_order: ByteOrder) -> Iterator[str]:
-    """What is wrong with a file, in sentences; nothing for one without a seal, or with somebody else's.
+    """What is wrong with a file, in sentences; nothing if it has no seal, or one copied from another file.
 
     :raises OSError: the file can't be read.
     """
@@ -29,7 +29,7 @@ def broken_checksums(source: Source, notes: Sequence[Note], byte_order: ByteOrde
     end = seal.table_offset + seal.table_bytes
     head_is_right = _crc(source, Range(0, seal_offset)) == seal.head_crc
     if not head_is_right and source.size_bytes != end:
-        return  # a tool has written the dump anew, and copied the note
+        return  # a tool has rewritten the dump and copied the note
     if not head_is_right:
         yield f"its headers, before offset {seal_offset:#x}, are not what was written"
     if source.size_bytes != end:
@@ -61,7 +61,7 @@ def _broken_rows(source: Source, seal: Seal, start: int, byte_order: ByteOrder) 
 
 
 def _crc(source: Source, where: Range) -> int | None:
-    """The checksum of some bytes; None if they aren't all there."""
+    """The checksum of some bytes; None if the file doesn't have all of them."""
     crc = 0
     try:
         for offset in range(where.start, where.end, _PIECE_BYTES):
@@ -72,7 +72,7 @@ def _crc(source: Source, where: Range) -> int | None:
 
 
 def _is_zeros(source: Source, where: Range) -> bool:
-    """Whether some bytes are all there and zeros; those in a hole of the file aren't read."""
+    """Whether the file has all of some bytes and they are zeros; its holes aren't read."""
     try:
         source.check_has(where.start, where.size_bytes, "file")
         return not any(

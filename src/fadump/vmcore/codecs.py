@@ -1,7 +1,7 @@
 """How a kdump-compressed page is packed, and unpacking it.
 
 Which library packed a page is in its descriptor's flags (makedumpfile, diskdump_mod.h, DUMP_DH_COMPRESSED_*).
-A page unpacks to exactly one page or is an error; none takes more memory than that, whatever its bytes claim.
+Data that doesn't unpack to exactly one page is an error; it never takes more memory than that, whatever it claims.
 """
 
 import ctypes
@@ -21,14 +21,14 @@ from fadump.errors import FormatError, SetupError
 
 _inflate: ModuleType = zlib
 _inflate_error: type[Exception] = zlib.error
-with suppress(ImportError):  # it is faster, and not there for every processor
+with suppress(ImportError):  # faster, but not available for every processor
     from isal import isal_zlib
 
     _inflate, _inflate_error = isal_zlib, cast("type[Exception]", isal_zlib.error)
 
 
 class PageFlag(IntFlag):
-    """How a page is packed; no flag: as it is."""
+    """How a page is packed; no flag: it isn't."""
 
     ZLIB = 0x01
     LZO = 0x02
@@ -47,7 +47,7 @@ class _NotAPageError(Exception):
 
 
 def unpack_page(data: bytes, flags: int, page_bytes: int, offset: int) -> bytes:
-    """One page of ``page_bytes`` bytes from ``data``, which stands at ``offset`` in its file.
+    """Unpack one page of ``page_bytes`` bytes from ``data``, which is at ``offset`` in its file.
 
     :raises FormatError: it doesn't unpack to one page, or it is packed in an unknown way.
     :raises SetupError: it is packed with LZO and the host doesn't have that library.
@@ -91,7 +91,7 @@ def _unpack_lzo(data: bytes, page_bytes: int) -> bytes:
 
 
 class _LzoRoom:
-    """What a page is unpacked into: making it anew takes longer than unpacking a page."""
+    """The buffer for an unpacked page; it is reused, as making one takes longer than unpacking a page."""
 
     def __init__(self, page_bytes: int) -> None:
         self.page = ctypes.create_string_buffer(page_bytes)
@@ -101,7 +101,7 @@ class _LzoRoom:
 
 
 class _ThreadsLzo(threading.local):
-    """Each thread's own room, for pages of the size that it unpacked last."""
+    """Each thread's own buffer, for pages of the size that it unpacked last."""
 
     def __init__(self) -> None:
         self._room = _LzoRoom(0)
@@ -117,7 +117,7 @@ _LZO = _ThreadsLzo()
 
 @cache
 def lzo_function(name: str) -> Callable[..., int]:
-    """A function of LZO's library: (from, its size, to, its size there and back, memory to work in) -> 0, or an error.
+    """A function of LZO's library: (input, its size, output, pointer to its size, work memory) -> 0, or an error.
 
     :raises SetupError: the host doesn't have that library.
     """
@@ -137,7 +137,7 @@ def lzo_function(name: str) -> Callable[..., int]:
 
 def _unpack_snappy(data: bytes, page_bytes: int) -> bytes:
     try:
-        # The bytes say first how many they become, up to 4 GiB: that is looked at before they get any memory.
+        # The data begins with its unpacked size, up to 4 GiB, which is checked before memory is allocated.
         claimed = cramjam.snappy.decompress_raw_len(data)
         if claimed != page_bytes:
             raise _NotAPageError(f"they would be {claimed:#x} bytes")
@@ -148,7 +148,7 @@ def _unpack_snappy(data: bytes, page_bytes: int) -> bytes:
 
 def _unpack_zstd(data: bytes, page_bytes: int) -> bytes:
     try:
-        claimed = zstandard.frame_content_size(data)  # -1: it isn't said
+        claimed = zstandard.frame_content_size(data)  # -1: unknown
         if claimed not in (-1, page_bytes):
             raise _NotAPageError(f"they would be {claimed:#x} bytes")
         return _ZSTD.decompressor.decompress(data, max_output_size=page_bytes)
@@ -157,7 +157,7 @@ def _unpack_zstd(data: bytes, page_bytes: int) -> bytes:
 
 
 class _ThreadsZstd(threading.local):
-    """Each thread's own: making one takes longer than unpacking a page, and none serves two threads at once."""
+    """Each thread's own decompressor: making one takes longer than unpacking a page, and none is thread-safe."""
 
     def __init__(self) -> None:
         self.decompressor = zstandard.ZstdDecompressor()

@@ -1,9 +1,8 @@
 """What every dump file is, whatever its format: physical memory, of which some is in the file.
 
-After the last step of "follow one crash" in docs/architecture.md: whoever reads a dump reads it through
-:class:`Dump` and doesn't know its format. A byte of physical memory is in one of five states
-(:class:`State`), and memory that isn't there is never passed off as zeros. Addresses are the crashed
-system's physical ones; sizes are in bytes.
+After the last step of "follow one crash" in docs/architecture.md: all readers of dumps use :class:`Dump` and don't
+know the format. A byte of physical memory is in one of five states (:class:`State`), and missing memory never reads
+as zeros. Addresses are the crashed system's physical ones; sizes are in bytes.
 """
 
 from abc import ABC, abstractmethod
@@ -22,16 +21,16 @@ from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.notes import VMCOREINFO_NAME, Note
 
 Bytes = npt.NDArray[np.uint8]
-"""Memory as an array of one dimension, not to be written to."""
+"""Memory as a read-only array of one dimension."""
 
 MOST_MEMORY_RANGES = 1 << 16
-"""How many ranges :attr:`Dump.memory` may have: far more than machines have, and a file can claim any number."""
+"""How many ranges :attr:`Dump.memory` may have, as a file can claim any number: far more than machines have."""
 MOST_RANGES = 1 << 20
-"""How many ranges :attr:`Dump.readable` may have, which a strict dump level leaves in many."""
+"""How many ranges :attr:`Dump.readable` may have; a strict dump level leaves many."""
 
 
 class Kind(StrEnum):
-    """The format of a dump, once it has been unflattened."""
+    """The format of a dump, apart from being flattened."""
 
     ELF = "elf"
     KDUMP = "kdump"
@@ -41,23 +40,23 @@ class State(StrEnum):
     """What a dump has of some memory."""
 
     STORED = "stored"
-    """Its bytes are in the file, as they are or compressed."""
+    """Its bytes are in the file, compressed or not."""
     ZEROS = "zeros"
-    """The format says that they are zeros: an ELF segment's end that isn't in the file. makedumpfile's ELF
-    files say so of pages that it has excluded, too."""
+    """The format says that they are zeros: an ELF segment's end beyond p_filesz. makedumpfile's ELF files have
+    excluded pages there, too."""
     HOLE = "hole"
     """No memory, as far as the dump knows."""
     EXCLUDED = "excluded"
     """Left out on purpose when the dump was written."""
     MISSING = "missing"
-    """The dump should have it, and doesn't: it was never finished, is cut short, or is one file of a set."""
+    """The dump should have it but doesn't: it was never finished, is cut short, or is one file of a set."""
 
 
 READABLE = frozenset({State.STORED, State.ZEROS})
 
 UNREADABLE = (AddressError, FormatError, ReadError)
-"""What reading memory raises where the dump doesn't have it, has it damaged, or its disk can't read it; not what it
-raises where the host lacks a library."""
+"""What reading memory raises if it isn't in the dump, is damaged, or is on a failing disk; not what it raises if the
+host lacks a library."""
 
 _WHY: dict[State, str] = {
     State.HOLE: "there is no memory, as far as the dump knows",
@@ -67,7 +66,7 @@ _WHY: dict[State, str] = {
 
 
 class NotInDumpError(AddressError):
-    """Memory that a dump doesn't have: ``state`` says why not, ``at`` is the first such address.
+    """Memory that isn't in a dump: ``state`` says why, ``at`` is the first such address.
 
     ``address`` and ``length`` are what was asked for.
     """
@@ -81,11 +80,11 @@ class NotInDumpError(AddressError):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some memory of which a dump has the same to say.
+    """Memory that is all in the same state.
 
-    ``file_offset`` is where its bytes stand one after the other, uncompressed, in file number ``file`` of the
-    set (0 if there is but one; of a flattened file, the offset after unflattening). None: compressed, not stored, or
-    only a few pages in the same place.
+    ``file_offset`` is where its bytes are, contiguous and uncompressed, in file number ``file`` of the set (0 if there
+    is only one; for a flattened file, the offset after unflattening). None: they are compressed, not stored, or only a
+    few contiguous pages.
     """
 
     range: Range
@@ -94,14 +93,14 @@ class Piece:
     file: int = 0
 
     def part(self, wanted: Range) -> "Piece":
-        """The same for some of its addresses."""
+        """The part of it at ``wanted`` addresses."""
         offset = None if self.file_offset is None else self.file_offset + wanted.start - self.range.start
         return Piece(wanted, self.state, offset, self.file)
 
 
 @dataclass(frozen=True, slots=True)
 class SystemName:
-    """What a format's own header says of the crashed system: two of uname(2)'s names, and the time of the dump in
+    """What a format's own header says about the crashed system: two of uname(2)'s names, and the time of the dump in
     seconds since 1970, UTC."""
 
     nodename: str
@@ -112,35 +111,35 @@ class SystemName:
 class Dump(ABC):
     """An open dump. Also a context manager; safe to read from several threads.
 
-    What is wrong with the file, but did not keep it from being opened, is in ``damage``.
+    Errors that didn't prevent opening the file are in ``damage``.
     """
 
     kind: Kind
     flattened: bool
-    """Whether the file is a stream of makedumpfile's (-F)."""
+    """Whether the file is in makedumpfile's flattened format (-F)."""
     machine: str
-    """As uname(1) says it: "ppc64le"."""
+    """As uname(1) gives it: "ppc64le"."""
     byte_order: ByteOrder
-    """Of headers and notes; it is the crashed kernel's."""
+    """The byte order of headers and notes, which is the crashed kernel's."""
     notes: Sequence[Note]
     """All notes, in the order of the file; a note's ``offset`` counts bytes in the unflattened file."""
     vmcoreinfo: bytes | None
-    """What the crashed kernel says about itself; None if the dump doesn't have it."""
+    """What the crashed kernel says about itself; None if it isn't in the dump."""
     memory: RangeSet
-    """All physical memory that the dump speaks of, in the file or not."""
+    """All physical memory that the dump describes, in the file or not."""
     damage: Sequence[FormatError]
     dump_level: int = 0
-    """At which of makedumpfile's levels it was filtered, as far as it says; an ELF core doesn't."""
+    """The makedumpfile level at which it was filtered, if it says so; an ELF core doesn't."""
     page_bytes: int | None = None
-    """Bytes in each of the pages that the file has memory in; None: its format, as ELF, has none."""
+    """The size of the pages that memory is stored in; None: its format, such as ELF, has no pages."""
     system_name: SystemName | None = None
-    """Whose dump it is by its header; None: its format, as ELF, doesn't say."""
+    """The crashed system by the file's header; None: its format, such as ELF, doesn't say."""
 
     @abstractmethod
     def mapping(self, wanted: Range) -> Iterator[Piece]:
-        """What the dump has of ``wanted``: all of it in the order of addresses, in pieces of one state each.
+        """The state of all of ``wanted``, in pieces in the order of addresses.
 
-        It takes little memory, however large the range.
+        This takes little memory, however large the range.
 
         :raises FormatError: the file has become shorter since it was opened.
         :raises OSError: the file can't be read.
@@ -148,7 +147,7 @@ class Dump(ABC):
 
     @abstractmethod
     def read_physical(self, address: int, length: int) -> bytes:
-        """``length`` bytes of memory from physical ``address``.
+        """Read ``length`` bytes of memory from physical ``address``.
 
         :raises NotInDumpError: some of them are not in the dump.
         :raises AddressError: the address or the length is negative.
@@ -158,18 +157,18 @@ class Dump(ABC):
         """
 
     def view_physical(self, wanted: Range) -> Bytes:
-        """The bytes of ``wanted``, read-only; the file itself, mapped, where it has them in one piece.
+        """The bytes of ``wanted``, read-only; a mapping of the file if they are contiguous in it.
 
-        A view stays valid after :meth:`close`. Whoever makes the file shorter while a view is mapped ends
-        the process that looks at it (SIGBUS, mmap(2)); :meth:`read_physical` raises instead.
+        A view stays valid after :meth:`close`. If the file is made shorter while a view is mapped, using the view ends
+        the process (SIGBUS, mmap(2)); :meth:`read_physical` raises an error instead.
 
-        :raises AddressError: as :meth:`read_physical`, and so the other errors.
+        :raises AddressError: as :meth:`read_physical`; the other errors likewise.
         """
         return np.frombuffer(self.read_physical(wanted.start, wanted.size_bytes), dtype=np.uint8)
 
     @property
     def readable(self) -> RangeSet:
-        """What of :attr:`memory` can be read. Computed at every use; :meth:`mapping` takes less memory.
+        """The part of :attr:`memory` that can be read. Computed at every use; :meth:`mapping` takes less memory.
 
         :raises FormatError: it has more than :data:`MOST_RANGES` ranges.
         """
@@ -197,7 +196,7 @@ class Dump(ABC):
 
 
 def limited_set(ranges: Iterable[Range], most: int) -> RangeSet:
-    """The set of rising ``ranges``, of which those that touch are one.
+    """The set of rising ``ranges``; adjacent ones are merged.
 
     :raises FormatError: they are more than ``most``.
     """
@@ -213,7 +212,7 @@ def limited_set(ranges: Iterable[Range], most: int) -> RangeSet:
 
 
 def merged(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """The same with neighbours put together that are one: same state, and in the file one after the other."""
+    """The same pieces, with neighbours merged that have the same state and are contiguous in the file."""
     last: Piece | None = None
     for piece in pieces:
         if last is not None and _continues(last, piece):

@@ -1,6 +1,6 @@
-"""Opening a dump file of any kind, told apart by its first bytes, never by its name.
+"""Opening a dump file of any kind, which is recognized by its first bytes, never by its name.
 
-Whoever reads dumps needs only this module and the contract, :class:`~fadump.vmcore.contract.Dump`:
+Reading dumps needs only this module and the contract, :class:`~fadump.vmcore.contract.Dump`:
 
     with open_dump("vmcore") as dump:
         dump.read_physical(0x1000, 4096)
@@ -26,7 +26,7 @@ _SEVERAL = "several files, of which the first is an ELF core: only a kdump-compr
 
 
 def open_dump(paths: StrPath | Sequence[StrPath]) -> Dump:
-    """Open a dump: an ELF core or a kdump-compressed file, flattened or not, or the files of a split one in any order.
+    """Open a dump: an ELF core or kdump-compressed file, flattened or not, or the files of a split dump in any order.
 
     A file that is cut short or damaged opens if its headers can be read; :attr:`Dump.damage` says what is wrong.
 
@@ -50,7 +50,7 @@ def open_dump(paths: StrPath | Sequence[StrPath]) -> Dump:
 
 
 def open_source(sources: Sequence[Source]) -> Dump:
-    """The same for bytes that are open; they are the dump's from then on, unless this fails."""
+    """The same for open sources; the dump owns them from then on, unless this fails."""
     if not sources:
         raise UsageError("no file is given: a dump has at least one")
     unflattened = [FlattenedSource(source) if _magic(source) == FLATTENED_SIGNATURE else source for source in sources]

@@ -1,6 +1,6 @@
 """An ELF core as a :class:`~fadump.vmcore.contract.Dump`: whole, cut short or unflattened.
 
-The format is read by :mod:`fadump.vmcore.elfcore`, tolerantly: what is wrong is noted, not refused.
+The format is read by :mod:`fadump.vmcore.elfcore`; errors are recorded and not raised.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,9 +18,9 @@ from fadump.vmcore.source import Source
 
 
 def _of_process(notes: Sequence[Note]) -> FormatError | None:
-    """What is wrong with the core of a process, whose addresses are no physical ones; None: it isn't one.
+    """The error if it is the core of a process, whose addresses aren't physical; None: it isn't.
 
-    NT_AUXV is in all of those (Linux fs/binfmt_elf.c, fill_note_info()), and never in a system's.
+    All of those have NT_AUXV (Linux fs/binfmt_elf.c, fill_note_info()); the core of a system never has it.
     """
     for note in notes:
         if note.name == CORE_NAME and note.type == NT_AUXV:
@@ -29,13 +29,13 @@ def _of_process(notes: Sequence[Note]) -> FormatError | None:
 
 
 class ElfDump(Dump):
-    """An open ELF core. Memory beyond p_filesz is zeros, as for drgn and crash; where PT_LOADs overlap, the
-    first in the file counts."""
+    """An open ELF core. Memory beyond p_filesz is zeros, as in drgn and crash; if PT_LOADs overlap, the first in the
+    file counts."""
 
     kind = Kind.ELF
 
     def __init__(self, source: Source) -> None:
-        """Read headers and notes; from then on ``source`` is this object's, unless this fails.
+        """Read headers and notes; this object owns ``source`` from then on, unless this fails.
 
         :raises FormatError: it isn't a 64-bit ELF core.
         :raises OSError: the file can't be read.
@@ -56,7 +56,7 @@ class ElfDump(Dump):
 
     @property
     def core(self) -> ElfCore:
-        """Its program headers; a segment may lie beyond the end of the file."""
+        """Its program headers; a segment may be beyond the end of the file."""
         return self._core
 
     def mapping(self, wanted: Range) -> Iterator[Piece]:
@@ -67,7 +67,7 @@ class ElfDump(Dump):
             raise AddressError(address, length)
         wanted = Range.sized(address, length)
         offset = self._offset_of(wanted)
-        if offset is not None:  # nearly always
+        if offset is not None:  # the usual case
             return self._source.read(offset, length, "memory")
         pieces = list(self._readable_pieces(wanted))
         return b"".join(
@@ -89,7 +89,7 @@ class ElfDump(Dump):
         self._core.close()
 
     def _offset_of(self, wanted: Range) -> int | None:
-        """Where all of it is in the file, if one segment has it."""
+        """Where all of ``wanted`` is in the file, if it is in one segment."""
         extent = next(self._core.extents_within(wanted), None)
         if extent is None or extent.physical != wanted or extent.file_offset is None:
             return None

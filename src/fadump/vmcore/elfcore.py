@@ -1,14 +1,13 @@
 """Reading an ELF core: where in the file each byte of the crashed system's memory is.
 
-Step "capture boot" of docs/architecture.md: what the kernel offers as /proc/vmcore, and everything saved in
+Step "capture boot" of docs/architecture.md: what the kernel offers as /proc/vmcore, and every dump saved in
 that form. Specification: gABI, "ELF Header" and "Program Header", ELFCLASS64, ET_CORE, of either byte order and
 any machine; more than 65,534 program headers as Linux counts them (PN_XNUM, include/uapi/linux/elf.h:
 the number is sh_info of section header 0). Linux's writer: fs/proc/vmcore.c.
 
-Nothing but headers and notes is kept in memory. Nothing in the file is trusted: every offset and
-size is checked against the file before it is used, and there is a limit to the number of headers and
-to the size of notes. A file that is cut short or contradicts itself is refused, or read as far as it goes: whoever
-opens it chooses.
+Only headers and notes are kept in memory. Nothing in the file is trusted: every offset and size is checked against
+the file before it is used, and the number of headers and the size of notes are limited. A file that is cut short or
+contradicts itself is refused, or read as far as possible: the caller chooses.
 """
 
 import os
@@ -35,9 +34,9 @@ _ADDRESS_LIMIT = 1 << 64
 
 @dataclass(frozen=True, slots=True)
 class LoadSegment:
-    """A PT_LOAD: the file has ``file_bytes`` bytes of it from ``file_offset``; what follows in memory is zeros.
+    """A PT_LOAD: ``file_bytes`` bytes of it are in the file, at ``file_offset``; the rest of its memory is zeros.
 
-    ``physical`` are all its guest physical addresses (p_paddr, p_memsz), ``virtual_address`` is p_vaddr.
+    ``physical`` is its range of guest physical addresses (p_paddr, p_memsz), ``virtual_address`` is p_vaddr.
     """
 
     physical: Range
@@ -59,16 +58,16 @@ class LoadSegment:
 class ElfCore:
     """An open ELF core. Also a context manager; safe to read from several threads.
 
-    Where PT_LOADs overlap, the first in the file counts, as in crash; kexec-tools lists the kernel's
-    text so on some machines.
+    If PT_LOADs overlap, the first in the file counts, as in crash: on some machines, kexec-tools lists the kernel's
+    text in addition.
     """
 
     def __init__(self, file: int | Source, *, damage: list[FormatError] | None = None) -> None:
-        """Read the headers and notes of ``file``; from then on it (a descriptor, or bytes) is this object's.
+        """Read the headers and notes of ``file``, a descriptor or a source, which this object owns from then on.
 
-        If this fails, it is still the caller's. With ``damage``, what is missing or contradicts the rest is
-        added there instead of being raised, and what is left is read: a segment may then lie beyond the end of
-        the file, and a segment of which nothing can be said is not among ``segments``.
+        If this fails, the caller still owns it. With ``damage``, errors about missing or contradictory parts are added
+        there instead of being raised, and the rest is read: a segment may then be beyond the end of the file, and
+        one that can't be interpreted is not among ``segments``.
 
         :raises FormatError: it isn't a 64-bit ELF core, or some of it is missing or contradicts the rest.
         :raises OSError: the file can't be read.
@@ -107,12 +106,12 @@ class ElfCore:
 
     @property
     def flags(self) -> int:
-        """e_flags: on Power the ABI, 1 or 2; makedumpfile adds 1 to say that the file is incomplete."""
+        """e_flags: the ABI on Power, 1 or 2; makedumpfile sets bit 0 in an incomplete file."""
         return self._flags
 
     @property
     def byte_order(self) -> ByteOrder:
-        """The byte order of headers and notes; it is the kernel's."""
+        """The byte order of headers and notes, which is the kernel's."""
         return self._byte_order
 
     @property
@@ -156,7 +155,7 @@ class ElfCore:
                 yield extent.part(common)
 
     def read_physical(self, address: int, length: int) -> bytes:
-        """``length`` bytes of the crashed system's memory from physical ``address``.
+        """Read ``length`` bytes of the crashed system's memory from physical ``address``.
 
         :raises AddressError: some of it is in no PT_LOAD.
         :raises FormatError: the file has become shorter since it was opened.
@@ -167,7 +166,7 @@ class ElfCore:
         return b"".join(self._read_extent(extent) for extent in self.extents(Range.sized(address, length)))
 
     def read_file(self, offset: int, length: int) -> bytes:
-        """``length`` bytes of the file itself from ``offset``.
+        """Read ``length`` bytes of the file itself from ``offset``.
 
         :raises FormatError: the file doesn't have them, or no longer has them.
         :raises OSError: the file can't be read.
@@ -175,7 +174,7 @@ class ElfCore:
         return self._file.read(offset, length, "file")
 
     def read_file_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill ``buffer`` with the bytes of the file from ``offset``; several times faster than new bytes each time.
+        """Fill ``buffer`` with the bytes of the file from ``offset``; several times faster than :meth:`read_file`.
 
         :raises FormatError: as :meth:`read_file`.
         :raises OSError: the file can't be read.
@@ -183,7 +182,7 @@ class ElfCore:
         self._file.read_into(offset, buffer, "file")
 
     def data_ranges(self, segment: LoadSegment) -> Iterator[Range]:
-        """Which physical addresses of a segment the file may have anything but zeros for.
+        """The physical addresses of a segment that may have anything but zeros in the file.
 
         :raises FormatError: as :meth:`read_file`.
         :raises OSError: the file can't be read.
@@ -211,7 +210,7 @@ class ElfCore:
 
 
 _Report = Callable[[FormatError], None]
-"""What is done about something that is wrong: it is raised, or noted."""
+"""What is done with an error: it is raised or recorded."""
 
 
 def _refuse(error: FormatError) -> None:
@@ -219,7 +218,7 @@ def _refuse(error: FormatError) -> None:
 
 
 class _Header(NamedTuple):
-    """What is needed of the ELF header; ``program_headers`` is their number, which stands at ``count_offset``."""
+    """The fields used of the ELF header; ``program_headers`` is their number, at offset ``count_offset``."""
 
     byte_order: ByteOrder
     machine: int
@@ -230,7 +229,7 @@ class _Header(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """A program header, and ``at`` which offset it stands."""
+    """A program header; ``at`` is its offset in the file."""
 
     at: int
     header: elf.ProgramHeader
@@ -305,7 +304,7 @@ def _read_notes(file: Source, byte_order: ByteOrder, entries: Sequence[_Entry], 
     for at, entry in entries:
         if entry.p_type != elf.PT_NOTE:
             continue
-        there = min(entry.p_filesz, max(0, file.size_bytes - entry.p_offset))  # less than filesz has been reported
+        there = min(entry.p_filesz, max(0, file.size_bytes - entry.p_offset))  # fewer have been reported
         note_bytes += there
         if note_bytes > _MOST_NOTE_BYTES:
             wanted = f"at most {_MOST_NOTE_BYTES:#x}"

@@ -1,6 +1,6 @@
-"""Where in a file some addresses are, of segments or records that may overlap.
+"""Where in a file some addresses are, with segments or records that may overlap.
 
-After the last step of "follow one crash" in docs/architecture.md: ELF cores and flattened files both say so in pieces.
+After the last step of "follow one crash" in docs/architecture.md. ELF cores and flattened files both consist of these.
 """
 
 import heapq
@@ -20,17 +20,17 @@ class Extent:
     file_offset: int | None
 
     def part(self, wanted: Range) -> "Extent":
-        """The same for some of its addresses."""
+        """The part of it at ``wanted`` addresses."""
         if self.file_offset is None:
             return Extent(wanted, None)
         return Extent(wanted, self.file_offset + wanted.start - self.physical.start)
 
 
 def first_wins(extents: Sequence[Extent]) -> Iterator[Extent]:
-    """The same extents cut so that none overlap, sorted by address. Where several do, the first one has it."""
+    """The same extents, sorted by address and cut so that none overlap: the first one of several keeps its bytes."""
     rising = deque(sorted(enumerate(extents), key=lambda numbered: numbered[1].physical.start))
     borders = sorted({border for extent in extents for border in (extent.physical.start, extent.physical.end)})
-    here: list[tuple[int, Extent]] = []  # a heap of those that hold `start`, or held an earlier one
+    here: list[tuple[int, Extent]] = []  # a heap of those that contain `start` or an earlier border
     for start, end in pairwise(borders):
         while rising and rising[0][1].physical.start == start:
             heapq.heappush(here, rising.popleft())

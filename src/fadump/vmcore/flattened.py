@@ -8,9 +8,9 @@ makedumpfile_data_header). All fields are big-endian, whatever the machine:
     0x0018  s64  version, 1; the header takes 4096 bytes
     0x1000       records: s64 offset in the file described, s64 size, then so many bytes; offset and size -1: the end
 
-A byte may come more than once, since a writer corrects its headers at the end: the last one counts. What never
-comes is zeros, as in a sparse file. Records are looked at once and then found by binary search; they
-take 24 bytes of memory each.
+A byte may be written more than once, as writers correct their headers at the end: the last one counts. Bytes that are
+never written are zeros, as in a sparse file. Records are indexed once and then found by binary search; each takes
+24 bytes of memory.
 """
 
 import struct
@@ -41,11 +41,11 @@ _MOST_RECORDS = 1 << 25
 class FlattenedSource:
     """The bytes that a flattened file describes.
 
-    ``damage`` says what is missing if the stream never ended; what came before can be read.
+    ``damage`` says what is missing if the stream has no end; what comes before can be read.
     """
 
     def __init__(self, source: Source) -> None:
-        """Look at all records; ``source`` is this object's from then on, unless this fails.
+        """Index all records; this object owns ``source`` from then on, unless this fails.
 
         :raises FormatError: it is not a flattened file.
         :raises OSError: the file can't be read.
@@ -133,20 +133,20 @@ class FlattenedSource:
 
 
 def encode_stream_header() -> bytes:
-    """What a flattened file begins with."""
+    """The header of a flattened file."""
     return struct.pack(_HEADER_FIELDS, SIGNATURE, _TYPE, _VERSION).ljust(_HEADER_BYTES, b"\0")
 
 
 def encode_record(offset: int, size_bytes: int) -> bytes:
-    """What stands before ``size_bytes`` bytes that belong to ``offset`` of the file described."""
+    """The header of a record: ``size_bytes`` bytes for ``offset`` of the file described."""
     return _RECORD.pack(offset, size_bytes)
 
 
 def _without_overlaps(records: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
-    """Start, end and place of each piece, by rising start; of records that overlap, the last one counts."""
+    """Start, end and place of each piece, by rising start; if records overlap, the last one counts."""
     rising = records[np.argsort(records[:, 0], kind="stable")]
     starts, ends = rising[:, 0], rising[:, 0] + rising[:, 1]
-    # A group is records that overlap directly or through others; nearly all are alone in theirs.
+    # A group is records that overlap directly or through others; nearly all groups are of one record.
     firsts = np.flatnonzero(np.concatenate([[True], starts[1:] >= np.maximum.accumulate(ends)[:-1]])[: len(starts)])
     counts = np.diff(np.append(firsts, len(starts)))
     alone = firsts[counts == 1]

@@ -20,23 +20,23 @@ from fadump.vmcore.kdump_header import Descriptor, KdumpHeader
 from fadump.vmcore.source import Source
 
 _WINDOW_PAGES = 1 << 16
-"""How many pages' descriptors are looked at in one go."""
+"""How many pages' descriptors are read at once."""
 _FEW_PAGES = 16
-"""So many are faster found one by one."""
+"""Up to this many are found faster one by one."""
 _LEAST_RUN_PAGES = 16
-"""Fewer uncompressed pages behind each other in the file are no piece of their own: next to others, as where many pages
-are one of zeros, they would be as many pieces as pages."""
+"""Fewer contiguous uncompressed pages are no piece of their own: where many pages share one of zeros, there would be
+as many pieces as pages."""
 _CACHE_PAGES = 1024
 """How many unpacked pages are kept, as in libkdumpfile."""
 _FIND_IT = "name it too; if its name ends in .incomplete, go on with fadump save --continue"
 _SPLIT_OFFSET = 12
-"""Of ``split`` in the sub header."""
+"""The offset of ``split`` in the sub header."""
 
 _Flags = npt.NDArray[np.bool_]
 
 
 class AbsentFileError(FormatError):
-    """A file of a split dump that wasn't given: the one that has ``pages``; ``offset`` is where others say "split"."""
+    """A file of a split dump is missing: the one with ``pages``; ``offset`` is that of ``split`` in the others."""
 
     def __init__(self, pages: Range, offset: int) -> None:
         super().__init__("split dump without one of its files", offset=offset)
@@ -45,12 +45,12 @@ class AbsentFileError(FormatError):
 
 
 class KdumpDump(Dump):
-    """An open kdump-compressed dump. It keeps in memory what is in the file as a bitmap, and the last pages read."""
+    """An open kdump-compressed dump. It keeps the bitmaps and the last pages read in memory."""
 
     kind = Kind.KDUMP
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        """Open all files of a dump; ``sources`` are this object's from then on, unless this fails.
+        """Open all files of a dump; this object owns ``sources`` from then on, unless this fails.
 
         :raises FormatError: one is not a kdump-compressed file or its headers make no sense, or they don't belong
             together.
@@ -78,7 +78,7 @@ class KdumpDump(Dump):
 
     @property
     def files(self) -> Sequence[KdumpFile]:
-        """The files, in the order of the pages that they have; :attr:`Piece.file` counts in it."""
+        """The files, in the order of their pages; :attr:`Piece.file` is an index of it."""
         return self._files
 
     @property
@@ -125,7 +125,7 @@ class KdumpDump(Dump):
         return data if length == len(data) else data[skipped : skipped + length]
 
     def _pages_between(self, start: int, end: int, wanted: Range) -> Iterator[bytes]:
-        """Whole pages, for someone who wants ``wanted``. Of many, descriptors are looked at together."""
+        """Whole pages; ``wanted`` is for errors. If they are many, their descriptors are read together."""
         while start < end:
             index = bisect_right(self._first_pages, start) - 1
             known = self._known_pages(index) if index >= 0 else Range(0, 0)
@@ -142,7 +142,7 @@ class KdumpDump(Dump):
             start = stop
 
     def _find(self, page: int, address: int, length: int) -> tuple[int, Descriptor]:
-        """Which file has the page, and where, for someone who wants ``length`` bytes from ``address``."""
+        """Which file has the page, and where; ``address`` and ``length`` are for errors."""
         index = bisect_right(self._first_pages, page) - 1
         file = self._files[index]
         found = file.find(page) if index >= 0 and page in file.pages else State.MISSING
@@ -159,7 +159,10 @@ class KdumpDump(Dump):
         return data
 
     def _memory_around(self, wanted: Range) -> Range:
-        """The memory that all of ``wanted`` is in; if there is none, say where and why not."""
+        """The range of memory that contains all of ``wanted``.
+
+        :raises NotInDumpError: there is none.
+        """
         index = bisect_right(self._ranges, wanted.start, key=_start)
         if index and self._ranges[index - 1].contains(wanted):
             return self._ranges[index - 1]
@@ -185,7 +188,7 @@ class KdumpDump(Dump):
             yield Piece(Range(at, wanted.end), State.HOLE)
 
     def _memory_pieces(self, memory: Range) -> Iterator[Piece]:
-        """What there is of memory without holes, in whole pages."""
+        """The pieces of a range of whole pages without holes."""
         at, end = memory.start // self.page_bytes, -(-memory.end // self.page_bytes)
         while at < end:
             index = bisect_right(self._first_pages, at) - 1
@@ -214,13 +217,13 @@ class KdumpDump(Dump):
             yield Piece(where, state, int(offsets[first]), index) if plain[first] else Piece(where, state)
 
     def _goes_on(self, plain: _Flags, pages: Pages) -> _Flags:
-        """Whether each page but the first is like the one before it: not plain either, or in the file behind it."""
+        """Whether each page but the first continues the one before it: both aren't plain, or they are contiguous."""
         behind = pages.offsets[1:] == pages.offsets[:-1] + np.uint64(self.page_bytes)
         goes_on: _Flags = (plain[1:] & plain[:-1] & behind) | ~(plain[1:] | plain[:-1])
         return goes_on
 
     def _known_pages(self, index: int) -> Range:
-        """Those of a file's pages that its bitmap, which may be cut short, speaks of."""
+        """Those of a file's pages that are in its bitmap, which may be cut short."""
         pages, known = self._files[index].pages, self._files[index].bitmap.pages_known
         return Range(min(pages.start, known), min(pages.end, known))
 
@@ -229,9 +232,9 @@ class KdumpDump(Dump):
 
 
 class _PageCache:
-    """The pages read last, in two generations: when the newer is full, the older goes.
+    """The pages read last, in two generations: when the newer is full, the older is dropped.
 
-    Threads may come at any time: each step is one that the interpreter does whole.
+    It is thread-safe: each step is atomic in the interpreter.
     """
 
     def __init__(self) -> None:
@@ -256,7 +259,7 @@ class _PageCache:
 
 
 def _run_lengths(goes_on: _Flags) -> npt.NDArray[np.int64]:
-    """For each element, how many there are that go on from one to the next, with it among them."""
+    """For each element, the length of the run of continued elements that it belongs to."""
     borders = np.concatenate([[0], np.flatnonzero(~goes_on) + 1, [len(goes_on) + 1]])
     lengths = np.diff(borders)
     return np.repeat(lengths, lengths)
@@ -280,7 +283,7 @@ def _check_set(files: Sequence[KdumpFile]) -> None:
 
 
 def _absent_files(files: Sequence[KdumpFile]) -> Iterator[FormatError]:
-    """What is wrong with a set that isn't whole."""
+    """What is missing from a set that isn't whole."""
     header = files[0].header
     for pages in RangeSet([Range(0, header.pages)]) - RangeSet(file.pages for file in files):
         yield AbsentFileError(pages, header.page_bytes + _SPLIT_OFFSET)

@@ -2,7 +2,7 @@
 
 The layout is :mod:`fadump.vmcore.kdump_header`'s.
 
-Pages of zeros share one descriptor's bytes, so a page of the file is known by its offset.
+All pages of zeros share the same bytes in the file, so a stored page is identified by its offset.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ _MOST_NOTE_BYTES = 128 << 20
 _MOST_VMCOREINFO_BYTES = 1 << 20
 _MOST_NOTES = 1 << 18
 _LAST_PAGES = 1 << 16
-"""How many descriptors are looked at for a file that was cut short."""
+"""How many descriptors are checked to see whether a file was cut short."""
 STATES = (State.EXCLUDED, State.STORED, State.MISSING)
 """What the numbers in :attr:`Pages.states` mean."""
 _EXCLUDED, _STORED, _MISSING = range(3)
@@ -42,9 +42,9 @@ _EXCLUDED, _STORED, _MISSING = range(3)
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What a file says of pages from number ``start`` on; all arrays have an element for each page.
+    """What a file says about pages from number ``start`` on; all arrays have an element for each page.
 
-    ``states`` are indices of :data:`STATES`; the others are the descriptors', 0 where a page has none.
+    ``states`` are indices of :data:`STATES`; the others are the descriptors' fields, 0 for a page without one.
     """
 
     start: int
@@ -60,10 +60,10 @@ class Pages:
 
 
 class KdumpFile:
-    """An open kdump-compressed file. What is wrong with it, but does not keep it from being read, is in ``damage``."""
+    """An open kdump-compressed file. Errors that don't prevent reading it are in ``damage``."""
 
     def __init__(self, source: Source) -> None:
-        """Read headers, notes and bitmaps; ``source`` is this object's from then on, unless this fails.
+        """Read headers, notes and bitmaps; this object owns ``source`` from then on, unless this fails.
 
         :raises FormatError: it is not a kdump-compressed file, or its headers make no sense.
         :raises OSError: the file can't be read.
@@ -74,7 +74,7 @@ class KdumpFile:
         self.notes = tuple(self._read_notes())
         self.vmcoreinfo = self._read_vmcoreinfo()
         self.pages = Range(0, header.pages) if header.split is None else header.split
-        """The pages that this file is about: all, or those of one file of a set."""
+        """The pages that this file covers: all, or its part of a set."""
         second_bitmap = header.bitmaps_bytes // 2 if header.has_two_bitmaps else 0
         self.bitmap = PageBitmap(source, header.bitmap_offset + second_bitmap, header.pages)
         """The pages that were written, here or in another file of the set."""
@@ -84,13 +84,13 @@ class KdumpFile:
         self.page_count = self.bitmap.count_between(self.pages.start, self.pages.end)
         """How many descriptors the file has."""
         self.data_offset = header.descriptors_offset + self.page_count * DESCRIPTOR_BYTES
-        """Where the descriptors end, and pages may begin."""
+        """Where the descriptors end and pages may begin."""
         self._descriptor = DESCRIPTOR.in_order(header.byte_order)
         self._vector = self._descriptor.dtype
         self._judge()
 
     def memory(self) -> RangeSet:
-        """All physical addresses that were memory. Where the file ends before it says so, all that may be.
+        """All physical addresses that were memory. If the bitmap is cut short, also those that may have been.
 
         :raises FormatError: they are too many ranges.
         :raises OSError: the file can't be read.
@@ -104,7 +104,7 @@ class KdumpFile:
         return limited_set(ranges, MOST_MEMORY_RANGES)
 
     def look(self, start: int, end: int) -> Pages:
-        """What the file has of the pages from ``start`` up to ``end``, all of them in :attr:`pages` and the bitmap.
+        """What the file says about pages from ``start`` up to ``end``, which must be in :attr:`pages` and the bitmap.
 
         :raises FormatError: the file has become shorter since it was opened.
         :raises OSError: the file can't be read.
@@ -122,7 +122,7 @@ class KdumpFile:
         return Pages(start, states, offsets, sizes, table["flags"].astype(np.uint32))
 
     def find(self, page: int) -> Descriptor | State:
-        """Where one of :attr:`pages` is, or why it isn't in the file.
+        """Where a page of :attr:`pages` is, or why it isn't in the file.
 
         :raises FormatError: its descriptor makes no sense, or the file has become shorter since it was opened.
         :raises OSError: the file can't be read.
@@ -140,7 +140,7 @@ class KdumpFile:
         return found
 
     def unpack(self, found: Descriptor) -> bytes:
-        """The page itself.
+        """The page's bytes.
 
         :raises FormatError: it doesn't unpack, or its descriptor makes no sense.
         :raises SetupError: it is packed with LZO, which the host lacks.
@@ -181,9 +181,9 @@ class KdumpFile:
             self.damage.append(FormatError("pages cut short", offset=self.source.size_bytes))
 
     def _last_pages_are_cut(self) -> bool:
-        """Whether the file ends before they do: pages stand in the order of their descriptors. Not many are looked at.
+        """Whether the file ends before its last pages, which are in the order of their descriptors.
 
-        What the disk can't read is left to whoever asks for it.
+        Only some are checked. An error of the disk is left to later reads.
         """
         size_bytes = min(self.page_count, _LAST_PAGES) * DESCRIPTOR_BYTES
         try:
@@ -194,7 +194,7 @@ class KdumpFile:
         return not self._are_there(table["offset"].astype(np.uint64), table["size"].astype(np.uint32)).all()
 
     def _are_there(self, offsets: npt.NDArray[np.uint64], sizes: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
-        """Which descriptors' pages are all in the file; one of zeros counts as such."""
+        """Which descriptors' pages are whole in the file; a descriptor of zeros counts as one."""
         end = np.uint64(self.source.size_bytes)
         return (offsets <= end) & (sizes <= end - np.minimum(offsets, end))
 
@@ -214,7 +214,7 @@ class KdumpFile:
         return data or vmcoreinfo_of(self.notes)
 
     def _read_part(self, where: Range, most_bytes: int, what: str) -> bytes:
-        """As much of it as there is."""
+        """Read as much of ``where`` as the file has."""
         try:
             self.source.check_has(where.start, where.size_bytes, what)
         except FormatError as error:

@@ -1,4 +1,4 @@
-"""The headers of a kdump-compressed file: what they hold and where everything else in the file is.
+"""The headers of a kdump-compressed file: what they hold and where the rest of the file is.
 
 Specification: makedumpfile's IMPLEMENTATION and diskdump_mod.h (struct disk_dump_header, struct
 kdump_sub_header), header versions 1 to 6 as a 64-bit machine writes them. All fields have the byte
@@ -24,19 +24,19 @@ from fadump.vmcore.source import Source
 SIGNATURE = b"KDUMP   "
 NEWEST_VERSION = 6
 INCOMPLETE = 0x8
-"""In the status: whoever wrote the file knew that it isn't all there (DUMP_DH_COMPRESSED_INCOMPLETE)."""
+"""In the status: the writer knew that the file isn't complete (DUMP_DH_COMPRESSED_INCOMPLETE)."""
 _NAME_BYTES = 64
 _MOST_PAGES_32 = (1 << 32) - 1
 _BLOCK_SIZE_OFFSET_32 = 416
-"""Where a 32-bit machine, whose timestamp is shorter, has block_size."""
+"""The offset of block_size on a 32-bit machine, whose timestamp is shorter."""
 _LEAST_BLOCK_BYTES, _MOST_BLOCK_BYTES = 1 << 12, 1 << 18
-"""No size in between is another one in between with its bytes turned around."""
+"""No size in this range is still in it with its bytes swapped."""
 _MOST_PAGES = 1 << 33
 """The size of a bitmap is limited to 1 GiB: 512 TiB of 64K pages."""
 
 
 class DiskDumpHeader(NamedTuple):
-    """struct disk_dump_header; the names of struct new_utsname are in it one by one."""
+    """struct disk_dump_header; the fields of its struct new_utsname are fields here."""
 
     signature: Annotated[bytes, raw(0x000, 8)]
     header_version: Annotated[int, s32(0x008)]
@@ -58,7 +58,7 @@ class DiskDumpHeader(NamedTuple):
     written_blocks: Annotated[int, u32(0x1C4)] = 0
     current_cpu: Annotated[int, u32(0x1C8)] = 0
     nr_cpus: Annotated[int, s32(0x1CC)] = 0
-    """Of those from total_ram_blocks on only crash reads any, and wants a CPU."""
+    """Of the fields from total_ram_blocks on, only crash reads any, and it refuses a dump without CPUs."""
 
 
 class KdumpSubHeader(NamedTuple):
@@ -81,9 +81,9 @@ class KdumpSubHeader(NamedTuple):
 
 
 class Descriptor(NamedTuple):
-    """struct page_desc: where one page is in the file, its size there, and how it is packed, see codecs.py.
+    """struct page_desc: where one page is in the file, its size there, and how it is packed (see codecs.py).
 
-    An ``offset`` of 0 says that it isn't there, and the file incomplete. Its last word, page_flags, is unused.
+    An ``offset`` of 0 means that the page is missing and the file incomplete. The last word, page_flags, is unused.
     """
 
     offset: Annotated[int, u64(0x00)]
@@ -91,14 +91,14 @@ class Descriptor(NamedTuple):
     flags: Annotated[int, u32(0x0C)]
 
     def is_plain(self, page_bytes: int) -> bool:
-        """Whether the page stands there as it is."""
+        """Whether the page isn't packed."""
         return not self.flags & PACKED and self.size == page_bytes
 
 
 HEADER = Layout(DiskDumpHeader, "kdump header", "little")
 SUB_HEADER = Layout(KdumpSubHeader, "kdump sub header", "little")
 DESCRIPTOR = Layout(Descriptor, "page descriptor", "little", size_bytes=0x18)
-"""All in the byte order of the crashed kernel."""
+"""In the byte order of the crashed kernel."""
 DESCRIPTOR_BYTES = DESCRIPTOR.size_bytes
 SUB_HEADER_BYTES = SUB_HEADER.size_bytes
 
@@ -107,8 +107,8 @@ SUB_HEADER_BYTES = SUB_HEADER.size_bytes
 class KdumpHeader:
     """What both headers say. Page numbers (pfn) are physical addresses in pages.
 
-    ``split`` are the pages that one file of a set is about, None if it isn't one. ``notes`` and ``vmcoreinfo``
-    are where they stand in the file, empty if nowhere. ``dump_level`` is makedumpfile's -d, ``timestamp`` seconds
+    ``split`` is the pages that one file of a set covers, None if it isn't one of a set. ``notes`` and ``vmcoreinfo``
+    are where they are in the file, empty if it has none. ``dump_level`` is makedumpfile's -d, ``timestamp`` seconds
     since 1970.
     """
 
@@ -135,12 +135,12 @@ class KdumpHeader:
 
     @property
     def bitmaps_bytes(self) -> int:
-        """How large they are together."""
+        """The size of all bitmaps."""
         return self.bitmap_blocks * self.page_bytes
 
     @property
     def has_two_bitmaps(self) -> bool:
-        """Whether memory and what is in the file have one bitmap each."""
+        """Whether there is a bitmap of memory besides that of the pages in the file."""
         return self.pages <= self.bitmaps_bytes // 2 * 8
 
     @property
@@ -150,7 +150,7 @@ class KdumpHeader:
 
 
 def read_kdump_header(source: Source) -> KdumpHeader:
-    """Both headers.
+    """Read both headers.
 
     :raises FormatError: it is not a kdump-compressed file, of a 32-bit machine, or its headers make no sense.
     :raises OSError: the file can't be read.
@@ -193,7 +193,7 @@ def read_kdump_header(source: Source) -> KdumpHeader:
 
 
 def encode_header(header: KdumpHeader, *, kernel_version: str, cpus: int) -> bytes:
-    """The first header. ``kernel_version`` is uname(2)'s, ``cpus`` how many have registers; texts too long are cut."""
+    """The first header. ``kernel_version`` is uname(2)'s, ``cpus`` the number with registers; long texts are cut."""
     first = DiskDumpHeader(
         signature=SIGNATURE,
         header_version=header.version,
@@ -238,7 +238,7 @@ def encode_sub_header(header: KdumpHeader) -> bytes:
 
 
 def _byte_order(data: bytes) -> ByteOrder:
-    """The one in which the page size is a page size."""
+    """The byte order in which the page size is valid."""
     at = HEADER.offset("block_size")
     orders: tuple[ByteOrder, ByteOrder] = ("little", "big")
     for byte_order in orders:

@@ -1,10 +1,10 @@
-"""The notes of a core dump: whose they are, what Linux writes into them.
+"""The notes of a core dump, as Linux writes them.
 
 Step "capture boot" of docs/architecture.md: the kernel turns the register area into one NT_PRSTATUS per CPU
 and adds the crashed kernel's VMCOREINFO. Specification: gABI, "Note Section", in the form that Linux writes
 and reads: fields of 32 bits, name and desc each padded to 4 bytes, in ELF64 too (kernel/vmcore_info.c,
 append_elf_note(); fs/proc/vmcore.c). The layouts are :mod:`fadump.abi.elf`'s and :mod:`fadump.abi.linux.prstatus`'s,
-in the byte order of the dump; the last note's closing padding may be missing.
+in the byte order of the dump; the padding after the last note may be missing.
 """
 
 import re
@@ -39,7 +39,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Prstatus:
-    """One CPU at the crash: the signal and the process id it had, 0 in FADump's notes, and its registers.
+    """One CPU at the crash: its signal and process id, both 0 in FADump's notes, and its registers.
 
     ``registers`` maps the names in :data:`REGISTER_NAMES` to unsigned 64-bit values.
     """
@@ -88,7 +88,7 @@ def encode_note(name: str, type_: int, desc: bytes, byte_order: ByteOrder) -> by
 
 
 def decode_prstatus(note: Note, byte_order: ByteOrder) -> Prstatus:
-    """A ppc64 NT_PRSTATUS. What stands after the registers isn't looked at.
+    """A ppc64 NT_PRSTATUS. What comes after the registers is ignored.
 
     :raises FormatError: the note ends before its last register.
     """
@@ -101,7 +101,7 @@ def decode_prstatus(note: Note, byte_order: ByteOrder) -> Prstatus:
 
 
 def vmcoreinfo_lines(data: bytes) -> Iterator[VmcoreinfoLine]:
-    """The KEY=VALUE lines of VMCOREINFO, of which the last with a key counts. Other bytes than UTF-8 are escapes."""
+    """The KEY=VALUE lines of VMCOREINFO; the last one of a key counts. Bytes that aren't UTF-8 become escapes."""
     for line in _VMCOREINFO_LINE.finditer(data.rstrip(b"\0")):
         key, value = (part.decode("utf-8", "backslashreplace") for part in line.groups())
         yield VmcoreinfoLine(key, value, line.start(2))

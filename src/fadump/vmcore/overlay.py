@@ -1,7 +1,7 @@
-"""A dump with some bytes and notes that are not as they stand in its file.
+"""A dump with some bytes and notes replaced.
 
-After the last step of "follow one crash" in docs/architecture.md: what is added to a dump on its way to another file
-is laid over it, so that whoever reads or saves it needs no word of it.
+After the last step of "follow one crash" in docs/architecture.md: what is added to a dump while it is copied is an
+overlay, so that readers and writers need no special case for it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,14 +14,14 @@ from fadump.vmcore.notes import Note
 
 
 class OverlayDump(Dump):
-    """Another dump, ``base``, which is this one's from now on, with patches over its memory."""
+    """Another dump, ``base``, which this one owns from now on, with patches over its memory."""
 
     def __init__(
         self, base: Dump, patches: Mapping[int, bytes], *, page_bytes: int, notes: Sequence[Note] | None = None
     ) -> None:
-        """``patches`` are bytes by physical address, of which ``base`` has all; None as ``notes`` means the base's.
+        """``patches`` are bytes by physical address, all of them in ``base``; ``notes`` None means those of ``base``.
 
-        A page of ``page_bytes`` with a patch is nowhere in the file any more.
+        A page of ``page_bytes`` with a patch has no offset in the file any more.
         """
         self.kind = base.kind
         self.flattened = base.flattened

@@ -1,7 +1,7 @@
 """The seal: what ``fadump save`` adds to a dump, which says whether it is complete and how to prove its bytes.
 
-Step "saved" of docs/architecture.md. Other readers skip it: it is a note, and a table behind the last page. All fields
-have the byte order of the dump.
+Step "saved" of docs/architecture.md. It is a note, and a table after the last page; other readers ignore both. All
+fields have the byte order of the dump.
 
     note      name "FADUMP", type 0x5345414c
     0x00  u32  version, 1
@@ -17,7 +17,7 @@ have the byte order of the dump.
     0x08  u32  size, bytes; at most 1 GiB
     0x0c  u32  CRC-32, zlib's
 
-A tool that writes a dump anew may copy the note. Then 0x1c is wrong, and the file doesn't end where the table did.
+A tool that rewrites a dump may copy the note. Then 0x1c is wrong, and the file doesn't end where the table did.
 """
 
 import struct
@@ -71,7 +71,7 @@ class Row:
 
 
 def find_seal(notes: Sequence[Note], byte_order: ByteOrder) -> tuple[Seal, int] | None:
-    """The seal among a dump's notes and where its bytes begin in the file; None: there is none that is known here."""
+    """The seal among a dump's notes, and its offset in the file; None: there is none of a known version."""
     for note in notes:
         if is_seal(note) and len(note.desc) == SEAL_BYTES:
             version, state, *numbers = struct.unpack(STRUCT_ORDER[byte_order] + _FIELDS, note.desc)
@@ -81,7 +81,7 @@ def find_seal(notes: Sequence[Note], byte_order: ByteOrder) -> tuple[Seal, int] 
 
 
 def unsealed(notes: Sequence[Note], byte_order: ByteOrder) -> FormatError | None:
-    """What is wrong with a dump whose seal says that it was never finished; None: it has none, or says nothing such."""
+    """The error if a dump's seal says that it was never finished; None: it has no seal, or was finished."""
     found = find_seal(notes, byte_order)
     if found is None or found[0].complete:
         return None
@@ -89,7 +89,7 @@ def unsealed(notes: Sequence[Note], byte_order: ByteOrder) -> FormatError | None
 
 
 def is_seal(note: Note) -> bool:
-    """Whether a note is a seal, of whatever version."""
+    """Whether a note is a seal, of any version."""
     return note.name == NAME and note.type == TYPE
 
 
@@ -100,7 +100,7 @@ def encode_table(rows: Iterable[Row], byte_order: ByteOrder) -> bytes:
 
 
 def decode_table(data: bytes, byte_order: ByteOrder) -> list[Row]:
-    """The rows of a table; what is less than a row at its end is left out."""
+    """The rows of a table; an incomplete row at its end is left out."""
     layout = _row_type(byte_order)
     whole = len(data) // layout.itemsize * layout.itemsize
     return [Row(*fields) for fields in np.frombuffer(data[:whole], layout).tolist()]

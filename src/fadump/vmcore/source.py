@@ -1,8 +1,7 @@
-"""The bytes of a dump file: what reading them needs, whether they are a file's or unflattened from one.
+"""The bytes of a dump file, read from the file itself or unflattened.
 
-Every read is whole or an error. Reading goes through pread(2), views through a mapping (mmap(2)): a file
-that is made shorter meanwhile is an error for the one and ends the process (SIGBUS) with the other; a disk that
-can't read is an error for both.
+A short read is an error. Reads use pread(2), views a mapping (mmap(2)): if the file is made shorter meanwhile, a read
+is an error and using a view ends the process (SIGBUS). A disk that can't read is an error for both.
 """
 
 import ctypes
@@ -27,12 +26,12 @@ StrPath = str | os.PathLike[str]
 _MADV_POPULATE_READ = 22
 _EHWPOISON = 133
 MOST_POPULATED_BYTES = 16 << 20
-"""So much is read when it is viewed. Who views more may well look at some of it only, and the process ends there if
-the disk can't read it (SIGBUS)."""
+"""Views up to this size are read at once. Larger ones may be used only in part, so they aren't: if the disk can't read
+them, using them ends the process (SIGBUS)."""
 _madvise = ctypes.CDLL(None, use_errno=True).madvise
 _madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _PIECE_BYTES = 256 << 10
-"""So much at a time stays in a processor's cache for whoever looks at it next."""
+"""Reads are made in pieces that fit into the processor's cache."""
 
 
 _ZEROS = np.zeros(MOST_POPULATED_BYTES, np.uint8)
@@ -40,14 +39,14 @@ _ZEROS.flags.writeable = False
 
 
 class Source(Protocol):
-    """Numbered bytes, of which ``size_bytes`` are there."""
+    """``size_bytes`` bytes that can be read at any offset."""
 
     size_bytes: int
 
     def read(self, offset: int, length: int, what: str) -> bytes:
-        """``length`` bytes from ``offset``; ``what`` they are is for the error.
+        """Read ``length`` bytes from ``offset``; ``what`` names them in errors.
 
-        :raises FormatError: they aren't all there, or no longer.
+        :raises FormatError: the file doesn't have all of them, or no longer has them.
         :raises ReadError: the disk can't read them.
         """
 
@@ -55,28 +54,28 @@ class Source(Protocol):
         """Fill ``buffer`` with the bytes from ``offset``; errors as for :meth:`read`."""
 
     def check_has(self, offset: int, length: int, what: str) -> None:
-        """Check that they are there.
+        """Check that there are ``length`` bytes at ``offset``.
 
-        :raises FormatError: they aren't.
+        :raises FormatError: there aren't.
         """
 
     def data_ranges(self, wanted: Range) -> Iterator[Range]:
-        """Which of the ``wanted`` bytes may be anything but zeros; errors as for :meth:`read`."""
+        """Those of the ``wanted`` bytes that may be anything but zeros; errors as for :meth:`read`."""
 
     def view(self, offset: int, length: int) -> Bytes | None:
-        """The same bytes without a copy; None where that can't be. ``length`` isn't 0."""
+        """The same bytes without a copy; None if that is impossible. ``length`` isn't 0."""
 
     def close(self) -> None:
         """Close the file; views stay valid. May be called twice."""
 
 
 def open_file(path: StrPath) -> int:
-    """Open a file or a disk for reading; its descriptor is the caller's.
+    """Open a file or a disk for reading; the caller owns the descriptor.
 
-    :raises FadumpError: it is something else: a directory, a pipe, which may never have any bytes, or the like.
+    :raises FadumpError: it is something else, such as a directory or a pipe, which may never have any bytes.
     :raises OSError: it can't be opened.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # not waiting for somebody to write to a pipe
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # don't wait for a pipe's writer
     mode = os.fstat(fd).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         os.close(fd)
@@ -90,10 +89,10 @@ def open_file(path: StrPath) -> int:
 
 
 class FileSource:
-    """A file. Also what stands for one: a block device, /proc/vmcore."""
+    """A file, a block device or /proc/vmcore."""
 
     def __init__(self, fd: int, name: str = "the file") -> None:
-        """``fd`` is this object's from now on, unless this fails; ``name`` is for errors.
+        """This object owns ``fd`` from now on, unless this fails; ``name`` is for errors.
 
         :raises OSError: the file has no size.
         """
@@ -102,7 +101,7 @@ class FileSource:
         self._fd = fd
         self._map: mmap.mmap | None = None
         self._populated = Range(0, 0)
-        """What was viewed last, as far as it is in one piece: it need not be read again."""
+        """The contiguous range that was viewed last, which needn't be read again."""
         self._can_map = self.size_bytes > 0 and not _is_in_proc(fd)
 
     def read(self, offset: int, length: int, what: str) -> bytes:
@@ -135,7 +134,7 @@ class FileSource:
         check_has(self, offset, length, what)
 
     def data_ranges(self, wanted: Range) -> Iterator[Range]:
-        """What is not in a hole of the file."""
+        """The parts of ``wanted`` that aren't in a hole of the file."""
         try:
             there = os.lseek(self._fd, 0, os.SEEK_END)
             if there < min(wanted.end, self.size_bytes):
@@ -153,7 +152,7 @@ class FileSource:
         if self._map is None and self._can_map:
             try:
                 self._map = mmap.mmap(self._fd, self.size_bytes, prot=mmap.PROT_READ)
-            except (OSError, ValueError, OverflowError):  # /proc/vmcore in its own format, or too large for us
+            except (OSError, ValueError, OverflowError):  # /proc/vmcore in its own format, or too large
                 self._can_map = False
         if self._map is None:
             return None
@@ -161,9 +160,9 @@ class FileSource:
         here, known = Range.sized(offset, length), self._populated
         if length <= MOST_POPULATED_BYTES and not known.contains(here):
             try:
-                data_at = first_data(self._fd, offset)  # not how far it goes: tmpfs looks at every page for that
+                data_at = first_data(self._fd, offset)  # not where it ends: tmpfs looks at every page for that
                 if data_at is None or data_at >= here.end:
-                    return _ZEROS[:length]  # a hole: whoever looked at it would fill the page cache with zeros
+                    return _ZEROS[:length]  # a hole: reading it would fill the page cache with zeros
                 _populate(view)
             except OSError as error:
                 raise ReadError(self._name, offset, length, error) from error
@@ -177,13 +176,13 @@ class FileSource:
             os.close(fd)
         mapped, self._map, self._can_map = self._map, None, False
         if mapped is not None:
-            with suppress(BufferError):  # somebody holds a view: the mapping goes when the view goes
+            with suppress(BufferError):  # a view is still in use: the mapping is freed with it
                 mapped.close()
 
 
 def _is_in_proc(fd: int) -> bool:
-    """Whether it is /proc/vmcore: mapping that, Linux makes page tables for all of it at once (fs/proc/vmcore.c,
-    mmap_vmcore()), which can be more than a capture kernel's memory."""
+    """Whether it is /proc/vmcore. When that is mapped, Linux makes page tables for all of it at once (fs/proc/vmcore.c,
+    mmap_vmcore()), which can take more than a capture kernel's memory."""
     try:
         return os.fstat(fd).st_dev == Path("/proc").stat().st_dev
     except OSError:
@@ -191,9 +190,9 @@ def _is_in_proc(fd: int) -> bool:
 
 
 def _populate(view: Bytes) -> None:
-    """Have a mapping read now, and at once: then an error of the disk is an error and not the end of the process.
+    """Have a mapping read now, so that an error of the disk is an exception and doesn't end the process.
 
-    Linux before 4ca9b3859dac (v5.14) doesn't know how, and goes without.
+    Linux before 4ca9b3859dac (v5.14) can't do this; nothing is done there.
 
     :raises OSError: it can't be read.
     """
@@ -207,7 +206,7 @@ def _populate(view: Bytes) -> None:
 def check_has(source: Source, offset: int, length: int, what: str) -> None:
     """Check that ``source`` has ``length`` bytes from ``offset``.
 
-    :raises FormatError: it hasn't.
+    :raises FormatError: it doesn't.
     """
     if offset < 0 or length < 0 or offset + length > source.size_bytes:
         there = max(0, source.size_bytes - offset)

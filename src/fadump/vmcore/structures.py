@@ -1,6 +1,6 @@
-"""The structures that firmware and kernels leave for each other, each told by its first bytes.
+"""The structures that firmware and kernels leave for each other, recognized by their first bytes.
 
-A dump memory structure has no magic; it is what a file is if nothing else fits and its sections make sense.
+A dump memory structure has no magic; a file is taken for one if nothing else fits and its sections make sense.
 """
 
 import os
@@ -27,7 +27,7 @@ _CRASH_INFO_MAGICS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RegisterSaveArea:
-    """The CPUs of a register save area, in its order."""
+    """The CPUs of a register save area, in their order there."""
 
     cpus: tuple[CpuRegisters, ...]
 
@@ -36,9 +36,9 @@ Structure = DumpStructure | RegisterSaveArea | CrashInfo | MpiplMetadata | Kerne
 
 
 def decode_file(path: StrPath) -> Structure | None:
-    """The structure in a file; None if it is none that is known here.
+    """The structure in a file; None if it is of no known kind.
 
-    :raises FormatError: it begins as one, but is cut short or makes no sense.
+    :raises FormatError: it begins like one, but is cut short or makes no sense.
     :raises FadumpError: it is a directory, a pipe or the like.
     :raises OSError: it can't be read.
     """
@@ -61,6 +61,6 @@ _KNOWN: tuple[tuple[frozenset[bytes], Callable[[bytes], Structure]], ...] = (
     (frozenset({_TREE_MAGIC}), DeviceTree.parse),
     (frozenset({register_save_area.MAGIC}), _register_save_area),
     (_CRASH_INFO_MAGICS, crash_info.decode),
-    (frozenset({b"\1" + bytes(7)}), MpiplMetadata.decode),  # no magics: version, zeros, and in the kernel's a number
+    (frozenset({b"\1" + bytes(7)}), MpiplMetadata.decode),  # no magic: a version, zeros, and in the kernel's a number
     (frozenset({b"\1" + bytes(3)}), KernelMetadata.decode),
 )
