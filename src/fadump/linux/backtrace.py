@@ -1,8 +1,8 @@
-"""How a processor came to where it was: the functions on its stack.
+"""Backtraces: the functions on a processor's stack.
 
 After the last step of "follow one crash" in docs/architecture.md. Stacks are followed along their back chains
-(:mod:`fadump.abi.linux.stack`). Nothing in them is trusted: a backtrace has a limit, and a chain that comes back to
-where it was ends there.
+(:mod:`fadump.abi.linux.stack`). Nothing in them is trusted: the number of frames is limited, and a loop in a chain
+ends the backtrace.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,9 +21,9 @@ _MOST_FRAMES = 256
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One function on a stack: ``pc`` is where it goes on, ``sp`` where its frame begins.
+    """One function on a stack: ``pc`` is the next instruction it executes, ``sp`` where its frame begins.
 
-    ``trap`` is the interrupt that stopped it, None for a function that waits for another to return.
+    ``trap`` is the interrupt that stopped it, None for a function that has called another.
     """
 
     pc: int
@@ -34,7 +34,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Backtrace:
-    """Frames, innermost first. ``ended`` says why it ends if not at the stack's end or in user space."""
+    """Frames, innermost first. ``ended`` says why it ends before the stack's end or user space; None: it doesn't."""
 
     frames: Sequence[Frame]
     ended: str | None = None
@@ -88,17 +88,17 @@ class _Stack:
         return Frame(address, pointer, self._symbol(address), trap)
 
     def _caller(self, address: int, pointer: int) -> Frame:
-        """A function that has called one which may never return: then ``address`` is in the next one already."""
+        """The frame of a caller. ``address`` is in the next function if this one's last instruction is the call."""
         call = self._symbol(address - abi.INSTRUCTION_BYTES)
         symbol = None if call is None else SymbolOffset(call.name, call.offset + abi.INSTRUCTION_BYTES, call.size_bytes)
         return Frame(address, pointer, symbol)
 
     def _callers(self, innermost: Mapping[str, int] | None, pointer: int, caller: int, saved: int) -> Iterator[Frame]:
-        """Who called the function whose frame is at ``pointer``, by the return address that is saved for it.
+        """The callers of the function whose frame is at ``pointer``, by the return address that is ``saved`` for it.
 
         The ``innermost`` function may have its return address in LR only. If it has no frame, or none yet, the one at
-        ``pointer`` is its caller's. If it has, and hasn't saved LR yet, what is saved is of another call by the same
-        function.
+        ``pointer`` is its caller's. If it has a frame but hasn't saved LR yet, ``saved`` is of an earlier call by the
+        same caller.
         """
         in_lr = None if innermost is None else self._unsaved(innermost, saved)
         if in_lr is None:
@@ -110,7 +110,7 @@ class _Stack:
             yield self._caller(saved, caller)
 
     def _unsaved(self, innermost: Mapping[str, int], saved: int) -> int | None:
-        """The return address in LR; None if it is saved, or LR is where the function itself goes on after a call."""
+        """The return address in LR; None if it is saved, or LR is left from a call by the function itself."""
         link, here = innermost["link"], self._symbol(innermost["nip"])
         if link == saved or here is None or not self._is_text(link):
             return None
@@ -125,11 +125,11 @@ class _Stack:
         return symbols is not None and "_etext" in symbols and address < symbols.address("_etext")
 
     def _symbol(self, address: int) -> SymbolOffset | None:
-        """No symbol names an address in user space, though a vmlinux has some with small values."""
+        """The symbol at a kernel address; user space has none, though some of a vmlinux have small values."""
         return self._symbols.symbol(address) if self._symbols is not None and address >= PAGE_OFFSET else None
 
     def _interrupted(self, pointer: int, caller: int) -> Mapping[str, int] | None:
-        """The registers in a frame that an interrupt has made; it has room for them."""
+        """The registers in the frame at ``pointer`` if it is an interrupt's, which is large enough for them."""
         for marker_at, registers_at in abi.INTERRUPT_PLACES:
             if pointer < caller < pointer + registers_at + 8 * len(REGISTER_NAMES):
                 continue

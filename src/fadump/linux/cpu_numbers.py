@@ -1,13 +1,12 @@
-"""Which CPU each NT_PRSTATUS of a dump belongs to: the notes don't say.
+"""Which CPU each NT_PRSTATUS of a dump belongs to, as the notes don't say.
 
-After the last step of "follow one crash" in docs/architecture.md. Two things in memory tell. In the kernel, r13 holds
+After the last step of "follow one crash" in docs/architecture.md. There are two sources. In the kernel, r13 holds
 the address of the CPU's own struct paca_struct (arch/powerpc/include/asm/paca.h), and ``paca_ptrs`` has those
-addresses by CPU number, since d2e60075a3d4 (v4.17). A CPU in user space, or just out of it, has something else there.
-And the notes come in the order of CPU numbers: on pseries one for each online CPU
+addresses by CPU number, since d2e60075a3d4 (v4.17). In user space, or just after it, r13 is something else.
+Secondly, the notes are in the order of CPU numbers: on pseries one for each online CPU
 (arch/powerpc/platforms/pseries/rtas-fadump.c, rtas_fadump_build_cpu_notes()), on powernv one for each thread that OPAL
 reports, offline ones too (powernv/opal-fadump.c, opal_fadump_build_cpu_notes()), which come last in an ELF core that
-``fadump save`` has written. Where the two contradict each other, r13 counts: nothing in the order makes up for a note
-that is missing.
+``fadump save`` has written. If the two contradict each other, r13 counts, as a missing note shifts the order.
 """
 
 from collections import Counter
@@ -22,22 +21,22 @@ from fadump.linux.vmcoreinfo import MissingFactError
 MOST_CPUS = 1 << 16
 
 _UNKNOWN = (*UNREADABLE, MissingFactError, UnknownSymbolError)
-"""What is raised where the dump, or its kernel, doesn't tell."""
+"""What is raised if the dump or its kernel lacks the information."""
 _MASKS = ("__cpu_online_mask", "__cpu_present_mask")
-"""Masks whose CPUs may be those that have notes."""
+"""Masks that may be those of the CPUs with notes."""
 
 
 def number_registers(
     memory: KernelMemory, symbols: SymbolTable | None, registers: Sequence[Mapping[str, int]]
 ) -> list[int | None]:
-    """Linux's number of the CPU that each set of ``registers`` is of, None where that can't be known.
+    """Linux's number of the CPU of each set of ``registers``, None if that can't be known.
 
-    ``registers`` are in the order of the notes, by pt_regs' names. No number comes twice.
+    ``registers`` are in the order of the notes, by pt_regs' names. The numbers are distinct.
     """
     owners = _owners(memory, symbols, registers)
     crashed = crashing_cpu(memory, symbols)
     if len(registers) == 1 and crashed is not None and _agree([crashed], owners):
-        return [crashed]  # a firmware without CPU data leaves only Linux's own
+        return [crashed]  # firmware without CPU data: only Linux's own note is there
     online, present = (cpus_in(name, memory, symbols) for name in _MASKS)
     known = frozenset(online)
     saved = sorted(present, key=lambda number: (number not in known, number))
@@ -49,7 +48,7 @@ def number_registers(
 
 
 def crashing_cpu(memory: KernelMemory, symbols: SymbolTable | None) -> int | None:
-    """The CPU that the kernel crashed on; None if it had no part in its end, or can't be known."""
+    """The CPU that the kernel crashed on; None if there is none, or it can't be known."""
     if symbols is None or "crashing_cpu" not in symbols:
         return None
     try:
@@ -57,7 +56,7 @@ def crashing_cpu(memory: KernelMemory, symbols: SymbolTable | None) -> int | Non
         count = cpu_count(memory, symbols) if "nr_cpu_ids" in symbols else MOST_CPUS
     except _UNKNOWN:
         return None
-    return number if number < count else None  # -1: it has not crashed; what is damaged can be any number
+    return number if number < count else None  # -1: it has not crashed; damaged memory can have any number
 
 
 def online_cpus(memory: KernelMemory, symbols: SymbolTable | None) -> list[int]:
@@ -77,7 +76,7 @@ def cpus_in(mask: str, memory: KernelMemory, symbols: SymbolTable | None) -> lis
 
 
 def cpu_count(memory: KernelMemory, symbols: SymbolTable) -> int:
-    """How many CPUs there may be: their numbers are below. At most :data:`MOST_CPUS`.
+    """The number of possible CPUs, which all CPU numbers are below. At most :data:`MOST_CPUS`.
 
     :raises UnknownSymbolError: the kernel doesn't list nr_cpu_ids.
     :raises FadumpError: the dump doesn't have it.

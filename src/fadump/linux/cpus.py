@@ -1,7 +1,7 @@
-"""The processors at the crash: whose registers the dump has, and what each was doing.
+"""The processors at the crash: their registers, and what each was doing.
 
 After the last step of "follow one crash" in docs/architecture.md. The registers are in one NT_PRSTATUS per CPU;
-whose they are is found out in :mod:`fadump.linux.cpu_numbers`.
+:mod:`fadump.linux.cpu_numbers` finds out which CPU that is.
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ from fadump.vmcore.notes import decode_prstatus
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """A CPU. ``number`` is Linux's, None if it can't be known; ``registers`` go by pt_regs' names.
+    """A CPU. ``number`` is Linux's, None if it can't be known; ``registers`` are by pt_regs' names.
 
-    ``crashed`` says whether it is the CPU that the kernel crashed on, ``online`` whether Linux used it, as it doesn't
-    use every thread of a core; None if that can't be known.
+    ``crashed`` says whether the kernel crashed on it, ``online`` whether Linux used it, as Linux may not use every
+    thread of a core; None if that can't be known.
     """
 
     number: int | None
@@ -32,12 +32,12 @@ class Cpu:
 
     @property
     def in_user_space(self) -> bool:
-        """Whether it ran a program, not the kernel."""
+        """Whether it was in user space, not in the kernel."""
         return bool(self.registers["msr"] & abi.MSR_PR)
 
 
 def read_cpus(memory: KernelMemory, symbols: SymbolTable | None) -> list[Cpu]:
-    """All CPUs that the dump has registers of; without ``symbols`` they have no numbers and places.
+    """All CPUs with registers in the dump; without ``symbols`` they have no numbers and no symbols.
 
     :raises FormatError: a note is cut short.
     """
@@ -57,7 +57,7 @@ def read_cpus(memory: KernelMemory, symbols: SymbolTable | None) -> list[Cpu]:
 
 
 def read_registers(dump: Dump) -> list[Cpu]:
-    """The same of a dump that says nothing about its kernel: registers, and nothing else.
+    """The same for a dump that says nothing about its kernel: registers only.
 
     :raises FormatError: a note is cut short.
     """

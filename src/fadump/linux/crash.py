@@ -24,19 +24,19 @@ _CAUSE = re.compile(
     r"|watchdog: .*(?i:lockup)|Out of memory and no killable|hung_task: blocked tasks"
 )
 _SEQUEL = re.compile(r"Oops:")
-"""What follows a message that says more."""
+"""A message that only follows up on a more specific one."""
 _END_OF_CAUSE = "---[ end trace "
 _TASK = re.compile(
     r"CPU: \d+ (?:UID: \d+ )?PID: (\d+) Comm: (.*?) (?:Kdump: loaded )?(?:Not tainted|Tainted:)",
 )
 _HARDWARE = re.compile(r"Hardware name: (.*)")
 _MOST_RECORDS_OF_PANIC = 8
-"""So many after the panic's own, panic() has said who called it."""
+"""Within so many records after its message, panic() has logged the task that called it."""
 
 
 @dataclass(frozen=True, slots=True)
 class KernelName:
-    """What uname(2) said."""
+    """What uname(2) returned."""
 
     system: str
     node: str
@@ -58,9 +58,9 @@ class EndingTask:
 class Ending:
     """What the log says about the end. ``panic`` is panic()'s message, None if it wasn't called.
 
-    ``cause`` is the first message of the last trouble before that. ``uptime_ns`` is the time of the panic, or of the
-    last message, in nanoseconds since boot; None if there is no message. ``hardware`` is the machine's name, as the
-    kernel has it from its firmware.
+    ``cause`` is the first message of the last error before that. ``uptime_ns`` is the time of the panic, or of the
+    last message, in nanoseconds since boot; None if there is no message. ``hardware`` is the machine's name that the
+    firmware gave to the kernel.
     """
 
     panic: str | None = None
@@ -107,7 +107,7 @@ def find_ending(log: Iterable[LogRecord]) -> Ending:
 
 
 def _with_last_words(ending: Ending, records: Iterable[LogRecord]) -> Ending:
-    """With the task that has called panic(), which says so itself, unless the kernel has named it before."""
+    """The same with the task that panic() logs as its caller; without one, that of an earlier message stays."""
     said = Ending()
     for record in islice(records, _MOST_RECORDS_OF_PANIC):
         named = _with_names(said, record.text or "")

@@ -1,8 +1,8 @@
-"""Where the members of some structures are, out of a vmlinux with debug information.
+"""Where the members of some structures are, by the debug information of a vmlinux.
 
-Specification: DWARF, versions 4 and 5; the numbers are in :mod:`fadump.abi.linux.dwarf`. Only what finds members by
-name is read: compile units one after the other, until every structure has been seen. In a kernel that is soon: almost
-every file includes its core headers.
+Specification: DWARF, versions 4 and 5; the numbers are in :mod:`fadump.abi.linux.dwarf`. Only what is needed to find
+members by name is read: compile units in turn, until every structure has been found. In a kernel that takes few of
+them, as almost every file includes its core headers.
 """
 
 from collections.abc import Mapping
@@ -18,18 +18,18 @@ _MOST_LEB128_BYTES = 10
 _LONG_LENGTH = 0xFFFF_FFFF
 
 Offsets = Mapping[str, int]
-"""By "struct.member", in bytes."""
+"""Offsets in bytes, by "struct.member"."""
 
 
 class NoDebugInformationError(FadumpError, LookupError):
-    """A vmlinux that doesn't say where the members of a structure are."""
+    """A vmlinux doesn't say where the members of a structure are."""
 
 
 def read_offsets(elf: ElfFile, structs: frozenset[str]) -> Offsets:
     """The offsets of all named members of these structures.
 
     :raises NoDebugInformationError: the file doesn't have them.
-    :raises FormatError: it makes no sense, or has a form of DWARF that isn't known here.
+    :raises FormatError: it makes no sense, or has a form of DWARF that isn't supported.
     :raises OSError: it can't be read.
     """
     info, abbreviations = elf.named(".debug_info"), elf.named(".debug_abbrev")
@@ -73,7 +73,7 @@ class _Abbreviation(NamedTuple):
 
 
 class _Reader:
-    """Numbers out of a section, one after the other."""
+    """Reads successive numbers from a section."""
 
     def __init__(self, data: bytes, byte_order: ByteOrder, at: int = 0) -> None:
         self.data = data
@@ -85,7 +85,7 @@ class _Reader:
         return int.from_bytes(self.data[self.at - size_bytes : self.at], self._byte_order)
 
     def leb128(self) -> int:
-        """An unsigned one; of a signed one, all but the sign."""
+        """Read an unsigned number; of a signed one, the sign is lost."""
         value = 0
         for index in range(_MOST_LEB128_BYTES):
             byte = self.number(1)
@@ -140,7 +140,7 @@ def _abbreviations(reader: _Reader) -> dict[int, _Abbreviation]:
 
 
 class _Walk:
-    """One walk over the entries of a unit, which ``reader`` stands at the first of."""
+    """One walk over the entries of a unit; ``reader`` is at the first one."""
 
     def __init__(
         self, reader: _Reader, unit: _Unit, table: dict[int, _Abbreviation], strings: Mapping[int, bytes]
@@ -151,7 +151,7 @@ class _Walk:
         self._strings = strings
 
     def structs(self, wanted: frozenset[str]) -> dict[str, dict[str, int]]:
-        """The members of the structures that are ``wanted`` and defined here."""
+        """The members of the ``wanted`` structures that the unit defines."""
         found: dict[str, dict[str, int]] = {}
         depth, inside, members_at = 0, "", -1
         while self._reader.at < self._unit.end and (depth or not found.keys() >= wanted):
@@ -185,7 +185,7 @@ class _Walk:
         return name, location
 
     def _value(self, attribute: _Attribute, *, wanted: bool) -> int | bytes | None:
-        """A number, or a string, if it is one of these; a string of another section only if it is ``wanted``."""
+        """The value if it is a number or a string; a string in another section is read only if it is ``wanted``."""
         form, reader = attribute.form, self._reader
         value: int | bytes | None = None
         if form in (abi.FORM_IMPLICIT_CONST, abi.FORM_FLAG_PRESENT):

@@ -1,7 +1,7 @@
-"""The sections of an ELF file, as far as reading a kernel's vmlinux takes them.
+"""The sections of an ELF file, as far as reading a kernel's vmlinux needs them.
 
-Specification: gABI, "ELF Header" and "Section Header", ELFCLASS64, of either byte order. A vmlinux comes from
-elsewhere: every offset and size is checked against the file.
+Specification: gABI, "ELF Header" and "Section Header", ELFCLASS64, of either byte order. A vmlinux isn't trusted:
+every offset and size is checked against the file.
 """
 
 import os
@@ -20,7 +20,7 @@ _MOST_BYTES = 1 << 30
 
 @contextmanager
 def open_elf(path: StrPath) -> Iterator["ElfFile"]:
-    """An ELF file, open as long as the context; what is wrong with its format is said with its name.
+    """An ELF file that is open within the context; format errors name it.
 
     :raises FormatError: as :class:`ElfFile`.
     :raises FadumpError: it is a directory, a pipe or the like.
@@ -34,10 +34,10 @@ class ElfFile:
     """An ELF file with sections."""
 
     def __init__(self, file: BinaryIO) -> None:
-        """``file`` stays the caller's.
+        """The caller keeps ``file``.
 
         :raises FormatError: it is not a 64-bit ELF file, or is cut short.
-        :raises OSError: it can't be read; so for all below.
+        :raises OSError: it can't be read; the other methods raise it too.
         """
         self._file = file
         self._size_bytes = file.seek(0, os.SEEK_END)
@@ -65,7 +65,7 @@ class ElfFile:
     def linked(self, section: SectionHeader) -> bytes:
         """The bytes of the section that another one names in sh_link.
 
-        :raises FormatError: there is none, or it isn't all there.
+        :raises FormatError: there is none, or it is cut short.
         """
         if section.sh_link >= len(self._sections):
             raise FormatError("ELF section that names another which isn't there", offset=section.sh_offset)
@@ -74,7 +74,7 @@ class ElfFile:
     def named(self, name: str) -> bytes | None:
         """The bytes of the section called ``name``; None if there is none.
 
-        :raises FormatError: it isn't all there, or compressed.
+        :raises FormatError: it is cut short or compressed.
         """
         if self._names >= len(self._sections):
             return None
@@ -92,7 +92,7 @@ class ElfFile:
     def data(self, section: SectionHeader) -> bytes:
         """A section's bytes.
 
-        :raises FormatError: they aren't all there.
+        :raises FormatError: it is cut short.
         """
         return b"" if section.sh_type == elf.SHT_NOBITS else self._read(section.sh_offset, section.sh_size)
 

@@ -1,8 +1,8 @@
-"""The symbols that the crashed kernel itself lists.
+"""The crashed kernel's own list of symbols.
 
 After the last step of "follow one crash" in docs/architecture.md; the layout is in :mod:`fadump.abi.linux.kallsyms`.
-It has the kernel's symbols, not its modules'. Nothing in it is trusted: there is a limit to the number of symbols,
-and a table that contradicts itself is an error.
+It has the kernel's symbols, not its modules'. Nothing in it is trusted: the number of symbols is limited, and a table
+that contradicts itself is an error.
 """
 
 from codecs import charmap_decode
@@ -40,7 +40,7 @@ def read_kallsyms(memory: KernelMemory) -> SymbolTable:
 
 
 def _unpacked(packed: Iterable[bytes], tokens: Sequence[bytes]) -> Iterator[str]:
-    """Names behind their kinds. Each byte of a packed one stands for a token."""
+    """Names, each after the letter of its kind. Each byte of a packed one stands for a token."""
     token_of = {number: token.decode("latin-1") for number, token in enumerate(tokens)}
     for number, packed_name in enumerate(packed):
         name, _length = charmap_decode(packed_name, "strict", token_of)
@@ -56,7 +56,7 @@ def _name_of(raw: bytes) -> str:
 
 
 def _packed_names(memory: KernelMemory, start: int, count: int) -> Iterator[bytes]:
-    """The names as they are packed, whose number of bytes nobody states: they are read as they are needed."""
+    """The packed names. Their size is stated nowhere, so they are read step by step."""
     steps = _Steps(memory, start)
     data, at = b"", 0
     for _ in range(count):
@@ -76,14 +76,17 @@ def _packed_names(memory: KernelMemory, start: int, count: int) -> Iterator[byte
 
 
 class _Steps:
-    """Memory from one address on."""
+    """Reads memory from one address on, step by step."""
 
     def __init__(self, memory: KernelMemory, start: int) -> None:
         self._memory = memory
         self._at = start
 
     def more(self, rest: bytes, needed: int) -> bytes:
-        """``rest``, which was read last, and on to ``needed`` bytes and the end of a step: memory may end behind it."""
+        """``rest``, which was read last, and what follows it: up to ``needed`` bytes, then to the end of that step.
+
+        Memory may end there.
+        """
         end = self._at + needed - len(rest)
         length = end + -end % _STEP_BYTES - self._at
         data = rest + self._memory.read(self._at, length)

@@ -2,8 +2,8 @@
 
 After the last step of "follow one crash" in docs/architecture.md. Linux: kernel/printk/printk_ringbuffer.c since
 commit 896fbe20b4e2 ("printk: use the lockless ringbuffer") (in v5.10); before that the records of struct printk_log,
-which was struct log until v3.11. Which of the three it is, is known by what VMCOREINFO states. Where a record's text
-isn't in the dump, or makes no sense, the record is there with ``text`` None: the others still count.
+which was struct log until v3.11. VMCOREINFO shows which of the three it is. A record whose text isn't in the dump, or
+makes no sense, has None as ``text``.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class LogRecord:
 
     ``timestamp_ns`` counts nanoseconds since boot; ``facility`` and ``level`` are syslog(3)'s. ``text`` has no closing
     newline but may have newlines inside; bytes that are not UTF-8 are shown as escapes. None: it can't be read.
-    ``caller`` is "T" and a thread's number or "C" and a processor's, None where the kernel doesn't record it.
+    ``caller`` is "T" and a thread's number or "C" and a processor's, None if the kernel doesn't record it.
     """
 
     sequence: int
@@ -42,7 +42,7 @@ class LogRecord:
     device: str = ""
 
     def lines(self) -> Iterator[str]:
-        """The record as dmesg(1) prints it: "[    0.000000] text", each line of it with the time; see printable()."""
+        """The record as dmesg(1) prints it: "[    0.000000] text", with the time on each line; see printable()."""
         seconds, fraction = divmod(self.timestamp_ns, _NANOSECONDS)
         prefix = f"[{seconds:5d}.{fraction // 1000:06d}] "
         if self.text is None:
@@ -53,7 +53,7 @@ class LogRecord:
 
 
 def read_log(memory: KernelMemory) -> Iterator[LogRecord]:
-    """The records, oldest first, read as they are asked for.
+    """The records, oldest first, read lazily.
 
     :raises MissingFactError: VMCOREINFO doesn't say where the log is.
     :raises AddressError: the dump doesn't have the log's own structures, or some of its records.
@@ -108,12 +108,12 @@ class _RingBuffer:
         descriptor = self._descriptors.row(id_ % self._count)
         state, begin, next_ = (self._word(descriptor, at) for at in (self._state_at, self._begin_at, self._next_at))
         if state & abi.DESCRIPTOR_ID_MASK != id_:
-            return None  # a writer has taken it for a later record, or has yet to
+            return None  # a writer has reused it for a later record, or hasn't written it yet
         if state >> abi.DESCRIPTOR_STATE_SHIFT not in (abi.DescriptorState.COMMITTED, abi.DescriptorState.FINALIZED):
             return None
         is_empty = begin == next_ == abi.EMPTY_LINE
         if begin & abi.DATALESS and next_ & abi.DATALESS and not is_empty:
-            return None  # the text had no room, or has been overwritten
+            return None  # there was no room for the text, or it has been overwritten
         info = self._infos.row(id_ % self._count)
         text_bytes = self._info_number(info, "text_len", 2)
         text = "" if is_empty else self._text(begin, next_, text_bytes)
@@ -124,7 +124,7 @@ class _RingBuffer:
         size_bytes = self._text_bytes
         start, end = begin % size_bytes, next_ % size_bytes or size_bytes
         if start >= end:
-            start = 0  # no block goes round: one that didn't fit before the ring's end stands at its start
+            start = 0  # no block wraps around: one that doesn't fit before the ring's end is at its start
         start += abi.BLOCK_ID_BYTES
         if end < start:
             return None
@@ -182,12 +182,12 @@ class _Table:
         most = max(1, _ROWS_AT_ONCE_BYTES // max(1, self._row_bytes))
         try:
             return self._memory.read(address, min(most, self._count - number) * self._row_bytes)
-        except UNREADABLE:  # of some of them, maybe of those that nobody asks for
+        except UNREADABLE:  # some can't be read, perhaps not this one
             return self._memory.read(address, self._row_bytes)
 
 
 class _OldBuffer:
-    """The records before the ring buffer: one after the other, each with its own length."""
+    """The log before the ring buffer of v5.10: a sequence of records, each with its own length."""
 
     def __init__(self, memory: KernelMemory) -> None:
         facts = memory.facts
@@ -209,7 +209,7 @@ class _OldBuffer:
             if not length:
                 if done >= self._buffer_bytes or at < self._next:
                     raise FormatError("log whose records don't end", offset=at)
-                done, at = done + self._buffer_bytes - at, 0  # the buffer's end: it goes on at its start
+                done, at = done + self._buffer_bytes - at, 0  # the buffer's end: continue at its start
                 continue
             done += length
             if length < self._header_bytes or length % 4 or at + length > self._buffer_bytes:

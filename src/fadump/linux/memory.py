@@ -19,22 +19,22 @@ from fadump.vmcore import contract
 from fadump.vmcore.contract import Bytes, Dump
 
 MOST_BYTES = 1 << 28
-"""What one read may ask for: more than anything that is read in one piece has."""
+"""The limit of one read: more than anything that is read at once."""
 
 UNREADABLE = (*contract.UNREADABLE, TranslationError)
-"""What a read raises where memory isn't mapped, isn't in the dump, or is where the disk can't read it."""
+"""What a read raises if memory isn't mapped, isn't in the dump, or is on a failing disk."""
 
 _STRING_STEP_BYTES = 64
 _WINDOW_BYTES = 1 << 28
-"""So much is translated in one go."""
+"""How much is translated at once."""
 
 
 class OtherMachineError(FadumpError, ValueError):
-    """A dump of a machine whose Linux keeps its memory in another way."""
+    """The dump is of a machine other than ppc64, where Linux maps its memory in another way."""
 
 
 def is_of_power(dump: Dump) -> bool:
-    """Whether a dump is of ppc64, as far as it says of what it is: QEMU writes "Unknown" into kdump-compressed ones."""
+    """Whether a dump is of ppc64, or may be: QEMU writes "Unknown" into kdump-compressed ones."""
     return dump.machine in ("ppc64", "ppc64le", "Unknown")
 
 
@@ -42,7 +42,7 @@ class KernelMemory:
     """Reads one dump by virtual address."""
 
     def __init__(self, dump: Dump, facts: Facts) -> None:
-        """``dump`` stays the caller's.
+        """The caller keeps ``dump``.
 
         :raises OtherMachineError: it is not of ppc64.
         """
@@ -54,11 +54,11 @@ class KernelMemory:
         self.translation = Translation(dump.read_physical, facts, dump.byte_order)
 
     def read(self, virtual: int, length: int) -> bytes:
-        """``length`` bytes from a virtual address.
+        """Read ``length`` bytes from a virtual address.
 
         :raises TranslationError: some of them aren't mapped, or it is no kernel address.
         :raises AddressError: the dump doesn't have them, or not the page tables that say where they are.
-        :raises FormatError: more are asked for than anything has, which is what a damaged size looks like.
+        :raises FormatError: ``length`` is more than :data:`MOST_BYTES`, as a damaged size can be.
         :raises ReadError: the disk can't read them.
         """
         _check_length(virtual, length)
@@ -66,7 +66,7 @@ class KernelMemory:
         return b"".join(self.dump.read_physical(piece.physical, piece.virtual.size_bytes) for piece in pieces)
 
     def view(self, virtual: int, length: int) -> Bytes:
-        """The same as a read-only array, without a copy where the file has it in one piece; same errors."""
+        """The same as a read-only array, without a copy if the bytes are contiguous in the file; same errors."""
         _check_length(virtual, length)
         return self._view(self.translation.mapped(Range.sized(virtual, length)))
 
@@ -119,7 +119,7 @@ class KernelMemory:
         found = b""
         while len(found) < most_bytes and b"\0" not in found:
             at = virtual + len(found)
-            step = _STRING_STEP_BYTES - at % _STRING_STEP_BYTES  # so that no step reaches into another page
+            step = _STRING_STEP_BYTES - at % _STRING_STEP_BYTES  # no step crosses a page boundary
             found += self.read(at, min(step, most_bytes - len(found)))
         return found.partition(b"\0")[0]
 

@@ -1,4 +1,4 @@
-"""What pages are used for, and what each dump level leaves out of a dump, as makedumpfile has it."""
+"""The classes of pages by use, and those that each dump level leaves out, as in makedumpfile."""
 
 from enum import IntEnum, IntFlag
 
@@ -6,15 +6,15 @@ from enum import IntEnum, IntFlag
 class PageClass(IntEnum):
     """What a page was used for.
 
-    The numbers are makedumpfile's order of tests, the last test first: of those that hold, the highest one counts.
+    The numbers are makedumpfile's order of tests, the last test first: the highest class whose test is true counts.
     """
 
     KERNEL = 0
-    """What no dump level leaves out."""
+    """All other pages; no dump level leaves them out."""
     OFFLINE = 1
-    """Taken away by a hypervisor's balloon: no dump has it."""
+    """Taken by a hypervisor's balloon: left out of every dump."""
     HWPOISON = 2
-    """Broken memory: no dump has it."""
+    """Faulty memory: left out of every dump."""
     USER = 3
     """Anonymous memory of processes, and huge pages."""
     CACHE = 4

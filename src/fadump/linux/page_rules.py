@@ -1,12 +1,11 @@
-"""The tests that tell what a page is used for, on an array of struct pages at once.
+"""The tests for the class of a page, run on an array of struct pages at once.
 
-Classes and the order of tests are those of makedumpfile (makedumpfile.c, __exclude_unnecessary_pages()); what a class
-is made of is in Linux's include/linux/page-flags.h and mm/. Which tests a kernel needs is known by what VMCOREINFO
-states.
+Classes and the order of tests are those of makedumpfile (makedumpfile.c, __exclude_unnecessary_pages()); the flags and
+types are in Linux's include/linux/page-flags.h and mm/. VMCOREINFO shows which tests a kernel needs.
 
-What takes the time is fetching struct pages from memory, a cache line for each. So the members that are tested are
-copied out first, a strip of struct pages at a time: they are still in the processor's cache when the second member's
-turn comes. Tests then run over arrays without gaps, and write into arrays that are used again.
+Most of the time goes into fetching struct pages from memory, a cache line for each. So the members that are tested are
+copied out first, a strip of struct pages at a time, which stays in the processor's cache until all its members are
+copied. The tests then run over arrays without gaps, and write into arrays that are reused.
 """
 
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ Words = npt.NDArray[Any]
 
 _NO_FLAG = np.uint32(0)
 _ANON, _TAIL = np.uint8(abi.MAPPING_ANON), np.uint8(abi.COMPOUND_TAIL)
-# numpy takes its own numbers much faster than an enum's
+# numpy is much faster with its own numbers than with an enum's
 _KERNEL, _OFFLINE, _HWPOISON, _USER, _CACHE, _CACHE_PRIVATE, _FREE = (
     np.uint8(getattr(PageClass, name).value)
     for name in ("KERNEL", "OFFLINE", "HWPOISON", "USER", "CACHE", "CACHE_PRIVATE", "FREE")
@@ -43,20 +42,20 @@ _KERNEL, _OFFLINE, _HWPOISON, _USER, _CACHE, _CACHE_PRIVATE, _FREE = (
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Where blocks of pages begin, rising, and how many pages each has; one page's class is all of its block's."""
+    """Where blocks of pages begin, rising, and how many pages each has; its first page's class is the whole block's."""
 
     starts: Words
     sizes: Words
 
 
 class PageTests:
-    """What to look for in a struct page of one kernel. Not for two threads at once."""
+    """The tests for struct pages of one kernel. Not thread-safe."""
 
     def __init__(self, facts: Facts, byte_order: ByteOrder, most_pages: int) -> None:
-        """``most_pages`` is what :meth:`classify` is given at most; it decides on the memory that this takes.
+        """``most_pages`` is the most that :meth:`classify` is given; memory is allocated for so many.
 
         :raises MissingFactError: VMCOREINFO doesn't state what the tests need.
-        :raises FormatError: what it states makes no sense.
+        :raises FormatError: VMCOREINFO makes no sense.
         """
         self.page_bytes = facts.size("page")
         if not _LEAST_STRUCT_BYTES <= self.page_bytes <= _MOST_STRUCT_BYTES:
@@ -93,7 +92,7 @@ class PageTests:
         self._columns = _Columns(most_pages, type_of)
 
     def classify(self, raw: Bytes, first_pfn: int, classes: ClassArray) -> Blocks:
-        """Fill ``classes`` from as many struct pages, each by itself; the result is which of them speak for others."""
+        """Fill ``classes`` from as many struct pages, each by itself; return the blocks that begin with one of them."""
         pages = np.frombuffer(raw, self._layout)
         columns = self._columns.of(len(pages))
         columns.fetch(pages)
@@ -116,7 +115,7 @@ class PageTests:
         return Blocks(starts[order], sizes[order])
 
     def _test(self, columns: "_Columns", classes: ClassArray) -> None:
-        """Every test that looks at nothing but the page; free pages and tails are only found."""
+        """Run every test that needs only the page itself; the sizes of free blocks and compound pages come later."""
         mask, not_slab, anonymous, cache = columns.mask, columns.not_slab, columns.anonymous, columns.cache
         not_slab[:] = True
         if self._slab_flag is not None:
@@ -144,10 +143,10 @@ class PageTests:
         _raise(classes, cache, _CACHE_PRIVATE, columns.product)
 
     def _compound_orders(self, pages: Words, heads: Words, first_pfn: int) -> Words:
-        """How many pages those from ``heads`` on have together, as powers of two; 0 where that makes no sense.
+        """The orders of the compound pages at ``heads``, of 2^order pages each; 0 for one that makes no sense.
 
-        The number is in a second page, which is never the first of another array: arrays begin at even page numbers,
-        compound pages lie at multiples of their size.
+        An order is in the second page, which is always in the same array as the first: arrays begin at even page
+        numbers, compound pages at multiples of their size.
         """
         seconds = heads[heads + 1 < len(pages)] + 1
         orders = np.zeros(len(heads), np.int64)
@@ -173,7 +172,7 @@ class PageTests:
 
 
 class _Columns:
-    """Members of struct pages, of each an array, and arrays for what is computed of them."""
+    """An array for each member of struct pages, and arrays for what is computed from them."""
 
     def __init__(self, pages: int, type_of: "type[np.uint8 | np.uint32]") -> None:
         self._type_of = type_of
@@ -185,7 +184,7 @@ class _Columns:
         self._flags_seen = _NO_FLAG
 
     def of(self, pages: int) -> "_Columns":
-        """These if they are of so many struct pages, or others."""
+        """Columns for so many struct pages: these if the number is right, else new ones."""
         return self if pages == len(self.flags) else _Columns(pages, self._type_of)
 
     def fetch(self, pages: Words) -> None:
@@ -226,7 +225,7 @@ class _Columns:
 
 
 def _raise(classes: ClassArray, where: Flags, to: np.uint8, product: ClassArray) -> None:
-    """Of the tests that hold, the highest counts."""
+    """Raise the classes of some pages to ``to``; higher ones stay."""
     np.multiply(where.view(np.uint8), to, out=product)
     np.maximum(classes, product, out=classes)
 
@@ -234,14 +233,14 @@ def _raise(classes: ClassArray, where: Flags, to: np.uint8, product: ClassArray)
 def _page_layout(
     facts: Facts, byte_order: ByteOrder, page_bytes: int, *, types_in_top_byte: bool
 ) -> "np.dtype[np.void]":
-    """The members of struct page that are looked at, of wide ones only the bytes that matter.
+    """The members of struct page that are tested; of wide ones only the bytes that matter.
 
     "order" and "dtor" are those of a compound page's second page.
     """
     order = STRUCT_ORDER[byte_order]
 
     def part(member: str, member_bytes: int, wanted_bytes: int, *, skipped: int = 0) -> tuple[str, int]:
-        """Of a number its ``wanted_bytes`` above the lowest ``skipped``."""
+        """The ``wanted_bytes`` bytes of a number that are above its ``skipped`` lowest ones."""
         before = member_bytes - wanted_bytes - skipped if byte_order == "big" else skipped
         return f"{order}u{wanted_bytes}", facts.offset(member) + before
 
@@ -257,7 +256,7 @@ def _page_layout(
     for name in ("order", "dtor"):
         if f"OFFSET(page.compound_{name})" in facts:
             members[name] = ("u1", facts.offset(f"page.compound_{name}"))
-        elif f"OFFSET(folio._folio_{name})" in facts:  # from the first page on
+        elif f"OFFSET(folio._folio_{name})" in facts:  # its offset counts from the first page
             members[name] = ("u1", facts.offset(f"folio._folio_{name}") - page_bytes)
     formats = [format_ for format_, _offset in members.values()]
     offsets = [offset for _format, offset in members.values()]
@@ -272,7 +271,7 @@ def _flag(facts: Facts, name: str) -> np.uint32:
 
 
 def _limited(facts: Facts, name: str, limit: int) -> int:
-    """A number of VMCOREINFO that has to do with page.flags, of which Linux uses 32 bits for flags."""
+    """A number of VMCOREINFO about page.flags, of which Linux uses 32 bits for flags."""
     value = facts.number(name)
     if not 0 <= value < limit:
         raise FormatError(f"VMCOREINFO's NUMBER({name}) is {value}, not 0 to {limit - 1}")

@@ -1,7 +1,7 @@
-"""What each page of the crashed kernel was used for: what a dump may leave out.
+"""The class of each page of the crashed kernel, by which a dump may leave it out.
 
-After the last step of "follow one crash" in docs/architecture.md. A page's class is told by its own struct page
-(:mod:`fadump.linux.page_rules`) or by that of the block it is in. No step loops over pages: arrays of
+After the last step of "follow one crash" in docs/architecture.md. A page's class follows from its own struct page
+(:mod:`fadump.linux.page_rules`) or from the first one of its block. No Python code loops over pages: arrays of
 :data:`CHUNK_PAGES` struct pages are tested at once.
 """
 
@@ -22,12 +22,12 @@ from fadump.vmcore.contract import Bytes, State
 __all__ = ["DumpLevel", "PageBlock", "PageClass", "PageClasses", "classify_pages", "left_out"]
 
 CHUNK_PAGES = 1 << 16
-"""Enough that a step's work is much more than its start. An even number, as those of all chunks."""
+"""Large enough that the overhead per chunk doesn't count. Even, as the size of every chunk."""
 _FEW_PAGES = 1 << 10
-"""What is given up together where the dump doesn't have all struct pages of a chunk."""
+"""The size of smaller chunks, which are tried if the dump doesn't have all struct pages of a large one."""
 _KERNEL = np.uint8(PageClass.KERNEL.value)
 _BLOCK_CHUNKS = 1 << 6
-"""How many chunks are one block at most."""
+"""The most chunks in a block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class PageBlock:
 class PageClasses:
     """The classes of all pages; a page number times ``page_bytes`` is a physical address.
 
-    Blocks rise. Pages in none of them are UNKNOWN; ``unreadable`` counts those that have a struct page which can't be
-    read.
+    Blocks are in rising order. Pages in none of them are UNKNOWN; ``unreadable`` counts pages whose struct page can't
+    be read.
     """
 
     page_bytes: int
@@ -70,7 +70,7 @@ class PageClasses:
                 both = pfns.intersection(Range.sized(block.first_pfn, len(block.classes)))
                 if both is not None:
                     part = block.classes[both.start - block.first_pfn : both.end - block.first_pfn]
-                    for at in range(0, len(part), CHUNK_PAGES):  # bincount makes eight bytes of each
+                    for at in range(0, len(part), CHUNK_PAGES):  # bincount converts each to eight bytes
                         counts += np.bincount(part[at : at + CHUNK_PAGES], minlength=len(PageClass))
                     known += len(part)
             counts[PageClass.UNKNOWN] += pfns.size_bytes - known
@@ -78,11 +78,11 @@ class PageClasses:
 
 
 def classify_pages(memory: KernelMemory) -> PageClasses:
-    """The class of every page that the dump's memory has a struct page for.
+    """The class of every page that has a struct page in the dump's memory.
 
     :raises MissingFactError: VMCOREINFO doesn't state what the tests need.
     :raises AddressError: the dump doesn't have the table of sections; and see :func:`find_mem_maps`.
-    :raises OSError: that can't be read. Of struct pages that can't be read the pages have no class.
+    :raises OSError: that can't be read. A page whose struct page can't be read has no class.
     """
     tests = PageTests(memory.facts, memory.byte_order, CHUNK_PAGES)
     maps = find_mem_maps(memory)
@@ -90,7 +90,7 @@ def classify_pages(memory: KernelMemory) -> PageClasses:
     blocks = []
     for block in chain.from_iterable(_blocks(memory, tests, mem_map) for mem_map in maps):
         room -= len(block.classes) * tests.page_bytes
-        if room < 0:  # page tables can be made to show the same bytes over and over again
+        if room < 0:  # page tables can be forged to map the same bytes many times
             raise FormatError("the kernel's tables claim more struct pages than the dump has memory for")
         blocks.append(block)
     unreadable = sum(mem_map.pages for mem_map in maps) - sum(len(block.classes) for block in blocks)
@@ -98,7 +98,7 @@ def classify_pages(memory: KernelMemory) -> PageClasses:
 
 
 def _blocks(memory: KernelMemory, tests: PageTests, mem_map: MemMap) -> Iterator[PageBlock]:
-    """The classes of the pages of a map, in blocks of which none takes much memory."""
+    """The classes of the pages of a map, in blocks of limited size."""
     painter = _Painter()
     struct_pages = Range.sized(mem_map.virtual, mem_map.pages * tests.page_bytes)
     pfn = mem_map.first_pfn
@@ -126,7 +126,10 @@ def _joined(end_pfn: int, parts: Sequence[ClassArray]) -> Iterator[PageBlock]:
 def _chunks(
     memory: KernelMemory, struct_pages: Range, page_bytes: int, pages: int
 ) -> Iterator[tuple[int, Bytes | None]]:
-    """So many struct pages at a time, with their number. Where one end of them can be read, fewer are tried."""
+    """Chunks of ``pages`` struct pages, with their number; None for one that can't be read.
+
+    If either end of such a chunk can be read, smaller ones are tried.
+    """
     step_bytes = pages * page_bytes
     for number, raw in enumerate(memory.views(struct_pages, step_bytes)):
         start = struct_pages.start + number * step_bytes
@@ -147,13 +150,13 @@ class _Painter:
         self._class = PageClass.KERNEL.value
 
     def rest(self, pages: int) -> ClassArray:
-        """Of so many pages that follow, the classes of those that are in a block which has begun."""
+        """The classes of those of the next ``pages`` that belong to an earlier block."""
         classes = np.full(min(self._left, pages), self._class, np.uint8)
         self._left -= len(classes)
         return classes
 
     def paint(self, classes: ClassArray, blocks: Blocks) -> None:
-        """``blocks`` begin in ``classes``; blocks within blocks count as part of them."""
+        """Set the classes of ``blocks``, which begin in ``classes``; a block within a block is part of it."""
         begun = self.rest(len(classes))
         here = len(begun)
         classes[:here] = begun

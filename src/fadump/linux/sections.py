@@ -20,7 +20,7 @@ _MOST_ROOTS = 1 << 20
 _MOST_SECTIONS = 1 << 23
 _MOST_MAPS = 1 << 18
 _MOST_PAGES = 1 << 34
-"""64 TiB in pages of 4 KiB, the most that a machine has; a table can claim any number."""
+"""64 TiB in pages of 4 KiB, the most that any machine has; a table can claim any number."""
 _ADDRESS_BITS = 64
 _WORD_BYTES = 8
 
@@ -29,7 +29,7 @@ Words = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class MemMap:
-    """``pages`` struct pages one after the other; the first, at ``virtual``, is that of page number ``first_pfn``."""
+    """``pages`` contiguous struct pages; the first, at ``virtual``, is that of page number ``first_pfn``."""
 
     first_pfn: int
     pages: int
@@ -37,7 +37,7 @@ class MemMap:
 
 
 def find_mem_maps(memory: KernelMemory) -> list[MemMap]:
-    """The struct pages of all sections that the dump has memory of, by page number.
+    """The struct pages of all sections with memory in the dump, by page number.
 
     :raises MissingFactError: VMCOREINFO doesn't say how memory is divided.
     :raises AddressError: the dump doesn't have the table of sections.
@@ -95,7 +95,7 @@ def _sections(memory: KernelMemory, section_bits: int) -> tuple[Words, Words]:
 
 
 def _in_memory(starts: Words, size_bytes: int, memory: RangeSet) -> npt.NDArray[np.bool_]:
-    """Which of the ranges of ``size_bytes`` from ``starts`` on have an address in common with ``memory``."""
+    """Which of the ranges of ``size_bytes`` at ``starts`` overlap ``memory``."""
     ranges = list(memory)
     memory_starts = np.array([range_.start for range_ in ranges], dtype=np.uint64)
     memory_ends = np.array([range_.end - 1 for range_ in ranges], dtype=np.uint64)
@@ -106,7 +106,7 @@ def _in_memory(starts: Words, size_bytes: int, memory: RangeSet) -> npt.NDArray[
 
 
 def _check_room(memory: KernelMemory, struct_bytes: int) -> None:
-    """A table can be made to claim any number of sections: the dump must have room for their struct pages."""
+    """Check that the dump has room for the struct pages: a forged table can claim any number of sections."""
     room = bytes_in(memory.dump, State.STORED, State.MISSING)
     if struct_bytes > room:
         raise FormatError(

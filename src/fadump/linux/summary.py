@@ -1,7 +1,7 @@
-"""Everything that a dump says about its crash, at a glance: what ``fadump show`` prints.
+"""A summary of what a dump says about its crash: what ``fadump show`` prints.
 
-Each part is read by itself, so that what one part lacks is no hindrance to the others: :attr:`Summary.missing` has a
-sentence for each thing that isn't there.
+Each part is read by itself, so that one that can't be read doesn't affect the others: :attr:`Summary.missing` has a
+sentence for each of those.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class MemoryRange:
-    """Physical memory without a gap, and how many bytes of it the dump has in which state."""
+    """A contiguous range of physical memory, and how many bytes of it are in each state."""
 
     range: Range
     bytes_in: Mapping[State, int]
@@ -35,11 +35,11 @@ class MemoryRange:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is known. None, and empty sequences, are what isn't.
+    """What is known. What isn't is None or an empty sequence.
 
-    ``format`` is the file's, ``page_bytes`` in bytes, ``crash_time`` in seconds since 1970, UTC. ``page_counts`` are of
-    pages in the dump's memory. ``running`` has the thread of each CPU, by its number. ``wants_vmlinux`` says that tasks
-    could be read with one.
+    ``format`` is the file's, ``crash_time`` in seconds since 1970, UTC. ``page_counts`` count pages in the dump's
+    memory. ``running`` has the thread of each CPU, by the CPU's number. ``wants_vmlinux`` says that tasks could be read
+    with one.
     """
 
     format: str
@@ -60,7 +60,7 @@ class Summary:
 
     @property
     def mmu(self) -> str | None:
-        """How the kernel kept its page tables: "radix" or "hash"."""
+        """The kernel's MMU mode: "radix" or "hash"."""
         return None if self.is_radix is None else "radix" if self.is_radix else "hash"
 
     def running_on(self, cpu: Cpu) -> Task | None:
@@ -73,7 +73,7 @@ class Summary:
 
 
 def summarize(system: CrashedSystem) -> Summary:
-    """Read everything. Where the host lacks the library that unpacks pages, that is what is missing, once.
+    """Read everything. If the host lacks the library that unpacks pages, only that is reported as missing, once.
 
     :raises OSError: the file can't be read.
     """
@@ -102,7 +102,7 @@ def summarize(system: CrashedSystem) -> Summary:
 
 
 def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, attempts: "_Attempts") -> Summary:
-    """With what can be found in memory."""
+    """The same with what can be read from the kernel's memory."""
     tried = attempts.tried
     own = tried("vmlinux", lambda: system.symbols) if system.has_vmlinux else None
     symbols = own or tried("symbols", lambda: read_kallsyms(memory))
@@ -140,7 +140,7 @@ def _running(system: CrashedSystem, numbers: Sequence[int], attempts: "_Attempts
 
 
 def cpu_name(cpu: Cpu) -> str:
-    """What to call a CPU."""
+    """The name of a CPU in output."""
     return "a CPU of unknown number" if cpu.number is None else f"CPU {cpu.number}"
 
 
@@ -150,7 +150,7 @@ class _Attempts:
     def __init__(self, missing: list[str]) -> None:
         self.missing = missing
         self.lacking: str | None = None
-        """What the host lacks, and how to get it."""
+        """The library that the host lacks, and how to get it."""
 
     def tried(self, what: str, read: Callable[[], T]) -> T | None:
         try:

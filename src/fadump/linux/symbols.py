@@ -1,4 +1,4 @@
-"""Names of kernel addresses, wherever they come from: :mod:`fadump.linux.kallsyms` or :mod:`fadump.linux.vmlinux`."""
+"""Names of kernel addresses, from :mod:`fadump.linux.kallsyms` or :mod:`fadump.linux.vmlinux`."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ from fadump.errors import FadumpError
 
 
 class UnknownSymbolError(FadumpError, LookupError):
-    """A symbol that the kernel doesn't have, or doesn't list; ``name`` is which."""
+    """The kernel doesn't have, or doesn't list, the symbol ``name``."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -21,7 +21,7 @@ class UnknownSymbolError(FadumpError, LookupError):
 
 
 class Symbol(NamedTuple):
-    """A name and its virtual address; ``kind`` is a letter as nm(1) has it: "T" text, "d" data of one file."""
+    """A name and its virtual address; ``kind`` is a letter of nm(1): "T" global text, "d" local data."""
 
     name: str
     address: int
@@ -44,7 +44,7 @@ class SymbolTable:
     """The symbols of one kernel."""
 
     def __init__(self, symbols: Iterable[Symbol]) -> None:
-        """Of symbols at one address, the first is its name, as in Linux; of those with one name, the first has it."""
+        """Of several symbols at one address, or of one name, the first is used, as in Linux."""
         self._sorted = sorted(symbols, key=attrgetter("address"))
         self._addresses = [symbol.address for symbol in self._sorted]
 
@@ -72,7 +72,7 @@ class SymbolTable:
             raise UnknownSymbolError(name) from None
 
     def symbol(self, address: int) -> SymbolOffset | None:
-        """The symbol at or before an address; None before the first one and behind the last."""
+        """The symbol at or before an address; None before the first one and after the last."""
         after = bisect_right(self._addresses, address)
         if not 0 < after < len(self._sorted):
             return None

@@ -6,7 +6,7 @@
         for cpu in system.cpus:
             print(cpu.number, *(frame.symbol for frame in cpu.backtrace.frames))
 
-Everything is read when it is first asked for, so a damaged part of a dump is no hindrance to the others.
+Everything is read when it is first used, so a damaged part of a dump doesn't affect the others.
 """
 
 import os
@@ -36,15 +36,15 @@ UNREADABLE_KERNEL = (
     *(*UNREADABLE, MissingFactError, NoVmcoreinfoError, OtherMachineError, UnknownSymbolError),
     *(NoSymbolsError, OtherKernelError, NoDebugInformationError, UnknownMemberError),
 )
-"""What asking a :class:`CrashedSystem` raises where its dump, or its vmlinux, doesn't have the answer; not what it
-raises where the host lacks a library."""
+"""What a :class:`CrashedSystem` raises if its dump, or its vmlinux, lacks the information; not what it raises if the
+host lacks a library."""
 
 
 class CrashedSystem:
     """What a dump says. Also a context manager."""
 
     def __init__(self, dump: Dump, vmlinux: StrPath | None = None) -> None:
-        """``dump`` is this object's from now on; ``vmlinux`` may be the kernel's, with symbols."""
+        """This object owns ``dump`` from now on; ``vmlinux`` is the path of the kernel's, with symbols."""
         self.dump = dump
         self._vmlinux = vmlinux
 
@@ -68,10 +68,10 @@ class CrashedSystem:
 
     @property
     def page_bytes(self) -> int:
-        """Bytes in a page: of those that the dump has memory in, else of the kernel's.
+        """Bytes in a page: in the dump if its format has pages, else in the kernel.
 
-        :raises NoVmcoreinfoError: neither the dump's format nor the kernel says.
-        :raises MissingFactError: so for a VMCOREINFO without it.
+        :raises NoVmcoreinfoError: the dump's format has no pages, and it has no VMCOREINFO.
+        :raises MissingFactError: nor does its VMCOREINFO have the size.
         """
         return self.dump.page_bytes or self.vmcoreinfo.page_bytes()
 
@@ -79,14 +79,14 @@ class CrashedSystem:
     def memory(self) -> KernelMemory:
         """Memory by virtual address; ``memory.dump`` has it by physical address.
 
-        :raises NoVmcoreinfoError: the dump has no VMCOREINFO, without which there is no translation.
-        :raises OtherMachineError: the dump is of another machine than ppc64.
+        :raises NoVmcoreinfoError: the dump has no VMCOREINFO, which translation needs.
+        :raises OtherMachineError: the dump is of a machine other than ppc64.
         """
         return KernelMemory(self.dump, self.vmcoreinfo)
 
     @cached_property
     def symbols(self) -> SymbolTable:
-        """The kernel's symbols, of its vmlinux if that was given.
+        """The kernel's symbols, from its vmlinux if that was given.
 
         :raises FadumpError: neither the dump nor the vmlinux has them; see :mod:`fadump.linux.kallsyms`.
         :raises OSError: the vmlinux can't be read.
@@ -94,7 +94,7 @@ class CrashedSystem:
         return self.read_symbols()
 
     def read_symbols(self) -> SymbolTable:
-        """The same, read anew and not kept: for who has little memory and needs them once."""
+        """The same, read each time and not kept: for one use, when memory is short."""
         if self._vmlinux is not None:
             return read_vmlinux(self._vmlinux, self.vmcoreinfo)
         return read_kallsyms(self.memory)
@@ -103,7 +103,7 @@ class CrashedSystem:
     def cpus(self) -> Sequence[Cpu]:
         """The CPUs that were online, with registers and backtraces.
 
-        :raises FadumpError: as :attr:`symbols`; :func:`~fadump.linux.cpus.read_cpus` goes without.
+        :raises FadumpError: as :attr:`symbols`; :func:`~fadump.linux.cpus.read_cpus` doesn't need them.
         """
         return tuple(read_cpus(self.memory, self.symbols))
 
@@ -116,7 +116,7 @@ class CrashedSystem:
         return next((cpu for cpu in self.cpus if cpu.crashed), None)
 
     def symbol(self, address: int) -> SymbolOffset | None:
-        """The symbol at or before a virtual address, as drgn's symbol(); None if it is before or behind all symbols.
+        """The symbol at or before a virtual address, as drgn's symbol(); None if it is before or after all symbols.
 
         :raises FadumpError: as :attr:`symbols`.
         """
@@ -124,12 +124,12 @@ class CrashedSystem:
 
     @cached_property
     def kernel(self) -> KernelName | None:
-        """What uname(2) said, if the dump has that."""
+        """What uname(2) returned, if the dump has it."""
         return read_name(self.memory)
 
     @property
     def crash_time(self) -> int | None:
-        """When the kernel crashed, in seconds since 1970, UTC; None if it doesn't say."""
+        """When the kernel crashed, in seconds since 1970, UTC; None if the dump doesn't say."""
         return crash_time(self.memory)
 
     @cached_property
@@ -144,15 +144,15 @@ class CrashedSystem:
     def tasks(self) -> Sequence[Task]:
         """All threads of all processes.
 
-        :raises NoDebugInformationError: no vmlinux was given, or it has no debug information: nothing else says where
-            the members of task_struct are.
+        :raises NoDebugInformationError: no vmlinux was given, or it has no debug information, which is needed for the
+            offsets in task_struct.
         :raises FadumpError: as :func:`~fadump.linux.tasks.read_tasks`.
         :raises OSError: the vmlinux can't be read.
         """
         return tuple(read_tasks(self.memory, self.symbols, self._task_offsets))
 
     def running_task(self, cpu: int) -> Task:
-        """The thread that a CPU ran, by its number; its idle thread has the pid 0.
+        """The thread that the CPU of a number ran; an idle thread has the pid 0.
 
         :raises NoDebugInformationError: as :attr:`tasks`.
         :raises FadumpError: as :func:`~fadump.linux.tasks.running_task`.
@@ -202,6 +202,6 @@ def open_system(paths: StrPath | Sequence[StrPath], *, vmlinux: StrPath | None =
     :raises FadumpError: the vmlinux is a directory, a pipe or the like.
     :raises OSError: one of them can't be opened or read.
     """
-    if vmlinux is not None:  # looked at now, as it may be asked for much later, or never
+    if vmlinux is not None:  # checked now, as it may be read much later, or never
         os.close(open_file(vmlinux))
     return CrashedSystem(open_dump(paths), vmlinux)

@@ -16,7 +16,7 @@ from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import SymbolTable
 
 STRUCTS = frozenset({"task_struct", "signal_struct", "paca_struct"})
-"""Whose members' offsets are needed."""
+"""The structures whose members' offsets are needed."""
 
 _MOST_TASKS = 1 << 22
 _NAME_BYTES = 16
@@ -26,7 +26,7 @@ _IDLE_STATE = 0x402
 
 
 class UnknownMemberError(FadumpError, LookupError):
-    """A structure without a member that is needed."""
+    """A structure lacks a member that is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ def read_tasks(memory: KernelMemory, symbols: SymbolTable, offsets: Offsets) -> 
     :raises UnknownSymbolError: the kernel lists no init_task.
     :raises AddressError: the dump doesn't have a task.
     :raises TranslationError: a list leads to an address that isn't mapped.
-    :raises FormatError: a list is a loop that isn't its own.
+    :raises FormatError: a list loops without coming back to its head.
     """
     return list(_Tasks(memory, offsets).all(symbols.address("init_task")))
 
 
 def running_task(memory: KernelMemory, symbols: SymbolTable, offsets: Offsets, cpu: int) -> Task:
-    """The thread that a CPU ran, by its number; if it had nothing to do, its idle thread, whose pid is 0.
+    """The thread that the CPU of a number ran; if it was idle, its idle thread, whose pid is 0.
 
     :raises UnknownMemberError: a member's offset isn't known.
     :raises UnknownSymbolError: the kernel lists no paca_ptrs.
@@ -84,7 +84,7 @@ class _Tasks:
         return self._task(self._memory.word(paca + self._offset("paca_struct.__current")))
 
     def _members(self, head: int, member_offset: int) -> Iterator[int]:
-        """What a list_head leads to, itself not."""
+        """The members of a list, without its ``head``."""
         seen = {head}
         node = self._memory.word(head)
         while node != head:

@@ -1,14 +1,14 @@
-"""From the crashed kernel's virtual addresses to physical ones, on ppc64 with radix or hash.
+"""Translating the crashed kernel's virtual addresses to physical ones, on ppc64 with radix or hash.
 
-After the last step of "follow one crash" in docs/architecture.md. Three ways lead to physical memory:
+After the last step of "follow one crash" in docs/architecture.md. A virtual address is in one of three areas:
 
-* the linear map, in which the kernel's text and data lie too: PAGE_OFFSET plus the physical address;
+* the linear map, which includes the kernel's text and data: PAGE_OFFSET plus the physical address;
 * vmemmap_list, on hash: a list of the blocks that struct pages are in (arch/powerpc/mm/init_64.c);
 * Linux's own page tables from swapper_pg_dir on, for everything else. Their layout is in
   :mod:`fadump.abi.linux.page_table`.
 
-Which way is taken is decided by what VMCOREINFO has and what memory holds. Nothing in memory is trusted: a walk
-descends at most four levels, and there are limits to the number of tables and of list members.
+VMCOREINFO and memory decide which one applies. Nothing in memory is trusted: a walk descends at most four levels, and
+the numbers of tables and of list members are limited.
 """
 
 import struct
@@ -37,7 +37,7 @@ _BLOCK_SHIFTS = range(12, 35)
 
 
 class TranslationError(FadumpError, LookupError):
-    """A virtual address that leads nowhere: ``virtual`` is where, ``why`` says what is wrong."""
+    """The address ``virtual`` can't be translated; ``why`` says what is wrong."""
 
     def __init__(self, virtual: int, why: str) -> None:
         self.virtual = virtual
@@ -46,13 +46,13 @@ class TranslationError(FadumpError, LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """Virtual addresses in one piece of physical memory, which begins at ``physical``."""
+    """Virtual addresses that are contiguous in physical memory, which begins at ``physical``."""
 
     virtual: Range
     physical: int
 
     def part(self, wanted: Range) -> "Mapped":
-        """The same for some of its addresses."""
+        """The part of it at ``wanted`` addresses."""
         return Mapped(wanted, self.physical + wanted.start - self.virtual.start)
 
 
@@ -69,7 +69,7 @@ class Translation:
     def linear(self) -> Range:
         """The virtual addresses of the linear map.
 
-        :raises AddressError: the dump doesn't have what tells hash from radix, where that matters.
+        :raises AddressError: hash or radix matters, and the dump lacks the memory that shows which it is.
         """
         facts = self._facts
         others = [facts.number("VMALLOC_START")] if "NUMBER(VMALLOC_START)" in facts else []
@@ -83,7 +83,7 @@ class Translation:
     def is_radix(self) -> bool:
         """Whether the kernel ran with the radix MMU.
 
-        :raises MissingFactError: VMCOREINFO doesn't let that be known; and as :meth:`physical`.
+        :raises MissingFactError: VMCOREINFO isn't enough to know that; and as :meth:`physical`.
         """
         facts = self._facts
         if "NUMBER(RADIX_MMU)" in facts:
@@ -91,7 +91,7 @@ class Translation:
         if "SYMBOL(cur_cpu_spec)" in facts:
             cpu_spec = self._word(facts.symbol("cur_cpu_spec"))
             return bool(self._word(cpu_spec + facts.offset("cpu_spec.mmu_features")) & abi.MMU_FTR_TYPE_RADIX)
-        # only radix has the linear map, which begins at the first entry, in page tables
+        # only radix has the linear map in page tables, from the first entry on
         (first,) = self._unpack("Q", facts.symbol("swapper_pg_dir"))
         return first != 0
 
@@ -99,15 +99,15 @@ class Translation:
         """The physical address of a virtual one.
 
         :raises TranslationError: it isn't mapped.
-        :raises AddressError: the dump doesn't have the memory that says where.
-        :raises MissingFactError: VMCOREINFO doesn't say where to look.
+        :raises AddressError: the dump lacks the page tables, or the list, that say where it is.
+        :raises MissingFactError: VMCOREINFO doesn't say where these are.
         """
         if virtual in self.linear:
             return virtual - abi.PAGE_OFFSET
         return self.mapped(Range.sized(virtual, 1))[0].physical
 
     def mapped(self, wanted: Range) -> list[Mapped]:
-        """Where all of ``wanted`` is, in the order of addresses; neighbours in virtual and physical memory are one.
+        """Where all of ``wanted`` is, in the order of addresses; pieces contiguous in both memories are merged.
 
         :raises TranslationError: some of it isn't mapped; and as :meth:`physical`.
         """
@@ -136,7 +136,7 @@ class Translation:
 
     @cached_property
     def _blocks(self) -> list[Mapped]:
-        """The members of vmemmap_list by address; none without the list, or where it is empty, as with radix."""
+        """The members of vmemmap_list by address; none if there is no list, or it is empty, as with radix."""
         facts = self._facts
         if "SYMBOL(vmemmap_list)" not in facts:
             return []
@@ -171,13 +171,13 @@ class Translation:
         return word
 
     def _unpack(self, fields: str, virtual: int) -> tuple[int, ...]:
-        """Fields in the linear map, wherever that ends."""
+        """Read fields in the linear map; its end isn't checked."""
         layout = struct.Struct(STRUCT_ORDER[self._byte_order] + fields)
         return layout.unpack(self._read(_linear_physical(virtual), layout.size))
 
 
 def _linear_physical(virtual: int) -> int:
-    """The physical address of what must be in the linear map, wherever that ends: it tells where all else is."""
+    """The physical address of something in the linear map. The end isn't checked, as finding it takes such reads."""
     if not abi.PAGE_OFFSET <= virtual < abi.LINEAR_END:
         raise TranslationError(virtual, "it should be in the linear map")
     return virtual - abi.PAGE_OFFSET
@@ -197,7 +197,7 @@ class _Walk:
         """First virtual address, last one, physical address."""
 
     def mapped(self, root: int) -> list[Mapped]:
-        """What the tables from physical ``root`` on map, by address; neighbours in both memories are one."""
+        """What the tables from physical ``root`` on map, by address; pieces contiguous in both memories are merged."""
         self._table(root, 0, self._wanted)
         if not self._leaves:
             return []
@@ -247,7 +247,7 @@ class _Walk:
 
 
 def covering(pieces: Sequence[Mapped], wanted: Range) -> list[Mapped]:
-    """The parts of ``pieces``, which rise, that all of ``wanted`` is in.
+    """The parts of rising ``pieces`` that contain all of ``wanted``.
 
     :raises TranslationError: some of it isn't.
     """
@@ -279,7 +279,7 @@ def _start(piece: Mapped) -> int:
 
 
 def _joined(pieces: list[Mapped]) -> list[Mapped]:
-    """The same pieces, of which neighbours in both kinds of memory have become one."""
+    """The same pieces; those that are contiguous in both memories are merged."""
     if not pieces:
         return []
     starts = [0]

@@ -5,10 +5,10 @@ arch/powerpc/kexec/vmcore_info.c as lines of text; its meaning is in Documentati
 
     OSRELEASE=6.12.0           text
     SYMBOL(prb)=c000000000aa   a virtual address, hexadecimal without 0x
-    OFFSET(page.flags)=0       of a member, in bytes, decimal; SIZE(page) and LENGTH(node_data), elements, alike
+    OFFSET(page.flags)=0       of a member, in bytes, decimal; likewise SIZE(page) and LENGTH(node_data), elements
     NUMBER(PG_lru)=5           decimal, signed, or hexadecimal with 0x
 
-Whoever needs a fact asks for it: a kernel is known by the facts that it states, never by its version.
+What a kernel is like is decided by the facts that it states, never by its version.
 """
 
 import re
@@ -33,7 +33,7 @@ class MissingFactError(FadumpError, LookupError):
 
 
 class NoVmcoreinfoError(FadumpError, LookupError):
-    """A dump that doesn't say anything about its kernel."""
+    """A dump has no VMCOREINFO."""
 
     def __init__(self) -> None:
         super().__init__("the dump has no VMCOREINFO: without it, nothing of the kernel can be found in memory")
@@ -68,7 +68,7 @@ class Facts:
 
     @property
     def values(self) -> Mapping[str, str]:
-        """All of them, as they stand there, by their whole keys."""
+        """The text of all of them, by their whole keys."""
         return MappingProxyType({key: line.value for key, line in self._lines.items()})
 
     def text(self, key: str) -> str:
@@ -85,7 +85,7 @@ class Facts:
         """A symbol's virtual address.
 
         :raises MissingFactError: it isn't there.
-        :raises FormatError: it isn't a hexadecimal number of 64 bits; so for all below.
+        :raises FormatError: it isn't a hexadecimal number of 64 bits; the methods below raise it likewise.
         """
         return self._number(f"SYMBOL({name})", _HEXADECIMAL, 16)
 
@@ -135,7 +135,7 @@ class Facts:
         return size_bytes
 
     def _size(self, key: str) -> int:
-        known = self._sizes.get(key)  # some are asked for with every structure that is read
+        known = self._sizes.get(key)  # some are needed for every structure that is read
         if known is not None:
             return known
         value = self._number(key, _NUMBER, 10)
@@ -150,7 +150,7 @@ class Facts:
             raise self._error(key, "a number")
         try:
             return int(text, base)
-        except ValueError:  # 0x in a decimal one, 007 in one of any base
+        except ValueError:  # 0x in decimal, or 007 in any base
             raise self._error(key, "a number") from None
 
     def _error(self, key: str, expected: str) -> FormatError:

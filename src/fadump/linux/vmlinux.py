@@ -1,4 +1,4 @@
-"""The symbols in a kernel's vmlinux, for kernels that don't say where theirs are.
+"""The symbols in a kernel's vmlinux, for kernels whose VMCOREINFO doesn't say where theirs are.
 
 Specification: gABI, "Symbol Table", ELFCLASS64. Only .symtab and the build id are read. Linux's
 build id is in the note NT_GNU_BUILD_ID, and in VMCOREINFO as BUILD-ID.
@@ -25,15 +25,15 @@ from fadump.vmcore.notes import iter_notes
 from fadump.vmcore.source import StrPath
 
 _SYMBOL_KINDS = {STT_NOTYPE: "d", STT_OBJECT: "d", STT_FUNC: "t"}
-"""Other symbols are no addresses."""
+"""Symbols of other types aren't addresses."""
 
 
 class OtherKernelError(FadumpError, ValueError):
-    """A vmlinux of another kernel than the dump's."""
+    """A vmlinux is of another kernel than the dump."""
 
 
 class NoSymbolsError(FadumpError, LookupError):
-    """A vmlinux that has been stripped."""
+    """A vmlinux has no symbols: it was stripped."""
 
 
 def read_vmlinux(path: StrPath, facts: Facts) -> SymbolTable:
