@@ -1,7 +1,7 @@
 """The flattened device tree: what firmware hands to a kernel at every handover.
 
 Specification: Devicetree Specification v0.4, chapter 5, version 17; version 16, which differs only in
-that its header ends before the structure block's size, is read too, because Linux's
+that its header ends before the structure block's size, can be read, too, because Linux's
 arch/powerpc/kernel/prom_init.c writes it. All fields are big-endian u32 except where noted.
 
     header   0x00 magic d00dfeed     0x04 totalsize          0x08 off_dt_struct   0x0c off_dt_strings
@@ -27,9 +27,9 @@ LAST_COMPATIBLE_VERSION = 16
 MAX_DEPTH = 64
 """How deep nodes may nest; real trees have fewer than ten levels."""
 MAX_TOTAL_BYTES = 64 << 20
-"""How large a tree may be; PowerVM's largest have a few MiB."""
+"""How large a tree may be; PowerVM's largest are a few MiB."""
 MAX_NAME_BYTES = 255
-"""How long a name may be. The specification has 31, which real firmware doesn't keep to."""
+"""How long a name may be. The specification has 31, which real firmware exceeds."""
 
 _HEADER = struct.Struct(">10I")
 _HEADER_V16 = struct.Struct(">9I")
@@ -48,13 +48,13 @@ class MissingPropertyError(FadumpError, KeyError):
         super().__init__(f"device tree node {node or '/'} has no property {name}")
 
     def __str__(self) -> str:
-        return str(self.args[0])  # KeyError would put quotes around it
+        return str(self.args[0])  # KeyError's own adds quotes
 
 
 def encode_cells(*values: int) -> bytes:
-    """``values`` as big-endian u32s, the way properties hold numbers.
+    """``values`` as big-endian u32s, as properties hold numbers.
 
-    :raises ValueError: a value is not an u32.
+    :raises ValueError: a value is not a u32.
     """
     try:
         return struct.pack(f">{len(values)}I", *values)
@@ -63,14 +63,14 @@ def encode_cells(*values: int) -> bytes:
 
 
 def join_cells(cells: Sequence[int]) -> int:
-    """The number that ``cells`` are together, the most significant first."""
+    """The number made of ``cells``, the most significant first."""
     return sum(cell << 32 * index for index, cell in enumerate(reversed(cells)))
 
 
 def encode_strings(*texts: str) -> bytes:
     """``texts`` as a string property or a list of strings: each one ended by a zero byte.
 
-    What was no UTF-8 on this process's command line becomes the bytes that it was.
+    Surrogate escapes, as for command-line arguments that aren't UTF-8, become their bytes again.
     """
     return b"".join(text.encode(errors="surrogateescape") + b"\0" for text in texts)
 
@@ -84,7 +84,7 @@ class Node:
     children: list["Node"] = field(default_factory=list)
 
     def child(self, name: str) -> "Node | None":
-        """The child called ``name``, or else the only one that is so called apart from its unit address."""
+        """The child called ``name``, or else the only one with that name before its unit address."""
         for node in self.children:
             if node.name == name:
                 return node
@@ -92,7 +92,7 @@ class Node:
         return matches[0] if len(matches) == 1 else None
 
     def value(self, name: str) -> bytes:
-        """The property's value as it stands.
+        """The property's value as bytes.
 
         :raises MissingPropertyError: the node doesn't have it.
         """
@@ -175,7 +175,7 @@ class DeviceTree:
 
     @classmethod
     def parse(cls, blob: bytes | memoryview) -> "DeviceTree":
-        """The tree that ``blob`` begins with; what follows its total size is not looked at.
+        """The tree at the start of ``blob``; what follows its total size is ignored.
 
         :raises FormatError: anything in it is malformed, nested too deep or too large.
         """
@@ -184,7 +184,7 @@ class DeviceTree:
     def encode(self) -> bytes:
         """The tree as a version 17 blob; parsing it gives an equal tree.
 
-        :raises ValueError: a name, a range or a number has no place in the format.
+        :raises ValueError: the format can't hold a name, a range or a number.
         """
         strings = _Strings()
         reservations = b"".join(_encoded_reservation(range_) for range_ in self.reservations)
@@ -220,7 +220,7 @@ class DeviceTree:
         return node
 
     def node(self, path: str, why: str) -> Node:
-        """The node at ``path``, as :meth:`find` finds it, for whoever can't do without.
+        """The node at ``path``, as :meth:`find` finds it.
 
         :raises FadumpError: there is none; the sentence ends with ``why`` it is needed.
         """
@@ -244,9 +244,9 @@ class DeviceTree:
 
 
 def header_total_size(blob: bytes | memoryview) -> int:
-    """How many bytes the tree has that begins with ``blob``, of which 8 bytes are enough.
+    """The size in bytes of the tree that begins with ``blob``, of which the first 8 bytes are enough.
 
-    :raises FormatError: no device tree begins here, or one larger than any real one.
+    :raises FormatError: it isn't a device tree, or is larger than any real one.
     """
     if len(blob) < 8:
         raise FormatError("device tree header cut short", offset=0, expected=8, found=len(blob))
@@ -368,7 +368,7 @@ class _Reader:
 
 
 class _Strings:
-    """The strings block while it grows: each name is in it once."""
+    """The strings block while it is written: each name is in it once."""
 
     def __init__(self) -> None:
         self.block = bytearray()

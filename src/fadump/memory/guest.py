@@ -1,11 +1,10 @@
-"""A machine's memory: pieces of files, mapped where the guest has them, holes and all.
+"""A machine's memory: parts of sparse files, mapped by guest address.
 
-Every step of docs/architecture.md that touches memory does so through here. The files belong to the
-machine (QEMU's memory back ends, or the embedded machine's memfd); they are mapped shared, so that
-both sides see every write at once. Memory that nothing has touched yet is a hole in its file: it
-reads as zeros and takes no space, and nothing here but a write or a view fills it. Holes are found
-with SEEK_DATA and SEEK_HOLE (lseek(2)) and made with MADV_REMOVE (madvise(2)). Addresses are guest
-physical, sizes in bytes; byte order is up to the caller.
+Every step of docs/architecture.md that touches memory uses this module. The files belong to the machine (QEMU's memory
+back ends, or the embedded machine's memfd); they are mapped shared, so that both sides see every write at once. Memory
+that hasn't been touched is a hole in its file: it reads as zeros and takes no space, and only a write or a view here
+fills it. Holes are found with SEEK_DATA and SEEK_HOLE (lseek(2)) and made with MADV_REMOVE (madvise(2)). Addresses are
+guest physical, sizes in bytes; byte order is up to the caller.
 """
 
 import errno
@@ -26,14 +25,14 @@ from fadump.memory.holes import data_ranges, first_data
 from fadump.memory.ranges import Range, RangeSet
 
 _COPY_BYTES = 8 << 20
-"""How much is copied in one call: other threads run in between, and it fits most last-level caches."""
+"""How much is copied in one call: it fits most last-level caches, and other threads run between calls."""
 _ZERO_CHUNK_BYTES = 0x10000
-"""Zeros are looked for in pieces of this size, a page of the largest kind that Linux has on Power."""
+"""The size of the pieces that are checked for zeros: Linux's largest page size on Power."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Bytes of a file that are guest memory: those from ``offset`` of ``fd`` stand at ``range``.
+    """Bytes of a file that are guest memory: those from ``offset`` of ``fd`` are at ``range``.
 
     The file may be a memfd or any regular file that is open for reading and writing.
     """
@@ -46,8 +45,8 @@ class Segment:
 class GuestMemory:
     """All RAM of one guest.
 
-    Segments may adjoin (NUMA nodes, DIMMs): reading, writing and copying cross from one to the next.
-    The descriptors are duplicated, so the caller may close its own. Also a context manager.
+    Segments may be adjacent (NUMA nodes, DIMMs): reads, writes and copies may span them. The descriptors are
+    duplicated, so the caller may close its own. Also a context manager.
 
     :raises ValueError: segments are empty or overlap, or a file is shorter than its segment.
     """
@@ -67,9 +66,9 @@ class GuestMemory:
         self._index()
 
     def plug(self, segment: Segment) -> None:
-        """More memory, as when a DIMM is plugged.
+        """Add memory, as when a DIMM is plugged.
 
-        :raises ValueError: it overlaps with some that is there, is empty, or longer than its file.
+        :raises ValueError: it overlaps memory that is there, is empty, or is longer than its file.
         """
         if self._ram.overlaps(segment.range):
             raise ValueError(f"there is memory in {segment.range} already")
@@ -77,7 +76,7 @@ class GuestMemory:
         self._index()
 
     def unplug(self, wanted: Range) -> None:
-        """Take away the segment that is ``wanted``; what it held is gone.
+        """Remove the segment at ``wanted``; its contents are lost.
 
         :raises ValueError: there is no such segment.
         """
@@ -96,18 +95,18 @@ class GuestMemory:
 
     @property
     def ram(self) -> RangeSet:
-        """Where there is memory; adjoining segments are one range."""
+        """Where there is memory; adjacent segments are one range."""
         return self._ram
 
     def read(self, address: int, length: int) -> bytes:
-        """``length`` bytes from ``address``; holes read as zeros and stay holes.
+        """Read ``length`` bytes from ``address``; holes read as zeros and stay holes.
 
         :raises AddressError: not all of it is RAM.
         """
         return b"".join(mapping.read(part) for mapping, part in self._parts(address, length))
 
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
-        """Put ``data`` at ``address``.
+        """Write ``data`` at ``address``.
 
         :raises AddressError: not all of it is RAM; then nothing has been written.
         """
@@ -118,7 +117,7 @@ class GuestMemory:
     def view(self, wanted: Range) -> memoryview:
         """The memory itself, writable, without a copy; reading it through a view fills holes.
 
-        A view stays valid after :meth:`close`; the memory is unmapped when the last view has gone.
+        A view stays valid after :meth:`close`; the memory is unmapped when the last view is freed.
 
         :raises AddressError: it is empty, or doesn't lie within one segment.
         """
@@ -129,10 +128,10 @@ class GuestMemory:
         return mapping.view(part)
 
     def populated(self, wanted: Range) -> RangeSet:
-        """Where ``wanted`` has been touched: everything outside reads as zero.
+        """Where ``wanted`` has been touched; the rest reads as zeros.
 
-        A file system that can't tell reports all of it. Ask for much at once: the host looks for the end
-        of the last extent even if that is far behind ``wanted``, so going piece by piece takes quadratic time.
+        It is all of ``wanted`` if the file system doesn't support holes. Pass large ranges: the host looks for the end
+        of the last extent even if that is far after ``wanted``, so many small ranges take quadratic time.
 
         :raises AddressError: not all of ``wanted`` is RAM.
         """
@@ -140,12 +139,12 @@ class GuestMemory:
         return RangeSet(extent for mapping, part in parts for extent in mapping.extents(part))
 
     def copy(self, source: Range, destination: int) -> int:
-        """Make the memory at ``destination`` the same as ``source``, and say how many bytes that were.
+        """Copy ``source`` to ``destination``, and return its size in bytes.
 
         Holes stay holes: where the source has one, whole pages at the destination are given back to
-        the host and the rest is zeroed. Nothing is copied before the arguments have been checked.
+        the host and the rest is zeroed. The arguments are checked before anything is copied.
 
-        :raises AddressError: source or destination is not all RAM.
+        :raises AddressError: not all of the source or the destination is RAM.
         :raises ValueError: they overlap.
         """
         self._check(source.start, source.size_bytes)
@@ -164,7 +163,7 @@ class GuestMemory:
     def copy_to_empty(self, source: Range, other: "GuestMemory") -> None:
         """Write ``source`` to the same addresses in ``other``, which has holes there.
 
-        Pages of zeros become holes too: Linux populates all of RAM when it frees it, and leaves most of it zero.
+        Pages of zeros become holes, too: Linux touches all of RAM when it frees it, and leaves most of it zero.
 
         :raises AddressError: one of the two has no RAM there.
         """
@@ -174,7 +173,7 @@ class GuestMemory:
                 self._move(piece, other, 0)
 
     def _without_zeros(self, extent: Range) -> RangeSet:
-        """``extent`` less its chunks that are all zeros."""
+        """``extent`` without its chunks of zeros."""
         return RangeSet(
             chunk
             for mapping, part in self._parts(extent.start, extent.size_bytes)
@@ -183,7 +182,7 @@ class GuestMemory:
         )
 
     def discard(self, unwanted: Range) -> None:
-        """Make ``unwanted`` zeros, and give its whole pages back to the host.
+        """Zero ``unwanted``, and give its whole pages back to the host.
 
         :raises AddressError: not all of it is RAM.
         """
@@ -191,7 +190,7 @@ class GuestMemory:
             mapping.discard(part)
 
     def close(self) -> None:
-        """Unmap everything but what a view still shows; from then on there is no RAM. May be called twice."""
+        """Unmap everything without views; from then on there is no RAM. May be called twice."""
         for mapping in self._mappings:
             mapping.close()
         self._mappings = []
@@ -211,7 +210,7 @@ class GuestMemory:
             raise AddressError(address, length)
 
     def _parts(self, address: int, length: int) -> "Iterator[tuple[_Mapping, Range]]":
-        """``length`` bytes from ``address``, cut at the borders of segments; checked before the first."""
+        """``length`` bytes from ``address``, split at the borders of segments; all are checked before the first."""
         self._check(address, length)
         end = address + length
         index = bisect_right(self._starts, address) - 1
@@ -254,12 +253,12 @@ class _Mapping:
         self._fd = os.dup(segment.fd)
 
     def read(self, part: Range) -> bytes:
-        # Reading a file's hole through a mapping would fill it with pages of zeros; pread leaves it.
+        # Reading a file's hole through a mapping would fill it with pages of zeros; pread(2) doesn't.
         chunks = []
         at, end = self._in_file(part.start), self._in_file(part.end)
         while at < end:
             chunk = os.pread(self._fd, end - at, at)
-            if not chunk:  # somebody has shortened the file
+            if not chunk:  # the file was made shorter
                 raise AddressError(part.start, part.size_bytes)
             chunks.append(chunk)
             at += len(chunk)
@@ -273,8 +272,8 @@ class _Mapping:
             return bool(np.frombuffer(data, np.uint8).any())
 
     def write_fresh(self, part: Range, data: memoryview) -> None:
-        """Like write, and two to three times as fast where ``part`` is a hole: the host needn't zero
-        new pages before they are written, nor take a fault for each."""
+        """Like write, but two to three times as fast if ``part`` is a hole: the host neither zeroes new pages
+        before they are written nor takes a fault for each."""
         written = 0
         try:
             while written < len(data):
@@ -288,13 +287,13 @@ class _Mapping:
         return self._view[part.start - self.range.start : part.end - self.range.start]
 
     def extents(self, part: Range) -> Iterator[Range]:
-        """Where the file has data, the pieces clipped to ``part``."""
+        """Where the file has data within ``part``."""
         shift = self.range.start - self._file_offset
         for found in data_ranges(self._fd, Range(part.start - shift, part.end - shift)):
             yield Range(found.start + shift, found.end + shift)
 
     def discard(self, part: Range) -> None:
-        # Not by extents: finding where data ends takes time in all that follows, however far.
+        # Not by extents: the time to find where data ends grows with all the data that follows.
         misaligned = self._in_map(part.start) % mmap.PAGESIZE
         first_page = part.start + -misaligned % mmap.PAGESIZE
         pages_end = part.end - self._in_map(part.end) % mmap.PAGESIZE
@@ -307,7 +306,7 @@ class _Mapping:
     def close(self) -> None:
         self._view.release()
         os.close(self._fd)
-        with suppress(BufferError):  # somebody holds a view: the mapping goes when the view goes
+        with suppress(BufferError):  # a view is still in use: the mapping is freed with it
             self._map.close()
 
     def _in_file(self, address: int) -> int:

@@ -1,7 +1,7 @@
 """Where a file has data, and where it has holes, which read as zeros.
 
-Every step of docs/architecture.md that reads memory whole: guest memory, its copy and dumps are sparse files. lseek(2),
-SEEK_DATA and SEEK_HOLE.
+Used by every step of docs/architecture.md that reads all memory: guest memory, its copy and dumps are sparse files.
+See lseek(2), SEEK_DATA and SEEK_HOLE.
 """
 
 import errno
@@ -12,7 +12,7 @@ from fadump.memory.ranges import Range
 
 
 def data_ranges(fd: int, wanted: Range) -> Iterator[Range]:
-    """The offsets within ``wanted`` that are not in a hole; all of them where the file system knows no holes.
+    """The offsets within ``wanted`` that are not in a hole; all of them if the file system doesn't support holes.
 
     :raises OSError: the file can't be read.
     """
@@ -27,7 +27,7 @@ def data_ranges(fd: int, wanted: Range) -> Iterator[Range]:
 
 
 def first_data(fd: int, offset: int) -> int | None:
-    """Where data begins from ``offset`` on; None if there is none. It doesn't look how far the data goes.
+    """Where data begins from ``offset`` on; None if there is none. The end of the data isn't searched.
 
     :raises OSError: the file can't be read.
     """

@@ -1,7 +1,7 @@
 """Half-open ranges of addresses, one at a time and as sets.
 
-Every step of docs/architecture.md speaks of memory in these two types. Addresses and sizes are in
-bytes; a range holds its ``start`` and does not hold its ``end``.
+Every step of docs/architecture.md describes memory with these two types. Addresses and sizes are in
+bytes; a range includes its ``start`` and excludes its ``end``.
 """
 
 from bisect import bisect_right
@@ -14,7 +14,7 @@ from typing import Self
 class Range:
     """The addresses from ``start`` up to, not including, ``end``; empty if both are the same.
 
-    :raises ValueError: the start is negative, or the end lies before the start.
+    :raises ValueError: the start is negative, or the end is before the start.
     """
 
     start: int
@@ -34,7 +34,7 @@ class Range:
 
     @property
     def size_bytes(self) -> int:
-        """How many addresses it holds."""
+        """The number of addresses in it."""
         return self.end - self.start
 
     def __bool__(self) -> bool:
@@ -47,7 +47,7 @@ class Range:
         return f"{self.start:#x}..{self.end:#x}"
 
     def contains(self, other: "Range") -> bool:
-        """Whether every address of ``other`` is in here; an empty range is in every range."""
+        """Whether every address of ``other`` is in this range; an empty range is in every range."""
         return not other or (self.start <= other.start and other.end <= self.end)
 
     def overlaps(self, other: "Range") -> bool:
@@ -55,15 +55,15 @@ class Range:
         return self.intersection(other) is not None
 
     def intersection(self, other: "Range") -> "Range | None":
-        """The addresses that both hold; None if there are none."""
+        """The addresses in both; None if there are none."""
         start, end = max(self.start, other.start), min(self.end, other.end)
         return Range(start, end) if start < end else None
 
 
 class RangeSet:
-    """A set of addresses, held as ranges: sorted, disjoint, not touching, none empty.
+    """A set of addresses, stored as ranges: sorted, disjoint, not adjacent, none empty.
 
-    It never changes. ``|``, ``-`` and ``&`` take another set and need time linear in both;
+    It is immutable. ``|``, ``-`` and ``&`` take another set and need time linear in both;
     looking up an address or a range is a binary search.
     """
 
@@ -112,7 +112,7 @@ class RangeSet:
 
     @property
     def size_bytes(self) -> int:
-        """How many addresses the set holds."""
+        """The number of addresses in the set."""
         return sum(range_.size_bytes for range_ in self._ranges)
 
     def contains(self, wanted: Range) -> bool:
@@ -159,7 +159,7 @@ def _common(left: tuple[Range, ...], right: tuple[Range, ...]) -> Iterator[Range
 
 
 def _gaps(ranges: Iterable[Range], within: Range) -> Iterator[Range]:
-    """What ``ranges`` (sorted, disjoint) leave free of ``within``."""
+    """The parts of ``within`` that aren't in ``ranges`` (sorted, disjoint)."""
     at = within.start
     for range_ in ranges:
         if range_.start >= within.end:

@@ -1,4 +1,4 @@
-"""Memory that a device tree says is not free: the root's ``reserved-ranges``, ``/reserved-memory``, its reservations.
+"""Memory that a device tree reserves: the root's ``reserved-ranges``, ``/reserved-memory``, its reservations.
 
 Step "handover" of docs/architecture.md. Its reader: Linux arch/powerpc/kernel/prom.c, early_reserve_mem_dt(); FADump's
 reserved area avoids only ``reserved-ranges`` (arch/powerpc/kernel/fadump.c, fadump_locate_reserve_mem()).
@@ -17,14 +17,14 @@ _END = 1 << 64
 
 
 def reserve(tree: DeviceTree, piece: Range) -> None:
-    """Name a range in the root's ``reserved-ranges``, after those that are there, unless it is one of them."""
+    """Add a range to the end of the root's ``reserved-ranges``, unless it is there already."""
     named = pairs(tree.root, _PROPERTY)
     if piece not in named:
         tree.root.properties[_PROPERTY] = encode_pairs([*named, piece])
 
 
 def reserved(tree: DeviceTree) -> RangeSet:
-    """All that a tree says is not free."""
+    """All memory that a tree reserves."""
     nodes = tree.find("/reserved-memory")
     ranges = [*tree.reservations, *pairs(tree.root, _PROPERTY)]
     for node in nodes.children if nodes is not None else ():
@@ -33,7 +33,7 @@ def reserved(tree: DeviceTree) -> RangeSet:
 
 
 def encode_pairs(pieces: Iterable[Range]) -> bytes:
-    """A property of 64-bit addresses and sizes."""
+    """``pieces`` as a property of 64-bit addresses and sizes."""
     return b"".join(_PAIR.pack(piece.start, piece.size_bytes) for piece in pieces)
 
 
