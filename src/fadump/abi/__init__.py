@@ -1,1 +1,1 @@
-"""What two parties both speak: layouts and codes only, no behaviour."""
+"""Layouts and codes that two parties share; no behaviour."""

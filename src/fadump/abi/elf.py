@@ -1,4 +1,4 @@
-"""ELF: the headers of a core, of a vmlinux and of a program, and what heads a note.
+"""ELF: the headers of a core, of a vmlinux and of a program, and of notes.
 
 Specification: gABI, "ELF Header", "Program Header", "Sections", "Symbol Table" and "Note Section", ELFCLASS64, of
 either byte order; the names are those of include/uapi/linux/elf.h. Notes are in the form that Linux writes and reads,
@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 from fadump.abi.layout import ByteOrder, Layout, raw, u8, u16, u32, u64
 
 ELFMAG = b"\x7fELF"
-"""How an ELF file begins."""
+"""The first bytes of an ELF file."""
 ELFCLASS64 = 2
 EV_CURRENT = 1
 BYTE_ORDERS: Mapping[int, ByteOrder] = MappingProxyType({1: "little", 2: "big"})
@@ -31,11 +31,11 @@ MACHINES: Mapping[tuple[int, ByteOrder], str] = MappingProxyType(
         (258, "little"): "loongarch64",
     }
 )
-"""What uname(1) calls the machines that e_machine and the byte order name."""
+"""uname(1)'s name of each machine, by e_machine and byte order."""
 PPC64_ABI: Mapping[str, int] = MappingProxyType({"ppc64": 1, "ppc64le": 2})
 """e_flags of Linux's own dumps (arch/powerpc/kernel/fadump.c, ELF_CORE_EFLAGS), by uname(1)'s name."""
 DUMP_ELF_INCOMPLETE = 0x1
-"""makedumpfile's, in e_flags. On big-endian Power the same bit is the ABI of every dump."""
+"""makedumpfile's, in e_flags. On big-endian Power every dump has this bit set, as its ABI."""
 
 PT_NULL, PT_LOAD, PT_INTERP, PT_NOTE = 0, 1, 3, 4
 PF_RWX = 7
@@ -46,17 +46,17 @@ SHT_SYMTAB, SHT_NOTE, SHT_NOBITS = 2, 7, 8
 SHF_COMPRESSED = 0x800
 SHN_UNDEF = 0
 STT_NOTYPE, STT_OBJECT, STT_FUNC = 0, 1, 2
-"""The kind of a symbol: the low four bits of st_info. The others are 0 for one that only its file sees."""
+"""The type of a symbol: the low four bits of st_info. The others are 0 for a local symbol."""
 
 CORE_NAME = "CORE"
-"""Who owns NT_PRSTATUS and NT_AUXV."""
+"""The name of NT_PRSTATUS and NT_AUXV notes."""
 NT_PRSTATUS, NT_AUXV = 1, 6
-"""Of "CORE"; the registers' layout is :mod:`fadump.abi.linux.prstatus`'s. NT_AUXV is in the core of every process."""
+"""Notes of "CORE". :mod:`fadump.abi.linux.prstatus` has NT_PRSTATUS; NT_AUXV is in the core of every process."""
 GNU_NAME = "GNU"
 NT_GNU_BUILD_ID = 3
-"""Of "GNU"."""
+"""A note of "GNU"."""
 NOTE_ALIGNMENT_BYTES = 4
-"""Of a note's name and desc each."""
+"""The alignment of a note's name and desc."""
 
 
 class ElfHeader(NamedTuple):
@@ -134,13 +134,13 @@ PROGRAM_HEADER = Layout(ProgramHeader, "program header", "little")
 SECTION_HEADER = Layout(SectionHeader, "section header", "little")
 SYMBOL = Layout(Symbol, "symbol", "little")
 NOTE_HEADER = Layout(NoteHeader, "note header", "little")
-"""All in either byte order: ``ELF_HEADER.in_order("big")``."""
+"""For the other byte order of any of these: ``ELF_HEADER.in_order("big")``."""
 
 
 def encode_core_header(byte_order: ByteOrder, machine: int, flags: int, program_headers: int) -> bytes:
     """The ELF header of a core whose program headers follow it.
 
-    If there are too many to count, section header 0 follows those and has their number (PN_XNUM).
+    If there are too many for e_phnum, section header 0 follows those and has their number (PN_XNUM).
     """
     many = program_headers >= PN_XNUM
     header = ElfHeader(
@@ -160,12 +160,12 @@ def encode_core_header(byte_order: ByteOrder, machine: int, flags: int, program_
 
 
 def encode_section_header_0(byte_order: ByteOrder, program_headers: int) -> bytes:
-    """The section header that has the number of program headers; empty if the ELF header has it."""
+    """The section header with the number of program headers; empty if the ELF header has it."""
     if program_headers < PN_XNUM:
         return b""
     return SECTION_HEADER.in_order(byte_order).encode(SectionHeader(sh_info=program_headers))
 
 
 def padded_note_bytes(size_bytes: int) -> int:
-    """How much room a note's name or desc of so many bytes takes."""
+    """The padded size of a note's name or desc."""
     return size_bytes + -size_bytes % NOTE_ALIGNMENT_BYTES

@@ -1,8 +1,8 @@
-"""How a structure lies in memory or in a file, said once.
+"""The layout of a structure in memory or in a file.
 
 A structure is a class whose fields are annotated with their place: ``e_phoff: Annotated[int, u64(0x20)]``. A
-:class:`Layout` of that class packs, unpacks, and tells where a field is. Each structure has one class and one layout,
-beside its specification; whoever needs an offset asks for it by the field's name.
+:class:`Layout` of that class packs, unpacks, and says where a field is. Each structure has one class and one layout;
+offsets are looked up by the field's name.
 """
 
 import struct
@@ -17,7 +17,7 @@ from fadump.errors import FormatError
 
 ByteOrder = Literal["little", "big"]
 STRUCT_ORDER: Mapping[ByteOrder, str] = MappingProxyType({"little": "<", "big": ">"})
-"""What struct and numpy call a byte order."""
+"""The prefix of a byte order in formats of struct and numpy."""
 
 Record = TypeVar("Record")
 Buffer = bytes | bytearray | memoryview
@@ -27,9 +27,9 @@ _NUMPY_CODES = MappingProxyType({"B": "u1", "H": "u2", "I": "u4", "Q": "u8", "h"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a field is: bytes from the start of its structure, and what it is.
+    """Where a field is, in bytes from the start of its structure, and its type.
 
-    ``code`` is struct's for one number, or "s" for bytes. ``count`` is how many there are; None: one, not an array.
+    ``code`` is struct's for one number, or "s" for bytes. ``count`` is the number of elements; None: not an array.
     """
 
     offset: int
@@ -38,12 +38,12 @@ class Place:
 
     @property
     def format(self) -> str:
-        """What struct calls it, without its place."""
+        """The field's type as a format of struct."""
         return f"{'' if self.count is None else self.count}{self.code}"
 
     @property
     def size_bytes(self) -> int:
-        """How long it is."""
+        """The field's size."""
         return struct.calcsize("<" + self.format)
 
     @property
@@ -88,14 +88,14 @@ def s64(offset: int) -> Place:
 
 
 def raw(offset: int, size_bytes: int) -> Place:
-    """Bytes as they stand."""
+    """Bytes that aren't decoded."""
     return Place(offset, "s", size_bytes)
 
 
 class Layout(Generic[Record]):
     """The bytes of one kind of structure, in one byte order.
 
-    What lies between fields, and behind the last one up to ``size_bytes``, is written as zeros and not looked at.
+    Bytes between fields, and after the last one up to ``size_bytes``, are written as zeros and ignored when read.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Layout(Generic[Record]):
     ) -> None:
         """``record`` takes its fields in the order of their places; ``name`` is for errors: "MPIPL metadata".
 
-        :raises ValueError: fields overlap, stand in another order, or don't fit into ``size_bytes``.
+        :raises ValueError: fields overlap, are in another order, or don't fit into ``size_bytes``.
         """
         self._record = record
         self._name = name
@@ -118,17 +118,17 @@ class Layout(Generic[Record]):
 
     @property
     def size_bytes(self) -> int:
-        """How long the structure is."""
+        """The size of the structure."""
         return self._size_bytes
 
     @property
     def byte_order(self) -> ByteOrder:
-        """Of its numbers."""
+        """The byte order of its numbers."""
         return self._byte_order
 
     @property
     def dtype(self) -> "np.dtype[np.void]":
-        """The structure for numpy, for those without arrays."""
+        """The structure as numpy's type; only for those without arrays."""
         order = STRUCT_ORDER[self._byte_order]
         formats = [
             f"S{place.count}" if place.code == "s" else order + _NUMPY_CODES[place.code]
@@ -149,16 +149,16 @@ class Layout(Generic[Record]):
     def offset(self, field: str) -> int:
         """Where a field begins, in bytes from the start of the structure.
 
-        :raises KeyError: there is none of that name; so for all that take a field.
+        :raises KeyError: there is none of that name; all methods that take a field raise it.
         """
         return self._places[field].offset
 
     def size(self, field: str) -> int:
-        """How many bytes a field has."""
+        """The size of a field in bytes."""
         return self._places[field].size_bytes
 
     def pack(self, *values: int | bytes) -> bytes:
-        """The structure with these values, those of arrays one by one.
+        """The structure with these values; the elements of arrays are separate values.
 
         :raises ValueError: a number doesn't fit its field.
         """
@@ -189,11 +189,11 @@ class Layout(Generic[Record]):
         return self._make(*self._struct.unpack_from(data, at))
 
     def decode_all(self, data: Buffer) -> Iterator[Record]:
-        """Structures that stand end to end; ``data`` has whole ones."""
+        """Consecutive structures; ``data`` must not end within one."""
         return (self._make(*values) for values in self._struct.iter_unpack(data))
 
     def number(self, data: Buffer, field: str, at: int = 0) -> int:
-        """The number in one field of the structure at byte ``at``, whether or not all of that is there.
+        """The number in one field of the structure at byte ``at``, which may be cut short after it.
 
         :raises FormatError: ``data`` ends before the field does.
         """
@@ -217,7 +217,7 @@ class Layout(Generic[Record]):
         buffer[buffer_at : buffer_at + len(encoded)] = encoded
 
     def encode_field(self, field: str, value: int | bytes) -> bytes:
-        """The bytes of one field that is no array.
+        """The bytes of one field, which must not be an array.
 
         :raises ValueError: the number doesn't fit.
         """
@@ -242,7 +242,7 @@ class Layout(Generic[Record]):
 
 
 def _places(record: type) -> dict[str, Place]:
-    """A record's fields that have a place, in their order."""
+    """The fields of a record that have a place, in order."""
     hints = get_type_hints(record, include_extras=True)
     return {
         name: place
@@ -257,7 +257,7 @@ def _end(places: Mapping[str, Place]) -> int:
 
 
 def _format(places: Mapping[str, Place], size_bytes: int) -> str:
-    """What struct calls the structure, with bytes to skip between the fields."""
+    """The structure as a format of struct, with padding between the fields."""
     parts: list[str] = []
     at = 0
     for name, place in places.items():

@@ -1,12 +1,12 @@
-"""The two platforms: whose firmware takes the dump."""
+"""The two platforms with FADump."""
 
 from enum import StrEnum
 
 
 class Platform(StrEnum):
-    """Whose machine it is."""
+    """A platform, by the firmware that takes the dump."""
 
     PSERIES = "pseries"
-    """A guest of a hypervisor, PowerVM or QEMU in its place: RTAS."""
+    """A guest of a hypervisor, PowerVM or QEMU: RTAS."""
     POWERNV = "powernv"
     """A machine without a hypervisor: OPAL."""

@@ -1,7 +1,7 @@
-"""A CPU's registers, as the platforms' formats and a machine pass them to each other.
+"""A CPU's registers, independent of the platform's format.
 
-Names are those of LoPAR's register save area; :mod:`.pseries.register_save_area` writes them as they are,
-:mod:`.powernv.cpu_data` by the numbers that the instruction set gives them.
+Names are those of LoPAR's register save area; :mod:`.pseries.register_save_area` writes the names,
+:mod:`.powernv.cpu_data` the instruction set's numbers.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ PAPR_TO_PT_REGS: Mapping[str, str] = MappingProxyType(
         "DSISR": "dsisr",
     }
 )
-"""The registers that Linux takes from the firmware into a CPU's note, and what its pt_regs calls them.
+"""The registers that Linux copies from the firmware's data to a CPU's note, and their names in pt_regs.
 
 Linux: rtas_fadump_set_regval() and opal_fadump_set_regval_regnum(). The rest of pt_regs is 0 there.
 """
@@ -31,7 +31,7 @@ Linux: rtas_fadump_set_regval() and opal_fadump_set_regval_regnum(). The rest of
 class CpuRegisters:
     """One CPU's registers at the crash.
 
-    ``cpu_id`` is the platform's name of the CPU: Linux's logical CPU number on pseries, the PIR on powernv.
+    ``cpu_id`` is the platform's number of the CPU: Linux's logical CPU number on pseries, the PIR on powernv.
     ``values`` maps PAPR's register names ("GPR00", "NIA", "MSR", ...) to 64-bit values, 4-byte registers in
     the low word. A name that is absent could not be read.
     """

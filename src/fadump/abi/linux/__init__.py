@@ -1,1 +1,1 @@
-"""What Linux's first kernel leaves in memory for its capture kernel."""
+"""Structures of Linux that a crashed kernel leaves in memory."""

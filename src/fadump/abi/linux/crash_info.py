@@ -1,10 +1,10 @@
-"""The crash-info header: what the crashing kernel leaves for the capture kernel about itself.
+"""The crash-info header, in which the crashing kernel describes itself to the capture kernel.
 
 Steps "register", "crash" and "capture boot" of docs/architecture.md. Layout: Linux
 arch/powerpc/include/asm/fadump-internal.h, struct fadump_crash_info_header: the one since Linux kernel commit
-c6c5b14dac0d (in v6.10), FADMPSIG, and the one before, FADMPINF, which leads to an ELF core header and has no sizes. It
-stands right behind the copy of boot memory, in the byte order of the kernel that writes it: little-endian for those
-that run here. A cpumask of the kernel's own size follows both.
+c6c5b14dac0d (in v6.10), FADMPSIG, and the one before, FADMPINF, which points to an ELF core header and has no sizes. It
+is right after the copy of boot memory, in the byte order of the kernel that writes it: little-endian for those
+that run here. Either is followed by a cpumask of the kernel's own size.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ MAGIC = int.from_bytes(b"FADMPSIG", "big")
 OLD_MAGIC = int.from_bytes(b"FADMPINF", "big")
 VERSION = 1
 HEADER_BYTES = 0x400
-"""Enough of the memory at a header to decode it."""
+"""How much of the memory at a header is needed to decode it."""
 CPU_UNKNOWN = 0xFFFF_FFFF
-"""FADUMP_CPU_UNKNOWN: what registering puts there, until crash_fadump() knows better."""
+"""FADUMP_CPU_UNKNOWN: what registration sets, until crash_fadump() sets the number."""
 
 
 class CrashInfoHeader(NamedTuple):
-    """struct fadump_crash_info_header; ``regs`` is the beginning of a struct pt_regs, of pt_regs_sz bytes."""
+    """struct fadump_crash_info_header; ``regs`` is the start of a struct pt_regs, of pt_regs_sz bytes."""
 
     magic_number: Annotated[int, u64(0x00)]
     version: Annotated[int, u32(0x08)]
@@ -49,7 +49,7 @@ class OldCrashInfoHeader(NamedTuple):
 
 CRASH_INFO_HEADER = Layout(CrashInfoHeader, "crash-info header", "little")
 OLD_CRASH_INFO_HEADER = Layout(OldCrashInfoHeader, "crash-info header", "little")
-"""Both up to the last register that has a name; the rest of pt_regs follows, then the cpumask."""
+"""Both layouts end at the last register that has a name; the rest of pt_regs follows, then the cpumask."""
 _FIXED_BYTES = CRASH_INFO_HEADER.offset("regs") + PT_REGS_BYTES
 _OLD_FIXED_BYTES = OLD_CRASH_INFO_HEADER.offset("regs") + PT_REGS_BYTES
 
@@ -58,7 +58,7 @@ _OLD_FIXED_BYTES = OLD_CRASH_INFO_HEADER.offset("regs") + PT_REGS_BYTES
 class CrashInfo:
     """``crashing_cpu`` is a logical CPU number; ``registers`` are that CPU's, by their names in pt_regs.
 
-    None if the kernel had no part in its end: then there are no registers either, all are 0.
+    None if the kernel didn't crash itself: then all registers are 0.
     """
 
     crashing_cpu: int | None
@@ -87,7 +87,7 @@ def decode(header: bytes) -> CrashInfo:
 
 @dataclass(frozen=True, slots=True)
 class CrashHeader:
-    """The header as a kernel writes and checks it. ``vmcoreinfo_address`` is where the firmware will have put the note.
+    """The header as a kernel writes and checks it. ``vmcoreinfo_address`` is where the firmware will put the note.
 
     ``registers`` are by their names in pt_regs, absent ones 0; ``cpu_mask`` has a bit for each logical CPU.
     """
@@ -127,7 +127,7 @@ class CrashHeader:
 
     @classmethod
     def decode(cls, header: bytes, cpu_mask_bytes: int) -> "CrashHeader":
-        """The header, taken to have the reader's own sizes, whatever it says itself.
+        """The header, decoded with the reader's own sizes and not those in it.
 
         :raises FormatError: it is cut short.
         """
@@ -140,7 +140,7 @@ class CrashHeader:
 class OldCrashHeader:
     """The same before Linux kernel commit c6c5b14dac0d (in v6.10).
 
-    ``cpu_mask_bytes`` is no field of it, but the kernel's sizeof(struct cpumask).
+    ``cpu_mask_bytes`` isn't a field but the kernel's sizeof(struct cpumask).
     """
 
     magic: int = OLD_MAGIC
@@ -176,7 +176,7 @@ class OldCrashHeader:
 
 
 def header_bytes(cpu_mask_bytes: int) -> int:
-    """sizeof(struct fadump_crash_info_header) of a kernel with such a cpumask."""
+    """sizeof(struct fadump_crash_info_header) of a kernel with a cpumask of that size."""
     return _FIXED_BYTES + cpu_mask_bytes
 
 

@@ -1,4 +1,4 @@
-"""Numbers of DWARF 4 and 5 that finding a structure's members takes.
+"""Numbers of DWARF 4 and 5 that are needed to find a structure's members.
 
 Specification: DWARF Debugging Information Format, versions 4 and 5, section 7 "Data Representation".
 """

@@ -8,7 +8,7 @@ Linux: kernel/kallsyms.c, scripts/kallsyms.c. Found through VMCOREINFO since v6.
                             that byte has bit 7, two: seven bits, then eight more significant ones.
     kallsyms_token_table    the tokens, each with a closing zero
     kallsyms_token_index    u16[256], where each begins
-    kallsyms_offsets        u32 per symbol: from kallsyms_relative_base (u64); where a kernel has no such base, s32:
+    kallsyms_offsets        u32 per symbol: from kallsyms_relative_base (u64); in kernels without that base, s32:
                             from the entry itself
     kallsyms_addresses      u64 per symbol, in kernels that have this instead of offsets
 """

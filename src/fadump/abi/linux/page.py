@@ -1,4 +1,4 @@
-"""struct page: the bits that tell what a page is used for, as far as VMCOREINFO doesn't state them.
+"""struct page: the bits that show what a page is used for and aren't in VMCOREINFO.
 
 Linux: include/linux/page-flags.h, include/linux/mmzone.h, include/linux/mm_types.h.
 
@@ -9,9 +9,9 @@ the type in the top byte since Linux 6.12; before that, all bits set but the typ
 MAPPING_ANON = 1
 """In page.mapping: memory of a process, not of a file."""
 COMPOUND_TAIL = 1
-"""In page.compound_head: the page belongs to the one that the rest of the word points to."""
+"""In page.compound_head: the rest of the word points to the compound page's first page."""
 FOLIO_ORDER = 0xFF
-"""In the flags of a compound page's second page: how many pages it has, as a power of two."""
+"""In the flags of a compound page's second page: its order, for 2^order pages."""
 
 SECTION_HAS_MEM_MAP = 1 << 1
 """In mem_section.section_mem_map: the section has struct pages."""
@@ -19,7 +19,7 @@ SECTION_MAP_FLAGS = 0xFF
 """The bits of section_mem_map that are flags, or always 0."""
 
 TYPE_BYTE = 0xFF00_0000
-"""Of _mapcount, what a type is in since Linux 6.12."""
+"""The byte of _mapcount that has the type since Linux 6.12."""
 TYPE_BYTE_SHIFT = 24
 
 _TYPED = 0x8000_0000
@@ -27,7 +27,7 @@ _WORD = 0xFFFF_FFFF
 
 
 def type_test(value: int) -> tuple[int, int]:
-    """How to test _mapcount for one of VMCOREINFO's PAGE_*_MAPCOUNT_VALUE: ``_mapcount & mask == expected``."""
+    """Mask and expected value for one of VMCOREINFO's PAGE_*_MAPCOUNT_VALUE: ``_mapcount & mask == expected``."""
     word = value & _WORD
     bit = ~word & _WORD
     if not word & ~TYPE_BYTE:

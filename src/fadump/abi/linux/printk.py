@@ -1,4 +1,4 @@
-"""The kernel's log in memory: states, bits and the fields whose place VMCOREINFO doesn't state.
+"""The kernel's log in memory: states, bits, and the fields whose offsets aren't in VMCOREINFO.
 
 Linux: kernel/printk/printk_ringbuffer.h (struct printk_info, enum desc_state), since commit 896fbe20b4e2 (in v5.10),
 and struct printk_log in kernel/printk/printk.c, before that. All in the kernel's byte order.
@@ -16,21 +16,21 @@ DESCRIPTOR_ID_MASK = (1 << DESCRIPTOR_STATE_SHIFT) - 1
 
 INFO_FACILITY_OFFSET = 2
 RECORD_FACILITY_OFFSET = 4
-"""Both from text_len; the byte after it has flags and level."""
+"""Both from text_len; the byte after each has flags and level."""
 
 DATALESS = 1
-"""The bit in a text block's begin and next which says that there is no block."""
+"""The bit in a text block's begin and next that means that there is no block."""
 EMPTY_LINE = 3
 """EMPTY_LINE_LPOS, formerly NO_LPOS: both begin and next of a record whose text is empty."""
 BLOCK_ID_BYTES = 8
-"""The descriptor's id, which stands before each text."""
+"""The size of the descriptor's id, which precedes each text."""
 
 CALLER_IS_CPU = 1 << 31
 """In caller_id: the rest is a processor's number, not a thread's."""
 
 
 class DescriptorState(IntEnum):
-    """What a descriptor's record is."""
+    """The state of a descriptor's record."""
 
     RESERVED = 0
     COMMITTED = 1
@@ -39,14 +39,14 @@ class DescriptorState(IntEnum):
 
 
 class LogFlags(IntFlag):
-    """What is known about a record's text."""
+    """Properties of a record's text."""
 
     NEWLINE = 2
     CONT = 8
 
 
 def split_flags(flags_and_level: int, *, little_endian: bool) -> tuple[int, int]:
-    """Flags and level of their common byte: a compiler fills bit fields from its byte order's end."""
+    """Flags and level in their common byte; the order of bit fields depends on the byte order."""
     if little_endian:
         return flags_and_level & 0x1F, flags_and_level >> 5
     return flags_and_level >> 3, flags_and_level & 7

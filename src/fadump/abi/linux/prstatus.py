@@ -1,4 +1,4 @@
-"""NT_PRSTATUS of ppc64: a CPU's registers as a note, and the process that it ran.
+"""NT_PRSTATUS of ppc64: the note of a CPU's registers and of the process that it ran.
 
 Steps "crash" and "capture boot" of docs/architecture.md. Linux: struct elf_prstatus, include/linux/elfcore.h; pr_reg is
 elf_gregset_t of arch/powerpc/include/uapi/asm/elf.h, the kernel's pt_regs. In the byte order of the dump.
@@ -11,7 +11,7 @@ from fadump.abi.linux.pt_regs import REGISTER_NAMES
 
 
 class ElfPrstatus(NamedTuple):
-    """``pr_reg`` has the registers that :data:`.pt_regs.REGISTER_NAMES` names; four words more are the kernel's own."""
+    """``pr_reg`` has the registers of :data:`.pt_regs.REGISTER_NAMES`; four more words are the kernel's own."""
 
     pr_cursig: Annotated[int, s16(0x0C)]
     pr_pid: Annotated[int, s32(0x20)]

@@ -1,6 +1,6 @@
 """pt_regs of ppc64: the registers that Linux saves, in its order. Linux arch/powerpc/include/uapi/asm/ptrace.h.
 
-``trap`` is the interrupt that the registers are of, by its vector: Power ISA, Book III, "Interrupt Vectors".
+``trap`` is the vector of the interrupt at which they were saved: Power ISA, Book III, "Interrupt Vectors".
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ REGISTER_NAMES = (
 """Unsigned 64-bit words in the kernel's byte order; what follows them differs between kernels."""
 
 PT_REGS_BYTES = 384
-"""sizeof(struct pt_regs): those and four more words."""
+"""sizeof(struct pt_regs): these registers and four more words."""
 
 TRAPS: Mapping[int, str] = MappingProxyType(
     {
@@ -27,6 +27,6 @@ TRAPS: Mapping[int, str] = MappingProxyType(
         0x700: "a program check",
     }
 )
-"""Those that a kernel dies of, and what they are."""
+"""The names of those that a kernel crashes with."""
 DATA_TRAPS = frozenset({0x300, 0x380, 0x600})
-"""Those that leave the address in question in DAR."""
+"""Those that set DAR to the address of the access."""

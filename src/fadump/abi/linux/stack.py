@@ -1,13 +1,13 @@
-"""Stack frames of ppc64, and where Linux keeps the registers of what an interrupt stopped.
+"""Stack frames of ppc64, and where Linux saves registers at an interrupt.
 
 Specification: 64-bit ELF V2 ABI, "The Stack Frame"; Linux arch/powerpc/include/asm/ptrace.h and show_stack() in
 arch/powerpc/kernel/process.c. All in the kernel's byte order.
 
     0x00  u64  back chain: the caller's frame; 0 ends it
-    0x10  u64  where a function that this frame's owner called saves its return address
+    0x10  u64  return address of a function called by this frame's owner, which saves it here
 
-A frame that an interrupt has made has a marker, and behind it struct pt_regs: at 0x20 and 0x30 with ELFv2 since
-Linux 6.2, at 0x60 and 0x70 with ELFv1 and before that.
+An interrupt's frame has a marker, followed by struct pt_regs: at 0x20 and 0x30 with ELFv2 since Linux 6.2, at 0x60
+and 0x70 with ELFv1 and before that.
 """
 
 BACK_CHAIN_OFFSET = 0x00
@@ -21,4 +21,4 @@ INTERRUPT_MARKERS = frozenset({0x5245_4753, 0x5347_4552, 0x7265_6773_6865_7265})
 """"REGS" in either byte order, and "regshere" before Linux 6.3."""
 
 MSR_PR = 0x4000
-"""The bit of the MSR that user space runs with."""
+"""The bit of the MSR that is set in user space."""

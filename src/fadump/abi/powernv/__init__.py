@@ -1,1 +1,1 @@
-"""Between Linux and OPAL: MPIPL calls and their metadata, CPU data, and the tables that skiboot shares with the SBE."""
+"""Between Linux and OPAL: MPIPL calls and their metadata, CPU data, and limits of skiboot's tables for the SBE."""

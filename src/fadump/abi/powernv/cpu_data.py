@@ -5,11 +5,11 @@ proc_reg_data_hdr and proc_reg_data in include/opal-dump.h. Its readers: Linux
 arch/powerpc/platforms/powernv/opal-fadump.c, opal_fadump_build_cpu_notes(), and opal-core.c,
 opalcore_append_cpu_notes(). All fields are big-endian. A thread is a header and its register entries.
 
-Threads stand one behind the other, all of one size, which the metadata has. Both readers take entries_offset, the
-number of entries and entry_bytes from the first thread's header, for all threads. So every thread has as many entries
-here: a register that couldn't be read leaves one of type 0 at the end.
+Threads are contiguous and of the same size, which the metadata has. Both readers take entries_offset, the number of
+entries and entry_bytes from the first thread's header, for all threads. So every thread has the same number of entries
+here: one of type 0 at the end replaces a register that couldn't be read.
 
-A thread that was not online is in CPU data too, as inactive. opalcore puts the crashing CPU's note first and counts on
+A thread that was not online is in CPU data, too, as inactive. opalcore puts the crashing CPU's note first and relies on
 that CPU being one of the threads: without it, there would be one note more than there is room for.
 """
 
@@ -33,13 +33,13 @@ class ThreadHeader(NamedTuple):
     core_state: Annotated[int, u8(0x04)]
     """The stop state of its core; :data:`INACTIVE`: no registers."""
     entries_offset: Annotated[int, u32(0x08)]
-    """Counted from this field: 0x10 if they follow the header."""
+    """Relative to this field: 0x10 if they follow the header."""
     entries: Annotated[int, u32(0x0C)]
-    """How many there are."""
+    """The number of entries."""
     entry_bytes: Annotated[int, u32(0x10)]
     """From one entry to the next."""
     used_bytes: Annotated[int, u32(0x14)]
-    """Of an entry."""
+    """How much of an entry is used."""
 
 
 class RegisterEntry(NamedTuple):
@@ -53,17 +53,17 @@ class RegisterEntry(NamedTuple):
 THREAD = Layout(ThreadHeader, "CPU data's thread")
 ENTRY = Layout(RegisterEntry, "CPU data's register entry")
 ENTRIES_BASE = THREAD.offset("entries_offset")
-"""Where entries_offset counts from."""
+"""What entries_offset is relative to."""
 THREAD_BYTES = THREAD.size_bytes + len(NUMBERS) * ENTRY.size_bytes
 """Size of one thread's data, with room for every register that has a number."""
 
 
 def encode(cpus: Sequence[CpuRegisters], pirs: Sequence[int]) -> bytes:
-    """CPU data of THREAD_BYTES for each of ``pirs``, in their order; those not in ``cpus`` are inactive.
+    """CPU data, THREAD_BYTES for each of ``pirs``, in their order; those not in ``cpus`` are inactive.
 
     Registers without a number are left out.
 
-    :raises ValueError: a CPU has no place among ``pirs`` or comes twice, or a number doesn't fit its field.
+    :raises ValueError: a CPU is not among ``pirs`` or comes twice, or a number doesn't fit its field.
     """
     online = {cpu.cpu_id: cpu for cpu in cpus}
     if len(online) != len(cpus) or not online.keys() <= set(pirs):
@@ -74,8 +74,8 @@ def encode(cpus: Sequence[CpuRegisters], pirs: Sequence[int]) -> bytes:
 def decode(data: bytes | memoryview, thread_bytes: int) -> list[CpuRegisters]:
     """The threads that are not inactive, in their order, read as Linux reads them.
 
-    ``thread_bytes`` is the size of one thread's data, from the metadata; what is behind the last whole thread is not
-    looked at. Registers without a name in PAPR are called "SPR" and their number.
+    ``thread_bytes`` is the size of one thread's data, from the metadata; what follows the last whole thread is
+    ignored. Registers without a name in PAPR are called "SPR" and their number.
 
     :raises FormatError: no thread fits, or the entries don't fit into a thread.
     """

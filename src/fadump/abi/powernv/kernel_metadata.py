@@ -1,8 +1,8 @@
-"""Linux's own metadata: what it has registered, left for the capture kernel behind the KERNEL tag.
+"""Linux's own metadata: what it has registered. The KERNEL tag leads the capture kernel to it.
 
 Step "register" of docs/architecture.md. Specification: Linux, struct opal_fadump_mem_struct in
 arch/powerpc/platforms/powernv/opal-fadump.h; the firmware only keeps its address. All fields are
-big-endian. 128 regions follow the header, see mpipl.py; those behind their number are zero.
+big-endian. 128 regions follow the header, see mpipl.py; the unused ones are zero.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ MAX_REGIONS = 128
 
 
 class KernelMetadataHeader(NamedTuple):
-    """What the structure begins with."""
+    """The start of the structure."""
 
     version: Annotated[int, u8(0x00)]
     regions: Annotated[int, u16(0x04)]
-    """How many there are."""
+    """The number of regions."""
     registered_regions: Annotated[int, u16(0x06)]
-    """How many of them the firmware has taken."""
+    """How many of them are registered with the firmware."""
     crash_info: Annotated[int, u64(0x08)]
     """The address of the crash-info header."""
 
@@ -43,7 +43,7 @@ class KernelMetadata:
 
     @classmethod
     def decode(cls, metadata: bytes | memoryview) -> "KernelMetadata":
-        """The structure at the start of ``metadata``; of any version, as Linux only warns of another.
+        """The structure at the start of ``metadata``, of any version, as Linux only warns about another.
 
         :raises FormatError: it is cut short, or has more than 128 regions.
         """

@@ -23,25 +23,25 @@ class MpiplOperation(IntEnum):
     """The range of this source and destination."""
     REMOVE_ALL = 2
     FREE_PRESERVED_MEMORY = 3
-    """The dump has been dealt with."""
+    """The dump is no longer needed."""
 
 
 class MpiplTag(IntEnum):
-    """First argument of MPIPL_REGISTER_TAG, which takes the last two, and MPIPL_QUERY_TAG."""
+    """First argument of MPIPL_REGISTER_TAG, which accepts the last two only, and of MPIPL_QUERY_TAG."""
 
     CPU = 0
     """Address of the metadata of the CPUs' registers."""
     OPAL = 1
     """Address of the metadata of OPAL's memory."""
     KERNEL = 2
-    """Whatever the crashed kernel wants to tell; Linux has its own metadata's address there."""
+    """A number of the crashed kernel's choice; Linux has its own metadata's address there."""
     BOOT_MEM = 3
-    """Up to where a kernel may use memory after a crash, in bytes."""
+    """How much memory, from address 0 on, a kernel may use after a crash, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class MpiplRegion:
-    """Memory that was copied; addresses are guest physical. The kernel's own metadata has its regions so too."""
+    """Memory that was copied; addresses are guest physical. The kernel's own metadata uses it, too."""
 
     source: Annotated[int, u64(0x00)]
     destination: Annotated[int, u64(0x08)]
@@ -49,17 +49,17 @@ class MpiplRegion:
 
 
 class MetadataHeader(NamedTuple):
-    """What MPIPL metadata begins with; its regions follow."""
+    """The start of MPIPL metadata; its regions follow."""
 
     version: Annotated[int, u8(0x00)]
     crashing_pir: Annotated[int, u32(0x08)]
-    """In the OPAL tag's."""
+    """Only in the OPAL tag's."""
     cpu_data_version: Annotated[int, u32(0x0C)]
-    """In the CPU tag's, see cpu_data.py; so is the next."""
+    """Only in the CPU tag's, as the next field; see cpu_data.py."""
     cpu_data_bytes: Annotated[int, u32(0x10)]
-    """Of each thread."""
+    """The size of each thread's data."""
     regions: Annotated[int, u32(0x14)]
-    """How many there are."""
+    """The number of regions."""
 
 
 METADATA = Layout(MetadataHeader, "MPIPL metadata")
@@ -68,7 +68,7 @@ REGION = Layout(MpiplRegion, "MPIPL region")
 
 @dataclass(frozen=True, slots=True)
 class MpiplMetadata:
-    """What was preserved of one kind, fields in the specification's order."""
+    """The metadata of one tag, fields in the specification's order."""
 
     version: int = METADATA_VERSION
     crashing_pir: int = 0
@@ -78,7 +78,7 @@ class MpiplMetadata:
 
     @classmethod
     def decode(cls, metadata: bytes | memoryview) -> "MpiplMetadata":
-        """The metadata at the start of ``metadata``; of any version, as Linux only warns of another.
+        """The metadata at the start of ``metadata``, of any version, as Linux only warns about another.
 
         :raises FormatError: it is cut short.
         """

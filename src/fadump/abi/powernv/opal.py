@@ -1,4 +1,4 @@
-"""OPAL calls that MPIPL needs: tokens, statuses, reboot types, and how a call points at memory.
+"""OPAL calls that MPIPL needs: tokens, statuses, reboot types, and pointers to memory.
 
 Specification: skiboot, include/opal-api.h and doc/opal-api/opal-mpipl-173-174.rst. Its caller: Linux,
 arch/powerpc/include/asm/opal-api.h. A call's token is in r0, its arguments are in r3 and up, 64 bits each, and its
@@ -9,20 +9,20 @@ from enum import IntEnum
 
 
 class OpalToken(IntEnum):
-    """Which function a call is for."""
+    """The function of a call."""
 
     CEC_REBOOT2 = 116
     """Reboot: type, and a pointer to a text or 0."""
     MPIPL_UPDATE = 173
     """Change what is preserved: operation, source, destination, size in bytes."""
     MPIPL_REGISTER_TAG = 174
-    """Leave a number for the kernel after the crash: tag, value."""
+    """Set a number for the kernel after the crash: tag, value."""
     MPIPL_QUERY_TAG = 175
-    """Ask for a tag: tag, pointer to an u64 that the value is written to, big-endian."""
+    """Get a tag's value: tag, pointer to a u64 that the value is written to, big-endian."""
 
 
 class OpalStatus(IntEnum):
-    """What a call returns, as far as any call of FADump's might."""
+    """The statuses that FADump's calls may return."""
 
     SUCCESS = 0
     PARAMETER = -1
@@ -55,9 +55,9 @@ _PREFIXES = (0x0, 0xC)
 
 
 def real_address(pointer: int) -> int | None:
-    """The guest-physical address behind a pointer; None if it can't be one.
+    """The guest-physical address of a pointer; None if it isn't valid.
 
-    Kernels may pass an address of their linear mapping, which begins at 0xc000000000000000: skiboot then looks at
+    Kernels may pass an address of their linear mapping, which begins at 0xc000000000000000: skiboot then uses
     the lower 60 bits only (include/opal-internal.h, opal_addr_valid()).
     """
     if pointer >> _PREFIX_SHIFT not in _PREFIXES:

@@ -1,4 +1,4 @@
-"""The numbers that HDAT's CPU data has for registers, by the names that PAPR has for them.
+"""The numbers of registers in HDAT's CPU data, by their names in PAPR.
 
 Step "preserve" of docs/architecture.md. Specification: Linux, arch/powerpc/platforms/powernv/opal-fadump.h, for
 the types and for NIP, MSR and CR; special purpose registers have the instruction set's numbers, SPRN_* in
@@ -13,7 +13,7 @@ class RegisterType(IntEnum):
     """First word of a register entry."""
 
     NONE = 0
-    """Not a register. Linux looks for the special numbers below 2000 whatever the type, and none of them is 0."""
+    """Not a register. Linux checks for the special numbers below 2000 with any type, and none of them is 0."""
     GPR = 1
     SPR = 2
 
@@ -99,7 +99,7 @@ _NAMES: dict[tuple[int, int], str] = {number: name for name, number in NUMBERS.i
 
 
 def register_name(type_: int, number: int) -> str:
-    """PAPR's name; "GPR40", "SPR313" or "TYPE3-17" for what has none."""
+    """PAPR's name; "GPR40", "SPR313" or "TYPE3-17" for a register without one."""
     name = _NAMES.get((type_, number))
     if name is not None:
         return name

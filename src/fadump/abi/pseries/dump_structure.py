@@ -1,12 +1,12 @@
-"""The dump memory structure: what a kernel wants preserved, and, after a crash, what was.
+"""The dump memory structure: what a kernel wants preserved, and, after a crash, what has been.
 
 Step "register" of docs/architecture.md, and "process" when it comes back as ibm,kernel-dump.
 Specification: LoPAR, "ibm,configure-kernel-dump", Table "Kernel Assisted Dump Memory Structure".
 Linux has it as struct rtas_fadump_mem_struct in arch/powerpc/platforms/pseries/rtas-fadump.h.
 All fields are big-endian.
 
-The disk fields serve a dump that the firmware itself writes to a disk; Linux has them zero. ``max_time_auto_ms`` is
-until a hanging system is dumped by itself; 0 never.
+The disk fields are for a dump that the firmware itself writes to a disk; in Linux they are zero. ``max_time_auto_ms``
+is the time until a hanging system is dumped automatically; 0: never.
 """
 
 from dataclasses import dataclass, replace
@@ -19,12 +19,12 @@ from fadump.errors import FormatError
 VERSION = 1
 MAX_SECTIONS = 10
 MAX_BYTES = 512
-"""How long a version 1 structure may be, with a disk's path."""
+"""The largest size of a version 1 structure, with a disk's path."""
 REQUEST_COPY = 0x0000_0001
 
 
 class SectionType(IntEnum):
-    """What a section asks for. Types from OS_DEFINED_FIRST on belong to the kernel: the firmware copies them."""
+    """What a section is for. Types from OS_DEFINED_FIRST on belong to the kernel: the firmware copies them."""
 
     CPU_STATE = 0x0001
     HPTE = 0x0002
@@ -36,7 +36,7 @@ class SectionType(IntEnum):
 
 
 class SectionError(IntFlag):
-    """Why a section was not copied, or not whole."""
+    """Why a section was not copied, or only in part."""
 
     INVALID_TYPE = 0x8000
     INVALID_SOURCE = 0x4000
@@ -46,11 +46,11 @@ class SectionError(IntFlag):
 
 
 class DumpStatus(IntFlag):
-    """How the dump went."""
+    """The result of the dump."""
 
     PERFORMED = 0x8000
     TRIGGERED = 0x4000
-    """By the boot before this one."""
+    """A dump was triggered in the boot before this one."""
     ERROR = 0x2000
 
 
@@ -58,7 +58,7 @@ _NO_STATUS = DumpStatus(0)
 
 
 class DumpHeader(NamedTuple):
-    """What the structure begins with. ``first_section_offset`` counts from its start."""
+    """The start of the structure, which ``first_section_offset`` is relative to."""
 
     version: Annotated[int, u32(0x00)]
     sections: Annotated[int, u16(0x04)]
@@ -94,7 +94,7 @@ SECTION_BYTES = SECTION.size_bytes
 class DumpStructure:
     """The whole structure, fields in the specification's order.
 
-    What stands between the header and ``first_section_offset`` (a disk's path may) is not kept.
+    Anything between the header and ``first_section_offset``, such as a disk's path, is not kept.
     """
 
     version: int = VERSION
@@ -109,12 +109,12 @@ class DumpStructure:
 
     @property
     def size_bytes(self) -> int:
-        """How long it is as bytes: what the kernel has to give as its length."""
+        """Its encoded size, which the kernel must pass as the length."""
         return self.first_section_offset + len(self.sections) * SECTION_BYTES
 
     @classmethod
     def decode(cls, structure: bytes | memoryview) -> "DumpStructure":
-        """The structure at the start of ``structure``; what follows its last section is not looked at.
+        """The structure at the start of ``structure``; what follows its last section is ignored.
 
         :raises FormatError: it is cut short, of another version, larger than any can be, or has no
             section or more than 10.

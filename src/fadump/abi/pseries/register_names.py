@@ -2,7 +2,7 @@
 
 Step "preserve" of docs/architecture.md. Specification: LoPAR, "Firmware Assisted Dump Data Format", table
 "Identifiers Supported in Version 0x0 of the Table". A register of more than 8 bytes is two entries, _HI before _LO.
-The table spells PMC6 "PIMC6", and MMCRA's last letter wrong in hex; the names here are what the other column says.
+The table has PMC6 as "PIMC6" in one column, and a wrong last letter of MMCRA in hex; the other column's are used here.
 """
 
 _BEFORE_FPRS = ("ACOP", "AMR", "CFAR", "CR", "CTR", "CTRL", "DABR", "DABRX", "DAR", "DEC", "DSCR", "DSISR")
@@ -21,7 +21,7 @@ CHECKPOINTS = (
     *(f"X-GPR{number:02}" for number in range(32)),
     *(f"X-VS{number:02}{half}" for number in range(64) for half in ("HI", "LO")),
 )
-"""What a transaction would go back to: in the area only if the CPU is in one."""
+"""The checkpointed state of a transaction: in the area only if the CPU is in one."""
 
 REGISTERS = (
     *_BEFORE_FPRS,
@@ -35,4 +35,4 @@ REGISTERS = (
     *_FROM_XER,
     *_LAST,
 )
-"""Every other register. In LoPAR's table, CHECKPOINTS stand between TEXASR and LMRR."""
+"""Every other register. In LoPAR's table, CHECKPOINTS are between TEXASR and LMRR."""

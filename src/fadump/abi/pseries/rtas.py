@@ -4,7 +4,7 @@ Specification: LoPAR, "RTAS Call Definition", "ibm,configure-kernel-dump" and "i
 Linux arch/powerpc/kernel/rtas.c (struct rtas_args in asm/rtas-types.h) and
 arch/powerpc/platforms/pseries/rtas-fadump.c. All fields are big-endian.
 
-An argument block is a head, the arguments and the words of the answer, of which the first is the status (signed).
+An argument block is a head, the arguments and the words of the answer; the first of these is the status (signed).
 ibm,configure-kernel-dump-sizes has an entry for each type of section that the firmware provides.
 """
 
@@ -24,7 +24,7 @@ KERNEL_DUMP = "ibm,kernel-dump"
 """Property that holds the dump memory structure while a dump is active."""
 OS_TERM = "ibm,os-term"
 EXTENDED_OS_TERM = "ibm,extended-os-term"
-"""Empty property: ibm,os-term returns unless a kernel dump is configured. Without it Linux doesn't call."""
+"""Empty property: ibm,os-term returns unless a kernel dump is configured. Without it Linux doesn't call ibm,os-term."""
 
 MAX_ARGS = 16
 """Arguments and answer words together."""
@@ -70,7 +70,7 @@ class DumpCommand(IntEnum):
 class RtasStatus(IntEnum):
     """First word of an answer.
 
-    LoPAR gives two readings of -8, -9 and -10; these are those of its status table, which Linux keeps to.
+    LoPAR gives two meanings of -8, -9 and -10; these are those of its status table, which Linux uses.
     """
 
     SUCCESS = 0
@@ -86,7 +86,7 @@ class RtasStatus(IntEnum):
 def retry_delay_ms(status: int) -> int:
     """How many milliseconds a caller should wait and then call again; 0 if the call is over.
 
-    990x asks for 10 to the power of x. As Linux's rtas_busy_delay_time() has it.
+    990x means 10 to the power of x, as in Linux's rtas_busy_delay_time().
     """
     if RtasStatus.EXTENDED_DELAY_MIN <= status <= RtasStatus.EXTENDED_DELAY_MAX:
         return int(10 ** (status - RtasStatus.EXTENDED_DELAY_MIN))
@@ -95,7 +95,7 @@ def retry_delay_ms(status: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RtasArguments:
-    """One call: the function's token, its arguments, and how many words of answer there is room for."""
+    """One call: the function's token, its arguments, and the number of words for the answer."""
 
     token: int
     args: tuple[int, ...]
@@ -103,12 +103,12 @@ class RtasArguments:
 
     @property
     def answer_offset(self) -> int:
-        """Where the answer goes, in bytes from the start of the argument block."""
+        """Where the answer is written, in bytes from the start of the argument block."""
         return ARGUMENTS_OFFSET + 4 * len(self.args)
 
     @classmethod
     def decode(cls, block: bytes | memoryview) -> "RtasArguments":
-        """The call in an argument block, of which at least the arguments must be there.
+        """The call in an argument block, which may end after the arguments.
 
         :raises FormatError: it is cut short, or asks for more than 16 words.
         """
@@ -122,9 +122,9 @@ class RtasArguments:
         return cls(token, struct.unpack_from(f">{nargs}I", block, ARGUMENTS_OFFSET), nret)
 
     def encode(self) -> bytes:
-        """The argument block with an answer of zeros, as the caller fills it in.
+        """The argument block as the caller fills it in, with an answer of zeros.
 
-        :raises ValueError: more than 16 words, or one that is not an u32.
+        :raises ValueError: more than 16 words, or one that is not a u32.
         """
         if len(self.args) + self.nret > MAX_ARGS:
             raise ValueError(f"{len(self.args)} arguments and {self.nret} answer words are more than {MAX_ARGS}")
@@ -136,9 +136,9 @@ class RtasArguments:
 
 
 def encode_answer(status: int, outputs: Sequence[int], nret: int) -> bytes:
-    """The answer's ``nret`` words: status, outputs, then zeros. A caller that left no room gets less.
+    """The answer's ``nret`` words: status, outputs, then zeros. Outputs that don't fit are dropped.
 
-    :raises ValueError: the status is not an i32, or an output is not an u32.
+    :raises ValueError: the status is not an i32, or an output is not a u32.
     """
     try:
         words = struct.pack(f">i{len(outputs)}I", status, *outputs)
@@ -161,14 +161,14 @@ def decode_answer(words: bytes | memoryview) -> tuple[int, tuple[int, ...]]:
 def encode_sizes(sizes: Mapping[int, int]) -> bytes:
     """ibm,configure-kernel-dump-sizes: bytes needed for each section type that the firmware provides.
 
-    :raises ValueError: a type is not an u32, or a size not an u64.
+    :raises ValueError: a type is not a u32, or a size not a u64.
     """
     return b"".join(SECTION_SIZE.pack(type_, size_bytes) for type_, size_bytes in sizes.items())
 
 
 def encode_version(minimum: int, maximum: int) -> bytes:
-    """ibm,configure-kernel-dump-version: the versions of the dump memory structure that are understood.
+    """ibm,configure-kernel-dump-version: the supported versions of the dump memory structure.
 
-    :raises ValueError: a version is not an u16.
+    :raises ValueError: a version is not a u16.
     """
     return VERSIONS.pack(minimum, maximum)
