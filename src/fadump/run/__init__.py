@@ -1,1 +1,1 @@
-"""What surrounds a cycle: its options, its host, its files, its faults."""
+"""Everything around a cycle: its options, its host, its files, its faults."""

@@ -1,7 +1,7 @@
-"""The files of a run that was in the same directory before: they are set aside as one set, never mixed or lost.
+"""The files of an earlier run in the same directory: they are moved aside as one set, never mixed or lost.
 
-``DIR/earlier-1`` has the first set, ``DIR/earlier-2`` the next. A set that is not whole, because its moving was
-interrupted, is called ``earlier-N.incomplete``; the next run moves the rest of it.
+``DIR/earlier-1`` has the first set, ``DIR/earlier-2`` the next. A set is called ``earlier-N.incomplete`` if moving it
+was interrupted; the next run moves the rest of it.
 """
 
 import os
@@ -12,14 +12,14 @@ _OF_A_RUN = re.compile(
     r"(vmcore|opalcore)(\.\d+)?(\.saved|\.kdump)?(-dmesg\.txt)?(\.incomplete)?"
     r"|console\.log|firmware\.log|timeline\.json"
 )
-"""What a run leaves, and what its hints make of it; whatever else is in the directory stays where it is."""
+"""The files that a run, or the commands in its hints, can make; other files in the directory aren't moved."""
 _SET = re.compile(r"earlier-(\d+)(\.incomplete)?")
 
 
 def set_aside(directory: Path) -> Path | None:
-    """Move the files of earlier runs in ``directory`` to one of their own; returns that, None if there are none.
+    """Move the files of an earlier run in ``directory`` to a directory of their own; return it, None if there are none.
 
-    They are the rest of the last set whose moving was interrupted, unless that has one of their names already.
+    They complete the last set whose moving was interrupted, unless that has one of their names already.
 
     :raises OSError: they can't be moved; what has been moved stays in an ``earlier-N.incomplete``.
     """
@@ -47,7 +47,7 @@ def put_back(earlier: Path) -> None:
 
 
 def _finish(moving: Path) -> Path:
-    """Give a set its name, or if that is taken the next one."""
+    """Give a whole set its name, or the next one if that is taken."""
     name = moving.with_suffix("")
     return moving.rename(moving.with_name(f"earlier-{_next_number(moving.parent)}") if os.path.lexists(name) else name)
 
@@ -58,7 +58,7 @@ def _is_interrupted(path: Path) -> bool:
 
 
 def _number(path: Path) -> int:
-    """The number of a set; 0 of what is none."""
+    """The number of a set; 0 if it isn't one."""
     match = _SET.fullmatch(path.name)
     return int(match[1]) if match else 0
 

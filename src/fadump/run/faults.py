@@ -1,4 +1,4 @@
-"""Everything that can go wrong in a run on purpose, by name: ``--fault NAME``.
+"""All faults of a run, by name: ``--fault NAME``.
 
 A name is of one of these kinds:
 
@@ -31,7 +31,7 @@ _POWER_CUT = re.compile(r"power-cut=([1-9]\d{0,5})")
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """All that goes wrong in one run on this platform. ``names`` are as they were typed."""
+    """All faults of one run on this platform. ``names`` are as they were typed."""
 
     platform: Platform = Platform.PSERIES
     names: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Faults:
 def parse_faults(names: Iterable[str], platform: Platform) -> Faults:
     """The faults of these names.
 
-    :raises UnknownFaultError: a name is none on this platform.
+    :raises UnknownFaultError: a name is no fault of this platform.
     """
     found = Faults(platform, tuple(names))
     for name in found.names:
@@ -88,13 +88,13 @@ def _is_fault(name: str, names: FaultNames) -> bool:
 
 
 def with_faults(firmware: Firmware, faults: Faults) -> Firmware:
-    """A firmware that has them; the firmware itself if there are none for it."""
+    """``firmware`` with its faults; itself if it has none."""
     return FaultyFirmware(firmware, FAULT_NAMES[faults.platform], faults.firmware) if faults.firmware else firmware
 
 
 @dataclass(frozen=True, slots=True)
 class NeverStruck:
-    """A fault that a run has come to its end without; ``why`` is a clause for people."""
+    """A fault that didn't happen in a whole run; ``why`` is a clause of a sentence."""
 
     name: str
     why: str
@@ -104,7 +104,7 @@ class NeverStruck:
 
 
 def never_struck(faults: Faults, firmware: Firmware, cycles: Sequence[CycleResult]) -> Sequence[NeverStruck]:
-    """Which of a run's faults nobody has seen: its cycles are done, and the firmware is the one that had them."""
+    """The faults that didn't happen in a finished run, whose cycles and ``firmware`` these are."""
     found = firmware.never_struck() if isinstance(firmware, FaultyFirmware) else {}
     cut_at, events = faults.cycle.power_cut_at, max(cycle.events for cycle in cycles)
     if cut_at > events:
@@ -119,7 +119,7 @@ def faults_by_kind() -> Mapping[str, Mapping[str, str]]:
 
 
 def fault_answers(platform: Platform) -> Mapping[str, Sequence[str]]:
-    """What stands before the = in the names of a platform's faults, with the words that may stand behind it."""
+    """What is before the = in the names of a platform's faults, with the words that may come after it."""
     names = FAULT_NAMES[platform]
     found = {call: [*names.statuses] for call in map(str, names.calls)}
     for name in (*names.dump_faults, *Fault, *CYCLE_FAULT_TEXTS):

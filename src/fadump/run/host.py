@@ -1,4 +1,4 @@
-"""What a run takes of the host: memory, disk, and for real Linux a QEMU, a kernel and an initramfs.
+"""What a run needs on the host: memory, disk, and for real Linux a QEMU, a kernel and an initramfs.
 
 :func:`check_host` comes first and changes nothing; :func:`find_qemu_files` builds and fetches what is missing.
 """
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from fadump.machine.qemu.machine import QemuMachine
 
 _KEPT_BYTES = 512 * MIB
-"""About what a small Linux has written by the time it crashes, which is kept for the capture boot."""
+"""About how much memory a small Linux has written by the time of its crash, all of which is preserved."""
 
 
 @dataclass(frozen=True, slots=True)
 class QemuFiles:
-    """What real Linux is run with. ``vmlinux`` is the kernel with debug information, None if that is not known."""
+    """The files to run real Linux. ``vmlinux`` is the kernel with debug information, None if that is not known."""
 
     qemu: str
     vmlinux: Path | None
@@ -37,11 +37,11 @@ class QemuFiles:
 
 
 def check_host(options: RunOptions) -> None:
-    """The capture boot reads all of RAM, so all of it comes to be; a copy of what had been written is kept; and a
-    dump is about as large.
+    """Check that the host has room for a run.
 
-    On the embedded machine nothing comes to be that nobody has written to, and all that counts is whether a file can
-    be as large as the dump.
+    The capture boot reads all of RAM, so the host needs memory for all of it, and for a copy of what had been written.
+    A dump is about as large. The embedded machine uses only memory that is written to; there it only matters whether a
+    file can be as large as the dump.
 
     :raises SetupError: the host has less memory or disk than that, or the output directory can't be written.
     :raises DiskError: not even an empty file can be made there, as the disk is full or has failed.
@@ -63,7 +63,7 @@ def _check_output(out: Path) -> None:
 
 
 def available_bytes() -> int:
-    """How much memory new processes can have, as Linux estimates it."""
+    """How much memory is available to new processes, as Linux estimates it."""
     meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     return int(meminfo["MemAvailable"].split()[0]) * 1024
 
@@ -80,7 +80,7 @@ def _check_memory(options: RunOptions) -> None:
 def _check_disk(options: RunOptions) -> None:
     directory = _directory(options.out)
     free_bytes = shutil.disk_usage(directory).free
-    dumps = options.cycles if options.save is None else min(options.cycles, 2)  # the others are smaller by then
+    dumps = options.cycles if options.save is None else min(options.cycles, 2)  # the others are saved by then
     if free_bytes < dumps * options.all_memory_bytes:
         several = "" if dumps == 1 else f", and {dumps} of them have to be there at a time"
         raise SetupError(
@@ -94,7 +94,7 @@ def _guest(options: RunOptions) -> str:
 
 
 def _directory(out: Path) -> Path:
-    """The directory itself, or the one that it will be made in."""
+    """The directory itself, or its parent if it doesn't exist."""
     return next(path for path in (out, *out.absolute().parents) if path.is_dir())
 
 
@@ -123,7 +123,7 @@ def _can_be_so_large(fd: int, size_bytes: int) -> bool:
 
 
 def qemu_machine() -> "type[QemuMachine]":
-    """The machine in a QEMU of its own, imported when it is wanted: the other machine does without its packages.
+    """The QEMU machine, imported only when needed: the embedded machine doesn't need its packages.
 
     :raises SetupError: one of them is missing.
     """
@@ -135,10 +135,10 @@ def qemu_machine() -> "type[QemuMachine]":
 
 
 def find_qemu_files(options: RunOptions) -> QemuFiles:
-    """The files that are asked for; a missing kernel is built, and what else is missing fetched.
+    """The files for a run; a missing kernel is built, and other missing files are fetched.
 
-    :raises UsageError: what is in --kernel can't be booted.
-    :raises SetupError: something can't be had.
+    :raises UsageError: the --kernel can't be booted.
+    :raises SetupError: something can't be built or fetched.
     """
     vmlinux, given = _kernel(options)
     qemu = qemu_to_run(options.qemu)
@@ -146,9 +146,9 @@ def find_qemu_files(options: RunOptions) -> QemuFiles:
 
 
 def qemu_to_run(name: str) -> str:
-    """The QEMU to run; the distribution's own is installed and the newest one fetched, if they can be.
+    """The QEMU to run; if it is missing, the distribution's own is installed, and the newest one is fetched.
 
-    :raises SetupError: it can't be had.
+    :raises SetupError: that isn't possible.
     """
     if name == NEWEST_QEMU:
         return str(fetch_qemu().path)
@@ -158,10 +158,10 @@ def qemu_to_run(name: str) -> str:
 
 
 def kernel_to_run(given: Path) -> GivenKernel:
-    """The kernel in the file that is given as --kernel, and what goes with it.
+    """The kernel in the file that is given as --kernel, and the files that belong to it.
 
     :raises UsageError: it can't be booted.
-    :raises SetupError: it can't be taken out of the file, or has no FADump.
+    :raises SetupError: it can't be extracted from the file, or has no FADump.
     """
     taken = take_kernel(given)
     if taken.bootable != given:
@@ -170,7 +170,7 @@ def kernel_to_run(given: Path) -> GivenKernel:
 
 
 def _kernel(options: RunOptions) -> tuple[Path | None, GivenKernel]:
-    """The kernel with debug information, if there is one, and the one to boot."""
+    """The kernel with debug information, if any, and the one to boot."""
     if options.kernel is None:
         default = kernel.find_kernel() or kernel.build_kernel()
         return default.vmlinux, GivenKernel(default.bootable)

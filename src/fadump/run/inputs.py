@@ -1,7 +1,7 @@
-"""The files that a user gives to a run, looked at before anything is fetched, built or started.
+"""The files that a user gives to a run, checked before anything is fetched, built or started.
 
 A kernel must be an ELF file for ppc64, the ``vmlinux`` of a build or a zImage around one, or a package with one. An
-initramfs is what Linux unpacks (init/initramfs.c, lib/decompress.c). Files are known by how they begin.
+initramfs is what Linux unpacks (init/initramfs.c, lib/decompress.c). Files are recognized by their first bytes.
 """
 
 from collections.abc import Mapping
@@ -29,14 +29,14 @@ _CPIO = (b"070701", b"070702")
 _EM_PPC = 20
 _HEAD_BYTES = 64
 _MOST_NAMES_BYTES = 1 << 16
-"""No kernel's section names take more."""
+"""More than the section names of any kernel take."""
 _WRAPPED = b".kernel:"
-"""How the wrapper's own sections begin (arch/powerpc/boot/wrapper)."""
+"""The prefix of the wrapper's own sections (arch/powerpc/boot/wrapper)."""
 _GIVE = "give the vmlinux of a kernel for ppc64 or ppc64le, a zImage, or a package (.deb, .rpm) with one"
 
 
 def check_inputs(options: RunOptions) -> None:
-    """Refuse a file that can't be what it is given as.
+    """Refuse a file of the wrong kind.
 
     :raises UsageError: it is something else.
     :raises SetupError: it isn't there, or can't be read.
@@ -48,7 +48,7 @@ def check_inputs(options: RunOptions) -> None:
 
 
 def check_kernel(path: Path) -> None:
-    """Refuse what can't be booted as a kernel here; what is in a package or a zImage is not looked at.
+    """Refuse a file that can't be booted as a kernel; the contents of a package or a zImage aren't checked.
 
     :raises UsageError: it is something else; the sentence names it and says what to give.
     :raises SetupError: it isn't there, or can't be read.
@@ -58,7 +58,7 @@ def check_kernel(path: Path) -> None:
 
 
 def check_vmlinux(path: Path, name: str) -> None:
-    """Refuse what is no vmlinux for ppc64; ``name`` is what sentences call it.
+    """Refuse a file that is no vmlinux for ppc64; ``name`` is for errors.
 
     :raises UsageError: it is something else; the sentence says what to give.
     :raises SetupError: it isn't there, or can't be read.
@@ -97,9 +97,9 @@ def _check_elf(path: Path, head: bytes, name: str) -> None:
 
 
 def check_initramfs(path: Path) -> None:
-    """Refuse what Linux can't unpack.
+    """Refuse a file that Linux can't unpack.
 
-    :raises UsageError: it is neither a cpio archive (newc) nor packed by something that Linux knows.
+    :raises UsageError: it is neither a cpio archive (newc) nor compressed in a way that Linux knows.
     :raises SetupError: it isn't there, or can't be read.
     """
     head = _head(path).lstrip(b"\0")

@@ -1,7 +1,7 @@
-"""What a user can ask of a run, what is refused and why.
+"""The options of a run, and which of them are refused.
 
 Nothing here looks at the host, builds or starts anything: :mod:`fadump.run.host` does, and :mod:`fadump.run.parts`
-turns the options into what each party needs.
+turns the options into what each part needs.
 """
 
 import itertools
@@ -28,16 +28,16 @@ _MOST_CPUS = 8
 _EMBEDDED_CPU_MODELS = ("POWER8", "POWER9", "POWER10")
 _MOST_CYCLES = 1000
 LEAST_CRASHKERNEL_MEMORY = 1280 * MIB
-"""Linux caps ``crashkernel=`` to a quarter of RAM, and FADump on pseries needs 320 MiB."""
+"""Linux limits ``crashkernel=`` to a quarter of RAM, and FADump on pseries needs 320 MiB."""
 _DISK_SLACK_BYTES = 128 * MIB
-"""ELF headers and notes of /proc/vmcore, which is otherwise no larger than RAM; and OPAL's core at the disk's end."""
+"""Room for what /proc/vmcore has besides RAM, ELF headers and notes, and for OPAL's core at the disk's end."""
 
 NEWEST_QEMU = "newest"
-"""Instead of a QEMU's name: the one that is fetched from a later Debian suite."""
+"""A QEMU that is fetched from a later Debian suite, in place of a program's name."""
 
 
 class WhichMachine(StrEnum):
-    """What a run runs on."""
+    """The machine of a run."""
 
     QEMU = "qemu"
     """Real Linux."""
@@ -46,7 +46,7 @@ class WhichMachine(StrEnum):
 
 
 class WhoseFirmware(StrEnum):
-    """Who takes the dump."""
+    """The firmware that takes the dump."""
 
     OURS = "ours"
     QEMU = "qemu"
@@ -59,7 +59,7 @@ class RunOptions:
 
     ``qemu`` is a program's name or path, or "newest". ``kernel_version`` and ``page_size`` are the model's, None its
     defaults; with ``petitboot`` each boot goes through a small kernel that preserves dumps.
-    ``save`` is how each dump is saved once it is there, None: as it is. ``faults`` are this platform's.
+    ``save`` is how each dump is saved after its cycle, None: it isn't. ``faults`` are this platform's.
     """
 
     out: Path
@@ -89,17 +89,17 @@ class RunOptions:
 
     @property
     def all_memory_bytes(self) -> int:
-        """All RAM of the guest, DIMMs too."""
+        """All RAM of the guest, including DIMMs."""
         return self.memory_bytes + sum(dimm.size_bytes for dimm in self.dimms)
 
     @property
     def disk_bytes(self) -> int:
-        """How large the guest's disk is: its dump, and on powernv OPAL's core at the end."""
+        """The size of the guest's disk, for the dump and, on powernv, OPAL's core at the end."""
         return self.all_memory_bytes + _DISK_SLACK_BYTES
 
 
 def check_options(options: RunOptions) -> None:
-    """Refuse what can't work on any host.
+    """Refuse options that can't work on any host.
 
     :raises UsageError: with the reason.
     """

@@ -1,8 +1,8 @@
 """The files of a run: ``vmcore``, ``console.log``, ``firmware.log``, ``timeline.json``, on powernv ``opalcore``.
 
-Of several cycles each keeps its dump: ``vmcore.1``, ``opalcore.1`` and so on. A dump holds secrets, so every file is
-made anew, 0600. A dump is called ``.incomplete`` until all of it is durable; only then does it get its name: it goes
-through the same :class:`~fadump.capture.target.FileTarget` as one that is saved.
+With several cycles, each keeps its dump: ``vmcore.1``, ``opalcore.1`` and so on. A dump holds secrets, so every file is
+created new, 0600. A dump is called ``.incomplete`` until all of it is durable: it is written through a
+:class:`~fadump.capture.target.FileTarget`, as one that is saved.
 """
 
 import errno
@@ -29,11 +29,11 @@ from fadump.session import Milestone, Observer, Seen, milestone_after
 _PRIVATE = 0o600
 _PIECE_BYTES = 8 << 20
 _FULL_BYTES = 16 << 20
-"""A disk with less room than this has failed a guest's write for want of it."""
+"""If a guest's write fails on a disk with less free space than this, that is taken as the reason."""
 
 
 class OutputDirectory:
-    """A directory for one run at a time; files of an earlier run are set aside before anything is made.
+    """A directory for one run at a time; files of an earlier run are moved aside before anything is created.
 
     :raises SetupError: it can't be used, or another run is using it.
     :raises DiskError: its disk is full, or has failed.
@@ -49,7 +49,7 @@ class OutputDirectory:
         self._reached: Milestone | None = None
         self._vmcore_bytes: int | None = None
         self.earlier: Path | None = None
-        """Where the files of an earlier run are now, if there were any."""
+        """Where the files of an earlier run have been moved, if there were any."""
 
     def __enter__(self) -> Self:
         with ExitStack() as ends:
@@ -80,14 +80,14 @@ class OutputDirectory:
         self._disk.close()
 
     def _leave_as_it_was(self) -> None:
-        """If the machine was never powered on: an earlier run's files are where they were, or else what was logged."""
+        """If the machine was never powered on, put an earlier run's files back; without one, keep logs with content."""
         if self._timeline:
             return
         for log in (self.path / "console.log", self.path / "firmware.log"):
             if self.earlier is not None or (log.exists() and not log.stat().st_size):
                 log.unlink(missing_ok=True)
         if self.earlier is not None:
-            with suppress(OSError):  # why the run can't begin is what is told; the next one completes the set
+            with suppress(OSError):  # the error to report is why the run can't begin; the next one completes the set
                 put_back(self.earlier)
 
     def _lock(self, directory_fd: int) -> None:
@@ -98,7 +98,7 @@ class OutputDirectory:
 
     @property
     def vmcore_fd(self) -> int:
-        """The guest's disk, which stays the same over all cycles."""
+        """The guest's disk, which is the same in all cycles."""
         return self._disk.fd
 
     @property
@@ -114,23 +114,23 @@ class OutputDirectory:
 
     @property
     def phase(self) -> Milestone:
-        """The milestone that the machine is on the way to, as the timeline has it."""
+        """The milestone that the machine will reach next, by the timeline."""
         return milestone_after(self._reached)
 
     @property
     def is_full(self) -> bool:
-        """Whether there is no room left for a dump."""
+        """Whether the disk has no room left for a dump."""
         return shutil.disk_usage(self.path).free < _FULL_BYTES
 
     def _of_cycle(self, name: str) -> Path:
         return self.path / (name if self._cycles == 1 else f"{name}.{self._cycle}")
 
     def watch(self, observer: Observer) -> Observer:
-        """An observer that writes the logs and tells this one too."""
+        """An observer that writes the logs and passes everything on to ``observer``."""
         return _Recorder(self, observer)
 
     def note_milestone(self, milestone: Milestone, at_seconds: float) -> None:
-        """Add to the timeline, which is complete on the disk after each milestone."""
+        """Add to the timeline, which is written to the disk at each milestone."""
         self._reached = milestone
         self._timeline.append({"event": milestone, "at_seconds": round(at_seconds, 3)})
         with self._create("timeline.json") as file:
@@ -142,18 +142,18 @@ class OutputDirectory:
         self._firmware_log.flush()
 
     def note_vmcore_bytes(self, size_bytes: int) -> None:
-        """So many bytes of the disk are the dump.
+        """Record that so many bytes of the disk are the dump.
 
-        :raises MachineError: the guest's disk ends before.
+        :raises MachineError: the guest's disk is shorter.
         """
         if size_bytes > self._vmcore_room_bytes:
             raise MachineError(f"the guest says that its dump has {size_bytes:#x} bytes, more than its disk")
         self._vmcore_bytes = size_bytes
 
     def take_opalcore(self, offset: int, size_bytes: int) -> None:
-        """Copy OPAL's core, which the guest has put there on the disk, to a file of its own.
+        """Copy OPAL's core, which the guest has written to this part of the disk, to a file of its own.
 
-        :raises MachineError: the guest's disk ends before.
+        :raises MachineError: the guest's disk is shorter.
         :raises OSError: the file system failed.
         """
         if offset + size_bytes > os.fstat(self.vmcore_fd).st_size:
@@ -161,22 +161,22 @@ class OutputDirectory:
         self._copy(offset, size_bytes, self._of_cycle("opalcore"))
 
     def next_cycle(self, vmcore_bytes: int) -> Path:
-        """Keep this cycle's dump, the disk's first ``vmcore_bytes``, in a file of its own; the disk is empty then.
+        """Move this cycle's dump, the disk's first ``vmcore_bytes``, to a file of its own; the disk is empty then.
 
-        The guest lives on, and may not write to its disk meanwhile.
+        The guest keeps running, and must not write to its disk meanwhile.
 
         :raises OSError: the file system failed.
         """
         vmcore = self._of_cycle("vmcore")
         self._copy(0, vmcore_bytes, vmcore)
-        self._vmcore_bytes = None  # from here on there is no dump on the disk, wherever this may be interrupted
+        self._vmcore_bytes = None  # set first, so that an interruption can't leave it set without a dump on the disk
         self._disk.truncate(0)
         self._disk.truncate(self._vmcore_room_bytes)
         self._cycle += 1
         return vmcore
 
     def _copy(self, offset: int, size_bytes: int, path: Path) -> None:
-        """Copy a piece of the disk to a file, durably and with its holes."""
+        """Copy part of the disk to a file, durably and with its holes."""
         with naming(path), closing(FileTarget(path, self._files)) as target:
             try:
                 for start, end in _data(self.vmcore_fd, offset, offset + size_bytes):
@@ -186,13 +186,13 @@ class OutputDirectory:
                 target.truncate(size_bytes)
                 target.publish()
             except BaseException:
-                target.has_begun = False  # half a copy is of no use: it is removed, and the disk has all of it
+                target.has_begun = False  # remove the incomplete copy: the disk still has all of it
                 raise
 
     def publish(self, vmcore_bytes: int) -> Path:
-        """Cut the disk to this cycle's dump, make it durable, and give it its name.
+        """Truncate the disk to this cycle's dump, make it durable, and give it its name.
 
-        The guest must be gone: it could still write.
+        The guest must have ended, as it could still write.
 
         :raises OSError: the file system failed; the dump keeps its incomplete name.
         """
@@ -203,17 +203,17 @@ class OutputDirectory:
         return self._disk.path
 
     def publish_saved(self) -> Path | None:
-        """As :meth:`publish`, in a cycle that has not come to its end; None if no dump was saved."""
+        """As :meth:`publish`, for a cycle that has failed; None if no dump was saved."""
         return None if self._vmcore_bytes is None else self.publish(self._vmcore_bytes)
 
     def _create(self, name: str) -> io.BufferedWriter:
-        """Anew: a file that is there may be anybody's to read, or have been opened by somebody."""
+        """Create a new file: an existing one may be readable by others, or already opened by them."""
         (self.path / name).unlink(missing_ok=True)
         return io.BufferedWriter(_NamedFile(self.path / name, "xb", opener=partial(os.open, mode=_PRIVATE)))
 
 
 class _NamedFile(io.FileIO):
-    """A file that is named by the error of a write, too; the system names only one that can't be opened."""
+    """A file that is named in write errors, too; the system names a file only if opening it fails."""
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - collections.abc.Buffer comes with Python 3.12
         with naming(self.name):
@@ -221,7 +221,7 @@ class _NamedFile(io.FileIO):
 
 
 def _data(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Where a file has data from ``start`` to ``end``, piece by piece; what lies between is a hole."""
+    """Where a file has data from ``start`` to ``end``, piece by piece; between pieces are holes."""
     while start < end:
         try:
             start = os.lseek(fd, start, os.SEEK_DATA)
@@ -271,7 +271,7 @@ class _Recorder:
 
     def report(self, report: Report) -> None:
         match report:
-            case Saved(vmcore_bytes):  # a dump only once the cycle has found that it is all of /proc/vmcore
+            case Saved(vmcore_bytes):  # it isn't a dump until the cycle has found that it is all of /proc/vmcore
                 self._said_to_be_saved_bytes = vmcore_bytes
             case SavedOpalCore(size_bytes, disk_offset):
                 self._output.take_opalcore(disk_offset, size_bytes)

@@ -1,6 +1,6 @@
-"""A run's options, turned once into what each party needs: the machine, its firmware, the cycle, the output.
+"""A run's options, turned once into what each part needs: the machine, its firmware, the cycle, the output.
 
-From here on nobody asks the options again.
+The options aren't used after this.
 """
 
 import itertools
@@ -34,7 +34,7 @@ from fadump.run.options import LEAST_CRASHKERNEL_MEMORY, RunOptions, WhichMachin
 from fadump.run.output import OutputDirectory
 
 MakeMachine = Callable[[int, BinaryIO], AbstractContextManager[Machine]]
-"""Makes a machine of its disk and its console's log."""
+"""Makes a machine, given its disk and its console's log."""
 _HASH_ONLY_CPU = "POWER8"
 _CRASHKERNEL = "crashkernel=512M"
 
@@ -43,8 +43,8 @@ _CRASHKERNEL = "crashkernel=512M"
 class Parts:
     """What a run is made of: ``cycles`` times ``request`` on one machine.
 
-    ``vmlinux`` is the kernel with debug information, if known. ``save`` is how each dump is saved once it is there,
-    None: as it is. ``remarks`` are sentences about what was asked for.
+    ``vmlinux`` is the kernel with debug information, if known. ``save`` is how each dump is saved after its cycle,
+    None: it isn't. ``remarks`` are sentences about the options.
     """
 
     make_machine: MakeMachine
@@ -60,9 +60,9 @@ class Parts:
 
 
 def make_parts(options: RunOptions) -> Parts:
-    """The parts that are asked for; for real Linux, what is missing of them is built or fetched.
+    """The parts for these options; for real Linux, missing files are built or fetched.
 
-    :raises SetupError: something is missing and can't be had.
+    :raises SetupError: something is missing and can't be built or fetched.
     """
     vmlinux, make_machine = _embedded(options) if options.machine is WhichMachine.EMBEDDED else _qemu(options)
     request = CycleRequest(options.crash_by, options.crash_cpu, faults=options.faults.cycle)
@@ -91,7 +91,7 @@ def _qemu(options: RunOptions) -> tuple[Path | None, MakeMachine]:
 
 
 def qemu_config(options: RunOptions, files: QemuFiles) -> QemuConfig:
-    """The QEMU machine that is asked for, with these files."""
+    """The QEMU machine for these options, with these files."""
     return QemuConfig(
         kernel=files.kernel,
         initrd=files.initrd,
@@ -109,7 +109,7 @@ def qemu_config(options: RunOptions, files: QemuFiles) -> QemuConfig:
 
 
 def embedded_config(options: RunOptions) -> EmbeddedConfig:
-    """The embedded machine that is asked for."""
+    """The embedded machine for these options."""
     ends = itertools.accumulate(options.nodes or (options.memory_bytes,))
     nodes = [Range(start, end) for start, end in itertools.pairwise([0, *ends])]
     return EmbeddedConfig(
@@ -131,14 +131,14 @@ def embedded_config(options: RunOptions) -> EmbeddedConfig:
 
 
 def make_firmware(options: RunOptions) -> Firmware:
-    """The firmware that is asked for, with its faults."""
+    """The firmware for these options, with its faults."""
     if options.firmware is WhoseFirmware.QEMU:
         return WatchedFirmware()
     return with_faults(PowernvFirmware() if options.platform is Platform.POWERNV else PseriesFirmware(), options.faults)
 
 
 def kernel_command_line(options: RunOptions) -> str:
-    """What the machine needs, then what the user adds: of two, Linux takes the later."""
+    """What the machine needs, then what the user adds: of two equal options, Linux uses the last."""
     words = ["console=hvc0", f"rdinit={INIT_PATH}", "panic=5", "fadump=on"]
     if options.machine is WhichMachine.EMBEDDED:
         words.remove(f"rdinit={INIT_PATH}")
@@ -148,7 +148,7 @@ def kernel_command_line(options: RunOptions) -> str:
 
 
 def _cmdline_remarks(options: RunOptions) -> Iterator[str]:
-    """What Linux will make of a ``crashkernel=`` in the user's words, if that is not what they say."""
+    """How Linux will read the user's ``crashkernel=``, if it differs from what it seems to say."""
     if "crashkernel=" not in options.cmdline:
         return
     traits = KERNEL_VERSIONS[options.kernel_version or DEFAULT_VERSION]

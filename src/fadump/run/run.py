@@ -1,6 +1,6 @@
 """``fadump run``: set a machine up, take it through one cycle, and leave its files.
 
-The story of the crash itself is in :mod:`fadump.cycle`; this is what surrounds it.
+The crash itself is in :mod:`fadump.cycle`; this is everything around it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,9 +27,9 @@ from fadump.signals import EndedBySignal
 
 @dataclass(frozen=True, slots=True)
 class JudgedCycle:
-    """A finished cycle, its dump, and if it was asked for, the verdict about that.
+    """A finished cycle, its dump, and the verdict about it if that was asked for.
 
-    ``saved`` says how the dump was saved, None: as it was.
+    ``saved`` is the result of saving the dump, None: it wasn't.
     """
 
     cycle: CycleResult
@@ -39,7 +39,7 @@ class JudgedCycle:
 
     @property
     def good(self) -> bool:
-        """The dump is saved, and nothing in it is known to be wrong."""
+        """Whether the dump is there, and nothing in it is known to be wrong."""
         return self.verdict is None or self.verdict.same
 
 
@@ -47,7 +47,7 @@ class JudgedCycle:
 class RunResult:
     """The cycles of a run; ``vmlinux`` is the kernel with debug information, if known.
 
-    ``never_struck`` are faults that the run came to its end without.
+    ``never_struck`` are faults that didn't happen.
     """
 
     cycles: Sequence[JudgedCycle]
@@ -56,28 +56,28 @@ class RunResult:
 
     @property
     def good(self) -> bool:
-        """Every cycle is."""
+        """Whether every cycle is good."""
         return all(judged.good for judged in self.cycles)
 
 
 class RunObserver(Observer, Protocol):
-    """Who watches a run: its cycles, and what surrounds them."""
+    """Is told what happens in a run: in its cycles, and around them."""
 
     def remark(self, sentence: str) -> None:
-        """Something to know about the run, said before its machine is powered on."""
+        """A remark about the run, made before its machine is powered on."""
 
     def cycle_begins(self, number: int, count: int) -> None:
-        """One of ``count`` cycles, counted from 1."""
+        """Cycle ``number`` of ``count``, counted from 1, begins."""
 
 
 def run(options: RunOptions, observer: RunObserver) -> RunResult:
     """Run one cycle, or several on the same machine, which is not reset between them.
 
-    ``observer`` sees what happens as it happens; the output directory keeps it.
+    ``observer`` is told what happens as it happens; the output directory keeps a record.
 
-    :raises UsageError: what is asked for can't be.
+    :raises UsageError: the options can't work.
     :raises SetupError: something is missing; the sentence says what.
-    :raises MachineError: a cycle did not come to its end.
+    :raises MachineError: a cycle failed.
     """
     parts: Parts | None = None
     try:
@@ -104,7 +104,7 @@ def _run(parts: Parts, observer: RunObserver) -> RunResult:
 
 @contextmanager
 def _telling_of_a_full_disk(output: OutputDirectory) -> Iterator[None]:
-    """Let an error say so that comes from the output's disk."""
+    """Replace an error that comes from the output's full disk by one that says so."""
     try:
         yield
     except (RefusedError, OSError) as error:
@@ -125,7 +125,7 @@ def _run_cycles(parts: Parts, observer: RunObserver) -> Sequence[JudgedCycle]:
                 if number < parts.cycles:
                     done.append(_keep(result, verdict, output.next_cycle(result.vmcore_bytes), parts))
     except BaseException:
-        output.publish_saved()  # a dump that was saved is kept, whatever failed after it
+        output.publish_saved()  # keep a saved dump, whatever failed after that
         raise
     done.append(_keep(result, verdict, output.publish(result.vmcore_bytes), parts))
     return done
@@ -147,7 +147,7 @@ def _keep(result: CycleResult, verdict: Verdict | None, vmcore: Path, parts: Par
 
 
 def _lacks_room(error: RefusedError | OSError, output: OutputDirectory) -> bool:
-    """Whether an error comes from the output's disk."""
+    """Whether an error comes from the output's full disk."""
     if isinstance(error, OSError):
         return error.errno in NO_ROOM and error.filename not in (None, STDOUT, STDERR)
     return output.is_full
