@@ -1,13 +1,12 @@
-"""The embedded machine as a tree of files: what a process in its guest finds at /sys and /proc, in whichever boot runs.
+"""The embedded machine as a tree of files: what a process in its guest finds at /sys and /proc in the current boot.
 
-Every step of docs/architecture.md that user space has a part in. There is no FUSE in here: :mod:`fadump.mount.fuse`
-makes system calls of it. The kernel's files are those of :mod:`fadump.kernel.files.sysfs`; this module has the
-directories around them, what opening, reading and writing them does, and when one boot ends and the
-next begins: writing ``c`` to /proc/sysrq-trigger crashes the machine, ``b`` resets it, and the write ends in the next
-boot.
+Used in every step of docs/architecture.md that involves user space. There is no FUSE here: :mod:`fadump.mount.fuse`
+serves the tree. The kernel's files are those of :mod:`fadump.kernel.files.sysfs`; this module has the directories
+around them, what opening, reading and writing them does, and when one boot ends and the next begins: writing ``c`` to
+/proc/sysrq-trigger crashes the machine, ``b`` resets it, and the write returns in the next boot.
 
 Errors are Linux's, as OSError: fs/kernfs/file.c, fs/proc/inode.c, fs/debugfs/file.c. A file of an earlier boot is
-ENODEV in /sys and EIO in /proc, as one is that was removed while it was open. All may be used from many threads.
+ENODEV in /sys and EIO in /proc, as if it had been removed while it was open. Everything is thread-safe.
 """
 
 import errno
@@ -33,28 +32,28 @@ _R = TypeVar("_R", bound=Report)
 
 
 class Served(Protocol):
-    """Who serves the machine while it does what it is asked: :class:`fadump.session.Session`."""
+    """Serves the machine while its guest works: :class:`fadump.session.Session`."""
 
     def ask(self, request: Request, answer: type[_R]) -> _R:
-        """Ask the guest and wait for its report of this type."""
+        """Send the guest a request and wait for its report of type ``answer``."""
 
     def expect(self, answer: type[_R]) -> _R:
-        """Serve the machine until the guest reports this."""
+        """Serve the machine until the guest sends a report of type ``answer``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What stat(2) says: ``mode`` with the file's type, ``size_bytes``."""
+    """stat(2)'s ``mode``, with the file's type, and ``size_bytes``."""
 
     mode: int
     size_bytes: int = 0
 
 
 class MachineFiles:
-    """The tree. Paths are absolute; make it when the machine's first boot has said ``hello``.
+    """The tree. Paths are absolute; create it after the ``hello`` of the machine's first boot.
 
-    ``crash_cpu`` is the CPU that a crash happens on. ``on_failure`` is told in one sentence when the machine has come
-    to its end, as by a panic of the model: from then on nothing can be read or written, which is EIO.
+    ``crash_cpu`` is the CPU that a crash happens on. ``on_failure`` is called with a sentence when the machine has
+    ended, as by a panic of the model: from then on reading and writing fail with EIO.
     """
 
     def __init__(
@@ -82,9 +81,9 @@ class MachineFiles:
                     return _attributes_of(file)
 
     def names(self, path: str) -> list[str]:
-        """What is in a directory.
+        """The names in a directory.
 
-        :raises OSError: it is none.
+        :raises OSError: it isn't one.
         """
         with self._lock:
             if path not in self._directories:
@@ -95,7 +94,7 @@ class MachineFiles:
     def target(self, path: str) -> str:
         """Where a link points.
 
-        :raises OSError: it is none.
+        :raises OSError: it isn't one.
         """
         entry = self._entry(path)
         if not isinstance(entry, KernelLink):
@@ -103,7 +102,7 @@ class MachineFiles:
         return entry.target
 
     def open(self, path: str, *, reading: bool, writing: bool, blocking: bool = True) -> "OpenFile":
-        """:raises OSError: it can't be opened so, even by root."""
+        """:raises OSError: it can't be opened in this mode, even by root."""
         with self._lock:
             file = self._entry(path)
             if not isinstance(file, KernelFile):
@@ -116,7 +115,7 @@ class MachineFiles:
             return OpenFile(self, path, file, self._machine.boot, blocking=blocking)
 
     def read(self, opened: "OpenFile", offset: int, length: int) -> bytes:
-        """Read an open file; Linux's error if the boot that it was opened in is over."""
+        """Read an open file; Linux's error if it was opened in an earlier boot."""
         with self._lock:
             file = self._still_there(opened)
             if file.read_at is not None:
@@ -133,7 +132,7 @@ class MachineFiles:
             return opened.shown[offset : offset + length]
 
     def write(self, opened: "OpenFile", data: bytes) -> int:
-        """Write to an open file, which may crash the machine; returns how many bytes were taken."""
+        """Write to an open file, which may crash the machine; return the number of bytes written."""
         with self._lock:
             file = self._still_there(opened)
             if file.store is None:
@@ -143,7 +142,7 @@ class MachineFiles:
             return self._sysrq(data) if opened.path == SYSRQ_TRIGGER else self._store(opened.path, data)
 
     def has(self, opened: "OpenFile") -> bool:
-        """Whether an open file is still one of the machine's."""
+        """Whether the machine still has an open file."""
         with self._lock:
             return self._current(opened) is not None
 
@@ -155,7 +154,7 @@ class MachineFiles:
         return result
 
     def _sysrq(self, data: bytes) -> int:
-        """write_sysrq_trigger(): the first letter counts, behind an underscore all do."""
+        """write_sysrq_trigger(): only the first letter counts, or all after an underscore."""
         for letter in data[1:] if data.startswith(b"_") else data[:1]:
             if letter == ord("c"):
                 self._run(self._crash)
@@ -171,7 +170,7 @@ class MachineFiles:
         return self._served.expect(Hello)
 
     def _run(self, story: Callable[[], _R]) -> _R:
-        """Let the machine run; the files may be other ones afterwards."""
+        """Let the machine run; its files may have changed afterwards."""
         if self._failed:
             raise _error(errno.EIO)
         try:
@@ -188,7 +187,7 @@ class MachineFiles:
         directories: dict[str, set[str]] = {"/": {"proc", "sys"}, "/proc": set(), "/sys": set()}
         for path in entries:
             while path != "/":
-                path, name = posixpath.split(path)  # noqa: PLW2901 - to the root
+                path, name = posixpath.split(path)  # noqa: PLW2901 - up to the root
                 directories.setdefault(path, set()).add(name)
         self._entries, self._directories = entries, directories
 
@@ -206,7 +205,7 @@ class MachineFiles:
         return file
 
     def _current(self, opened: "OpenFile") -> KernelFile | None:
-        """What an open file is now, None if it is gone."""
+        """The current file of an open one, None if it is gone."""
         file = self._entries.get(opened.path)
         if self._failed or opened.boot != self._machine.boot or not isinstance(file, KernelFile):
             return None
@@ -223,29 +222,29 @@ class OpenFile:
         self.boot = boot
         self.blocking = blocking
         self.shown: bytes | None = None
-        """What the file had to show when it was last read from its beginning."""
+        """The file's contents when it was last read from the start."""
 
     @property
     def is_there(self) -> bool:
-        """Whether it is still the machine's: neither removed nor of an earlier boot."""
+        """Whether the machine still has it: it is neither removed nor of an earlier boot."""
         return self._files.has(self)
 
     @property
     def attributes(self) -> Attributes:
-        """What fstat(2) says, whether the file is still there or not."""
+        """fstat(2)'s values, also for a file that is gone."""
         return _attributes_of(self.file)
 
     def read(self, offset: int, length: int) -> bytes:
-        """So many bytes from ``offset``, fewer at the end. Where Linux would wait for the log to go on, this is an end.
+        """Read ``length`` bytes from ``offset``, fewer at the end. The log ends where Linux would wait for more of it.
 
-        :raises OSError: as Linux has it.
+        :raises OSError: as in Linux.
         """
         return self._files.read(self, offset, length)
 
     def write(self, data: bytes) -> int:
-        """One write(2), wherever in the file; returns how many bytes were taken.
+        """One write(2), at any offset; return the number of bytes written.
 
-        :raises OSError: as Linux has it.
+        :raises OSError: as in Linux.
         """
         return self._files.write(self, data)
 

@@ -1,15 +1,15 @@
-"""A mount of the embedded machine's files: system calls come in through FUSE, and are asked of :mod:`.files`.
+"""A mount of the embedded machine's files: FUSE turns system calls into calls of :mod:`.files`.
 
-Every step of docs/architecture.md that user space has a part in. ``host`` adds this host's own files, for a shell in a
-mount namespace where the tree stands at /proc and /sys: a name that the machine has nothing to say about is a link into
-``.host``, an empty directory that the host's own /proc (/sys/kernel, /sys/firmware) is bound to.
+Used in every step of docs/architecture.md that involves user space. ``host`` adds this host's own files, for a shell in
+a mount namespace where the tree is at /proc and /sys: a name that the machine doesn't have is a link into ``.host``, an
+empty directory over which the host's own /proc (/sys/kernel, /sys/firmware) is bind-mounted.
 
-No size is believed but that of /proc/vmcore and other images: everything else is read past the page cache (direct_io),
-as its size is a page's or none. Permissions are checked by the host's kernel, from the modes.
+Only /proc/vmcore and other images have a real size; that of other files is a page or 0, so they are read without the
+page cache (direct_io). The host's kernel checks permissions by the modes.
 
-Of an image the host's kernel keeps what was read, as only so it can be mapped; before each read(2) it asks for the
-times, and forgets what it has kept if they have changed (FUSE_AUTO_INVAL_DATA). So an open file that is gone has other
-times, and reading it again comes here and fails, as in Linux.
+The host's kernel caches what is read of an image, as it couldn't be mapped otherwise. Before each read(2) it asks for
+the file's times, and drops its cache if they have changed (FUSE_AUTO_INVAL_DATA). So an open file that is gone gets
+other times, and reading it again fails, as in Linux.
 """
 
 import errno
@@ -28,24 +28,24 @@ from fadump.errors import SetupError
 from fadump.mount.files import Attributes, MachineFiles, OpenFile
 
 HOST_DIRECTORIES = ("/proc", "/sys/kernel", "/sys/firmware")
-"""Where the host's own files are shown too."""
+"""Directories with the host's own files, too."""
 HOST = ".host"
 _HOST_MOUNTS = frozenset((*(f"{directory}/{HOST}" for directory in HOST_DIRECTORIES), "/proc/sys"))
-"""Empty directories, for the host's own to be bound to: sysctl(8) follows no link."""
+"""Empty directories to bind-mount the host's own over; /proc/sys, too, as sysctl(8) follows no link."""
 _HIDDEN = frozenset((
     "/proc/vmcore", "/proc/device-tree", "/sys/firmware/devicetree", "/sys/firmware/opal", "/sys/kernel/fadump",
     "/sys/kernel/fadump_enabled", "/sys/kernel/fadump_registered", "/sys/kernel/fadump_release_mem",
 ))  # fmt: skip
-"""The host's own are never shown, even where the machine has none: it may be a Power machine with a dump itself."""
+"""Never the host's own, even if the machine has none: the host may be a Power machine with a dump of its own."""
 _OPTIONS = {"entry_timeout": 0, "attr_timeout": 0, "negative_timeout": 0, "max_idle_threads": 10}
-"""Files come and go. Without the last, libfuse 3.14 complains about its own default."""
+"""Nothing is cached, as files come and go. Without the last one, libfuse 3.14 warns about its own default."""
 _SECOND = 1_000_000_000
 
 
 def serve(files: MachineFiles, directory: Path, *, host: bool, on_mounted: Callable[[], None]) -> None:
-    """Mount the tree, and come back when it is unmounted, or when the process gets SIGINT, SIGTERM or SIGHUP.
+    """Mount the tree, and return when it is unmounted, or when the process gets SIGINT, SIGTERM or SIGHUP.
 
-    A SIGHUP that is ignored stays so. With ``host`` all users of the namespace may use it.
+    A SIGHUP that is ignored stays ignored. With ``host`` all users of the namespace may use it.
 
     :raises SetupError: it could not be mounted; libfuse has said why on stderr.
     """
@@ -53,11 +53,11 @@ def serve(files: MachineFiles, directory: Path, *, host: bool, on_mounted: Calla
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)  # libfuse's now
+            signal.signal(number, signal.SIG_DFL)  # libfuse sets its own handler
     try:
         mfusepy.FUSE(
             operations,
-            str(directory.absolute()),  # no option, whatever its name
+            str(directory.absolute()),  # absolute, so that its name can't be an option
             foreground=True,
             raw_fi=True,
             fsname="fadump",
@@ -75,7 +75,7 @@ def serve(files: MachineFiles, directory: Path, *, host: bool, on_mounted: Calla
 
 
 class _FileInfo(Protocol):
-    """struct fuse_file_info, as far as it matters here."""
+    """The fields of struct fuse_file_info that are used here."""
 
     flags: int
     fh: int
@@ -83,7 +83,7 @@ class _FileInfo(Protocol):
 
 
 def _refuse(number: int) -> Callable[..., int]:
-    """What can't be done to any file."""
+    """An operation that no file supports."""
 
     def operation(*_arguments: object) -> int:
         raise mfusepy.FuseOSError(number)
@@ -129,7 +129,7 @@ class _Operations(mfusepy.Operations):  # type: ignore[misc]  # untyped
         if (host := self._host_target(path)) is not None:
             return host
         target = self._files.target(path)
-        if target.startswith("/") and not self._host:  # the tree's own, wherever it is mounted
+        if target.startswith("/") and not self._host:  # relative, as the tree can be mounted anywhere
             return posixpath.relpath(target, posixpath.dirname(path))
         return target
 
@@ -174,7 +174,7 @@ class _Operations(mfusepy.Operations):  # type: ignore[misc]  # untyped
         return self._files.attributes(path)
 
     def _host_target(self, path: str) -> str | None:
-        """The link to the host's own file of this name, if that is to be shown."""
+        """The target of the link to the host's own file of this name, None if that is not to be shown."""
         directory, name = posixpath.split(path)
         if not self._host or directory not in HOST_DIRECTORIES or path in _HIDDEN | _HOST_MOUNTS:
             return None

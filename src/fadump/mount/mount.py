@@ -1,6 +1,6 @@
-"""``fadump mount``: the embedded machine, served by its firmware, behind a mount.
+"""``fadump mount``: the embedded machine, served by its firmware, and a mount of its files.
 
-What a user can do with its files is in :mod:`fadump.mount.files`; this is what surrounds it.
+Its files are in :mod:`fadump.mount.files`; this is everything around them.
 """
 
 import errno
@@ -23,7 +23,7 @@ from fadump.session import Observer, Session
 
 _FUSE = Path("/dev/fuse")
 _LIBRARY = "FUSE_LIBRARY_NAME"
-"""Where mfusepy is told to take libfuse 3 on a machine that has libfuse 2 too."""
+"""The variable that makes mfusepy use libfuse 3 on a host that has libfuse 2, too."""
 _UNMOUNT = ["fusermount3", "-u", "-z", "-q", "--"]
 
 
@@ -38,14 +38,14 @@ def mount(
 ) -> None:
     """Serve the machine's files at ``directory`` until they are unmounted, or a signal ends the process.
 
-    ``on_mounted`` is called when they are there; ``on_failure`` when the machine has come to its end, with a sentence.
+    ``on_mounted`` is called when they are there; ``on_failure``, with a sentence, when the machine has ended.
     ``host`` is for a mount namespace, see :mod:`fadump.mount.fuse`.
 
-    :raises SetupError: FUSE or memory is missing, or something asked for can't be.
-    :raises MachineError: the machine did not come through its first boot.
+    :raises SetupError: FUSE or memory is missing, or an option can't work.
+    :raises MachineError: the machine's first boot failed.
     """
     check_mountable(options)
-    from fadump.mount import fuse  # noqa: PLC0415 - everything else does without
+    from fadump.mount import fuse  # noqa: PLC0415 - nothing else needs it
 
     _clear_dead_mount(directory)
     if not directory.is_dir():
@@ -63,13 +63,13 @@ def mount(
         session = Session(machine, make_firmware(options), observer)
         session.expect(Hello)
         files = MachineFiles(machine, session, options.crash_cpu, on_failure)
-        if not host:  # whose namespace ends with it
+        if not host:  # with host, the mount ends with its namespace
             ends.enter_context(_unmounted_at_death(directory))
         fuse.serve(files, directory, host=host, on_mounted=on_mounted)
 
 
 def check_mountable(options: RunOptions) -> None:
-    """Refuse what can't be a mount.
+    """Refuse options that can't be mounted.
 
     :raises UsageError: with the reason.
     :raises SetupError: there is no FUSE.
@@ -106,7 +106,7 @@ def _check_fuse() -> None:
 
 
 def _clear_dead_mount(directory: Path) -> None:
-    """Unmount what a process that was killed has left at ``directory``, if anything."""
+    """Unmount a mount that a killed process has left at ``directory``, if any."""
     try:
         directory.stat()
     except OSError as error:
@@ -116,7 +116,7 @@ def _clear_dead_mount(directory: Path) -> None:
 
 @contextmanager
 def _unmounted_at_death(directory: Path) -> Iterator[None]:
-    """If this process is killed, as by kill -9, another one unmounts ``directory``."""
+    """Have another process unmount ``directory`` if this one is killed, as by kill -9."""
     command = ["sh", "-c", 'read -r _; exec "$@"', "sh", *_UNMOUNT, str(directory)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as waiting:
         try:

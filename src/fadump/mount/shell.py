@@ -1,10 +1,10 @@
-"""``fadump shell``: a command in a mount namespace where the embedded machine's files stand at their absolute paths.
+"""``fadump shell``: a command in a mount namespace where the embedded machine's files are at their absolute paths.
 
 Two processes share a namespace: ``python -m fadump.mount.shell`` mounts the machine's files
-(:mod:`fadump.mount.mount`) over a directory that is always there, and the command binds them over /proc, /sys/kernel
-and /sys/firmware in a copy of that namespace, with the host's own files in it under ``.host``. No mount is seen
-outside, and all end with the processes; both processes are killed when this one is. Without root there is a user
-namespace too, and is root in it.
+(:mod:`fadump.mount.mount`) over a directory that always exists, and the command bind-mounts them over /proc,
+/sys/kernel and /sys/firmware in a copy of that namespace, with the host's own files under ``.host``. No mount is
+visible outside, and all end with the processes; both processes are killed when this one is. Without root there is a
+user namespace, too, whose root the user is.
 """
 
 import pickle
@@ -22,7 +22,7 @@ from fadump.run.options import RunOptions
 from fadump.session import Unwatched
 
 _TREE = "/sys/fs"
-"""Covered in the first namespace only: any directory would do."""
+"""Any directory would do, as it is mounted over in the first namespace only."""
 _READY = b"mounted\n"
 _SIGNALLED = 128
 _DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"]
@@ -37,17 +37,17 @@ cd "$2"
 shift 2
 exec "$@"
 """
-"""What a script sets in its machine is not to be set in this computer: sysctl -w fails, as in a container.
+"""The script that binds the mounts. /proc/sys is read-only, as in a container: sysctl -w must not change the host.
 
 Its arguments: its name in messages, the tree, the working directory, the command."""
 
 
 def run_shell(options: RunOptions, command: Sequence[str], stdout: TextIO | None = None) -> int:
-    """Run ``command`` to its end; returns its exit status, as a shell counts it.
+    """Run ``command`` to its end; return its exit status, as a shell has it.
 
-    What it says goes to ``stdout``, None for our own.
+    Its output goes to ``stdout``, None for our own.
 
-    :raises SetupError: there is no FUSE, or no namespace to be had.
+    :raises SetupError: there is no FUSE, or namespaces can't be used.
     """
     check_mountable(options)
     here = _working_directory()
@@ -76,7 +76,7 @@ def _working_directory() -> Path:
 
 @contextmanager
 def _serving(options: RunOptions, user: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The process that has the machine and its mount."""
+    """Start the process with the machine and its mount."""
     serve = [*_DIES_WITH_US, sys.executable, "-P", "-m", "fadump.mount.shell"]
     server = subprocess.Popen(
         ["unshare", "--mount", "--propagation", "slave", *user, "--", *serve],
@@ -98,9 +98,9 @@ def _serving(options: RunOptions, user: Sequence[str]) -> Iterator[subprocess.Po
 
 
 def _namespace_options() -> list[str]:
-    """What unshare(1) needs so that one may mount.
+    """The options of unshare(1) that permit mounting.
 
-    :raises SetupError: there is no way.
+    :raises SetupError: it isn't possible.
     """
     refusal = ""
     for user in ([], ["--user", "--map-root-user"]):
@@ -116,7 +116,7 @@ def _namespace_options() -> list[str]:
 
 @contextmanager
 def _signals_of_the_terminal_left_to_the_command() -> Iterator[None]:
-    """Not ignored, as the command would inherit that."""
+    """Handle them without ignoring them, as the command would inherit that."""
     before = {number: signal.signal(number, lambda *_arguments: None) for number in (signal.SIGINT, signal.SIGQUIT)}
     try:
         yield
@@ -126,7 +126,7 @@ def _signals_of_the_terminal_left_to_the_command() -> Iterator[None]:
 
 
 def _serve() -> int:
-    """The other process: options come on stdin, and one line goes to stdout, when all is there or what is wrong."""
+    """The other process: it reads options from stdin, and writes one line to stdout: that it is ready, or an error."""
     options = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
     try:
         mount(
