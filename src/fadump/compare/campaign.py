@@ -1,7 +1,7 @@
-"""``fadump compare``: run configurations on real Linux and on the model, and gather what differs.
+"""``fadump compare``: run configurations on real Linux and on the model, and collect the differences.
 
-Each worker is a thread with a QEMU of its own, which ends with it: the threads are daemons, so that an
-interruption does not wait for them.
+Each worker is a thread with its own QEMU, which ends with the thread. The threads are daemons, so that an interruption
+does not wait for them.
 """
 
 import queue
@@ -20,7 +20,7 @@ from fadump.errors import FadumpError, SetupError
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A configuration, the kernel's name, and how to see real Linux do it."""
+    """A configuration, the kernel's name, and a function that runs it on real Linux."""
 
     configuration: Configuration
     kernel: str
@@ -29,7 +29,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A configuration that was compared, or the ``failure`` that kept it from being."""
+    """A compared configuration, or the ``failure`` that prevented the comparison."""
 
     configuration: Configuration
     linux: Seen | None = None
@@ -39,18 +39,18 @@ class Judged:
 
 @dataclass(slots=True)
 class Result:
-    """All of them, in the order of the set."""
+    """All configurations, in the order of the set."""
 
     judged: Sequence[Judged]
 
     @property
     def differences(self) -> list[Difference]:
-        """Those without an explanation."""
+        """The differences without an explanation."""
         return [difference for judged in self.judged for difference in judged.compared.differences]
 
     @property
     def explained(self) -> Mapping[Explanation, list[Difference]]:
-        """The others, by what explains them."""
+        """The other differences, by their explanation."""
         found: dict[Explanation, list[Difference]] = {}
         for judged in self.judged:
             for difference, explanation in judged.compared.explained:
@@ -69,7 +69,7 @@ class Result:
 
     @property
     def crashed(self) -> int:
-        """How many were taken through a crash."""
+        """How many configurations crashed."""
         return sum(judged.linux is not None and judged.linux.crashed for judged in self.judged)
 
     @property
@@ -79,7 +79,7 @@ class Result:
 
 
 def reservation_of(linux: Seen | None) -> tuple[str, str] | None:
-    """Where Linux says that its area is, and how large; None if it has none."""
+    """The address and size of Linux's reserved area, by its log; None if it has none."""
     if linux is None:
         return None
     answers = next(moment.answers for moment in linux.moments if moment.name == FIRST_BOOT)
@@ -90,7 +90,7 @@ def reservation_of(linux: Seen | None) -> tuple[str, str] | None:
 
 
 def run(subjects: Sequence[Subject], store: Store, jobs: int, done: Callable[[Judged], None]) -> Result:
-    """Judge every subject, ``jobs`` at a time; ``done`` is told of each, in this thread.
+    """Judge every subject, ``jobs`` at a time; ``done`` is called with each, in this thread.
 
     :raises SetupError: something is missing that all need.
     """
@@ -122,13 +122,13 @@ def _work(
             return
         try:
             finished.put((subject, judge(subject, store)))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for it
+        except BaseException as error:  # noqa: BLE001 - run() waits for it, whatever it is
             finished.put((subject, error))
             return
 
 
 def judge(subject: Subject, store: Store) -> Judged:
-    """Compare one; a guest that does not boot is a failure of its own, and no other's.
+    """Compare one; a guest that does not boot is a failure of this configuration only.
 
     :raises SetupError: something is missing that all need.
     """

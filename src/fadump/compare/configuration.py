@@ -1,6 +1,6 @@
-"""What is compared: machines, kernels and command lines, each factor with its values.
+"""The configurations to compare: machines, kernels and command lines, as factors with values.
 
-A configuration says all that a guest's FADump depends on. Sizes are MiB, multiples of 256, as QEMU's pseries has it.
+A configuration has everything that a guest's FADump depends on. Sizes are MiB, multiples of 256 as for QEMU's pseries.
 """
 
 import hashlib
@@ -22,27 +22,27 @@ from fadump.memory.ranges import Range
 _STEP_MIB = 256
 _GIB_MIB = 1024
 _MOST_HASH_MIB = 16384
-"""A guest's hash page table, a 128th of its memory, is the host's memory."""
+"""The host must hold a guest's hash page table, which is a 128th of its memory."""
 _MOST_SMALL_PAGES_MIB = 16384
-"""A page structure of 64 bytes for each 4 KiB adds up to a lot for an emulated processor to write."""
+"""An emulated processor takes long to write 64 bytes of struct page for every 4 KiB."""
 _LEAST_POWERNV_MIB = 4096
 _HIGHEST_DIMM_STEP = _GIB_MIB
 _TRAITS = {"6.12": LINUX_6_12, "6.1": LINUX_6_1}
 _PAGE_BYTES = {"64K": 0x10000, "4K": 0x1000}
 _OFF = ("fadump=on fadump=off", "")
-"""Words that switch FADump off."""
+"""Command lines that switch FADump off."""
 _CPU_MODELS = {Mmu.RADIX: "POWER9", Mmu.HASH: "POWER8"}
 
 
 class Shape(StrEnum):
-    """How the memory lies."""
+    """The layout of memory."""
 
     WHOLE = "whole"
-    """In one piece."""
+    """One contiguous range."""
     NODES = "nodes"
-    """On three NUMA nodes, end to end."""
+    """Three contiguous NUMA nodes."""
     DIMM = "dimm"
-    """The last piece is a DIMM, right above the others."""
+    """The last part is a DIMM, right above the rest."""
     HOLE = "hole"
     """The last 512 MiB are a DIMM above a hole of at least 1 GiB."""
 
@@ -58,7 +58,7 @@ class Cpus(StrEnum):
 
 
 class Ends(StrEnum):
-    """How it goes on after the first boot."""
+    """What follows the first boot."""
 
     IN_PRODUCTION = "in production"
     CRASHED = "crashed"
@@ -66,8 +66,8 @@ class Ends(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """One machine with one kernel; of ``fadump``, ``crashkernel``, ``reserve_mem`` and ``limit`` each is words of the
-    command line, or nothing."""
+    """One machine with one kernel; ``fadump``, ``crashkernel``, ``reserve_mem`` and ``limit`` are each words of the
+    command line, or empty."""
 
     platform: Platform
     series: str
@@ -84,7 +84,7 @@ class Configuration:
 
     @property
     def words(self) -> str:
-        """What the command line says about memory and FADump."""
+        """The part of the command line about memory and FADump."""
         disable = "disable_radix" if self.platform is Platform.POWERNV and self.mmu is Mmu.HASH else ""
         words = (self.fadump, self.crashkernel, self.reserve_mem, self.limit, disable)
         return " ".join(word for word in words if word)
@@ -96,7 +96,7 @@ class Configuration:
 
     @property
     def title(self) -> str:
-        """As it is shown."""
+        """Its title in output."""
         cpus = "1 CPU" if self.cpus is Cpus.ONE else f"{self.cpus} CPUs"
         return (
             f"{self.platform} {self.series}/{self.page_size} {self.mmu} {self.memory_mib}M {self.shape}, {cpus}, "
@@ -105,12 +105,12 @@ class Configuration:
 
     @property
     def key(self) -> str:
-        """A short name that only this configuration has."""
+        """A short unique name."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def traits(self) -> KernelTraits:
-        """The kernel as the model knows it."""
+        """The kernel's traits in the model."""
         return replace(_TRAITS[self.series], page_bytes=_PAGE_BYTES[self.page_size])
 
     @property
@@ -120,17 +120,17 @@ class Configuration:
 
     @property
     def cpu_count(self) -> int:
-        """CPUs that are there."""
+        """The number of CPUs that are present."""
         return int(self.cpus.split()[0])
 
     @property
     def max_cpus(self) -> int:
-        """CPUs that there can be."""
+        """The number of possible CPUs."""
         return int(self.cpus.split()[-1])
 
     @property
     def crash_cpu(self) -> int:
-        """The CPU that crashes: the last one, so that it is not always the one that boots."""
+        """The CPU that crashes: the last one, as it is often not the boot CPU."""
         return self.cpu_count - 1
 
     @property
@@ -144,7 +144,7 @@ class Configuration:
 
     @property
     def dimms(self) -> tuple[Dimm, ...]:
-        """What is above the nodes' memory; QEMU has DIMMs from a multiple of 1 GiB on."""
+        """DIMMs above the nodes' memory; in QEMU they begin at a multiple of 1 GiB."""
         if not self._dimm_mib:
             return ()
         base = self.memory_mib - self._dimm_mib
@@ -155,7 +155,7 @@ class Configuration:
 
     @property
     def memory(self) -> tuple[Range, ...]:
-        """All of it."""
+        """All memory."""
         ends = list(itertools.accumulate(self.nodes))
         nodes = [Range(end - size_bytes, end) for end, size_bytes in zip(ends, self.nodes, strict=True)]
         return (*nodes, *(dimm.range for dimm in self.dimms))
@@ -170,7 +170,7 @@ class Configuration:
         return 0
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, for a file."""
+        """The configuration as JSON, for a file."""
         return asdict(self)
 
 
@@ -198,14 +198,15 @@ FACTORS: Mapping[str, tuple[object, ...]] = {
     "reserve_mem": ("", "fadump_reserve_mem=400M", "fadump_reserve_mem=1200M"),
     "limit": ("", "mem=2G"),
 }
-"""The values that a row of the set may have, the more usual ones first.
+"""The values of each factor, the more usual ones first.
 
-Few values that matter much are one factor together: each machine, crashed or not, meets each kernel and all the rest.
+The most important ones are combined in one factor: so each machine, crashed or not, is paired with each kernel and all
+other values.
 """
 
 
 def may_stand_together(values: Mapping[str, Any]) -> bool:
-    """Leave out what QEMU has no machine for, what takes too long when emulated, and crashes without a dump."""
+    """Leave out what QEMU has no machine for, what takes too long in emulation, and crashes without a dump."""
     memory_mib = values.get("memory_mib", _LEAST_POWERNV_MIB)
     machine, kernel = values.get("machine", (None, None, None)), values.get("kernel", (None, None))
     platform, mmu, ends = machine
@@ -228,22 +229,22 @@ def _powernv_has(values: Mapping[str, object], memory_mib: int) -> bool:
 
 
 def _powernv_bears_a_limit(series: str | None, ends: Ends | None) -> bool:
-    """6.1 dies of ``mem=``: see :func:`fadump.kernel.plan.reserve.end_without_page`.
+    """Linux 6.1 crashes with ``mem=``: see :func:`fadump.kernel.plan.reserve.end_without_page`.
 
-    6.12's capture kernel takes an oops at OPAL's metadata (opal-core.c, opalcore_config_init()), which our firmware has
-    above the limit; skiboot's own lie below.
+    6.12's capture kernel has an oops at OPAL's metadata (opal-core.c, opalcore_config_init()), which our firmware puts
+    above the limit; skiboot's own are below it.
     """
     return series != "6.1" and ends is not Ends.CRASHED
 
 
 def configurations(seed: str) -> Iterator[Configuration]:
-    """The set of this seed, then more of them."""
+    """The set of this seed, followed by more configurations."""
     for row in covering(seed).rows():
         yield _configuration(row)
 
 
 def full_set(seed: str) -> list[Configuration]:
-    """The first of :func:`configurations`, which have every pair of values that can stand together."""
+    """The first of :func:`configurations`, which include every possible pair of values."""
     return [_configuration(row) for row in covering(seed).covering_rows()]
 
 

@@ -1,4 +1,4 @@
-"""What the headers and notes of a /proc/vmcore say, as text to be compared."""
+"""The headers and notes of a /proc/vmcore as text, for comparison."""
 
 import os
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _LOADS, _CPUS = "PT_LOADs of /proc/vmcore", "CPUs in /proc/vmcore"
 
 @dataclass(frozen=True, slots=True)
 class CoreHead:
-    """``loads`` are the PT_LOADs, ``cpus`` the CPUs' notes, in their order; both end at ``size_bytes`` of the file."""
+    """``loads`` are the PT_LOADs, ``cpus`` the CPUs' notes, in order; all are in the file's first ``size_bytes``."""
 
     loads: str
     cpus: tuple[Prstatus, ...]
@@ -22,9 +22,9 @@ class CoreHead:
 
 
 def core_answers(core: CoreHead | None, crash_cpu: int) -> dict[str, str]:
-    """By the question's name; None stands for no /proc/vmcore.
+    """The answers by the question's name; None: there is no /proc/vmcore.
 
-    Without the registers of ``crash_cpu``, which are where that kernel itself was when it crashed.
+    The registers of ``crash_cpu`` are left out, as they depend on where that kernel was when it crashed.
     """
     if core is None:
         return {_LOADS: ABSENT, _CPUS: ABSENT}
@@ -33,16 +33,16 @@ def core_answers(core: CoreHead | None, crash_cpu: int) -> dict[str, str]:
 
 
 def read_core_head(head: bytes) -> CoreHead:
-    """``head`` is a core's beginning, headers and notes.
+    """Read a core's headers and notes from ``head``, its beginning.
 
-    Places in the file count from the first PT_LOAD on: how long VMCOREINFO is in front of it is each kernel's own.
+    File offsets are relative to the first PT_LOAD, as the size of VMCOREINFO before it depends on the kernel.
 
     :raises FormatError: it is not a core's.
     """
     fd = os.memfd_create("fadump-core-head")
     with os.fdopen(fd, "wb", closefd=False) as file:
         file.write(head)
-    with ElfCore(fd, damage=list[FormatError]()) as core:  # the memory is not there
+    with ElfCore(fd, damage=list[FormatError]()) as core:  # head has no memory
         first = core.segments[0].file_offset if core.segments else len(head)
         loads = "\n".join(
             f"{load.physical} at {load.virtual_address:#x}, {load.file_bytes:#x} bytes in the file at "

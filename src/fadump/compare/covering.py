@@ -1,8 +1,8 @@
-"""A few rows that have every pair of values of any two factors: most faults come of one factor or two together.
+"""A small set of rows with every pair of values of any two factors, as most bugs depend on one or two factors.
 
-Greedy, row by row, as AETG does it (Cohen et al., 1997, "The AETG System"): each row begins with a pair that is still
-missing and takes, factor by factor, the value that adds the most. Rules say which values may not stand together; a pair
-that no row can have is not missed. allpairspy, which does the same, leaves out pairs where there are rules.
+The algorithm is greedy, row by row, like AETG's (Cohen et al., 1997, "The AETG System"): each row begins with a pair
+that is still missing, and gets, factor by factor, the value that adds the most pairs. Rules exclude combinations; pairs
+that no row can have don't count. allpairspy, which does the same, leaves out possible pairs if there are rules.
 """
 
 import itertools
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 Row = tuple[object, ...]
 """One value of each factor."""
 Rule = Callable[[Mapping[str, object]], bool]
-"""Whether these values, of some of the factors, may stand together."""
+"""Whether these values of some factors may be combined."""
 _MOST_REPEATS = 1000
 _Pair = tuple[tuple[int, object], tuple[int, object]]
 
@@ -20,7 +20,7 @@ _Pair = tuple[tuple[int, object], tuple[int, object]]
 class Covering:
     """Rows over ``factors``, the same ones for the same ``source``.
 
-    Where nothing else decides, values that stand earlier in their factor are more likely.
+    If nothing else decides, earlier values of a factor are more likely.
     """
 
     def __init__(self, factors: Mapping[str, Sequence[object]], rule: Rule, source: random.Random) -> None:
@@ -41,12 +41,12 @@ class Covering:
         return {pair for pair in pairs if self._completed(dict(pair), set()) is not None}
 
     def rows(self) -> Iterator[Row]:
-        """First those that cover all pairs, then others, never the same twice, until no new one is found."""
+        """Distinct rows: first those that cover all pairs, then others, until no new one is found."""
         for row, _missing in self._rows():
             yield row
 
     def covering_rows(self) -> list[Row]:
-        """As many of :meth:`rows` as it takes to have every pair."""
+        """The first of :meth:`rows`, up to the one that completes all pairs."""
         found = []
         for row, missing in self._rows():
             found.append(row)
@@ -55,12 +55,12 @@ class Covering:
         return found
 
     def _rows(self) -> Iterator[tuple[Row, set[_Pair]]]:
-        """Each with the pairs that are then still missing."""
+        """Each row with the pairs that are still missing after it."""
         missing, seen, repeats = self.pairs(), set[Row](), 0
         while repeats < _MOST_REPEATS:
             start = dict(self._source.choice(sorted(missing, key=repr))) if missing else {}
             row = self._completed(start, missing)
-            assert row is not None  # noqa: S101 - pairs() has seen to it
+            assert row is not None  # noqa: S101 - pairs() has only those with a row
             missing -= set(_pairs_of(row))
             if row not in seen:
                 seen.add(row)
@@ -70,7 +70,7 @@ class Covering:
                 repeats += 1
 
     def _completed(self, chosen: dict[int, object], missing: set[_Pair]) -> Row | None:
-        """A whole row with what is ``chosen``, by column, and many of the ``missing`` pairs; None if there is none."""
+        """A row with the ``chosen`` values, by column, and many of the ``missing`` pairs; None if there is none."""
         if not self._rule({self._names[column]: value for column, value in chosen.items()}):
             return None
         open_columns = [column for column in range(len(self._names)) if column not in chosen]

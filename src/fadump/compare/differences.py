@@ -1,4 +1,4 @@
-"""What differs between two kernels, and which of it has an explanation."""
+"""The differences between two kernels, with or without an explanation."""
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ _MISSING = "nothing was asked"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The answer to ``question`` at ``moment``: the lines that only Linux has, and those that only the model has."""
+    """The answers to ``question`` at ``moment`` differ: the lines of Linux only, and those of the model only."""
 
     configuration: Configuration
     moment: str
@@ -23,7 +23,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why the two differ, and the line of Linux that it comes from."""
+    """Why the two differ, and the line of Linux that causes it."""
 
     name: str
     reason: str
@@ -45,7 +45,7 @@ def compare(
     model: Sequence[Moment],
     explanations: Sequence[Explanation] = (),
 ) -> Compared:
-    """Every answer against every other."""
+    """Compare all answers of Linux with the model's."""
     differences, explained = [], []
     for difference in _differences(configuration, linux, model):
         explanation = next((found for found in explanations if found.explains(difference)), None)
@@ -73,7 +73,7 @@ def _side_by_side(linux: Mapping[str, str], model: Mapping[str, str]) -> Iterato
 
 
 def _only(linux: str, model: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The lines that one of two texts has, in place; if it is line feeds only, the whole texts."""
+    """The lines in which each of two texts differs from the other; the whole texts if only line feeds differ."""
     ours, theirs = linux.split("\n"), model.split("\n")
     only_ours, only_theirs = list[str](), list[str]()
     for tag, start, end, other_start, other_end in difflib.SequenceMatcher(None, ours, theirs, False).get_opcodes():

@@ -1,4 +1,4 @@
-"""The differences that are known and stay: at most five, each with the line of Linux that it comes from."""
+"""The known differences that stay: at most five, each with the line of Linux that causes it."""
 
 from fadump.compare import seen
 from fadump.compare.differences import Difference, Explanation

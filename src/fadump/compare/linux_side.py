@@ -1,4 +1,4 @@
-"""One configuration on real Linux in QEMU: booted, asked, crashed, asked again, released, asked again."""
+"""One configuration on real Linux in QEMU: booted, crashed and released, with questions after each step."""
 
 import base64
 import gzip
@@ -29,7 +29,7 @@ _HEAD_OF_VMCORE = "[ ! -e /proc/vmcore ] || head -c {count} /proc/vmcore | gzip 
 
 
 def qemu_config(configuration: Configuration, kernel: Path, initrd: Path, qemu: str) -> QemuConfig:
-    """The machine."""
+    """The QEMU machine of a configuration."""
     return QemuConfig(
         kernel=kernel,
         initrd=initrd,
@@ -46,12 +46,12 @@ def qemu_config(configuration: Configuration, kernel: Path, initrd: Path, qemu: 
 
 
 def see_linux(configuration: Configuration, config: QemuConfig, console_log: BinaryIO) -> Seen:
-    """Run it.
+    """Run a configuration.
 
     :raises MachineError: the guest doesn't boot, or doesn't do what it is asked.
     :raises SetupError: QEMU or memory is missing.
     """
-    from fadump.machine.qemu.machine import QemuMachine  # noqa: PLC0415 - without its packages there is no other
+    from fadump.machine.qemu.machine import QemuMachine  # noqa: PLC0415 - its packages are optional
 
     with tempfile.TemporaryFile() as disk:
         disk.truncate(_DISK_BYTES)
@@ -60,7 +60,7 @@ def see_linux(configuration: Configuration, config: QemuConfig, console_log: Bin
 
 
 class Story:
-    """One guest's, from power-on on."""
+    """What is done with one guest, from power-on on."""
 
     def __init__(self, configuration: Configuration, machine: Machine) -> None:
         self._configuration = configuration
@@ -69,7 +69,7 @@ class Story:
         self._moments: list[Moment] = []
 
     def tell(self) -> Seen:
-        """What was seen.
+        """Do it; return what was seen.
 
         :raises MachineError: the guest doesn't boot, or doesn't do what it is asked.
         """
@@ -108,7 +108,7 @@ class Story:
         return {"firmware calls on the way": self._recorder.take_calls(boot)}
 
     def _core_head(self) -> CoreHead | None:
-        """None where there is no /proc/vmcore. Headers and notes are mostly zeros, so they come packed."""
+        """None if there is no /proc/vmcore. Headers and notes are compressed for transfer, as they are mostly zeros."""
         size_bytes = max(2 * self._configuration.traits.page_bytes, _LEAST_HEAD_BYTES)
         output = self._run(_HEAD_OF_VMCORE.format(count=size_bytes))
         if not output:

@@ -1,5 +1,6 @@
-"""The same configuration on the model: the same device trees, the same registers, memory of the same size, and a
-firmware of its own, so that no difference comes from the machine.
+"""The same configuration on the model, with the device trees, registers and memory size of the real machine.
+
+It has its own firmware. So no difference is due to the machine.
 """
 
 import errno
@@ -33,7 +34,7 @@ _MOST_LOG_BYTES = 1 << 20
 
 
 def see_model(configuration: Configuration, linux: Seen) -> Sequence[Moment]:
-    """What the model does where real Linux did what was ``seen`` of it; as far as both can go.
+    """What the model does in the same situations as real Linux in ``seen``, as far as both get.
 
     :raises MachineError: the model's kernel panics.
     """
@@ -131,9 +132,9 @@ class _Story:
         return DONE if taken >= 0 else os.strerror(-taken)
 
     def _run(self, steps: Steps[int] | Steps[None]) -> int:
-        """Serve a part of the kernel's life; returns its result.
+        """Run some of the kernel's steps; return their result.
 
-        :raises _CrashedError: it has ended in a dump.
+        :raises _CrashedError: they ended in a dump.
         """
         try:
             call = next(steps)
@@ -157,11 +158,11 @@ class _Story:
 
 
 def _nowhere(_line: str) -> None:
-    """The model's console; its log is read otherwise."""
+    """The model's console, which is discarded; its log is read through a file."""
 
 
 def _file(kernel: KernelModel, path: str) -> KernelFile | None:
-    """The file at a path, or that a link there leads to."""
+    """The file at a path; links are followed."""
     entries = kernel.files()
     entry = entries.get(path)
     if isinstance(entry, KernelLink):

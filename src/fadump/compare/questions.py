@@ -1,7 +1,7 @@
-"""What is asked of a kernel, the real one and the model alike: files to read and to write, and its log.
+"""The questions to a kernel, real or model: files to read and to write, and its log.
 
-A real kernel is asked by a shell script in its guest (docs/guest-channel.md, ``run``), the model by its files. Answers
-are texts: what a file holds, with its mode, or the error's own words, as strerror(3) has them.
+For a real kernel, a shell script in its guest gets the answers (docs/guest-channel.md, ``run``), for the model its
+files do. Answers are texts: a file's mode and contents, or the error as strerror(3) has it.
 """
 
 import shlex
@@ -12,12 +12,12 @@ from fadump.errors import FormatError
 from fadump.kernel.files.sysfs import FADUMP, REGION
 
 MESSAGES = r"fadump: |irmware-[aA]ssisted|for firmware-assisted|[cC]rash ?kernel[: ]|memory limit"
-"""Lines of the log that are FADump's, as a regular expression, for grep -E too."""
+"""A regular expression for FADump's lines of the log, valid for grep -E, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What is in a file, and its mode."""
+    """The contents of a file, and its mode."""
 
     path: str
 
@@ -27,7 +27,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """What comes of writing a text to a file, in one piece."""
+    """The result of writing a text to a file at once."""
 
     path: str
     text: str
@@ -38,7 +38,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What is in a directory."""
+    """The names in a directory."""
 
     path: str
 
@@ -48,7 +48,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """What the log says about FADump, from the boot's beginning: each line with its level."""
+    """The log's lines about FADump since boot, each with its level."""
 
     def __str__(self) -> str:
         return "messages"
@@ -90,7 +90,7 @@ FIRST_BOOT: tuple[Question, ...] = (
     *_LOOK,
     Messages(),
 )
-"""Of a first kernel; it is registered in the end, if it can be."""
+"""The questions to a first kernel; after them it is registered, if it can be."""
 
 CAPTURE_BOOT: tuple[Question, ...] = (
     *_LOOK,
@@ -101,7 +101,7 @@ CAPTURE_BOOT: tuple[Question, ...] = (
     Write(f"{FADUMP}/release_mem", "0\n"),
     Messages(),
 )
-"""Of a capture kernel."""
+"""The questions to a capture kernel."""
 
 RELEASED: tuple[Question, ...] = (
     Write(f"{FADUMP}/release_mem", "1\n"),
@@ -111,7 +111,7 @@ RELEASED: tuple[Question, ...] = (
     *_LOOK,
     Messages(),
 )
-"""Of the same kernel, which gives the memory back and registers again."""
+"""The questions to the same kernel, which releases the memory and registers again."""
 
 DONE = "done"
 ABSENT = "absent"
@@ -135,7 +135,7 @@ ask_messages() {{ dmesg -r | grep -E '{MESSAGES}' | sed 's/\\[[^]]*\\] //'; }}
 
 
 def script(questions: Sequence[Question]) -> str:
-    """A shell script that prints, for each, its mark and the answer. It forks little: that is slow in an emulator."""
+    """A shell script that prints a mark and the answer for each. It rarely forks, which is slow in an emulator."""
     asked = (f"printf '{_mark(number)}'\n{_command(question)}\n" for number, question in enumerate(questions))
     return f"{_FUNCTIONS}{''.join(asked)}printf '{_mark(len(questions))}'\n"
 
@@ -158,7 +158,7 @@ def _command(question: Question) -> str:
 
 
 def numbered(questions: Sequence[Question]) -> Iterator[tuple[Question, str]]:
-    """Each question with its name; one that is asked again has a count behind it."""
+    """Each question with its name; a repeated one has a count after it."""
     asked: dict[Question, int] = {}
     for question in questions:
         asked[question] = asked.get(question, 0) + 1
@@ -197,10 +197,10 @@ def _answer(question: Question, text: str) -> str:
 
 
 def content(mode: int, text: str) -> str:
-    """The answer to :class:`Read` where the file could be read."""
+    """The answer to :class:`Read` if the file could be read."""
     return f"{mode:03o} {text}"
 
 
 def refused(mode: int, error: str) -> str:
-    """The answer to :class:`Read` where it could not."""
+    """The answer to :class:`Read` if it could not."""
     return f"{mode:03o}, can't be read: {error}"

@@ -1,6 +1,6 @@
-"""A firmware that notes what goes on between it and a kernel, as text: the same for real Linux and for the model.
+"""A firmware that records its exchange with a kernel as text, which is to be the same for real Linux and the model.
 
-Addresses of a kernel's own buffers are left out, as they are each kernel's own; what is in them is not.
+Addresses of a kernel's own buffers are left out, as they differ between kernels; the contents are recorded.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,13 +36,13 @@ class _Boot:
 
 
 class Recorder:
-    """A firmware that passes everything on to ``firmware``, and writes down what is asked and answered."""
+    """A firmware that passes everything on to ``firmware``, and records calls and answers."""
 
     def __init__(self, firmware: Firmware) -> None:
         self._firmware = firmware
         self._boots: list[_Boot] = []
         self.cpus: Sequence[CpuRegisters] = ()
-        """What the CPUs had at the crash."""
+        """The CPUs' registers at the crash."""
 
     @property
     def state(self) -> State:
@@ -78,16 +78,16 @@ class Recorder:
 
     @property
     def trees(self) -> Sequence[tuple[bytes, bytes]]:
-        """Of each boot: the tree as boot firmware has left it, and as the kernel got it, which is known by then."""
+        """For each boot: the tree as boot firmware left it, and as the kernel got it."""
         return [(boot.found, boot.tree.encode()) for boot in self._boots]
 
     def take_calls(self, boot: int) -> str:
-        """The calls since the last time in a boot, counted from 0, one a line."""
+        """The new calls of a boot, one per line; boots count from 0."""
         calls, self._boots[boot].calls = self._boots[boot].calls, []
         return "\n".join(calls) or _NO_CALLS
 
     def dump(self) -> str:
-        """What the firmware says that it has copied, one region a line."""
+        """What the firmware says that it has copied, one region per line."""
         preserved = self._firmware.preserved
         return "" if preserved is None else "\n".join(_dump_lines(preserved))
 

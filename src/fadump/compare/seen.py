@@ -1,7 +1,7 @@
-"""What was seen of a kernel, and how it is kept in a file.
+"""What was seen of a kernel, and how it is stored in a file.
 
-A *moment* is a point of a configuration's story, with answers to questions. Of real Linux we keep, too, what the model
-needs to be in the same place: each boot's device tree, and the CPUs' registers at the crash.
+A *moment* is a point in a configuration's run, with answers to questions. For real Linux, what the model needs to be in
+the same situation is stored, too: each boot's device tree, and the CPUs' registers at the crash.
 """
 
 import base64
@@ -20,7 +20,7 @@ RELEASED = "released"
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """``answers`` are texts by the question's name."""
+    """A point in a run; ``answers`` are texts by the question's name."""
 
     name: str
     answers: Mapping[str, str]
@@ -28,7 +28,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Trees:
-    """One boot's flattened device tree, as boot firmware has left it, and as the kernel got it."""
+    """One boot's flattened device tree, as boot firmware left it, and as the kernel got it."""
 
     found: bytes
     entered: bytes
@@ -49,7 +49,7 @@ class Seen:
         return any(moment.name == CAPTURE_BOOT for moment in self.moments)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it."""
+        """It as JSON."""
         return {
             "release": self.release,
             "moments": [{"name": moment.name, "answers": dict(moment.answers)} for moment in self.moments],
@@ -59,7 +59,7 @@ class Seen:
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> "Seen":
-        """The same from what :meth:`as_json` gave.
+        """The same from the result of :meth:`as_json`.
 
         :raises (KeyError, TypeError, ValueError): it is something else.
         """

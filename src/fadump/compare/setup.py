@@ -15,11 +15,11 @@ from fadump.kit.kernel import Kernel, build_kernel
 from fadump.run.host import available_bytes
 
 _LEAST_BYTES = 2 << 30
-"""What a guest and its dump take of the host, about, whatever the guest's memory: nearly all of that stays a hole."""
+"""About how much of the host's memory a guest and its dump take; nearly all of the guest's memory stays a hole."""
 
 
 def open_store(directory: Path, qemu: str) -> Store:
-    """Where what is seen of Linux is kept.
+    """The store for what is seen of Linux.
 
     :raises SetupError: the QEMU does not run, or the directory can't be used.
     """
@@ -53,7 +53,7 @@ def _subject(configuration: Configuration, kernel: Kernel, initrd: Path, qemu: s
 
 
 def check_host(jobs: int) -> None:
-    """Whether there is memory for so many guests.
+    """Check that there is memory for so many guests.
 
     :raises SetupError: there isn't.
     """

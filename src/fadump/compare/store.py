@@ -1,7 +1,7 @@
-"""What has been seen of real Linux, kept, so that a comparison can be interrupted and continued.
+"""What has been seen of real Linux, stored so that a comparison can be interrupted and continued.
 
-Only Linux's side is kept: the model is run anew each time. A file counts for the same configuration, the same kernel
-and QEMU, and the same questions, firmware and machine: anything else is asked again.
+Only Linux's side is stored: the model is run each time. A file is valid for the same configuration, kernel, QEMU,
+questions, firmware and machine; otherwise Linux is run again.
 """
 
 import fcntl
@@ -34,7 +34,7 @@ _MATTERS = (
 
 
 def what_matters() -> str:
-    """A short text that changes with any of our code that Linux's answers depend on."""
+    """A hash of all our code that Linux's answers depend on."""
     root = Path(__file__).parent.parent
     found = hashlib.sha256()
     for name in _MATTERS:
@@ -45,14 +45,14 @@ def what_matters() -> str:
 
 
 class Store:
-    """A directory with a file for each configuration, and its console; for one comparison at a time.
+    """A directory with a file for each configuration and one for its console; for one comparison at a time.
 
     :raises SetupError: it can't be written to, or another comparison uses it.
     :raises DiskError: its disk is full, or has failed.
     """
 
     def __init__(self, directory: Path, basis: str) -> None:
-        """``basis`` is all that the answers depend on but kernel and configuration."""
+        """``basis`` is all that the answers depend on besides kernel and configuration."""
         self._directory = directory
         self._basis = basis
         try:
@@ -75,7 +75,7 @@ class Store:
         os.close(self._lock)
 
     def load(self, configuration: Configuration, kernel: str) -> Seen | None:
-        """What is there already; None if there is nothing, or of another kernel, or it can't be read."""
+        """What is stored; None if there is nothing, or it is of another kernel, or can't be read."""
         try:
             kept = json.loads(self._path(configuration).read_text(encoding="utf-8"))
             return Seen.from_json(kept["seen"]) if kept["of"] == self._of(configuration, kernel) else None
@@ -83,7 +83,7 @@ class Store:
             return None
 
     def save(self, configuration: Configuration, kernel: str, seen: Seen) -> None:
-        """Keep it; the file is whole or not there.
+        """Store ``seen``; the file is whole or doesn't exist.
 
         :raises OSError: the file system is full, or gone.
         """
@@ -98,11 +98,11 @@ class Store:
             unfinished.unlink(missing_ok=True)
 
     def console(self, configuration: Configuration) -> BinaryIO:
-        """The file for this configuration's console."""
+        """Create the file for this configuration's console."""
         return self._create(self.console_path(configuration))
 
     def console_path(self, configuration: Configuration) -> Path:
-        """Its name."""
+        """The name of that file."""
         return self._directory / f"{configuration.key}.console.log"
 
     def _of(self, configuration: Configuration, kernel: str) -> dict[str, Any]:
