@@ -1,1 +1,1 @@
-"""Proof of a dump: every byte and every register of it against the machine at its crash."""
+"""Proof of a dump: every byte and every register is compared with the machine at its crash."""

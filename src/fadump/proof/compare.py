@@ -1,13 +1,13 @@
 """Proof of a dump: every byte and every register of it, compared with the machine at the crash.
 
 After the last step of "follow one crash" in docs/architecture.md. The machine at the crash is a
-:class:`~fadump.proof.crash_image.CrashImage`, taken before the firmware ran; the dump is what came out at
-the far end, after firmware, a reset, a second kernel and a copy to disk. All of every PT_LOAD that
-the file holds is compared: compared and excluded bytes add up to the sum of p_filesz.
+:class:`~fadump.proof.crash_image.CrashImage`, taken before the firmware ran; the dump is the result of firmware, a
+reset, a second kernel and a copy to disk. Everything that the file has of every PT_LOAD is compared: compared and
+excluded bytes add up to the sum of p_filesz.
 
-Which register of the register save area becomes which of NT_PRSTATUS: Linux
-arch/powerpc/platforms/pseries/rtas-fadump.c, rtas_fadump_set_regval(); a register that the area doesn't
-have is 0 in the note, since rtas_fadump_read_regs() starts from zeros.
+How the registers of the register save area map to those of NT_PRSTATUS is in Linux,
+arch/powerpc/platforms/pseries/rtas-fadump.c, rtas_fadump_set_regval(); a register that isn't in the area
+is 0 in the note, since rtas_fadump_read_regs() starts from zeros.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ PT_REGS_TO_PAPR: Mapping[str, str] = MappingProxyType({linux: papr for papr, lin
 
 _PIECE_BYTES = 1 << 20
 _BLOCK_BYTES = 4096
-"""Differences less than this apart are shown as one range."""
+"""Differences closer than this are shown as one range."""
 _MACHINE_OFFSET = 0x12
 
 
@@ -44,10 +44,10 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a comparison of memory came to. Sizes are bytes, ranges are physical addresses.
+    """The result of comparing memory. Sizes are bytes, ranges are physical addresses.
 
     ``bytes_compared`` + ``bytes_excluded`` is the sum of p_filesz; ``bytes_different`` of those compared
-    differ, or were no RAM at the crash. ``excluded`` are the exclusions that left anything out.
+    differ, or were not RAM at the crash. ``excluded`` are the exclusions that left anything out.
     ``differences`` are the first of ``difference_count`` ranges in the order of the file, each from its
     first to its last differing byte; differences less than 4 KiB apart are one range.
     ``not_in_dump`` is RAM that no PT_LOAD has bytes for: on Power the reserved dump area.
@@ -63,7 +63,7 @@ class Comparison:
 
 
 def _nobody(_bytes: int) -> None:
-    """Nobody wants to know how far it is."""
+    """Ignore the progress."""
 
 
 def compare(
@@ -73,9 +73,9 @@ def compare(
     *,
     advance: Callable[[int], None] = _nobody,
 ) -> Comparison:
-    """Compare all memory in a dump with the machine's; ``advance`` is told of each piece how large it was.
+    """Compare all memory in a dump with the machine's; ``advance`` is called with the size of each piece.
 
-    It needs a few MiB of memory, whatever the dump's size. Where both have a hole, nothing is read.
+    This needs a few MiB of memory, whatever the dump's size. If both have a hole, nothing is read.
 
     :raises FormatError: the dump has become shorter since it was opened.
     :raises OSError: the dump can't be read.
@@ -116,11 +116,11 @@ class OpalComparison:
 def compare_opalcore(core: ElfCore, image: CrashImage) -> OpalComparison:
     """Compare what Linux offers as /sys/firmware/opal/mpipl/core.
 
-    Its virtual addresses are where OPAL's memory was at the crash, its physical ones count from 0 (Linux
+    Its virtual addresses are where OPAL's memory was at the crash, its physical ones begin at 0 (Linux
     arch/powerpc/platforms/powernv/opal-core.c, create_opalcore()).
 
     :raises FormatError: the core has become shorter since it was opened.
-    :raises AddressError: it has memory that the machine hadn't.
+    :raises AddressError: it has memory that the machine didn't.
     """
     compared = different = 0
     for segment in core.segments:
@@ -142,7 +142,7 @@ def compare_stored(
 ) -> Comparison:
     """Compare all memory that a dump of any format has stored with the machine's.
 
-    What it only says to be zeros is left out: makedumpfile says so of pages that it has excluded. So
+    Memory that it doesn't store but says to be zeros is left out, as makedumpfile does that for excluded pages. So
     ``bytes_compared`` + ``bytes_excluded`` is what the file has stored, and ``not_in_dump`` the rest of RAM.
 
     :raises FormatError: pages don't decompress, or the dump has become shorter since it was opened.
@@ -185,9 +185,9 @@ def _stored_differences(dump: Dump, image: CrashImage, part: Range) -> Iterator[
 def compare_cpus(core: ElfCore | Dump, image: CrashImage, crashing_cpu: int | None) -> list[str]:
     """Sentences about every register in NT_PRSTATUS that isn't what the CPU had; none if all are right.
 
-    The notes don't say which CPU they belong to (pr_pid is 0): Linux writes them in the order of the register
-    save area. So if there are more or fewer notes than CPUs, that is said and nothing is compared.
-    ``crashing_cpu``'s note comes from the crash-info header instead, and is left out; None leaves out none.
+    The notes don't say which CPU they belong to (pr_pid is 0), but Linux writes them in the order of the register
+    save area. So if there are more or fewer notes than CPUs, the only sentence says so and nothing is compared.
+    ``crashing_cpu``'s note comes from the crash-info header instead, and is left out; None: none is.
 
     :raises FormatError: a note is cut short, or the dump isn't of a ppc64 machine.
     """
@@ -207,7 +207,7 @@ def compare_cpus(core: ElfCore | Dump, image: CrashImage, crashing_cpu: int | No
 
 
 class _Tally:
-    """Counts differing bytes, and gathers where they are."""
+    """Counts differing bytes, and collects where they are."""
 
     def __init__(self) -> None:
         self.bytes_different = 0
@@ -232,13 +232,13 @@ class _Tally:
 
 
 def _parts(segment: LoadSegment, left_out: RangeSet, ram: RangeSet) -> Iterator[tuple[Range, bool]]:
-    """What of a segment is to be compared, by address, and whether each was RAM."""
+    """The parts of a segment to compare, by address, and whether each was RAM."""
     wanted = RangeSet([segment.in_file]) - left_out
     yield from sorted([*((part, True) for part in wanted & ram), *((part, False) for part in wanted - ram)])
 
 
 class _Reader:
-    """Reads dump and image into two buffers that are used again and again: new memory costs more than reading."""
+    """Reads dump and image into two buffers, which are reused, as allocating memory costs more than reading."""
 
     def __init__(self, core: ElfCore, image: CrashImage) -> None:
         self._core = core
@@ -249,7 +249,7 @@ class _Reader:
     def differences(
         self, segment: LoadSegment, part: Range, advance: Callable[[int], None]
     ) -> Iterator[tuple[Range, int]]:
-        """The blocks of ``part``, which is RAM, that differ; :func:`_differing_blocks` does the comparing."""
+        """The blocks of ``part``, which is RAM, that differ; see :func:`_differing_blocks`."""
         in_dump = RangeSet(self._core.data_ranges(segment)) & RangeSet([part])
         at = part.start
         for data in in_dump | RangeSet(self._image.data_ranges(part)):
@@ -271,13 +271,13 @@ class _Reader:
 
 
 def _differing_blocks(left: bytearray, right: bytearray, address: int) -> Iterator[tuple[Range, int]]:
-    """Of each block that differs: from the first to the last differing byte, and how many differ."""
+    """For each block that differs: the range from the first to the last differing byte, and how many differ."""
     for at in range(0, len(left), _BLOCK_BYTES):
         left_block, right_block = left[at : at + _BLOCK_BYTES], right[at : at + _BLOCK_BYTES]
         if left_block == right_block:
             continue
         changed = int.from_bytes(left_block, "little") ^ int.from_bytes(right_block, "little")
-        flags = changed.to_bytes(len(left_block), "little")  # a byte is 0 where both are the same
+        flags = changed.to_bytes(len(left_block), "little")  # bytes that are the same are 0
         start, end = len(flags) - len(flags.lstrip(b"\0")), len(flags.rstrip(b"\0"))
         yield Range(address + at + start, address + at + end), len(flags) - flags.count(0)
 

@@ -1,10 +1,10 @@
 """The verifier's own copy of a machine at the crash.
 
-Between the steps "crash" and "preserve" of docs/architecture.md: taken while the machine stands still and
-before the firmware has touched anything, so that the saved dump can be compared with what really was
-there (:mod:`fadump.proof.compare`). It shares no code with the firmware's copying, which goes through
-:meth:`fadump.memory.guest.GuestMemory.copy`: a mistake in one must not hide itself in the other. Here the
-kernel copies from file to file (sendfile(2)), extent by extent (SEEK_DATA and SEEK_HOLE, lseek(2)).
+Between the steps "crash" and "preserve" of docs/architecture.md: it is taken while the machine is stopped and
+before the firmware has changed anything, so that the saved dump can be compared with the original memory
+(:mod:`fadump.proof.compare`). It shares no code with the firmware's copying, which uses
+:meth:`fadump.memory.guest.GuestMemory.copy`, so that one bug can't affect both. Here the host's kernel copies from
+file to file (sendfile(2)), extent by extent (SEEK_DATA and SEEK_HOLE, lseek(2)).
 """
 
 import errno
@@ -27,21 +27,21 @@ _ZEROS = bytes(_CHUNK_BYTES)
 
 
 class CrashImage:
-    """RAM and CPUs of one machine at one moment, never changed after that. Also a context manager.
+    """RAM and CPUs of one machine at one moment; immutable. Also a context manager.
 
-    It lives in an anonymous file, sealed against writing, in which each byte stands at its guest physical
-    address: memory that the guest never touched takes no space, and nothing is left behind.
+    It is in an anonymous file, sealed against writing, in which each byte is at its guest physical address. Memory that
+    the guest never touched takes no space, and no file is left behind.
     """
 
     def __init__(self, fd: int, ram: RangeSet, cpus: Sequence[CpuRegisters]) -> None:
-        """``fd`` holds guest memory at its own addresses, and is this object's from now on; see :meth:`take`."""
+        """``fd`` has guest memory at its own addresses, and this object owns it from now on; see :meth:`take`."""
         self._fd = fd
         self._ram = ram
         self._cpus = tuple(CpuRegisters(cpu.cpu_id, MappingProxyType(dict(cpu.values))) for cpu in cpus)
 
     @classmethod
     def take(cls, segments: Sequence[Segment], cpus: Sequence[CpuRegisters]) -> Self:
-        """Copy the memory in ``segments`` and the registers in ``cpus``; the guest must stand still meanwhile.
+        """Copy the memory in ``segments`` and the registers in ``cpus``; the guest must be stopped meanwhile.
 
         The order of ``cpus`` is that of the register save area.
 
@@ -76,7 +76,7 @@ class CrashImage:
         return os.fstat(self._fd).st_blocks * 512
 
     def read(self, address: int, length: int) -> bytes:
-        """``length`` bytes from guest physical ``address``.
+        """Read ``length`` bytes from guest physical ``address``.
 
         :raises AddressError: not all of it was RAM.
         """
@@ -92,11 +92,11 @@ class CrashImage:
         """
         self._check(address, len(buffer))
         done = 0
-        while done < len(buffer):  # one call gives at most 2 GiB
+        while done < len(buffer):  # one call reads at most 2 GiB
             done += os.preadv(self._fd, [buffer[done:]], address + done)
 
     def data_ranges(self, wanted: Range) -> Iterator[Range]:
-        """Which addresses in ``wanted`` may hold anything but zeros."""
+        """The addresses in ``wanted`` that may have anything but zeros."""
         return data_ranges(self._fd, wanted)
 
     def close(self) -> None:

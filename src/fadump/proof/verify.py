@@ -1,6 +1,6 @@
-"""Proof of a cycle's dump: what the machine was at its crash, against what came out at the far end.
+"""Proof of a cycle's dump: the machine at its crash is compared with the saved dump.
 
-The machine's memory and CPUs are copied before the firmware touches anything, by other code than the firmware's
+The machine's memory and CPUs are copied before the firmware changes anything, by code other than the firmware's
 (:mod:`fadump.proof.crash_image`); the saved vmcore is compared with that copy, byte for byte.
 """
 
@@ -36,7 +36,7 @@ from fadump.vmcore.notes import decode_prstatus
 class Verdict:
     """``memory`` counts every byte; ``registers`` is a sentence for each register that is not what the CPU had.
 
-    ``opal`` is about OPAL's own core, where there is one.
+    ``opal`` is about OPAL's own core, if there is one.
     """
 
     memory: Comparison
@@ -51,7 +51,7 @@ class Verdict:
 
 
 class Verifier:
-    """Watches one cycle for its crash and then judges its dump. Use as a context manager: it holds a copy of RAM."""
+    """Takes a copy of RAM at one cycle's crash and then judges its dump. A context manager, which frees the copy."""
 
     def __init__(self) -> None:
         self._image: CrashImage | None = None
@@ -65,7 +65,7 @@ class Verifier:
         self.close()
 
     def crashed(self, machine: Machine, cpus: Sequence[CpuRegisters], crashing_cpu: int | None) -> None:
-        """Copy the machine, which stands still and has not been touched by the firmware yet."""
+        """Copy the machine, which is stopped; the firmware must not have changed anything yet."""
         self.close()
         self._image = CrashImage.take(machine.segments, cpus)
         self._crashing_cpu = crashing_cpu
@@ -74,8 +74,8 @@ class Verifier:
     def judge(self, vmcore: Path, dump: PreservedDump, opalcore: Path | None = None) -> Verdict:
         """Compare all of a dump, and of OPAL's core if there is one, with the machine at its crash.
 
-        ``dump`` is what the firmware preserved: it tells where the crashed kernel left its crash-info header,
-        and which memory was copied aside. What firmware was using is left out, unless it was copied.
+        ``dump`` is what the firmware preserved: it says where the crashed kernel left its crash-info header,
+        and which memory was copied. Memory that the firmware uses is left out, unless it was copied.
 
         :raises FormatError: the file is not a dump.
         :raises MachineError: nothing has crashed yet.
@@ -89,7 +89,7 @@ class Verifier:
         return Verdict(memory, registers, None if opalcore is None else self._judge_opalcore(opalcore, image))
 
     def judge_saved(self, dump: Dump, preserved: PreservedDump) -> Verdict:
-        """Compare what a dump of any format has, as a system's own user space has saved it, with the machine.
+        """Compare a dump of any format, as saved by the system's own user space, with the machine.
 
         ``preserved`` is as in :meth:`judge`.
 
@@ -126,7 +126,7 @@ class Verifier:
         ]
 
     def close(self) -> None:
-        """Forget the copy of RAM."""
+        """Free the copy of RAM."""
         if self._image is not None:
             self._image.close()
             self._image = None
@@ -137,7 +137,7 @@ def _compare_crashing_cpu(
 ) -> list[str]:
     """Sentences about registers in the crashing CPU's note that its kernel did not save.
 
-    If the platform has ended the guest, the header names no CPU, and every CPU's note is the firmware's.
+    If the platform has ended the guest, the header names no CPU, and all CPUs' notes come from the firmware.
     """
     if triggered_by is not None and info.crashing_cpu != triggered_by:
         return [f"CPU {triggered_by} called the firmware, the crash-info header names {_cpu(info.crashing_cpu)}"]
