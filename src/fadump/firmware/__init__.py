@@ -1,1 +1,1 @@
-"""The firmware: what it accepts at a registration, does at a crash and writes into the device tree."""
+"""The firmware: what it accepts at registration, does at a crash and writes to the device tree."""

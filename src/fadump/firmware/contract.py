@@ -1,9 +1,9 @@
 """What every firmware has in common: calls and their outcomes, triggers, the preserved dump.
 
 All firmware steps of "follow one crash" in docs/architecture.md: register, trigger, preserve, describe,
-invalidate. The machine stops a guest at a firmware call, hands a :class:`FirmwareCall` over and does what
-the :data:`Outcome` says. A firmware knows guest memory and the device tree, and no emulator, boot
-firmware or debugger. Specification of the states: LoPAR, "Platform Dump", ibm,configure-kernel-dump.
+invalidate. The machine stops a guest at a firmware call, passes a :class:`FirmwareCall` to the firmware and does what
+the :data:`Outcome` says. A firmware uses guest memory and the device tree, but no emulator, boot firmware or debugger.
+Specification of the states: LoPAR, "Platform Dump", ibm,configure-kernel-dump.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from fadump.memory.ranges import RangeSet
 
 
 class State(Enum):
-    """Where a firmware stands between two crashes.
+    """The state of a firmware.
 
     idle → registered → triggered → active → invalidated → registered …; a reset or an unregistration
     leads from registered back to idle.
@@ -29,24 +29,24 @@ class State(Enum):
     REGISTERED = "registered"
     """A crash will be dumped."""
     TRIGGERED = "triggered"
-    """A crash was reported; :meth:`Firmware.preserve` comes next, and the guest doesn't run until then."""
+    """A crash was reported; :meth:`Firmware.preserve` is next, and the guest doesn't run until then."""
     ACTIVE = "active"
-    """A dump is held for the capture kernel, over every reset, until it is invalidated."""
+    """A dump is kept for the capture kernel, across resets, until it is invalidated."""
     INVALIDATED = "invalidated"
-    """The dump has been dealt with; as idle, a new registration is taken."""
+    """The dump is no longer needed; as in idle, a registration is accepted."""
 
 
 class TriggerKind(Enum):
-    """What made the firmware dump."""
+    """The reason of a dump."""
 
     OS_TERM = "os-term"
-    """The kernel said so, by the firmware call of its platform."""
+    """The kernel made its platform's firmware call."""
     PLATFORM = "platform"
-    """The platform ends the guest without the kernel's help; the machine makes this trigger itself."""
+    """The platform ended the guest without the kernel; the machine makes this trigger itself."""
 
 
 class CallName(StrEnum):
-    """What a call asks for, whatever it is called on its platform."""
+    """The purpose of a call, on any platform."""
 
     REGISTER = "register"
     """ibm,configure-kernel-dump's command 1; OPAL_MPIPL_UPDATE, ADD_RANGE."""
@@ -58,7 +58,7 @@ class CallName(StrEnum):
     """ibm,os-term; OPAL_CEC_REBOOT2 of type MPIPL."""
     SET_KERNEL_TAG = "set-kernel-tag"
     SET_BOOT_MEM_TAG = "set-boot-mem-tag"
-    """OPAL_MPIPL_REGISTER_TAG, which has no like with RTAS."""
+    """OPAL_MPIPL_REGISTER_TAG, which has no counterpart in RTAS."""
     QUERY_CPU_TAG = "query-cpu-tag"
     QUERY_OPAL_TAG = "query-opal-tag"
     QUERY_KERNEL_TAG = "query-kernel-tag"
@@ -70,7 +70,7 @@ class CallName(StrEnum):
 class FirmwareCall:
     """One call as the guest made it; nothing in it is trusted.
 
-    ``cpu_id`` is the platform's name of the CPU, as in :class:`.CpuRegisters`; ``args`` are unsigned (32 bits
+    ``cpu_id`` is the platform's number of the CPU, as in :class:`.CpuRegisters`; ``args`` are unsigned (32 bits
     each on pseries, 64 on powernv), ``returns`` counts the results that the guest has room for (pseries' nret,
     status included), ``answer_address`` is the guest-physical address of the first of them (0 on powernv,
     where the answer is in a register).
@@ -85,11 +85,10 @@ class FirmwareCall:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The guest gets ``status`` (signed) and ``outputs``, and runs on.
+    """The guest gets ``status`` (signed) and ``outputs``, and continues.
 
-    ``writes`` are (guest-physical address, bytes): what the machine puts where a pointer among the arguments
-    says. The firmware has checked that all of it is RAM.
-    ``reason`` says in a log why a call was refused; empty if it wasn't.
+    ``writes`` are (guest-physical address, bytes): what the machine writes to memory that arguments point to. The
+    firmware has checked that all of it is RAM. ``reason`` says for logs why a call was refused; empty if it wasn't.
     """
 
     status: int
@@ -100,7 +99,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class PassThrough:
-    """Not ours: the platform's own firmware takes the call."""
+    """The call is not for this firmware but for the platform's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ class Trigger:
     """The guest has crashed: stop it, preserve, reset with memory kept.
 
     ``message`` is the guest's own text, shortened and made printable, empty if it gave none;
-    ``crashing_cpu`` is the platform's name of the CPU, None where no CPU is known to have crashed.
+    ``crashing_cpu`` is the platform's number of the CPU, None if no CPU is known to have crashed.
     """
 
     kind: TriggerKind
@@ -118,9 +117,9 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The guest has crashed, and the platform's own firmware takes the dump: look, then let the call go on.
+    """The guest has crashed, and the platform's own firmware takes the dump when the call continues.
 
-    The platform resets the guest by itself, and tells of the dump at the next handover.
+    The platform resets the guest by itself, and describes the dump at the next handover.
     """
 
     trigger: Trigger
@@ -131,11 +130,11 @@ Outcome = Answer | PassThrough | Trigger | Watched
 
 @dataclass(frozen=True, slots=True)
 class PreservedRegion:
-    """One section or range as the firmware left it: guest-physical addresses, lengths in bytes.
+    """One section or range after preserving: guest-physical addresses, lengths in bytes.
 
-    ``type`` and ``error_flags`` are the platform's own numbers, ``name`` says for people what is at the
+    ``type`` and ``error_flags`` are the platform's own numbers, ``name`` says in words what is at the
     destination. ``copied_bytes`` equals ``requested_bytes`` unless ``error_flags`` says why not, or the region
-    wasn't asked for.
+    wasn't requested.
     """
 
     type: int
@@ -149,14 +148,13 @@ class PreservedRegion:
 
 @dataclass(frozen=True, slots=True)
 class PreservedDump:
-    """What a crash left behind.
+    """The dump of a crash.
 
-    ``structure`` is what the platform hands to the capture kernel, byte for byte. ``boot_memory`` are
-    the sources that were copied aside; the capture kernel may use that memory, and no other.
-    ``keep`` is RAM above boot memory top, and every destination: the machine keeps every byte of it
-    over every reset until the dump is invalidated. ``crash_info`` is where the crashed kernel has its
-    crash-info header, None if it has not said so. ``tags`` is what the next kernel can ask for, where the platform
-    has that.
+    ``structure`` is what the platform passes to the capture kernel, byte for byte. ``boot_memory`` are
+    the sources that were copied; the capture kernel may use that memory, and no other.
+    ``keep`` is RAM above boot memory top, and every destination: the machine must keep every byte of it
+    across resets until the dump is invalidated. ``crash_info`` is where the crashed kernel's crash-info header is,
+    None if that is unknown. ``tags`` are the values that the next kernel can query, on a platform that has them.
     """
 
     regions: tuple[PreservedRegion, ...]
@@ -172,36 +170,35 @@ class Firmware(Protocol):
 
     @property
     def state(self) -> State:
-        """Where it stands."""
+        """Its state."""
 
     @property
     def tokens(self) -> frozenset[int]:
-        """The calls to stop the guest for: everything else passes without asking. Known after describe()."""
+        """The tokens of the calls to stop the guest for; others bypass the firmware. Known after describe()."""
 
     @property
     def preserved(self) -> PreservedDump | None:
-        """The dump that is held, from preserve() until the guest invalidates it."""
+        """The current dump, from preserve() until the guest invalidates it."""
 
     def name_of(self, call: FirmwareCall) -> CallName | None:
-        """What a call asks for; None if it has nothing to do with FADump."""
+        """The purpose of a call; None if it isn't one of FADump's."""
 
     def call(self, call: FirmwareCall, memory: GuestMemory) -> Outcome:
-        """Take a call. Never raises, whatever the guest passed, and writes nothing to memory.
+        """Handle a call. It never raises, whatever the guest passed, and doesn't write to memory.
 
         The machine writes the answer.
         """
 
     def preserve(self, trigger: Trigger, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> PreservedDump:
-        """Copy what was registered aside; the guest is stopped, ``cpus`` are those online at the crash.
+        """Copy what was registered; the guest is stopped, ``cpus`` are those online at the crash.
 
-        A registered region that can't be copied is marked in the dump; only a dump without a
-        registration is an error.
+        A registered region that can't be copied is marked in the dump; only the lack of a registration is an error.
 
         :raises FadumpError: nothing is registered and no dump is active.
         """
 
     def describe(self, tree: DeviceTree) -> None:
-        """Tell the kernel about to start, in its device tree; at every handover, the first boot's too.
+        """Write the firmware's properties to the next kernel's device tree, at every handover, including the first.
 
         :raises FadumpError: the tree lacks what the platform needs; it is unchanged then.
         """

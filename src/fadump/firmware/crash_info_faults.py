@@ -1,9 +1,9 @@
-"""What can be wrong with the crash-info header that a capture kernel finds.
+"""Faults of the crash-info header that a capture kernel finds.
 
-Step "capture boot" of docs/architecture.md. The header is the crashed kernel's, not the firmware's: what stands there
-after a crash may be of another kernel, older, newer or of the other byte order, or was overwritten. Its readers: Linux
-arch/powerpc/kernel/fadump.c, is_fadump_header_compatible(); before 6.10 the magic was all. The layout is
-:mod:`fadump.abi.linux.crash_info`'s; little-endian, as the kernels are that run here.
+Step "capture boot" of docs/architecture.md. The header is the crashed kernel's, not the firmware's: it may be of
+another kernel, older, newer or of the other byte order, or overwritten. Its readers: Linux
+arch/powerpc/kernel/fadump.c, is_fadump_header_compatible(); before 6.10 only the magic was checked. The layout is
+:mod:`fadump.abi.linux.crash_info`'s; little-endian, as are the kernels that run here.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _FOREIGN_MASK_BYTES = 128
 
 
 def crash_info_faults() -> list[DumpFault]:
-    """Return all faults of the header; they are the same on both platforms."""
+    """All faults of the header, which are the same on both platforms."""
     return [
         DumpFault(f"crash-info={name}", text, partial(_apply, change))
         for name, text, change in (
@@ -45,12 +45,12 @@ def _apply(change: Callable[[bytearray], None], faulty: FaultyDump) -> None:
 
 
 def _magic(value: int) -> Callable[[bytearray], None]:
-    """Another magic, in a header of any kernel."""
+    """Change the magic, in a header of any kernel."""
     return partial(CRASH_INFO_HEADER.put, field="magic_number", value=value)
 
 
 def _field(field: str, value: int) -> Callable[[bytearray], None]:
-    """Another number in a header since 6.10."""
+    """Change a number in a header since 6.10."""
 
     def change(header: bytearray) -> None:
         if _is_new(header):

@@ -1,12 +1,12 @@
-"""A firmware that fails on purpose, to see how a kernel and its user space deal with it.
+"""A firmware that fails on purpose, to test how a kernel and its user space handle that.
 
 Every firmware step of "follow one crash" in docs/architecture.md can go wrong. A fault's name is of one of two forms:
 
-    CALL=STATUS    register=-1, register=busy*2,-3*1: calls are answered so and do nothing else. STATUS is a number or
-                   the platform's word for it; with *N the next N calls get it, and without it all that follow. served*1
-                   serves a call as if nothing were wrong, so register=served*1,busy is about the second.
-    PART=FAULT     boot-memory=short, registers=no-magic: what the firmware leaves the capture kernel is not as it
-                   should be, in the first dump after power-on and whenever that dump is presented again.
+    CALL=STATUS    register=-1, register=busy*2,-3*1: calls get this answer and have no effect. STATUS is a number or
+                   the platform's word for it; with *N the next N calls get it, without it all that follow. served*1
+                   serves a call normally, so register=served*1,busy affects calls from the second on.
+    PART=FAULT     boot-memory=short, registers=no-magic: what the firmware leaves for the capture kernel is wrong in
+                   the first dump after power-on, and whenever that dump is presented again.
 
 The names of a platform's faults are in :mod:`.pseries.faults` and :mod:`.powernv.faults`. :class:`FaultyFirmware` wraps
 a firmware that works.
@@ -40,7 +40,7 @@ _ANSWER = re.compile(r"(-?\d{1,9}|[a-z][a-z0-9-]*)(?:\*([1-9]\d{0,8}))?")
 
 
 class UnknownFaultError(UsageError):
-    """A ``name`` that is none of the platform's faults; ``why`` says what could stand there."""
+    """A ``name`` is none of the platform's faults; ``why`` says which ones there are."""
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"{name!r} is not a fault: {why}")
@@ -50,9 +50,9 @@ class UnknownFaultError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class StatusFault:
-    """``answers`` are (status, how often), one after the other; the last may be :data:`FOR_EVER`.
+    """``answers`` are (status, number of calls), in order; the last may be :data:`FOR_EVER`.
 
-    Where the status is None, calls are served as if nothing were wrong.
+    If a status is None, calls are served normally.
     """
 
     name: str
@@ -62,10 +62,10 @@ class StatusFault:
 
 @dataclass(slots=True)
 class FaultyDump:
-    """What a :class:`DumpFault` may change: memory, and what the capture kernel will be told of the dump.
+    """What a :class:`DumpFault` may change: memory, and what the capture kernel is told about the dump.
 
-    ``structure`` is the platform's, byte for byte, None if the capture kernel is not to be told of the dump. What the
-    machine has to keep does not change.
+    ``structure`` is the platform's, byte for byte, None to hide the dump from the capture kernel. What the machine has
+    to keep does not change.
     """
 
     memory: GuestMemory
@@ -75,7 +75,7 @@ class FaultyDump:
 
     @property
     def contents(self) -> tuple[int, bytes | None]:
-        """Differs from what it was when something has changed."""
+        """Memory writes and structure, which differ after a change."""
         return self.memory_changes, None if self.structure is None else bytes(self.structure)
 
     def write(self, address: int, data: bytes | bytearray) -> None:
@@ -92,7 +92,7 @@ class FaultyDump:
 
 @dataclass(frozen=True, slots=True)
 class DumpFault:
-    """A change to what the firmware leaves the capture kernel; ``apply`` makes it. ``text`` is for people."""
+    """A change to what the firmware leaves for the capture kernel; ``apply`` makes it, ``text`` describes it."""
 
     name: str
     text: str
@@ -101,14 +101,14 @@ class DumpFault:
 
 FirmwareFault = StatusFault | DumpFault
 SERVED = "served"
-"""Stands for a status: the call is served as usual."""
+"""In place of a status: the call is served normally."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultNames:
     """The names of all faults of a platform's firmware.
 
-    ``calls`` has a line of text for each call that can get a false answer, ``statuses`` the words for statuses.
+    ``calls`` has a description of each call that can get a false answer, ``statuses`` the words for statuses.
     ``present`` edits the device tree of a handover with a dump; ``describe`` updates a dump from a changed structure.
     """
 
@@ -149,7 +149,7 @@ class FaultNames:
 
 
 class FaultyFirmware:
-    """A firmware that does what ``firmware`` does, except for ``faults``."""
+    """A firmware that behaves like ``firmware`` except for ``faults``."""
 
     def __init__(self, firmware: Firmware, names: FaultNames, faults: Iterable[FirmwareFault] = ()) -> None:
         self._firmware = firmware
@@ -163,7 +163,7 @@ class FaultyFirmware:
         self.add(*faults)
 
     def add(self, *faults: FirmwareFault) -> None:
-        """Have these faults too from now on; answers queue behind those that the same call has still to get."""
+        """Add faults; their answers come after those that are pending for the same call."""
         for fault in faults:
             self._unstruck[fault.name] = fault
             match fault:
@@ -174,14 +174,14 @@ class FaultyFirmware:
                     self._dump_faults.append(fault)
 
     def clear(self) -> None:
-        """Have no faults from now on; a dump that is faulty already stays so."""
+        """Remove all faults; a dump that is faulty already stays so."""
         self._answers.clear()
         self._dump_faults.clear()
         self._unstruck.clear()
 
     @property
     def state(self) -> State:
-        """Where the firmware itself stands, whatever it has answered."""
+        """The state of the wrapped firmware, whatever was answered."""
         return self._firmware.state
 
     @property
@@ -191,16 +191,16 @@ class FaultyFirmware:
 
     @property
     def preserved(self) -> PreservedDump | None:
-        """The dump that is held, as it is presented."""
+        """The current dump, as it is presented."""
         dump = self._firmware.preserved
         return None if dump is None else self._presented(dump)
 
     def name_of(self, call: FirmwareCall) -> CallName | None:
-        """What a call asks for."""
+        """The purpose of a call."""
         return self._firmware.name_of(call)
 
     def call(self, call: FirmwareCall, memory: GuestMemory) -> Outcome:
-        """Take a call, or only answer it."""
+        """Handle a call, or only answer it."""
         name = self.name_of(call)
         status = None if name is None else self._next_answer(name)
         if status is not None:
@@ -220,14 +220,14 @@ class FaultyFirmware:
         faulty = FaultyDump(memory, dump, bytearray(dump.structure))
         for fault in self._dump_faults:
             before = faulty.contents
-            with suppress(FadumpError):  # a fault finds nothing to change in what the kernel has not registered
+            with suppress(FadumpError):  # there is nothing to change if the kernel has not registered the part
                 fault.apply(faulty)
             if faulty.contents != before:
                 self._unstruck.pop(fault.name, None)
         return faulty
 
     def describe(self, tree: DeviceTree) -> None:
-        """Tell the kernel; of a faulty dump, what the faults have left."""
+        """Write the firmware's properties; a faulty dump is presented as the faults left it."""
         self._firmware.describe(tree)
         if self._faulty is not None and self._firmware.preserved is not None:
             self._names.present(tree, self._faulty)
@@ -243,7 +243,7 @@ class FaultyFirmware:
         return replace(self._names.describe(dump, structure), structure=structure)
 
     def never_struck(self) -> Mapping[str, str]:
-        """The faults that have changed nothing so far, by name, each with a clause that says why."""
+        """The faults that have had no effect so far, by name, each with a clause that says why."""
         return {name: self._why(fault) for name, fault in self._unstruck.items()}
 
     def _why(self, fault: FirmwareFault) -> str:

@@ -1,4 +1,4 @@
-"""The text that a crashing kernel passes to its firmware, made safe to show.
+"""The text that a crashing kernel passes to its firmware, made safe to print.
 
 Step "crash" of docs/architecture.md: LoPAR's ibm,os-term and skiboot's OPAL_CEC_REBOOT2 both take a pointer to one.
 """
@@ -7,7 +7,7 @@ from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
 
 LONGEST_MESSAGE_BYTES = 1024
-"""How much is read."""
+"""The most that is read."""
 
 
 def read_message(memory: GuestMemory, address: int) -> str:

@@ -1,7 +1,7 @@
-"""Preserving: what every platform's firmware does with the ranges of a registration when the guest has crashed.
+"""Preserving: what every platform's firmware does with the registered ranges when the guest has crashed.
 
-Step "preserve" of docs/architecture.md. LoPAR calls the ranges kernel dump sections, skiboot's MPIPL (doc/mpipl.rst)
-source and destination tables; both come down to copying guest memory aside and telling what must stay.
+Step "preserve" of docs/architecture.md. LoPAR has them as kernel dump sections, skiboot's MPIPL (doc/mpipl.rst) as
+source and destination tables; with both, guest memory is copied, and some of it must be kept.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from fadump.memory.ranges import Range, RangeSet
 
 
 class CopyFault(Enum):
-    """Why a range was not copied. Nothing of it was, then."""
+    """Why a range was not copied, not even in part."""
 
     SOURCE = auto()
     """The source is not all RAM."""
@@ -21,10 +21,10 @@ class CopyFault(Enum):
 
 
 def copy_aside(memory: GuestMemory, source: int, destination: int, size_bytes: int) -> CopyFault | None:
-    """Copy ``size_bytes`` from one guest-physical address to another, all of it or nothing.
+    """Copy ``size_bytes`` from one guest-physical address to another, all or nothing; return the error, if any.
 
-    A range that is its own destination is preserved by staying where it is. Holes in the source become
-    holes at the destination, whatever stood there. Returns what was wrong, None if nothing was.
+    A range that is its own destination stays where it is. Holes in the source become holes at the destination,
+    whatever was there.
     """
     from_range, to_range = Range.sized(source, size_bytes), Range.sized(destination, size_bytes)
     if not memory.ram.contains(from_range):
@@ -40,10 +40,10 @@ def copy_aside(memory: GuestMemory, source: int, destination: int, size_bytes: i
 
 
 def kept_ranges(ram: RangeSet, boot_memory: RangeSet, destinations: Iterable[Range]) -> RangeSet:
-    """What must hold every byte until the dump is invalidated.
+    """The memory that must be kept until the dump is invalidated.
 
-    That is RAM above boot memory top, which was not copied aside (LoPAR, ibm,configure-kernel-dump, R1-6:
-    memory that is not mentioned stays at its place), and the ``destinations`` wherever they are.
+    That is RAM above boot memory top, which was not copied (LoPAR, ibm,configure-kernel-dump, R1-6: memory
+    that is not mentioned stays in place), and all ``destinations``.
     """
     boot_memory_top = max((range_.end for range_ in boot_memory), default=0)
     ram_end = max((range_.end for range_ in ram), default=0)

@@ -1,4 +1,4 @@
-"""The powernv firmware: OPAL's MPIPL calls, as skiboot has them."""
+"""The powernv firmware: OPAL's MPIPL calls, as in skiboot."""
 
 from fadump.firmware.powernv.calls import PowernvFirmware
 

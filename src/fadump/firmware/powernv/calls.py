@@ -1,25 +1,26 @@
 """The calls of the powernv firmware, and the state that they change.
 
 Steps "register", "crash" and "release" of docs/architecture.md. Specification: skiboot, core/opal-dump.c and
-doc/opal-api/opal-mpipl-173-174.rst for MPIPL, core/platform.c, opal_cec_reboot2(), for the crash. What its code does
-counts more than its documents.
+doc/opal-api/opal-mpipl-173-174.rst for MPIPL, core/platform.c, opal_cec_reboot2(), for the crash. If they contradict
+each other, its code counts.
 
 As in skiboot, and unlike pseries:
 
-* A reboot of type OPAL_REBOOT_MPIPL, or one that the platform makes, takes a dump whether or not a kernel has
-  registered: of OPAL's memory and the CPUs, for opalcore.
-* Ranges and tags may be registered at any time, with a dump active too; they are for the next crash. Querying gives
-  what the last crash left: the KERNEL tag that this kernel has registered is not seen before the boot after its crash.
-* FREE_PRESERVED_MEMORY is a success with no dump too. After it every query is a parameter error, until the next boot.
+* A reboot of type OPAL_REBOOT_MPIPL, or one by the platform, takes a dump even if no kernel has registered: of OPAL's
+  memory and the CPUs, for opalcore.
+* Ranges and tags may be registered at any time, even with a dump active; they are for the next crash. Queries return
+  values of the last crash: a KERNEL tag can't be queried before the boot after the crash of the kernel that set it.
+* FREE_PRESERVED_MEMORY succeeds even without a dump. After it, every query is a parameter error until the next boot.
 * Operations, tags and reboot types are the lower 32 bits of their registers, as their C types are.
 
-What is decided here:
+Decided here:
 
-* A crash with a dump active that has ranges of a kernel keeps that dump and presents it again, as
-  :class:`.pseries.PseriesFirmware` does; skiboot would lose it. It is kept over other resets too.
-* A dump without ranges of a kernel is held until a kernel registers a range, or for one boot: no kernel would free it.
+* A crash while a dump with a kernel's ranges is active keeps that dump and presents it again, as
+  :class:`.pseries.PseriesFirmware` does; skiboot would lose it. Other resets keep it, too.
+* A dump without a kernel's ranges is kept until a kernel registers a range, or for one boot, as no kernel would free
+  it.
 * The firmware refuses calls before its first handover.
-* What makes ranges fit each other: see :mod:`.ranges`.
+* Which ranges may overlap: see :mod:`.ranges`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -80,11 +81,11 @@ class PowernvFirmware:
         self._triggered = False
         self._resting = State.IDLE
         self._dump: TakenDump | None = None
-        self._tags: tuple[int, ...] = _NO_TAGS  # for this boot's queries; empty once preserved memory is freed
+        self._tags: tuple[int, ...] = _NO_TAGS  # for this boot's queries; empty after preserved memory is freed
 
     @property
     def state(self) -> State:
-        """Where it stands: ACTIVE while there is a dump, whatever has been registered since."""
+        """Its state: ACTIVE while there is a dump, whatever has been registered since."""
         if self._dump is not None:
             return State.ACTIVE
         if self._triggered:
@@ -93,7 +94,7 @@ class PowernvFirmware:
 
     @property
     def tokens(self) -> frozenset[int]:
-        """The OPAL tokens of its calls, always the same."""
+        """The OPAL tokens of its calls, which are constant."""
         return _TOKENS
 
     @property
@@ -103,18 +104,18 @@ class PowernvFirmware:
 
     @property
     def preserved(self) -> PreservedDump | None:
-        """The dump that is held until the guest frees it."""
+        """The current dump, until the guest frees it."""
         return self._dump.preserved if self._dump else None
 
     def name_of(self, call: FirmwareCall) -> CallName | None:
-        """What a call asks for; None if it has nothing to do with FADump."""
+        """The purpose of a call; None if it isn't one of FADump's."""
         if self._platform is None or not call.args:
             return None
         names = _CALLS.get(call.token, {})
         return names.get(_low_word(call.args[0]))
 
     def call(self, call: FirmwareCall, memory: GuestMemory) -> Outcome:
-        """Take an OPAL call. Reads guest memory at most once, writes none; never raises."""
+        """Handle an OPAL call. It reads guest memory at most once, doesn't write to it, and never raises."""
         if self._platform is None:
             return PassThrough()
         first, second, third, fourth = (*call.args, *(0,) * _MOST_ARGUMENTS)[:_MOST_ARGUMENTS]
@@ -130,7 +131,7 @@ class PowernvFirmware:
         return PassThrough()
 
     def preserve(self, trigger: Trigger, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> PreservedDump:
-        """Take a dump, registered or not; with a kernel's dump active already, that one is kept and given again.
+        """Take a dump, registered or not; if a kernel's dump is active already, keep and return that one.
 
         :raises FadumpError: no kernel has been started yet.
         """
@@ -142,7 +143,7 @@ class PowernvFirmware:
         return self._dump.preserved
 
     def describe(self, tree: DeviceTree) -> None:
-        """Write /ibm,opal/dump, and reserve the firmware's areas. They stay where they were at the first handover.
+        """Write /ibm,opal/dump, and reserve the firmware's areas, which stay where they were at the first handover.
 
         :raises FadumpError: the tree has no OPAL, no CPUs or no memory with room for the areas; it is unchanged.
         """
@@ -151,18 +152,18 @@ class PowernvFirmware:
         self._platform = found
 
     def on_reset(self) -> None:
-        """Drop a registration; a kernel's dump stays, and the next :meth:`describe` presents it again."""
+        """Drop a registration; a kernel's dump is kept, and the next :meth:`describe` presents it again."""
         self._give_way()
         self._boot()
 
     def _give_way(self) -> None:
-        """Drop a dump that no kernel would free. The tags of this boot stay: opalcore may not have asked yet."""
+        """Drop a dump that no kernel would free. This boot's tags stay, as opalcore may query them later."""
         if self._dump is not None and not self._dump.has_kernel:
             self._dump = None
         self._resting = State.IDLE
 
     def _boot(self) -> None:
-        """What skiboot does with its tables and tags at every start."""
+        """Do what skiboot does with its tables and tags at every start."""
         self._registration = Registration()
         self._triggered = False
         self._tags = self._dump.preserved.tags if self._dump else _NO_TAGS

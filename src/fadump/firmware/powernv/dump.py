@@ -1,15 +1,15 @@
-"""Taking the dump: OPAL's memory, the kernel's ranges and the CPUs' registers are put where the next kernel looks.
+"""Taking the dump: OPAL's memory, the kernel's ranges and the CPUs' registers are copied for the next kernel.
 
 Step "preserve" of docs/architecture.md. Specification: skiboot, doc/mpipl.rst, and core/opal-dump.c, where the boot
-after the crash makes metadata of what the SBE and hostboot left: post_mpipl_get_preserved_tags(),
+after the crash makes metadata from what the SBE and hostboot left: post_mpipl_get_preserved_tags(),
 post_mpipl_get_opal_data(), post_mpipl_arch_regs_data(). Its readers: Linux arch/powerpc/platforms/powernv/opal-fadump.c
 and opal-core.c.
 
-MPIPL has no place to say why something is missing: a range that was not copied is not in its result table, and a tag
-without data is 0. ``error_flags`` is 1 then.
+MPIPL can't say why something is missing: a range that was not copied is not in its result table, and a tag without
+data is 0. ``error_flags`` is 1 then.
 
-If no CPU is known to have crashed, as when the SBE ends the machine, the crashing PIR is 0: skiboot has cleared it
-at its start and nothing has set it since. Then opalcore's first CPU is the one with PIR 0.
+If no CPU is known to have crashed, as when the SBE ends the machine, the crashing PIR is 0: skiboot clears it at its
+start, and nothing sets it. Then opalcore's first CPU is the one with PIR 0.
 """
 
 from collections.abc import Sequence
@@ -38,11 +38,11 @@ _MISSING = 1
 
 @dataclass(frozen=True, slots=True)
 class TakenDump:
-    """A dump; its tags are by :class:`MpiplTag`, 0 for what there is not."""
+    """A dump; its tags are by :class:`MpiplTag`, 0 for those without data."""
 
     preserved: PreservedDump
     has_kernel: bool
-    """Whether ranges of the kernel are in it; without them no kernel uses or frees it."""
+    """Whether it has ranges of the kernel; without them no kernel uses or frees it."""
 
 
 def opal_range(platform: PowernvPlatform) -> CopyRange:
@@ -59,9 +59,9 @@ def take_dump(
 ) -> TakenDump:
     """Preserve what was registered, and what the firmware does by itself.
 
-    ``cpus`` are those online at the crash; the machine's other threads are said to be inactive.
+    ``cpus`` are those online at the crash; the machine's other threads are recorded as inactive.
     """
-    crash_info = _crash_info(registration.kernel_tag, memory)  # before the ranges are copied, as they may cover it
+    crash_info = _crash_info(registration.kernel_tag, memory)  # before ranges are copied, as they may overwrite it
     opal = _copied(RegionId.OPAL_MEMORY, "copy of OPAL's memory", opal_range(platform), memory)
     kernel = [
         _copied(
@@ -107,13 +107,13 @@ def _write_cpu_data(platform: PowernvPlatform, memory: GuestMemory, cpus: Sequen
     if memory.ram.contains(place):
         try:
             data = cpu_data.encode(cpus, platform.pirs)
-        except ValueError:  # a CPU that the device tree didn't have
+        except ValueError:  # a CPU that isn't in the device tree
             pass
         else:
             memory.write(place.start, data)
     return PreservedRegion(
         type=CPU_DATA_TYPE,
-        source=place.start,  # as skiboot has it: registers come from nowhere in memory
+        source=place.start,  # as in skiboot: registers have no source in memory
         requested_bytes=size_bytes,
         copied_bytes=len(data),
         destination=place.start,
@@ -125,7 +125,7 @@ def _write_cpu_data(platform: PowernvPlatform, memory: GuestMemory, cpus: Sequen
 def _write_metadata(
     platform: PowernvPlatform, registers: PreservedRegion, opal: PreservedRegion, crashing_pir: int, memory: GuestMemory
 ) -> tuple[bytes, dict[MpiplTag, int]]:
-    """What the CPU and OPAL tags point to, byte for byte from the area's start, and the two tags."""
+    """Write what the CPU and OPAL tags point to; return its bytes from the area's start, and the two tags."""
     of_cpus = MpiplMetadata(
         cpu_data_version=cpu_data.VERSION, cpu_data_bytes=cpu_data.THREAD_BYTES, regions=_regions(registers)
     )
@@ -148,9 +148,9 @@ def _regions(preserved: PreservedRegion) -> tuple[MpiplRegion, ...]:
 
 
 def _boot_memory(kernel: Sequence[PreservedRegion], boot_memory_bytes: int) -> RangeSet:
-    """What was copied aside below the BOOT_MEM tag; all that was, if the tag is not set.
+    """What was copied from below the BOOT_MEM tag; everything that was copied, if the tag is not set.
 
-    Linux goes by the ranges in its own metadata; the tag is for kernels that only preserve a dump.
+    Linux uses the ranges in its own metadata; the tag is for kernels that only preserve a dump.
     """
     sources = RangeSet(
         Range.sized(region.source, region.copied_bytes) for region in kernel if region.source != region.destination
@@ -160,13 +160,13 @@ def _boot_memory(kernel: Sequence[PreservedRegion], boot_memory_bytes: int) -> R
 
 def _keep(ram: RangeSet, boot_memory: RangeSet, kernel: Sequence[PreservedRegion], areas: Range) -> RangeSet:
     if not kernel:
-        return ram & RangeSet([areas])  # no kernel will look at the crashed one's memory
+        return ram & RangeSet([areas])  # no kernel will read the crashed one's memory
     destinations = [Range.sized(region.destination, region.copied_bytes) for region in kernel]
     return kept_ranges(ram, boot_memory, [areas, *destinations])
 
 
 def _crash_info(kernel_tag: int, memory: GuestMemory) -> int | None:
-    """Where Linux's metadata says that its crash-info header is."""
+    """The address of the crash-info header, by Linux's metadata."""
     address = real_address(kernel_tag)
     if not address or not memory.ram.contains(Range.sized(address, kernel_metadata.SIZE_BYTES)):
         return None

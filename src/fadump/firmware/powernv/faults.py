@@ -1,6 +1,6 @@
-"""What the powernv firmware can be told to do wrong.
+"""The faults of the powernv firmware.
 
-Steps "register", "preserve" and "handover" of docs/architecture.md. Specification of what is bent: skiboot's
+Steps "register", "preserve" and "handover" of docs/architecture.md. Specification of what they change: skiboot's
 include/opal-api.h for the statuses, HDAT's CPU data, and Linux's own metadata. Their reader: Linux
 arch/powerpc/platforms/powernv/opal-fadump.c. The layouts are :mod:`fadump.abi.powernv.mpipl`'s, :mod:`.cpu_data`'s
 and :mod:`.kernel_metadata`'s.
@@ -30,7 +30,7 @@ _UNKNOWN_NUMBER = 0x7FF
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """A field of what a tag points to; a region's is the first one's, behind the header."""
+    """A field of the structure that a tag points to; a region's field is that of the first one, after the header."""
 
     tag: MpiplTag
     name: str
@@ -46,7 +46,7 @@ class _Field:
 
     @property
     def offset(self) -> int:
-        """From where the tag points to."""
+        """Relative to where the tag points."""
         return (self._header.size_bytes if self.of_region else 0) + self.layout.offset(self.name)
 
 
@@ -81,7 +81,7 @@ def _hide(faulty: FaultyDump) -> None:
 
 
 def _shorten(faulty: FaultyDump) -> None:
-    """MPIPL can't say it: the second half of boot memory's last copy isn't there."""
+    """Zero the second half of boot memory's last copy; MPIPL can't say that it is missing."""
     kernels = [region for region in faulty.preserved.regions if region.type == RegionId.KERNEL]
     copies = [region for region in kernels if region.source != region.destination]
     for copy in copies[-1:]:
@@ -89,14 +89,14 @@ def _shorten(faulty: FaultyDump) -> None:
 
 
 def _put(field: _Field, value: int, faulty: FaultyDump) -> None:
-    """Write a number into what a tag points to."""
+    """Change a number in the structure that a tag points to."""
     address = real_address(faulty.preserved.tags[field.tag])
     if address:
         faulty.write(address + field.offset, field.layout.encode_field(field.name, value))
 
 
 def _number(field: _Field, faulty: FaultyDump) -> int:
-    """A number in what a tag points to, 0 if it points nowhere."""
+    """A number in the structure that a tag points to, 0 if there is none."""
     address = real_address(faulty.preserved.tags[field.tag])
     if not address:
         return 0
@@ -104,7 +104,7 @@ def _number(field: _Field, faulty: FaultyDump) -> int:
 
 
 def _partly(faulty: FaultyDump) -> None:
-    """Of one range nothing would be left."""
+    """Say that one range less is registered than there are, unless none would be left."""
     registered = _Field(MpiplTag.KERNEL, "registered_regions")
     if _number(registered, faulty) > 1:
         _put(registered, _number(_Field(MpiplTag.KERNEL, "regions"), faulty) - 1, faulty)
@@ -124,7 +124,7 @@ def _move_copy_over_registers(faulty: FaultyDump) -> None:
 
 
 def _in_threads(change: Callable[[list[bytearray]], list[bytearray]]) -> Callable[[FaultyDump], None]:
-    """Change the CPU data: ``change`` is given each thread's, and returns as many."""
+    """Change the CPU data: ``change`` is called with the data of all threads, and returns as many."""
 
     def apply(faulty: FaultyDump) -> None:
         place = _number(_CPU_DATA, faulty)
@@ -155,7 +155,7 @@ def _twice(threads: list[bytearray]) -> list[bytearray]:
 
 
 def _unknown_cpu(threads: list[bytearray]) -> list[bytearray]:
-    """The last thread that is active has another PIR."""
+    """Change the PIR of the last active thread."""
     for thread in threads[::-1]:
         if cpu_data.THREAD.decode(thread).core_state != cpu_data.INACTIVE:
             cpu_data.THREAD.put(thread, "pir", _UNKNOWN_PIR)

@@ -1,19 +1,19 @@
-"""The table of MPIPL ranges: what the kernel has asked to be copied, and which ranges are taken.
+"""The table of MPIPL ranges: what the kernel wants copied, and which ranges are accepted.
 
 Step "register" of docs/architecture.md. Specification: skiboot, core/opal-dump.c, payload_mpipl_register() and
-opal_mpipl_add_entry(); doc/opal-api/opal-mpipl-173-174.rst. Statuses and the order of the checks are skiboot's: no RAM
-or no size, then a full table, then an address that is in the table already, OPAL's own entry included.
+opal_mpipl_add_entry(); doc/opal-api/opal-mpipl-173-174.rst. Statuses and the order of checks are skiboot's: not RAM or
+no size, then a full table, then an address that is in the table already, including OPAL's own entry.
 
 skiboot accepts some ranges that can't be copied, or that would make the dump useless. Here they are refused with
 OPAL_PARAMETER:
 
-* skiboot looks at a range's first byte only; here all of it must be RAM.
+* skiboot checks only a range's first byte; here all of it must be RAM.
 * What is written must not overlap what is read, nor be written twice. That includes OPAL's memory and the firmware's
-  areas. A range that is its own destination stays in place and is written nowhere.
-* REMOVE_RANGE takes both addresses of one range. skiboot removes each from a table of its own, and leaves
-  the tables out of step if the second isn't found.
+  areas. A range that is its own destination stays in place and isn't written.
+* REMOVE_RANGE needs both addresses of one range. skiboot removes each from a separate table, and leaves the tables
+  inconsistent if the second isn't found.
 
-As in skiboot, a size is cut to its lower 32 bits, even to 0 (the field in the table has no more).
+As in skiboot, a size is truncated to its lower 32 bits, the size of the field in the table, even if that is 0.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ from fadump.errors import FadumpError
 from fadump.memory.ranges import Range, RangeSet
 
 MAX_KERNEL_RANGES = MAX_RANGES - 1
-"""OPAL's own memory takes one entry."""
+"""All but the entry of OPAL's own memory."""
 
 _SIZE_MASK = 0xFFFF_FFFF
 
 
 class RangeError(FadumpError):
-    """A range that is not taken; the guest gets ``status``."""
+    """A range is refused; the guest gets ``status``."""
 
     def __init__(self, status: OpalStatus, reason: str) -> None:
         self.status = status
@@ -40,7 +40,7 @@ class RangeError(FadumpError):
 
 @dataclass(frozen=True, slots=True)
 class CopyRange:
-    """One entry: memory from ``source`` on goes to ``destination``, guest-physical addresses."""
+    """One entry: memory at ``source`` is copied to ``destination``, guest-physical addresses."""
 
     source: int
     destination: int
@@ -48,12 +48,12 @@ class CopyRange:
 
     @property
     def read(self) -> Range:
-        """What is copied."""
+        """The memory that is copied."""
         return Range.sized(self.source, self.size_bytes)
 
     @property
     def result(self) -> Range:
-        """Where it is afterwards."""
+        """The memory that it is copied to."""
         return Range.sized(self.destination, self.size_bytes)
 
     @property
@@ -64,7 +64,7 @@ class CopyRange:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What the kernel has told so far. A tag that is 0 is not set."""
+    """What the kernel has registered so far. A tag of 0 is not set."""
 
     ranges: tuple[CopyRange, ...] = ()
     kernel_tag: int = 0
@@ -72,7 +72,7 @@ class Registration:
 
 
 def checked_range(source: int, destination: int, size_bytes: int, ram: RangeSet) -> CopyRange:
-    """The range that three arguments of a call mean.
+    """The range of a call's three arguments.
 
     :raises RangeError: it is empty, or source or destination is not all RAM.
     """
@@ -90,7 +90,7 @@ def add_range(
 ) -> tuple[CopyRange, ...]:
     """``table`` with one more entry. ``opal`` is the firmware's own entry.
 
-    :raises RangeError: the table is full, or the new range is in the way of another.
+    :raises RangeError: the table is full, or the new range conflicts with another.
     """
     if len(table) >= MAX_KERNEL_RANGES:
         raise RangeError(OpalStatus.RESOURCE, f"all {MAX_KERNEL_RANGES} ranges are taken")

@@ -1,17 +1,17 @@
-"""The device tree at a handover: what the firmware learns from it, and what it tells the kernel in it.
+"""The device tree at a handover: what the firmware reads from it, and what it writes for the kernel.
 
 Step "handover" of docs/architecture.md. Specification: skiboot, doc/device-tree/ibm,opal/dump.rst, and
 core/opal-dump.c, opal_mpipl_reserve_mem(), for what is reserved. Its readers: Linux
 arch/powerpc/platforms/powernv/opal-fadump.c, opal_fadump_dt_scan(), and arch/powerpc/kernel/prom.c,
 early_reserve_mem_dt().
 
-The firmware needs memory of its own for what it leaves the capture kernel: metadata, CPU data, a copy of OPAL's memory.
-skiboot takes it right behind itself. Here skiboot knows nothing of it, so it lies as high as there is room
-in the RAM that OPAL is in, and the root's ``reserved-ranges`` name it at every handover, from the first on: a
-kernel that has used that memory would lose it when it crashes.
+The firmware needs memory of its own for the capture kernel: metadata, CPU data, a copy of OPAL's memory. skiboot
+reserves it right after itself. Here skiboot isn't involved, so it is as high as possible in the RAM that OPAL is in.
+The root's ``reserved-ranges`` have it at every handover, including the first: otherwise a crash would overwrite memory
+that the kernel uses.
 
-Linux's page with the crash-info header needs no such care, unlike on pseries: the kernel's metadata follow it within
-the reserved area, whose last, partial page is all that Linux frees too much.
+Unlike on pseries, Linux's page with the crash-info header needn't be reserved: the kernel's metadata follow it in the
+reserved area, of which Linux wrongly frees only the last, partial page.
 """
 
 from dataclasses import dataclass
@@ -32,10 +32,10 @@ _LOAD_AREAS = (
 
 @dataclass(frozen=True, slots=True)
 class PowernvPlatform:
-    """What the firmware has to know of its machine; the same on every boot.
+    """What the firmware has to know about its machine; the same on every boot.
 
     ``opal`` is OPAL's memory. ``metadata``, ``cpu_data`` and ``opal_copy`` are the firmware's own areas: whole
-    pages, one behind the other. ``pirs`` names every thread of the machine, ascending.
+    pages, contiguous in this order. ``pirs`` has the PIR of every thread of the machine, ascending.
     """
 
     opal: Range
@@ -51,9 +51,9 @@ class PowernvPlatform:
 
 
 def find_platform(tree: DeviceTree) -> PowernvPlatform:
-    """What a tree that the platform's boot firmware made says about the machine, and the place for our areas.
+    """What the boot firmware's tree says about the machine, and a place for our areas.
 
-    :raises FadumpError: no OPAL or no CPUs in it, or no memory that has room.
+    :raises FadumpError: it has no OPAL or no CPUs, or memory has no room.
     """
     pirs = _pirs(tree)
     opal = _opal_memory(_opal(tree), pirs[-1])
@@ -67,9 +67,9 @@ def find_platform(tree: DeviceTree) -> PowernvPlatform:
 
 
 def write_properties(tree: DeviceTree, platform: PowernvPlatform, dump: PreservedDump | None) -> None:
-    """Say that MPIPL is there and, if there is a ``dump``, that this is the boot after it; reserve our areas.
+    """Write that MPIPL is supported and, if there is a ``dump``, that this is the boot after it; reserve our areas.
 
-    :raises FadumpError: no OPAL in the tree.
+    :raises FadumpError: the tree has no OPAL.
     """
     opal = _opal(tree)
     node = opal.child("dump")
@@ -97,7 +97,7 @@ def _opal_memory(opal: Node, highest_pir: int) -> Range:
 
 
 def _highest_place(tree: DeviceTree, opal: Range, size_bytes: int) -> int:
-    """Where whole pages of ``size_bytes`` fit, behind OPAL in the RAM that it is in, as high as can be."""
+    """The highest place for whole pages of ``size_bytes``, above OPAL in the RAM that it is in."""
     ram = next((extent for extent in _ram(tree) if extent.contains(opal)), None)
     if ram is None:
         raise FadumpError(f"OPAL's memory {opal} is in no memory node of the device tree")
@@ -115,7 +115,7 @@ def _ram(tree: DeviceTree) -> RangeSet:
 
 
 def _in_use(tree: DeviceTree) -> RangeSet:
-    """Memory that somebody uses, or has said to use: this boot's initrd too."""
+    """Memory that is in use or reserved, including this boot's initrd."""
     initrd = tree.initrd()
     return reserved(tree) if initrd is None else reserved(tree) | RangeSet([initrd])
 

@@ -1,4 +1,4 @@
-"""The pseries firmware: RTAS's ibm,configure-kernel-dump and ibm,os-term, as LoPAR has them."""
+"""The pseries firmware: RTAS's ibm,configure-kernel-dump and ibm,os-term, as in LoPAR."""
 
 from fadump.firmware.pseries.calls import PseriesFirmware
 from fadump.firmware.pseries.watched import WatchedFirmware

@@ -1,20 +1,20 @@
 """The calls of the pseries firmware, and the state that they change.
 
 Steps "register", "crash" and "release" of docs/architecture.md. Specification: LoPAR, the RTAS calls
-ibm,configure-kernel-dump and ibm,os-term. Where its requirements R1-4 and R1-5 (-9 for an active dump, -8 for a
-second registration) contradict its status table, the table is right: Linux and QEMU read it so.
+ibm,configure-kernel-dump and ibm,os-term. Its requirements R1-4 and R1-5 (-9 for an active dump, -8 for a second
+registration) contradict its status table. The table is used here, as in Linux and QEMU.
 
-What LoPAR leaves open:
+Where LoPAR leaves it open:
 
-* Unregistering when nothing is registered is a success: what was asked for is the case. QEMU answers the same.
+* Unregistering succeeds if nothing is registered, as in QEMU.
 * Invalidating without a dump is a parameter error.
-* Only registering looks at the work buffer. Linux passes the length 440 to the other two, whatever it registered.
-* ibm,os-term with a dump active is a crash of the capture kernel. The machine is reset with memory kept
-  once more and the first dump presented again: if the call returned, Linux would invalidate that dump at
-  its panic timeout. The crashed capture kernel itself is not dumped.
-* ibm,os-term is taken with any number of arguments: a kernel that is crashing gets its dump.
-* A plain reset drops a registration, as the kernel behind it is gone, and keeps an active dump (R1-3).
-* max_time_auto is kept in the structure; the platform has no timer that would act on it.
+* Only registering reads the work buffer. Linux passes the length 440 to the other two, whatever it registered.
+* ibm,os-term with a dump active is a crash of the capture kernel. The machine is reset again with memory kept, and the
+  first dump is presented again: if the call returned, Linux would invalidate that dump at its panic timeout. The
+  crashed capture kernel itself is not dumped.
+* ibm,os-term is accepted with any number of arguments, so that a crashing kernel gets its dump.
+* A plain reset drops a registration, as its kernel is gone, and keeps an active dump (R1-3).
+* max_time_auto is kept in the structure; the platform has no such timer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 
 REGISTERS_PER_CPU = len(register_names.REGISTERS)
-"""Room for every register that LoPAR's table names, without the transactional checkpoints."""
+"""The number of registers in LoPAR's table, without the transactional checkpoints."""
 
 _COMMANDS: Mapping[int, CallName] = {
     DumpCommand.REGISTER: CallName.REGISTER,
@@ -55,7 +55,8 @@ _COMMANDS: Mapping[int, CallName] = {
 class PseriesFirmware:
     """RTAS's part in FADump, for one guest from power-on to power-off.
 
-    ``registers_per_cpu`` sizes the CPU state section: as many registers as one CPU can ever have in a dump.
+    ``registers_per_cpu`` is the most registers that one CPU can have in a dump; it sets the size of the CPU state
+    section.
     """
 
     def __init__(self, registers_per_cpu: int = REGISTERS_PER_CPU) -> None:
@@ -67,7 +68,7 @@ class PseriesFirmware:
 
     @property
     def state(self) -> State:
-        """Where it stands."""
+        """Its state."""
         return self._state
 
     @property
@@ -77,16 +78,16 @@ class PseriesFirmware:
 
     @property
     def registration(self) -> DumpStructure | None:
-        """What the kernel has registered, as it was then."""
+        """What the kernel has registered, as it was at that time."""
         return self._registration
 
     @property
     def preserved(self) -> PreservedDump | None:
-        """The dump that is held until the guest invalidates it."""
+        """The current dump, until the guest invalidates it."""
         return self._dump
 
     def name_of(self, call: FirmwareCall) -> CallName | None:
-        """What a call asks for; None if it has nothing to do with FADump."""
+        """The purpose of a call; None if it isn't one of FADump's."""
         if self._platform is None or call.token not in self._platform.tokens:
             return None
         if call.token == self._platform.os_term_token:
@@ -94,7 +95,7 @@ class PseriesFirmware:
         return _COMMANDS.get(call.args[0]) if call.args else None
 
     def call(self, call: FirmwareCall, memory: GuestMemory) -> Outcome:
-        """Take an RTAS call. Reads guest memory at most once, writes none; never raises."""
+        """Handle an RTAS call. It reads guest memory at most once, doesn't write to it, and never raises."""
         if self._platform is None or call.token not in self._platform.tokens:
             return PassThrough()
         if call.token == self._platform.os_term_token:
@@ -102,7 +103,7 @@ class PseriesFirmware:
         return self._configure_kernel_dump(call, memory, self._platform)
 
     def preserve(self, trigger: Trigger, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> PreservedDump:
-        """Take the dump that was registered; with a dump active already, that one is kept and given again.
+        """Take the registered dump; if a dump is active already, keep and return that one.
 
         :raises FadumpError: nothing is registered.
         """
@@ -119,9 +120,9 @@ class PseriesFirmware:
         return self._dump
 
     def describe(self, tree: DeviceTree) -> None:
-        """Write the properties below /rtas. Tokens and sizes stay what they were at the first handover.
+        """Write the properties in /rtas. Tokens and sizes stay what they were at the first handover.
 
-        With a dump active the root's reserved-ranges gets the page that Linux would lose when it releases memory.
+        With a dump active, the page that Linux would lose when it releases memory is added to reserved-ranges.
 
         :raises FadumpError: the tree has no RTAS, no ibm,os-term, no memory at 0 or no CPUs; it is unchanged.
         """
@@ -131,7 +132,7 @@ class PseriesFirmware:
         write_properties(tree, self._platform, self._offered(self._platform), self._dump)
 
     def on_reset(self) -> None:
-        """Drop a registration; an active dump stays, and the next :meth:`describe` presents it again."""
+        """Drop a registration; an active dump is kept, and the next :meth:`describe` presents it again."""
         self._registration = None
         if self._state is not State.ACTIVE:
             self._state = State.IDLE
@@ -190,7 +191,7 @@ class PseriesFirmware:
         return Trigger(TriggerKind.OS_TERM, message, call.cpu_id)
 
     def _offered(self, platform: PseriesPlatform) -> Mapping[int, int]:
-        """Sizes in bytes. QEMU's hash page table is not in guest memory, and no offer is made for it."""
+        """Sizes in bytes by section type. QEMU's hash page table is not in guest memory, so it isn't offered."""
         cpu_state_bytes = register_save_area.area_bytes(platform.cpu_count, self._registers_per_cpu)
         return {SectionType.CPU_STATE: cpu_state_bytes, SectionType.HPTE: 0}
 

@@ -1,8 +1,8 @@
-"""Taking the dump: every section of the registered structure is processed and marked.
+"""Taking the dump: every section of the registered structure is processed and gets its result.
 
 Step "preserve" of docs/architecture.md. Specification: LoPAR, ibm,configure-kernel-dump, R1-3 and the table
 "Kernel Assisted Dump Memory Structure"; register save area, "Firmware Assisted Dump Data Format". Its reader: Linux
-arch/powerpc/platforms/pseries/rtas-fadump.c, rtas_fadump_process(), which drops the whole dump if a section of
+arch/powerpc/platforms/pseries/rtas-fadump.c, rtas_fadump_process(), which discards the whole dump if a section of
 the firmware's types has an error flag or fewer bytes than requested.
 """
 
@@ -40,10 +40,10 @@ _COPY_ERRORS = {
 
 
 def take_dump(structure: DumpStructure, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> PreservedDump:
-    """Process a registered structure's sections in their order; what fails is marked, and the rest still done.
+    """Process a registered structure's sections in order; one that fails is marked, and the others still processed.
 
-    ``cpus`` are the CPUs online at the crash. A CPU state section is filled with zeros up to its length, which
-    counts as written.
+    ``cpus`` are the CPUs online at the crash. A CPU state section is zero-filled to its length, which counts as
+    written.
     """
     sections = tuple(_processed(section, memory, cpus) for section in structure.sections)
     status = DumpStatus.PERFORMED | DumpStatus.TRIGGERED
@@ -53,7 +53,7 @@ def take_dump(structure: DumpStructure, memory: GuestMemory, cpus: Sequence[CpuR
 
 
 def describe_dump(structure: DumpStructure, ram: RangeSet) -> PreservedDump:
-    """The dump that a structure describes whose sections have been processed; what is to be kept is all in ``ram``."""
+    """The dump that a processed structure describes; ``ram`` is all memory, of which some must be kept."""
     preserved = [section for section in structure.sections if section.copied_bytes]
     boot_memory = RangeSet(
         source
@@ -71,9 +71,9 @@ def describe_dump(structure: DumpStructure, ram: RangeSet) -> PreservedDump:
 
 
 def _copies_end(structure: DumpStructure) -> int | None:
-    """Behind the copies of boot memory, where Linux has its crash-info header; None if none were asked for.
+    """The end of the copies of boot memory, where Linux's crash-info header is; None if there are none.
 
-    See Linux's rtas_fadump_update_config(). The copies lie end to end, in the order of their sources.
+    See Linux's rtas_fadump_update_config(). The copies are contiguous, in the order of their sources.
     """
     copies = [section for section in structure.sections if section.type == SectionType.REAL_MODE_REGION]
     if not copies:
@@ -103,7 +103,7 @@ def _write_cpu_state(section: DumpSection, memory: GuestMemory, cpus: Sequence[C
         return SectionError.INVALID_DESTINATION
     try:
         area = register_save_area.encode(cpus, section.requested_bytes)
-    except ValueError:  # more CPUs or registers than were offered room for
+    except ValueError:  # more CPUs or registers than the offered size has room for
         return SectionError.DESTINATION_TOO_SMALL
     memory.write(section.destination, area)
     return _NO_ERROR

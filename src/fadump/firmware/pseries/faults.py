@@ -1,6 +1,6 @@
-"""What the pseries firmware can be told to do wrong.
+"""The faults of the pseries firmware.
 
-Steps "register", "preserve" and "handover" of docs/architecture.md. Specification of what is bent: LoPAR,
+Steps "register", "preserve" and "handover" of docs/architecture.md. Specification of what they change: LoPAR,
 ibm,configure-kernel-dump's statuses and section error flags, and the register save area. Its reader: Linux
 arch/powerpc/platforms/pseries/rtas-fadump.c. The layouts are :mod:`fadump.abi.pseries.dump_structure`'s and
 :mod:`.register_save_area`'s.
@@ -62,10 +62,10 @@ def _present(tree: DeviceTree, faulty: FaultyDump) -> None:
 
 
 def _describe(dump: PreservedDump, structure: bytes) -> PreservedDump:
-    """The sections as they are presented; what is kept, and what is known of the kernel, stays the true dump's."""
+    """The dump with its sections as presented; what is kept, and where the crash-info header is, doesn't change."""
     try:
         return replace(dump, regions=describe_dump(DumpStructure.decode(structure), RangeSet()).regions)
-    except FormatError:  # a structure that this project doesn't read either
+    except FormatError:  # the fault made it unreadable
         return dump
 
 
@@ -82,7 +82,7 @@ def _hide(faulty: FaultyDump) -> None:
 
 
 def _sections(faulty: FaultyDump, wanted: SectionType) -> Iterator[tuple[int, DumpSection]]:
-    """Offset and content of each section of a type, as they are without faults."""
+    """Offset and contents of each section of a type, without faults."""
     for index, section in enumerate(DumpStructure.decode(faulty.preserved.structure).sections):
         if section.type == wanted:
             yield HEADER.size_bytes + index * SECTION.size_bytes, section
@@ -103,13 +103,13 @@ def _in_section(
 
 
 def _mark(error: SectionError, _faulty: FaultyDump, structure: bytearray, offset: int, _section: DumpSection) -> None:
-    """A section that wasn't copied, and says why."""
+    """Make a section one that wasn't copied because of ``error``."""
     SECTION.put(structure, "error_flags", error, offset)
     SECTION.put(structure, "copied_bytes", 0, offset)
 
 
 def _shorten(faulty: FaultyDump, structure: bytearray, offset: int, section: DumpSection) -> None:
-    """The second half is not there, and the section says so."""
+    """Remove the second half of a section, which says so."""
     copied_bytes = section.requested_bytes // 2
     if section.source != section.destination:
         end = section.destination + section.requested_bytes
@@ -123,7 +123,7 @@ def _move_out(faulty: FaultyDump, structure: bytearray, offset: int, _section: D
 
 
 def _move_over(faulty: FaultyDump, structure: bytearray, offset: int, section: DumpSection) -> None:
-    """Where another section's data is: boot memory's for the firmware's own, the CPU state for boot memory."""
+    """Move a section over another one's data: boot memory over the CPU state, others over boot memory."""
     other = SectionType.CPU_STATE if section.type == SectionType.REAL_MODE_REGION else SectionType.REAL_MODE_REGION
     for _offset, found in _sections(faulty, other):
         SECTION.put(structure, "destination", found.destination, offset)
@@ -161,7 +161,7 @@ def _structure_faults() -> Iterator[DumpFault]:
 
 
 def _in_area(change: Callable[[bytearray, list[CpuRegisters]], bytes | bytearray]) -> Callable[[FaultyDump], None]:
-    """Change the register save area: ``change`` is given it, and the CPUs in it, and returns another of that size."""
+    """Change the register save area: ``change`` gets it and its CPUs, and returns another of the same size."""
 
     def apply(faulty: FaultyDump) -> None:
         for _offset, section in _sections(faulty, SectionType.CPU_STATE):
@@ -182,7 +182,7 @@ def _area_field(field: str, value: int) -> Callable[[bytearray, list[CpuRegister
 
 
 def _count(of: Callable[[int], int]) -> Callable[[bytearray, list[CpuRegisters]], bytearray]:
-    """Another number of CPUs, which depends on how many there are."""
+    """Change the number of CPUs to ``of`` the right one."""
 
     def change(area: bytearray, cpus: list[CpuRegisters]) -> bytearray:
         register_save_area.CPU_COUNT.put(area, "cpus", of(len(cpus)), register_save_area.CPU_COUNT_OFFSET)
@@ -197,7 +197,7 @@ def _no_magic(area: bytearray, _cpus: list[CpuRegisters]) -> bytearray:
 
 
 def _renamed(old: bytes, new: bytes, *, last: bool = False) -> Callable[[bytearray, list[CpuRegisters]], bytearray]:
-    """The first entry of a name, or the last, gets another."""
+    """Rename the first or the last entry of a name."""
 
     def change(area: bytearray, _cpus: list[CpuRegisters]) -> bytearray:
         at = area.rfind(old) if last else area.find(old)

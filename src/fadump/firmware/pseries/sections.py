@@ -1,23 +1,23 @@
-"""Checking a registration: what the kernel asks for in ibm,configure-kernel-dump's work buffer.
+"""Checking a registration: the structure in ibm,configure-kernel-dump's work buffer.
 
 Step "register" of docs/architecture.md. Specification: LoPAR, ibm,configure-kernel-dump, R1-2 and the
-table "Kernel Assisted Dump Memory Structure". LoPAR names a single status, -3, for whatever is wrong;
-the sentences here are for the firmware's log.
+table "Kernel Assisted Dump Memory Structure". LoPAR has a single status, -3, for all errors; the sentences here are
+for the firmware's log.
 
-What LoPAR leaves open is decided for the side of a dump that can be trusted:
+Where LoPAR leaves it open, whatever would make a dump unreliable is refused:
 
-* The length is exact, 40 + 40 bytes per section: PowerVM asks for it (Linux 6.12
-  arch/powerpc/platforms/pseries/rtas-fadump.c, rtas_fadump_register()). So the first section stands at
-  0x28, and there is no room for a dump disk's path: a structure with a dump disk is refused.
-* A section that the firmware fills asks for exactly the offered size, from offset 0. With less, its data
+* The length must be exact, 40 + 40 bytes per section: PowerVM requires it (Linux 6.12
+  arch/powerpc/platforms/pseries/rtas-fadump.c, rtas_fadump_register()). So the first section is at 0x28, and there is
+  no room for a dump disk's path: a structure with a dump disk is refused.
+* A section that the firmware fills must have exactly the offered size, from offset 0. With less, its data
   would not fit; more "exceeds the source".
 * Types below 0x100 that LoPAR reserves are refused. OS-defined ones, 0x100 and above, are copied like memory.
-* No destination may overlap another. What is written must not overlap what is read, its own source
-  included. A section whose source is its destination is written nowhere, so it may lie in another's source:
-  Linux places its parameter area anywhere from 640 to 704 MiB on hash (fadump_setup_param_area()),
-  which is inside boot memory if that is 1 GiB.
-* A section of length 0 touches nothing; its addresses are not looked at.
-* A section that doesn't ask for copying is checked like any other, and then not processed.
+* No destination may overlap another. What is written must not overlap what is read, including its own source.
+  A section whose source is its destination isn't written, so it may be in another's source: Linux puts its
+  parameter area anywhere from 640 to 704 MiB on hash (fadump_setup_param_area()), which is inside boot memory if
+  that is 1 GiB.
+* A section of length 0 has no effect; its addresses are not checked.
+* A section that doesn't request copying is checked like any other, and then not processed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,13 +40,13 @@ _MEMORY_TYPES = (SectionType.REAL_MODE_REGION, SectionType.OS_IDENTIFICATION)
 
 
 class RegistrationError(FadumpError):
-    """A registration that would not give a dump; the guest gets status -3."""
+    """A registration is invalid; the guest gets status -3."""
 
 
 def read_structure(memory: GuestMemory, rma: Range, address: int, length: int) -> DumpStructure:
-    """Read the work buffer, once: what the guest writes to it afterwards has no effect.
+    """Read the work buffer, once: later writes by the guest have no effect.
 
-    :raises RegistrationError: it doesn't lie in the RMA, or doesn't hold a structure of that length.
+    :raises RegistrationError: it isn't in the RMA, or doesn't have a structure of that length.
     """
     if length not in _LENGTHS:
         raise RegistrationError(f"a work buffer of {length} bytes doesn't hold 1 to {MAX_SECTIONS} sections")
@@ -59,11 +59,11 @@ def read_structure(memory: GuestMemory, rma: Range, address: int, length: int) -
     expected = HEADER_BYTES + SECTION_BYTES * len(structure.sections)
     if length != expected:
         raise RegistrationError(f"{len(structure.sections)} sections take {expected} bytes, not {length}")
-    return structure  # with its first section at 0x28: there would be no room for it elsewhere
+    return structure  # its first section is at 0x28, as there is no room for it elsewhere
 
 
 def check_structure(structure: DumpStructure, ram: RangeSet, offered: Mapping[int, int]) -> None:
-    """Whether the firmware can do at a crash what the structure asks for; returns if so.
+    """Check that the firmware can do at a crash what the structure asks for.
 
     ``offered`` has the sizes in bytes of the sections that the firmware fills, by type.
 
@@ -84,17 +84,17 @@ def source_range(section: DumpSection) -> Range | None:
 
 
 def destination_range(section: DumpSection) -> Range:
-    """The guest memory that a section's data ends up in."""
+    """The guest memory that a section's data is written to."""
     return Range.sized(section.destination, section.requested_bytes)
 
 
 def is_in_place(section: DumpSection) -> bool:
-    """Whether a section is memory that is preserved by leaving it alone."""
+    """Whether a section is memory that is preserved in place."""
     return is_from_memory(section.type) and section.source == section.destination
 
 
 def is_from_memory(section_type: int) -> bool:
-    """Whether such a section's source is guest memory, rather than something that the firmware knows."""
+    """Whether a section of this type is copied from guest memory, and not filled by the firmware."""
     return section_type in _MEMORY_TYPES or section_type >= SectionType.OS_DEFINED_FIRST
 
 
@@ -133,7 +133,7 @@ def _check_offered(index: int, section: DumpSection, offered: Mapping[int, int])
 
 
 def _check_overlaps(sections: Sequence[tuple[int, DumpSection]]) -> None:
-    """``sections`` with their places in the structure, none of them empty."""
+    """Check ``sections``, none of them empty, with their indices in the structure."""
     destinations = [(destination_range(section), index) for index, section in sections]
     _check_disjoint(destinations)
     for index, section in sections:

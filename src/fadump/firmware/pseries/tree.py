@@ -1,11 +1,11 @@
-"""The device tree at a handover: what the firmware learns from it, and what it tells the kernel in it.
+"""The device tree at a handover: what the firmware reads from it, and what it writes for the kernel.
 
 Step "handover" of docs/architecture.md. Specification: LoPAR, "RTAS" properties of the Open Firmware binding:
 ibm,configure-kernel-dump, -sizes, -version, and ibm,kernel-dump; ibm,lrdr-capacity for the CPUs that can be
 plugged. Its reader: Linux arch/powerpc/platforms/pseries/rtas-fadump.c, rtas_fadump_dt_scan().
 
-Linux computes the end of the dump area from the sizes in its own tree, in the capture boot again. So
-they count the CPUs that the machine can ever have, not those that it has now.
+Linux computes the end of the dump area from the sizes in its own tree, and again in the capture boot. So
+they are for the CPUs that the machine can ever have, not for those that it has now.
 """
 
 from collections.abc import Mapping
@@ -29,10 +29,10 @@ _NOT_TOKENS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class PseriesPlatform:
-    """What the firmware has to know of its machine; the same on every boot.
+    """What the firmware has to know about its machine; the same on every boot.
 
-    ``rma`` is the real mode area, the memory that RTAS can reach. ``cpu_count`` counts the CPUs as Linux
-    does, threads, that the machine can ever have.
+    ``rma`` is the real mode area, the memory that RTAS can access. ``cpu_count`` is the most CPUs, which are threads
+    as in Linux, that the machine can ever have.
     """
 
     configure_token: int
@@ -42,14 +42,14 @@ class PseriesPlatform:
 
     @property
     def tokens(self) -> frozenset[int]:
-        """The calls that are the firmware's."""
+        """The tokens of the firmware's calls."""
         return frozenset((self.configure_token, self.os_term_token))
 
 
 def find_platform(tree: DeviceTree) -> PseriesPlatform:
-    """What a tree that the platform's boot firmware made says about the machine.
+    """What the boot firmware's tree says about the machine.
 
-    :raises FadumpError: no RTAS, no ibm,os-term, no memory at 0 or no CPUs in it.
+    :raises FadumpError: it has no RTAS, no ibm,os-term, no memory at 0 or no CPUs.
     """
     node = _rtas(tree)
     if rtas.OS_TERM not in node.properties:
@@ -69,15 +69,15 @@ def find_platform(tree: DeviceTree) -> PseriesPlatform:
 def write_properties(
     tree: DeviceTree, platform: PseriesPlatform, offered: Mapping[int, int], dump: PreservedDump | None
 ) -> None:
-    """Offer the calls and, if there is a ``dump``, present its structure; a stale one is taken out.
+    """Offer the calls and, if there is a ``dump``, present its structure; a stale one is removed.
 
-    The page with the crash-info header is named in the root's ``reserved-ranges``: when Linux gives preserved memory
-    back it frees that page too, as its reserved area ends within it (arch/powerpc/kernel/fadump.c,
-    fadump_release_reserved_area()), and the header of the next dump would lie in memory that is used.
+    The page with the crash-info header is added to the root's ``reserved-ranges``: when Linux releases preserved memory
+    it frees that page, too, as its reserved area ends within it (arch/powerpc/kernel/fadump.c,
+    fadump_release_reserved_area()), and the header of the next dump would be in memory that is used.
 
     ``offered`` has the sizes in bytes of the sections that the firmware fills, by type.
 
-    :raises FadumpError: no RTAS in the tree.
+    :raises FadumpError: the tree has no RTAS.
     """
     properties = _rtas(tree).properties
     properties[rtas.CONFIGURE_KERNEL_DUMP] = encode_cells(platform.configure_token)
@@ -97,7 +97,7 @@ def _rtas(tree: DeviceTree) -> Node:
 
 
 def _tokens(node: Node) -> list[int]:
-    """Every property of /rtas that can be a token: those of one cell, but for a few of other meaning."""
+    """The values of all properties of /rtas that can be tokens: those of one cell, except a few known others."""
     return [
         node.cells(name)[0]
         for name, value in node.properties.items()
@@ -122,7 +122,7 @@ def _cpu_count(tree: DeviceTree, node: Node) -> int:
         raise FadumpError("the device tree has no CPU under /cpus: their number sizes the register save area")
     if "ibm,lrdr-capacity" not in node.properties:
         return sum(threads)
-    # Its last cell counts cores on QEMU (hw/ppc/spapr.c), which LoPAR calls processors.
+    # Its last cell is the number of cores on QEMU (hw/ppc/spapr.c); LoPAR calls them processors.
     return max(sum(threads), _cells(node, "ibm,lrdr-capacity", 1)[-1] * max(threads))
 
 

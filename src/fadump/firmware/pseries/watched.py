@@ -1,11 +1,11 @@
-"""QEMU's own FADump, watched: it takes the dump, and this firmware only knows of it.
+"""QEMU's own FADump: it takes the dump, and this firmware only watches it.
 
 QEMU from 10.2 on serves ibm,configure-kernel-dump and ibm,os-term itself (hw/ppc/spapr_fadump.c) and resets the
-guest. The machine stops at the same calls as for our firmware; here each of them goes on into QEMU's RTAS. So the
-machine can be looked at in its crash, and the dump that comes out of it compared.
+guest. The machine stops at the same calls as for our firmware, but each of them continues into QEMU's RTAS. So the
+machine can be inspected at its crash and compared with the dump.
 
-QEMU's answers aren't seen: a call is taken to succeed, and the guest says so itself if it doesn't. What QEMU has
-preserved stands in the device tree of the next handover (LoPAR, ibm,kernel-dump).
+QEMU's answers aren't seen: calls are assumed to succeed, and the guest reports it if one doesn't. What QEMU has
+preserved is in the device tree of the next handover (LoPAR, ibm,kernel-dump).
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ _STATES = {
 
 
 class WatchedFirmware:
-    """Follows what the platform's own firmware does with a guest."""
+    """Watches what the platform's own firmware does with a guest."""
 
     def __init__(self) -> None:
         self._state = State.IDLE
@@ -47,25 +47,25 @@ class WatchedFirmware:
 
     @property
     def state(self) -> State:
-        """Where the platform's firmware stands, as far as its calls tell."""
+        """The state of the platform's firmware, judged by its calls."""
         return self._state
 
     @property
     def tokens(self) -> frozenset[int]:
-        """The calls to look at; none before the first :meth:`describe`."""
+        """The tokens of the calls to watch; none before the first :meth:`describe`."""
         return frozenset(token for token in (self._configure_token, self._os_term_token) if token >= 0)
 
     @property
     def preserved(self) -> PreservedDump | None:
-        """The dump as the platform describes it; nothing has to be kept for it."""
+        """The dump as the platform describes it; the machine has to keep nothing for it."""
         return self._dump
 
     def name_of(self, call: FirmwareCall) -> CallName | None:
-        """Nobody asks: nothing of QEMU's firmware can be bent."""
+        """None: this is only used for faults, which QEMU's firmware can't have."""
         return None
 
     def call(self, call: FirmwareCall, memory: GuestMemory) -> PassThrough | Watched:
-        """Note what the call does; it is never answered here."""
+        """Record what the call does; it is never answered here."""
         if call.token == self._os_term_token and self._state is State.REGISTERED:
             self._state = State.TRIGGERED
             return Watched(Trigger(TriggerKind.OS_TERM, "", call.cpu_id))
@@ -76,14 +76,14 @@ class WatchedFirmware:
         return PassThrough()
 
     def preserve(self, trigger: Trigger, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> PreservedDump:
-        """Only the platform can.
+        """Refuse: only the platform can preserve.
 
         :raises FadumpError: always.
         """
         raise FadumpError(f"QEMU's own FADump dumps at os-term only, not for this {trigger.kind.value}")
 
     def describe(self, tree: DeviceTree) -> None:
-        """Read the platform's tokens and, after a crash, its dump. The tree stays as it is.
+        """Read the platform's tokens and, after a crash, its dump. The tree isn't changed.
 
         :raises FadumpError: the platform has no FADump of its own, or has not dumped a guest that crashed.
         """
@@ -99,6 +99,6 @@ class WatchedFirmware:
             raise FadumpError("QEMU has reset the guest that crashed, and has no dump of it")
 
     def on_reset(self) -> None:
-        """A registration is gone with its kernel; a crash is waiting for its dump."""
+        """Drop a registration, whose kernel is gone; a crash keeps its state until its dump is described."""
         if self._state is not State.TRIGGERED:
             self._state = State.ACTIVE if self._dump is not None else State.IDLE
