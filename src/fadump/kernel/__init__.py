@@ -6,7 +6,7 @@ What to change where:
 * the steps of a boot: :mod:`.register`, :mod:`.crash`, :mod:`.capture_boot`, :mod:`.release`
 * the calls of a platform, and what their statuses mean to Linux: :mod:`.rtas_fadump`, :mod:`.opal_fadump`
 * the crash-info header, the ELF core header, /proc/vmcore: :mod:`.crash_info`, :mod:`.elfcorehdr`, :mod:`.vmcore`
-* what lies in memory for a dump's readers: :mod:`.image`
+* what is in memory for readers of a dump: :mod:`.image`
 * files of /proc and /sys: :mod:`.files`
 * a difference between two versions of Linux: :mod:`.traits`
 """

@@ -1,7 +1,7 @@
-"""What the model kernel and its surroundings pass to each other while it runs.
+"""The interface between the model kernel and its caller while it runs.
 
-A kernel runs as a generator: it yields a :class:`Call` and is sent the firmware's status. Between two of them nothing
-else happens to the machine, so the power may be cut at any yield. In nature a call is a jump to RTAS or OPAL, see
+A kernel runs as a generator: it yields a :class:`Call` and is sent the firmware's status. Nothing else happens to the
+machine between two calls, so the power may be cut at any yield. In reality a call is a jump to RTAS or OPAL, see
 :mod:`fadump.abi.pseries.rtas` and :mod:`fadump.abi.powernv.opal`.
 """
 
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A firmware call. ``cpu`` is the platform's name of the CPU; ``answer_address`` is 0 where registers answer."""
+    """A firmware call. ``cpu`` is the platform's CPU number; ``answer_address`` is 0 if a register has the answer."""
 
     cpu: int
     token: int
@@ -46,9 +46,9 @@ class Errno(IntEnum):
 
 
 class KernelPanicError(FadumpError):
-    """The model kernel can't go on; the sentence is what it prints."""
+    """The model kernel can't continue; the sentence is what it prints."""
 
 
 def no_memory_at(address: int, access: str = "read") -> KernelPanicError:
-    """The panic of a kernel that reads or writes through its linear mapping where there is no memory."""
+    """The panic of a kernel that accesses a linear-map address without memory."""
     return KernelPanicError(f"BUG: Unable to handle kernel data access on {access} at 0xc{address:015x}")

@@ -1,8 +1,8 @@
-"""The capture boot: what the crashed kernel and the firmware have left is checked, and becomes /proc/vmcore.
+"""The capture boot: what the crashed kernel and the firmware left is checked and becomes /proc/vmcore.
 
 Step "capture boot" of docs/architecture.md. Linux arch/powerpc/kernel/fadump.c: fadump_reserve_crash_area(),
-fadump_process(); fs/proc/vmcore.c, vmcore_init(). A dump that can't be processed is invalidated and its memory given
-back at once.
+fadump_process(); fs/proc/vmcore.c, vmcore_init(). A dump that can't be processed is invalidated and its memory
+released at once.
 """
 
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ _P = "fadump: "
 
 
 def reserve_crash_area(state: FadumpState) -> None:
-    """Everything above boot memory is left alone until the dump is released.
+    """Reserve everything above boot memory until the dump is released.
 
-    :raises KernelPanicError: nothing is left; Linux dies here before it can print a word.
+    :raises KernelPanicError: no memory is left; Linux crashes here before it can print anything.
     """
     if not state.boot_memory_top:
         raise KernelPanicError("no memory is left: all of it is reserved for a dump without boot memory")
@@ -49,7 +49,7 @@ def reserve_above(log: Printk, memory: Sequence[Range], top: int) -> None:
 
 
 def process_dump(state: FadumpState, ops: FadumpOps) -> Steps[VmCore | None]:
-    """Make /proc/vmcore: fadump_process(). None if the dump can't be read, or has been given up."""
+    """Make /proc/vmcore: fadump_process(). None if the dump can't be read or is discarded."""
     header = _compatible_header(state)
     cpus = None if header is None else ops.process(header)
     if header is None or cpus is None:
@@ -67,9 +67,9 @@ def process_dump(state: FadumpState, ops: FadumpOps) -> Steps[VmCore | None]:
 
 
 def _compatible_header(state: FadumpState) -> Header | None:
-    """The crashed kernel's header, if this kernel can make anything of it."""
+    """The crashed kernel's header, if this kernel can use it."""
     if not state.header_address and state.traits.first_kernel_writes_elfcorehdr:
-        return None  # later kernels look at what is at 0: their check is of a virtual address
+        return None  # later kernels read what is at 0, as they check the virtual address
     header = read_header(state)
     if isinstance(header, CrashHeader) and not is_compatible(state, header):
         return None
@@ -77,7 +77,7 @@ def _compatible_header(state: FadumpState) -> Header | None:
 
 
 def _find_elfcorehdr(state: FadumpState, header: Header) -> bytes:
-    """The ELF core header: this kernel makes it, or finds the crashed one's.
+    """The ELF core header, which this kernel makes, or the crashed one has left.
 
     :raises AddressError: it is not in memory.
     :raises NoCoreHeaderError: there is none.
@@ -91,7 +91,7 @@ def _find_elfcorehdr(state: FadumpState, header: Header) -> bytes:
 
 
 def _make_vmcore(state: FadumpState, headers: bytes, cpus: list[Registers]) -> VmCore:
-    """vmcore_init(). The first PT_NOTE is for the CPUs' notes, made here; the others are read without a check.
+    """vmcore_init(). The first PT_NOTE is for the CPUs' notes, made here; the others are read unchecked.
 
     :raises NoCoreHeaderError: it is not an ELF core header.
     """
@@ -107,7 +107,7 @@ def _make_vmcore(state: FadumpState, headers: bytes, cpus: list[Registers]) -> V
 
 
 def _buffers_bytes(state: FadumpState, header: Header, cpus: int) -> int:
-    """What the kernel allocates: for its ELF core header, and for notes, with OPAL of all threads, active or not."""
+    """How much the kernel allocates for its ELF core header and notes; with OPAL, inactive threads count, too."""
     page_bytes = state.traits.page_bytes
     counted = len(state.cpu_names) if state.platform is Platform.POWERNV else cpus
     notes_bytes = align_up(counted * NOTE_BUFFER_BYTES, page_bytes)

@@ -1,11 +1,11 @@
-"""The crash: the kernel saves what only it knows, and reports its end to the firmware.
+"""The crash: the kernel saves what only it knows, and reports the crash to the firmware.
 
 Step "crash" of docs/architecture.md. Linux arch/powerpc/kernel/fadump.c, crash_fadump(); panic() in kernel/panic.c with
-powerpc's notifiers (arch/powerpc/kernel/setup-common.c); system_reset_exception() in arch/powerpc/kernel/traps.c. The
-first CPU to come counts: one CPU crashes here, and no other comes in its way.
+powerpc's notifiers (arch/powerpc/kernel/setup-common.c); system_reset_exception() in arch/powerpc/kernel/traps.c. In
+Linux the first crashing CPU counts; here only one CPU crashes.
 
-None of these functions comes back if the firmware takes a dump, as the machine is reset. Where it takes none, the
-kernel ends in its panic timeout and reboots.
+None of these functions returns if the firmware takes a dump, as the machine is reset. If it doesn't, the kernel reboots
+after its panic timeout.
 """
 
 import struct
@@ -25,7 +25,7 @@ _PANIC_TIMEOUT_SECONDS = 5
 
 
 def save_vmcoreinfo(state: FadumpState, *, crashed: bool) -> None:
-    """crash_save_vmcoreinfo(): the note, with the time of the crash once there is one."""
+    """crash_save_vmcoreinfo(): write the note, with the time of the crash if ``crashed``."""
     facts = dict(state.facts)
     if crashed:
         facts["CRASHTIME"] = str(state.epoch_seconds + state.log.uptime_ns // 1_000_000_000)
@@ -45,7 +45,7 @@ def panic(state: FadumpState, ops: FadumpOps, cpu: int, registers: Registers, re
 
 
 def system_reset(state: FadumpState, ops: FadumpOps, cpu: int, registers: Registers) -> Steps[None]:
-    """A system reset interrupt, which is an order to dump."""
+    """A system reset interrupt, which requests a dump."""
     at_interrupt = {**registers, "trap": _SYSTEM_RESET}
     yield from crash_fadump(state, ops, cpu, at_interrupt, "System Reset")
     state.log.pr_emerg("Oops: System Reset, sig: 6 [#1]")
@@ -53,12 +53,12 @@ def system_reset(state: FadumpState, ops: FadumpOps, cpu: int, registers: Regist
 
 
 def crash_fadump(state: FadumpState, ops: FadumpOps, cpu: int, registers: Registers, reason: str) -> Steps[None]:
-    """Save the crashing CPU's registers and the CPUs that are online, and trigger the dump."""
+    """Save the crashing CPU's registers and the mask of online CPUs, and trigger the dump."""
     if not state.registered or not state.header_address:
         return
     save_vmcoreinfo(state, crashed=True)
     state.memory.write(state.crashing_cpu_address, struct.pack("<I", cpu))
-    # With OPAL it is the platform's name of the CPU, see opal_fadump_trigger(); with RTAS both are the same.
+    # With OPAL it is the platform's number of the CPU, see opal_fadump_trigger(); with RTAS both are the same.
     header = replace(
         read_header(state), crashing_cpu=state.cpu_names[cpu], registers=registers, cpu_mask=state.cpu_mask
     )

@@ -1,8 +1,9 @@
-"""The crash-info header: what a first kernel writes when it registers, and whether a capture kernel takes it.
+"""The crash-info header: what a first kernel writes when it registers, and whether a capture kernel accepts it.
 
 Steps "register", "crash" and "capture boot" of docs/architecture.md. Linux arch/powerpc/kernel/fadump.c:
-init_fadump_header(), is_fadump_header_compatible(). Before Linux kernel commit c6c5b14dac0d (in v6.10) the header leads
-to an ELF core header right behind it, and only its magic is looked at: rtas_fadump_process(), opal_fadump_process().
+init_fadump_header(), is_fadump_header_compatible(). Before Linux kernel commit c6c5b14dac0d (in v6.10) the header
+points to an ELF core header right after it, and only its magic is checked: rtas_fadump_process(),
+opal_fadump_process().
 """
 
 from fadump.abi.linux import crash_info
@@ -19,7 +20,7 @@ _OPPOSITE_MAGIC = int.from_bytes(crash_info.MAGIC.to_bytes(8, "big"), "little")
 
 
 def initial_header(state: FadumpState) -> Header:
-    """What a capture kernel finds if the platform ends this one: no crashing CPU, all possible CPUs."""
+    """The header at registration, valid if the platform ends this kernel: no crashing CPU, all possible CPUs."""
     mask_bytes = state.cpu_mask_bytes
     if state.traits.first_kernel_writes_elfcorehdr:
         behind = state.header_address + state.traits.header_bytes
@@ -46,7 +47,7 @@ def read_header(state: FadumpState) -> Header:
 
 
 def is_compatible(state: FadumpState, header: CrashHeader) -> bool:
-    """Whether this kernel can make anything of the header; if not, the log says why."""
+    """Whether this kernel can use the header; if not, the log says why."""
     match header.magic:
         case crash_info.MAGIC:
             if (header.pt_regs_bytes, header.cpu_mask_bytes) == (CrashHeader().pt_regs_bytes, state.cpu_mask_bytes):
@@ -62,9 +63,9 @@ def is_compatible(state: FadumpState, header: CrashHeader) -> bool:
 
 
 def is_valid(state: FadumpState, header: Header, prefix: str) -> bool:
-    """What a platform's half looks at: a header before commit c6c5b14dac0d must have its magic.
+    """The platform code's check: a header before commit c6c5b14dac0d must have its magic.
 
-    ``prefix`` is what the platform's messages begin with.
+    ``prefix`` is that of the platform's messages.
     """
     if isinstance(header, CrashHeader) or header.magic == crash_info.OLD_MAGIC:
         return True

@@ -1,4 +1,4 @@
-"""The ELF core header: which memory of the crashed kernel is where, in headers whose file offsets are addresses.
+"""The ELF core header: where the crashed kernel's memory is, as program headers whose file offsets are addresses.
 
 Steps "register" and "capture boot" of docs/architecture.md. Linux arch/powerpc/kernel/fadump.c: since commit
 c6c5b14dac0d (in v6.10) fadump_populate_elfcorehdr() of the capture kernel, before that
@@ -25,7 +25,7 @@ class NoCoreHeaderError(FadumpError):
 class Load:
     """A PT_LOAD: memory that was at ``physical`` is in this kernel's memory at ``address``.
 
-    ``size_bytes`` 0 stands for a header that Linux leaves empty: it counts a memory range that is all reserved area.
+    ``size_bytes`` 0 means a header that Linux leaves empty, for a memory range that is entirely reserved area.
     """
 
     physical: int
@@ -42,11 +42,11 @@ class NotePlace:
 
 
 CPU_NOTES = NotePlace(0, 0)
-"""The first PT_NOTE, until a capture kernel knows where its CPUs' notes are: fadump_update_elfcore_header()."""
+"""The first PT_NOTE, until a capture kernel fills in where its CPUs' notes are: fadump_update_elfcore_header()."""
 
 
 def loads_of(regions: Sequence[Region], copy: int, top: int, area: Range, memory: Sequence[Range]) -> Iterator[Load]:
-    """The capture kernel's PT_LOADs: boot memory where it was copied to, then all other memory but the ``area``.
+    """The capture kernel's PT_LOADs: the copies of boot memory, then all other memory except the ``area``.
 
     ``top`` is boot memory's.
     """
@@ -62,7 +62,7 @@ def loads_of(regions: Sequence[Region], copy: int, top: int, area: Range, memory
 def loads_at_registration(
     regions: Sequence[Region], copy: int, top: int, area: Range, memory: Sequence[Range]
 ) -> Iterator[Load]:
-    """The first kernel's: neighbours are folded into one, and nothing stands for a range that is all ``area``."""
+    """The first kernel's PT_LOADs: adjacent ones are merged, and a range that is entirely ``area`` has none."""
     yield from _copied(regions, copy)
     last: Load | None = None
     for piece in _above(memory, top):
@@ -84,7 +84,7 @@ def encode(notes: Sequence[NotePlace], loads: Sequence[Load]) -> bytes:
 
 
 def headers_bytes(program_headers: int) -> int:
-    """How long the ELF header and so many program headers are."""
+    """The size of the ELF header and so many program headers."""
     return ELF_HEADER.size_bytes + program_headers * PROGRAM_HEADER.size_bytes
 
 
@@ -94,7 +94,7 @@ def elf_header(program_headers: int) -> bytes:
 
 
 def load_header(load: Load, offset: int) -> bytes:
-    """A PT_LOAD that leads to ``offset``."""
+    """A PT_LOAD whose file offset is ``offset``."""
     if not load.size_bytes:
         return bytes(PROGRAM_HEADER.size_bytes)
     virtual, size_bytes = PAGE_OFFSET | load.physical, load.size_bytes
@@ -104,7 +104,7 @@ def load_header(load: Load, offset: int) -> bytes:
 
 
 def header_count(start: bytes) -> int:
-    """How many program headers there are, from an ELF header.
+    """The number of program headers in an ELF header.
 
     :raises NoCoreHeaderError: Linux would not accept it.
     """
@@ -164,7 +164,7 @@ def _above(memory: Sequence[Range], top: int) -> Iterator[Range]:
 
 
 def _around(area: Range, piece: Range) -> list[Range]:
-    """What of ``piece`` is not in ``area``."""
+    """The parts of ``piece`` that aren't in ``area``."""
     if not (area.start < piece.end and area.end > piece.start):
         return [piece]
     around = [Range(piece.start, max(piece.start, area.start)), Range(min(piece.end, area.end), piece.end)]

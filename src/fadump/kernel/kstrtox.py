@@ -1,4 +1,4 @@
-"""Numbers as the kernel's files take them: what user space writes to /sys is read as Linux reads it.
+"""Numbers that user space writes to the kernel's files, parsed as in Linux.
 
 Steps "register" and "release" of docs/architecture.md. Linux lib/kstrtox.c, kstrtoint() with base 0.
 """
@@ -12,7 +12,7 @@ _INT = range(-(1 << 31), 1 << 31)
 def kstrtoint(data: bytes) -> int | None:
     """The number in ``data``, which ends at its first zero byte; None: Linux returns an error.
 
-    A sign, then decimal, 0x and hexadecimal, or 0 and octal; one line feed may follow, and nothing else.
+    A sign, then decimal, 0x and hexadecimal, or 0 and octal; only one line feed may follow.
     """
     match = _NUMBER.fullmatch(data.partition(b"\0")[0])
     if match is None:

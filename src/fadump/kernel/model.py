@@ -8,7 +8,7 @@ arch/powerpc/kernel/prom.c, then setup_fadump() in arch/powerpc/kernel/fadump.c,
     register    :mod:`.register`                            capture boot    :mod:`.capture_boot`, :mod:`.vmcore`
     release     :mod:`.release`                             RTAS, OPAL      :mod:`.rtas_fadump`, :mod:`.opal_fadump`
 
-The kernel has a log (:mod:`.printk`) and memory of its own (:mod:`.image`); user space is not in here.
+The kernel has a log (:mod:`.printk`) and its own memory (:mod:`.image`); user space is not modelled.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +49,7 @@ DEFAULT_VERSION = "6.12"
 
 @dataclass(frozen=True, slots=True)
 class KernelConfig:
-    """``seed`` decides what is in memory; ``epoch_seconds`` is the time of the boot, since 1970."""
+    """``seed`` determines what is in memory; ``epoch_seconds`` is the time of the boot, since 1970."""
 
     traits: KernelTraits = LINUX_6_12
     release: str = f"{DEFAULT_VERSION}.0-model"
@@ -58,29 +58,29 @@ class KernelConfig:
 
     @classmethod
     def of_version(cls, version: str, *, page_bytes: int | None = None, epoch_seconds: int = 0) -> "KernelConfig":
-        """The kernel that ``--kernel-version`` calls so; pages of 64 KiB if nothing else is said."""
+        """The kernel of a ``--kernel-version``; pages are 64 KiB unless given."""
         traits = KERNEL_VERSIONS[version]
         traits = traits if page_bytes is None else replace(traits, page_bytes=page_bytes)
         return cls(traits, f"{version}.0-model", epoch_seconds=epoch_seconds)
 
 
 class KernelModel:
-    """One boot of a kernel. Call :meth:`boot` first, and run what it gives to its end."""
+    """One boot of a kernel. Call :meth:`boot` first, and run its steps to the end."""
 
     def __init__(self, config: KernelConfig, console: Callable[[str], None]) -> None:
         """``console`` gets what the kernel prints, line by line."""
         self._config = config
         self._console = console
         self.vmcore: VmCore | None = None
-        """/proc/vmcore; None before a capture boot has made one, and after the dump has been released."""
+        """/proc/vmcore; None until a capture boot has made it, and after the dump is released."""
         self._total_bytes = 0
         self._plugged = RangeSet()
         self.memory_in_use = RangeSet()
-        """Pages that struct pages say are in use, but for the kernel's own."""
+        """Pages that are in use by their struct pages, without the kernel's own."""
         self._free_bytes = 0
-        """What they say is free."""
+        """How much is free by its struct pages."""
         self.opal_core: OpalCore
-        """OPAL's core, which only powernv can have."""
+        """OPAL's core; only powernv has one."""
         self._state: FadumpState
         self._ops: RtasFadump | OpalFadump
         self._fadump_files: FadumpFiles
@@ -88,7 +88,7 @@ class KernelModel:
         self._tree_files: Mapping[str, Entry]
 
     def boot(self, tree: DeviceTree, memory: GuestMemory) -> Steps[None]:
-        """Boot: reserve memory and register, or find a dump and prepare it.
+        """Boot: reserve memory and register, or process a dump.
 
         :raises KernelPanicError: the kernel can't run on this machine.
         """
@@ -145,20 +145,20 @@ class KernelModel:
         return errno
 
     def trigger_crash(self, cpu: int, registers: Registers) -> Steps[None]:
-        """Writing c to /proc/sysrq-trigger on a CPU that has these registers then. At its end the kernel reboots."""
+        """A write of c to /proc/sysrq-trigger on a CPU with these registers. At the end the kernel reboots."""
         self._state.log.pr_info("sysrq: Trigger a crash")
         here = {**registers, **crashing(cpu).registers()}
         yield from crash.panic(self._state, self._ops, cpu, here, "sysrq triggered crash")
 
     def system_reset(self, cpu: int, registers: Registers) -> Steps[None]:
-        """A system reset interrupt. At its end the kernel reboots."""
+        """A system reset interrupt. At the end the kernel reboots."""
         yield from crash.system_reset(self._state, self._ops, cpu, registers)
 
     def memory_came(self, piece: Range) -> None:
-        """Memory has been plugged and put online: add_memory_resource(), which tells memblock.
+        """Memory was plugged and put online: add_memory_resource(), which adds it to memblock.
 
-        What a registration says of memory is as it was, before Linux kernel commit c6c5b14dac0d (in v6.10): user space
-        has to register once more. It knows that by /sys/kernel/fadump/hotplug_ready, which newer kernels have.
+        Before Linux kernel commit c6c5b14dac0d (in v6.10) a registration isn't updated, so user space has to register
+        again. Newer kernels have /sys/kernel/fadump/hotplug_ready, which says that it needn't.
         """
         state = self._state
         self._plugged |= RangeSet([piece])
@@ -169,7 +169,7 @@ class KernelModel:
     def memory_went(self, piece: Range) -> None:
         """Memory is taken offline and unplugged: try_remove_memory(); see :meth:`memory_came`.
 
-        :raises ValueError: it was there at boot: some of the kernel's own data lie in it.
+        :raises ValueError: it was there at boot, so some of the kernel's own data is in it.
         """
         state = self._state
         if not self._plugged.contains(piece):
@@ -179,7 +179,7 @@ class KernelModel:
 
     @property
     def total_bytes(self) -> int:
-        """MemTotal, with what is lent until a crash."""
+        """MemTotal, including memory lent until a crash."""
         return self._total_bytes - self.opal_core.buffer_bytes
 
     @property
@@ -194,17 +194,17 @@ class KernelModel:
 
     @property
     def active(self) -> bool:
-        """Whether there is /sys/kernel/fadump/release_mem."""
+        """Whether /sys/kernel/fadump/release_mem exists."""
         return self._state.active
 
     @property
     def mem_reserved(self) -> int:
-        """/sys/kernel/fadump/mem_reserved, bytes."""
+        """/sys/kernel/fadump/mem_reserved, in bytes."""
         return self._state.area.size_bytes
 
     @property
     def cpu_count(self) -> int:
-        """CPUs that are online."""
+        """The number of online CPUs."""
         return len(self._state.cpu_names)
 
     @property
@@ -219,11 +219,11 @@ class KernelModel:
 
     @property
     def last_lines(self) -> Sequence[str]:
-        """What the log last said about FADump."""
+        """The last lines of the log about FADump."""
         return tuple(self._state.log.last_lines)
 
     def files(self) -> Mapping[str, Entry]:
-        """The files of /sys and /proc that tell of FADump, by absolute path, as they are now."""
+        """The current files of /sys and /proc that concern FADump, by absolute path."""
         state = self._state
         return {
             **self._fadump_files.entries(),
@@ -234,7 +234,7 @@ class KernelModel:
         }
 
     def region_show(self) -> str:
-        """The debugfs file fadump_region; empty where FADump is not enabled."""
+        """The debugfs file fadump_region; empty if FADump is not enabled."""
         return self._ops.region_show() if self._state.enabled else ""
 
     def _start(self, tree: DeviceTree, memory: GuestMemory) -> None:
@@ -275,14 +275,14 @@ class KernelModel:
         self._ops = RtasFadump(self._state) if system.platform is Platform.PSERIES else OpalFadump(self._state)
 
     def _check_linear_mapping(self) -> None:
-        """:raises KernelPanicError: the last of the memory is in none; a kernel dies there before its console is."""
+        """:raises KernelPanicError: the end of memory isn't mapped; a kernel crashes there before it has a console."""
         state = self._state
         end = end_without_page(state.system, Mmu.RADIX if state.radix else Mmu.HASH, state.ram)
         if end is not None:
             raise KernelPanicError(f"BUG: Unable to handle kernel data access: {no_page_for(end)}")
 
     def _write_memory(self, usable: RangeSet) -> None:
-        """Page tables, struct pages and variables, then what all other memory is used for."""
+        """Write page tables, struct pages and variables, then use all other memory."""
         state = self._state
         page_bytes = state.traits.page_bytes
         page_tables = PageTables(page_bytes, radix=state.radix)
@@ -302,7 +302,7 @@ class KernelModel:
         state.facts = facts_of(state.release, state.traits, symbols, log, radix=state.radix)
 
     def _use_memory(self, usable: RangeSet, seed: str) -> None:
-        """Use memory as a running system does: fill struct pages where there are some, and write some contents."""
+        """Use memory as a running system does: change its struct pages, if any, and write some contents."""
         state = self._state
         mapped = usable & self._struct_pages.memory
         used = self._struct_pages.hand_out(mapped, seed)
@@ -321,7 +321,7 @@ class KernelModel:
         return 0 if self._state.cma is None else self._state.cma.size_bytes
 
     def _append_bootargs(self) -> None:
-        """fadump_append_bootargs(): the first kernel has left words for this one's command line."""
+        """fadump_append_bootargs(): add the words that the first kernel left to the command line."""
         state = self._state
         if state.parameter_area is None:
             return
@@ -337,7 +337,7 @@ class KernelModel:
         state.log.pr_info(f"fadump: Updated cmdline: {state.cmdline}")
 
     def _usable(self) -> RangeSet:
-        """Memory that this boot may use for what it likes."""
+        """Memory that this boot may use freely."""
         state = self._state
         memory = state.system.memory
         taken = [KERNEL, state.area, state.kdump_area, *memory.firmware, *memory.reserved_later]
@@ -348,7 +348,7 @@ class KernelModel:
 
 
 def _rtas_tokens(tree: DeviceTree) -> dict[str, int]:
-    """The tokens of RTAS's calls; ibm,extended-os-term is never called, its presence is what counts."""
+    """The tokens of RTAS's calls; ibm,extended-os-term is never called, only its presence counts."""
     node = tree.find("/rtas")
     if node is None:
         return {}

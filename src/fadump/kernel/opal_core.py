@@ -1,8 +1,8 @@
 """OPAL's core: the crashed firmware's own memory and the CPUs' registers, as a file for gdb.
 
 Step "capture boot" of docs/architecture.md, on powernv. Linux arch/powerpc/platforms/powernv/opal-core.c:
-opalcore_config_init(), create_opalcore(), release_core_store(). It doesn't need FADump to be on: what counts is the
-firmware's mpipl-boot. Everything in the file is big-endian; notes that were counted and not written are zeros.
+opalcore_config_init(), create_opalcore(), release_core_store(). It depends on the firmware's mpipl-boot and not on
+FADump being enabled. Everything in the file is big-endian; notes that were counted but not written are zeros.
 """
 
 import struct
@@ -35,7 +35,7 @@ _METADATA_BYTES = 0x1000
 _AT_ENTRY = 9
 _SIGUSR1, _SIGTERM = 10, 15
 _PID_OF_PIR_0 = 100
-"""pr_pid counts from there: gdb makes nothing of a process 0."""
+"""pr_pid of the thread with PIR 0: gdb doesn't accept a process 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class _Config:
 
 
 class OpalCore:
-    """One boot's /sys/firmware/opal/mpipl; ``file`` is None if there is no core, or it has been released."""
+    """One boot's /sys/firmware/opal/mpipl; ``file`` is None if there is no core, or it was released."""
 
     def __init__(self, state: FadumpState) -> None:
         self._state = state
@@ -57,9 +57,9 @@ class OpalCore:
         self._is_there = self._is_allocated = False
 
     def init(self, tree: DeviceTree, *, kernel_initiated: bool) -> Steps[None]:
-        """opalcore_init(). ``kernel_initiated``: the crashed kernel has left its CPU's number.
+        """opalcore_init(). ``kernel_initiated``: the crashed kernel left its CPU's number.
 
-        :raises KernelPanicError: there is a core, but not as Linux wants it.
+        :raises KernelPanicError: there is a core that makes Linux crash.
         """
         node, opal = tree.find("/ibm,opal/dump"), tree.find("/ibm,opal")
         if node is None or opal is None or "mpipl-boot" not in node.properties:
@@ -67,7 +67,7 @@ class OpalCore:
         config = yield from self._config()
         if config is None:
             self._state.log.pr_err(f"{_P}Could not export /sys/firmware/opal/core")
-            if self._is_allocated:  # opalcore_cleanup() takes a file away from a directory that isn't there yet
+            if self._is_allocated:  # opalcore_cleanup() removes a file from a directory that doesn't exist yet
                 raise KernelPanicError("BUG: Kernel NULL pointer dereference at 0x00000030")
             return
         base, entry = (opal.properties.get(f"opal-{name}-address", b"") for name in ("base", "boot"))
@@ -79,11 +79,11 @@ class OpalCore:
 
     @property
     def buffer_bytes(self) -> int:
-        """What the headers and notes take until the core is released."""
+        """How much memory the headers and notes take until the core is released."""
         return 0 if self.file is None else len(self.file.head)
 
     def entries(self) -> Mapping[str, Entry]:
-        """Its files; the directory and the link stay when the core has been released."""
+        """Its files; the directory and the link stay after the core is released."""
         file, memory = self.file, self._state.memory
         if not self._is_there:
             return {}
@@ -160,7 +160,7 @@ class OpalCore:
             return None
 
     def _create(self, config: _Config, base: int, entry: int, signal: int) -> VmCore:
-        """create_opalcore(): headers and notes, then OPAL's memory, region after region."""
+        """create_opalcore(): headers and notes, then OPAL's memory, region by region."""
         notes_at = headers_bytes(1 + len(config.loads))
         auxv = encode_note(CORE_NAME, NT_AUXV, struct.pack(">QQQ", _AT_ENTRY, entry, 0), "big")
         notes_bytes = config.threads * len(_status_note(None, config, 0)) + len(auxv)
@@ -182,7 +182,7 @@ class OpalCore:
 
 
 def _status_note(cpu: CpuRegisters | None, config: _Config, signal: int) -> bytes:
-    """A thread's NT_PRSTATUS; all zeros for a crashing one that is not there."""
+    """A thread's NT_PRSTATUS; zeros for a crashing thread that is missing."""
     if cpu is None:
         return encode_note(CORE_NAME, NT_PRSTATUS, status_of({}, "big"), "big")
     registers = {PAPR_TO_PT_REGS[name]: value for name, value in cpu.values.items() if name in PAPR_TO_PT_REGS}

@@ -1,8 +1,8 @@
 """powernv: the kernel's side of OPAL's MPIPL calls.
 
 Steps "register", "crash", "capture boot" and "release" of docs/architecture.md. Linux
-arch/powerpc/platforms/powernv/opal-fadump.c. Tags are registered when memory is reserved, ranges later in the boot;
-both lead a capture kernel to this one's metadata, which lie in the last page of the reserved area.
+arch/powerpc/platforms/powernv/opal-fadump.c. Tags are registered when memory is reserved, ranges later in the boot.
+The kernel's metadata, which a tag points to, are in the last page of the reserved area.
 """
 
 from dataclasses import replace
@@ -28,11 +28,11 @@ from fadump.memory.ranges import Range
 _P = "opal fadump: "
 _METADATA_BYTES = 0x1000
 _WRITTEN_FIRST_OFFSET = kernel_metadata.HEADER.offset("crash_info") + 4
-"""What Linux's compiler begins with: the lower half of that field."""
+"""The lower half of crash_info, which Linux's compiled code writes first."""
 
 
 class OpalFadump:
-    """powernv's half of a kernel's FADump: registers ranges and tags, and queries the tags after the crash."""
+    """powernv's part of a kernel's FADump: registers ranges and tags, and queries the tags after the crash."""
 
     def __init__(self, state: FadumpState) -> None:
         self._state = state
@@ -64,7 +64,7 @@ class OpalFadump:
             state.log.pr_warn(f"{_P}WARNING: Kernel metadata format mismatch identified! Core file maybe corrupted..")
         if not active.registered_regions or not active.regions:
             return
-        # Linux doesn't look at the status, and takes the address before
+        # Linux ignores the status, and uses the previous address
         _status, cpus = yield from self._query(MpiplTag.CPU)
         self._cpu_metadata = self._read_cpu_metadata(cpus) if cpus else None
         state.log.pr_info(f"{_P}Firmware-assisted dump is active.")
@@ -93,7 +93,7 @@ class OpalFadump:
         log.pr_warn(f"{_P}WARNING: If the unsaved regions contain kernel pages, the vmcore will be corrupted.")
 
     def _read_cpu_metadata(self, address: int) -> MpiplMetadata | None:
-        """What is at the CPU tag, or where Linux takes it to be; it reads one region, whatever their number."""
+        """The metadata at the CPU tag, or where Linux expects it; one region is read, whatever their number."""
         memory = self._state.memory
         try:
             metadata = bytearray(memory.read(address, _METADATA_BYTES))
@@ -181,7 +181,7 @@ class OpalFadump:
             self._state.log.pr_warn(f"{_P}Could not reset ({status & U64}) kernel metadata tag!")
 
     def process(self, header: Header) -> list[Registers] | None:
-        """opal_fadump_build_cpu_notes(); the crashing CPU's own registers count in any case."""
+        """opal_fadump_build_cpu_notes(); the crashing CPU's own registers are always used."""
         if self._active is None or not self._state.header_address or not is_valid(self._state, header, _P):
             return None
         self.kernel_initiated = header.crashing_cpu != CPU_UNKNOWN
@@ -201,7 +201,7 @@ class OpalFadump:
         return [own]
 
     def _cpus(self) -> list[CpuRegisters] | None:
-        """The active threads, after is_opal_fadump_cpu_data_valid(); None if the firmware has no data, or not valid."""
+        """The active threads, after is_opal_fadump_cpu_data_valid(); None if the firmware has no valid data."""
         metadata, log = self._cpu_metadata, self._state.log
         if metadata is None:
             return None
@@ -211,7 +211,7 @@ class OpalFadump:
             )
             log.pr_warn(f"{_P}WARNING: F/W using newer CPU state data format!!")
         region = metadata.regions[0]
-        if 0 < metadata.cpu_data_bytes <= region.size_bytes:  # an address of 0 is as good as any to Linux
+        if 0 < metadata.cpu_data_bytes <= region.size_bytes:  # to Linux, an address of 0 is valid
             try:
                 data = self._state.memory.read(region.destination, region.size_bytes)
                 return cpu_data.decode(data, metadata.cpu_data_bytes)
@@ -250,11 +250,11 @@ class OpalFadump:
 
     @property
     def _address(self) -> int:
-        """The last page of the reserved area; where the area doesn't end with a page, the address may be unaligned."""
+        """The last page of the reserved area; if the area doesn't end with a page, the address may be unaligned."""
         return self._state.area.end - self._state.area_sizes.metadata
 
     def _write(self, metadata: KernelMetadata) -> None:
-        """:raises KernelPanicError: there is no memory where the dump's metadata have said that the area is."""
+        """:raises KernelPanicError: there is no memory where the area is, by the dump's metadata."""
         self._metadata = metadata
         try:
             self._state.memory.write(self._address, metadata.encode())
@@ -269,6 +269,6 @@ class OpalFadump:
 
 
 def query_tag(memory: GuestMemory, cpu: int, tag: MpiplTag) -> Steps[tuple[int, int]]:
-    """The status, and the value that a tag's query has stored; a query that fails leaves the old one."""
+    """The status of a tag's query, and the value that it stored; a query that fails leaves the old one."""
     status = yield Call(cpu, OpalToken.MPIPL_QUERY_TAG, (tag, PAGE_OFFSET | TAG_VALUE))
     return status, int.from_bytes(memory.read(TAG_VALUE, 8), "big")

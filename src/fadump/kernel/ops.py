@@ -1,7 +1,8 @@
 """What differs between RTAS and OPAL: Linux's ``struct fadump_ops``.
 
 The steps (:mod:`.register`, :mod:`.crash`, :mod:`.capture_boot`, :mod:`.release`) are the same on both platforms and
-call these. Linux arch/powerpc/include/asm/fadump-internal.h; :mod:`.rtas_fadump` and :mod:`.opal_fadump` have them.
+call these. Linux arch/powerpc/include/asm/fadump-internal.h; :mod:`.rtas_fadump` and :mod:`.opal_fadump` implement
+them.
 """
 
 from typing import Protocol
@@ -13,34 +14,34 @@ from fadump.memory.devicetree import DeviceTree
 
 
 class FadumpOps(Protocol):
-    """One platform's half of a kernel's FADump."""
+    """One platform's part of a kernel's FADump."""
 
     def scan(self, tree: DeviceTree) -> Steps[None]:
-        """Look for an active dump; if there is one, take its configuration over."""
+        """Look for an active dump; if there is one, use its configuration."""
 
     def setup_metadata(self) -> Steps[Errno]:
         """Tell the firmware where the kernel's metadata will be."""
 
     def init_mem_struct(self) -> None:
-        """Write down what is to be registered."""
+        """Prepare the structure to register."""
 
     def register(self) -> Steps[Errno]:
         """Ask the firmware to take a dump at a crash."""
 
     def unregister(self) -> Steps[Errno]:
-        """Withdraw that."""
+        """Withdraw the registration."""
 
     def invalidate(self) -> Steps[Errno]:
-        """Tell the firmware that its dump has been dealt with."""
+        """Tell the firmware that its dump is no longer needed."""
 
     def cleanup(self) -> Steps[None]:
-        """Withdraw what else the platform has registered."""
+        """Withdraw what the platform has registered besides."""
 
     def process(self, header: Header) -> list[Registers] | None:
-        """The CPUs of a dump, as their notes have them; None if the dump is not valid."""
+        """The registers of a dump's CPUs for their notes; None if the dump is not valid."""
 
     def trigger(self, cpu: int, message: str) -> Steps[None]:
-        """Report a crash. Where the firmware takes the dump, this never goes on."""
+        """Report a crash. If the firmware takes the dump, this never returns."""
 
     def region_show(self) -> str:
         """The debugfs file fadump_region."""

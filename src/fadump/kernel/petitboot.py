@@ -1,8 +1,8 @@
-"""A kernel that boots the capture kernel and leaves the dump alone: CONFIG_PRESERVE_FA_DUMP, as petitboot has it.
+"""A kernel that boots the capture kernel and preserves the dump: CONFIG_PRESERVE_FA_DUMP, as in petitboot.
 
 Before step "capture boot" of docs/architecture.md, on powernv: skiboot starts a small Linux that finds and starts the
 system's own kernel. Linux arch/powerpc/platforms/powernv/opal-fadump.c and arch/powerpc/kernel/fadump.c with that
-option: such a kernel asks for boot memory's top and touches nothing above. It takes no dump itself and ignores
+option: such a kernel queries boot memory's top and uses nothing above it. It takes no dump itself and ignores
 ``fadump=``.
 """
 
@@ -30,7 +30,7 @@ _PAGE_BYTES = 64 * KIB
 
 
 class PreservingKernel:
-    """One boot of such a kernel, up to where it starts another one. What it uses of memory is up to ``seed``."""
+    """One boot of such a kernel, until it starts another one. ``seed`` determines which memory it uses."""
 
     def __init__(self, seed: str, console: Callable[[str], None]) -> None:
         """``console`` gets what the kernel prints, line by line."""
@@ -38,7 +38,7 @@ class PreservingKernel:
         self._console = console
 
     def boot(self, tree: DeviceTree, memory: GuestMemory) -> Steps[None]:
-        """Start, and use whatever is not to be preserved.
+        """Boot, and use memory that needn't be preserved.
 
         :raises KernelPanicError: the kernel can't run on this machine.
         """

@@ -1,8 +1,8 @@
-"""The model kernel's log: on its console, and in memory as the ring buffer that a dump is read for.
+"""The model kernel's log: on its console, and in memory as the ring buffer that readers of a dump use.
 
-Every step of docs/architecture.md that a kernel has a part in speaks through here. Linux kernel/printk/printk.c and
+Used in every step of docs/architecture.md that involves a kernel. Linux kernel/printk/printk.c and
 printk_ringbuffer.[ch] of 6.12, little-endian; the layouts are those of :mod:`fadump.abi.linux.printk`, and
-:meth:`Printk.facts` says them as VMCOREINFO does.
+:meth:`Printk.facts` has VMCOREINFO's lines about them.
 
     ring         0x00 u32 count_bits, 0x08 descs, 0x10 infos, 0x18 head_id, 0x20 tail_id, 0x28 last_finalized_seq
                  0x30 u32 size_bits, 0x38 data, 0x40 head_lpos, 0x48 tail_lpos
@@ -11,8 +11,8 @@ printk_ringbuffer.[ch] of 6.12, little-endian; the layouts are those of :mod:`fa
     info         0x00 seq, 0x08 ts_nsec, 0x10 u16 text_len, u8 facility, u8 flags and level, 0x14 u32 caller_id,
                  0x18 char subsystem[16], 0x28 char device[48]
 
-The clock is the model's own: it goes on by a microsecond with each message, and by what a delay asks for. A text is
-given as the kernel has it, a character for each byte; people are shown what it is in UTF-8.
+The clock is the model's own: it advances by a microsecond with each message, and by the time of each delay. Texts have
+a character for each byte; for display they are decoded as UTF-8.
 """
 
 import struct
@@ -42,7 +42,7 @@ _CALLER_IS_SWAPPER = abi.CALLER_IS_CPU
 
 
 class Level(IntEnum):
-    """syslog(3)'s, as pr_emerg() and the like have them."""
+    """The levels of syslog(3), as used by pr_emerg() and the like."""
 
     EMERG = 0
     ERR = 3
@@ -57,12 +57,12 @@ class _Record:
 
 
 Said = tuple[Level, str]
-"""What is to be said, and how urgent it is."""
+"""A message and its level."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What was said, and when: nanoseconds since the boot."""
+    """A logged message, with its time in nanoseconds since boot."""
 
     level: Level
     time_ns: int
@@ -70,13 +70,13 @@ class Message:
 
     @property
     def line(self) -> bytes:
-        """As the console gets it."""
+        """The line on the console."""
         seconds, fraction = divmod(self.time_ns, 1_000_000_000)
         return f"[{seconds:5d}.{fraction // 1000:06d}] ".encode() + _encode(self.text) + b"\n"
 
 
 class Printk:
-    """One boot's log. ``address`` is where its structures lie; ``console`` gets each line with its line feed."""
+    """One boot's log. ``address`` is where its structures are; ``console`` gets each line with its line feed."""
 
     def __init__(self, memory: GuestMemory, address: int, console: Callable[[str], None]) -> None:
         self._memory = memory
@@ -94,14 +94,14 @@ class Printk:
         self._unread: deque[Message] = deque(maxlen=1 << COUNT_BITS)
         self._cut = b""
         self.last_lines: deque[str] = deque(maxlen=3)
-        """The last messages about FADump, for an error that says why something failed."""
+        """The last messages about FADump, for errors that say why something failed."""
         memory.write(address, _ID.pack(PAGE_OFFSET | self._ring))
         last = self._descriptors + _DESCRIPTOR.size * ((1 << COUNT_BITS) - 1)
         memory.write(last, _DESCRIPTOR.pack(self._state(abi.DescriptorState.REUSABLE, self._head_id), 1, 1))
         self._write_ring()
 
     def say(self, level: Level, text: str) -> None:
-        """A message, as printk() takes it, without its closing line feed."""
+        """printk(): log a message, given without its line feed."""
         self.uptime_ns += _MESSAGE_NS
         message = Message(level, self.uptime_ns, text)
         self._console(_shown(message.line))
@@ -127,11 +127,11 @@ class Printk:
         self.say(Level.EMERG, text)
 
     def delay(self, milliseconds: int) -> None:
-        """mdelay(): only this clock goes on."""
+        """mdelay(): only this clock advances."""
         self.uptime_ns += milliseconds * 1_000_000
 
     def read_unread(self, length: int) -> bytes:
-        """/proc/kmsg: at most so many bytes of what has not been read there yet, empty if there is nothing."""
+        """/proc/kmsg: at most ``length`` bytes that haven't been read there, empty if there are none."""
         while len(self._cut) < length and self._unread:
             message = self._unread.popleft()
             self._cut += f"<{message.level}>".encode() + message.line
@@ -139,7 +139,7 @@ class Printk:
         return data
 
     def facts(self) -> Mapping[str, str]:
-        """What VMCOREINFO has about the log: log_buf_vmcoreinfo_setup()."""
+        """VMCOREINFO's lines about the log: log_buf_vmcoreinfo_setup()."""
         offsets = {
             "printk_ringbuffer.desc_ring": 0, "printk_ringbuffer.text_data_ring": _TEXT_RING_OFFSET,
             "printk_ringbuffer.fail": 0x50,
@@ -173,7 +173,7 @@ class Printk:
         begin, size = self._head_lpos, 1 << TEXT_BITS
         next_ = begin + block_bytes & _U64
         data = begin % size
-        if next_ >> TEXT_BITS != begin >> TEXT_BITS and next_ % size:  # a block never wraps: it starts over
+        if next_ >> TEXT_BITS != begin >> TEXT_BITS and next_ % size:  # a block never wraps: it begins at the start
             next_ = (begin >> TEXT_BITS) + 1 << TEXT_BITS
             next_, data = next_ + block_bytes & _U64, 0
         id_ = self._head_id + 1 & abi.DESCRIPTOR_ID_MASK
@@ -198,13 +198,13 @@ class Printk:
         self._write_ring()
 
     def _make_room(self, id_: int, next_: int) -> None:
-        """Take the oldest records away, until a descriptor and its text have room."""
+        """Remove the oldest records until there is room for a descriptor and its text."""
         previous_wrap = id_ - (1 << COUNT_BITS) & abi.DESCRIPTOR_ID_MASK
         if self._tail_id == previous_wrap:
             self._drop_oldest()
         while (next_ - self._tail_lpos & _U64) > 1 << TEXT_BITS and self._live:
             self._drop_oldest()
-        if not self._live:  # nothing of the text that stood there is needed
+        if not self._live:  # none of the previous text is needed
             self._tail_lpos = self._head_lpos
 
     def _drop_oldest(self) -> None:

@@ -34,7 +34,7 @@ _P = "fadump: "
 
 
 def reserve_memory(state: FadumpState, ops: FadumpOps) -> Steps[None]:
-    """Reserve the dump area of a first kernel, or do without FADump; the log says which."""
+    """Reserve the dump area of a first kernel, or disable FADump; the log says which."""
     outcome = _find_area(state) if state.system.supported else NOT_SUPPORTED
     if isinstance(outcome, Refusal):
         state.enabled = False
@@ -77,7 +77,7 @@ def lend_area(state: FadumpState) -> None:
 
 
 def reserve_for_kdump(state: FadumpState) -> None:
-    """reserve_crashkernel(): a kernel without FADump keeps memory for a kernel that kexec loads."""
+    """reserve_crashkernel(): a kernel without FADump reserves memory for a kernel that kexec loads."""
     reservation = kdump_reservation(state.system, state.traits, state.command_line, state.memory_limit)
     for said in reservation.messages:
         state.log.say(*said)
@@ -102,7 +102,7 @@ def setup_parameter_area(state: FadumpState) -> None:
 
 
 def extend_limit(state: FadumpState, boot_memory_bytes: int) -> None:
-    """Extend mem= to make room for the area, as some kernels do, and log it, even if no place is found later."""
+    """Extend mem= by the area, as some kernels do, and log it, even if no place is found later."""
     extended = extended_limit(state.system, state.traits, state.memory_limit, boot_memory_bytes)
     if extended != state.memory_limit:
         state.memory_limit = extended
@@ -145,7 +145,7 @@ def register_fadump(state: FadumpState, ops: FadumpOps) -> Steps[Errno]:
 
 
 def init_header(state: FadumpState) -> None:
-    """Write the crash-info header, and after an old one the ELF core header."""
+    """Write the crash-info header, followed by the ELF core header if it is an old one."""
     header = initial_header(state)
     try:
         state.memory.write(state.header_address, header.encode())

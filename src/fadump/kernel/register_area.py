@@ -1,9 +1,9 @@
-"""The register save area as Linux reads it: with few checks, and on through memory if its end is missing.
+"""The register save area as Linux reads it: with few checks, and beyond its end if that is missing.
 
 Step "capture boot" of docs/architecture.md. Linux arch/powerpc/platforms/pseries/rtas-fadump.c,
-rtas_fadump_build_cpu_notes(). It looks at the magic, follows the offset to the number of CPUs, expects CPUSTRT at the
-start of each, and takes what follows up to the next CPUEND, wherever that is: a CPU without one gets the next CPU's
-registers too, and behind the last CPU the search goes on to the end of memory.
+rtas_fadump_build_cpu_notes(). It checks the magic, follows the offset to the number of CPUs, expects CPUSTRT at the
+start of each, and reads what follows up to the next CPUEND, wherever that is: a CPU without one gets the next CPU's
+registers, too, and after the last CPU the search continues to the end of memory.
 """
 
 from collections.abc import Iterator
@@ -32,23 +32,23 @@ NOTE_BUFFER_BYTES = NOTE_HEADER.size_bytes * 2 + padded_note_bytes(len(CORE_NAME
 _MOST_ENTRIES = 1024
 _CHUNK_BYTES = 1 << 20
 _MOST_ALLOCATION_BYTES = 1 << 30
-"""More than the page allocator gives in one piece, on any page size: MAX_PAGE_ORDER."""
+"""More than the page allocator can allocate at once, with any page size: MAX_PAGE_ORDER."""
 
 
 class UnreadableError(FadumpError):
-    """The kernel gives the dump up; the sentence is its own."""
+    """The kernel discards the dump; the sentence is Linux's."""
 
 
 class NoBufferError(UnreadableError):
-    """The same, as it has no memory for the notes: a sentence of the half that platforms share."""
+    """The same, as there is no memory for the notes; the platforms' common code logs the sentence."""
 
 
 def read_area(memory: GuestMemory, address: int, page_bytes: int) -> Iterator[CpuRegisters]:
-    """The CPUs in their order, of the area that begins at ``address``.
+    """The CPUs of the area at ``address``, in order.
 
     :raises NoBufferError: there is no memory for so many CPUs' notes.
     :raises UnreadableError: Linux stops here for another reason.
-    :raises KernelPanicError: Linux reads what is not memory.
+    :raises KernelPanicError: Linux reads an address without memory.
     """
     magic, _version, count_offset = HEADER.decode(_read(memory, address, HEADER.size_bytes))
     if magic != MAGIC:
@@ -67,21 +67,21 @@ def read_area(memory: GuestMemory, address: int, page_bytes: int) -> Iterator[Cp
 
 
 def _allocate_notes(count: int, page_bytes: int) -> None:
-    """fadump_setup_cpu_notes_buf(): allocating a buffer fails for no CPUs and for too many."""
+    """fadump_setup_cpu_notes_buf(): allocation fails for 0 CPUs and for too many."""
     size_bytes = align_up(count * NOTE_BUFFER_BYTES, page_bytes)
     if not 0 < size_bytes <= _MOST_ALLOCATION_BYTES:
         raise NoBufferError(f"Failed to allocate {size_bytes} bytes for CPU notes buffer")
 
 
 def _registers(memory: GuestMemory, start: int, end: int) -> Iterator[tuple[str, int]]:
-    """The bytes between them; if all of memory was searched, only the beginning, where registers are."""
+    """The registers from ``start`` to ``end``; only the beginning if all memory was searched."""
     for at in range(start, min(end, start + _MOST_ENTRIES * ENTRY.size_bytes), ENTRY.size_bytes):
         entry = _entry(memory, at)
         yield entry.text, entry.value
 
 
 def _find_end(memory: GuestMemory, start: int) -> int:
-    """Where the first CPUEND is, entry by entry from ``start`` on; untouched memory has none."""
+    """The address of the first CPUEND, entry by entry from ``start`` on; untouched memory is skipped."""
     extent = next(piece for piece in memory.ram if start in piece)
     for part in memory.populated(Range(start, extent.end)):
         first = start + (part.start - start) // ENTRY.size_bytes * ENTRY.size_bytes

@@ -1,10 +1,10 @@
-"""Release: the firmware is told that its dump has been dealt with, and the memory is the kernel's again.
+"""Release: the firmware's dump is invalidated, and the kernel may use the memory again.
 
 Step "release" of docs/architecture.md. Linux arch/powerpc/kernel/fadump.c: fadump_cleanup(),
 fadump_invalidate_release_mem(), fadump_release_memory() and release_mem_store(), which user space writes to.
 
-As in Linux, the memory is given back even if the firmware has refused to invalidate the dump: fadump_cleanup()
-ignores the status. What is given back are whole pages, the start of each range rounded down.
+As in Linux, the memory is released even if the firmware refuses to invalidate the dump, as fadump_cleanup() ignores
+the status. Whole pages are released; the start of each range is rounded down.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _P = "fadump: "
 
 
 def cleanup(state: FadumpState, ops: FadumpOps) -> Steps[None]:
-    """fadump_cleanup(): invalidate an active dump, or else withdraw a registration; at a reboot too."""
+    """fadump_cleanup(): invalidate an active dump, or else withdraw a registration; also called at a reboot."""
     if not state.system.supported:
         return
     if state.active:
@@ -31,7 +31,7 @@ def cleanup(state: FadumpState, ops: FadumpOps) -> Steps[None]:
 
 
 def invalidate_release(state: FadumpState, ops: FadumpOps) -> Steps[RangeSet]:
-    """Give everything back; returns the memory that has become the kernel's."""
+    """Release everything; return the memory that the kernel may use now."""
     if not state.active:
         return RangeSet()
     yield from cleanup(state, ops)
@@ -54,7 +54,7 @@ def release_mem_store(state: FadumpState, ops: FadumpOps, data: bytes) -> Steps[
 
 
 def _freed(state: FadumpState) -> Iterator[Range]:
-    """fadump_release_memory(): all memory above boot memory but the firmware's and the reserved area."""
+    """fadump_release_memory(): all memory above boot memory except the firmware's and the reserved area."""
     page_bytes = state.traits.page_bytes
     memory = state.system.memory
     end = state.ram[-1].end

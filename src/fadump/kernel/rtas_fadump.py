@@ -34,12 +34,12 @@ from fadump.memory.ranges import Range
 _P = "rtas fadump: "
 _MAX_WAIT_MS = 60_000
 _FIXED_SECTIONS = 3
-"""How many a kernel without a section for each range has: CPU state, hash page table, boot memory; in that order."""
+"""The sections of a kernel without one for each range: CPU state, hash page table, boot memory; in this order."""
 _FIRMWARE_TYPES = (SectionType.CPU_STATE, SectionType.HPTE, SectionType.REAL_MODE_REGION)
 
 
 class RtasFadump:
-    """pseries' half of a kernel's FADump: registers a dump memory structure, and reads it back after the crash."""
+    """pseries' part of a kernel's FADump: registers a dump memory structure, and reads it back after the crash."""
 
     def __init__(self, state: FadumpState) -> None:
         self._state = state
@@ -83,7 +83,7 @@ class RtasFadump:
         state.use_regions(regions)
 
     def _take_by_place(self, active: DumpStructure) -> None:
-        """The same before Linux kernel commit 78d5cc15fb7d (in v6.10): three sections, whatever their types say."""
+        """The same before Linux kernel commit 78d5cc15fb7d (in v6.10): three sections, whatever their types."""
         state = self._state
         cpus, _hptes, memory = _fixed_sections(active)
         state.use_regions([Region(memory.source, memory.requested_bytes)])
@@ -180,7 +180,7 @@ class RtasFadump:
         return self._cpus(header)
 
     def _is_good_by_type(self, active: DumpStructure) -> bool:
-        """rtas_fadump_process(): whether the firmware has copied all that counts."""
+        """rtas_fadump_process(): whether the firmware has copied all sections that matter."""
         log = self._state.log
         for index, section in enumerate(active.sections):
             whole = not section.error_flags and section.copied_bytes == section.requested_bytes
@@ -212,7 +212,7 @@ class RtasFadump:
 
     def _cpus(self, header: Header) -> list[Registers] | None:
         """rtas_fadump_build_cpu_notes()."""
-        assert self._active is not None  # noqa: S101 - process() has seen to it
+        assert self._active is not None  # noqa: S101 - process() has checked it
         state = self._state
         by_type = (section for section in self._active.sections if section.type == SectionType.CPU_STATE)
         area = next(by_type, None) if state.traits.region_per_range else _fixed_sections(self._active)[0]
@@ -220,7 +220,7 @@ class RtasFadump:
             raise KernelPanicError("BUG: Kernel NULL pointer dereference on read at 0x00000000")
         try:
             cpus = list(read_area(state.memory, area.destination, state.traits.page_bytes))
-        except NoBufferError as error:  # fadump_setup_cpu_notes_buf() is the other half's
+        except NoBufferError as error:  # fadump_setup_cpu_notes_buf() is common code
             state.log.pr_err(f"fadump: {error}")
             return None
         except UnreadableError as error:
@@ -307,7 +307,7 @@ class RtasFadump:
             state.log.delay(delay_ms)
 
     def _call(self, cpu: int, token: int, *args: int) -> Steps[int]:
-        """rtas_call(): the arguments are in memory, and so is the answer."""
+        """rtas_call(): arguments and answer are in memory."""
         block = RtasArguments(token, args, 1)
         memory = self._state.memory
         memory.write(RTAS_ARGUMENTS, block.encode())
@@ -318,9 +318,9 @@ class RtasFadump:
 
 
 def _as_linux_reads(structure: bytes, *, by_place: bool) -> DumpStructure:
-    """The structure as Linux takes it: how many sections, and they where they always are; not even the version counts.
+    """The structure as Linux reads it: sections, by their number, at the usual offset; the version is ignored.
 
-    With more than 10, Linux would go on in the rest of the device tree. ``by_place``: not even their number counts.
+    With more than 10, Linux would read on in the device tree. ``by_place``: the number is ignored, too.
     """
     header = HEADER.decode(structure.ljust(HEADER_BYTES, b"\0"))
     there = max(0, len(structure) - HEADER_BYTES) // SECTION_BYTES
@@ -332,7 +332,7 @@ def _as_linux_reads(structure: bytes, *, by_place: bool) -> DumpStructure:
 
 
 def _fixed_sections(structure: DumpStructure) -> Sequence[DumpSection]:
-    """The three that older kernels know, by their places; what isn't there is read as zeros."""
+    """The three sections that older kernels know, by position; missing ones are read as zeros."""
     found = structure.sections[:_FIXED_SECTIONS]
     return [*found, *[DumpSection(0, 0, SectionError(0), 0, 0, 0, 0)] * (_FIXED_SECTIONS - len(found))]
 

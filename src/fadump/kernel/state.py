@@ -1,7 +1,7 @@
-"""What the model kernel knows while it runs: Linux's ``struct fw_dump``, and where its own data lies.
+"""The model kernel's state: Linux's ``struct fw_dump``, and where the kernel's own data is.
 
-All steps of docs/architecture.md that are the kernel's. Linux arch/powerpc/include/asm/fadump-internal.h. The kernel's
-image is :data:`~fadump.kernel.plan.memory_map.KERNEL`, and all that the model writes for itself lies in it.
+Used in all steps of docs/architecture.md that are the kernel's. Linux arch/powerpc/include/asm/fadump-internal.h. The
+kernel's image is :data:`~fadump.kernel.plan.memory_map.KERNEL`; all of the model's own data is in it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
 
 TEXT = Range(0x10_0000, 0x20_0000)
-"""Text and data whose content doesn't matter here: bytes from a seed."""
+"""Text and data whose contents don't matter: bytes from a seed."""
 SECTION_ROOTS = Range(0x20_0000, 0x60_0000)
 """mem_section: pointers to pages of struct mem_section."""
 PAGE_TABLES = Range(0x60_0000, 0x150_0000)
@@ -38,12 +38,12 @@ OS_TERM_TEXT_BYTES = 2048
 
 @dataclass(slots=True)
 class FadumpState:
-    """struct fw_dump, and what else the steps need to know.
+    """struct fw_dump, and what else the steps need.
 
     ``area`` is the reserved dump area, ``copy_address`` where the copy of boot memory begins in it, ``header_address``
-    where the crash-info header is: 0 while there is none. ``ram`` is memblock's memory, what ``mem=``,
-    that is ``memory_limit``, has left of it. ``cpu_names`` are the platform's names of all possible CPUs,
-    by logical number; all of them are online. ``call_tokens`` are RTAS's, by name.
+    where the crash-info header is, 0 if there is none. ``ram`` is memblock's memory, as limited by ``mem=``, which is
+    ``memory_limit``. ``cpu_names`` are the platform's numbers of all possible CPUs, by logical number; all of them are
+    online. ``call_tokens`` are RTAS's, by name.
     """
 
     system: System
@@ -51,9 +51,9 @@ class FadumpState:
     memory: GuestMemory
     log: Printk
     command_line: CommandLine
-    """As the device tree had it; parsed once."""
+    """The device tree's command line; parsed once."""
     cmdline: str
-    """As /proc/cmdline shows it: a capture kernel appends what the first kernel has left for it."""
+    """The text of /proc/cmdline: a capture kernel appends what the first kernel left for it."""
     release: str
     cpu_names: Sequence[int]
     call_tokens: dict[str, int]
@@ -66,7 +66,7 @@ class FadumpState:
     registered: bool = False
     area: Range = field(default_factory=lambda: Range(0, 0))
     kdump_area: Range = field(default_factory=lambda: Range(0, 0))
-    """What is reserved for kdump, where there is no FADump."""
+    """What is reserved for kdump if there is no FADump."""
     cma: Range | None = None
     """The part of the area that is lent to user space."""
     boot_memory_bytes: int = 0
@@ -76,9 +76,9 @@ class FadumpState:
     header_address: int = 0
     parameter_area: int | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
-    """VMCOREINFO, except for the time of the crash."""
+    """VMCOREINFO without the time of the crash."""
     crashing_cpu_address: int = 0
-    """The address of the variable that crash_fadump() stores the CPU's number in."""
+    """The address of the variable for the crashing CPU's number, which crash_fadump() sets."""
     buffers_bytes: int = 0
     """Memory that the ELF core header and the CPUs' notes take until the dump is released."""
 
@@ -93,20 +93,20 @@ class FadumpState:
 
     @property
     def cpu_mask(self) -> int:
-        """cpu_possible_mask, and cpu_online_mask too."""
+        """cpu_possible_mask, which equals cpu_online_mask."""
         return (1 << len(self.cpu_names)) - 1
 
     @property
     def area_sizes(self) -> AreaSizes:
-        """The parts of the reserved dump area, for this much boot memory."""
+        """The sizes of the reserved dump area's parts, for this boot memory."""
         return area_sizes(self.system, self.traits, self.boot_memory_bytes)
 
     def relocated(self, address: int) -> int:
-        """Where the firmware copies what is at ``address``."""
+        """Where the firmware copies ``address`` to."""
         return relocate(address, self.regions, self.copy_address)
 
     def use_regions(self, regions: Sequence[Region]) -> None:
-        """Boot memory as a registration or a dump has it; sizes and holes are added up to its top."""
+        """Set boot memory to that of a registration or a dump; its top is the sum of sizes and holes."""
         self.regions = tuple(regions)
         self.boot_memory_bytes = sum(region.size_bytes for region in regions)
         self.boot_memory_top = max((region.start + region.size_bytes for region in regions), default=0)

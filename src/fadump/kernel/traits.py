@@ -1,10 +1,10 @@
-"""What the model has to know of a platform and of a kernel, and how a number is given with its reason.
+"""The traits of a platform and of a kernel, and numbers with their reasons.
 
-Step "register" of docs/architecture.md, before it: the kernel reserves memory. Linux's files are those of 6.12, and
-of 6.1 where that differs: arch/powerpc/kernel/fadump.c, arch/powerpc/platforms/pseries/rtas-fadump.[ch],
+Used before step "register" of docs/architecture.md, when the kernel reserves memory. Linux's files are those of 6.12,
+and of 6.1 if that differs: arch/powerpc/kernel/fadump.c, arch/powerpc/platforms/pseries/rtas-fadump.[ch],
 arch/powerpc/platforms/powernv/opal-fadump.[ch], arch/powerpc/include/asm/fadump-internal.h.
 
-A kernel is described by what it has, not by its version: distributions carry changes to older kernels.
+A kernel is described by its features, not by its version, as distributions backport changes to older kernels.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from fadump.abi.platform import Platform
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 U64 = (1 << 64) - 1
-"""Linux computes with 64 bits; whatever is larger has lost its upper bits."""
+"""The mask of Linux's 64-bit numbers: larger results lose their upper bits."""
 
 MAX_MEMORY_REGIONS = 128
 """FADUMP_MAX_MEM_REGS."""
@@ -31,7 +31,7 @@ def least_boot_memory_bytes(platform: Platform) -> int:
 
 
 def platform_file(platform: Platform) -> str:
-    """Where Linux has what it does for this platform only."""
+    """The Linux file with the code for this platform."""
     return "rtas-fadump.c" if platform is Platform.PSERIES else "opal-fadump.c"
 
 
@@ -46,23 +46,23 @@ class Mmu(StrEnum):
 class KernelTraits:
     """A kernel. ``nr_cpus`` is CONFIG_NR_CPUS: the crash-info header has a bit for each.
 
-    ``parameter_area``: it has a place for words that the capture kernel adds to its command line (683eab94da75).
-    ``region_per_range``: on pseries every range of boot memory has a section (78d5cc15fb7d); without, one is at 0.
-    ``first_kernel_writes_elfcorehdr``: behind the crash-info header, which is the old one (until c6c5b14dac0d).
+    ``parameter_area``: it has an area for words that the capture kernel adds to its command line (683eab94da75).
+    ``region_per_range``: on pseries every range of boot memory has a section (78d5cc15fb7d); without, only one at 0.
+    ``first_kernel_writes_elfcorehdr``: after the crash-info header, which is the old one (until c6c5b14dac0d).
     ``extends_memory_limit``: ``mem=`` grows by the size of the reserved area (until f94f5ac07983).
     ``limits_to_16_mib``: what ``mem=`` leaves is rounded down to 16 MiB (5a799af95226); before, up to a page.
-    ``bounded_wait``: RTAS that stays busy for a minute is given up ("powerpc/fadump: Add timeout to RTAS busy-wait
-    loops", in 6.12's stable releases; 6.1 waits for ever).
-    ``typed_pages``: _mapcount's top byte has a page's type, slab and hugetlb among them (4ffca5a96678).
+    ``bounded_wait``: a call that is busy for a minute fails ("powerpc/fadump: Add timeout to RTAS busy-wait loops", in
+    6.12's stable releases; 6.1 waits forever).
+    ``typed_pages``: _mapcount's top byte has a page's type, including slab and hugetlb (4ffca5a96678).
     ``small_interrupt_frames``: as the ELFv2 ABI allows (in v6.2).
-    ``lists_vmemmap``: vmemmap_list has the blocks of struct pages with radix too (until 368a0590d954).
+    ``lists_vmemmap``: vmemmap_list has the blocks of struct pages with radix, too (until 368a0590d954).
     ``exports_mmu``: VMCOREINFO has the MMU's kind and where vmalloc and vmemmap begin, and no list of vmalloc's areas.
-    ``os_term_without_text``: ibm,os-term gets a null pointer where its text should be, as rtas_os_term() passes an
-    argument that rtas_call() wants and rtas_call_unlocked() doesn't ("powerpc/fadump: invoke ibm,os-term with
+    ``os_term_without_text``: ibm,os-term gets a null pointer instead of its text, as rtas_os_term() passes an argument
+    that rtas_call() needs and rtas_call_unlocked() doesn't ("powerpc/fadump: invoke ibm,os-term with
     rtas_call_unlocked()", v6.6).
-    ``names_rtas``: what RTAS's callers say begins with its name (pr_fmt in arch/powerpc/kernel/rtas.c).
-    ``refuses_crashkernel_of_all_ram``: then the default applies; without it the size is cut to a quarter of RAM.
-    ``sized_cmdline``: stat(2) knows how long /proc/cmdline is (941baf6febaa).
+    ``names_rtas``: messages about RTAS calls begin with "rtas" (pr_fmt in arch/powerpc/kernel/rtas.c).
+    ``refuses_crashkernel_of_all_ram``: then the default applies; without it the size is limited to a quarter of RAM.
+    ``sized_cmdline``: stat(2) has the size of /proc/cmdline (941baf6febaa).
     ``huge_pages``: CONFIG_HUGETLB_PAGE; with it the alignment for CMA is not known yet when the size is rounded.
     """
 
@@ -94,7 +94,7 @@ class KernelTraits:
     def size_alignment_bytes(self) -> int:
         """CMA_MIN_ALIGNMENT_BYTES when the size of boot memory is rounded.
 
-        A page, with huge pages: pageblock_order is a variable then, and still 0.
+        With huge pages it is a page, as pageblock_order is a variable then, and still 0.
         """
         return self.page_bytes if self.huge_pages else _LARGEST_ALLOCATION_BYTES
 
@@ -103,11 +103,11 @@ class KernelTraits:
         return _RADIX_HUGE_PAGE_BYTES if self.huge_pages and mmu is Mmu.RADIX else _LARGEST_ALLOCATION_BYTES
 
     def max_regions(self, platform: Platform) -> int:
-        """How many ranges boot memory may be in."""
+        """The most ranges that boot memory may have."""
         return 7 if platform is Platform.PSERIES and self.region_per_range else MAX_MEMORY_REGIONS
 
     def max_region_bytes(self, platform: Platform) -> int:
-        """How large one of them may be: the firmware's field for the size, in whole pages."""
+        """The largest size of one of them, limited by the firmware's size field, in whole pages."""
         return align_down(U64 if platform is Platform.PSERIES else 0xFFFF_FFFF, self.page_bytes)
 
 
@@ -131,14 +131,14 @@ LINUX_6_1 = KernelTraits(
 )
 """Debian's 6.1.176."""
 KERNEL_VERSIONS = MappingProxyType({"6.1": LINUX_6_1, "6.12": LINUX_6_12})
-"""By what ``--kernel-version`` calls them."""
+"""Kernels by ``--kernel-version``."""
 PAGE_BYTES = MappingProxyType({"4K": 4 * KIB, "64K": 64 * KIB})
-"""By what ``--page-size`` calls them."""
+"""Page sizes by ``--page-size``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A number of a plan, and why it is so: ``source`` is Linux's file and function.
+    """A number of a plan, with its reason; ``source`` is Linux's file and function.
 
     Numbers are bytes or physical addresses.
     """
@@ -151,7 +151,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a kernel does without FADump. ``message`` is what Linux prints, empty if nothing."""
+    """Why a kernel has no FADump. ``message`` is what Linux prints, empty if nothing."""
 
     sentence: str
     source: str
@@ -159,17 +159,17 @@ class Refusal:
 
 
 def align_down(value: int, alignment: int) -> int:
-    """The multiple of ``alignment``, a power of two, that is not above ``value``."""
+    """The largest multiple of ``alignment``, a power of two, that is not above ``value``."""
     return value & -alignment
 
 
 def align_up(value: int, alignment: int) -> int:
-    """The multiple of ``alignment``, a power of two, that is not below ``value``, in 64 bits as Linux has them."""
+    """The smallest multiple of ``alignment``, a power of two, that is not below ``value``, in 64 bits as in Linux."""
     return align_down(value + alignment - 1, alignment) & U64
 
 
 def size_text(size_bytes: int) -> str:
-    """A size as people write it: in the largest unit that it is a multiple of, else in hex."""
+    """A size in the largest unit that it is a multiple of, else in hex."""
     for shift, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
         if size_bytes and size_bytes % (1 << shift) == 0 and size_bytes >> shift < 1 << 16:
             return f"{size_bytes >> shift} {unit}"

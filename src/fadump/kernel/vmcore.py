@@ -1,7 +1,7 @@
-"""/proc/vmcore: how a capture kernel lays the crashed one's memory out as an ELF core.
+"""/proc/vmcore: the crashed kernel's memory as an ELF core.
 
 Step "capture boot" of docs/architecture.md. Linux fs/proc/vmcore.c, parse_crash_elf64_headers(), merges the notes of an
-ELF core header (:mod:`.elfcorehdr`) into one PT_NOTE and gives every PT_LOAD its place in the file, in whole pages;
+ELF core header (:mod:`.elfcorehdr`) into one PT_NOTE and gives every PT_LOAD a file offset, in whole pages;
 arch/powerpc/kernel/fadump.c, fadump_regs_to_elf_notes(), makes the CPUs' notes.
 """
 
@@ -34,7 +34,7 @@ Registers = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes of the file that are memory: ``size_bytes`` from ``address`` stand at ``offset``."""
+    """Bytes of the file that are memory: ``size_bytes`` from ``address`` are at ``offset``."""
 
     offset: int
     address: int
@@ -43,19 +43,19 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class VmCore:
-    """The file: ``head`` is its beginning, headers and notes; ``pieces`` follow it, end to end."""
+    """The file: ``head`` is its beginning, headers and notes; ``pieces`` follow it contiguously."""
 
     head: bytes
     pieces: tuple[Piece, ...]
 
     @property
     def size_bytes(self) -> int:
-        """Of the whole file."""
+        """The size of the whole file."""
         return len(self.head) + sum(piece.size_bytes for piece in self.pieces)
 
 
 def cpu_note(registers: Registers) -> bytes:
-    """NT_PRSTATUS with these registers; the process and the signal stay 0."""
+    """NT_PRSTATUS with these registers; process and signal are 0."""
     return encode_note(CORE_NAME, NT_PRSTATUS, status_of(registers, "little"), "little")
 
 
@@ -78,7 +78,7 @@ def whole_notes(area: bytes) -> bytes:
 
 
 def lay_out(loads: Sequence[Load], notes: bytes, page_bytes: int) -> VmCore:
-    """The file with these PT_LOADs and ``notes``, which are all notes end to end."""
+    """The file with these PT_LOADs and ``notes``, which are all notes concatenated."""
     notes_at = align_up(headers_bytes(1 + len(loads)), page_bytes)
     offset = notes_at + align_up(len(notes), page_bytes)
     notes_header = ProgramHeader(
@@ -98,7 +98,7 @@ def lay_out(loads: Sequence[Load], notes: bytes, page_bytes: int) -> VmCore:
 
 
 def read_vmcore(vmcore: VmCore, memory: GuestMemory, offset: int, length: int) -> bytes:
-    """``length`` bytes of the file from ``offset`` on, fewer at its end, without a copy of it anywhere."""
+    """``length`` bytes of the file from ``offset`` on, fewer at its end; the file isn't stored anywhere."""
     end = min(offset + length, vmcore.size_bytes)
     parts = [vmcore.head[offset:end]]
     first = max(0, bisect_right(vmcore.pieces, offset, key=lambda piece: piece.offset) - 1)
@@ -113,7 +113,7 @@ def read_vmcore(vmcore: VmCore, memory: GuestMemory, offset: int, length: int) -
 
 
 def read_old_memory(memory: GuestMemory, wanted: Range) -> bytes:
-    """copy_oldmem_page(): an address without memory is read too, and gives zeros, at least in QEMU."""
+    """copy_oldmem_page(): addresses without memory can be read, too, and give zeros, at least in QEMU."""
     found = bytearray()
     for part in memory.ram & RangeSet([wanted]):
         found += bytes(part.start - wanted.start - len(found)) + memory.read(part.start, part.size_bytes)

@@ -1,7 +1,7 @@
 """The device tree as files: /sys/firmware/devicetree/base, which /proc/device-tree points to.
 
-Step "handover" of docs/architecture.md, seen from user space. Linux drivers/of/kobj.c and fs/proc/proc_devtree.c;
-drivers/of/fdt.c, populate_properties(), gives a node that has no property ``name`` one, without its unit address.
+Step "handover" of docs/architecture.md, for user space. Linux drivers/of/kobj.c and fs/proc/proc_devtree.c;
+drivers/of/fdt.c, populate_properties(), adds a property ``name``, without the unit address, to a node that has none.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ _LINK = "/proc/device-tree"
 
 
 def device_tree_files(tree: DeviceTree) -> Mapping[str, Entry]:
-    """By absolute path."""
+    """The files by absolute path."""
     return {**dict(_node_files(tree.root, BASE)), _LINK: KernelLink(BASE)}
 
 

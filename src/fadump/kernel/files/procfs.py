@@ -1,9 +1,9 @@
-"""The files of /proc that tell of FADump: the dump itself, the command line, memory and its map, the log.
+"""The files of /proc that concern FADump: the dump itself, the command line, memory and its map, the log.
 
 Steps "capture boot" and "saved" of docs/architecture.md. Linux fs/proc/vmcore.c, fs/proc/cmdline.c, fs/proc/kmsg.c;
-kernel/resource.c for /proc/iomem, of which the model has what arch/powerpc/mm/mem.c, add_system_ram_resources(), puts
-there; fs/proc/meminfo.c, of which it has what FADump changes. ``/proc/device-tree`` and
-``/proc/sysrq-trigger`` need a machine, see :mod:`fadump.mount.files`.
+kernel/resource.c for /proc/iomem, which has only what arch/powerpc/mm/mem.c, add_system_ram_resources(), adds;
+fs/proc/meminfo.c, with only what FADump changes. ``/proc/device-tree`` and ``/proc/sysrq-trigger`` need a machine, see
+:mod:`fadump.mount.files`.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ _KIB = 1 << 10
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """How much memory this boot has, bytes: all of it, what is free, and what of that is lent until a crash (CMA)."""
+    """How much memory this boot has, in bytes: all, free, and how much of that is lent until a crash (CMA)."""
 
     total_bytes: int
     free_bytes: int
@@ -27,7 +27,7 @@ class MemoryUse:
 
 
 def proc_files(state: FadumpState, vmcore: VmCore | None, memory_use: Callable[[], MemoryUse]) -> Mapping[str, Entry]:
-    """By absolute path; ``memory_use`` is asked whenever /proc/meminfo is read."""
+    """The files by absolute path; ``memory_use`` is called whenever /proc/meminfo is read."""
     cmdline = f"{state.cmdline}\n".encode("latin-1")
     entries: dict[str, Entry] = {
         "/proc/cmdline": _proc(0o444, len(cmdline) if state.traits.sized_cmdline else 0, show=lambda: cmdline),
@@ -46,12 +46,12 @@ def proc_files(state: FadumpState, vmcore: VmCore | None, memory_use: Callable[[
 
 
 def iomem(state: FadumpState) -> str:
-    """A line for each range of RAM."""
+    """/proc/iomem: a line for each range of RAM."""
     return "".join(f"{piece.start:08x}-{piece.end - 1:08x} : System RAM\n" for piece in state.ram)
 
 
 def meminfo(use: MemoryUse, page_bytes: int) -> str:
-    """Four of Linux's lines, in KiB, of whole pages; memory lent to CMA counts as free."""
+    """/proc/meminfo: four of Linux's lines, in KiB of whole pages; memory lent to CMA counts as free."""
     shown = {
         "MemTotal": use.total_bytes,
         "MemFree": use.free_bytes,

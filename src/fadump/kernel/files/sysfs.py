@@ -1,11 +1,11 @@
-"""FADump's files in /sys, as user space finds them: which there are, their modes, what they show and take.
+"""FADump's files in /sys, as user space sees them: their names, modes, and what they show and accept.
 
 Steps "register" and "release" of docs/architecture.md. Linux arch/powerpc/kernel/fadump.c, fadump_init_files() and the
-functions that it names; kernel/ksysfs.c for what is next to them; fs/kernfs/file.c and fs/debugfs/inode.c for what is
-common to all. ``tests/real_linux/test_files.py`` runs the same script here and in real Linux.
+functions that it names; kernel/ksysfs.c for the files next to them; fs/kernfs/file.c and fs/debugfs/inode.c for what
+all have in common. ``tests/real_linux/test_files.py`` runs the same script here and in real Linux.
 
-Which files there are is settled once, early in the boot, before the dump is looked at: a dump that is given up has left
-its ``release_mem`` behind, and so has one that is released.
+The set of files is fixed early in the boot, before the dump is processed: ``release_mem`` stays after a dump is
+discarded or released.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,18 +26,18 @@ REGION = "/sys/kernel/debug/powerpc/fadump_region"
 _LINKS = {"enabled": "fadump_enabled", "registered": "fadump_registered", "release_mem": "fadump_release_mem"}
 
 Show = Callable[[], bytes]
-"""A file's whole content, at this moment."""
+"""Returns a file's current contents."""
 Store = Callable[[bytes], Steps[int]]
-"""Takes the data of one write(2); returns how many bytes it took, or a negative errno."""
+"""Handles the data of one write(2); returns the number of bytes written, or a negative errno."""
 ReadAt = Callable[[int, int], bytes]
-"""So many bytes from an offset on, fewer at the end."""
+"""Returns so many bytes from an offset on, fewer at the end."""
 
 
 class FileSystem(Enum):
-    """Where a file is, which decides what happens if it is used in a way that it is not made for."""
+    """The file system of a file, which decides the error of an unsupported use."""
 
     SYSFS = "sysfs"
-    """Opening it for what its mode doesn't allow is EACCES, even for root."""
+    """Opening it in a way that its mode doesn't allow is EACCES, even for root."""
     DEBUGFS = "debugfs"
     """It can be opened, and writing is EINVAL."""
     PROC = "proc"
@@ -45,7 +45,7 @@ class FileSystem(Enum):
 
     @property
     def misuse(self) -> Errno:
-        """The error of that use."""
+        """The error of an unsupported use."""
         return {FileSystem.SYSFS: Errno.EACCES, FileSystem.DEBUGFS: Errno.EINVAL, FileSystem.PROC: Errno.EIO}[self]
 
 
@@ -53,8 +53,8 @@ class FileSystem(Enum):
 class KernelFile:
     """A regular file: ``mode`` has its permissions, ``size_bytes`` is what stat(2) says.
 
-    At most one of ``show``, ``read_at`` (a file that is an image, such as /proc/vmcore) and ``stream`` (what is read is
-    gone: so many bytes at most, none if nothing is there) is set; none: it can't be read.
+    At most one of ``show``, ``read_at`` (for an image, such as /proc/vmcore) and ``stream`` (which consumes what it
+    reads: at most so many bytes, none if there is nothing) is set; if none is, the file can't be read.
     """
 
     file_system: FileSystem
@@ -67,13 +67,13 @@ class KernelFile:
 
     @property
     def readable(self) -> bool:
-        """Whether reading gives anything but an error."""
+        """Whether it can be read."""
         return not (self.show is None and self.read_at is None and self.stream is None)
 
 
 @dataclass(frozen=True, slots=True)
 class KernelLink:
-    """A symbolic link, with the target that readlink(2) gives."""
+    """A symbolic link, with the target that readlink(2) returns."""
 
     target: str
 
@@ -82,10 +82,10 @@ Entry = KernelFile | KernelLink
 
 
 class FadumpFiles:
-    """What fadump_init_files() makes in one boot; to be made when the kernel knows whether a dump is active."""
+    """The files of fadump_init_files() in one boot; create it when the kernel knows whether a dump is active."""
 
     def __init__(self, state: FadumpState, ops: FadumpOps, release_mem: Callable[[bytes], Steps[Errno]]) -> None:
-        """``release_mem`` takes what is written to the file of that name."""
+        """``release_mem`` handles writes to the file of that name."""
         self._state = state
         self._ops = ops
         self._release_mem = release_mem
@@ -94,7 +94,7 @@ class FadumpFiles:
         self._has_parameter_area = state.parameter_area is not None
 
     def entries(self) -> Mapping[str, Entry]:
-        """By absolute path."""
+        """The files by absolute path."""
         if not self._supported:
             return {}
         files = self._attributes()
@@ -114,7 +114,7 @@ class FadumpFiles:
             ),
             "mem_reserved": self._attribute(lambda: f"{state.area.size_bytes}\n"),
         }
-        if not state.traits.first_kernel_writes_elfcorehdr:  # in one series with it: bc446c5acaba
+        if not state.traits.first_kernel_writes_elfcorehdr:  # added in the same series: bc446c5acaba
             files["hotplug_ready"] = self._attribute(lambda: "1\n")
         if self._has_parameter_area:
             files["bootargs_append"] = self._attribute(self._show_words, lambda data: _bootargs_store(state, data))
@@ -142,7 +142,7 @@ class FadumpFiles:
 
 
 def kexec_files(state: FadumpState) -> Mapping[str, Entry]:
-    """What kdump's scripts look at: nothing is loaded, and the note is where it is."""
+    """The files that kdump's scripts read: that no crash kernel is loaded, and where the note is."""
     note = f"0x{VMCOREINFO_NOTE:016x} {note_area_bytes(state.traits.page_bytes):x}\n"
     shown = {"kexec_loaded": "0\n", "kexec_crash_loaded": "0\n", "vmcoreinfo": note}
     return {
@@ -151,14 +151,14 @@ def kexec_files(state: FadumpState) -> Mapping[str, Entry]:
 
 
 def sysfs_file(mode: int, page_bytes: int, show: Show | None, store: Store | None = None) -> KernelFile:
-    """An attribute: it has a page for its content, and takes a page at most."""
+    """An attribute: it shows and accepts at most a page."""
     return KernelFile(
         FileSystem.SYSFS, mode, page_bytes, show, None if store is None else lambda data: store(data[:page_bytes])
     )
 
 
 def parameter_words(state: FadumpState) -> bytes:
-    """What the capture kernel is to add to its command line."""
+    """The words that the capture kernel is to add to its command line."""
     return state.memory.read(state.parameter_area or 0, COMMAND_LINE_BYTES).partition(b"\0")[0]
 
 
@@ -180,5 +180,5 @@ def _bootargs_store(state: FadumpState, data: bytes) -> Steps[Errno]:
 
 
 def _counted(steps: Steps[Errno], count: int) -> Steps[int]:
-    """A store function's result: all is taken, or nothing."""
+    """The result of a store function, which accepts all ``count`` bytes or none."""
     return (yield from steps) or count

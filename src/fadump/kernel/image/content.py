@@ -1,8 +1,8 @@
-"""What the model kernel's memory is filled with: bytes from a seed, so that a dump has something to show.
+"""The contents of the model kernel's memory: bytes from a seed, so that a dump isn't empty.
 
-No step of its own in docs/architecture.md. What a page is used for is :mod:`.page_mix`'s; here some of those in use get
-bytes, other ones at each boot. The more of boot memory a capture kernel overwrites, the more of the dump must come from
-the firmware's copy.
+No step of its own in docs/architecture.md. :mod:`.page_mix` decides what a page is used for; here some of the used ones
+get contents, different ones at each boot. The more of boot memory a capture kernel overwrites, the more of the dump
+must come from the firmware's copy.
 """
 
 import random
@@ -17,14 +17,14 @@ _STEP_BYTES = 1 << 20
 
 
 def write_image(memory: GuestMemory, seed: str) -> None:
-    """The kernel's text and data."""
+    """Write the kernel's text and data."""
     source = seeded(f"{seed} image")
     for start in range(TEXT.start, TEXT.end, _STEP_BYTES):
         memory.write(start, source.randbytes(min(_STEP_BYTES, TEXT.end - start)))
 
 
 def use_memory(memory: GuestMemory, used: RangeSet, page_bytes: int, seed: str) -> None:
-    """Fill some pages of ``used``; each gets some bytes from its middle on, so that holes are seen on both sides."""
+    """Write some bytes to the middle of some pages of ``used``, so that there are holes before and after them."""
     pieces = [piece for piece in used if piece.size_bytes >= page_bytes]
     if not pieces:
         return
@@ -43,8 +43,8 @@ def usable_memory(regions: Sequence[Range], end: int, taken: RangeSet) -> RangeS
 
 
 def seeded(seed: str) -> random.Random:
-    """The same numbers for the same words, on every host: content of memory and registers."""
-    return random.Random(seed)  # noqa: S311 - no secret
+    """A generator with the same numbers for the same ``seed`` on every host, for contents of memory and registers."""
+    return random.Random(seed)  # noqa: S311 - not a secret
 
 
 def _page(source: random.Random, piece: Range, page_bytes: int) -> int | None:

@@ -1,7 +1,7 @@
 """The model kernel's table of its own symbols, as scripts/kallsyms.c packs it.
 
-The layout is :mod:`fadump.abi.linux.kallsyms`, with offsets from a base. Tokens that stand for more than one letter are
-the most common pairs of letters, as there, but only one round of them.
+The layout is :mod:`fadump.abi.linux.kallsyms`, with offsets from a base. Tokens of more than one letter are the most
+common pairs of letters, as in kallsyms.c, but pairs of pairs aren't formed.
 """
 
 import struct
@@ -13,12 +13,12 @@ from itertools import pairwise
 from fadump.abi.linux import kallsyms as abi
 
 _FIRST_PAIR = 0x80
-"""Names have no such bytes, so these can stand for pairs."""
+"""Names have no bytes from here on, so these can be pairs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """``kind`` is nm's letter; ``address`` is virtual."""
+    """A symbol; ``kind`` is nm's letter, ``address`` is virtual."""
 
     name: str
     kind: str
@@ -26,7 +26,7 @@ class Symbol:
 
 
 def tables(symbols: Sequence[Symbol]) -> Mapping[str, bytes]:
-    """The tables by the names that the kernel has for them, without "kallsyms_"; symbols go by address."""
+    """The tables by their names in the kernel, without "kallsyms_"; symbols are sorted by address."""
     ordered = sorted(symbols, key=lambda symbol: symbol.address)
     names = [f"{symbol.kind}{symbol.name}".encode() for symbol in ordered]
     tokens = _tokens(names)

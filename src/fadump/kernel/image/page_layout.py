@@ -1,11 +1,11 @@
-"""struct page as the model kernel lays it out, and how VMCOREINFO says so.
+"""The layout of the model kernel's struct page, and VMCOREINFO's lines about it.
 
 Linux include/linux/mm_types.h, page-flags.h and mmzone.h, with CONFIG_MEMCG as distributions have it: 64 bytes.
 
     0x00 flags   0x08 lru, compound_head   0x18 mapping   0x20 index   0x28 private   0x30 _mapcount   0x34 _refcount
 
-A page that begins a compound one has PG_head; the others point to it with bit 0 set, and the second one says of how
-many pages: since Linux kernel commit ebc1baf5c9b4 (in v6.6) in the low byte of its flags, before that in its own byte.
+The first page of a compound page has PG_head; the others point to it with bit 0 set, and the second one has the order:
+since Linux kernel commit ebc1baf5c9b4 (in v6.6) in the low byte of its flags, before that in a byte of its own.
 """
 
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from fadump.kernel.traits import KernelTraits
 
 STRUCT_BYTES = 64
 SECTION_BITS = 24
-"""SECTION_SIZE_BITS: 16 MiB have their struct pages together."""
+"""SECTION_SIZE_BITS: a section is 16 MiB."""
 MAX_PHYSICAL_BITS = 51
 SECTION_STRUCT_BYTES = 16
-"""sizeof(struct mem_section): section_mem_map, then what is not looked at."""
+"""sizeof(struct mem_section): section_mem_map, then members that aren't used here."""
 LARGEST_BLOCK_BYTES = 1 << SECTION_BITS
-"""What the buddy allocator's largest free blocks have, whatever the page size: CONFIG_ARCH_FORCE_MAX_ORDER."""
+"""The size of the buddy allocator's largest blocks, with any page size: CONFIG_ARCH_FORCE_MAX_ORDER."""
 NO_MAPCOUNT = 0xFFFF_FFFF
 SECOND_DTOR_OFFSET, SECOND_ORDER_OFFSET = 16, 17
 DTOR_COMPOUND, DTOR_HUGETLB = 1, 2
@@ -35,12 +35,12 @@ PAGE = np.dtype(
         "itemsize": STRUCT_BYTES,
     }
 )
-"""Overlapping members are those of different pages."""
+"""Members that overlap are of different pages."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageLayout:
-    """The bits and values of one kernel. ``slab_type`` None: slab pages have the flag ``slab``."""
+    """The bits and values of one kernel. If ``slab_type`` is None, slab pages have the flag ``slab``."""
 
     lru: int
     private: int
@@ -57,7 +57,7 @@ class PageLayout:
     order_in_flags: bool
 
     def facts(self) -> Mapping[str, str]:
-        """What VMCOREINFO has of them."""
+        """VMCOREINFO's lines about them."""
         numbers = {
             "PG_lru": self.lru, "PG_private": self.private, "PG_swapcache": self.swapcache,
             "PG_swapbacked": self.swapbacked, "PG_slab": self.slab,
@@ -81,10 +81,10 @@ _BEFORE = PageLayout(
 
 
 def page_layout(kernel: KernelTraits) -> PageLayout:
-    """The kernel's."""
+    """The layout of a kernel."""
     return _TYPED if kernel.typed_pages else _BEFORE
 
 
 def _signed(word: int | None) -> int | None:
-    """As %ld prints what C has as an int."""
+    """``word`` as a signed 32-bit number, which is how C prints it with %ld."""
     return None if word is None else word - (1 << 32) if word >> 31 else word

@@ -1,9 +1,9 @@
-"""What the model kernel's pages are used for, from a seed: struct pages as a system that has run a while has them.
+"""What the model kernel's pages are used for: struct pages like those of a running system, from a seed.
 
-No step of its own in docs/architecture.md. Linux mm/page_alloc.c (free blocks lie at multiples of their size, and two
-that could be one are one), include/linux/page-flags.h. The mix: half of memory is free in blocks of 2 and 16 MiB; a
-part is huge anonymous pages; the rest is single pages and small compound ones of the page cache, of processes, of slab
-and of the kernel itself. No step loops over pages.
+No step of its own in docs/architecture.md. Linux mm/page_alloc.c (free blocks are at multiples of their size, and two
+buddies are merged), include/linux/page-flags.h. The mix: half of memory is free in blocks of 2 and 16 MiB; a part is
+huge anonymous pages; the rest is single pages and small compound ones of the page cache, of processes, of slab and of
+the kernel itself. No Python code loops over pages.
 """
 
 from enum import IntEnum
@@ -30,7 +30,7 @@ Numbers = npt.NDArray[np.int64]
 
 _HUGE_BYTES = 2 * MIB
 _GROUP_PAGES = 4
-"""Small compound pages have so many."""
+"""The number of pages in a small compound page."""
 _INODE, _ANON_VMA, _BUFFER_HEAD = PAGE_OFFSET | 0x12_3400, PAGE_OFFSET | 0x12_5600, PAGE_OFFSET | 0x12_7800
 _ALL_FREE, _BLOCK_FREE, _BLOCK_HUGE = 0.35, 0.5, 0.12
 
@@ -42,7 +42,7 @@ class Use(IntEnum):
     SLAB = 1
     CACHE = 2
     CACHE_PRIVATE = 3
-    """Page cache with a file system's own data."""
+    """Page cache with a file system's private data."""
     ANON = 4
     FREE = 5
 
@@ -63,7 +63,7 @@ def reserved_pages(count: int, layout: PageLayout) -> Pages:
 
 
 def mixed_pages(pages: Pages, usable: Mask, virtual: int, page_bytes: int, layout: PageLayout, seed: str) -> Mask:
-    """Change those of ``pages`` that are ``usable``; which of them are in use then.
+    """Change those of ``pages`` that are ``usable``; return which of them are in use then.
 
     ``pages`` begin at a multiple of the largest free block, and their struct pages at ``virtual``.
     """
@@ -83,7 +83,7 @@ def mixed_pages(pages: Pages, usable: Mask, virtual: int, page_bytes: int, layou
         _compound(pages, heads, _GROUP_PAGES, virtual, layout)
     singles = np.flatnonzero(left)
     kinds = rng.choice(len(_SHARES), len(singles), p=_SHARES)
-    kinds[(kinds == Use.FREE) & (singles % 2 == 1)] = Use.ANON  # of two buddies one at most: both would be one block
+    kinds[(kinds == Use.FREE) & (singles % 2 == 1)] = Use.ANON  # at most one of two buddies: two would be merged
     for kind in Use:
         _use(pages, singles[kinds == kind], kind, layout)
     _free(pages, singles[kinds == Use.FREE], 1, layout)
@@ -92,9 +92,9 @@ def mixed_pages(pages: Pages, usable: Mask, virtual: int, page_bytes: int, layou
 
 
 def _take_blocks(rng: np.random.Generator, left: Mask, size: int, share: float, *, buddies: bool = True) -> Numbers:
-    """Take a share of the blocks of ``size`` pages that are left whole; where they begin.
+    """Take a share of the blocks of ``size`` pages that are still whole; return where they begin.
 
-    Without ``buddies`` only blocks that don't make a larger one with another.
+    Without ``buddies``, never both buddies of a pair.
     """
     blocks = left.reshape(-1, size)
     chosen = blocks.all(axis=1) & (rng.random(len(blocks)) < share)
@@ -132,7 +132,7 @@ def _use(pages: Pages, index: Numbers, kind: Use, layout: PageLayout) -> None:
 
 
 def _compound(pages: Pages, heads: Numbers, size: int, virtual: int, layout: PageLayout) -> None:
-    """Make one of ``size`` pages each; what the first one says holds for all."""
+    """Make a compound page of ``size`` pages at each of ``heads``; the first page's use is that of all."""
     pages["flags"][heads] |= np.uint64(1 << layout.head)
     tails = heads[:, None] + np.arange(1, size)
     pages["head"][tails] = (np.uint64(virtual) + heads.astype(np.uint64) * np.uint64(STRUCT_BYTES))[

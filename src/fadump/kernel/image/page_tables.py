@@ -1,8 +1,8 @@
 """The model kernel's page tables: the linear map with radix, vmemmap with radix, vmalloc with both.
 
 Linux arch/powerpc/mm/book3s64/radix_pgtable.c, create_physical_mapping() and radix__vmemmap_populate(), with leaves of
-1 GiB and 2 MiB; map_kernel_page() for vmalloc. The layout is :mod:`fadump.abi.linux.page_table`'s. With hash neither
-the linear map nor vmemmap are in page tables. Memory that is not a multiple of 2 MiB is mapped as far as it is.
+1 GiB and 2 MiB; map_kernel_page() for vmalloc. The layout is :mod:`fadump.abi.linux.page_table`'s. With hash, neither
+the linear map nor vmemmap is in page tables. Only whole multiples of 2 MiB are mapped.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,9 +24,9 @@ _LEAST_TABLE_BYTES = 0x1000
 
 
 class PageTables:
-    """The tables from swapper_pg_dir, :data:`.state.PAGE_TABLES`, on; :meth:`write` puts them into memory.
+    """The tables from swapper_pg_dir, :data:`.state.PAGE_TABLES`, on; :meth:`write` writes them to memory.
 
-    If there is no room for all tables, which takes thousands of memory ranges, the rest is left out.
+    Tables for which there is no room are left out; that only happens with thousands of memory ranges.
     """
 
     def __init__(self, page_bytes: int, *, radix: bool) -> None:
@@ -38,13 +38,13 @@ class PageTables:
         self._top = self._new_table(0)
 
     def map_linear(self, regions: Sequence[Range]) -> None:
-        """All memory at :data:`~fadump.abi.linux.page_table.PAGE_OFFSET`, in the largest leaves that fit."""
+        """Map all memory at :data:`~fadump.abi.linux.page_table.PAGE_OFFSET`, with the largest leaves that fit."""
         for start, shift, count in (run for region in regions for run in _leaves(region)):
             if not self.map_leaves(abi.PAGE_OFFSET | start, start, shift, count):
                 break
 
     def map_leaves(self, virtual: int, physical: int, shift: int, count: int = 1) -> bool:
-        """Map ``count`` pages of 1 << ``shift`` bytes, a size that a level has; False: no room for a table."""
+        """Map ``count`` pages of 1 << ``shift`` bytes, a leaf size of some level; False: no room for a table."""
         level = self._shifts.index(shift)
         while count:
             table = self._table(virtual, level)
@@ -58,14 +58,14 @@ class PageTables:
         return True
 
     def write(self, memory: GuestMemory) -> None:
-        """Write all tables, and nothing for the rest of their place."""
+        """Write all tables; unused space for them isn't written."""
         memory.discard(PAGE_TABLES)
         for table in (self._top, *self._tables.values()):
             if table.entries.any():
                 memory.write(table.address, table.entries.tobytes())
 
     def _table(self, virtual: int, level: int) -> "_Table | None":
-        """The table at ``level`` for an address, made with those above it; None if there is no room."""
+        """The table at ``level`` for an address, created with those above it; None if there is no room."""
         table: _Table | None = self._top
         for above in range(level):
             if table is not None:
@@ -73,7 +73,7 @@ class PageTables:
         return table
 
     def _below(self, parent: "_Table", level: int, virtual: int) -> "_Table | None":
-        """The table for an address below its parent at ``level``, made if it isn't there yet; None: no room."""
+        """The table for an address below its parent at ``level``, created if needed; None: no room."""
         key = (level + 1, virtual >> self._shifts[level])
         if key not in self._tables:
             size_bytes = _ENTRY_BYTES << self._index_bits[level + 1]
@@ -103,7 +103,7 @@ class _Table:
 
 
 def _leaves(region: Range) -> Iterator[tuple[int, int, int]]:
-    """Start, size as a power of two, and number of each run of equal leaves: the largest that fit."""
+    """Start, shift and number of each run of equal leaves, as large as fit."""
     at = region.start
     for shift, end in (
         (_PMD_SHIFT, min(region.end, -(-region.start >> _PUD_SHIFT) << _PUD_SHIFT)),

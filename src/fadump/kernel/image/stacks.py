@@ -1,7 +1,7 @@
 """What the model kernel's CPUs do: idle, or write to /proc/sysrq-trigger; functions, stacks and registers.
 
-Step "crash" of docs/architecture.md. Call chains are those of a real crash of Linux 6.12; where functions lie in the
-image is the model's. Frames are :mod:`fadump.abi.linux.stack`'s.
+Step "crash" of docs/architecture.md. Call chains are those of a real crash of Linux 6.12; the functions' addresses are
+the model's own. Frames are :mod:`fadump.abi.linux.stack`'s.
 """
 
 import struct
@@ -27,7 +27,7 @@ _MARKER, _OLD_MARKER = int.from_bytes(b"REGS", "big"), int.from_bytes(b"regshere
 _FRAMES = struct.Struct("<QQQ")
 
 Calls = Sequence[tuple[str, int]]
-"""Functions, the innermost first, and how far each has come."""
+"""Functions, the innermost first, and the offset that each is at."""
 
 _CRASH: Calls = (
     ("crash_fadump", 0x228), ("ppc_panic_fadump_handler", 0x4C), ("atomic_notifier_call_chain", 0x70),
@@ -52,7 +52,7 @@ _FUNCTIONS = [*dict.fromkeys(name for name, _at in (*_CRASH, *_INNERMOST.values(
 
 @dataclass(frozen=True, slots=True)
 class Doing:
-    """Where a CPU is: its registers that a backtrace begins with, by their names in pt_regs."""
+    """Where a CPU is: the registers that a backtrace begins with, by their names in pt_regs."""
 
     nip: int
     link: int
@@ -70,12 +70,12 @@ def function_symbols() -> list[Symbol]:
 
 
 def idle(cpu: int, platform: Platform) -> Doing:
-    """A CPU, by its logical number, that has nothing to do."""
+    """An idle CPU, by its logical number."""
     return _doing(_stack(cpu), [_INNERMOST[platform], *_IDLE])
 
 
 def crashing(cpu: int) -> Doing:
-    """A CPU in crash_fadump(), on its way from /proc/sysrq-trigger."""
+    """A CPU in crash_fadump(), called by way of /proc/sysrq-trigger."""
     return _doing(_stack(cpu) + _STACK_BYTES // 2, _CRASH)
 
 
@@ -96,25 +96,25 @@ def _address(function: str, at: int) -> int:
 
 
 def _stack(cpu: int) -> int:
-    """The innermost frame; more CPUs than there is room for share stacks."""
+    """The address of the innermost frame; CPUs share stacks if there are more than stacks."""
     return STACKS.start + cpu * _STACK_BYTES % STACKS.size_bytes
 
 
 def _frames(start: int, calls: Calls) -> bytes:
-    """One frame for each function; in each the return address of what it has called."""
+    """A frame for each function, with the return address of the function that it called."""
     frames = bytearray(_FRAME_BYTES * len(calls))
     for number in range(len(calls)):
         frame = _FRAME_BYTES * number
         last = number == len(calls) - 1
         caller = 0 if last and calls is not _CRASH else PAGE_OFFSET | start + frame + _FRAME_BYTES
         _FRAMES.pack_into(frames, frame, caller, 0, _address(*calls[number]))
-    if calls is _CRASH:  # the frame of the system call is behind them: no function's
+    if calls is _CRASH:  # the frame of the system call, which is no function's, follows
         del frames[-_FRAME_BYTES:]
     return bytes(frames)
 
 
 def _interrupt_frame(kernel: KernelTraits) -> bytes:
-    """The outermost frame, which the system call has made: where user space goes on."""
+    """The outermost frame, which the system call made: where user space continues."""
     marker_at, registers_at = INTERRUPT_PLACES[0 if kernel.small_interrupt_frames else 1]
     user = {"nip": 0x100B_B2E8, "gpr1": 0x7FFF_E755_CFD0, "msr": _USER_MSR, "trap": _SYSTEM_CALL}
     registers = struct.pack(f"<{len(REGISTER_NAMES)}Q", *(user.get(name, 0) for name in REGISTER_NAMES))

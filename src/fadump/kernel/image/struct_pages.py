@@ -1,12 +1,12 @@
-"""The model kernel's struct pages: where they are, and what they say of each page.
+"""The model kernel's struct pages: where they are, and what they say about each page.
 
 No step of its own in docs/architecture.md. Linux mm/sparse.c (sparse_init(), with CONFIG_SPARSEMEM_EXTREME and
 CONFIG_SPARSEMEM_VMEMMAP), arch/powerpc/mm/init_64.c and book3s64/radix_pgtable.c (vmemmap_populate()): sections of
-16 MiB, struct pages in blocks of vmemmap that memblock finds from the top of memory. With radix page tables lead to the
-blocks, with hash ``vmemmap_list`` does.
+16 MiB, struct pages in blocks of vmemmap that memblock finds from the top of memory. With radix, page tables map the
+blocks; with hash, ``vmemmap_list`` has them.
 
 Up to :data:`MOST_BYTES` of struct pages are written, for the lowest memory: 64 GiB with pages of 64 KiB. Memory above
-has no sections, as if it had not been put online: readers can't classify its pages, and no dump level leaves them out.
+has no sections, as if it were offline: readers can't classify its pages, and no dump level leaves them out.
 """
 
 import struct
@@ -71,10 +71,10 @@ class Block:
 
 
 class StructPages:
-    """The struct pages of one boot. ``sections`` are the numbers of those that have them."""
+    """The struct pages of one boot. ``sections`` are the numbers of the sections with struct pages."""
 
     def __init__(self, state: FadumpState, memblock: Memblock) -> None:
-        """Find room; nothing is written yet."""
+        """Allocate memory for them; nothing is written yet."""
         self._state = state
         self._layout = page_layout(state.traits)
         self._page_bytes = state.traits.page_bytes
@@ -86,7 +86,7 @@ class StructPages:
 
     @property
     def block_bits(self) -> int:
-        """How large the blocks are, as a power of two."""
+        """The binary logarithm of the blocks' size."""
         return self._block_bits
 
     @property
@@ -96,16 +96,13 @@ class StructPages:
         return sections & RangeSet(self._state.ram)
 
     def write(self) -> None:
-        """Write the table of sections, and struct pages that say that all memory is reserved."""
+        """Write the table of sections, and struct pages in which all memory is reserved."""
         self._write_sections()
         for block in self.blocks:
             self._state.memory.write(block.physical, reserved_pages(block.pages, self._layout).tobytes())
 
     def hand_out(self, usable: RangeSet, seed: str) -> RangeSet:
-        """Say of ``usable`` that it is in use as a system's memory is, or free; from a seed.
-
-        The result is what is in use.
-        """
+        """Make ``usable`` used or free as in a running system, from a seed; return what is in use."""
         used: list[Range] = []
         for block in self.blocks:
             pages = usable & RangeSet([self._memory_of(block)])
@@ -114,7 +111,7 @@ class StructPages:
         return RangeSet(used)
 
     def backing(self, first: int) -> bytes:
-        """The members of vmemmap_list, which stand at physical ``first`` one after the other; the last block leads."""
+        """The members of vmemmap_list, an array at physical ``first``; the last one is the head."""
         found = b""
         for number, block in enumerate(self.blocks):
             previous = PAGE_OFFSET | first + BACKING_BYTES * (number - 1) if number else 0
@@ -122,7 +119,7 @@ class StructPages:
         return found
 
     def _find_blocks(self) -> tuple[Sequence[int], Sequence[Block]]:
-        """The lowest sections of memory, as many as there is room for, and their blocks."""
+        """The lowest sections, as many as there is room for, and their blocks."""
         section_pages = SECTION_BYTES // self._page_bytes
         block_pages = (1 << self._block_bits) // STRUCT_BYTES
         sections: list[int] = []
@@ -145,7 +142,7 @@ class StructPages:
         return (blocks + 1) << self._block_bits <= MOST_BYTES
 
     def _find_roots(self) -> dict[int, int]:
-        """Where the pages of the sections' table are, by their numbers."""
+        """The addresses of the pages of the sections' table, by number."""
         roots: dict[int, int] = {}
         for number in self.sections:
             root = number * SECTION_STRUCT_BYTES // self._page_bytes

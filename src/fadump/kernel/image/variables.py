@@ -1,8 +1,8 @@
-"""The model kernel's variables that a reader of its dump looks for: symbols, nodes, CPUs, the MMU.
+"""The model kernel's variables that readers of its dump use: symbols, nodes, CPUs, the MMU.
 
 No step of its own in docs/architecture.md. Linux: kernel/kallsyms.c, mm/mmzone.c (node_data), kernel/cpu.c
 (__cpu_online_mask), kernel/crash_core.c (crash_notes), arch/powerpc/mm/book3s64/hash_utils.c (mmu_psize_defs),
-arch/powerpc/kernel/cputable.c (cur_cpu_spec). All are in :data:`.state.DATA`; what VMCOREINFO says of them is in
+arch/powerpc/kernel/cputable.c (cur_cpu_spec). All are in :data:`.state.DATA`; VMCOREINFO's lines about them are in
 :mod:`.vmcoreinfo`.
 """
 
@@ -79,7 +79,7 @@ def write_variables(
 
 
 class _Variables:
-    """Places variables one after the other."""
+    """Writes successive variables."""
 
     def __init__(self, state: FadumpState) -> None:
         self._memory = state.memory
@@ -88,11 +88,11 @@ class _Variables:
 
     @property
     def next_address(self) -> int:
-        """Where the next one will be."""
+        """The address of the next variable."""
         return PAGE_OFFSET | self._next
 
     def place(self, name: str, value: bytes) -> int:
-        """Write a variable; its virtual address."""
+        """Write a variable; return its virtual address."""
         address = self.next_address
         self._memory.write(self._next, value)
         self._next = align_up(self._next + len(value), 16)
@@ -117,7 +117,7 @@ def _psize_def(shift: int) -> bytes:
 
 
 def _vmemmap_list(state: FadumpState, struct_pages: StructPages, variables: _Variables) -> int:
-    """The list's last member, its head, as Linux puts each new one in front; newer kernels have none with radix."""
+    """Write the list and return its head, the last member; newer kernels have none with radix."""
     if (state.radix and not state.traits.lists_vmemmap) or not struct_pages.blocks:
         return 0
     first = variables.next_address & ~PAGE_OFFSET
@@ -127,7 +127,7 @@ def _vmemmap_list(state: FadumpState, struct_pages: StructPages, variables: _Var
 
 
 def _vmalloc(state: FadumpState, memblock: Memblock, page_tables: PageTables) -> int:
-    """Two pages that are neighbours in vmalloc and not in memory; their virtual address."""
+    """Map two pages that are adjacent in vmalloc but not in memory; return their virtual address."""
     page_bytes = state.traits.page_bytes
     virtual = vmalloc_start(page_bytes, radix=state.radix) + _VMALLOC_GUARD_BYTES
     source = seeded(f"{state.release} vmalloc")

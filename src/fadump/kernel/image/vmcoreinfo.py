@@ -1,4 +1,4 @@
-"""VMCOREINFO of the model kernel: what it says about itself, as a note in its memory.
+"""VMCOREINFO of the model kernel, as a note in its memory.
 
 Steps "register" and "crash" of docs/architecture.md. Linux kernel/vmcore_info.c and arch/powerpc/kexec/vmcore_info.c
 (kernel/crash_core.c and arch/powerpc/kexec/core.c in 6.1), of a kernel with NUMA and without CONFIG_MEMORY_FAILURE.
@@ -31,9 +31,9 @@ MIGRATE_TYPES = 6
 NODE_BYTES, FIRST_PFN_OFFSET, NODE_ID_OFFSET, ZONES_OFFSET = 20480, 19496, 19520, 19488
 """struct pglist_data: its size, node_start_pfn, node_id and nr_zones."""
 SPANNED_OFFSET, ZONE_SPANNED_OFFSET, FREE_PAGES_OFFSET = 19512, 136, 1408
-"""node_spanned_pages; in struct zone, of which the first is at 0: spanned_pages and vm_stat."""
+"""node_spanned_pages; and in struct zone, the first of which is at 0, spanned_pages and vm_stat."""
 SHIFT_OFFSET, PSIZE_BYTES, MMU_FEATURES_OFFSET = 0, 96, 32
-"""In struct mmu_psize_def, and its size; in struct cpu_spec."""
+"""In struct mmu_psize_def: shift, and the struct's size; in struct cpu_spec: mmu_features."""
 _NODES = {
     "OFFSET(mem_section.section_mem_map)": "0", "SIZE(pglist_data)": str(NODE_BYTES), "SIZE(zone)": "1536",
     "SIZE(free_area)": "104", "SIZE(list_head)": "16", "SIZE(nodemask_t)": str(NODES // 8),
@@ -58,19 +58,19 @@ _UTS_NAMES = ("sysname", "nodename", "release", "version", "machine", "domainnam
 
 
 def note_area_bytes(page_bytes: int) -> int:
-    """VMCOREINFO_NOTE_SIZE: what the crash-info header says is to be read, zeros behind the note included."""
+    """VMCOREINFO_NOTE_SIZE: the size in the crash-info header, which includes zeros after the note."""
     return 2 * NOTE_HEADER.size_bytes + _NAME_BYTES + page_bytes
 
 
 def encode_note(text: bytes) -> bytes:
-    """The note as it stands in memory, with its closing zeros."""
+    """The note in memory, with the zeros that end it."""
     return notes.encode_note(VMCOREINFO_NAME, 0, text, "little") + bytes(NOTE_HEADER.size_bytes)
 
 
 def facts_of(
     release: str, kernel: KernelTraits, symbols: Mapping[str, int], log: Mapping[str, str], *, radix: bool
 ) -> Mapping[str, str]:
-    """The lines in Linux's order; ``symbols`` are names and their virtual addresses, ``log`` the facts about printk."""
+    """The lines in Linux's order; ``symbols`` are virtual addresses by name, ``log`` are the facts about printk."""
     orders = (LARGEST_BLOCK_BYTES // kernel.page_bytes).bit_length()
     facts = {"OSRELEASE": release, "BUILD-ID": hashlib.sha256(release.encode()).hexdigest()[:40]}
     facts |= {"PAGESIZE": str(kernel.page_bytes)}

@@ -1,11 +1,11 @@
-"""How much memory a capture kernel gets, and where it is: boot memory.
+"""Boot memory: how much memory a capture kernel gets, and where it is.
 
-Linux arch/powerpc/kernel/fadump.c: fadump_calculate_reserve_size(), fadump_get_boot_mem_regions(). Boot memory is
-the lowest so many bytes of RAM; *boot memory top* is its end, holes included.
+Linux arch/powerpc/kernel/fadump.c: fadump_calculate_reserve_size(), fadump_get_boot_mem_regions(). Boot memory is the
+lowest RAM, of a given size; *boot memory top* is its end, including holes.
 
-fadump_get_boot_mem_regions() of 6.1 and 6.12 is wrong if there is a hole in boot memory: it takes the size of a range
-off what is still wanted and adds it to what has been found as well, so that each range counts twice. What comes of it
-is modelled as it is, and :attr:`BootMemory.warnings` says so.
+fadump_get_boot_mem_regions() of 6.1 and 6.12 is wrong if there is a hole in boot memory: it subtracts the size of a
+range from what is still wanted and also adds it to what has been found, so that each range counts twice. The model does
+the same, and :attr:`BootMemory.warnings` says so.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ _REGIONS = f"{_FADUMP}:fadump_get_boot_mem_regions"
 _RESERVE = f"{_FADUMP}:fadump_reserve_mem"
 _DEFAULT_STEP_BYTES = 256 * MIB
 LARGEST_SHARE = 4
-"""MAX_BOOT_MEM_RATIO: crashkernel= gets no more than a quarter of RAM."""
+"""MAX_BOOT_MEM_RATIO: crashkernel= gets at most a quarter of RAM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,10 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class BootMemory:
-    """``size_bytes`` is what the kernel counts with; ``regions`` need not add up to it, see ``warnings``.
+    """``size_bytes`` is what the kernel computes with; ``regions`` need not add up to it, see ``warnings``.
 
-    ``regions`` are registered, ``ranges`` are what Linux has in ``fw_dump.boot_mem_addr`` and makes PT_LOADs of: the
-    same, but on pseries without a section for each range.
+    ``regions`` are registered, ``ranges`` are what Linux has in ``fw_dump.boot_mem_addr`` and makes PT_LOADs from. They
+    differ only on pseries without a section for each range.
     """
 
     size_bytes: int
@@ -104,7 +104,7 @@ def boot_memory(
 
 
 def relocate(address: int, regions: Sequence[Region], copy_address: int) -> int:
-    """fadump_relocate(): where the firmware copies what is at ``address``; outside boot memory nothing moves.
+    """fadump_relocate(): where the firmware copies ``address`` to; outside boot memory, ``address`` itself.
 
     ``copy_address`` is where the copy of the first of ``regions`` begins.
     """
@@ -146,9 +146,9 @@ def _default(platform: Platform, ram_bytes: int, memory_limit: int, problem: str
 
 
 def _ranges_that_linux_takes(regions: Sequence[Range], size_bytes: int) -> Iterator[tuple[Range, int]]:
-    """Each range that Linux looks at, and how much of it Linux takes.
+    """Each range that Linux considers, and how much of it Linux takes.
 
-    ``wanted - found`` can be negative: Linux's numbers have no sign, so that it is a huge size there.
+    ``wanted - found`` can be negative; in Linux, whose numbers are unsigned, it is a huge size then.
     """
     wanted, found = size_bytes, 0
     for region in regions:
@@ -171,7 +171,7 @@ def _holes(regions: Sequence[Range], size_bytes: int) -> int:
 def _regions(
     memory: Sequence[Range], size_bytes: int, max_region_bytes: int, max_regions: int
 ) -> tuple[Region, ...] | None:
-    """The ranges, each split so that the firmware can copy it; None if they are too many."""
+    """The ranges, split so that the firmware can copy each; None if they are too many."""
     found: list[Region] = []
     for region, taken in _ranges_that_linux_takes(memory, size_bytes):
         start, left = region.start, taken

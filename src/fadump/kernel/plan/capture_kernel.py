@@ -1,8 +1,8 @@
-"""What a capture kernel reserves so that the dump stays: everything above boot memory top.
+"""What a capture kernel reserves to preserve the dump: everything above boot memory top.
 
 Step "capture boot" of docs/architecture.md. Linux arch/powerpc/kernel/fadump.c, fadump_reserve_crash_area(). Boot
-memory top is computed anew from what was registered: rtas-fadump.c rtas_fadump_get_config() (a kernel with one
-section knows of no holes), opal-fadump.c opal_fadump_get_config().
+memory top is recomputed from what was registered: rtas-fadump.c rtas_fadump_get_config() (a kernel with one section
+doesn't know about holes), opal-fadump.c opal_fadump_get_config().
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ _CRASH_AREA = f"{_FADUMP}:fadump_reserve_crash_area"
 
 @dataclass(frozen=True, slots=True)
 class CaptureReservation:
-    """``boot_memory_top`` is where the capture kernel takes it to be; ``ranges`` are what it reserves above.
+    """``boot_memory_top`` is as computed by the capture kernel; ``ranges`` are what it reserves above that.
 
-    ``usable_bytes`` is the RAM that it has.
+    ``usable_bytes`` is the RAM that it may use.
     """
 
     boot_memory_top: int
@@ -33,12 +33,12 @@ class CaptureReservation:
 
     @property
     def reserved_bytes(self) -> int:
-        """How much RAM it leaves alone."""
+        """How much RAM it reserves."""
         return sum(range_.size_bytes for range_ in self.ranges)
 
 
 def capture_reservation(platform: Platform, memory: MemoryMap, reservation: Reservation) -> CaptureReservation:
-    """What the capture kernel reserves, if it finds the same memory as the first kernel had."""
+    """What the capture kernel reserves if it finds the same memory as the first kernel."""
     top = boot_memory_top(reservation.boot_memory.regions)
     above = RangeSet([Range(min(top, memory.end), memory.end)])
     ranges = tuple(both for region in memory.regions for both in RangeSet([region]) & above)
@@ -56,5 +56,5 @@ def capture_reservation(platform: Platform, memory: MemoryMap, reservation: Rese
 
 
 def boot_memory_top(regions: Sequence[Region]) -> int:
-    """The end of the last range: sizes and holes are added up."""
+    """The end of the last range: the sum of sizes and holes."""
     return max((region.start + region.size_bytes for region in regions), default=0)

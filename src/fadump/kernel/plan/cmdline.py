@@ -1,9 +1,9 @@
-"""The kernel's command line, as far as FADump is concerned, read as Linux reads it.
+"""The parameters of FADump on the kernel's command line, parsed as in Linux.
 
-Two readers with different rules. Early parameters (``fadump=``, ``fadump_reserve_mem=``, ``mem=``,
-``disable_radix``) are words: lib/cmdline.c next_arg(), quotes and all, up to ``--``; the last one counts.
-``crashkernel=`` is looked for as text, also inside other words: kernel/crash_reserve.c parse_crashkernel()
-(kernel/crash_core.c in 6.1). On powerpc its offset means nothing to FADump, and ``,high`` and ``,low`` are skipped.
+There are two parsers with different rules. Early parameters (``fadump=``, ``fadump_reserve_mem=``, ``mem=``,
+``disable_radix``) are words: lib/cmdline.c next_arg(), including quotes, up to ``--``; the last one counts.
+``crashkernel=`` is searched as text, also inside other words: kernel/crash_reserve.c parse_crashkernel()
+(kernel/crash_core.c in 6.1). On powerpc FADump ignores its offset, and ``,high`` and ``,low`` are skipped.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from fadump.kernel.printk import Level, Said
 from fadump.kernel.traits import MIB, U64, KernelTraits, align_up
 
 COMMAND_LINE_BYTES = 2048
-"""COMMAND_LINE_SIZE with its final zero; what is beyond is lost."""
+"""COMMAND_LINE_SIZE, including the final zero; the rest is cut off."""
 _NAME = "crashkernel="
 _SKIPPED_SUFFIXES = (",high", ",low")
 _SPACES = " \t\n\v\f\r\xa0"
@@ -23,10 +23,10 @@ _RAM_ROUNDING_BYTES = 128 * MIB
 
 @dataclass(frozen=True, slots=True)
 class CrashKernel:
-    """What ``crashkernel=`` came to. ``problem`` says why it doesn't count; None if it does.
+    """The value of ``crashkernel=``. ``problem`` says why it is ignored; None if it isn't.
 
-    ``base`` is the offset after ``@``, which kdump honours and FADump doesn't. ``message`` is what Linux prints, each
-    time that it reads the command line.
+    ``base`` is the offset after ``@``, which kdump uses and FADump doesn't. ``message`` is what Linux prints each time
+    it reads the command line.
     """
 
     size_bytes: int
@@ -37,7 +37,7 @@ class CrashKernel:
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """A kernel's command line with its early parameters, parsed once in a boot.
+    """A kernel's command line with its early parameters, parsed once per boot.
 
     ``fadump_reserve_mem`` and ``memory_limit``, which is ``mem=``, are bytes, 0 if not given.
     """
@@ -59,9 +59,9 @@ class _BadCrashKernelError(Exception):
 
 
 def memparse(text: str, at: int = 0) -> tuple[int, int]:
-    """The size that stands in ``text`` at ``at``, and where it ends; lib/cmdline.c memparse().
+    """The size in ``text`` at ``at``, and where it ends; lib/cmdline.c memparse().
 
-    Decimal, octal after 0, hex after 0x, then K, M, G, T, P or E. Nothing at all is 0 and ends where it began.
+    Decimal, octal after 0, hex after 0x, then K, M, G, T, P or E. Without a number it is 0 and ends at ``at``.
     """
     base, digits = 10, "0123456789"
     if text[at : at + 1] == "0":
@@ -99,7 +99,7 @@ def parse_crashkernel(cmdline: str, ram_bytes: int, kernel: KernelTraits) -> Cra
 
 
 def parse_command_line(text: str, kernel: KernelTraits) -> CommandLine:
-    """Read the early parameters in their order: a later one overrides, but nothing takes ``nocma`` back."""
+    """Parse the early parameters in order: a later one overrides, but nothing revokes ``nocma``."""
     fadump = nocma = disable_radix = False
     reserve_mem = memory_limit = 0
     for name, value in _words(text[: COMMAND_LINE_BYTES - 1]):
@@ -116,7 +116,7 @@ def parse_command_line(text: str, kernel: KernelTraits) -> CommandLine:
 
 
 def _fadump(value: str, before: bool) -> bool:
-    # By prefix: "only" enables too; any other word changes nothing.
+    # Prefixes count: "only" enables, too; any other word changes nothing.
     if value.startswith("on") or _is_nocma(value):
         return True
     return False if value.startswith("off") else before
@@ -127,7 +127,7 @@ def _is_nocma(value: str) -> bool:
 
 
 def _flag(value: str | None, before: bool) -> bool:
-    """lib/kstrtox.c kstrtobool(); a name alone means yes, nonsense changes nothing."""
+    """lib/kstrtox.c kstrtobool(); a name alone means yes, an invalid value changes nothing."""
     text = "1" if value is None else value.lower()
     if text.startswith(("y", "t", "1", "on")):
         return True
@@ -179,7 +179,7 @@ def _simple(value: str, _ram_bytes: int) -> tuple[int, int]:
 
 
 def _ranges(value: str, ram_bytes: int) -> tuple[int, int]:
-    """``start-[end]:size[,...][@offset]``; what follows the range that fits is not looked at."""
+    """``start-[end]:size[,...][@offset]``; what follows the matching range is ignored."""
     ram_bytes = -(-ram_bytes // _RAM_ROUNDING_BYTES) * _RAM_ROUNDING_BYTES
     at = 0
     while True:

@@ -1,7 +1,7 @@
 """Figures of a plan, to scale: as text and as SVG.
 
-Like figures 1 and 2 of Linux's Documentation/arch/powerpc/firmware-assisted-dump.rst: the memory of the first kernel,
-and the capture kernel's. What is smaller than a column is drawn one column wide, and on top of what is larger.
+Like figures 1 and 2 of Linux's Documentation/arch/powerpc/firmware-assisted-dump.rst: the memory of the first kernel
+and of the capture kernel. Ranges smaller than a column are drawn one column wide, and on top of larger ones.
 """
 
 import html
@@ -43,7 +43,7 @@ class Area:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One kernel's memory. ``ram`` is what is memory at all."""
+    """One kernel's memory. ``ram`` is all RAM."""
 
     title: str
     ram: tuple[Range, ...]
@@ -51,7 +51,7 @@ class Figure:
 
     @property
     def end(self) -> int:
-        """The scale: where memory ends."""
+        """Where memory ends, which sets the scale."""
         return self.ram[-1].end
 
 
@@ -74,7 +74,7 @@ def figures(plan: Plan) -> list[Figure]:
 
 
 def text_figure(figure: Figure) -> Iterator[str]:
-    """A figure's lines: its title and scale, the bar, and what is in it."""
+    """A figure's lines: its title and scale, the bar, and a list of its areas."""
     yield f"{figure.title}: 0 to {figure.end:#x}, a column is {length(figure.end / _COLUMNS)}"
     yield f"|{_bar(figure)}|"
     drawn: Counter[str] = Counter()
@@ -109,7 +109,7 @@ def svg(plan: Plan) -> str:
 
 
 def length(size_bytes: float) -> str:
-    """A size in the largest unit that it has ten of, to a tenth."""
+    """A size in the largest unit of which it has at least ten, to a tenth."""
     for unit, factor in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", MIB), ("KiB", KIB)):
         if size_bytes >= 10 * factor:
             return f"{round(size_bytes / factor, 1):g} {unit}"

@@ -1,7 +1,7 @@
-"""What a kernel reserves for kdump instead, where it does without FADump.
+"""What a kernel without FADump reserves for kdump instead.
 
 Linux arch/powerpc/kernel/prom.c early_init_devtree() falls back to arch/powerpc/kexec/core.c reserve_crashkernel().
-The kernel is one that can run anywhere (CONFIG_NONSTATIC_KERNEL), as distributions' are.
+The kernel is relocatable (CONFIG_NONSTATIC_KERNEL), as distributions' are.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _MOST_START = {Platform.PSERIES: 512 * MIB, Platform.POWERNV: 128 * MIB}
 class KdumpReservation:
     """``area`` is the crash kernel's memory; None if there is none, then ``reason`` says why.
 
-    ``messages`` are Linux's. ``memory_limit`` is what ``mem=`` has become, which gives way to the area; 0: none.
+    ``messages`` are Linux's. ``memory_limit`` is ``mem=``, which may have been extended for the area; 0: none.
     """
 
     area: Range | None
@@ -36,7 +36,7 @@ def kdump_reservation(
 ) -> KdumpReservation:
     """What a kernel without FADump reserves for a kernel that kexec loads.
 
-    ``limit`` is ``mem=``, where it is no longer what the command line says.
+    ``limit`` is ``mem=``, if it differs from the command line by now.
     """
     memory = system.memory
     if limit is None:
@@ -71,7 +71,7 @@ def kdump_reservation(
 def _default_start(system: System, memory_limit: int) -> int:
     most = _MOST_START[system.platform]
     if system.platform is Platform.POWERNV:
-        return most  # real mode has no limit there
+        return most  # real mode isn't limited there
     first_bytes = system.memory.first_block_bytes
     return min(most, min(first_bytes, memory_limit or first_bytes) // 2)
 

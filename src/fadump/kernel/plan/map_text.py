@@ -1,11 +1,11 @@
-"""A memory map as a text that people can write: one range a line, and what it is.
+"""A memory map as text: one range per line, and what it is.
 
     0x0..0x80000000                      memory
     4G..5G              removable        memory that can be unplugged while running
     0x2fff0000..768M    firmware         in the root's reserved-ranges
     # a comment
 
-Numbers are Linux's (decimal, 0x for hex, K, M, G, T); a range's end is not in it.
+Numbers are as in Linux (decimal, 0x for hex, K, M, G, T); a range excludes its end.
 """
 
 import re
@@ -19,14 +19,14 @@ from fadump.memory.ranges import Range, RangeSet
 _MEMORY, _REMOVABLE, _FIRMWARE = "memory", "removable", "firmware"
 _SIZE = re.compile(r"(0x[0-9a-f]+|0[0-7]*|[1-9][0-9]*)([kmgtpe]?)", re.IGNORECASE)
 _MOST_DIGITS = 23
-"""Of 64 bits, in octal, with the 0 in front."""
+"""The digits of 64 bits in octal, with a leading 0."""
 
 
 def parse_map(text: str) -> MemoryMap:
     """The map that a text describes.
 
-    :raises FormatError: a line is not a range with a known word, or there is no memory at 0; ``offset`` counts
-        characters to the line.
+    :raises FormatError: a line is not a range with a known word, or there is no memory at 0; ``offset`` is the
+        line's in characters.
     """
     blocks: list[MemoryBlock] = []
     firmware: list[Range] = []
@@ -49,7 +49,7 @@ def parse_map(text: str) -> MemoryMap:
 def parse_range(text: str) -> Range:
     """``START..END``.
 
-    :raises ValueError: it is not a range, or empty.
+    :raises ValueError: it is not a range, or is empty.
     """
     start, dots, end = text.partition("..")
     if not dots:
@@ -61,9 +61,9 @@ def parse_range(text: str) -> Range:
 
 
 def parse_size(text: str) -> int:
-    """A number as Linux writes sizes, all of the text.
+    """A size in Linux's format, which must be all of the text.
 
-    :raises ValueError: it is none, or has more than 64 bits, of which Linux itself would only take the lower ones.
+    :raises ValueError: it isn't one, or has more than 64 bits, of which Linux itself would only use the lower ones.
     """
     match = _SIZE.fullmatch(text)
     if match is None:

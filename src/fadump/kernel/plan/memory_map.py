@@ -1,10 +1,10 @@
 """The memory that a kernel finds when it starts, and memblock's searches in it.
 
-The kernel knows two lists then: memory, and what is reserved (Linux mm/memblock.c). Neighbours are one region of
-memory, unless only one of them may be removed while running; a free range never crosses the border of a region.
-What is reserved when FADump looks for its place is little, because arch/powerpc/kernel/prom.c early_init_devtree()
-reserves most of it afterwards: the kernel itself, and the first 64 KiB. All else that FADump avoids is in the root's
-``reserved-ranges``.
+At that time, the kernel has two lists: memory, and what is reserved (Linux mm/memblock.c). Adjacent memory is one
+region, unless only one part is hot-removable; a free range never crosses the border of a region.
+When FADump looks for a place, only the kernel itself and the first 64 KiB are reserved, as
+arch/powerpc/kernel/prom.c early_init_devtree() reserves most memory later. Everything else that FADump avoids is in the
+root's ``reserved-ranges``.
 """
 
 import itertools
@@ -16,13 +16,13 @@ from fadump.memory.ranges import Range, RangeSet
 
 HASH_LINEAR_PAGE_BYTES = 16 * MIB
 KERNEL = Range(0, 32 * MIB)
-"""Where a kernel's image is, where that isn't known: larger than a distribution's."""
+"""Where a kernel's image is if that isn't known: larger than a distribution's."""
 _NOTHING = RangeSet()
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryBlock:
-    """Memory as the device tree has it; ``hot_removable``: flag 0x100 of a block that can be unplugged.
+    """Memory as in the device tree; ``hot_removable`` is flag 0x100, of a block that can be unplugged.
 
     ``node`` is the number of its NUMA node.
     """
@@ -34,7 +34,7 @@ class MemoryBlock:
 
 @dataclass(frozen=True, slots=True)
 class MemoryMap:
-    """``regions`` are memory as memblock has it; :func:`regions_of` makes them.
+    """``regions`` are memory as in memblock; :func:`regions_of` makes them.
 
     ``firmware`` is the root's ``reserved-ranges``. ``reserved_later`` is what the kernel reserves after FADump: the
     device tree, the initrd and ``/reserved-memory``. ``first_block_bytes`` is the size of the first memory block, a
@@ -53,7 +53,7 @@ class MemoryMap:
     def of(cls, blocks: Sequence[MemoryBlock], firmware: RangeSet, reserved_later: RangeSet) -> "MemoryMap":
         """The map of these blocks.
 
-        :raises ValueError: there is no memory at 0, where a kernel begins, or some beyond 64 bits.
+        :raises ValueError: there is no memory at 0, where a kernel begins, or there is some beyond 64 bits.
         """
         first = min((block.range for block in blocks if block.range), default=None)
         if first is None or first.start:
@@ -64,11 +64,10 @@ class MemoryMap:
         return cls(regions_of(blocks), first.size_bytes, firmware, reserved_later, node_borders=borders)
 
     def by_node(self, regions: Sequence[Range]) -> tuple[Range, ...]:
-        """``regions`` of memory as they are later in the boot: each in one NUMA node, and whether it may be removed no
-        longer counts.
+        """``regions`` of memory as they are later in the boot: split by NUMA node, no longer by being hot-removable.
 
         Linux arch/powerpc/mm/numa.c parse_numa_properties(), memblock_set_node(); mm/memblock.c
-        free_low_memory_core_early(), memblock_clear_hotplug(). FADump's own is reserved before that.
+        free_low_memory_core_early(), memblock_clear_hotplug(). FADump reserves its memory before that.
         """
         found = []
         for region in RangeSet(regions):
@@ -89,7 +88,7 @@ class MemoryMap:
 
     @property
     def reserved_early(self) -> RangeSet:
-        """What is reserved when FADump looks for its place."""
+        """What is reserved when FADump looks for a place."""
         return RangeSet([self.kernel, Range(0, 0x10000)])
 
 
@@ -102,7 +101,7 @@ def _node_borders(blocks: Iterable[MemoryBlock]) -> Iterator[int]:
 
 
 def regions_of(blocks: Iterable[MemoryBlock]) -> tuple[Range, ...]:
-    """Memory as memblock keeps it: sorted; what is given twice counts once, as the first of the two."""
+    """Memory as in memblock: sorted; where blocks overlap, the first one counts."""
     regions: list[Range] = []
     last_removable = False
     for block in sorted(blocks, key=lambda block: block.range):
@@ -118,7 +117,7 @@ def regions_of(blocks: Iterable[MemoryBlock]) -> tuple[Range, ...]:
 
 
 def free_ranges(regions: Iterable[Range], reserved: RangeSet) -> Iterator[Range]:
-    """What is free, from below; each range lies in one region. Linear in both."""
+    """What is free, in rising order; each range is in one region. Linear in both arguments."""
     holes = tuple(reserved)
     index = 0
     for region in regions:
@@ -148,11 +147,11 @@ def find_from_top(free: Iterable[Range], within: Range, size_bytes: int) -> Rang
 
 
 class Memblock:
-    """What is free once all is reserved that is reserved early; it is handed out from the top."""
+    """What is free after all early reservations; it is allocated from the top."""
 
     def __init__(self, free: RangeSet) -> None:
         self.free = free
-        """What is left."""
+        """What is still free."""
 
     def allocate(self, size_bytes: int) -> int | None:
         """memblock_alloc(): the highest free place at a multiple of its size, a power of two; None if there is none."""
@@ -165,9 +164,9 @@ class Memblock:
 
 
 def limited(regions: Sequence[Range], limit_bytes: int, kernel: KernelTraits) -> tuple[Range, ...]:
-    """The memory that is left after ``mem=``, 0 if it isn't given: so many bytes of it, from below.
+    """The lowest ``limit_bytes`` of memory, which is ``mem=``; 0: all of it.
 
-    early_init_devtree(), memblock_enforce_memory_limit(): it happens after FADump has reserved its memory.
+    early_init_devtree(), memblock_enforce_memory_limit(), after FADump has reserved its memory.
     """
     ram_bytes = sum(region.size_bytes for region in regions)
     if limit_bytes > ram_bytes:

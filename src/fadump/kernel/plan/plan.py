@@ -1,8 +1,8 @@
-"""A plan: what a kernel would do with a machine's memory, each number with its reason.
+"""A plan: what a kernel would do with a machine's memory, and the reason for each number.
 
-:func:`make_plan` is the whole of Linux's reservation in order: the command line (:mod:`.cmdline`),
-the size (:mod:`.boot_memory`), the place (:mod:`.reserve`), kdump where FADump is refused (:mod:`.kdump`), and the
-capture kernel's side (:mod:`.capture_kernel`). Nothing in it reads a file or prints.
+:func:`make_plan` does all of Linux's reservation in order: the command line (:mod:`.cmdline`), the size
+(:mod:`.boot_memory`), the place (:mod:`.reserve`), kdump if FADump is refused (:mod:`.kdump`), and the capture kernel
+(:mod:`.capture_kernel`). It reads no files and prints nothing.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _CAPTURE_TREE = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Either ``reservation`` and ``capture``, or ``refusal`` and ``kdump`` are there."""
+    """Either ``reservation`` and ``capture``, or ``refusal`` and ``kdump`` are set."""
 
     system: System
     kernel: KernelTraits
@@ -33,11 +33,11 @@ class Plan:
     refusal: Refusal | None = None
     kdump: KdumpReservation | None = None
     dump_announced: bool = False
-    """The tree that the system was found in is a capture kernel's."""
+    """Whether the system's device tree is a capture kernel's."""
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
-        """Every number, in the order in which Linux computes them."""
+        """All numbers, in the order in which Linux computes them."""
         found: tuple[Reason, ...] = ()
         if self.reservation is not None:
             found += self.reservation.reasons

@@ -1,7 +1,7 @@
-"""Where a plan's memory description comes from: the only module here that reads files.
+"""Reading a plan's memory description: the only module here that reads files.
 
-A file is a flattened device tree, if it begins with one's magic, or a text (:mod:`.map_text`); a directory is a tree
-as Linux shows it under /proc/device-tree: a file for each property, a directory for each node.
+A file is a flattened device tree if it begins with its magic, otherwise text (:mod:`.map_text`); a directory is a tree
+like Linux's /proc/device-tree: a file for each property, a directory for each node.
 """
 
 from pathlib import Path
@@ -13,11 +13,11 @@ from fadump.kernel.plan.system import FoundSystem, system_of
 from fadump.memory.devicetree import MAGIC, MAX_DEPTH, MAX_TOTAL_BYTES, DeviceTree, Node
 
 _IN_EVERY_ROOT = "#address-cells"
-"""A directory without this property is not read: it would take long to find out that / is not a device tree."""
+"""A directory without this property is refused: reading all of / to refuse it would take long."""
 
 
 def read_memory(path: Path) -> FoundSystem | MemoryMap:
-    """What a file or a directory describes: a whole system, if it is a tree.
+    """What a file or a directory describes: a whole system if it is a device tree.
 
     :raises OSError: it can't be read.
     :raises FormatError: it is none of the three.
@@ -53,6 +53,6 @@ def _node(directory: Path, name: str, depth: int) -> Node:
             try:
                 with entry.open("rb") as file:
                     node.properties[entry.name] = file.read(MAX_TOTAL_BYTES)
-            except PermissionError:  # some are root's alone; none of them is about memory
+            except PermissionError:  # only root can read some; none of them is about memory
                 continue
     return node

@@ -1,10 +1,10 @@
-"""What distributions recommend as ``crashkernel=``, to be shown beside what a kernel does.
+"""What distributions recommend as ``crashkernel=``, for comparison with a plan.
 
 Their own tables, by RAM, in the syntax of the parameter:
 
 * Fedora and RHEL, for FADump: kdump-utils, kdump-lib.sh (read at 63f248c). It has no row under 4 GiB.
-* Debian and Ubuntu, ppc64el, whatever takes the dump: kdump-tools' default for GRUB.
-* SUSE, for FADump: kdumptool calibrate has no table, it takes 5 % of RAM, at least 64 MiB.
+* Debian and Ubuntu, ppc64el, for FADump and kdump: kdump-tools' default for GRUB.
+* SUSE, for FADump: kdumptool calibrate has no table but uses 5 % of RAM, at least 64 MiB.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Recommendation:
 
 
 def recommendations(ram_bytes: int) -> tuple[Recommendation, ...]:
-    """Each distribution's recommendation for so much RAM, read as Linux reads the parameter."""
+    """Each distribution's recommendation for so much RAM, parsed as Linux parses the parameter."""
     suse_bytes = max(ram_bytes // 20 // MIB * MIB, _LEAST_SUSE_BYTES)
     return (
         Recommendation("Fedora, RHEL (kdump-utils, FADump)", _FEDORA, _size(_FEDORA, ram_bytes)),

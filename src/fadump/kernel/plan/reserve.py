@@ -6,8 +6,8 @@ rtas-fadump.c and opal-fadump.c, *_init_mem_struct():
     pseries   CPU state, hash page table, up to a page's end, copy of boot memory, crash-info header
     powernv   copy of boot memory, crash-info header, kernel metadata in the last page
 
-A kernel that writes the ELF core header itself (6.1) has it behind the crash-info header, and ends the area with a
-page. The parameter area of later kernels lies elsewhere, see :func:`parameter_area`.
+A kernel that writes the ELF core header itself (6.1) has it after the crash-info header, and rounds the area up to
+whole pages. The parameter area of later kernels is elsewhere, see :func:`parameter_area`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,13 +43,13 @@ NOT_SUPPORTED = Refusal(
     "the firmware does not offer FADump", _RESERVE, "Firmware-Assisted Dump is not supported on this hardware"
 )
 _MAX_FIRMWARE_RANGES = 1024
-"""RESERVED_RNGS_CNT: further ranges of reserved-ranges are not looked at."""
+"""RESERVED_RNGS_CNT: further ranges of reserved-ranges are ignored."""
 _HASH_PARAMETERS = Range(0x2A00_0000, 0x2E00_0000)
 _LEAST_HASH_RMA_BYTES = 0x3000_0000
 
 
 class Part(StrEnum):
-    """What lies in a reserved dump area."""
+    """The parts of a reserved dump area."""
 
     CPU_STATE = "cpu_state"
     HPTE = "hpte"
@@ -68,7 +68,7 @@ _REGISTERED = {
 
 @dataclass(frozen=True, slots=True)
 class AreaSection:
-    """A part and its place. ``source`` is where the firmware copies it from, None if not from memory."""
+    """A part and its range. ``source`` is where the firmware copies it from, None if not from memory."""
 
     part: Part
     source: int | None
@@ -78,7 +78,7 @@ class AreaSection:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What a kernel finds when it starts. ``cpu_state_bytes`` and ``hpte_bytes`` are what the firmware asks for.
+    """What a kernel finds when it starts. ``cpu_state_bytes`` and ``hpte_bytes`` are the firmware's sizes.
 
     ``supported``: the firmware offers FADump.
     """
@@ -95,7 +95,7 @@ class System:
 class Reservation:
     """A first kernel's memory for FADump. ``sections`` are in the order of their registration, then the others.
 
-    ``parameter_area`` and ``cma`` (what is lent to user space until the crash) are None if there is none.
+    ``parameter_area`` and ``cma`` (memory lent to user space until the crash) are None if there is none.
     """
 
     area: Range
@@ -107,11 +107,11 @@ class Reservation:
     warnings: tuple[str, ...]
 
     def registered(self, platform: Platform) -> tuple[AreaSection, ...]:
-        """What the kernel asks the firmware for."""
+        """The sections that the kernel registers with the firmware."""
         return tuple(section for section in self.sections if section.part in _REGISTERED[platform])
 
     def first(self, part: Part) -> AreaSection:
-        """The first section of a kind that is there."""
+        """The first section of a part, which must exist."""
         return next(section for section in self.sections if section.part is part)
 
 
@@ -119,7 +119,7 @@ class Reservation:
 class AreaSizes:
     """Bytes of the reserved dump area's parts, in their order.
 
-    ``before_copy`` is what the firmware fills in front of the copy of boot memory, up to a page's end.
+    ``before_copy`` is what the firmware fills before the copy of boot memory, rounded up to a page.
     """
 
     before_copy: int
@@ -130,7 +130,7 @@ class AreaSizes:
 
     @property
     def parts(self) -> tuple[int, ...]:
-        """All of them."""
+        """The sizes of all parts."""
         return self.before_copy, self.boot_memory, self.crash_info_header, self.elf_core_header, self.metadata
 
     @property
@@ -140,7 +140,7 @@ class AreaSizes:
 
 
 def reserve(system: System, kernel: KernelTraits, command_line: CommandLine) -> Reservation | Refusal:
-    """What a first kernel reserves for FADump, or why it does without."""
+    """What a first kernel reserves for FADump, or why it doesn't."""
     if not command_line.fadump:
         return Refusal("fadump=on is not given", f"{_FADUMP}:early_fadump_param")
     if not system.supported:
@@ -152,7 +152,7 @@ def reserve(system: System, kernel: KernelTraits, command_line: CommandLine) -> 
 def place_area(
     system: System, kernel: KernelTraits, command_line: CommandLine, boot: BootMemory
 ) -> Reservation | Refusal:
-    """Find a place for the reserved dump area of this boot memory: the second half of fadump_reserve_mem()."""
+    """Find a place for the reserved dump area for this boot memory: the second half of fadump_reserve_mem()."""
     sizes = area_sizes(system, kernel, boot.size_bytes)
     area_bytes = sizes.total
     base = _locate(system.memory, kernel, boot.top, area_bytes)
@@ -194,7 +194,7 @@ def _reservation(
 
 
 def area_sizes(system: System, kernel: KernelTraits, boot_memory_bytes: int) -> AreaSizes:
-    """Compute the area's parts; a capture kernel does so again, from its own device tree."""
+    """The sizes of the area's parts; a capture kernel computes them again, from its own device tree."""
     before = system.cpu_state_bytes + system.hpte_bytes if system.platform is Platform.PSERIES else 0
     before = align_up(before, kernel.page_bytes)
     elf = metadata = 0
@@ -217,10 +217,10 @@ def extended_limit(system: System, kernel: KernelTraits, memory_limit: int, boot
 def parameter_area(
     system: System, kernel: KernelTraits, memory_limit: int, command_line: CommandLine, area: Range
 ) -> Range | None:
-    """Where the words for the capture kernel's command line lie: the highest free place that suits; None: nowhere.
+    """Where the words for the capture kernel's command line are: the highest suitable free place; None: there is none.
 
-    With radix anywhere in the upper half of memory; with hash between 672 and 736 MiB, which firmware and boot
-    loaders leave alone, if the real mode area has 768 MiB.
+    With radix, it is anywhere in the upper half of memory; with hash, between 672 and 736 MiB, which firmware and boot
+    loaders don't use, if the real mode area has 768 MiB.
     """
     if not kernel.parameter_area or system.platform is Platform.POWERNV:
         return None
@@ -237,22 +237,22 @@ def parameter_area(
 
 
 def has_room_for_parameters(system: System, command_line: CommandLine) -> bool:
-    """Whether Linux looks for a place at all; it says nothing if it doesn't."""
+    """Whether Linux looks for a place at all; if not, it logs nothing."""
     first_bytes = system.memory.first_block_bytes
     rma_bytes = min(first_bytes, command_line.memory_limit or first_bytes)
     return mmu_in_use(system, command_line) is Mmu.RADIX or rma_bytes >= _LEAST_HASH_RMA_BYTES
 
 
 def mmu_in_use(system: System, command_line: CommandLine) -> Mmu:
-    """Radix where the machine has it, unless ``disable_radix`` is given."""
+    """Radix if the machine has it, unless ``disable_radix`` is given."""
     return Mmu.HASH if command_line.disable_radix else system.mmu
 
 
 def end_without_page(system: System, mmu: Mmu, regions: Sequence[Range]) -> int | None:
-    """Where memory ends, if OPAL's hash has no page for what is right below: a kernel dies of that.
+    """The end of memory if OPAL's hash doesn't map what is right below it, which crashes a kernel; otherwise None.
 
-    Hash maps memory by whole pages of 16 MiB, htab_bolt_mapping(), and what is allocated first lies at the end. Since
-    Linux kernel commit 5a799af95226 (in v6.10) ``mem=`` leaves no part of such a page.
+    Hash maps memory by whole pages of 16 MiB, htab_bolt_mapping(), and the first allocation is at the end. Since
+    Linux kernel commit 5a799af95226 (in v6.10) ``mem=`` leaves only whole pages.
     """
     end = regions[-1].end
     return end if system.platform is Platform.POWERNV and mmu is Mmu.HASH and end % HASH_LINEAR_PAGE_BYTES else None
@@ -270,7 +270,7 @@ def _program_headers(memory: MemoryMap) -> int:
 def _locate(memory: MemoryMap, kernel: KernelTraits, base: int, size_bytes: int) -> int | None:
     """The lowest free place from ``base`` on that is in none of the firmware's ranges.
 
-    An address that needs more than 64 bits does not count; Linux doesn't check for it, and searches forever.
+    Addresses above 64 bits aren't searched; Linux doesn't check for them, and searches forever.
     """
     firmware = tuple(memory.firmware)[:_MAX_FIRMWARE_RANGES]
     index = 0

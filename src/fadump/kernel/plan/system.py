@@ -1,4 +1,4 @@
-"""What a device tree tells a kernel about its memory and about FADump.
+"""What a device tree says about a kernel's memory and about FADump.
 
 Linux: drivers/of/fdt.c early_init_dt_scan_memory() (nodes of device_type "memory"), arch/powerpc/kernel/prom.c
 early_init_drmem_lmb() and arch/powerpc/mm/drmem.c (``/ibm,dynamic-reconfiguration-memory``), early_reserve_mem_dt();
@@ -27,12 +27,12 @@ _ASSOCIATIVITY, _REFERENCE_POINTS = "ibm,associativity", "ibm,associativity-refe
 _LOOKUP_ARRAYS, _MOST_LOOKUP_CELLS = "ibm,associativity-lookup-arrays", 1 << 16
 _NO_NODE = 0xFFFF
 _RADIX_BYTE, _RADIX = 24, 0x40
-"""Option vector 5 in /chosen: the byte and its bit that says that the guest has negotiated radix."""
+"""The byte and the bit of option vector 5, in /chosen, that say that the guest has negotiated radix."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundSystem:
-    """A system as its tree describes it; ``cmdline`` is /chosen's; for ``dump_announced`` see the function."""
+    """A system as its tree describes it; ``cmdline`` is from /chosen; for ``dump_announced`` see the function."""
 
     system: System
     cmdline: str
@@ -68,7 +68,7 @@ def dump_announced(tree: DeviceTree) -> bool:
 
 
 def cpu_names(tree: DeviceTree) -> Sequence[int]:
-    """The platform's names of all possible threads: logical numbers with RTAS, the PIRs with OPAL."""
+    """The platform's numbers of all possible threads: logical numbers with RTAS, the PIRs with OPAL."""
     node = tree.find("/cpus")
     cpus = (
         [] if node is None else [child for child in node.children if "ibm,ppc-interrupt-server#s" in child.properties]
@@ -97,9 +97,9 @@ def _blocks(tree: DeviceTree) -> Iterator[MemoryBlock]:
 
 
 def _associativity_depth(tree: DeviceTree) -> int:
-    """Which of an associativity's numbers is the NUMA node: find_primary_domain_index() in arch/powerpc/mm/numa.c.
+    """The index of the NUMA node in an associativity: find_primary_domain_index() in arch/powerpc/mm/numa.c.
 
-    As of form 1; 0: the tree doesn't say.
+    Only form 1 is read; 0: the tree doesn't say.
     """
     root = tree.find("/ibm,opal") or tree.find("/rtas")
     if root is None or _REFERENCE_POINTS not in root.properties:
@@ -108,13 +108,13 @@ def _associativity_depth(tree: DeviceTree) -> int:
 
 
 def _domain(associativity: Sequence[int], depth: int) -> int:
-    """The node in an associativity, which begins with its length; memory of no known node is the first one's."""
+    """The node in an associativity, which begins with its length; without a known node, the first one."""
     found = associativity[depth] if 0 < depth < len(associativity) else _NO_NODE
     return 0 if found >= _NO_NODE else found
 
 
 def _dynamic_blocks(node: Node, address_cells: int, depth: int) -> Iterator[MemoryBlock]:
-    """Blocks of one size, listed one by one or, in version 2, as runs."""
+    """Blocks of one size, listed singly or, in version 2, as runs."""
     if "ibm,lmb-size" not in node.properties:
         return
     block_bytes = node.number("ibm,lmb-size")
@@ -143,7 +143,7 @@ def _dynamic_blocks(node: Node, address_cells: int, depth: int) -> Iterator[Memo
 
 
 def _lookup_arrays(node: Node) -> dict[int, tuple[int, ...]]:
-    """The associativities that blocks name by number: how many there are, how long each is, then all of them."""
+    """The associativities, which blocks refer to by number: their number, the length of each, then all of them."""
     if _LOOKUP_ARRAYS not in node.properties:
         return {}
     count, length, *cells = (*node.cells(_LOOKUP_ARRAYS), 0, 0)[:_MOST_LOOKUP_CELLS]
@@ -151,7 +151,7 @@ def _lookup_arrays(node: Node) -> dict[int, tuple[int, ...]]:
 
 
 def _later(tree: DeviceTree) -> Iterator[Range]:
-    """What Linux reserves only after FADump; the tree's own place isn't known from the tree."""
+    """What Linux reserves only after FADump, except the tree itself, whose address isn't in the tree."""
     yield from tree.reservations
     nodes = tree.find("/reserved-memory")
     if nodes is not None:
@@ -170,7 +170,7 @@ def _pairs(node: Node, name: str) -> Iterator[Range]:
 
 
 def _ranges(node: Node, name: str, address_cells: int, size_cells: int) -> Iterator[Range]:
-    """Whole pairs of address and size; what is over is not looked at, nor are empty ones."""
+    """Whole pairs of address and size; a remainder and empty ranges are ignored."""
     cells = node.cells(name)
     width = address_cells + size_cells
     for at in range(0, len(cells) - width + 1, width):
@@ -187,7 +187,7 @@ def _offered(rtas: Node) -> Iterator[tuple[int, int]]:
 
 
 def _opal_offers(opal: Node) -> bool:
-    """Whether OPAL takes dumps, and loads the capture kernel into boot memory, however small that may be."""
+    """Whether OPAL takes dumps, and loads the capture kernel into boot memory of any size."""
     dump = opal.child("dump")
     if dump is None or b"ibm,opal-dump" not in dump.properties.get("compatible", b"").split(b"\0"):
         return False
@@ -203,7 +203,7 @@ def _mmu_of_guest(tree: DeviceTree) -> Mmu:
 
 
 def _mmu_of_powernv(tree: DeviceTree) -> Mmu:
-    """Radix where any CPU's node, or the list of features, has it."""
+    """Radix if any CPU's node, or the list of features, has it."""
     radix = any("ibm,mmu-pid-bits" in node.properties or node.name == "mmu-radix" for node in tree.root.walk())
     return Mmu.RADIX if radix else Mmu.HASH
 
@@ -215,9 +215,9 @@ def _bootargs(tree: DeviceTree) -> str:
 
 
 def _cell_count(node: Node, name: str) -> int:
-    """How many cells an address or a size has; 1 where the tree doesn't say, as Linux takes it.
+    """The number of cells of an address or a size; 1 if the tree doesn't say, as in Linux.
 
-    :raises FormatError: more than a number of 64 bits has, or none.
+    :raises FormatError: it is 0, or more than a 64-bit number has.
     """
     (count,) = (node.cells(name) or _DEFAULT_CELLS)[:1] if name in node.properties else _DEFAULT_CELLS
     if not 1 <= count <= 2:
