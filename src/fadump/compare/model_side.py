@@ -77,7 +77,7 @@ class _Story:
         trees = self._linux.boots[index]
         self._recorder.describe(DeviceTree.parse(trees.found))
         self._log = ""
-        kernel = KernelModel(KernelConfig(self._configuration.traits, self._linux.release), _nowhere)
+        kernel = KernelModel(KernelConfig(self._configuration.traits, self._linux.release), _discard)
         self._run(kernel.boot(DeviceTree.parse(trees.entered), self._memory))
         return kernel
 
@@ -157,7 +157,7 @@ class _Story:
         return answer.status
 
 
-def _nowhere(_line: str) -> None:
+def _discard(_line: str) -> None:
     """The model's console, which is discarded; its log is read through a file."""
 
 

@@ -92,27 +92,27 @@ def crash_time(memory: KernelMemory) -> int | None:
 def find_ending(log: Iterable[LogRecord]) -> Ending:
     """What a log says about the end."""
     records = iter(log)
-    ending, goes_on = Ending(), False
+    ending, in_cause = Ending(), False
     for record in records:
         text = record.text or ""
         ending = replace(_with_names(ending, text), uptime_ns=record.timestamp_ns)
         panic = _PANIC.search(text)
         if panic is not None:
-            return _with_last_words(replace(ending, panic=panic[1]), records)
+            return _with_panic_task(replace(ending, panic=panic[1]), records)
         if _END_OF_CAUSE in text:
-            goes_on = False
-        elif _CAUSE.search(text) is not None and not (goes_on and _SEQUEL.match(text)):
-            ending, goes_on = replace(ending, cause=text.partition("\n")[0], task=None), True
+            in_cause = False
+        elif _CAUSE.search(text) is not None and not (in_cause and _SEQUEL.match(text)):
+            ending, in_cause = replace(ending, cause=text.partition("\n")[0], task=None), True
     return ending
 
 
-def _with_last_words(ending: Ending, records: Iterable[LogRecord]) -> Ending:
+def _with_panic_task(ending: Ending, records: Iterable[LogRecord]) -> Ending:
     """The same with the task that panic() logs as its caller; without one, that of an earlier message stays."""
-    said = Ending()
+    found = Ending()
     for record in islice(records, _MOST_RECORDS_OF_PANIC):
-        named = _with_names(said, record.text or "")
-        said = replace(named, task=said.task or named.task)
-    return replace(ending, task=said.task or ending.task, hardware=said.hardware or ending.hardware)
+        named = _with_names(found, record.text or "")
+        found = replace(named, task=found.task or named.task)
+    return replace(ending, task=found.task or ending.task, hardware=found.hardware or ending.hardware)
 
 
 def _with_names(ending: Ending, text: str) -> Ending:

@@ -99,16 +99,16 @@ def classify_pages(memory: KernelMemory) -> PageClasses:
 
 def _blocks(memory: KernelMemory, tests: PageTests, mem_map: MemMap) -> Iterator[PageBlock]:
     """The classes of the pages of a map, in blocks of limited size."""
-    painter = _Painter()
+    filler = _BlockFiller()
     struct_pages = Range.sized(mem_map.virtual, mem_map.pages * tests.page_bytes)
     pfn = mem_map.first_pfn
     parts: list[ClassArray] = []
     for count, raw in _chunks(memory, struct_pages, tests.page_bytes, CHUNK_PAGES):
         if raw is None:
-            part = painter.rest(count)
+            part = filler.rest(count)
         else:
             part = np.empty(count, np.uint8)
-            painter.paint(part, tests.classify(raw, pfn, part))
+            filler.fill(part, tests.classify(raw, pfn, part))
         pfn += count
         parts.append(part)
         if len(part) < count or len(parts) == _BLOCK_CHUNKS:
@@ -141,12 +141,12 @@ def _chunks(
             yield step.size_bytes // page_bytes, raw
 
 
-class _Painter:
+class _BlockFiller:
     """Gives all pages of a block the class of its first one, chunk by chunk."""
 
     def __init__(self) -> None:
         self._left = 0
-        self._unpainted = np.empty(CHUNK_PAGES, np.bool_)
+        self._unfilled = np.empty(CHUNK_PAGES, np.bool_)
         self._class = PageClass.KERNEL.value
 
     def rest(self, pages: int) -> ClassArray:
@@ -155,7 +155,7 @@ class _Painter:
         self._left -= len(classes)
         return classes
 
-    def paint(self, classes: ClassArray, blocks: Blocks) -> None:
+    def fill(self, classes: ClassArray, blocks: Blocks) -> None:
         """Set the classes of ``blocks``, which begin in ``classes``; a block within a block is part of it."""
         begun = self.rest(len(classes))
         here = len(begun)
@@ -168,12 +168,12 @@ class _Painter:
         starts, ends = starts[kept], ends[kept]
         edges = np.zeros(2 * len(starts) + 2, np.int64)
         edges[1:-1:2], edges[2:-1:2], edges[-1] = starts, np.minimum(ends, len(classes)), len(classes)
-        colours = np.zeros(2 * len(starts) + 1, np.uint8)
-        colours[1::2] = classes[starts]
-        painted = np.repeat(colours, edges[1:] - edges[:-1])
-        unpainted = np.equal(painted, _KERNEL, out=self._unpainted[: len(classes)])
-        classes *= unpainted.view(np.uint8)
-        classes |= painted
+        values = np.zeros(2 * len(starts) + 1, np.uint8)
+        values[1::2] = classes[starts]
+        filled = np.repeat(values, edges[1:] - edges[:-1])
+        unfilled = np.equal(filled, _KERNEL, out=self._unfilled[: len(classes)])
+        classes *= unfilled.view(np.uint8)
+        classes |= filled
         if ends[-1] > len(classes):
             self._left = int(ends[-1]) - len(classes)
-            self._class = int(colours[-2])
+            self._class = int(values[-2])

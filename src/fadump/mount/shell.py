@@ -60,7 +60,7 @@ def run_shell(options: RunOptions, command: Sequence[str], stdout: TextIO | None
             *(["--user", "--preserve-credentials"] if user else []),
         ]
         inner = [*enter, "--", "unshare", "--mount", "--propagation", "slave", "--", *_DIES_WITH_US]
-        with _signals_of_the_terminal_left_to_the_command():
+        with _terminal_signals_handled():
             done = subprocess.run(
                 [*inner, "sh", "-c", _BIND, "fadump shell", _TREE, here, *command], stdout=stdout, check=False
             )
@@ -115,7 +115,7 @@ def _namespace_options() -> list[str]:
 
 
 @contextmanager
-def _signals_of_the_terminal_left_to_the_command() -> Iterator[None]:
+def _terminal_signals_handled() -> Iterator[None]:
     """Handle them without ignoring them, as the command would inherit that."""
     before = {number: signal.signal(number, lambda *_arguments: None) for number in (signal.SIGINT, signal.SIGQUIT)}
     try:

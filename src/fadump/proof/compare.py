@@ -62,7 +62,7 @@ class Comparison:
     not_in_dump: RangeSet
 
 
-def _nobody(_bytes: int) -> None:
+def _ignore_progress(_bytes: int) -> None:
     """Ignore the progress."""
 
 
@@ -71,7 +71,7 @@ def compare(
     image: CrashImage,
     excluded: Sequence[Exclusion] = (),
     *,
-    advance: Callable[[int], None] = _nobody,
+    advance: Callable[[int], None] = _ignore_progress,
 ) -> Comparison:
     """Compare all memory in a dump with the machine's; ``advance`` is called with the size of each piece.
 
@@ -138,7 +138,7 @@ def compare_stored(
     image: CrashImage,
     excluded: Sequence[Exclusion] = (),
     *,
-    advance: Callable[[int], None] = _nobody,
+    advance: Callable[[int], None] = _ignore_progress,
 ) -> Comparison:
     """Compare all memory that a dump of any format has stored with the machine's.
 

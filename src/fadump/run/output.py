@@ -59,7 +59,7 @@ class OutputDirectory:
                 ends.callback(os.close, directory_fd)
                 self._lock(directory_fd)
                 self.earlier = set_aside(self.path)
-                ends.callback(self._leave_as_it_was)
+                ends.callback(self._undo_if_unused)
                 self._disk = FileTarget(self.path / "vmcore", self._files)
                 ends.callback(self._close_disk)
                 self._disk.truncate(self._vmcore_room_bytes)
@@ -79,7 +79,7 @@ class OutputDirectory:
         self._disk.has_begun = os.fstat(self.vmcore_fd).st_blocks > 0
         self._disk.close()
 
-    def _leave_as_it_was(self) -> None:
+    def _undo_if_unused(self) -> None:
         """If the machine was never powered on, put an earlier run's files back; without one, keep logs with content."""
         if self._timeline:
             return
@@ -241,11 +241,11 @@ class _Recorder:
     def __init__(self, output: OutputDirectory, observer: Observer) -> None:
         self._output = output
         self._observer = observer
-        self._said_to_be_saved_bytes = 0
+        self._reported_bytes = 0
 
     def milestone(self, milestone: Milestone, at_seconds: float) -> None:
         if milestone is Milestone.SAVED:
-            self._output.note_vmcore_bytes(self._said_to_be_saved_bytes)
+            self._output.note_vmcore_bytes(self._reported_bytes)
         self._output.note_milestone(milestone, at_seconds)
         self._observer.milestone(milestone, at_seconds)
 
@@ -272,7 +272,7 @@ class _Recorder:
     def report(self, report: Report) -> None:
         match report:
             case Saved(vmcore_bytes):  # it isn't a dump until the cycle has found that it is all of /proc/vmcore
-                self._said_to_be_saved_bytes = vmcore_bytes
+                self._reported_bytes = vmcore_bytes
             case SavedOpalCore(size_bytes, disk_offset):
                 self._output.take_opalcore(disk_offset, size_bytes)
         self._observer.report(report)

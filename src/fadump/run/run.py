@@ -103,7 +103,7 @@ def _run(parts: Parts, observer: RunObserver) -> RunResult:
 
 
 @contextmanager
-def _telling_of_a_full_disk(output: OutputDirectory) -> Iterator[None]:
+def _full_disk_reported(output: OutputDirectory) -> Iterator[None]:
     """Replace an error that comes from the output's full disk by one that says so."""
     try:
         yield
@@ -117,7 +117,7 @@ def _run_cycles(parts: Parts, observer: RunObserver) -> Sequence[JudgedCycle]:
     done: list[JudgedCycle] = []
     output = parts.output
     try:
-        with _telling_of_a_full_disk(output), parts.make_machine(output.vmcore_fd, output.console_log) as machine:
+        with _full_disk_reported(output), parts.make_machine(output.vmcore_fd, output.console_log) as machine:
             for number in range(1, parts.cycles + 1):
                 observer.cycle_begins(number, parts.cycles)
                 before = done[-1].cycle if done else None

@@ -73,7 +73,7 @@ def check_dump(dump: Dump, *, advance: Callable[[int], None] | None = None) -> C
     :raises SetupError: pages are packed with LZO, which the host lacks.
     :raises OSError: a header can't be read.
     """
-    reading = _Reading(advance or _nobody)
+    reading = _Reading(advance or _ignore_progress)
     findings = list(_listed(map(str, dump.damage)))
     in_states = sizes(dump)
     if not dump.memory:
@@ -255,5 +255,5 @@ def _remark(text: str) -> Finding:
     return Finding(Weight.REMARK, text)
 
 
-def _nobody(_amount: int) -> None:
+def _ignore_progress(_amount: int) -> None:
     pass

@@ -82,15 +82,15 @@ def _unpack_zlib(data: bytes, page_bytes: int) -> bytes:
 
 
 def _unpack_lzo(data: bytes, page_bytes: int) -> bytes:
-    room = _LZO.room(page_bytes)
-    room.length.value = page_bytes
-    status = lzo_function("lzo1x_decompress_safe")(data, len(data), room.page, room.length_pointer, None)
+    buffer = _LZO.buffer(page_bytes)
+    buffer.length.value = page_bytes
+    status = lzo_function("lzo1x_decompress_safe")(data, len(data), buffer.page, buffer.length_pointer, None)
     if status:
         raise _NotAPageError(f"error {status}")
-    return room.view[: room.length.value].tobytes()
+    return buffer.view[: buffer.length.value].tobytes()
 
 
-class _LzoRoom:
+class _LzoBuffer:
     """The buffer for an unpacked page; it is reused, as making one takes longer than unpacking a page."""
 
     def __init__(self, page_bytes: int) -> None:
@@ -104,12 +104,12 @@ class _ThreadsLzo(threading.local):
     """Each thread's own buffer, for pages of the size that it unpacked last."""
 
     def __init__(self) -> None:
-        self._room = _LzoRoom(0)
+        self._buffer = _LzoBuffer(0)
 
-    def room(self, page_bytes: int) -> _LzoRoom:
-        if len(self._room.page) != page_bytes:
-            self._room = _LzoRoom(page_bytes)
-        return self._room
+    def buffer(self, page_bytes: int) -> _LzoBuffer:
+        if len(self._buffer.page) != page_bytes:
+            self._buffer = _LzoBuffer(page_bytes)
+        return self._buffer
 
 
 _LZO = _ThreadsLzo()

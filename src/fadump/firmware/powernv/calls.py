@@ -153,10 +153,10 @@ class PowernvFirmware:
 
     def on_reset(self) -> None:
         """Drop a registration; a kernel's dump is kept, and the next :meth:`describe` presents it again."""
-        self._give_way()
+        self._drop_unused_dump()
         self._boot()
 
-    def _give_way(self) -> None:
+    def _drop_unused_dump(self) -> None:
         """Drop a dump that no kernel would free. This boot's tags stay, as opalcore may query them later."""
         if self._dump is not None and not self._dump.has_kernel:
             self._dump = None
@@ -185,7 +185,7 @@ class PowernvFirmware:
                 case MpiplOperation.ADD_RANGE:
                     new = checked_range(source, destination, size_bytes, memory.ram)
                     table = add_range(table, new, opal_range(platform), platform.areas)
-                    self._give_way()
+                    self._drop_unused_dump()
                 case MpiplOperation.REMOVE_RANGE:
                     table = remove_range(table, source, destination)
                 case MpiplOperation.REMOVE_ALL:
