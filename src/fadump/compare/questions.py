@@ -12,7 +12,7 @@ from fadump.errors import FormatError
 from fadump.kernel.files.sysfs import FADUMP, REGION
 
 MESSAGES = r"fadump: |irmware-[aA]ssisted|for firmware-assisted|[cC]rash ?kernel[: ]|memory limit"
-"""A regular expression for FADump's lines of the log, valid for grep -E, too."""
+"""A regular expression for FADump's lines of the log, also valid for grep -E."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What was seen of a kernel, and how it is stored in a file.
 
 A *moment* is a point in a configuration's run, with answers to questions. For real Linux, what the model needs to be in
-the same situation is stored, too: each boot's device tree, and the CPUs' registers at the crash.
+the same situation is also stored: each boot's device tree, and the CPUs' registers at the crash.
 """
 
 import base64

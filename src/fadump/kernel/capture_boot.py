@@ -107,7 +107,7 @@ def _make_vmcore(state: FadumpState, headers: bytes, cpus: list[Registers]) -> V
 
 
 def _buffers_bytes(state: FadumpState, header: Header, cpus: int) -> int:
-    """How much the kernel allocates for its ELF core header and notes; with OPAL, inactive threads count, too."""
+    """How much the kernel allocates for its ELF core header and notes; with OPAL, inactive threads also count."""
     page_bytes = state.traits.page_bytes
     counted = len(state.cpu_names) if state.platform is Platform.POWERNV else cpus
     notes_bytes = align_up(counted * NOTE_BUFFER_BYTES, page_bytes)

@@ -76,9 +76,9 @@ class KernelModel:
         self._total_bytes = 0
         self._plugged = RangeSet()
         self.memory_in_use = RangeSet()
-        """Pages that are in use by their struct pages, without the kernel's own."""
+        """Memory in use, by its struct pages, without the kernel's own."""
         self._free_bytes = 0
-        """How much is free by its struct pages."""
+        """How much memory is free, by its struct pages."""
         self.opal_core: OpalCore
         """OPAL's core; only powernv has one."""
         self._state: FadumpState

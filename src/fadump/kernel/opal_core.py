@@ -155,7 +155,7 @@ class OpalCore:
             return None
         try:
             return MpiplMetadata.decode(self._state.memory.read(address, _METADATA_BYTES))
-        except (AddressError, FormatError) as error:  # Linux would believe it, or take a machine check
+        except (AddressError, FormatError) as error:  # Linux would use it, or take a machine check
             self._state.log.pr_err(f"{_P}{error}")
             return None
 

@@ -54,7 +54,7 @@ class OpalFadump:
             return
         try:
             active = KernelMetadata.decode(state.memory.read(address, kernel_metadata.SIZE_BYTES))
-        except (AddressError, FormatError) as error:  # Linux would believe it, or take a machine check
+        except (AddressError, FormatError) as error:  # Linux would use it, or take a machine check
             state.log.pr_err(f"{_P}{error}")
             return
         if active.version != kernel_metadata.VERSION:

@@ -35,7 +35,7 @@ class FadumpOps(Protocol):
         """Tell the firmware that its dump is no longer needed."""
 
     def cleanup(self) -> Steps[None]:
-        """Withdraw what the platform has registered besides."""
+        """Withdraw what else the kernel has registered with the platform."""
 
     def process(self, header: Header) -> list[Registers] | None:
         """The registers of a dump's CPUs for their notes; None if the dump is not valid."""

@@ -66,7 +66,7 @@ class PreservingKernel:
             return 0
         try:
             metadata = KernelMetadata.decode(memory.read(address, kernel_metadata.SIZE_BYTES))
-        except (AddressError, FormatError):  # Linux would believe it, or take a machine check
+        except (AddressError, FormatError):  # Linux would use it, or take a machine check
             return 0
         if not metadata.registered_regions:
             return 0

@@ -2,8 +2,8 @@
 
 Step "capture boot" of docs/architecture.md. Linux arch/powerpc/platforms/pseries/rtas-fadump.c,
 rtas_fadump_build_cpu_notes(). It checks the magic, follows the offset to the number of CPUs, expects CPUSTRT at the
-start of each, and reads what follows up to the next CPUEND, wherever that is: a CPU without one gets the next CPU's
-registers, too, and after the last CPU the search continues to the end of memory.
+start of each, and reads what follows up to the next CPUEND, wherever that is: a CPU without one also gets the next
+CPU's registers, and after the last CPU the search continues to the end of memory.
 """
 
 from collections.abc import Iterator

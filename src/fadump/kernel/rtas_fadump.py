@@ -320,7 +320,7 @@ class RtasFadump:
 def _as_linux_reads(structure: bytes, *, by_place: bool) -> DumpStructure:
     """The structure as Linux reads it: sections, by their number, at the usual offset; the version is ignored.
 
-    With more than 10, Linux would read on in the device tree. ``by_place``: the number is ignored, too.
+    With more than 10, Linux would read on in the device tree. ``by_place``: the number is also ignored.
     """
     header = HEADER.decode(structure.ljust(HEADER_BYTES, b"\0"))
     there = max(0, len(structure) - HEADER_BYTES) // SECTION_BYTES

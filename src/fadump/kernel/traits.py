@@ -55,7 +55,7 @@ class KernelTraits:
     6.12's stable releases; 6.1 waits forever).
     ``typed_pages``: _mapcount's top byte has a page's type, including slab and hugetlb (4ffca5a96678).
     ``small_interrupt_frames``: as the ELFv2 ABI allows (in v6.2).
-    ``lists_vmemmap``: vmemmap_list has the blocks of struct pages with radix, too (until 368a0590d954).
+    ``lists_vmemmap``: vmemmap_list has the blocks of struct pages also with radix (until 368a0590d954).
     ``exports_mmu``: VMCOREINFO has the MMU's kind and where vmalloc and vmemmap begin, and no list of vmalloc's areas.
     ``os_term_without_text``: ibm,os-term gets a null pointer instead of its text, as rtas_os_term() passes an argument
     that rtas_call() needs and rtas_call_unlocked() doesn't ("powerpc/fadump: invoke ibm,os-term with

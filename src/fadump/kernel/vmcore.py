@@ -113,7 +113,7 @@ def read_vmcore(vmcore: VmCore, memory: GuestMemory, offset: int, length: int) -
 
 
 def read_old_memory(memory: GuestMemory, wanted: Range) -> bytes:
-    """copy_oldmem_page(): addresses without memory can be read, too, and give zeros, at least in QEMU."""
+    """copy_oldmem_page(): addresses without memory can also be read, and give zeros, at least in QEMU."""
     found = bytearray()
     for part in memory.ram & RangeSet([wanted]):
         found += bytes(part.start - wanted.start - len(found)) + memory.read(part.start, part.size_bytes)

@@ -129,7 +129,7 @@ class _Stack:
         return self._symbols.symbol(address) if self._symbols is not None and address >= PAGE_OFFSET else None
 
     def _interrupted(self, pointer: int, caller: int) -> Mapping[str, int] | None:
-        """The registers in the frame at ``pointer`` if it is an interrupt's, which is large enough for them."""
+        """The registers in the frame at ``pointer`` if it is an interrupt's and large enough for them, else None."""
         for marker_at, registers_at in abi.INTERRUPT_PLACES:
             if pointer < caller < pointer + registers_at + 8 * len(REGISTER_NAMES):
                 continue

@@ -31,7 +31,7 @@ _TASK = re.compile(
 )
 _HARDWARE = re.compile(r"Hardware name: (.*)")
 _MOST_RECORDS_OF_PANIC = 8
-"""Within so many records after its message, panic() has logged the task that called it."""
+"""panic() logs the task that called it within so many records after its message."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class PageTests:
     """The tests for struct pages of one kernel. Not thread-safe."""
 
     def __init__(self, facts: Facts, byte_order: ByteOrder, most_pages: int) -> None:
-        """``most_pages`` is the most that :meth:`classify` is given; memory is allocated for so many.
+        """``most_pages`` is the most that :meth:`classify` is given; memory is allocated for that.
 
         :raises MissingFactError: VMCOREINFO doesn't state what the tests need.
         :raises FormatError: VMCOREINFO makes no sense.
@@ -184,7 +184,7 @@ class _Columns:
         self._flags_seen = _NO_FLAG
 
     def of(self, pages: int) -> "_Columns":
-        """Columns for so many struct pages: these if the number is right, else new ones."""
+        """Columns for ``pages`` struct pages: these if the number is right, else new ones."""
         return self if pages == len(self.flags) else _Columns(pages, self._type_of)
 
     def fetch(self, pages: Words) -> None:

@@ -1,6 +1,6 @@
 """A summary of what a dump says about its crash: what ``fadump show`` prints.
 
-Each part is read by itself, so that one that can't be read doesn't affect the others: :attr:`Summary.missing` has a
+Each part is read by itself, so that an unreadable one doesn't affect the others: :attr:`Summary.missing` has a
 sentence for each of those.
 """
 

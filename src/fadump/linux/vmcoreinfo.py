@@ -8,7 +8,7 @@ arch/powerpc/kexec/vmcore_info.c as lines of text; its meaning is in Documentati
     OFFSET(page.flags)=0       of a member, in bytes, decimal; likewise SIZE(page) and LENGTH(node_data), elements
     NUMBER(PG_lru)=5           decimal, signed, or hexadecimal with 0x
 
-What a kernel is like is decided by the facts that it states, never by its version.
+A kernel is characterized by the facts that it states, never by its version.
 """
 
 import re

@@ -1,7 +1,7 @@
 """The flattened device tree: what firmware hands to a kernel at every handover.
 
 Specification: Devicetree Specification v0.4, chapter 5, version 17; version 16, which differs only in
-that its header ends before the structure block's size, can be read, too, because Linux's
+that its header ends before the structure block's size, can also be read, because Linux's
 arch/powerpc/kernel/prom_init.c writes it. All fields are big-endian u32 except where noted.
 
     header   0x00 magic d00dfeed     0x04 totalsize          0x08 off_dt_struct   0x0c off_dt_strings

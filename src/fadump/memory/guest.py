@@ -163,7 +163,7 @@ class GuestMemory:
     def copy_to_empty(self, source: Range, other: "GuestMemory") -> None:
         """Write ``source`` to the same addresses in ``other``, which has holes there.
 
-        Pages of zeros become holes, too: Linux touches all of RAM when it frees it, and leaves most of it zero.
+        Pages of zeros also become holes: Linux touches all of RAM when it frees it, and leaves most of it zero.
 
         :raises AddressError: one of the two has no RAM there.
         """

@@ -28,10 +28,10 @@ from fadump.errors import SetupError
 from fadump.mount.files import Attributes, MachineFiles, OpenFile
 
 HOST_DIRECTORIES = ("/proc", "/sys/kernel", "/sys/firmware")
-"""Directories with the host's own files, too."""
+"""Directories that also have the host's own files."""
 HOST = ".host"
 _HOST_MOUNTS = frozenset((*(f"{directory}/{HOST}" for directory in HOST_DIRECTORIES), "/proc/sys"))
-"""Empty directories to bind-mount the host's own over; /proc/sys, too, as sysctl(8) follows no link."""
+"""Empty directories to bind-mount the host's own over, including /proc/sys, as sysctl(8) follows no link."""
 _HIDDEN = frozenset((
     "/proc/vmcore", "/proc/device-tree", "/sys/firmware/devicetree", "/sys/firmware/opal", "/sys/kernel/fadump",
     "/sys/kernel/fadump_enabled", "/sys/kernel/fadump_registered", "/sys/kernel/fadump_release_mem",

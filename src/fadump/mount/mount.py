@@ -23,7 +23,7 @@ from fadump.session import Observer, Session
 
 _FUSE = Path("/dev/fuse")
 _LIBRARY = "FUSE_LIBRARY_NAME"
-"""The variable that makes mfusepy use libfuse 3 on a host that has libfuse 2, too."""
+"""The variable that makes mfusepy use libfuse 3 on a host that also has libfuse 2."""
 _UNMOUNT = ["fusermount3", "-u", "-z", "-q", "--"]
 
 

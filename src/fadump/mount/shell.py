@@ -3,8 +3,8 @@
 Two processes share a namespace: ``python -m fadump.mount.shell`` mounts the machine's files
 (:mod:`fadump.mount.mount`) over a directory that always exists, and the command bind-mounts them over /proc,
 /sys/kernel and /sys/firmware in a copy of that namespace, with the host's own files under ``.host``. No mount is
-visible outside, and all end with the processes; both processes are killed when this one is. Without root there is a
-user namespace, too, whose root the user is.
+visible outside, and all end with the processes; both processes are killed when this one is. Without root there is
+also a user namespace, in which the user is root.
 """
 
 import pickle

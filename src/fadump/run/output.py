@@ -213,7 +213,7 @@ class OutputDirectory:
 
 
 class _NamedFile(io.FileIO):
-    """A file that is named in write errors, too; the system names a file only if opening it fails."""
+    """A file that is also named in write errors; the system names a file only if opening it fails."""
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - collections.abc.Buffer comes with Python 3.12
         with naming(self.name):

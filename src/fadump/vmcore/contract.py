@@ -42,8 +42,8 @@ class State(StrEnum):
     STORED = "stored"
     """Its bytes are in the file, compressed or not."""
     ZEROS = "zeros"
-    """The format says that they are zeros: an ELF segment's end beyond p_filesz. makedumpfile's ELF files have
-    excluded pages there, too."""
+    """The format says that they are zeros: an ELF segment's end beyond p_filesz. makedumpfile's ELF files also
+    have excluded pages there."""
     HOLE = "hole"
     """No memory, as far as the dump knows."""
     EXCLUDED = "excluded"

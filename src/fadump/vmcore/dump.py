@@ -1,4 +1,4 @@
-"""Opening a dump file of any kind, which is recognized by its first bytes, never by its name.
+"""Opening a dump file of any kind; kinds are recognized by the first bytes, never by the name.
 
 Reading dumps needs only this module and the contract, :class:`~fadump.vmcore.contract.Dump`:
 

@@ -304,7 +304,7 @@ def _read_notes(file: Source, byte_order: ByteOrder, entries: Sequence[_Entry], 
     for at, entry in entries:
         if entry.p_type != elf.PT_NOTE:
             continue
-        there = min(entry.p_filesz, max(0, file.size_bytes - entry.p_offset))  # fewer have been reported
+        there = min(entry.p_filesz, max(0, file.size_bytes - entry.p_offset))  # a segment with fewer has been reported
         note_bytes += there
         if note_bytes > _MOST_NOTE_BYTES:
             wanted = f"at most {_MOST_NOTE_BYTES:#x}"

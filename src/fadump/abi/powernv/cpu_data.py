@@ -9,7 +9,7 @@ Threads are contiguous and of the same size, which the metadata has. Both reader
 entries and entry_bytes from the first thread's header, for all threads. So every thread has the same number of entries
 here: one of type 0 at the end replaces a register that couldn't be read.
 
-A thread that was not online is in CPU data, too, as inactive. opalcore puts the crashing CPU's note first and relies on
+A thread that was not online is also in CPU data, as inactive. opalcore puts the crashing CPU's note first and relies on
 that CPU being one of the threads: without it, there would be one note more than there is room for.
 """
 

@@ -13,7 +13,7 @@ SKIBOOT_BYTES = 0x01C1_0000
 STACK_BYTES = 0x8000
 KERNEL_LOAD_BASE, KERNEL_LOAD_BYTES = 0x2000_0000, 0x0800_0000
 INITRAMFS_LOAD_BASE, INITRAMFS_LOAD_BYTES = 0x2800_0000, 0x0800_0000
-"""Where skiboot loads kernel and initramfs, in an MPIPL boot, too."""
+"""Where skiboot loads kernel and initramfs, also in an MPIPL boot."""
 MAX_RANGES = 0x400 // 0x10
 """The number of entries in MDST, and in MDDT (MDST_TABLE_SIZE, struct mdst_table)."""
 

@@ -41,7 +41,7 @@ class MpiplTag(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class MpiplRegion:
-    """Memory that was copied; addresses are guest physical. The kernel's own metadata uses it, too."""
+    """Memory that was copied; addresses are guest physical. The kernel's own metadata also has these."""
 
     source: Annotated[int, u64(0x00)]
     destination: Annotated[int, u64(0x08)]

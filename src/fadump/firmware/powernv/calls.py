@@ -16,7 +16,7 @@ As in skiboot, and unlike pseries:
 Decided here:
 
 * A crash while a dump with a kernel's ranges is active keeps that dump and presents it again, as
-  :class:`.pseries.PseriesFirmware` does; skiboot would lose it. Other resets keep it, too.
+  :class:`.pseries.PseriesFirmware` does; skiboot would lose it. Other resets also keep it.
 * A dump without a kernel's ranges is kept until a kernel registers a range, or for one boot, as no kernel would free
   it.
 * The firmware refuses calls before its first handover.

@@ -72,7 +72,7 @@ def write_properties(
     """Offer the calls and, if there is a ``dump``, present its structure; a stale one is removed.
 
     The page with the crash-info header is added to the root's ``reserved-ranges``: when Linux releases preserved memory
-    it frees that page, too, as its reserved area ends within it (arch/powerpc/kernel/fadump.c,
+    it also frees that page, as its reserved area ends within it (arch/powerpc/kernel/fadump.c,
     fadump_release_reserved_area()), and the header of the next dump would be in memory that is used.
 
     ``offered`` has the sizes in bytes of the sections that the firmware fills, by type.

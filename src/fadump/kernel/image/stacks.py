@@ -108,7 +108,7 @@ def _frames(start: int, calls: Calls) -> bytes:
         last = number == len(calls) - 1
         caller = 0 if last and calls is not _CRASH else PAGE_OFFSET | start + frame + _FRAME_BYTES
         _FRAMES.pack_into(frames, frame, caller, 0, _address(*calls[number]))
-    if calls is _CRASH:  # the frame of the system call, which is no function's, follows
+    if calls is _CRASH:  # the frame of the system call follows instead
         del frames[-_FRAME_BYTES:]
     return bytes(frames)
 

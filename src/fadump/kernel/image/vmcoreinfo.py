@@ -31,7 +31,7 @@ MIGRATE_TYPES = 6
 NODE_BYTES, FIRST_PFN_OFFSET, NODE_ID_OFFSET, ZONES_OFFSET = 20480, 19496, 19520, 19488
 """struct pglist_data: its size, node_start_pfn, node_id and nr_zones."""
 SPANNED_OFFSET, ZONE_SPANNED_OFFSET, FREE_PAGES_OFFSET = 19512, 136, 1408
-"""node_spanned_pages; and in struct zone, the first of which is at 0, spanned_pages and vm_stat."""
+"""node_spanned_pages; then spanned_pages and vm_stat of struct zone, the first of which is at 0."""
 SHIFT_OFFSET, PSIZE_BYTES, MMU_FEATURES_OFFSET = 0, 96, 32
 """In struct mmu_psize_def: shift, and the struct's size; in struct cpu_spec: mmu_features."""
 _NODES = {

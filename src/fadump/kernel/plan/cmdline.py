@@ -116,7 +116,7 @@ def parse_command_line(text: str, kernel: KernelTraits) -> CommandLine:
 
 
 def _fadump(value: str, before: bool) -> bool:
-    # Prefixes count: "only" enables, too; any other word changes nothing.
+    # Only the prefix counts: "only" also enables it; any other word changes nothing.
     if value.startswith("on") or _is_nocma(value):
         return True
     return False if value.startswith("off") else before
