@@ -127,14 +127,13 @@ class Rehearsal:
         return self.watched
 
     def _to_production(self) -> None:
-        self._until(
-            lambda: self._console.is_ready,
-            self._patience.production,
-            Milestone.REGISTERED,
-            "the system shows no login prompt",
-        )
-        self._settle(self._is_registered, self._patience.registration, Milestone.REGISTERED)
-        if not self._is_registered():
+        if not self._settle(lambda: self._console.is_ready, self._patience.production, Milestone.REGISTERED):
+            raise self._lost(
+                LostError,
+                Milestone.REGISTERED,
+                f"the system shows no login prompt within {self._patience.production:.0f} seconds",
+            )
+        if not self._settle(self._is_in_production, self._patience.registration, Milestone.REGISTERED):
             raise self._lost(
                 NotRegisteredError,
                 Milestone.REGISTERED,
@@ -186,12 +185,13 @@ class Rehearsal:
             Milestone.RELEASED,
             lost_by,
         )
-        self._settle(self._is_registered, self._patience.registration, Milestone.PRODUCTION, lost_by)
+        self._settle(lambda: self._console.is_ready, self._patience.production, Milestone.PRODUCTION, lost_by)
+        registered = self._settle(self._is_in_production, self._patience.registration, Milestone.PRODUCTION, lost_by)
         if self._session.firmware_state is State.ACTIVE:
             self.watched.service = Service.NOTHING
         else:
             self.watched.service = Service.REBOOTED if self._session.record.resets > 1 else Service.RELEASED
-            if not self._is_registered():
+            if not registered:
                 self.watched.warnings.append("the system has not registered again: its next crash would not be dumped")
         self._session.reached(Milestone.PRODUCTION)
 
@@ -231,16 +231,19 @@ class Rehearsal:
         seconds: float,
         phase: Milestone,
         lost_by: Mapping[Seen, str] = MappingProxyType({}),
-    ) -> None:
-        """Serve the machine until something has been so for a while, or for these seconds in any case."""
+    ) -> bool:
+        """Serve the machine until something has been so for a while; False: it wasn't within these seconds."""
         now = self._clock()
         deadline, since = now + seconds, now
-        while now < deadline and now - since < _SETTLED_SECONDS:
+        while now < deadline:
             self._machine.call_after(_SETTLED_SECONDS / 2)
             self._serve(phase, lost_by)
             now = self._clock()
             if not condition():
                 since = now
+            elif now - since >= _SETTLED_SECONDS:
+                return True
+        return False
 
     def _serve(self, phase: Milestone, lost_by: Mapping[Seen, str]) -> None:
         try:
@@ -269,8 +272,8 @@ class Rehearsal:
                 self.watched.windows.append(Window(self._unregistered_at, at_seconds))
                 self._unregistered_at = None
 
-    def _is_registered(self) -> bool:
-        return self._session.firmware_state is State.REGISTERED
+    def _is_in_production(self) -> bool:
+        return self._console.is_ready and self._session.firmware_state is State.REGISTERED
 
     def _has(self, seen: Seen) -> bool:
         return any(known is seen for known, _at in self._session.record.seen)
