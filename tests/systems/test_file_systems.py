@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fadump.errors import SetupError
 from fadump.kit.packages import require
+from fadump.memory.ranges import Range
 from fadump.systems.file_systems import copy_directory, file_systems
 
 MIB = 1 << 20
@@ -26,6 +27,7 @@ def root(tmp_path):
     root = tmp_path / "root"
     (root / "var/crash/202611291200").mkdir(parents=True)
     (root / "var/crash/202611291200/dump it's").write_bytes(b"KDUMP   " * 1000)
+    (root / "var/crash/now").write_bytes(b"first")
     (root / "var/crash/link").symlink_to("/etc/shadow")
     os.utime(root / "var/crash/202611291200/dump it's", (1_000_000_000, 1_000_000_000))
     return root
@@ -47,12 +49,33 @@ def make(image, root, *, partitioned):
 def test_a_directory_is_copied_out_with_its_times_and_kept_private(tmp_path, root, partitioned):
     image = make(tmp_path / "disk.img", root, partitioned=partitioned)
     (system,) = file_systems(image)
-    assert (system.kind, system.offset) == ("ext4", 16384 * 512 if partitioned else 0)
+    assert (system.kind, system.place) == ("ext4", Range(16384 * 512 if partitioned else 0, 40 * MIB))
     assert copy_directory(system, "/var/crash", tmp_path / "out")
     copied = tmp_path / "out/202611291200/dump it's"
     assert copied.read_bytes() == b"KDUMP   " * 1000
     assert copied.stat().st_mtime == 1_000_000_000
     assert copied.stat().st_mode & 0o777 == 0o600 and copied.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_a_system_that_was_not_shut_down_has_its_journal_replayed(tmp_path, root, partitioned):
+    image = make(tmp_path / "disk.img", root, partitioned=partitioned)
+    (system,) = file_systems(image)
+    file = f"{image}?offset={system.place.start}"
+    shown = subprocess.run(["debugfs", "-R", "blocks /var/crash/now", file], capture_output=True, text=True, check=True)
+    block = shown.stdout.split()[0]
+    (tmp_path / "later").write_bytes(b"later".ljust(1024, b"\0"))
+    journal = f"jo\njw -b {block} {tmp_path / 'later'}\njc\n"
+    if partitioned:  # debugfs writes a journal to a whole disk only
+        whole = tmp_path / "whole.img"
+        whole.write_bytes(image.read_bytes()[system.place.start :])
+        subprocess.run(["debugfs", "-w", whole], input=journal, text=True, capture_output=True, check=True)
+        image.write_bytes(image.read_bytes()[: system.place.start] + whole.read_bytes())
+    else:
+        subprocess.run(["debugfs", "-w", image], input=journal, text=True, capture_output=True, check=True)
+    assert copy_directory(system, "/var/crash", tmp_path / "out")
+    assert (tmp_path / "out/now").read_bytes() == b"later"
+    assert not list(tmp_path.glob("disk.img-*"))
 
 
 def test_a_directory_that_is_not_there_is_none(tmp_path, root):
