@@ -33,33 +33,41 @@ class Grub:
         )  # fmt: skip
         return core.read_bytes()
 
-    def disk(self, path, kernel, initrd, cmdline):
-        """A disk whose GRUB boots this kernel; returns ``path``."""
-        files = self._directory / "files"
-        (files / "grub").mkdir(parents=True, exist_ok=True)
-        for source, name in ((kernel, "kernel"), (initrd, "initrd")):
+    def disk(self, path, files, cmdline, kernel, initrd=None, kind="ext2", free_mib=16):
+        """A disk with what is in the directory ``files`` whose GRUB boots this kernel; returns ``path``.
+
+        GRUB 2.06 can't read a file that is mostly a hole from ext4.
+        """
+        (files / "grub").mkdir(parents=True)
+        configuration = f"linux /kernel {cmdline}\n"
+        copies = [(kernel, "kernel")]
+        if initrd is not None:
+            configuration += "initrd /initrd\n"
+            copies.append((initrd, "initrd"))
+        for source, name in copies:
             subprocess.run(["cp", "--sparse=always", source, files / name], check=True)
-        (files / "grub/grub.cfg").write_text(f"linux /kernel {cmdline}\ninitrd /initrd\nboot\n")
-        return write_disk(path, self.core(), files)
+        (files / "grub/grub.cfg").write_text(f"{configuration}boot\n")
+        return write_disk(path, self.core(), files, kind, free_mib)
 
 
-def write_disk(path, loader, files=None):
-    """A disk with this boot loader, and a file system with what is in the directory ``files``; returns ``path``."""
+def write_disk(path, loader, files=None, kind="ext2", free_mib=0):
+    """A disk with this boot loader, and with a file system of the directory ``files``; returns ``path``."""
     loader_sectors = -(-len(loader) // MIB) * MIB // SECTOR_BYTES
     first = MIB // SECTOR_BYTES
+    end = first + loader_sectors
     entries = [_entry(PREP, first, loader_sectors)]
     with path.open("wb") as disk:
         disk.seek(first * SECTOR_BYTES)
         disk.write(loader)
     if files is not None:
-        size_bytes = 16 * MIB + sum(-(-file.stat().st_size // MIB) * MIB for file in files.rglob("*"))
-        start = first + loader_sectors
-        entries += [_entry(LINUX, start, size_bytes // SECTOR_BYTES)]
-        command = ["mke2fs", "-q", "-F", "-t", "ext2", "-d", files, "-E", f"offset={start * SECTOR_BYTES}", path]
+        size_bytes = free_mib * MIB + sum(-(-file.lstat().st_size // MIB) * MIB for file in files.rglob("*"))
+        start, end = end, end + size_bytes // SECTOR_BYTES
+        entries += [_entry(LINUX, start, end - start)]
+        command = ["mke2fs", "-q", "-F", "-t", kind, "-d", files, "-E", f"offset={start * SECTOR_BYTES}", path]
         subprocess.run([*command, f"{size_bytes // 1024}k"], check=True, stdin=subprocess.DEVNULL)
     with path.open("r+b") as disk:
         disk.write(bytes(446) + b"".join(entries).ljust(64, b"\0") + b"\x55\xaa")
-        disk.truncate(max(path.stat().st_size, (first + loader_sectors) * SECTOR_BYTES))
+        disk.truncate(end * SECTOR_BYTES)
     return path
 
 

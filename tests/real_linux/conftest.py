@@ -70,13 +70,21 @@ def crash(tmp_path_factory):
 
 @pytest.fixture
 def rehearse(tmp_path, kernel):
-    """Rehearses the system of mini_system.py, and sees to it that its image stays as it was."""
+    """Rehearses the system of mini_system.py, and sees to it that its image stays as it was.
 
-    def run(*options, **system):
-        image = mini_system.build(tmp_path, **system)
+    With a ``grub`` of boot_disk.py that starts it; else it is given its kernel.
+    """
+
+    def run(*options, grub=None, **system):
+        if grub is None:
+            image = mini_system.build(tmp_path, **system)
+            machine = ["--kernel", kernel.bootable, "--cmdline", mini_system.CMDLINE]
+        else:
+            image = mini_system.build_with_loader(tmp_path, grub, kernel, **system)
+            machine = []
         before = hashlib.sha256(image.read_bytes()).digest()
         command = [sys.executable, "-m", "fadump", "rehearse", "--json", "--out", tmp_path / "out"]
-        machine = ["--kernel", kernel.bootable, "--disk", image, "--cmdline", mini_system.CMDLINE, "--memory", "1G"]
+        machine += ["--disk", image, "--memory", "1G"]
         done = subprocess.run(
             [*command, *machine, *options], capture_output=True, text=True, timeout=REHEARSAL_SECONDS, check=False
         )

@@ -20,7 +20,8 @@ class GrubScenario(Scenario):
     def __init__(self, directory, grub, kernel, cmdline="", memory_bytes=MEMORY_BYTES[Platform.PSERIES], initrd=None):
         options = RunOptions(directory, WhichMachine.QEMU, Platform.PSERIES, memory_bytes, cmdline=cmdline)
         words = kernel_command_line(options)
-        self._disk = grub.disk(directory / "disk", kernel.bootable, initrd or build_initramfs(), words)
+        files = directory / "files"
+        self._disk = grub.disk(directory / "disk", files, words, kernel.bootable, initrd or build_initramfs())
         self.trees = []
         self.has_dump = []
         super().__init__(directory, kernel, memory_bytes=memory_bytes)

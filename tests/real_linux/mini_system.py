@@ -31,9 +31,23 @@ REBOOT = "reboot -f"
 CMDLINE = "console=hvc0 root=/dev/vda fadump=on panic=5"
 
 
-def build(directory, *, save=SAVE, then=RELEASE, extra=""):
-    """A disk image with the system; nothing of it is ours but the init."""
-    root, image = directory / "root", directory / "mini.img"
+def build(directory, **service):
+    """A disk image with the system, and no boot loader: see :func:`files` for ``service``."""
+    image = directory / "mini.img"
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", files(directory, **service), image, "2G"], check=True)
+    return image
+
+
+def build_with_loader(directory, grub, kernel, **service):
+    """The same that GRUB starts, from the disk's second partition."""
+    cmdline = CMDLINE.replace("/dev/vda", "/dev/vda2")
+    root = files(directory, **service)
+    return grub.disk(directory / "mini.img", root, cmdline, kernel.bootable, kind="ext4", free_mib=2048)
+
+
+def files(directory, *, save=SAVE, then=RELEASE, extra=""):
+    """A directory with the system's files; nothing of it is ours but the init."""
+    root = directory / "root"
     for name in ("bin", "sbin", "proc", "sys", "dev", "etc", "var/crash", "tmp"):
         (root / name).mkdir(parents=True)
     package = directory / "package"
@@ -46,5 +60,4 @@ def build(directory, *, save=SAVE, then=RELEASE, extra=""):
     (root / "etc/starts").write_text(STARTS.format(service=SERVICE.format(save=save, then=then), extra=extra))
     for name in ("bin/busybox", "etc/starts"):
         (root / name).chmod(0o755)
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", root, image, "2G"], check=True)
-    return image
+    return root
