@@ -17,7 +17,6 @@ from fadump.progress import Progress
 from fadump.proof.verify import Verdict, Verifier
 from fadump.systems.file_systems import copy_directory, file_systems
 from fadump.vmcore.check import CheckReport, Weight, check_dump
-from fadump.vmcore.contract import Dump
 from fadump.vmcore.dump import open_dump
 
 _MOST_FILES = 10_000
@@ -46,14 +45,23 @@ class Judged:
         return [finding.text for finding in self.report.findings if finding.weight is Weight.DAMAGE]
 
 
-def take_out(drives: Sequence[Drive], directory: str, since_seconds: float, target: Path) -> list[FoundDump]:
-    """Copy ``directory`` out of the drives to ``target``, and name the dumps in it that were written since then.
+@dataclass(frozen=True, slots=True)
+class TakenOut:
+    """What a system has written: its dumps, the newest first, and for each other file why it is no dump."""
 
-    ``since_seconds`` counts from 1970, by the system's clock. Newest first.
+    dumps: Sequence[FoundDump]
+    others: Sequence[str]
+
+
+def take_out(drives: Sequence[Drive], directory: str, since_seconds: float, target: Path) -> TakenOut:
+    """Copy ``directory`` out of the drives to ``target``, and look at the files in it that were written since then.
+
+    ``since_seconds`` counts from 1970, by the system's clock.
 
     :raises SetupError: a drive can't be looked into here.
     """
-    found: list[FoundDump] = []
+    dumps: list[FoundDump] = []
+    others: list[str] = []
     for number, drive in enumerate(drives):
         image = target / f"disk{number}.raw"
         try:
@@ -62,11 +70,11 @@ def take_out(drives: Sequence[Drive], directory: str, since_seconds: float, targ
                 place = target / f"crash{number}.{index}"
                 for inside in _places(directory):
                     if copy_directory(system, inside, place):
-                        found += _dumps(place, directory, since_seconds)
+                        _sort(place, directory, since_seconds, dumps, others)
                         break
         finally:
             image.unlink(missing_ok=True)
-    return sorted(found, key=lambda dump: dump.copy.stat().st_mtime, reverse=True)
+    return TakenOut(sorted(dumps, key=lambda dump: dump.copy.stat().st_mtime, reverse=True), others)
 
 
 def judge(found: FoundDump, verifier: Verifier | None, preserved: PreservedDump) -> Judged:
@@ -100,22 +108,13 @@ def _places(directory: str) -> Iterator[str]:
         yield "/" + "/".join(parts[first:])
 
 
-def _dumps(place: Path, directory: str, since_seconds: float) -> Iterator[FoundDump]:
+def _sort(place: Path, directory: str, since_seconds: float, dumps: list[FoundDump], others: list[str]) -> None:
     for path in sorted(place.rglob("*"))[:_MOST_FILES]:
         if path.is_symlink() or not path.is_file() or path.stat().st_mtime < since_seconds:
             continue
-        if _is_dump(path):
-            inside = f"{directory.rstrip('/')}/{path.relative_to(place)}"
-            yield FoundDump(inside, path, path.stat().st_size)
-
-
-def _is_dump(path: Path) -> bool:
-    try:
-        with open_dump(path) as dump:
-            return _has_memory(dump)
-    except FadumpError:
-        return False
-
-
-def _has_memory(dump: Dump) -> bool:
-    return bool(dump.memory.size_bytes)
+        inside = f"{directory.rstrip('/')}/{path.relative_to(place)}"
+        try:
+            with open_dump(path):
+                dumps.append(FoundDump(inside, path, path.stat().st_size))
+        except FadumpError as error:
+            others.append(f"{inside}: {str(error).removeprefix(f'{path}: ')}")

@@ -26,6 +26,7 @@ from fadump.systems.vm import VmOptions, check_options, machine_config
 DUMP_DIRECTORY = "/var/crash"
 _MIB = 1 << 20
 _NAME = "fadump-rehearsal"
+_MOST_OTHERS = 5
 
 
 class Outcome(StrEnum):
@@ -156,12 +157,14 @@ def _judged(
     powered_on: float,
 ) -> RehearsalResult:
     """The verdict, by what is on the system's disks."""
-    found = take_out(drives, options.dump_directory, powered_on, options.out)
-    if not found or result.watched.dump is None:
+    taken = take_out(drives, options.dump_directory, powered_on, options.out)
+    if not taken.dumps or result.watched.dump is None:
         did = _DID[result.watched.service]
         error = f"the system {did}, and there is no new dump in its {options.dump_directory}"
+        if taken.others:
+            error += f"; what it has written there: {'; '.join(taken.others[:_MOST_OTHERS])}"
         return replace(result, outcome=Outcome.LOST, error=error, phase=Milestone.SAVED)
-    judged = judge(found[0], verifier, result.watched.dump)
+    judged = judge(taken.dumps[0], verifier, result.watched.dump)
     result = replace(result, judged=judged)
     if judged.damage:
         error = f"the dump {judged.dump.path} is not whole: {judged.damage[0]}"
