@@ -33,6 +33,15 @@ vmlinux:
 \t@mkdir -p include/config; echo 9.9.1-fadump >include/config/kernel.release
 \t{during}
 \t$(CROSS_COMPILE)ld -r -b binary -o $@ Makefile
+modules: vmlinux
+\t@echo "  CC [M]  fs/fat.o"
+\tcp vmlinux fat.ko
+modules_install:
+\ttest $(INSTALL_MOD_STRIP) = 1
+\tmkdir -p $(INSTALL_MOD_PATH)/lib/modules/9.9.1-fadump/kernel/fs
+\tcp fat.ko $(INSTALL_MOD_PATH)/lib/modules/9.9.1-fadump/kernel/fs
+\tln -s $$PWD $(INSTALL_MOD_PATH)/lib/modules/9.9.1-fadump/build
+\techo kernel/fs/fat.ko: >$(INSTALL_MOD_PATH)/lib/modules/9.9.1-fadump/modules.dep
 """
 
 
@@ -88,6 +97,10 @@ def test_a_kernel_is_built_listed_and_found_again(linux, log, monkeypatch):
     assert "CONFIG_FA_DUMP=y" in Path(about["config"]).read_text().splitlines()
     assert "outside" not in log.read_text()
     assert not build_directory(log).exists()
+    modules = Path(about["modules"])
+    files = sorted(str(path.relative_to(modules)) for path in modules.rglob("*") if not path.is_dir())
+    of_this_kernel = "lib/modules/9.9.1-fadump"
+    assert files == [f"{of_this_kernel}/kernel/fs/fat.ko", f"{of_this_kernel}/modules.dep"]
 
     listed = command("list").stdout
     assert listed == f"9.9.1-fadump  64K  {about['bootable']}\n"
@@ -99,7 +112,8 @@ def test_a_kernel_is_built_listed_and_found_again(linux, log, monkeypatch):
 def test_the_files_are_private_and_the_build_is_not_roots(linux, log, cache):
     linux()
     kernel = build_kernel("9.9")
-    assert {path.stat().st_mode & 0o777 for path in kernel.bootable.parent.iterdir()} == {0o600}
+    files = [path for path in kernel.bootable.parent.rglob("*") if not path.is_dir()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
     assert kernel.bootable.parent.stat().st_mode & 0o777 == 0o700
     builder = int(re.search(r"builder (\d+)", log.read_text())[1])
     assert builder == (os.getuid() or pwd.getpwnam("nobody").pw_uid)
@@ -191,10 +205,24 @@ def test_options_that_a_linux_does_not_have_stop_the_build(linux, cache):
 
 def test_every_needed_option_is_in_the_fragment():
     fragment = configuration_fragment("64K").splitlines()
-    assert [option for option in NEEDED_OPTIONS if f"CONFIG_{option}=y" not in fragment] == []
+    built = {f"CONFIG_{option}={how}" for option in NEEDED_OPTIONS for how in "ym"}
+    assert len(built & set(fragment)) == len(NEEDED_OPTIONS)
     assert len({line.partition("=")[0] for line in fragment if line.startswith("CONFIG_")}) == sum(
         line.startswith("CONFIG_") for line in fragment
     )
+
+
+def test_an_option_that_is_a_module_where_it_must_be_built_in_stops_the_build(linux, cache):
+    linux(makefile=MAKEFILE.replace("vmlinux:\n", "\tsed -i s/CONFIG_CMA=y/CONFIG_CMA=m/ .config\nvmlinux:\n", 1))
+    with pytest.raises(SetupError, match=r"^Linux 9\.9 can't be configured with CMA: build another version$"):
+        build_kernel("9.9")
+
+
+def test_a_build_that_installs_no_modules_is_refused(linux, cache):
+    linux(makefile=MAKEFILE.replace(">$(INSTALL_MOD_PATH)/lib/modules/9.9.1-fadump/modules.dep", ""))
+    with pytest.raises(SetupError, match=r"^building Linux 9\.9 left no modules\.dep in "):
+        build_kernel("9.9")
+    assert entries(cache) == []
 
 
 def test_a_tree_that_offers_a_link_as_its_kernel_is_refused(linux, cache):
@@ -254,7 +282,11 @@ def test_kernels_are_listed_by_version_not_by_letters(cache):
         about = {"release": f"{series}.1", "series": series, "page_size": "64K", "debian_version": "1"}
         about |= {"compiler": "gcc", "fragment_sha256": "0", "build_seconds": 1.0}
         (directory / "kernel.json").write_text(json.dumps(about))
-    assert [kernel.series for kernel in list_kernels()] == ["6.1", "6.9", "6.12"]
+    assert [(kernel.series, kernel.modules) for kernel in list_kernels()] == [
+        ("6.1", None),
+        ("6.9", None),
+        ("6.12", None),
+    ]
 
 
 @pytest.mark.parametrize("options", [["--help"], ["build", "--help"], ["list", "--help"]])

@@ -7,6 +7,7 @@ any network, and made anew when the configuration fragment (``data/kernel.config
         vmlinux             as linked, with debug information (DWARF 4), for debuggers
         vmlinux.stripped    the same without it, to boot
         config              its whole configuration
+        modules/            its modules as installed (lib/modules/RELEASE), stripped, with what depmod writes
         kernel.json         what it is, see Kernel
 """
 
@@ -44,7 +45,8 @@ class Kernel:
     """A kernel in the cache.
 
     ``release`` is what ``uname -r`` says in it, ``series`` the Linux version that was asked for,
-    ``bootable`` the file for QEMU's -kernel, ``vmlinux`` the same kernel with debug information.
+    ``bootable`` the file for QEMU's -kernel, ``vmlinux`` the same kernel with debug information. ``modules`` is the
+    directory in which its modules are, in lib/modules; None: it has none.
     """
 
     release: str
@@ -53,6 +55,7 @@ class Kernel:
     bootable: Path
     vmlinux: Path
     config: Path
+    modules: Path | None
     debian_version: str
     compiler: str
     fragment_sha256: str
@@ -63,7 +66,7 @@ class Kernel:
         """For people: "Linux 6.12.107-fadump, 64K pages"."""
         return f"Linux {self.release}, {self.page_size} pages"
 
-    def as_json(self) -> dict[str, str | float]:
+    def as_json(self) -> dict[str, str | float | None]:
         """All of it, paths as text, for ``--json``."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
 
@@ -147,9 +150,10 @@ def _write_facts(entry: Path, facts: BuildFacts, series: str, page_size: str) ->
 
 def _load(directory: Path) -> Kernel:
     bootable, vmlinux, config = (directory / name for name in ("vmlinux.stripped", "vmlinux", "config"))
+    modules = directory / "modules" if (directory / "modules").is_dir() else None
     try:
         about = json.loads((directory / _FACTS).read_text(encoding="utf-8"))
-        kernel = Kernel(bootable=bootable, vmlinux=vmlinux, config=config, **about)
+        kernel = Kernel(bootable=bootable, vmlinux=vmlinux, config=config, modules=modules, **about)
     except (OSError, ValueError, TypeError) as error:
         raise SetupError(f"the kernel in {directory} is damaged ({error}): remove that directory") from error
     if missing := [str(path) for path in (bootable, vmlinux, config) if not path.is_file()]:

@@ -1,4 +1,4 @@
-"""One build of a kernel, from Debian's source package to two files: what make is run with, by whom and where.
+"""One build of a kernel, from Debian's source package to what is kept of it: what make is run with, by whom and where.
 
 The source is unpacked and built in a directory of its own under /var/tmp, which is removed whatever happens.
 As root, all that works with the source runs as the user nobody: as root, a kernel's makefiles have replaced
@@ -23,7 +23,7 @@ from fadump.kit.debian import DebianPackage, unpack
 from fadump.kit.process import log_path, run
 from fadump.progress import Progress, binary_size
 
-BUILD_RECIPE = 1
+BUILD_RECIPE = 2
 """Counts up when this module builds something else from the same inputs; kernels from before are then not found."""
 
 COMPILER = "powerpc64le-linux-gnu-gcc"
@@ -40,6 +40,10 @@ BUILD_TOOLS = {
     "tar": "tar",
     "xz": "xz-utils",
     "setpriv": "util-linux",
+    "pahole": "dwarves",
+    "/usr/include/libelf.h": "libelf-dev",
+    "/usr/include/zlib.h": "zlib1g-dev",
+    "/sbin/depmod": "kmod",
 }
 
 NEEDED_OPTIONS = (
@@ -48,6 +52,9 @@ NEEDED_OPTIONS = (
     "PPC_PSERIES",
     "PPC_POWERNV",
     "PPC_OF_BOOT_TRAMPOLINE",
+    "KEXEC",
+    "KEXEC_FILE",
+    "CRASH_DUMP",
     "FA_DUMP",
     "OPAL_CORE",
     "PROC_VMCORE",
@@ -66,14 +73,30 @@ NEEDED_OPTIONS = (
     "SYSFS",
     "DEBUG_FS",
     "DEVTMPFS",
+    "TMPFS",
+    "EXT4_FS",
+    "SYSCTL",
+    "UNIX",
+    "CGROUPS",
+    "INOTIFY_USER",
+    "FHANDLE",
+    "UNIX98_PTYS",
+    "CRYPTO_USER_API_HASH",
+    "MODULES",
+    "BLK_DEV_LOOP",
+    "SQUASHFS",
+    "OVERLAY_FS",
     "MEMORY_HOTPLUG",
     "NUMA",
     "DEBUG_INFO_DWARF4",
+    "DEBUG_INFO_BTF",
 )
-"""Without one of these a kernel would build, and fail much later; Kconfig drops what it doesn't know in silence."""
+"""Without one of these a kernel would build, and our guest, systemd or kdump fail much later; Kconfig drops what it
+doesn't know in silence. Each must be as ``data/kernel.config`` has it, built in or a module."""
 
 _NEEDED_FREE_BYTES = 4 << 30
 _USUAL_STEPS = 1660
+_MODULES = "installed-modules"
 _MAKE_STEP = re.compile(r"  [A-Z][A-Z0-9]+ +\S")
 
 
@@ -94,7 +117,7 @@ def configuration_fragment(page_size: str) -> str:
 
 
 def build_into(entry: Path, source: DebianPackage, series: str, page_size: str) -> BuildFacts:
-    """Build the kernel and put ``vmlinux``, ``vmlinux.stripped`` and ``config`` into ``entry``.
+    """Build the kernel and put ``vmlinux``, ``vmlinux.stripped``, ``config`` and ``modules`` into ``entry``.
 
     :raises SetupError: the source is not what was expected, the disk is too small, or a step fails; the
         sentence has its last lines and names its log.
@@ -153,13 +176,13 @@ class KernelBuild:
         fragment.write_text(configuration_fragment(self._page_size), encoding="utf-8")
         fragment.chmod(0o644)
         self._make(f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig", doing="configuring")
-        configured = set((self._tree / ".config").read_text(encoding="utf-8").splitlines())
+        wanted, configured = (_options(path.read_text(encoding="utf-8")) for path in (fragment, self._tree / ".config"))
         needed = (*NEEDED_OPTIONS, f"PPC_{self._page_size}_PAGES")
-        if missing := [option for option in needed if f"CONFIG_{option}=y" not in configured]:
+        if missing := [option for option in needed if configured.get(option) != wanted[option]]:
             raise SetupError(f"{self._name} can't be configured with {', '.join(missing)}: build another version")
 
     def compile(self) -> None:
-        """Make vmlinux, with progress, and strip a copy of it."""
+        """Make vmlinux and the modules, with progress; strip a copy of the one, and install the others."""
         jobs = len(os.sched_getaffinity(0))
         title = f"Building {self._name} with {self._page_size} pages"
         with Progress.step(title, _USUAL_STEPS, "steps") as step:
@@ -169,8 +192,10 @@ class KernelBuild:
                     done = step.done + 1
                     step.update(done, total=max(done, _USUAL_STEPS))
 
-            self._make(f"-j{jobs}", "vmlinux", doing="building", on_line=count)
+            self._make(f"-j{jobs}", "vmlinux", "modules", doing="building", on_line=count)
         self._run(["powerpc64le-linux-gnu-strip", "-o", "vmlinux.stripped", "vmlinux"], "stripping")
+        installed = [f"INSTALL_MOD_PATH={self._tree / _MODULES}", "INSTALL_MOD_STRIP=1"]
+        self._make(*installed, "modules_install", doing="installing the modules of")
 
     def take_results(self, entry: Path) -> None:
         """Copy what is kept; the tree is another user's, so only plain files are taken."""
@@ -179,6 +204,19 @@ class KernelBuild:
             if not stat.S_ISREG(path.lstat().st_mode):
                 raise SetupError(f"building {self._name} left no plain file {path}; the log is {self._log}")
             shutil.copyfile(path, entry / target, follow_symlinks=False)
+        self._take_modules(entry / "modules")
+
+    def _take_modules(self, target: Path) -> None:
+        """What was installed, but the links into the tree that was built."""
+        installed = self._tree / _MODULES
+        if not (installed / "lib/modules" / self.release() / "modules.dep").is_file():
+            raise SetupError(f"building {self._name} left no modules.dep in {installed}; the log is {self._log}")
+        for directory, _directories, names in os.walk(installed):
+            copy = target / Path(directory).relative_to(installed)
+            copy.mkdir()
+            for path in (Path(directory, name) for name in names):
+                if stat.S_ISREG(path.lstat().st_mode):
+                    shutil.copyfile(path, copy / path.name, follow_symlinks=False)
 
     def release(self) -> str:
         """What ``uname -r`` will say."""
@@ -209,6 +247,11 @@ class KernelBuild:
             },  # and nothing else: a make around us, or KBUILD_ variables, would change what is built
             on_line=on_line,
         )
+
+
+def _options(configuration: str) -> dict[str, str]:
+    """The options that are set in a .config or a fragment, without CONFIG_, and their values."""
+    return dict(re.findall(r"^CONFIG_(\w+)=(.*)$", configuration, re.MULTILINE))
 
 
 def _builder() -> pwd.struct_passwd | None:
