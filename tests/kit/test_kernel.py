@@ -16,7 +16,7 @@ from fadump.errors import SetupError, UsageError
 from fadump.kit import kernel as kernel_module
 from fadump.kit import kernel_build
 from fadump.kit.kernel import build_kernel, find_kernel, list_kernels, newest_series
-from fadump.kit.kernel_build import NEEDED_OPTIONS, configuration_fragment
+from fadump.kit.kernel_config import NEEDED_OPTIONS, configuration_fragment
 from tests.kit.conftest import into_cache, is_alive, make_source_deb, out_of_cache, wait_until
 
 COMMAND = [sys.executable, "-m", "fadump", "kernel"]
@@ -244,7 +244,7 @@ def test_a_source_package_without_its_source_is_told(cache, tmp_path):
 
 def test_a_full_disk_is_told_before_the_build(linux, monkeypatch):
     linux()
-    monkeypatch.setattr(kernel_build, "_NEEDED_FREE_BYTES", 1 << 60)
+    monkeypatch.setattr(kernel_build, "NEEDED_FREE_BYTES", 1 << 60)
     with pytest.raises(SetupError, match=r"needs 1048576\.0 TiB in /.*, which has .* free: make room"):
         build_kernel("9.9")
 

@@ -20,13 +20,8 @@ from pathlib import Path
 from fadump.errors import SetupError, UsageError
 from fadump.kit.cache import cache_directory, lock, new_entry, say_waiting
 from fadump.kit.debian import ARCHITECTURE, fetch, native_architecture, package_names
-from fadump.kit.kernel_build import (
-    BUILD_RECIPE,
-    BUILD_TOOLS,
-    BuildFacts,
-    build_into,
-    configuration_fragment,
-)
+from fadump.kit.kernel_build import BUILD_RECIPE, BUILD_TOOLS, BuildFacts, build_into
+from fadump.kit.kernel_config import configuration_fragment
 from fadump.kit.packages import require
 
 DEFAULT_SERIES = "6.12"
