@@ -1,9 +1,11 @@
-"""``fadump kernel``: build a FADump kernel from the distribution's source package, list those that are there."""
+"""``fadump kernel``: build a FADump kernel from the distribution's source package or a tree, list those there are."""
 
 import argparse
 
 from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command, add_group
+from fadump.cli.paths import path
+from fadump.errors import UsageError
 from fadump.kit.kernel import (
     DEFAULT_PAGE_SIZE,
     DEFAULT_SERIES,
@@ -14,10 +16,12 @@ from fadump.kit.kernel import (
     list_kernels,
     newest_series,
 )
+from fadump.kit.kernel_source import TreeKernel, build_tree
 
 _EXAMPLE = """example:
   fadump kernel build                     Linux 6.12 with 64K pages, the one that 'fadump run --machine qemu' takes
   fadump kernel build --page-size 4K      the same with 4K pages
+  fadump kernel build --source ~/linux    your own tree; again, and only what has changed is built
   fadump kernel list --json               every kernel that has been built, with its files
 """
 
@@ -29,7 +33,7 @@ def add_parser(commands: Commands) -> None:
         "kernel",
         summary="build a FADump kernel, list those that are there",
         description="Build a Linux kernel with FADump from the distribution's source package, "
-        "once, into a cache; list what is there.",
+        "once, into a cache, or from a source tree of yours; list what is there.",
         example=_EXAMPLE,
     )
     build = add_command(
@@ -37,15 +41,25 @@ def add_parser(commands: Commands) -> None:
         "build",
         _build,
         summary="build a kernel, unless it is there",
-        description="Build a kernel, unless it is there: about 10 minutes on 2 processors.",
-        example="example:\n  fadump kernel build --version 6.12 --page-size 4K\n",
+        description="Build a kernel, unless it is there: about 10 minutes on 2 processors. With --source, build a tree "
+        "of yours as it is; its objects are kept in the cache, so the next build takes what has changed. Nothing is "
+        "written into the tree, and a .config in it doesn't count: the kernel is configured as Debian's source is "
+        "here, with FRAGMENT on top. The file that is printed is what 'fadump run --kernel' takes.",
+        example="example:\n  fadump kernel build --source ~/linux --config debug.config\n",
     )
     build.add_argument(
         "--version",
         metavar="SERIES",
-        default=DEFAULT_SERIES,
         dest="series",
-        help="the Linux version, as Debian's package linux-source-SERIES has it, or newest (default: %(default)s)",
+        help="the Linux version, as Debian's package linux-source-SERIES has it, or newest "
+        f"(default: {DEFAULT_SERIES})",
+    )
+    build.add_argument("--source", type=path, metavar="DIR", help="a Linux source tree, instead of a --version")
+    build.add_argument(
+        "--config",
+        type=path,
+        metavar="FRAGMENT",
+        help="with --source: options that are set otherwise, or more of them, as in .config",
     )
     build.add_argument(
         "--page-size",
@@ -64,9 +78,21 @@ def add_parser(commands: Commands) -> None:
 
 
 def _build(options: argparse.Namespace, _output: Output) -> Answer:
-    series = newest_series() if options.series == NEWEST_SERIES else options.series
-    kernel = build_kernel(series, options.page_size)
+    kernel = _from_package(options) if options.source is None else _from_tree(options)
     return Answer(kernel.as_json(), _line(kernel))
+
+
+def _from_package(options: argparse.Namespace) -> Kernel:
+    if options.config is not None:
+        raise UsageError("--config goes on top of the configuration of a tree: give that by --source")
+    series = newest_series() if options.series == NEWEST_SERIES else options.series or DEFAULT_SERIES
+    return build_kernel(series, options.page_size)
+
+
+def _from_tree(options: argparse.Namespace) -> TreeKernel:
+    if options.series is not None:
+        raise UsageError("--version is Debian's source, and --source a tree of yours: give one of them")
+    return build_tree(options.source, options.config, options.page_size)
 
 
 def _list(_options: argparse.Namespace, _output: Output) -> Answer:
@@ -74,5 +100,5 @@ def _list(_options: argparse.Namespace, _output: Output) -> Answer:
     return Answer({"kernels": [kernel.as_json() for kernel in kernels]}, listing="\n".join(map(_line, kernels)))
 
 
-def _line(kernel: Kernel) -> str:
+def _line(kernel: Kernel | TreeKernel) -> str:
     return f"{kernel.release}  {kernel.page_size}  {kernel.bootable}"
