@@ -1,4 +1,4 @@
-"""What is taken out of a kernel package of Debian's, against dpkg-deb and depmod. Debian's kernels have no FADump."""
+"""What is taken out of a kernel package, against dpkg-deb, depmod and Linux. Debian's kernels have no FADump."""
 
 import re
 import subprocess
@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from fadump.cli import main
+from fadump.kit import kernel_file
 from fadump.kit.debian import ARCHITECTURE, fetch, package_names
+from fadump.kit.initramfs import build_initramfs
 from fadump.kit.kernel_file import take_kernel
+from tests.kit.conftest import make_deb
+from tests.real_linux.guest import Guest
 
 SUITE = "bookworm"
 WANTED = ("virtio_pci", "virtio_blk", "virtio_console", "ext4")
@@ -53,6 +57,24 @@ def test_the_kernel_and_its_modules_are_those_that_depmod_names(files, tmp_path,
     order = [module.stem.partition("-")[2] for module in taken.modules]
     assert {*order} == {*WANTED}.union(*(depends[module] for module in WANTED))
     assert all(order.index(needed) < order.index(module) for module in order for needed in depends[module])
+
+
+def test_linux_loads_the_modules_of_a_package_in_their_order(kernel, tmp_path, monkeypatch):
+    monkeypatch.setattr(kernel_file, "MODULES", ("nfsv4", "overlay"))
+    files = {f"boot/vmlinux-{kernel.release}": kernel.bootable, f"boot/config-{kernel.release}": kernel.config}
+    files |= {path.relative_to(kernel.modules): path for path in kernel.modules.rglob("*.ko")}
+    contents = {str(path): source.read_bytes() for path, source in files.items()}
+    package = make_deb(tmp_path, "linux-image", "6.12", ARCHITECTURE, contents)
+    monkeypatch.setenv("FADUMP_CACHE", str(tmp_path / "cache"))
+    taken = take_kernel(package)
+    monkeypatch.undo()
+    with Guest(tmp_path, str(taken.bootable), str(build_initramfs(modules=taken.modules))) as guest:
+        assert guest.line().startswith(f"hello protocol=1 mode=first release={kernel.release} ")
+        _status, loaded = guest.run("cut -d' ' -f1 /proc/modules")
+        assert "insmod" not in guest.log()
+    order = [module.stem.partition("-")[2] for module in taken.modules]
+    assert loaded.decode().split() == order[::-1]
+    assert {"sunrpc", "nfs", "nfsv4", "overlay"} <= {*order}
 
 
 def name(path):

@@ -30,7 +30,7 @@ BUILD_TOOLS = {**MAKE_TOOLS, "tar": "tar", "xz": "xz-utils"}
 NEEDED_FREE_BYTES = 4 << 30
 """What a kernel's source and objects take, and some more."""
 
-_USUAL_STEPS = 2010
+_USUAL_STEPS = 2070
 _MODULES = "installed-modules"
 
 
