@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import pytest
 
+from fadump.abi.platform import Platform
 from fadump.errors import MachineError
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.machine.channel import BootMode
 from fadump.machine.qemu.machine import QemuMachine
+from fadump.machine.qemu.process import QemuConfig
 from fadump.session import Seen, Session, Unwatched
 from tests.real_linux.boot_disk import LOADER_ADDRESS, Grub, elf, write_disk
 from tests.real_linux.grub_scenario import GrubScenario, disk_config
-from tests.real_linux.scenario import SavedDump
+from tests.real_linux.scenario import FIRMWARE, MEMORY_BYTES, SavedDump
 
 SUITES = ["bookworm"]
 """Debian's GRUB 2.06."""
@@ -80,10 +82,21 @@ def test_a_boot_loader_that_quiesces_for_itself_is_refused(tmp_path):
         session_of(machine).wait_for(Seen.REGISTERED)
 
 
+def silence(config):
+    """What a machine says that is given a moment only."""
+    with QemuMachine(config, None, io.BytesIO()) as machine, pytest.raises(MachineError) as caught:
+        Session(machine, FIRMWARE[config.platform](), Unwatched(), silence_seconds=0.1).wait_for(Seen.REGISTERED)
+    return str(caught.value)
+
+
 def test_a_disk_without_a_boot_loader_is_waited_for_in_words(tmp_path):
     disk = write_disk(tmp_path / "disk", b"")
-    with (
-        QemuMachine(disk_config(disk), None, io.BytesIO()) as machine,
-        pytest.raises(MachineError, match="nothing has happened for 0.1 seconds, waiting for a boot loader to start"),
-    ):
-        Session(machine, PseriesFirmware(), Unwatched(), silence_seconds=0.1).wait_for(Seen.REGISTERED)
+    assert "nothing has happened for 0.1 seconds, waiting for a boot loader to start at 0x200000" in silence(
+        disk_config(disk)
+    )
+
+
+@pytest.mark.parametrize(("platform", "firmware"), [(Platform.PSERIES, "SLOF"), (Platform.POWERNV, "skiboot")])
+def test_a_kernel_that_does_not_start_is_waited_for_in_words(kernel, platform, firmware):
+    config = QemuConfig(kernel.bootable, None, "", platform, nodes=(MEMORY_BYTES[platform],))
+    assert f"nothing has happened for 0.1 seconds, waiting for {firmware} to start the kernel" in silence(config)

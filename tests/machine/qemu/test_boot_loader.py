@@ -217,6 +217,7 @@ def test_whatever_a_guest_says_it_is_followed_or_refused_and_nothing_else_is_wri
 @pytest.mark.parametrize("stage", [LoaderStarts(), LoaderRuns(CLIENT, client_page(0x3F00, b"quie", CLIENT))])
 def test_what_is_waited_for_can_be_told(stage):
     assert "boot loader" in stage.awaited
+    assert KernelStarts(KERNEL).awaited == "the kernel to start at 0x2000000, where it begins"
 
 
 def test_slofs_tree_has_room_up_to_the_end_of_memory_but_not_more_than_qemu_gives_it(stub):
