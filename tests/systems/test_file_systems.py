@@ -14,6 +14,7 @@ from fadump.memory.ranges import Range
 from fadump.systems.file_systems import copy_directory, file_systems
 
 MIB = 1 << 20
+NO_CHECKSUMS = ["-O", "^metadata_csum"]
 TABLE = "label: dos\nstart=2048, size=8192, type=41\nstart=16384, type=83\n"
 
 
@@ -33,14 +34,14 @@ def root(tmp_path):
     return root
 
 
-def make(image, root, *, partitioned):
+def make(image, root, *, partitioned, options=()):
     with image.open("wb") as file:
         file.truncate(40 * MIB)
     offset = 0
     if partitioned:
         subprocess.run(["sfdisk", "-q", image], input=TABLE, text=True, check=True)
         offset = 16384 * 512
-    options = ["-q", "-t", "ext4", "-E", f"offset={offset}", "-d", root]
+    options = ["-q", "-t", "ext4", *options, "-E", f"offset={offset}", "-d", root]
     subprocess.run(["mke2fs", *options, image, f"{(40 * MIB - offset) // 1024}k"], check=True)
     return image
 
@@ -103,3 +104,29 @@ def test_a_damaged_file_system_ends_in_a_sentence_at_worst(tmp_path_factory, roo
     for system in file_systems(image):
         with suppress(SetupError):
             copy_directory(system, "/var/crash", directory / "out")
+
+
+def test_a_name_that_leads_out_of_the_target_does_not(tmp_path, root):
+    (root / "var/crash/..XoutsideX").write_bytes(b"hostile")
+    image = make(tmp_path / "disk.img", root, partitioned=False, options=NO_CHECKSUMS)
+    content = image.read_bytes()
+    assert b"..XoutsideX" in content
+    image.write_bytes(content.replace(b"..XoutsideX", b"../outside/"))
+    (system,) = file_systems(image)
+    (tmp_path / "into").mkdir()
+    (tmp_path / "into/outside").mkdir()
+    assert copy_directory(system, "/var/crash", tmp_path / "into/out")
+    assert not list((tmp_path / "into/outside").iterdir())
+    assert {path.name for path in (tmp_path / "into").iterdir()} == {"outside", "out"}
+
+
+def test_a_link_and_a_file_of_one_name_overwrite_nothing(tmp_path, root):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    (root / "var/crash/aaaaaaaa").symlink_to(victim)
+    (root / "var/crash/bbbbbbbb").write_bytes(b"hostile")
+    image = make(tmp_path / "disk.img", root, partitioned=False, options=NO_CHECKSUMS)
+    image.write_bytes(image.read_bytes().replace(b"bbbbbbbb", b"aaaaaaaa"))
+    (system,) = file_systems(image)
+    copy_directory(system, "/var/crash", tmp_path / "out")
+    assert victim.read_bytes() == b"mine"

@@ -1,7 +1,9 @@
 """What lies in a disk image's file systems, read without booting it: partitions, and a directory copied out of one.
 
 ext2, ext3 and ext4 are read by debugfs from e2fsprogs, as anybody. The others are mounted, which takes root. A system
-that was not shut down has its last changes in the journal only, so that is replayed: whoever calls gives a copy.
+that was not shut down has its last changes in the journal only, so that is replayed. An image may be hostile, too:
+debugfs would follow a name with a slash, or one that is there twice, out of its target, so e2fsck mends those first.
+Whoever calls gives a copy of the image.
 """
 
 import json
@@ -23,8 +25,8 @@ from fadump.memory.ranges import Range
 _EXT = ("ext2", "ext3", "ext4")
 _MOUNTED = ("xfs", "btrfs")
 _SECTOR_BYTES = 512
-_NO_JOURNAL_LEFT = 0o2
-"""e2fsck: it has corrected errors, and the system should be rebooted; both are fine with a copy."""
+_CORRECTED = 0o3
+"""Of e2fsck's exit codes: it has corrected errors, and the system should be rebooted. Both are fine with a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +84,11 @@ def copy_directory(system: FileSystem, directory: str, target: Path) -> bool:
 def _copy_by_debugfs(system: FileSystem, directory: str, target: Path) -> bool:
     require("reading ext4 in a disk image", {"debugfs": "e2fsprogs", "e2fsck": "e2fsprogs"})
     with _on_its_own(system) as partition:
-        replayed = subprocess.run(
-            ["e2fsck", "-E", "journal_only", "-y", str(partition)], capture_output=True, text=True, check=False
-        )
-        if replayed.returncode & ~0o3:
+        mended = subprocess.run(["e2fsck", "-f", "-y", str(partition)], capture_output=True, text=True, check=False)
+        if mended.returncode & ~_CORRECTED:
             raise SetupError(
-                f"the journal of the ext4 file system at {system.place.start:#x} in the image can't be replayed: "
-                f"{telling_lines((replayed.stdout + replayed.stderr).splitlines())}"
+                f"the ext4 file system at {system.place.start:#x} in the image can't be mended: "
+                f"{telling_lines((mended.stdout + mended.stderr).splitlines())}"
             )
         asked = _debugfs(partition, f"stat {shlex.quote(directory)}")
         if not re.search(r"Type: directory", asked):
