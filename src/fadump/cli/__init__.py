@@ -18,7 +18,8 @@ from fadump.progress import hidden
 from fadump.signals import EndedBySignal, held, ignoring, raising
 
 COMMANDS = (
-    *("run", "vm", "rehearse", "mount", "shell", "save", "show", "dmesg", "check", "plan", "compare", "kernel", "qemu"),
+    *("run", "vm", "rehearse", "mount", "shell", "save", "show", "dmesg", "check", "plan", "compare"),
+    *("kernel", "image", "qemu"),
     *("help", "version"),
 )
 """The modules of this package that have a command of their name, in the order of the help."""

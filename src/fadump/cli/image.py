@@ -1,0 +1,83 @@
+"""``fadump image``: make a disk image with a whole Debian, list those that are there."""
+
+import argparse
+
+from fadump.cli.output import Answer, Output
+from fadump.cli.parser import Commands, add_command, add_group
+from fadump.kit.kernel import DEFAULT_PAGE_SIZE, DEFAULT_SERIES, PAGE_SIZES, build_kernel
+from fadump.systems.debian_image_packages import SUITES
+from fadump.systems.image import DEFAULT_CRASHKERNEL, Image, build_image, image_command_line, list_images
+
+_EXAMPLE = """example:
+  fadump image build                                    a Debian with FADump and kdump-tools, in a few minutes
+  fadump vm --disk "$(fadump image build --json | jq -r .path)" --snapshot --memory 4G      boot it
+"""
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the main parser, with its own two."""
+    group = add_group(
+        commands,
+        "image",
+        summary="make a disk image with a whole Debian, list those that are there",
+        description="Make a disk image with a whole Debian for ppc64el, once, into a cache; list what is there.",
+        example=_EXAMPLE,
+    )
+    build = add_command(
+        group,
+        "build",
+        _build,
+        summary="make an image, unless it is there",
+        description="Make a disk image that boots by itself on pseries, unless it is there: GRUB, a kernel with "
+        "FADump, an initramfs, systemd, kdump-tools. It takes some minutes on 2 processors, and 10 more if the kernel "
+        "isn't there. Nothing of it needs root.",
+        example="example:\n  fadump image build --suite bookworm --crashkernel 768M\n",
+    )
+    build.add_argument(
+        "--kernel-version", metavar="SERIES", default=DEFAULT_SERIES, help="the Linux version (default: %(default)s)"
+    )
+    build.add_argument(
+        "--page-size",
+        choices=PAGE_SIZES,
+        default=DEFAULT_PAGE_SIZE,
+        help="the kernel's page size (default: %(default)s)",
+    )
+    build.add_argument(
+        "--suite",
+        choices=SUITES,
+        help="the Debian suite (default: the first of these of which the mirror has all that is needed)",
+    )
+    build.add_argument(
+        "--crashkernel",
+        metavar="SIZE",
+        default=DEFAULT_CRASHKERNEL,
+        help="boot memory, as the kernel's command line has it (default: %(default)s)",
+    )
+    build.add_argument(
+        "--update", action="store_true", help="ask the mirror for newer packages; if there are any, make a new image"
+    )
+    add_command(
+        group,
+        "list",
+        _list,
+        summary="list the images that have been made",
+        description="List the images that have been made, one a line: suite, kernel, page size, file.",
+        example="example:\n  fadump image list --json\n",
+    )
+
+
+def _build(options: argparse.Namespace, _output: Output) -> Answer:
+    image_command_line(options.crashkernel)  # what is wrong is said before a kernel is built
+    kernel = build_kernel(options.kernel_version, options.page_size)
+    suites = [options.suite] if options.suite else SUITES
+    image = build_image(kernel, crashkernel=options.crashkernel, suites=suites, update=options.update)
+    return Answer(image.as_json(), _line(image))
+
+
+def _list(_options: argparse.Namespace, _output: Output) -> Answer:
+    images = list_images()
+    return Answer({"images": [image.as_json() for image in images]}, listing="\n".join(map(_line, images)))
+
+
+def _line(image: Image) -> str:
+    return f"{image.suite}  {image.release}  {image.page_size}  {image.path}"

@@ -1,0 +1,326 @@
+"""``fadump image`` from the command to the cache, with an archive made here; only the machine is a stand-in.
+
+tests/real_linux/whole_systems builds a real image. Here a script takes QEMU's place, and says what ``data/install``
+would: what is tested is what lies around it.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from fadump.cli import main
+from fadump.errors import SetupError, UsageError
+from fadump.kit import debian
+from fadump.kit.kernel import Kernel
+from fadump.kit.packages import require
+from fadump.systems import debian_image_install, debian_image_packages, image
+from fadump.systems.image import build_image, list_images
+from tests.kit.archive import Archive, signing_key
+from tests.kit.conftest import is_alive, make_deb, wait_until
+
+WHOLE = """\
+echo 'fadump-install: step prepare'
+echo 'fadump-install: step configure'
+echo 'Setting up thing (1-1) ...'
+echo 'fadump-install: step kernel'
+echo 'fadump-install: step system'
+echo 'fadump-install: done'
+"""
+FAILING = """\
+echo 'fadump-install: step configure'
+echo 'Setting up thing (1-1) ...'
+echo 'dpkg: error processing package thing (--configure):'
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tools():
+    require("running the tests", {"debugfs": "e2fsprogs"})
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    root = tmp_path / "cache"
+    monkeypatch.setenv("FADUMP_CACHE", str(root))
+    return root
+
+
+@pytest.fixture(scope="module")
+def gpg(tmp_path_factory):
+    with signing_key(tmp_path_factory.mktemp("g")) as run:
+        yield run
+
+
+@pytest.fixture
+def archive(tmp_path, gpg, monkeypatch):
+    """An empty archive, which this machine's sources name; an image has "thing" and what that depends on."""
+    archive = Archive(tmp_path / "archive", gpg)
+    monkeypatch.setattr(debian, "find_debian_source", lambda: archive.source)
+    monkeypatch.setattr(debian_image_packages, "WANTED", ("?essential", "thing"))
+    return archive
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Puts a script in QEMU's place."""
+
+    def put(script=WHOLE):
+        program = tmp_path / "bin" / "qemu-system-ppc64"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >{tmp_path}/arguments\n{script}")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    put()
+    return put
+
+
+@pytest.fixture
+def kernel(tmp_path):
+    """A kernel that is only files."""
+    directory = tmp_path / "kernel"
+    directory.mkdir()
+    for name in ("vmlinux", "vmlinux.stripped", "config"):
+        (directory / name).write_text(f"{name}\n")
+    modules = directory / "modules/lib/modules/9.9.1-fadump"
+    modules.mkdir(parents=True, mode=0o700)
+    (modules / "thing.ko").write_text("module\n")
+    (directory / "config").write_text("".join(f"CONFIG_{option}=y\n" for option in image.NEEDED_OPTIONS))
+    return Kernel(
+        release="9.9.1-fadump",
+        series="9.9",
+        page_size="64K",
+        bootable=directory / "vmlinux.stripped",
+        vmlinux=directory / "vmlinux",
+        config=directory / "config",
+        modules=directory / "modules",
+        debian_version="9.9.1-1",
+        compiler="gcc",
+        fragment_sha256="0",
+        build_seconds=1.0,
+    )
+
+
+@pytest.fixture
+def command(kernel, monkeypatch):
+    """Starts ``fadump image`` in a process that sees what this one does."""
+    monkeypatch.setattr("fadump.cli.image.build_kernel", lambda *_: kernel)
+
+    started = []
+
+    def start(*words):
+        process = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(main(["image", *words])))
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
+
+
+def thing(directory, version="1-1", depends=""):
+    return make_deb(directory, "thing", version, "ppc64el", {"usr/bin/thing": b"ELF"}, depends=depends)
+
+
+def content(image, name):
+    """A file in an image."""
+    command = ["debugfs", "-R", f"cat {name}", f"{image.path}?offset=9437184"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def left_in(cache):
+    return sorted(path.name for path in (cache / "images").iterdir())
+
+
+def test_an_image_is_built_listed_and_found_again_without_the_archive(archive, machine, kernel, tmp_path, monkeypatch):
+    assert list_images() == []
+    archive.publish("trixie", thing(tmp_path))
+    built = build_image(kernel)
+    assert (built.suite, built.release, built.page_size, built.packages) == (
+        *("trixie", "9.9.1-fadump", "64K"),
+        {"thing": "1-1"},
+    )
+    assert built.command_line == "console=hvc0 fadump=on crashkernel=512M"
+    assert content(built, "/usr/bin/thing") == "ELF"
+    assert content(built, "/boot/vmlinux-9.9.1-fadump") == "vmlinux.stripped\n"
+    assert content(built, "/usr/lib/modules/9.9.1-fadump/thing.ko") == "module\n"
+    assert "command_line='console=hvc0 fadump=on crashkernel=512M'\n" in content(built, "/fadump/settings")
+    assert built.path.stat().st_size == 3 << 30
+    assert built.path.stat().st_mode & 0o777 == 0o600
+    assert list_images() == [built]
+    monkeypatch.setattr(debian, "find_debian_source", lambda: pytest.fail("asked the archive"))
+    machine("exit 1")
+    assert build_image(kernel) == built
+
+
+def test_the_machine_boots_the_kernel_from_the_disk_that_is_kept(archive, machine, kernel, tmp_path):
+    archive.publish("trixie", thing(tmp_path))
+    build_image(kernel)
+    arguments = (tmp_path / "arguments").read_text().splitlines()
+    assert arguments[arguments.index("-kernel") + 1] == str(kernel.bootable)
+    assert "root=/dev/vda2 rw init=/fadump/install" in arguments[arguments.index("-append") + 1]
+
+
+def test_a_kernel_without_modules_has_a_place_for_them(archive, machine, kernel, tmp_path):
+    archive.publish("trixie", thing(tmp_path))
+    built = build_image(replace(kernel, modules=None))
+    command = ["debugfs", "-R", "stat /usr/lib/modules/9.9.1-fadump", f"{built.path}?offset=9437184"]
+    assert "Type: directory" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("change", ["kernel", "command line", "recipe", "packages"])
+def test_what_an_image_is_made_from_names_it(archive, machine, kernel, tmp_path, monkeypatch, change):
+    archive.publish("trixie", thing(tmp_path))
+    archive.publish("bookworm", thing(tmp_path, "2-1"))
+    first = build_image(kernel)
+    options = {}
+    match change:
+        case "kernel":
+            kernel.bootable.write_text("another\n")
+        case "command line":
+            options = {"crashkernel": "1G"}
+        case "recipe":
+            monkeypatch.setattr(image, "_RECIPE", image._RECIPE + 1)
+        case "packages":
+            options = {"suites": ["bookworm"]}
+    second = build_image(kernel, **options)
+    assert second.key != first.key
+    assert sorted(list_images(), key=lambda each: each.key) == sorted([first, second], key=lambda each: each.key)
+
+
+def test_a_suite_that_is_not_whole_is_named_and_the_next_one_taken(archive, machine, kernel, tmp_path, capsys):
+    archive.publish("trixie", thing(tmp_path, "3-1"))
+    (archive.root / "pool/thing_3-1_ppc64el.deb").unlink()
+    archive.publish("bookworm", thing(tmp_path))
+    assert build_image(kernel).suite == "bookworm"
+    told = capsys.readouterr().err
+    assert "Debian trixie can't be taken: fetching 1 package from file:" in told
+    assert build_image(kernel).suite == "bookworm"  # and it is not asked again
+    assert "trixie" not in capsys.readouterr().err
+
+
+def test_no_suite_at_all_is_told_in_one_sentence(archive, machine, kernel, cache):
+    with pytest.raises(SetupError, match="no suite of Debian has all that an image needs; trixie: reading") as caught:
+        build_image(kernel)
+    assert "\n" not in str(caught.value)
+    assert not (cache / "images").exists()
+
+
+def test_newer_packages_are_taken_when_they_are_asked_for(archive, machine, kernel, tmp_path):
+    archive.publish("trixie", thing(tmp_path))
+    first = build_image(kernel)
+    archive.publish("trixie", thing(tmp_path, "1-2"))
+    assert build_image(kernel) == first
+    assert build_image(kernel, update=True).packages == {"thing": "1-2"}
+    assert build_image(kernel).packages == {"thing": "1-2"}
+
+
+def test_a_package_that_has_changed_in_the_cache_is_fetched_again(archive, machine, kernel, tmp_path, cache):
+    archive.publish("trixie", thing(tmp_path))
+    first = build_image(kernel)
+    (kept,) = (cache / "debian/trixie").glob("*.deb")
+    kept.write_bytes(b"damaged")
+    assert build_image(kernel) == first
+    assert kept.read_bytes() == (archive.root / "pool/thing_1-1_ppc64el.deb").read_bytes()
+
+
+def test_a_step_that_fails_is_told_and_leaves_nothing(archive, machine, kernel, tmp_path, cache):
+    archive.publish("trixie", thing(tmp_path))
+    machine(FAILING)
+    with pytest.raises(
+        SetupError, match=r"installing Debian failed \(configure\): dpkg: error processing.*; the log is"
+    ):
+        build_image(kernel)
+    assert left_in(cache) == []
+
+
+def test_a_machine_that_falls_silent_is_ended(archive, machine, kernel, tmp_path, monkeypatch, cache):
+    archive.publish("trixie", thing(tmp_path))
+    machine(f"echo 'fadump-install: step configure'\necho $$ >{tmp_path}/pid\nexec sleep 1000")
+    monkeypatch.setattr(debian_image_install, "SILENCE_SECONDS", 1.0)
+    with pytest.raises(
+        SetupError, match="installing Debian failed .configure.: it has said nothing for 1 seconds; the log"
+    ):
+        build_image(kernel)
+    assert not is_alive(int((tmp_path / "pid").read_text()))
+    assert left_in(cache) == []
+
+
+def test_a_disk_without_room_is_told_before_anything_is_fetched(archive, machine, kernel, monkeypatch, cache):
+    monkeypatch.setattr(image, "NEEDED_BYTES", 1 << 60)
+    with pytest.raises(SetupError, match=rf"needs 1099511627776 MiB in {cache}, which has \d+ MiB free: make room"):
+        build_image(kernel)
+    assert not (cache / "apt").exists()
+
+
+def test_a_kernel_that_systemd_cannot_start_on_is_refused(kernel, cache):
+    kernel.config.write_text(kernel.config.read_text().replace("CONFIG_CGROUPS=y", "# CONFIG_CGROUPS is not set"))
+    with pytest.raises(SetupError, match=r"Linux 9.9.1-fadump, 64K pages, can't .* its configuration lacks CGROUPS: "):
+        build_image(kernel)
+    assert not (cache / "apt").exists()
+
+
+@pytest.mark.parametrize("word", ["", "512M quiet", '512M"', "512M|e reboot", "$(reboot)"])
+def test_a_crashkernel_that_is_not_a_word_is_refused(kernel, word):
+    with pytest.raises(UsageError, match="is not a word of a kernel's command line"):
+        build_image(kernel, crashkernel=word)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_an_interrupted_build_leaves_no_process_and_no_image(
+    archive, machine, kernel, tmp_path, cache, command, number
+):
+    archive.publish("trixie", thing(tmp_path))
+    pid_file = tmp_path / "pid"
+    machine(
+        f"echo 'fadump-install: step configure'\necho $$ >{pid_file}.new; mv {pid_file}.new {pid_file}\nexec sleep 1000"
+    )
+    building = command("build")
+    pid = int(wait_until(lambda: pid_file.exists() and pid_file.read_text()))
+    os.kill(building.pid, number)
+    building.join()
+    assert building.exitcode == (-number if number == signal.SIGKILL else 128 + number)
+    wait_until(lambda: not is_alive(pid))
+    assert list_images() == []
+    machine()
+    again = command("build")
+    again.join()
+    assert again.exitcode == 0
+    assert left_in(cache) == [list_images()[0].path.parent.name]
+
+
+def test_the_command_answers_with_json(archive, machine, kernel, tmp_path, command, capfd):
+    archive.publish("trixie", thing(tmp_path))
+    command("build", "--json").join()
+    built = json.loads(capfd.readouterr().out)
+    assert (built["result"], built["suite"], built["size_bytes"]) == ("done", "trixie", 3 << 30)
+    command("list", "--json").join()
+    (listed,) = json.loads(capfd.readouterr().out)["images"]
+    assert {"result": "done"} | listed == built
+    command("list").join()
+    assert capfd.readouterr().out == f"trixie  9.9.1-fadump  64K  {built['path']}\n"
+
+
+def test_a_wrong_crashkernel_is_said_before_a_kernel_is_built(command, monkeypatch, capfd):
+    monkeypatch.setattr("fadump.cli.image.build_kernel", lambda *_: pytest.fail("built a kernel"))
+    building = command("build", "--crashkernel", "512M quiet")
+    building.join()
+    assert building.exitcode == 2
+    assert "crashkernel=512M quiet is not a word" in capfd.readouterr().err
+
+
+def test_the_command_says_what_an_image_lacks_and_ends_with_125(archive, machine, kernel, command, capfd):
+    building = command("build", "--json")
+    building.join()
+    answer = json.loads(capfd.readouterr().out)
+    assert building.exitcode == 125
+    assert answer["result"] == "failed"
+    assert answer["error"].startswith("no suite of Debian has all that an image needs; trixie: ")
