@@ -12,11 +12,14 @@ from fadump.firmware.pseries import PseriesFirmware
 from fadump.machine.channel import BootMode
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
+from fadump.memory.ranges import Range, RangeSet
 from fadump.session import Seen, Session, Unwatched
 from tests.real_linux.boot_disk import LOADER_ADDRESS, Grub, elf, write_disk
 from tests.real_linux.grub_scenario import GrubScenario, disk_config
 from tests.real_linux.scenario import FIRMWARE, MEMORY_BYTES, SavedDump
 
+KERNEL = RangeSet([Range.sized(0x200_0000, 0x1_0000)])
+"""Where that GRUB puts it."""
 SUITES = ["bookworm"]
 """Debian's GRUB 2.06."""
 
@@ -30,11 +33,13 @@ class Told:
     has_dump: list
     stops: list
     foreign_stops: int
+    refusal: str
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory, kernel):
-    """Two boots that end in a reset, by Linux and by an operator; then a crash, and a new registration."""
+    """Two boots that end in a reset, by Linux and by an operator; then a crash, and a new registration; and a crash of
+    which the memory is to be kept that GRUB has put the kernel to."""
     directory = tmp_path_factory.mktemp("grub")
     with GrubScenario(directory, Grub(tmp_path_factory.mktemp("bookworm"), SUITES), kernel) as scenario:
         hellos = [scenario.hello()]
@@ -42,8 +47,13 @@ def told(tmp_path_factory, kernel):
         hellos += [scenario.reboot(), scenario.press_reset(), scenario.crash()]
         dump = scenario.save()
         scenario.back_to_production()
+        has_dump = list(scenario.has_dump)
+        reset = scenario.machine.reset
+        scenario.machine.reset = lambda keep: reset(keep | KERNEL)
+        with pytest.raises(MachineError) as refused:
+            scenario.crash()
         modes = [(hello.mode, hello.registered) for hello in hellos]
-        return Told(modes, dump, scenario.has_dump, stops, scenario.machine.foreign_stops)
+        return Told(modes, dump, has_dump, stops, scenario.machine.foreign_stops, str(refused.value))
 
 
 def test_every_boot_is_handed_over_and_registers(told):
@@ -59,6 +69,10 @@ def test_no_byte_of_the_dump_differs(told):
 
 def test_the_boot_loader_finds_the_dump_in_slofs_tree_and_linux_copies_it_from_there(told):
     assert told.has_dump == [False, False] * 3 + [False, True]
+
+
+def test_a_kernel_over_the_dump_is_refused(told):
+    assert "have been loaded over 64.0 KiB of the crashed kernel's memory, from 0x2000000 on" in told.refusal
 
 
 def test_a_boot_stops_four_times(told):

@@ -336,7 +336,7 @@ class QemuMachine:
         reserve = Fault.NO_RESERVED_RANGES not in self._config.faults
         prepared = self._board.prepare(tree, found.place, self._memory.ram, tokens, reserve=reserve)
         if self._kept is not None:
-            self._kept.check(prepared.images | RangeSet([Range.sized(found.entry, 1)]))
+            self._kept.check(prepared.images | RangeSet([Range.sized(found.entry, trees.LARGEST_PAGE_BYTES)]))
         if self._kept is not None and Fault.NO_PUT_BACK not in self._config.faults:
             self.put_back_bytes = self._kept.put_back(prepared.live)
         page = prepared.page
