@@ -21,7 +21,7 @@ from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
 from fadump.machine.channel import Crash, GuestChannel, Report, Request
 from fadump.machine.contract import BootStart, Called, Event, FirmwareMemory, GuestReset, Handover, Stopped
 from fadump.machine.qemu import handover as trees
-from fadump.machine.qemu.board import Board
+from fadump.machine.qemu.boards import board_of
 from fadump.machine.qemu.boot_loader import boot_tree_place
 from fadump.machine.qemu.cpus import name_cpus, read_cpus
 from fadump.machine.qemu.gdb import Breakpoint, Stop
@@ -42,9 +42,7 @@ from fadump.machine.qemu.phases import (
     Starting,
     in_phase,
 )
-from fadump.machine.qemu.powernv import PowernvBoard
 from fadump.machine.qemu.process import Fault, QemuConfig, dimm_device, dimm_id, guest_ram_file
-from fadump.machine.qemu.pseries import PseriesBoard
 from fadump.machine.qemu.registers import MSR_DR_IR, MSR_PR
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
@@ -54,16 +52,6 @@ _FAILURE = re.compile(r"Kernel panic - not syncing|Oops: |fadump-guest: (no virt
 _SKIBOOT_WITH_SMT = 8
 """The major version of the first QEMU that is not known to hang: 7.2 does, 11.1 doesn't."""
 _T = TypeVar("_T")
-
-
-def _board(config: QemuConfig) -> Board:
-    match config.platform:
-        case Platform.PSERIES:
-            return PseriesBoard(boots_from_disk=config.kernel is None)
-        case Platform.POWERNV if config.kernel is not None:
-            return PowernvBoard(config.kernel)
-        case Platform.POWERNV:
-            raise SetupError("QEMU's powernv starts no boot loader from a disk: give a --kernel")
 
 
 class QemuMachine:
@@ -77,7 +65,7 @@ class QemuMachine:
 
     def __init__(self, config: QemuConfig, disk_fd: int | None, console_log: ConsoleLog) -> None:
         self._config = config
-        self._board = _board(config)
+        self._board = board_of(config)
         self._disk_fd = disk_fd
         self._console_log = console_log
         self._ends = ExitStack()

@@ -1,0 +1,24 @@
+"""Which board a machine has, by its configuration: the platform, and where the kernel comes from."""
+
+from fadump.abi.platform import Platform
+from fadump.errors import SetupError
+from fadump.machine.qemu.board import Board
+from fadump.machine.qemu.powernv import PowernvBoard
+from fadump.machine.qemu.process import QemuConfig
+from fadump.machine.qemu.pseries import PseriesBoard
+
+
+def board_of(config: QemuConfig) -> Board:
+    """The board of a machine that is not started yet.
+
+    :raises SetupError: it has no kernel, and nothing that would start a boot loader; or its kernel is none.
+    """
+    match config.platform:
+        case Platform.PSERIES if config.kernel is None and config.vof:
+            raise SetupError("QEMU's Virtual Open Firmware starts no boot loader from a disk: give a --kernel")
+        case Platform.PSERIES:
+            return PseriesBoard(boots_from_disk=config.kernel is None)
+        case Platform.POWERNV if config.kernel is not None:
+            return PowernvBoard(config.kernel)
+        case Platform.POWERNV:
+            raise SetupError("QEMU's powernv starts no boot loader from a disk: give a --kernel")
