@@ -34,7 +34,7 @@ from fadump.machine.channel import (
     Saving,
     SavingProgress,
 )
-from fadump.machine.contract import BootStart, GuestReset, Handover, Stopped
+from fadump.machine.contract import BootStart, Called, GuestReset, Handover, LetGo, StopAt, Stopped
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.memory.ranges import Range, RangeSet
 from fadump.session import CrashBy, Milestone, Seen, Session, Unwatched
@@ -93,6 +93,9 @@ class ScriptedMachine:
 
     def reset(self, keep):
         self.done.append(("reset", keep))
+
+    def stand_still(self, point):
+        return False
 
     def forget_kept(self):
         self.done.append("forget_kept")
@@ -227,6 +230,26 @@ def test_an_nmi_comes_from_the_machine_and_the_call_from_the_kernel():
     machine, result = run(FIRST_BOOT + REGISTERED + CRASH[1:] + SAVE + RELEASE + PRODUCTION, crash_by=CrashBy.NMI)
     assert machine.done[3:5] == ["inject_nmi", ("reset", KEEP)]
     assert [milestone for milestone, _at in result.timeline] == list(Milestone)
+
+
+def test_whoever_looks_at_a_crash_sees_it_before_the_dump_is_taken():
+    class StandsStill(ScriptedMachine):
+        def stand_still(self, point):
+            self.done.append(point)
+            return point is StopAt.CRASH
+
+        def next_event(self, seconds):
+            event = super().next_event(seconds)
+            if event == LetGo():
+                self.done.append(event)
+            return event
+
+    looked_at = [Called(), LetGo()]
+    machine = StandsStill(FIRST_BOOT + REGISTERED + CRASH[:2] + looked_at + CRASH[2:] + SAVE + RELEASE + PRODUCTION)
+    run_cycle(machine, ScriptedFirmware(), CycleRequest(), Witness(), clock=itertools.count().__next__)
+    steps = [step for step in machine.done if isinstance(step, StopAt | LetGo) or step == ("reset", KEEP)]
+    assert steps[2:5] == [StopAt.CRASH, LetGo(), ("reset", KEEP)]
+    assert steps[:2] == steps[5:] == [StopAt.HANDOVER, StopAt.REGISTERED]
 
 
 def test_the_platform_ends_a_guest_that_makes_no_call():

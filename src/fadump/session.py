@@ -29,7 +29,7 @@ from fadump.firmware.contract import (
     Watched,
 )
 from fadump.machine.channel import Crash, Crashing, Failed, Hello, Report, Request
-from fadump.machine.contract import BootStart, Event, GuestReset, Handover, Machine, Stopped
+from fadump.machine.contract import BootStart, Event, GuestReset, Handover, LetGo, Machine, StopAt, Stopped
 from fadump.signals import EndedBySignal
 
 SILENCE_SECONDS = 300.0
@@ -192,6 +192,7 @@ class Session:
         self._enabled = True
         self._power_cut_at = power_cut_at
         self._asked_the_same: tuple[FirmwareCall | None, int] = (None, 0)
+        self._crash_looked_at: Trigger | None = None  # by somebody's debugger, before the dump is taken
         self._waited_for = 0  # index into record.seen; only wait_for() moves it
 
     @property
@@ -307,7 +308,10 @@ class Session:
                 self._hand_over(handover)
             case FirmwareCall() as call:
                 self._serve(call)
+            case LetGo() if self._crash_looked_at is not None:
+                self._preserve(self._crash_looked_at)
             case GuestReset():
+                self._crash_looked_at = None
                 self.record.resets += self.record.dump is not None
                 self.state_at_reset = self._firmware.state
                 self._firmware.on_reset()
@@ -340,6 +344,7 @@ class Session:
         if self._firmware.state is State.ACTIVE and self.record.dump is not None:
             self.reached(Milestone.CAPTURE_BOOT)
             self._see(Seen.CAPTURE_BOOT)
+        self._machine.stand_still(StopAt.HANDOVER)
         self._machine.enter(handover, self._firmware.tokens)
 
     def _serve(self, call: FirmwareCall) -> None:
@@ -366,6 +371,7 @@ class Session:
                 self._see(Seen.INVALIDATED)
             case (before, State.REGISTERED) if before is not State.REGISTERED:
                 self._see(Seen.REGISTERED)
+                self._machine.stand_still(StopAt.REGISTERED)
             case (State.REGISTERED, after) if after is not State.REGISTERED:
                 self._see(Seen.UNREGISTERED)
 
@@ -387,6 +393,13 @@ class Session:
             raise MachineError(f"the guest asks for ever: {said} {times} times")
 
     def _take_dump(self, trigger: Trigger) -> None:
+        if self._machine.stand_still(StopAt.CRASH):
+            self._crash_looked_at = trigger
+        else:
+            self._preserve(trigger)
+
+    def _preserve(self, trigger: Trigger) -> None:
+        self._crash_looked_at = None
         cpus = self._look_at_crash(trigger)
         # With a dump active the capture kernel has crashed: then this is the first dump once more.
         dump = self._firmware.preserve(trigger, self._machine.memory, cpus)

@@ -19,6 +19,7 @@ from fadump.cli.run_view import RunView
 from fadump.cycle import CycleRequest, run_cycle
 from fadump.errors import FadumpError, SetupError, UsageError
 from fadump.linux.system import open_system
+from fadump.machine.contract import StopAt
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.qemu.process import Dimm
 from fadump.memory.ranges import Range
@@ -182,6 +183,8 @@ def test_a_dump_may_be_larger_than_the_file_system_has_room_for(tmp_path, capsys
         ({"initrd": Path(__file__)}, "--initrd goes with --machine qemu"),
         ({"cpu_model": "POWER7"}, "--machine embedded has --cpu-model POWER8, POWER9, POWER10, POWER7 is not one"),
         ({"qemu": "newest"}, "--qemu goes with --machine qemu"),
+        ({"gdb_port": 1234}, "--gdb goes with --machine qemu: there is nothing to attach to in the model of Linux"),
+        ({"stop_at": StopAt.CRASH}, "--stop-at needs --gdb: the machine would stand still for ever"),
         ({"firmware": WhoseFirmware.QEMU}, "--firmware qemu goes with --machine qemu"),
         (
             {"faults": parse_faults(["no-put-back"], Platform.PSERIES)},

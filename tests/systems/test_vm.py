@@ -14,6 +14,7 @@ from fadump.systems.events import EventLog
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        ("--disk {disk} --stop-at crash", "--stop-at needs --gdb: the machine would stand still for ever"),
         ("", "there is nothing to boot: give a --disk with a boot loader, or a --kernel"),
         ("--disk {disk} --initrd {disk}", "--initrd and --cmdline go with --kernel"),
         ("--disk {disk} --cmdline quiet", "--initrd and --cmdline go with --kernel"),

@@ -4,6 +4,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+from fadump.cli.debugging_arguments import tell_of_port
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
@@ -62,6 +63,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def _rehearse(options: argparse.Namespace, output: Output) -> Answer:
+    tell_of_port(options, output)
     out = options.out or free_directory()
     result = rehearse(
         RehearsalOptions(

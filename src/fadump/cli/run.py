@@ -8,6 +8,7 @@ from typing import Any
 
 from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression
+from fadump.cli.debugging_arguments import add_debugging_arguments, tell_of_port
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
 from fadump.cli.numbers import number
 from fadump.cli.output import Answer, ExitCode, Output
@@ -59,6 +60,7 @@ def add_parser(commands: Commands) -> None:
         "--crash-by", choices=list(CrashBy), type=CrashBy, default=CrashBy.SYSRQ, metavar="HOW",
         help="sysrq: Linux crashes itself (default); nmi: a system reset interrupt; platform: without Linux's help",
     )  # fmt: skip
+    add_debugging_arguments(parser, only="qemu: ")
     parser.add_argument(
         "--cycles", type=number(1), default=1, help="cycles in a row on one machine (default: %(default)s)"
     )
@@ -81,6 +83,7 @@ def add_parser(commands: Commands) -> None:
 def _run(options: argparse.Namespace, output: Output) -> Answer:
     if (listed := listed_faults(options)) is not None:
         return listed
+    tell_of_port(options, output)
     view = RunView(output.live, verbose=output.verbose)
     result = run(
         RunOptions(
@@ -92,6 +95,8 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
             firmware=options.firmware,
             crash_by=options.crash_by,
             cycles=options.cycles,
+            gdb_port=options.gdb,
+            stop_at=options.stop_at,
             verify=options.verify,
             save=_save_options(options),
             **machine_choices(options),

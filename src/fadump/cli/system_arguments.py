@@ -4,6 +4,7 @@ import argparse
 import shlex
 
 from fadump.abi.platform import Platform
+from fadump.cli.debugging_arguments import add_debugging_arguments
 from fadump.cli.numbers import whole_number
 from fadump.cli.paths import path
 from fadump.cli.sizes import size
@@ -44,6 +45,7 @@ def add_system_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WORDS",
         help="words for QEMU, as in --qemu-arg='-device e1000'",
     )
+    add_debugging_arguments(parser)
 
 
 def system_options(options: argparse.Namespace) -> VmOptions:
@@ -61,4 +63,6 @@ def system_options(options: argparse.Namespace) -> VmOptions:
         user_network=options.net == "user",
         qemu=options.qemu,
         qemu_arguments=tuple(word for words in options.qemu_arg for word in shlex.split(words)),
+        gdb_port=options.gdb,
+        stop_at=options.stop_at,
     )

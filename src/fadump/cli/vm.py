@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
+from fadump.cli.debugging_arguments import tell_of_port
 from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
@@ -54,6 +55,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def _vm(options: argparse.Namespace, output: Output) -> Answer:
+    tell_of_port(options, output)
     with _told(options.events, output) as events:
         life = run_vm(
             replace(system_options(options), snapshot=options.snapshot),

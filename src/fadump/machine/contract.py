@@ -6,6 +6,7 @@ what it reports, is :mod:`fadump.machine.channel`; a machine may do without.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from fadump.abi.registers import CpuRegisters
@@ -53,6 +54,22 @@ class Called:
     """Somebody on the host wants something of whoever serves the machine, which goes on meanwhile."""
 
 
+class StopAt(StrEnum):
+    """Where a machine can be told to stand still, the first time, until somebody's debugger lets it go."""
+
+    HANDOVER = "handover"
+    """At a kernel's first instruction."""
+    REGISTERED = "registered"
+    """In the kernel, on its way back from the firmware call that has registered it."""
+    CRASH = "crash"
+    """In the firmware call that ends the kernel, before anything of its memory is touched."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Whoever looked at a machine that stood still at its crash has let it go."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stopped:
     """The machine won't go on: why, in words, and the last lines of its console.
@@ -65,7 +82,7 @@ class Stopped:
     powered_off: bool = False
 
 
-Event = BootStart | Handover | FirmwareCall | Report | GuestReset | Called | Stopped
+Event = BootStart | Handover | FirmwareCall | Report | GuestReset | Called | LetGo | Stopped
 
 
 class Machine(Protocol):
@@ -110,6 +127,13 @@ class Machine(Protocol):
 
     def forget_kept(self) -> None:
         """The kept memory is the guest's again: nothing is put back any more."""
+
+    def stand_still(self, point: StopAt) -> bool:
+        """The guest has come to this point: have it stay there, if that is wanted of the machine.
+
+        True: it stays in the event that it is in now, until a :class:`LetGo` comes. Else it stays where it is when it
+        is next let go, or isn't to stay, and nothing comes of it.
+        """
 
     def inject_nmi(self) -> None:
         """Interrupt every CPU with a system reset, which a kernel takes as the order to dump itself."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from fadump.abi.platform import Platform
 from fadump.capture.options import SaveOptions
 from fadump.errors import UsageError
+from fadump.machine.contract import StopAt
 from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Dimm, Fault
 from fadump.run.faults import Faults
 from fadump.session import CrashBy
@@ -32,6 +33,7 @@ LEAST_CRASHKERNEL_MEMORY = 1280 * MIB
 _DISK_SLACK_BYTES = 128 * MIB
 """Room for what /proc/vmcore has besides RAM, ELF headers and notes, and for OPAL's core at the disk's end."""
 
+STOP_WITHOUT_GDB = "--stop-at needs --gdb: the machine would stand still for ever"
 NEWEST_QEMU = "newest"
 """A QEMU that is fetched from a later Debian suite, in place of a program's name."""
 
@@ -83,6 +85,8 @@ class RunOptions:
     crash_by: CrashBy = CrashBy.SYSRQ
     crash_cpu: int = 0
     cycles: int = 1
+    gdb_port: int | None = None
+    stop_at: StopAt | None = None
     verify: bool = False
     save: SaveOptions | None = None
     faults: Faults = field(default_factory=Faults)
@@ -119,6 +123,8 @@ def _refusals(options: RunOptions) -> Iterator[str]:
         yield from _qemu_refusals(options)
     if options.platform is Platform.POWERNV:
         yield from _powernv_refusals(options)
+    if options.stop_at is not None and options.gdb_port is None:
+        yield STOP_WITHOUT_GDB
     if not 1 <= options.cycles <= _MOST_CYCLES:
         yield f"--cycles must be from 1 to {_MOST_CYCLES}, {options.cycles} is not"
 
@@ -167,6 +173,8 @@ def _embedded_refusals(options: RunOptions) -> Iterator[str]:
     if options.cpu_model not in _EMBEDDED_CPU_MODELS:
         models = ", ".join(_EMBEDDED_CPU_MODELS)
         yield f"--machine embedded has --cpu-model {models}, {options.cpu_model} is not one"
+    if options.gdb_port is not None:
+        yield "--gdb goes with --machine qemu: there is nothing to attach to in the model of Linux"
     if options.qemu != DEFAULT_QEMU:
         yield "--qemu goes with --machine qemu"
     if options.firmware is WhoseFirmware.QEMU:

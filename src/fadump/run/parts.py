@@ -105,6 +105,8 @@ def qemu_config(options: RunOptions, files: QemuFiles) -> QemuConfig:
         cpu_model=options.cpu_model,
         qemu=files.qemu,
         faults=options.faults.machine,
+        gdb_port=options.gdb_port,
+        stop_at=options.stop_at,
     )
 
 

@@ -16,10 +16,11 @@ from fadump.abi.platform import Platform
 from fadump.errors import UsageError
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
-from fadump.machine.contract import Machine
+from fadump.machine.contract import Machine, StopAt
 from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Drive, QemuConfig
 from fadump.run.host import kernel_to_run, qemu_machine, qemu_to_run
 from fadump.run.inputs import check_initramfs, check_kernel
+from fadump.run.options import STOP_WITHOUT_GDB
 from fadump.session import Observer, PoweredOffError, Seen, Session
 from fadump.systems.disks import open_drives
 from fadump.systems.terminal import HELP, Key, Terminal
@@ -51,6 +52,8 @@ class VmOptions:
     user_network: bool = False
     qemu: str = DEFAULT_QEMU
     qemu_arguments: tuple[str, ...] = ()
+    gdb_port: int | None = None
+    stop_at: StopAt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ def _refusals(options: VmOptions) -> Iterator[str]:
         yield f"--cpus must be from 1 to {MOST_CPUS}, {options.cpus} is not"
     if options.smt not in (1, 2, 4, 8) or options.cpus % options.smt:
         yield f"--smt must be 1, 2, 4 or 8 and divide --cpus, {options.smt} is not"
+    if options.stop_at is not None and options.gdb_port is None:
+        yield STOP_WITHOUT_GDB
     if powernv and options.cpu_model not in POWERNV_MACHINES:
         yield f"--platform powernv has --cpu-model {' and '.join(POWERNV_MACHINES)}, {options.cpu_model} is not one"
 
@@ -134,6 +139,8 @@ def machine_config(options: VmOptions, drives: tuple[Drive, ...]) -> QemuConfig:
         user_network=options.user_network,
         extra_arguments=options.qemu_arguments,
         has_guest_channel=False,
+        gdb_port=options.gdb_port,
+        stop_at=options.stop_at,
     )
 
 

@@ -1,98 +1,20 @@
 """A machine in QEMU, with a kernel of a few instructions: each phase, and what is refused in it. Linux: real_linux."""
 
-import io
-import os
-import subprocess
-from contextlib import contextmanager
-
 import pytest
 
 from fadump.errors import MachineError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
 from fadump.machine.contract import GuestReset, Handover
-from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import QemuConfig
-from fadump.memory.devicetree import DeviceTree, Node, encode_cells
 from fadump.memory.ranges import Range, RangeSet
+from tests.machine.qemu.small_kernel import ARGUMENTS, HOLD, LOADED, TOKEN, build_kernel, machine_with
 
 SECONDS = 120
-LOADED = 0x40_0000
-TREE, RTAS, ARGUMENTS = LOADED + 0x1000, LOADED + 0x2000, LOADED + 0x3000
-TOKEN = 0x2E00
 KEPT = Range.sized(0x100_0000, 0x1000)
-HOLD = 0x101_0000
-"""The kernel doesn't come back from Open Firmware as long as this word is not 0."""
-KERNEL = f"""
-entry:
-    cmpldi  5, 0
-    beq     handed_over
-    lis     4, {HOLD >> 16}
-hold:
-    lwz     5, 0(4)
-    cmpwi   5, 0
-    bne     hold
-    li      5, 0                # from Open Firmware: come back as prom_init does
-    lis     3, {TREE >> 16}
-    ori     3, 3, {TREE & 0xFFFF}
-    b       entry
-handed_over:
-    li      30, 0
-    li      31, 0
-call:
-    lis     3, {ARGUMENTS >> 16}
-    ori     3, 3, {ARGUMENTS & 0xFFFF}
-    lis     12, page@h
-    ori     12, 12, page@l
-    mtctr   12
-    bctrl
-    addi    31, 31, 1           # how many calls have returned
-    b       call
-    .org    {TREE - LOADED}
-    .incbin "tree"
-    .org    {RTAS - LOADED}
-    addi    30, 30, 1           # how many calls the machine's own RTAS has had
-    blr
-    .set    page, {RTAS + 0x20}
-    .org    {ARGUMENTS - LOADED}
-    .long   {TOKEN}, 0, 1, 0
-"""
-
-
-def tree():
-    rtas = {
-        "linux,rtas-base": encode_cells(RTAS),
-        "linux,rtas-entry": encode_cells(RTAS),
-        "rtas-size": encode_cells(0x20),
-    }
-    cpu = Node("PowerPC,POWER9@0", {"device_type": b"cpu\0", "ibm,ppc-interrupt-server#s": encode_cells(0)})
-    blob = DeviceTree(Node("", {}, [Node("rtas", rtas), Node("cpus", {}, [cpu])]), [], 0).encode()
-    return blob[:4] + (RTAS - TREE).to_bytes(4, "big") + blob[8:].ljust(RTAS - TREE - 8, b"\0")
 
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("kernel")
-    (directory / "tree").write_bytes(tree())
-    tools = [
-        ["as", "-mbig", "-a64", "-mpower9", "-o", "kernel.o", "-"],
-        ["ld", "-EB", "-melf64ppc", "-Ttext=0", "-e0", "-o", "kernel", "kernel.o"],
-    ]
-    for tool, *arguments in tools:
-        command = [f"powerpc64le-linux-gnu-{tool}", *arguments]
-        subprocess.run(command, input=KERNEL, text=True, cwd=directory, check=True)
-    return directory / "kernel"
-
-
-@contextmanager
-def machine_with(kernel):
-    config = QemuConfig(kernel, kernel, "", cpus=1, nodes=(256 << 20,), vof=True, has_guest_channel=False)
-    disk_fd = os.memfd_create("disk")
-    os.ftruncate(disk_fd, 1 << 20)
-    try:
-        with QemuMachine(config, disk_fd, io.BytesIO()) as machine:
-            yield machine
-    finally:
-        os.close(disk_fd)
+    return build_kernel(tmp_path_factory.mktemp("kernel"))
 
 
 def expect(machine, kind):

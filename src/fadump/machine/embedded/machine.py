@@ -28,7 +28,7 @@ from fadump.kernel.image.stacks import idle
 from fadump.kernel.model import KernelModel
 from fadump.kernel.petitboot import PreservingKernel
 from fadump.machine.channel import GuestChannel, Report, Request
-from fadump.machine.contract import BootStart, Event, FirmwareMemory, GuestReset, Handover, Stopped
+from fadump.machine.contract import BootStart, Event, FirmwareMemory, GuestReset, Handover, StopAt, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.cpus import cpu_registers
 from fadump.machine.embedded.guest import Asked, GuestSystem, RunningGuest, SystemReset, Waiting, WriteFile
@@ -147,6 +147,9 @@ class EmbeddedMachine:
         self._stop_guest()
         self._crashes += 1
         self._hand_over()
+
+    def stand_still(self, point: StopAt) -> bool:
+        return False  # there is nothing that a debugger could look at
 
     def forget_kept(self) -> None:
         """Nothing is put back on this machine."""

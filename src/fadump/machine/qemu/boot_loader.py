@@ -14,6 +14,7 @@ for granted is looked at when it is reached, and refused in words: a guest may b
 """
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fadump.errors import AddressError, MachineError
@@ -80,14 +81,19 @@ class LoaderRuns:
     def awaited(self) -> str:
         return "the boot loader to start a kernel, which quiesces Open Firmware"
 
+    @property
+    def patched(self) -> Mapping[int, bytes]:
+        """What memory had before it was patched, by its address."""
+        return {self.client: struct.pack(">I", MFLR_R4), self.page.address: bytes(len(self.page.code))}
+
     async def reached(self, cpu: StoppedCpu) -> KernelEntry:
         """Find the kernel that calls, and leave SLOF as it was."""
         arguments, return_to = (value & _WORD for value in await cpu.read("r3", "lr"))
         if not _is_quiesce(cpu.memory, arguments):
             return self
         start = _find_kernel(cpu.memory, return_to)
-        await cpu.write_code(self.client, struct.pack(">I", MFLR_R4))
-        await cpu.write_code(self.page.address, bytes(len(self.page.code)))
+        for address, original in self.patched.items():
+            await cpu.write_code(address, original)
         await cpu.write("pc", self.client)
         return KernelStarts(start)
 

@@ -19,9 +19,13 @@ _INTERRUPT = b"\x03"
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The guest stands still; ``thread`` is the stub's name of the CPU that stopped it, such as ``p01.02``."""
+    """The guest stands still; ``thread`` is the stub's name of the CPU that stopped it, such as ``p01.02``.
+
+    ``packet`` is what the stub has said of it.
+    """
 
     thread: str
+    packet: bytes = b""
 
 
 class GdbClient:
@@ -32,7 +36,8 @@ class GdbClient:
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._on_stop = on_stop
+        self.on_stop = on_stop
+        """Who is told of the stop that ends a run."""
         self._replies: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._running = False
         self._thread = ""
@@ -40,7 +45,7 @@ class GdbClient:
 
     @property
     def running(self) -> bool:
-        """True from :meth:`resume` to the stop that ends it."""
+        """True from :meth:`go` to the stop that ends it."""
         return self._running
 
     async def start(self) -> str:
@@ -106,10 +111,10 @@ class GdbClient:
         self._send(f"vCont;s:{thread}")
         await self._reply()
 
-    def resume(self) -> None:
-        """Let every CPU run; the next stop is handed to ``on_stop``."""
+    def go(self, actions: str) -> None:
+        """Let the CPUs run or step as this vCont packet says; the next stop is handed to ``on_stop``."""
         self._running = True
-        self._send("vCont;c")
+        self._send(actions)
 
     def interrupt(self) -> None:
         """Ask a running guest to stop."""
@@ -165,7 +170,7 @@ class GdbClient:
         if self._running and packet[:1] in (b"T", b"S"):
             self._running = False
             self._thread = ""
-            self._on_stop(Stop(_stop_thread(packet)))
+            self.on_stop(Stop(_stop_thread(packet), packet))
         else:
             self._replies.put_nowait(packet)
 
@@ -176,6 +181,11 @@ class Breakpoint:
     def __init__(self, gdb: GdbClient, address: int) -> None:
         self._gdb = gdb
         self._address = address
+
+    @property
+    def address(self) -> int:
+        """Where the guest is stopped."""
+        return self._address
 
     @classmethod
     async def insert(cls, gdb: GdbClient, address: int) -> "Breakpoint":

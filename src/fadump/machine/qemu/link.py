@@ -10,7 +10,7 @@ from qemu.qmp import ConnectError, EventListener, ExecInterruptedError, ExecuteE
 
 from fadump.errors import MachineError, SetupError
 from fadump.machine.channel import Report
-from fadump.machine.contract import Called
+from fadump.machine.contract import Called, LetGo
 from fadump.machine.qemu.gdb import GdbClient, Stop
 from fadump.machine.qemu.guest import LONGEST_LINE_BYTES, read_report
 from fadump.machine.qemu.process import GUEST, QemuConfig, QemuProcess
@@ -44,7 +44,7 @@ class Ended:
         self.powered_off = powered_off
 
 
-Message = Stop | Reset | Ended | Called | Report
+Message = Stop | Reset | Ended | Called | LetGo | Report
 
 
 class QemuLink:

@@ -8,8 +8,8 @@ still while either is handled. QEMU knows nothing of FADump: the device tree lea
 import asyncio
 import os
 import re
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -19,12 +19,24 @@ from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError, MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
 from fadump.machine.channel import Crash, GuestChannel, Report, Request
-from fadump.machine.contract import BootStart, Called, Event, FirmwareMemory, GuestReset, Handover, Stopped
+from fadump.machine.contract import (
+    BootStart,
+    Called,
+    Event,
+    FirmwareMemory,
+    GuestReset,
+    Handover,
+    LetGo,
+    StopAt,
+    Stopped,
+)
 from fadump.machine.qemu import handover as trees
 from fadump.machine.qemu.boards import board_of
-from fadump.machine.qemu.boot_loader import boot_tree_place
+from fadump.machine.qemu.boot_loader import LoaderRuns, boot_tree_place
 from fadump.machine.qemu.cpus import name_cpus, read_cpus
 from fadump.machine.qemu.gdb import Breakpoint, Stop
+from fadump.machine.qemu.gdb_port import open_port
+from fadump.machine.qemu.gdb_server import listen
 from fadump.machine.qemu.guest import encode_request
 from fadump.machine.qemu.keep import KeptMemory
 from fadump.machine.qemu.kernel_entry import StoppedCpu
@@ -80,6 +92,8 @@ class QemuMachine:
         self._ends.callback(self._runner.close)
         self._phase: Phase = Starting(NO_BOOT, self._board.kernel_entry)
         self._crash_expected = False
+        self._listener = None if config.gdb_port is None else self._ends.enter_context(listen(config.gdb_port))
+        self._stop_at = config.stop_at
         self.stops = 0
         """How often a breakpoint has stopped the guest."""
         self.foreign_stops = 0
@@ -127,7 +141,7 @@ class QemuMachine:
         before the next one.
         """
         try:
-            return self._run(asyncio.wait_for(self._next_event(), seconds))
+            return self._run(self._next_event_within(seconds))
         except TimeoutError:
             awaited = f", waiting for {self._phase.entry.awaited}" if isinstance(self._phase, Starting) else ""
             return self._stopped(f"nothing has happened for {seconds:g} seconds{awaited}")
@@ -167,6 +181,18 @@ class QemuMachine:
     def ask(self, request: Request) -> None:
         self._crash_expected = isinstance(request, Crash)
         self._run(self._link.send_to_guest(encode_request(request)))
+
+    def stand_still(self, point: StopAt) -> bool:
+        if point is not self._stop_at:
+            return False
+        self._stop_at = None
+        match point:
+            case StopAt.CRASH:
+                self._debugger.lend(lambda: self._link.inbox.put_nowait(LetGo()))
+                return True
+            case _:
+                self._debugger.stand_still(in_kernel=point is StopAt.REGISTERED)
+                return False
 
     def inject_nmi(self) -> None:
         self._crash_expected = True
@@ -228,6 +254,10 @@ class QemuMachine:
     def _stopped(self, reason: str) -> Stopped:
         return Stopped(reason, tuple(self._link.console))
 
+    async def _next_event_within(self, seconds: float) -> Event:
+        async with self._debugger.silence(seconds):
+            return await self._next_event()
+
     async def _next_event(self) -> Event:
         match self._phase:
             case Pressed(following=following):
@@ -238,7 +268,7 @@ class QemuMachine:
         while True:
             message: Message = await self._link.inbox.get()
             match message:
-                case Report() | Called():
+                case Report() | Called() | LetGo():
                     return message
                 case Ended():
                     return Stopped(message.reason, tuple(self._link.console), message.powered_off)
@@ -262,8 +292,21 @@ class QemuMachine:
         )
         self._ends.callback(lambda: self._run(self._link.close()))
         await self._check_smt()
+        ends = AsyncExitStack()
+        self._ends.callback(lambda: self._run(ends.aclose()))
+        self._debugger = await open_port(
+            self._listener, self._link, lambda: self._breakpoint.address, self._hidden, ends
+        )
         self._breakpoint = await Breakpoint.insert(self._link.gdb, self._board.kernel_entry.address)
         self._phase = await self._begin(NO_BOOT)
+
+    def _hidden(self) -> Mapping[int, bytes]:
+        """What memory had where the machine has put instructions of its own, by its address."""
+        match self._phase:
+            case Starting(entry=LoaderRuns() as stage):
+                return stage.patched
+            case _:
+                return {}
 
     async def _check_smt(self) -> None:
         if self._config.platform is Platform.POWERNV and self._config.smt > 1:
@@ -287,13 +330,13 @@ class QemuMachine:
             case _:
                 self.foreign_stops += 1
         await self._breakpoint.step_over(thread)
-        self._link.gdb.resume()
+        self._debugger.resume()
         return None
 
     async def _start_boot(self, before: BeforeBoot, tree: DeviceTree) -> None:
         trees.write_tree(self._memory, tree, before.place)
         self._phase = Starting(before.boot, self._board.kernel_entry)
-        self._link.gdb.resume()
+        self._debugger.resume()
 
     def _cpu(self, thread: str) -> StoppedCpu:
         return StoppedCpu(thread, self._memory, self._link.gdb, self._link.registers)
@@ -308,7 +351,7 @@ class QemuMachine:
         else:
             await self._breakpoint.move(following.address)
             self._phase = Starting(starting.boot, following)
-        self._link.gdb.resume()
+        self._debugger.resume()
         return None
 
     async def _hand_over(self, starting: Starting, thread: str) -> Handover:
@@ -335,7 +378,7 @@ class QemuMachine:
             await self._link.registers.write(found.thread, "r3", prepared.tree_place.address)
         await self._breakpoint.move(page.stop_address)
         self._phase = Running(replace(found.boot, firmware_memory=prepared.firmware_memory), page)
-        self._link.gdb.resume()
+        self._debugger.resume()
 
     async def _firmware_call(self, running: Running, thread: str) -> FirmwareCall | None:
         cpu_id = running.boot.cpu_id(thread)
@@ -358,10 +401,10 @@ class QemuMachine:
 
     async def _go_on(self, thread: str, address: int) -> None:
         await self._link.registers.write(thread, "pc", address)
-        self._link.gdb.resume()
+        self._debugger.resume()
 
     async def _press_reset(self) -> None:
-        if self._link.gdb.running:
+        if self._debugger.running:
             await self._link.execute("system_reset")
         else:  # it stands still in an event, which is not answered any more
             self._phase = Pressed(await self._reset())
@@ -380,7 +423,7 @@ class QemuMachine:
         if self._board.has_boot_tree:
             (first, *_others) = await self._link.gdb.threads()
             return BeforeBoot(last, await boot_tree_place(self._cpu(first)))
-        self._link.gdb.resume()
+        self._debugger.resume()
         return Starting(last, self._board.kernel_entry)
 
     async def _halt(self) -> None:
@@ -389,8 +432,8 @@ class QemuMachine:
 
     async def _interrupt(self) -> None:
         """Stop the guest, if it runs; what it reports meanwhile is dropped."""
-        if self._link.gdb.running:
-            self._link.gdb.interrupt()
+        if self._debugger.running:
+            self._debugger.interrupt()
         while not isinstance(message := await self._link.inbox.get(), Stop):  # that of a call just made, perhaps
             if isinstance(message, Ended):
                 raise MachineError(message.reason)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fadump.abi.platform import Platform
 from fadump.errors import SetupError
+from fadump.machine.contract import StopAt
 from fadump.memory.ranges import Range
 
 KERNEL_ADDRESS = 0x400000
@@ -109,6 +110,10 @@ class QemuConfig:
     drives: tuple[Drive, ...] = ()
     user_network: bool = False
     extra_arguments: tuple[str, ...] = ()
+    gdb_port: int | None = None
+    """Where on this computer a user's gdb may attach to the guest."""
+    stop_at: StopAt | None = None
+    """Where the guest stands still until a gdb lets it go."""
     has_guest_channel: bool = True
     """Whether the guest is one of ours; if not, it has no port to speak to us, and may panic as it likes."""
 

@@ -29,33 +29,37 @@ Ask = Callable[[str], Awaitable[str]]
 class RegisterFile:
     """Reads and writes registers by the stub's names, for whichever CPU is asked about."""
 
-    def __init__(self, gdb: GdbClient, numbers: Mapping[str, int]) -> None:
+    def __init__(self, gdb: GdbClient, numbers: Mapping[str, int], sizes: Mapping[int, int]) -> None:
         self._gdb = gdb
         self._numbers = numbers
+        self.sizes = sizes
+        """How many bytes each register has, by its number, in the order of the numbers."""
 
     @classmethod
     async def describe(cls, gdb: GdbClient) -> "RegisterFile":
         """Learn the stub's register numbers; this comes before any other question (see :mod:`.gdb`)."""
         numbers: dict[str, int] = {}
+        sizes: dict[int, int] = {}
         next_number = 0
         for annex in _included(await gdb.start()):
             for element in ET.fromstring(await gdb.description(annex)).iter("reg"):  # noqa: S314
                 next_number = int(element.get("regnum", next_number))
                 numbers.setdefault(element.get("name", ""), next_number)
+                sizes[next_number] = int(element.get("bitsize", 0)) // 8
                 next_number += 1
-        return cls(gdb, numbers)
+        return cls(gdb, numbers, dict(sorted(sizes.items())))
 
     async def read(self, thread: str, *names: str) -> list[int]:
         """The values of registers of one CPU.
 
         :raises MachineError: the stub doesn't have one of them.
         """
-        order = await self._byte_order(thread)
+        order = await self.byte_order(thread)
         return [int.from_bytes(await self._read_raw(self._numbers[name], name), order) for name in names]
 
     async def write(self, thread: str, name: str, value: int) -> None:
         """Set a 64-bit register of one CPU."""
-        order = await self._byte_order(thread)
+        order = await self.byte_order(thread)
         await self._gdb.write_register(self._numbers[name], value.to_bytes(8, order))
 
     async def read_all(self, thread: str, cpu_id: int, shown: Mapping[str, int], ask: Ask) -> CpuRegisters:
@@ -63,12 +67,13 @@ class RegisterFile:
 
         ``shown`` is what the monitor's ``info registers`` shows of this CPU, ``ask`` asks it for more.
         """
-        order = await self._byte_order(thread)
+        order = await self.byte_order(thread)
         cpu = _OneCpu(self._gdb, self._numbers, order, shown, ask)
         values = {papr: await cpu.value(source) for papr, source in SOURCES.items()}
         return CpuRegisters(cpu_id, {papr: value for papr, value in values.items() if value is not None})
 
-    async def _byte_order(self, thread: str) -> Literal["little", "big"]:
+    async def byte_order(self, thread: str) -> Literal["little", "big"]:
+        """The order that the stub has one CPU's registers in; it has that CPU selected then."""
         await self._gdb.select(thread)
         raw = await self._read_raw(self._numbers["msr"], "msr")
         # Read in the wrong order, LE would be bit 56 of the MSR, which no mode sets.

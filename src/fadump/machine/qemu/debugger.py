@@ -1,0 +1,303 @@
+"""Whose turn it is: a machine and somebody's gdb share one guest, and one connection to QEMU's gdb stub.
+
+QEMU serves one gdb. The machine needs it, so that a user's gdb goes by way of here (:mod:`.gdb_commands`), and the two
+are kept apart:
+
+* A stop at the machine's breakpoint is the machine's, and the user never hears of it. When the machine lets the guest
+  go again, it goes on as the user wanted it to.
+* Every other stop is the user's, who holds the guest until they let it go. The machine takes the guest to be running
+  all the while: it waits for its next stop.
+
+Nobody asks the stub while the other one has the guest, so that nothing has to be saved or put back between them.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from fadump.errors import MachineError
+from fadump.machine.qemu.gdb import GdbClient, Stop
+from fadump.machine.qemu.registers import MSR_DR_IR, MSR_LE, RegisterFile
+
+_TRAP, _INTERRUPTED = 5, 2
+_MOST_STEPS_HOME = 400
+"""From a firmware call back into Linux takes some 40 instructions (arch/powerpc/kernel/rtas_entry.S)."""
+_HOME = MSR_DR_IR | MSR_LE
+
+
+class _Holder(Enum):
+    """Who has the guest."""
+
+    NOBODY = auto()
+    """It runs, or a stop has not been given to anybody yet."""
+    MACHINE = auto()
+    USER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How the user wants the guest to go on: a vCont packet, and the CPU that steps, if one does."""
+
+    actions: str = "vCont;c"
+    stepping: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Breakpoint:
+    """A user's breakpoint or watchpoint: its type, address and kind as in a Z packet."""
+
+    type: int
+    address: int
+    kind: int
+
+    def __str__(self) -> str:
+        return f"{self.type:x},{self.address:x},{self.kind:x}"
+
+    def is_at(self, pc: int) -> bool:
+        """Whether it stops a CPU at this instruction."""
+        return self.type <= 1 and self.address == pc
+
+
+class _Silence:
+    """How long nothing may happen."""
+
+    def __init__(self, limit: asyncio.Timeout, seconds: float) -> None:
+        self._limit = limit
+        self._seconds = seconds
+
+    def stop(self) -> None:
+        """From now on any time."""
+        self._limit.reschedule(None)
+
+    def begin(self) -> None:
+        """From now on so long."""
+        self._limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
+
+
+class Debugger:
+    """Stands between a stub and a machine, which lets its guest go by way of here."""
+
+    def __init__(
+        self,
+        gdb: GdbClient,
+        registers: RegisterFile,
+        first_cpu: str,
+        on_stop: Callable[[Stop], None],
+        ours: Callable[[], int],
+    ) -> None:
+        """``ours`` is the address of the machine's breakpoint, whose stops ``on_stop`` is told of."""
+        gdb.on_stop = self._stopped
+        self._gdb = gdb
+        self._registers = registers
+        self._on_stop = on_stop
+        self._ours = ours
+        self._silence: _Silence | None = None
+        self._holder = _Holder.MACHINE
+        self._held = asyncio.Event()
+        self._stop = _made_stop(first_cpu, _TRAP)
+        self._attached = False
+        self._user_wants = False
+        self._machine_wants = False
+        self._walks_home = False
+        self._run = Run()
+        self._report: Callable[[bytes], None] | None = None
+        self._breakpoints: set[Breakpoint] = set()
+        self._on_let_go: Callable[[], None] | None = None
+        self._judging: asyncio.Task[None] | None = None
+
+    # The machine's side.
+
+    @property
+    def running(self) -> bool:
+        """True from :meth:`resume` to the next stop of the machine's, whatever the user does meanwhile."""
+        return self._holder is not _Holder.MACHINE
+
+    @asynccontextmanager
+    async def silence(self, seconds: float) -> AsyncIterator[None]:
+        """A block that may take so long, except the time that the user has the guest.
+
+        :raises TimeoutError: it has taken longer.
+        """
+        async with asyncio.timeout(seconds) as limit:
+            self._silence = _Silence(limit, seconds)
+            if self._holder is _Holder.USER:
+                self._silence.stop()
+            try:
+                yield
+            finally:
+                self._silence = None
+
+    def resume(self) -> None:
+        """Let the guest go on as the user wants it to; that may be not at all."""
+        self._holder = _Holder.NOBODY
+        if self._walks_home:
+            self._walks_home = False
+            self._judge(self._walk_home())
+        elif self._user_wants:
+            self._hold(_made_stop(self._stop.thread, _INTERRUPTED))
+        elif self._run.stepping == self._stop.thread:  # the machine's work was that step
+            self._hold(_made_stop(self._stop.thread, _TRAP))
+        else:
+            self._gdb.go(self._run.actions)
+
+    def interrupt(self) -> None:
+        """Stop the guest for the machine; if the user has it, once they let it go."""
+        self._machine_wants = True
+        if self._gdb.running:
+            self._gdb.interrupt()
+
+    def stand_still(self, *, in_kernel: bool) -> None:
+        """Give the guest to the user when the machine lets it go next; ``in_kernel``: once it is back in Linux from
+        the call that the machine answers."""
+        self._user_wants = True
+        self._walks_home = in_kernel
+
+    def lend(self, let_go: Callable[[], None]) -> None:
+        """Give the guest to the user where it stands in an event of the machine's, until they let it go."""
+        self._on_let_go = let_go
+        self._hold(_made_stop(self._stop.thread, _TRAP))
+
+    async def close(self) -> None:
+        """Judge no more, and tell a gdb that waits that there is nothing left to wait for."""
+        if self._judging is not None:
+            self._judging.cancel()
+            await asyncio.gather(self._judging, return_exceptions=True)
+        if self._report is not None:
+            self._report(b"W00")
+
+    # The user's side.
+
+    @property
+    def stop(self) -> Stop:
+        """The last one."""
+        return self._stop
+
+    async def hold(self) -> None:
+        """Take the guest, and wait until it is to be had."""
+        self._attached = True
+        self.interrupt_for_user()
+        await self._held.wait()
+
+    def interrupt_for_user(self) -> None:
+        """Stop the guest for the user, if they don't have it."""
+        if self._holder is not _Holder.USER:
+            self._user_wants = True
+            if self._gdb.running:
+                self._gdb.interrupt()
+
+    async def go(self, run: Run, report: Callable[[bytes], None]) -> None:
+        """Let the guest, which the user has, go on; ``report`` gets the stop that this ends with."""
+        self._run = run
+        self._report = report
+        await self._let_go()
+
+    async def insert(self, breakpoint_: Breakpoint) -> bytes:
+        """Have one of the user's; the stub's answer."""
+        if breakpoint_ in self._breakpoints:
+            return b"OK"
+        answer = await self._gdb.command(f"Z{breakpoint_}")
+        if answer == b"OK":
+            self._breakpoints.add(breakpoint_)
+        return answer
+
+    async def remove(self, breakpoint_: Breakpoint) -> bytes:
+        """Take one of the user's back; one that isn't there may be the machine's, and is left alone."""
+        if breakpoint_ not in self._breakpoints:
+            return b"OK"
+        self._breakpoints.discard(breakpoint_)
+        return await self._gdb.command(f"z{breakpoint_}")
+
+    async def detach(self) -> None:
+        """The user is gone: nothing of theirs stays, and the guest goes on, if they ever had it."""
+        self._report = None
+        if not self._attached:
+            return
+        await self.hold()
+        for breakpoint_ in list(self._breakpoints):
+            await self.remove(breakpoint_)
+        self._attached = False
+        self._user_wants = False
+        self._run = Run()
+        await self._let_go()
+
+    # Between them.
+
+    def _stopped(self, stop: Stop) -> None:
+        if self._attached or self._user_wants:
+            self._judge(self._give(stop))
+        else:
+            self._give_to_machine(stop)
+
+    def _judge(self, work: Coroutine[Any, Any, None]) -> None:
+        self._judging = asyncio.ensure_future(work)
+
+    async def _give(self, stop: Stop) -> None:
+        try:
+            users = not self._machine_wants and await self._is_users(stop)
+        except MachineError:  # QEMU is gone, which the machine is told of
+            return
+        if users:
+            self._hold(stop)
+        else:
+            self._give_to_machine(stop)
+
+    async def _is_users(self, stop: Stop) -> bool:
+        if stop.thread == self._run.stepping:
+            return True
+        (pc,) = await self._registers.read(stop.thread, "pc")
+        return pc != self._ours() or any(breakpoint_.is_at(pc) for breakpoint_ in self._breakpoints)
+
+    def _give_to_machine(self, stop: Stop) -> None:
+        self._machine_wants = False
+        self._holder = _Holder.MACHINE
+        self._stop = stop
+        self._on_stop(stop)
+
+    def _hold(self, stop: Stop) -> None:
+        self._user_wants = False
+        self._holder = _Holder.USER
+        self._stop = stop
+        self._held.set()
+        if self._silence is not None:
+            self._silence.stop()
+        if self._report is not None:
+            report, self._report = self._report, None
+            report(stop.packet)
+
+    async def _let_go(self) -> None:
+        stepping = self._run.stepping
+        at_ours = stepping is not None and (await self._registers.read(stepping, "pc"))[0] == self._ours()
+        self._held.clear()
+        self._holder = _Holder.NOBODY
+        let_go, self._on_let_go = self._on_let_go, None
+        if self._machine_wants:
+            self._give_to_machine(self._stop)
+        elif let_go is not None:
+            self._holder = _Holder.MACHINE
+            let_go()
+        elif stepping is not None and at_ours:  # QEMU would step over the machine's breakpoint
+            self._give_to_machine(Stop(stepping))
+        else:
+            self._gdb.go(self._run.actions)
+        if self._silence is not None:
+            self._silence.begin()
+
+    async def _walk_home(self) -> None:
+        """From the firmware's return in real mode to Linux, where gdb knows its way."""
+        thread = self._stop.thread
+        try:
+            for _step in range(_MOST_STEPS_HOME):
+                (msr,) = await self._registers.read(thread, "msr")
+                if msr & _HOME == _HOME:
+                    break
+                await self._gdb.step(thread)
+        except MachineError:
+            return
+        self._hold(_made_stop(thread, _TRAP))
+
+
+def _made_stop(thread: str, signal: int) -> Stop:
+    return Stop(thread, b"T%02xthread:%s;" % (signal, thread.encode()))

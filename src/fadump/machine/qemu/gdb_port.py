@@ -1,0 +1,38 @@
+"""A machine's guest with a port for somebody's gdb, or without: the server, and who decides whose turn it is."""
+
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+
+from fadump.machine.qemu.debugger import Debugger
+from fadump.machine.qemu.gdb import Stop
+from fadump.machine.qemu.gdb_commands import GdbCommands
+from fadump.machine.qemu.gdb_server import GdbServer
+from fadump.machine.qemu.link import QemuLink
+
+
+async def open_port(
+    listener: socket.socket | None,
+    link: QemuLink,
+    breakpoint_address: Callable[[], int],
+    hidden: Callable[[], Mapping[int, bytes]],
+    ends: AsyncExitStack,
+) -> Debugger:
+    """Take a gdb from now on, until ``ends`` does; without a listener there never is one.
+
+    ``breakpoint_address`` is where the machine stops its guest, and ``hidden`` what memory had where it has put
+    instructions of its own.
+    """
+
+    def on_stop(stop: Stop) -> None:
+        link.inbox.put_nowait(stop)
+
+    (first_cpu, *_others) = await link.gdb.threads()
+    debugger = Debugger(link.gdb, link.registers, first_cpu, on_stop, breakpoint_address)
+    if listener is None:
+        return debugger
+    server = GdbServer(lambda send: GdbCommands(debugger, link.gdb, link.registers, hidden, send))
+    await server.start(listener)
+    ends.push_async_callback(server.close)
+    ends.push_async_callback(debugger.close)
+    return debugger
