@@ -79,6 +79,12 @@ def test_it_boots_by_its_own_boot_loader_and_initramfs(guest):
     assert "Loading initial ramdisk" in said
 
 
+def test_the_image_gives_its_machines_no_id(built):
+    for name in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        command = ["debugfs", "-R", f"cat {name}", f"{built['path']}?offset=9437184"]
+        assert subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout == b""
+
+
 def test_it_runs_the_kernel_and_the_command_line_that_it_was_built_with(guest, built):
     assert guest.run("uname -r") == built["release"]
     _image, root, _ro, *words = guest.run("cat /proc/cmdline").split()
