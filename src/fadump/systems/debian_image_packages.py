@@ -18,8 +18,10 @@ from fadump.errors import SetupError
 from fadump.kit.cache import cache_directory, new_file, private_directory
 from fadump.kit.debian import ARCHITECTURE, DebianPackage, fetch_system
 
-SUITES = ("trixie", "bookworm", "forky")
-"""Where to look: the stable release, the one before it, then the one to come."""
+SUITES = ("trixie", "forky", "bookworm")
+"""Where to look: the stable release, the one to come, then the one before. bookworm is last because its makedumpfile
+(1.7.2) can't filter a dump of Linux 6.6 or later with radix page tables: vmemmap_list is empty there, and it looks for
+struct pages where there is no memory."""
 
 WANTED = (
     "?essential",
