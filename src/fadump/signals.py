@@ -28,6 +28,19 @@ class EndedBySignal(KeyboardInterrupt):
         return _STATUS_OF_SIGNALS + self.signal
 
 
+class OutOfTime(EndedBySignal):
+    """A command was given so many seconds, and hasn't come to its end."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(signal.SIGALRM)
+        self.args = (f"not done within the {seconds:g} seconds of --timeout",)
+
+    @property
+    def exit_code(self) -> int:
+        """That of what was tried and has failed."""
+        return 1
+
+
 def hold() -> None:
     """Hold each of :data:`ENDING` back until :func:`held` ends."""
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
@@ -61,6 +74,25 @@ def raising() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Within the block, :class:`OutOfTime` is raised after so many seconds; None: never."""
+    if seconds is None:
+        yield
+        return
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise OutOfTime(seconds)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager

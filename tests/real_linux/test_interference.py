@@ -37,6 +37,16 @@ def test_an_interrupted_run_cleans_up(tmp_path, kernel, signal_number, status):
     assert not list(tmp_path.glob("vmcore*"))
 
 
+def test_a_run_that_is_out_of_time_cleans_up(tmp_path, kernel):
+    with StartedRun(tmp_path, "--timeout", "12") as run:
+        run.wait_for("power on")
+        children = run.children()
+        status, stderr = run.end()
+        assert (status, stderr.splitlines()[-1]) == (1, "fadump: not done within the 12 seconds of --timeout")
+        wait_until_gone(children)
+    assert not list(tmp_path.glob("vmcore*"))
+
+
 def test_a_killed_qemu_is_one_sentence(tmp_path, kernel):
     with StartedRun(tmp_path) as run:
         run.wait_for("power on")

@@ -1,8 +1,8 @@
-"""The options for looking into a guest of QEMU's, for all commands that have one."""
+"""The options of all commands that may have a guest of QEMU's: looking into it, and how long it may take."""
 
 import argparse
 
-from fadump.cli.numbers import number
+from fadump.cli.numbers import number, seconds
 from fadump.cli.output import Output
 from fadump.machine.contract import StopAt
 
@@ -10,7 +10,7 @@ _MOST_PORT = 65535
 
 
 def add_debugging_arguments(parser: argparse.ArgumentParser, *, only: str = "") -> None:
-    """A port for gdb, and where to wait for one; ``only`` says in the help what they are for."""
+    """A port for gdb, where to wait for one, and the command's time; ``only`` says in the help what they are for."""
     parser.add_argument(
         "--gdb", type=number(1, _MOST_PORT), metavar="PORT",
         help=f"{only}let gdb attach to the guest at any time, by 'target remote :PORT', from this computer",
@@ -20,6 +20,9 @@ def add_debugging_arguments(parser: argparse.ArgumentParser, *, only: str = "") 
         help=f"{only}stand still there, once, until a gdb lets the guest go: handover, at the kernel's first "
         "instruction; registered; crash, before the dump is taken",
     )  # fmt: skip
+    parser.add_argument(
+        "--timeout", type=seconds, metavar="SECONDS", help="end with exit code 1 if it isn't done by then"
+    )
 
 
 def tell_of_port(options: argparse.Namespace, output: Output) -> None:

@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Callable
 
+_LEAST_SECONDS, _MOST_SECONDS = 0.001, 1e9
+
 
 def whole_number(text: str) -> int:
     """Any whole number; what it may be is for others to say.
@@ -13,6 +15,20 @@ def whole_number(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError("write a whole number") from None
+
+
+def seconds(text: str) -> float:
+    """A time in seconds, which may have a fraction.
+
+    :raises argparse.ArgumentTypeError: it is none that can be waited for.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not _LEAST_SECONDS <= value <= _MOST_SECONDS:  # also NaN
+        raise argparse.ArgumentTypeError("write seconds, from 0.001 to 1000000000")
+    return value
 
 
 def number(least: int, most: int | None = None) -> Callable[[str], int]:

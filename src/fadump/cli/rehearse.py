@@ -12,6 +12,7 @@ from fadump.cli.system_arguments import add_system_arguments, system_options
 from fadump.cli.verdict_json import verdict_as_json
 from fadump.progress import binary_size
 from fadump.session import CrashBy, Milestone
+from fadump.signals import time_limit
 from fadump.systems.console import READY
 from fadump.systems.events import EventLog
 from fadump.systems.rehearsal import Patience, Service
@@ -65,18 +66,19 @@ def add_parser(commands: Commands) -> None:
 def _rehearse(options: argparse.Namespace, output: Output) -> Answer:
     tell_of_port(options, output)
     out = options.out or free_directory()
-    result = rehearse(
-        RehearsalOptions(
-            vm=system_options(options),
-            out=out,
-            crash_by=options.crash_by,
-            verify=options.verify,
-            dump_directory=options.dumps,
-            ready=options.ready,
-            patience=Patience().scaled(options.patience),
-        ),
-        EventLog(lambda event: print(event.as_text(), file=output.live, flush=True), calls=output.verbose),
-    )
+    with time_limit(options.timeout):
+        result = rehearse(
+            RehearsalOptions(
+                vm=system_options(options),
+                out=out,
+                crash_by=options.crash_by,
+                verify=options.verify,
+                dump_directory=options.dumps,
+                ready=options.ready,
+                patience=Patience().scaled(options.patience),
+            ),
+            EventLog(lambda event: print(event.as_text(), file=output.live, flush=True), calls=output.verbose),
+        )
     good = result.outcome is Outcome.SAVED
     return Answer(
         _as_json(result),

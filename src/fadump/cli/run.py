@@ -23,6 +23,7 @@ from fadump.printable import with_others
 from fadump.run.options import RunOptions, WhichMachine, WhoseFirmware
 from fadump.run.run import JudgedCycle, RunResult, run
 from fadump.session import CrashBy, Milestone
+from fadump.signals import time_limit
 
 _EXAMPLE = """example:
   fadump run --memory 4G --cpus 4 --out crash-1
@@ -85,7 +86,21 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
         return listed
     tell_of_port(options, output)
     view = RunView(output.live, verbose=output.verbose)
-    result = run(
+    with time_limit(options.timeout):
+        result = _result(options, view)
+    RunView(output.stream).summary(result)
+    for fault in result.never_struck:
+        output.remark(str(fault))
+    wrong = list(_wrong(result))
+    return Answer(
+        _as_json(options, result),
+        exit_code=ExitCode.FAILED if wrong else ExitCode.DONE,
+        error=with_others(wrong) if wrong else None,
+    )
+
+
+def _result(options: argparse.Namespace, view: RunView) -> RunResult:
+    return run(
         RunOptions(
             out=options.out,
             machine=options.machine,
@@ -102,15 +117,6 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
             **machine_choices(options),
         ),
         view,
-    )
-    RunView(output.stream).summary(result)
-    for fault in result.never_struck:
-        output.remark(str(fault))
-    wrong = list(_wrong(result))
-    return Answer(
-        _as_json(options, result),
-        exit_code=ExitCode.FAILED if wrong else ExitCode.DONE,
-        error=with_others(wrong) if wrong else None,
     )
 
 

@@ -16,6 +16,7 @@ from fadump.cli.paths import path
 from fadump.cli.system_arguments import add_system_arguments, system_options
 from fadump.printable import counted, printable
 from fadump.session import Seen
+from fadump.signals import time_limit
 from fadump.systems.events import EventLog, SystemEvent
 from fadump.systems.terminal import screen
 from fadump.systems.vm import Life, run_vm
@@ -56,7 +57,7 @@ def add_parser(commands: Commands) -> None:
 
 def _vm(options: argparse.Namespace, output: Output) -> Answer:
     tell_of_port(options, output)
-    with _told(options.events, output) as events:
+    with time_limit(options.timeout), _told(options.events, output) as events:
         life = run_vm(
             replace(system_options(options), snapshot=options.snapshot),
             events,
