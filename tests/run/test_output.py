@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fadump.cli import main
 from fadump.errors import DiskError, MachineError, SetupError
 from fadump.machine.channel import Saved, Saving
 from fadump.run.earlier import put_back, set_aside
@@ -306,3 +307,10 @@ def test_a_disk_that_is_full_is_told_with_the_files_name(tmp_path):
         disk.plan()
     assert [path.name for path in tmp_path.glob("vmcore*")] == ["vmcore.incomplete"]
     assert (tmp_path / "vmcore.incomplete").read_bytes()[: len(dump(1))] == dump(1)
+
+
+def test_the_console_is_shown_if_it_is_wanted(tmp_path, capfd):
+    assert main(["run", "--out", str(tmp_path / "quiet")]) == 0
+    assert "Linux version" not in capfd.readouterr().err
+    assert main(["run", "-v", "--out", str(tmp_path / "verbose")]) == 0
+    assert (tmp_path / "verbose/console.log").read_text() in capfd.readouterr().err

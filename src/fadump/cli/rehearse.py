@@ -17,7 +17,9 @@ from fadump.systems.console import READY
 from fadump.systems.events import EventLog
 from fadump.systems.rehearsal import Patience, Service
 from fadump.systems.rehearse import DUMP_DIRECTORY, Outcome, RehearsalOptions, RehearsalResult, free_directory, rehearse
+from fadump.systems.terminal import screen
 
+_STDERR = 2
 _EXAMPLE = """examples:
   fadump rehearse --disk debian.img --verify
       boot it by its own boot loader, crash it, and compare what it has saved with the machine at its crash
@@ -78,6 +80,7 @@ def _rehearse(options: argparse.Namespace, output: Output) -> Answer:
                 patience=Patience().scaled(options.patience),
             ),
             EventLog(lambda event: print(event.as_text(), file=output.live, flush=True), calls=output.verbose),
+            screen(_STDERR) if output.verbose else None,
         )
     good = result.outcome is Outcome.SAVED
     return Answer(

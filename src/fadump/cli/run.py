@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression
@@ -24,7 +24,9 @@ from fadump.run.options import RunOptions, WhichMachine, WhoseFirmware
 from fadump.run.run import JudgedCycle, RunResult, run
 from fadump.session import CrashBy, Milestone
 from fadump.signals import time_limit
+from fadump.systems.terminal import screen
 
+_STDERR = 2
 _EXAMPLE = """example:
   fadump run --memory 4G --cpus 4 --out crash-1
       crashes a model of Linux, and leaves crash-1/vmcore
@@ -87,7 +89,7 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
     tell_of_port(options, output)
     view = RunView(output.live, verbose=output.verbose)
     with time_limit(options.timeout):
-        result = _result(options, view)
+        result = _result(options, view, screen(_STDERR) if output.verbose else None)
     RunView(output.stream).summary(result)
     for fault in result.never_struck:
         output.remark(str(fault))
@@ -99,7 +101,7 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
     )
 
 
-def _result(options: argparse.Namespace, view: RunView) -> RunResult:
+def _result(options: argparse.Namespace, view: RunView, console: BinaryIO | None) -> RunResult:
     return run(
         RunOptions(
             out=options.out,
@@ -117,6 +119,7 @@ def _result(options: argparse.Namespace, view: RunView) -> RunResult:
             **machine_choices(options),
         ),
         view,
+        console,
     )
 
 

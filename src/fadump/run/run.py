@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from fadump.capture.in_place import save_in_place
 from fadump.capture.save import Saved
@@ -15,6 +15,7 @@ from fadump.cycle import CycleResult, run_cycle
 from fadump.errors import NO_ROOM, STDERR, STDOUT, FadumpError, MachineError, note_phase, reason
 from fadump.machine.contract import Machine
 from fadump.proof.verify import Verdict, Verifier
+from fadump.run.console import shown
 from fadump.run.faults import NeverStruck, never_struck
 from fadump.run.host import check_host
 from fadump.run.inputs import check_inputs
@@ -70,10 +71,11 @@ class RunObserver(Observer, Protocol):
         """Cycle ``number`` of ``count``, counted from 1, begins."""
 
 
-def run(options: RunOptions, observer: RunObserver) -> RunResult:
+def run(options: RunOptions, observer: RunObserver, screen: BinaryIO | None = None) -> RunResult:
     """Run one cycle, or several on the same machine, which is not reset between them.
 
-    ``observer`` is told what happens as it happens; the output directory keeps a record.
+    ``observer`` is told what happens as it happens; the output directory keeps a record. The console is shown on
+    ``screen``, too.
 
     :raises UsageError: the options can't work.
     :raises SetupError: something is missing; the sentence says what.
@@ -86,18 +88,18 @@ def run(options: RunOptions, observer: RunObserver) -> RunResult:
         check_host(options)
         parts = make_parts(options)
         with parts.output:
-            return _run(parts, observer)
+            return _run(parts, observer, screen)
     except (FadumpError, OSError, EndedBySignal) as error:
         note_phase(error, Milestone.POWER_ON if parts is None else parts.output.phase)
         raise
 
 
-def _run(parts: Parts, observer: RunObserver) -> RunResult:
+def _run(parts: Parts, observer: RunObserver, screen: BinaryIO | None) -> RunResult:
     if parts.output.earlier is not None:
         observer.remark(f"the files of an earlier run go to {parts.output.earlier}")
     for sentence in parts.remarks:
         observer.remark(sentence)
-    cycles = _run_cycles(parts, observer)
+    cycles = _run_cycles(parts, observer, screen)
     missed = never_struck(parts.faults, parts.firmware, [judged.cycle for judged in cycles])
     return RunResult(cycles, parts.vmlinux, missed)
 
@@ -113,11 +115,12 @@ def _full_disk_reported(output: OutputDirectory) -> Iterator[None]:
         raise _disk_is_full(output.path, error) from error
 
 
-def _run_cycles(parts: Parts, observer: RunObserver) -> Sequence[JudgedCycle]:
+def _run_cycles(parts: Parts, observer: RunObserver, screen: BinaryIO | None) -> Sequence[JudgedCycle]:
     done: list[JudgedCycle] = []
     output = parts.output
     try:
-        with _full_disk_reported(output), parts.make_machine(output.vmcore_fd, output.console_log) as machine:
+        console = shown(output.console_log, screen)
+        with _full_disk_reported(output), parts.make_machine(output.vmcore_fd, console) as machine:
             for number in range(1, parts.cycles + 1):
                 observer.cycle_begins(number, parts.cycles)
                 before = done[-1].cycle if done else None

@@ -15,6 +15,7 @@ from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.machine.qemu.process import Drive, QemuConfig
 from fadump.proof.verify import Verdict, Verifier
+from fadump.run.console import shown
 from fadump.run.host import available_bytes, qemu_machine
 from fadump.session import CrashBy, Milestone, Observer, Session
 from fadump.systems.console import READY, WatchedConsole
@@ -72,7 +73,7 @@ def free_directory() -> Path:
     return path
 
 
-def rehearse(options: RehearsalOptions, observer: Observer) -> RehearsalResult:
+def rehearse(options: RehearsalOptions, observer: Observer, screen: BinaryIO | None = None) -> RehearsalResult:
     """Crash the system once, and look at what it has saved.
 
     :raises UsageError: what is asked for can't be.
@@ -89,7 +90,7 @@ def rehearse(options: RehearsalOptions, observer: Observer) -> RehearsalResult:
         log = ends.enter_context(_make_directory(options.out))
         verifier = ends.enter_context(Verifier()) if options.verify else None
         powered_on = time.time()
-        result = _watch(options, config, log, observer, verifier)
+        result = _watch(options, config, shown(log, screen), observer, verifier)
         return result if result.error is not None else _judged(options, result, drives, verifier, powered_on)
 
 
