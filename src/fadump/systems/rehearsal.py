@@ -5,7 +5,6 @@ with the dump, production again. Everything is seen from outside: the firmware, 
 machine is off, the dump in the system's own file system. The system's disks are as they were afterwards.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -38,6 +37,7 @@ class RehearsedMachine(Machine, Protocol):
     def type(self, keys: bytes) -> None: ...
     def call(self) -> None: ...
     def call_after(self, seconds: float) -> None: ...
+    def clock(self) -> float: ...
     def press_power(self) -> None: ...
 
 
@@ -97,7 +97,6 @@ class Rehearsal:
         session: Session,
         console: WatchedConsole,
         patience: Patience,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.watched = Watched()
         """What has been seen so far, also after an error."""
@@ -105,7 +104,7 @@ class Rehearsal:
         self._session = session
         self._console = console
         self._patience = patience
-        self._clock = clock
+        self._clock = machine.clock
         self._known = 0  # of what has been seen
         self._unregistered_at: float | None = None
         console.changed = machine.call

@@ -73,6 +73,7 @@ class Served:
     def __init__(self, machine):
         self.machine = machine
         self.calls = 0
+        self.silence_seconds = SECONDS
         self.events = []
 
     def while_running(self, script, *arguments):
@@ -93,7 +94,7 @@ class Served:
 
     def serve(self):
         """Serve one event; the event."""
-        event = self.machine.next_event(SECONDS)
+        event = self.machine.next_event(self.silence_seconds)
         match event:
             case Handover():
                 self.machine.enter(event, frozenset({TOKEN}))

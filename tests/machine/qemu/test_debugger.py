@@ -2,6 +2,8 @@
 
 import re
 import socket
+import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -286,6 +288,35 @@ def machine_reset_in_a_call(firmware):
     firmware.machine.answer = answer
 
 
+def stays_silent(firmware):
+    """The guest stands still for a while that is longer than it may be silent, and nothing comes of that."""
+    firmware.silence_seconds = 0.2
+    firmware.while_running(threading.Event().wait, 1)
+    firmware.silence_seconds = 60
+    assert firmware.events[-1] == Called()
+
+
+def test_the_time_that_gdb_has_the_guest_does_not_count(kernel):
+    def script(port):
+        with Gdb(port) as gdb:
+            gdb.ask("?")
+            before = time.monotonic(), firmware.machine.clock()
+            threading.Event().wait(0.5)
+            held = time.monotonic() - before[0], firmware.machine.clock() - before[1]
+            gdb.ask("D")
+            return held
+
+    with served(kernel) as (firmware, port):
+        started = time.monotonic(), firmware.machine.clock()
+        held_seconds, counted_seconds = firmware.while_running(script, port)
+        ended = time.monotonic(), firmware.machine.clock()
+        assert (held_seconds >= 0.5, counted_seconds) == (True, 0)
+        assert ended[0] - started[0] >= ended[1] - started[1] + held_seconds
+        firmware.machine.call_after(0)
+        while firmware.serve() != Called():
+            pass
+
+
 def test_the_guest_stands_still_for_gdb_at_the_handover(kernel):
     def script(port):
         with Gdb(port) as gdb:
@@ -300,8 +331,7 @@ def test_the_guest_stands_still_for_gdb_at_the_handover(kernel):
         assert isinstance(handover, Handover)
         assert firmware.machine.stand_still(StopAt.HANDOVER) is False
         firmware.machine.enter(handover, frozenset({TOKEN}))
-        firmware.machine.call_after(1)
-        assert firmware.machine.next_event(0.2) == Called()
+        stays_silent(firmware)
         assert firmware.while_running(script, port) == (LOADED, TREE, 0)
         while not isinstance(firmware.serve(), FirmwareCall):
             pass
@@ -322,8 +352,7 @@ def test_the_guest_stands_still_for_gdb_in_its_last_call(kernel):
         while not isinstance(call := firmware.machine.next_event(60), FirmwareCall):
             firmware.machine.enter(call, frozenset({TOKEN}))
         assert firmware.machine.stand_still(StopAt.CRASH) is True
-        firmware.machine.call_after(1)
-        assert firmware.machine.next_event(0.2) == Called()
+        stays_silent(firmware)
         let_go = LetGo()
         serve, firmware.serve = firmware.serve, lambda: resets(serve())
 

@@ -12,6 +12,7 @@ Nobody asks the stub while the other one has the guest, so that nothing has to b
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -97,6 +98,8 @@ class Debugger:
         self._silence: _Silence | None = None
         self._holder = _Holder.MACHINE
         self._held = asyncio.Event()
+        self._held_seconds = 0.0
+        self._held_since = 0.0
         self._stop = _made_stop(first_cpu, _TRAP)
         self._attached = False
         self._user_wants = False
@@ -129,6 +132,11 @@ class Debugger:
                 yield
             finally:
                 self._silence = None
+
+    def clock(self) -> float:
+        """Seconds on a clock that stands still while the user has the guest."""
+        now = self._held_since if self._holder is _Holder.USER else time.monotonic()
+        return now - self._held_seconds
 
     def resume(self) -> None:
         """Let the guest go on as the user wants it to; that may be not at all."""
@@ -258,6 +266,7 @@ class Debugger:
 
     def _hold(self, stop: Stop) -> None:
         self._user_wants = False
+        self._held_since = time.monotonic()
         self._holder = _Holder.USER
         self._stop = stop
         self._held.set()
@@ -271,6 +280,7 @@ class Debugger:
         stepping = self._run.stepping
         at_ours = stepping is not None and (await self._registers.read(stepping, "pc"))[0] == self._ours()
         self._held.clear()
+        self._held_seconds += time.monotonic() - self._held_since
         self._holder = _Holder.NOBODY
         let_go, self._on_let_go = self._on_let_go, None
         if self._machine_wants:

@@ -63,6 +63,8 @@ from fadump.memory.ranges import Range, RangeSet
 _FAILURE = re.compile(r"Kernel panic - not syncing|Oops: |fadump-guest: (no virtio-serial port|\S+ can't be opened)")
 _SKIBOOT_WITH_SMT = 8
 """The major version of the first QEMU that is not known to hang: 7.2 does, 11.1 doesn't."""
+_LOOK_SECONDS = 0.01
+"""How soon, at most, a clock that may stand still is looked at again."""
 _T = TypeVar("_T")
 
 
@@ -213,8 +215,20 @@ class QemuMachine:
         self._link.inbox.put_nowait(Called())
 
     def call_after(self, seconds: float) -> None:
-        """The same, once so many seconds have passed; while :meth:`next_event` waits."""
-        self._runner.get_loop().call_later(seconds, self.call)
+        """The same, once so many seconds have passed by :meth:`clock`; while :meth:`next_event` waits."""
+        due = self.clock() + seconds
+
+        def look() -> None:
+            if (left := due - self.clock()) > 0:
+                self._runner.get_loop().call_later(max(left, _LOOK_SECONDS), look)
+            else:
+                self.call()
+
+        look()
+
+    def clock(self) -> float:
+        """Seconds on a clock that stands still while somebody's gdb has the guest."""
+        return self._debugger.clock()
 
     def press_power(self) -> None:
         """Ask the guest to power off, as the button of a server does; whether it does is its own affair."""
