@@ -58,6 +58,20 @@ def test_gdb_stops_the_guest_looks_at_it_and_lets_it_go(kernel):
             firmware.serve()
 
 
+@pytest.mark.parametrize("goodbye", ["D", "D;1", "vKill;1"])
+def test_a_gdb_that_is_told_to_leave_or_to_kill_lets_the_guest_go(kernel, goodbye):
+    def script(port):
+        with Gdb(port) as gdb:
+            gdb.ask("?")
+            assert gdb.ask(goodbye) == "OK"
+
+    with served(kernel) as (firmware, port):
+        firmware.while_running(script, port)
+        before = firmware.calls
+        while firmware.calls < before + ROUNDS:
+            firmware.serve()
+
+
 def test_breakpoints_hit_in_between_calls_that_gdb_never_sees(kernel):
     def script(port):
         with Gdb(port) as gdb:

@@ -177,7 +177,7 @@ class GdbCommands:
         return turned
 
     _ABOUT_THE_GUEST: ClassVar = _packets(
-        (r"D(?:;[0-9a-f]+)?|k", False, _detach),
+        (r"D(?:;[0-9a-f]+)?|k|vKill;[0-9a-f]+", False, _detach),
         (r"\?", True, _why_stopped),
         (r"qC", True, _which_cpu),
         (rf"H([gc])({_CPU})", True, _select),
