@@ -15,6 +15,11 @@ from fadump.errors import MachineError
 _REPLY_SECONDS = 60
 """A stopped guest is asked; only a host in deep trouble needs a second for an answer."""
 _INTERRUPT = b"\x03"
+_TRAP = b"05"
+_ACK = b"+"
+AWAIT_STOP = "vCont;t"
+"""An action that QEMU doesn't have. But after any vCont QEMU reports the next stop, whoever has let the guest go; QEMU
+8.1 and later do so only after one, and only if it was the last that they were sent (gdbstub: gdb_read_byte())."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +32,33 @@ class Stop:
     thread: str
     packet: bytes = b""
 
+    @property
+    def is_trap(self) -> bool:
+        """Whether a breakpoint has stopped it, and nobody from outside."""
+        return _is_trap(self.packet)
+
+
+def encode(text: str) -> bytes:
+    """A command as it is sent."""
+    payload = text.encode()
+    return b"$%s#%02x" % (payload, sum(payload) & 0xFF)
+
 
 class GdbClient:
-    """One connection to a gdb stub. While the guest runs, the stub says nothing but the stop it ends with."""
+    """One connection to a gdb stub. While the guest runs, the stub says nothing but the stop it ends with.
+
+    With ``shared``, others may let the guest go at any time, so that it runs when a command comes. So each begins with
+    the byte that stops it, which QEMU otherwise ignores. ``was_let_go`` is whether it has stopped one since the last
+    :meth:`await_stop`.
+    """
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_stop: Callable[[Stop], None]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        on_stop: Callable[[Stop], None],
+        *,
+        shared: bool = False,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -40,6 +66,9 @@ class GdbClient:
         """Who is told of the stop that ends a run."""
         self._replies: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._running = False
+        self._shared = shared
+        self._silent = False  # from await_stop() to the stop: not even an acknowledgement may come between them
+        self.was_let_go = False
         self._thread = ""
         self._pump = asyncio.create_task(self._receive())
 
@@ -109,7 +138,8 @@ class GdbClient:
     async def step(self, thread: str) -> None:
         """Run one instruction on one CPU, the others held."""
         self._send(f"vCont;s:{thread}")
-        await self._reply()
+        while not _is_trap(await self._reply()):  # a shared guest that ran says first that it was stopped
+            self.was_let_go = True
 
     def go(self, actions: str) -> None:
         """Let the CPUs run or step as this vCont packet says; the next stop is handed to ``on_stop``."""
@@ -120,6 +150,29 @@ class GdbClient:
         """Ask a running guest to stop."""
         self._writer.write(_INTERRUPT)
 
+    async def take(self) -> None:
+        """Stop a guest that is shared, if it runs; a stop that was on its way is not handed to ``on_stop``."""
+        self._running = False
+        self._thread = ""
+        await self.command("vCont?")
+
+    async def await_stop(self) -> bool:
+        """A guest that is shared is somebody else's to let go; its next stop is handed to ``on_stop``.
+
+        Returns whether it had been let go, and now stands still for our sake.
+        """
+        self._send(AWAIT_STOP)
+        self._silent = True
+        await self._answer()
+        self._running = True
+        was_let_go, self.was_let_go = self.was_let_go, False
+        return was_let_go
+
+    async def early_replies(self, count: int) -> None:
+        """Take the answers to commands that were sent before there was a client."""
+        for _command in range(count):
+            await self._reply()
+
     async def command(self, text: str) -> bytes:
         """Send a packet and return its answer, unescaped.
 
@@ -128,7 +181,7 @@ class GdbClient:
         if self._running:
             raise MachineError(f"the guest runs, so its gdb stub can't be asked {text!r}")
         self._send(text)
-        return await self._reply()
+        return await self._answer()
 
     async def close(self) -> None:
         """End the connection; the guest stays as it is."""
@@ -143,8 +196,17 @@ class GdbClient:
             raise MachineError(f"QEMU's gdb stub answered {reply!r} to {text[:40]!r}")
 
     def _send(self, text: str) -> None:
-        payload = text.encode()
-        self._writer.write(b"$%s#%02x" % (payload, sum(payload) & 0xFF))
+        if self._shared:
+            self._writer.write((_ACK if self._silent else b"") + _INTERRUPT)
+            self._silent = False
+        self._writer.write(encode(text))
+
+    async def _answer(self) -> bytes:
+        """The answer to a command. A shared guest that ran, and was stopped by it, says so first."""
+        while _is_stop(reply := await self._reply()) and self._shared:
+            self.was_let_go = True
+            self._thread = ""
+        return reply
 
     async def _reply(self) -> bytes:
         try:
@@ -161,13 +223,16 @@ class GdbClient:
                 await self._reader.readuntil(b"$")
                 packet = (await self._reader.readuntil(b"#"))[:-1]
                 await self._reader.readexactly(2)  # the checksum: a socket pair loses nothing
-                self._writer.write(b"+")
+                if self._running and _is_stop(packet):
+                    self._silent = False
+                if not self._silent:
+                    self._writer.write(_ACK)
                 self._dispatch(_unescape(packet))
         except (asyncio.IncompleteReadError, ConnectionError):
             self._replies.put_nowait(None)
 
     def _dispatch(self, packet: bytes) -> None:
-        if self._running and packet[:1] in (b"T", b"S"):
+        if self._running and _is_stop(packet):
             self._running = False
             self._thread = ""
             self.on_stop(Stop(_stop_thread(packet), packet))
@@ -199,11 +264,23 @@ class Breakpoint:
         await self._gdb.insert_breakpoint(address)
         self._address = address
 
+    async def remove(self) -> None:
+        """Stop nobody any more."""
+        await self._gdb.remove_breakpoint(self._address)
+
     async def step_over(self, thread: str) -> None:
         """Run the instruction that this CPU was stopped at."""
         await self._gdb.remove_breakpoint(self._address)
         await self._gdb.step(thread)
         await self._gdb.insert_breakpoint(self._address)
+
+
+def _is_stop(packet: bytes) -> bool:
+    return packet[:1] in (b"T", b"S")
+
+
+def _is_trap(packet: bytes) -> bool:
+    return _is_stop(packet) and packet[1:3] == _TRAP
 
 
 def _stop_thread(packet: bytes) -> str:

@@ -6,19 +6,23 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from qemu.qmp import ConnectError, EventListener, ExecInterruptedError, ExecuteError, QMPClient
+from qemu.qmp import ConnectError, EventListener, QMPClient, QMPError
 
 from fadump.errors import MachineError, SetupError
 from fadump.machine.channel import Report
 from fadump.machine.contract import Called, LetGo
 from fadump.machine.qemu.gdb import GdbClient, Stop
 from fadump.machine.qemu.guest import LONGEST_LINE_BYTES, read_report
-from fadump.machine.qemu.process import GUEST, QemuConfig, QemuProcess
+from fadump.machine.qemu.process import CONSOLE, GUEST, QemuConfig, QemuProcess
 from fadump.machine.qemu.registers import RegisterFile
+from fadump.machine.qemu.started import EARLY_COMMANDS, StartedQemu
 
 _CONSOLE_LINES = 12
 _READ_BYTES = 0x10000
 _POWER_OFF = "guest-shutdown"
+_RUNNING = "running"
+_DEBUG = "debug"
+"""QEMU's words for a guest that runs, and for one that a breakpoint has stopped."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -50,10 +54,15 @@ Message = Stop | Reset | Ended | Called | LetGo | Report
 class QemuLink:
     """A started QEMU with its connections served; ``inbox`` holds what it said, in order."""
 
-    def __init__(self, process: QemuProcess, console_log: ConsoleLog, failure: Callable[[str], bool]) -> None:
+    def __init__(
+        self, process: QemuProcess | StartedQemu, console_log: ConsoleLog, failure: Callable[[str], bool]
+    ) -> None:
         self.console: collections.deque[str] = collections.deque(maxlen=_CONSOLE_LINES)
         self.inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._process = process
+        self._started = process if isinstance(process, StartedQemu) else None
+        self.is_held = self._started is not None and self._started.is_held
+        """Whether somebody else holds the guest, who lets it go; only where it is somebody else's."""
         self._console_log = console_log
         self._failure = failure
         self._qmp = QMPClient("fadump")
@@ -61,6 +70,7 @@ class QemuLink:
         self._tasks: list[asyncio.Task[None]] = []
         self._unfinished_line = ""
         self._writers: list[asyncio.StreamWriter] = []
+        self._early_breakpoint = None if self._started is None else self._started.reset_address
 
     @classmethod
     async def start(
@@ -71,13 +81,14 @@ class QemuLink:
         console_log: ConsoleLog,
         failure: Callable[[str], bool],
     ) -> "QemuLink":
-        """Start QEMU, its guest held before the first instruction.
+        """Start QEMU, its guest held before the first instruction; or take the one that is started.
 
         ``failure`` is asked about every console line; a line it says yes to ends the run at once.
 
         :raises SetupError: there is no QEMU, or it ended instead; the sentence has its last words.
         """
-        link = cls(await QemuProcess.start(config, ram_fds, disk_fd), console_log, failure)
+        process = config.started or await QemuProcess.start(config, ram_fds, disk_fd)
+        link = cls(process, console_log, failure)
         try:
             await link._connect()
         except BaseException:
@@ -93,11 +104,14 @@ class QemuLink:
         except (ConnectError, EOFError, OSError):
             raise SetupError(await self._process.wait()) from None
         reader, writer = await asyncio.open_connection(sock=sockets["gdb"])
-        self.gdb = GdbClient(reader, writer, self.inbox.put_nowait)
+        self.gdb = GdbClient(reader, writer, self.inbox.put_nowait, shared=self._started is not None)
+        if self._started is not None:
+            await self.gdb.early_replies(EARLY_COMMANDS)
         self.registers = await RegisterFile.describe(self.gdb)
-        console_reader, self._console_writer = await asyncio.open_connection(sock=sockets["console"])
-        self._writers = [self._console_writer]
-        self._spawn(self._read_console(console_reader))
+        if CONSOLE in sockets:
+            console_reader, self._console_writer = await asyncio.open_connection(sock=sockets[CONSOLE])
+            self._writers.append(self._console_writer)
+            self._spawn(self._read_console(console_reader))
         if GUEST in sockets:
             guest_reader, self._guest_writer = await asyncio.open_connection(
                 sock=sockets[GUEST], limit=LONGEST_LINE_BYTES
@@ -116,8 +130,36 @@ class QemuLink:
         """Run a QMP command."""
         try:
             return await self._qmp.execute(command, arguments)
-        except (ExecuteError, ExecInterruptedError, OSError) as error:
+        except (QMPError, OSError) as error:
             raise MachineError(f"QEMU refused {command}: {error}") from error
+
+    async def let_go(self) -> None:
+        """Let a guest run that is somebody else's; if they hold it, leave that to them."""
+        if self._early_breakpoint is not None:
+            await self.gdb.remove_breakpoint(self._early_breakpoint)
+            self._early_breakpoint = None
+        was_let_go = await self.gdb.await_stop()
+        if self.is_held and not was_let_go and await self._status() != _DEBUG:
+            return
+        self.is_held = False
+        await self.execute("cont")  # which does no harm to a guest that runs already
+
+    async def take(self) -> None:
+        """Let the guest stand still, if it doesn't; only where it is somebody else's."""
+        self.is_held = await self._status() not in (_RUNNING, _DEBUG)
+        await self.gdb.take()
+
+    async def reset(self) -> None:
+        """Reset the guest, which stands still, whatever QEMU is to do when the guest reboots."""
+        reboot_ends = self._started is not None and self._started.ends_at_reboot
+        if reboot_ends:
+            await self.execute("set-action", {"reboot": "reset"})
+        await self.execute("system_reset")
+        if reboot_ends:
+            await self.execute("set-action", {"reboot": "shutdown"})
+
+    async def _status(self) -> str:
+        return str((await self.execute("query-status"))["status"])
 
     async def send_to_guest(self, line: bytes) -> None:
         """Write to the guest's port; the guest reads when it gets there."""
@@ -170,7 +212,7 @@ class QemuLink:
             data: Mapping[str, Any] = event["data"]  # type: ignore[assignment]  # qemu.qmp types values as object
             if event["event"] == "RESET":
                 self.inbox.put_nowait(Reset())
-            else:
+            elif self._started is None:  # else it is reset or ended, as its owner likes
                 reason = data.get("reason", "unknown reason")
                 self.inbox.put_nowait(Ended(f"the guest has shut down ({reason})", powered_off=reason == _POWER_OFF))
 

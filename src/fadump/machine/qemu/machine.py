@@ -9,7 +9,7 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -83,7 +83,9 @@ class QemuMachine:
         self._disk_fd = disk_fd
         self._console_log = console_log
         self._ends = ExitStack()
-        self._segments = [Segment(piece, guest_ram_file(piece.size_bytes), 0) for piece in config.memory]
+        self._started = config.started
+        ram_fds = self._started.ram_fds if self._started else [guest_ram_file(p.size_bytes) for p in config.memory]
+        self._segments = [Segment(piece, fd, 0) for piece, fd in zip(config.memory, ram_fds, strict=True)]
         for segment in self._segments:
             self._ends.callback(os.close, segment.fd)
         self._memory = GuestMemory(self._segments)
@@ -96,6 +98,8 @@ class QemuMachine:
         self._crash_expected = False
         self._listener = None if config.gdb_port is None else self._ends.enter_context(listen(config.gdb_port))
         self._stop_at = config.stop_at
+        self.was_left = False
+        """Whether a QEMU that is somebody else's goes on without us."""
         self.stops = 0
         """How often a breakpoint has stopped the guest."""
         self.foreign_stops = 0
@@ -291,6 +295,9 @@ class QemuMachine:
                     await self._interrupt()
                     self._phase = await self._reset()
                     return GuestReset()
+                case Stop(is_trap=False) if self._started is not None:
+                    self._link.is_held = True
+                    await self._link.let_go()
                 case Stop(thread=thread):
                     event = await self._stop_event(thread)
                     if event is not None:
@@ -312,6 +319,8 @@ class QemuMachine:
             self._listener, self._link, lambda: self._breakpoint.address, self._hidden, ends
         )
         self._breakpoint = await Breakpoint.insert(self._link.gdb, self._board.kernel_entry.address)
+        if self._started is not None:
+            self._ends.callback(lambda: self._run(self._leave()))
         self._phase = await self._begin(NO_BOOT)
 
     def _hidden(self) -> Mapping[int, bytes]:
@@ -321,6 +330,21 @@ class QemuMachine:
                 return stage.patched
             case _:
                 return {}
+
+    async def _resume(self) -> None:
+        """Let the guest go on, which stands still."""
+        if self._started is not None:
+            await self._link.let_go()
+        else:
+            self._debugger.resume()
+
+    async def _leave(self) -> None:
+        """Let a QEMU that is somebody else's go on without us, unless it has ended."""
+        with suppress(MachineError):
+            await self._interrupt()
+            await self._breakpoint.remove()
+            await self._link.let_go()
+            self.was_left = True
 
     async def _check_smt(self) -> None:
         if self._config.platform is Platform.POWERNV and self._config.smt > 1:
@@ -334,6 +358,7 @@ class QemuMachine:
     async def _stop_event(self, thread: str) -> Event | None:
         """What a stop means; None if it meant nothing to us and the guest runs again."""
         self.stops += 1
+        self._link.is_held = False
         pc, msr = await self._link.registers.read(thread, "pc", "msr")
         real_mode = not msr & (MSR_DR_IR | MSR_PR)
         match self._phase:
@@ -344,13 +369,13 @@ class QemuMachine:
             case _:
                 self.foreign_stops += 1
         await self._breakpoint.step_over(thread)
-        self._debugger.resume()
+        await self._resume()
         return None
 
     async def _start_boot(self, before: BeforeBoot, tree: DeviceTree) -> None:
         trees.write_tree(self._memory, tree, before.place)
         self._phase = Starting(before.boot, self._board.kernel_entry)
-        self._debugger.resume()
+        await self._resume()
 
     def _cpu(self, thread: str) -> StoppedCpu:
         return StoppedCpu(thread, self._memory, self._link.gdb, self._link.registers)
@@ -365,7 +390,7 @@ class QemuMachine:
         else:
             await self._breakpoint.move(following.address)
             self._phase = Starting(starting.boot, following)
-        self._debugger.resume()
+        await self._resume()
         return None
 
     async def _hand_over(self, starting: Starting, thread: str) -> Handover:
@@ -392,7 +417,7 @@ class QemuMachine:
             await self._link.registers.write(found.thread, "r3", prepared.tree_place.address)
         await self._breakpoint.move(page.stop_address)
         self._phase = Running(replace(found.boot, firmware_memory=prepared.firmware_memory), page)
-        self._debugger.resume()
+        await self._resume()
 
     async def _firmware_call(self, running: Running, thread: str) -> FirmwareCall | None:
         cpu_id = running.boot.cpu_id(thread)
@@ -415,7 +440,7 @@ class QemuMachine:
 
     async def _go_on(self, thread: str, address: int) -> None:
         await self._link.registers.write(thread, "pc", address)
-        self._debugger.resume()
+        await self._resume()
 
     async def _press_reset(self) -> None:
         if self._debugger.running:
@@ -426,7 +451,7 @@ class QemuMachine:
     async def _reset(self) -> BeforeBoot | Starting:
         """Reset the guest, which stands still, and begin its next boot."""
         await self._breakpoint.move(self._board.kernel_entry.address)
-        await self._link.execute("system_reset")
+        await self._link.reset()
         while not isinstance(message := await self._link.inbox.get(), Reset):
             if isinstance(message, Ended):
                 raise MachineError(message.reason)
@@ -437,7 +462,7 @@ class QemuMachine:
         if self._board.has_boot_tree:
             (first, *_others) = await self._link.gdb.threads()
             return BeforeBoot(last, await boot_tree_place(self._cpu(first)))
-        self._debugger.resume()
+        await self._resume()
         return Starting(last, self._board.kernel_entry)
 
     async def _halt(self) -> None:
@@ -446,6 +471,9 @@ class QemuMachine:
 
     async def _interrupt(self) -> None:
         """Stop the guest, if it runs; what it reports meanwhile is dropped."""
+        if self._started is not None:
+            await self._link.take()
+            return
         if self._debugger.running:
             self._debugger.interrupt()
         while not isinstance(message := await self._link.inbox.get(), Stop):  # that of a call just made, perhaps

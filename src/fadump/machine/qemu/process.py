@@ -18,6 +18,7 @@ from pathlib import Path
 from fadump.abi.platform import Platform
 from fadump.errors import SetupError
 from fadump.machine.contract import StopAt
+from fadump.machine.qemu.started import StartedQemu
 from fadump.memory.ranges import Range
 
 KERNEL_ADDRESS = 0x400000
@@ -28,7 +29,8 @@ POWERNV_MACHINES = {"POWER9": "powernv9", "POWER10": "powernv10"}
 
 DEFAULT_QEMU = "qemu-system-ppc64"
 GUEST_PORT = "org.fadump.guest"
-_CONNECTIONS = ("gdb", "qmp", "console")
+CONSOLE = "console"
+_CONNECTIONS = ("gdb", "qmp", CONSOLE)
 GUEST = "guest"
 """The guest channel's connection, which only a guest of ours has."""
 _STDERR_LINES = 20
@@ -116,6 +118,8 @@ class QemuConfig:
     """Where the guest stands still until a gdb lets it go."""
     has_guest_channel: bool = True
     """Whether the guest is one of ours; if not, it has no port to speak to us, and may panic as it likes."""
+    started: StartedQemu | None = None
+    """A QEMU that runs such a machine already, so that none is started."""
 
     @property
     def memory(self) -> list[Range]:

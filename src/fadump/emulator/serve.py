@@ -1,0 +1,77 @@
+"""The firmware beside a QEMU that somebody else has started: it serves the guest until QEMU ends.
+
+Whatever goes wrong here, QEMU is somebody else's: the guest goes on without FADump, and a sentence says so.
+"""
+
+import io
+import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fadump.abi.platform import Platform
+from fadump.emulator.guest import Guest
+from fadump.errors import FadumpError
+from fadump.firmware.powernv import PowernvFirmware
+from fadump.firmware.pseries import PseriesFirmware
+from fadump.machine.qemu.machine import QemuMachine
+from fadump.machine.qemu.process import QemuConfig
+from fadump.machine.qemu.started import StartedQemu
+from fadump.printable import printable
+from fadump.session import Session
+from fadump.systems.events import EventLog, SystemEvent
+
+EVENTS_VARIABLE = "FADUMP_EVENTS"
+"""The environment's name for a file that gets what the firmware sees as JSON lines."""
+_PRIVATE = 0o600
+
+
+def serve(guest: Guest, started: StartedQemu) -> int:
+    """Serve until QEMU ends; 0 if it can go on without us, or has ended."""
+    with _told() as events:
+        machine = QemuMachine(_config(guest, started), None, io.BytesIO())
+        firmware = PowernvFirmware() if guest.platform is Platform.POWERNV else PseriesFirmware()
+        try:
+            with machine:
+                session = Session(machine, firmware, events, silence_seconds=math.inf)
+                while True:
+                    session.serve()
+        except FadumpError as error:
+            if machine.was_left:
+                _say(f"the guest goes on without FADump: {error}")
+            elif not started.has_ended:
+                raise
+            return 0
+
+
+def _config(guest: Guest, started: StartedQemu) -> QemuConfig:
+    return QemuConfig(
+        kernel=guest.kernel,
+        initrd=None,
+        cmdline="",
+        platform=guest.platform,
+        nodes=tuple(backend.size_bytes for backend in guest.backends),
+        has_guest_channel=False,
+        started=started,
+    )
+
+
+@contextmanager
+def _told() -> Iterator[EventLog]:
+    file = os.environ.get(EVENTS_VARIABLE)
+    if not file:
+        yield EventLog(lambda event: _say(event.as_text()))
+        return
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _PRIVATE)
+    with open(fd, "w", encoding="utf-8", buffering=1) as stream:  # noqa: PTH123 - a descriptor has no path
+
+        def write(event: SystemEvent) -> None:
+            stream.write(event.as_json() + "\n")
+
+        yield EventLog(write)
+
+
+def _say(sentence: str) -> None:
+    """On stderr; if that is a terminal, QEMU may have made it raw, so that it goes down a line only."""
+    print(printable(f"fadump: {sentence}"), end="\r\n" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)

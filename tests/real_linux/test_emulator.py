@@ -1,0 +1,89 @@
+"""The emulator in QEMU's place, with a caller's own monitor: a crash is dumped whatever the caller does meanwhile."""
+
+import json
+import os
+from contextlib import contextmanager
+
+import pexpect
+import pytest
+from pexpect.fdpexpect import fdspawn
+
+from tests.emulator.running import Monitor, running
+from tests.real_linux.vm import PROMPT, SECONDS, shell_initrd
+
+MACHINE = "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off"
+CMDLINE = "console=hvc0 rdinit=/shell fadump=on panic=5"
+FAILURES = ["Unable to handle kernel", "Oops:", "not syncing: VFS"]
+
+
+class Guest:
+    """A guest whose console is a terminal; what tells of a failure there fails at once."""
+
+    def __init__(self, process, terminal, log):
+        self._process = process
+        self._console = fdspawn(terminal, logfile=log, timeout=SECONDS)
+
+    def expect(self, text):
+        found = self._console.expect_exact([text, *FAILURES, pexpect.EOF])
+        assert found == 0, self._console.before[-2000:]
+
+    def at_prompt(self, command, answer=None):
+        self.expect(PROMPT)
+        self._console.sendline(command)
+        self.expect("\n")
+        if answer is not None:
+            self.expect(answer)
+
+    def end(self):
+        self._console.expect(pexpect.EOF)
+        return self._process.wait()
+
+
+@pytest.fixture
+def emulator(tmp_path, kernel):
+    @contextmanager
+    def start(*words, monitor):
+        files = ["-kernel", kernel.bootable, "-initrd", shell_initrd(tmp_path), "-append", CMDLINE]
+        machine = ["-M", MACHINE, "-m", "2G", "-smp", "2", "-vga", "none", "-nographic"]
+        ours, theirs = os.openpty()
+        with (
+            (tmp_path / "console.log").open("wb") as log,
+            running(tmp_path, *machine, *files, *words, monitor=monitor, terminal=theirs) as process,
+        ):
+            os.close(theirs)
+            yield Guest(process, ours, log)
+            os.close(ours)
+
+    return start
+
+
+def test_a_crash_is_dumped_and_the_caller_has_qemu_as_ever(emulator, tmp_path, monkeypatch):
+    events = tmp_path / "events"
+    monkeypatch.setenv("FADUMP_EVENTS", str(events))
+    monitor = Monitor("cont")  # before the firmware can be there
+    with emulator("-S", monitor=monitor) as guest:
+        guest.at_prompt("cat /sys/kernel/fadump/registered", "1")
+        monitor.ask("stop")
+        assert monitor.ask("query-status")["status"] == "paused"
+        monitor.ask("system_reset")
+        monitor.ask("cont")
+        guest.at_prompt("cat /sys/kernel/fadump/registered", "1")
+        guest.at_prompt("echo c >/proc/sysrq-trigger")
+        guest.at_prompt("ls -l /proc/vmcore", "/proc/vmcore")
+        guest.at_prompt("echo 1 >/sys/kernel/fadump/release_mem; echo 1 >/sys/kernel/fadump/registered")
+        guest.at_prompt("poweroff -f")
+        assert guest.end() == 0
+    seen = [json.loads(line)["event"] for line in events.read_text().splitlines()]
+    assert seen == [
+        *("registered", "reset", "registered", "crashed", "preserved", "capture_boot", "invalidated"),
+        *("registered", "unregistered"),
+    ]
+
+
+def test_a_dump_is_no_reboot(emulator):
+    """-no-reboot ends QEMU where a guest reboots; the reset that a dump takes is the firmware's."""
+    with emulator("-no-reboot", monitor=Monitor()) as guest:
+        guest.at_prompt("echo c >/proc/sysrq-trigger")
+        guest.at_prompt("ls -l /proc/vmcore", "/proc/vmcore")
+        guest.at_prompt("reboot -f")
+        assert guest.end() == 0
