@@ -28,7 +28,7 @@ WANTED = (
     # without it bookworm takes usrmerge, and all of perl with it; a suite that has none takes none
     "?exact-name(usr-is-merged)",
     *("apt", "systemd-sysv", "udev", "dbus", "systemd-resolved", "iproute2", "kmod", "procps", "e2fsprogs"),
-    *("login", "passwd"),
+    *("login", "mount", "passwd"),
     *("initramfs-tools", "grub-ieee1275"),
     *("kdump-tools", "makedumpfile", "kexec-tools", "python3"),
 )
