@@ -2,13 +2,15 @@
 
 import json
 import os
+import struct
 from contextlib import contextmanager
 
 import pexpect
 import pytest
 from pexpect.fdpexpect import fdspawn
 
-from tests.emulator.running import Monitor, running
+from tests.emulator.running import Monitor, children, ended, running
+from tests.real_linux.boot_disk import LOADER_ADDRESS, boots_from, elf, write_disk
 from tests.real_linux.vm import PROMPT, SECONDS, shell_initrd
 
 MACHINE = "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off"
@@ -87,3 +89,20 @@ def test_a_dump_is_no_reboot(emulator):
         guest.at_prompt("ls -l /proc/vmcore", "/proc/vmcore")
         guest.at_prompt("reboot -f")
         assert guest.end() == 0
+
+
+def test_a_guest_that_cant_be_served_any_more_goes_on(tmp_path):
+    """A boot loader that calls quiesce by itself, with no kernel anywhere: the firmware gives up, QEMU doesn't."""
+    code = struct.pack(">5I", 0x3C60_0020, 0x6063_0040, 0x7CA9_03A6, 0x4E80_0421, 0x4800_0000)  # r5(0x200040), for ever
+    code = code.ljust(0x40, b"\0") + struct.pack(">III", LOADER_ADDRESS + 0x50, 0, 0).ljust(16, b"\0") + b"quiesce\0"
+    disk = write_disk(tmp_path / "disk", elf(code))
+    monitor = Monitor()
+    machine = ["-M", MACHINE, "-m", "1G", "-nodefaults", "-nographic", *boots_from(disk)]
+    with running(tmp_path, *machine, monitor=monitor) as process:
+        monitor.wait_for("RESUME")
+        (guard,) = children(process.pid)
+        said = process.stderr.readline().decode()
+        assert said.startswith("fadump: the guest goes on without FADump: while waiting for the guest: ")
+        assert "quiesce is called from 0x200010" in said
+        assert ended(guard)
+        assert monitor.ask("query-status")["status"] == "running"
