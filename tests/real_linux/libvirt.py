@@ -88,6 +88,10 @@ class Libvirt:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    def end_guest(self):
+        """End the guest, if there is one: it would outlive the daemon."""
+        subprocess.run(self._command(["destroy", "guest"]), capture_output=True, check=False, timeout=SECONDS)
+
     def interactive(self, *words, log):
         """A virsh on a terminal."""
         command, *arguments = self._command(words)
@@ -154,7 +158,11 @@ def libvirt():
             try:
                 while b"READY=1" not in ready.recv(0x1000):
                     pass
-                yield Libvirt(directory, daemon.pid)
+                running = Libvirt(directory, daemon.pid)
+                try:
+                    yield running
+                finally:
+                    running.end_guest()
             finally:
                 daemon.terminate()
     shutil.rmtree(directory)
