@@ -4,7 +4,7 @@ The machine's memory and CPUs are copied before the firmware changes anything, b
 (:mod:`fadump.proof.crash_image`); the saved vmcore is compared with that copy, byte for byte.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,7 +14,7 @@ from fadump.abi.registers import CpuRegisters
 from fadump.errors import MachineError
 from fadump.firmware.contract import PreservedDump
 from fadump.machine.contract import FirmwareMemory, Machine
-from fadump.memory.ranges import RangeSet
+from fadump.memory.ranges import Range, RangeSet
 from fadump.progress import Progress
 from fadump.proof.compare import (
     Comparison,
@@ -30,6 +30,9 @@ from fadump.vmcore.check import sizes
 from fadump.vmcore.contract import Dump, State
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.notes import decode_prstatus
+
+_MOST_HEADER_BYTES = 0x1000
+"""A crash-info header with a cpumask of 8192 CPUs has less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,8 @@ class Verifier:
         image = self._taken()
         stored_bytes = sizes(dump)[State.STORED]
         with Progress.step("Comparing the dump with the machine at its crash", stored_bytes, "bytes") as step:
-            memory = compare_stored(dump, image, self._exclusions(preserved), advance=step.advance)
+            excluded = [*self._exclusions(preserved), *_left_out_of_vmcore(image, preserved)]
+            memory = compare_stored(dump, image, excluded, advance=step.advance)
         return Verdict(memory, self._compare_registers(dump, image, preserved))
 
     def _taken(self) -> CrashImage:
@@ -130,6 +134,16 @@ class Verifier:
         if self._image is not None:
             self._image.close()
             self._image = None
+
+
+def _left_out_of_vmcore(image: CrashImage, preserved: PreservedDump) -> Iterator[Exclusion]:
+    """The crash-info header: /proc/vmcore ends before it, and has what is behind it in the same page. A tool that saves
+    whole pages has zeros in its place."""
+    if preserved.crash_info is None:
+        return
+    size_bytes = crash_info.area_bytes(image.read(preserved.crash_info, crash_info.HEADER_BYTES))
+    if size_bytes is not None and size_bytes <= _MOST_HEADER_BYTES:
+        yield Exclusion(Range.sized(preserved.crash_info, size_bytes), "the crash-info header, not in /proc/vmcore")
 
 
 def _compare_crashing_cpu(

@@ -2,7 +2,7 @@ import struct
 
 import pytest
 
-from fadump.abi.linux.crash_info import HEADER_BYTES, decode
+from fadump.abi.linux.crash_info import HEADER_BYTES, area_bytes, decode
 from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.errors import FormatError
 
@@ -43,3 +43,11 @@ def test_memory_without_a_header_is_refused():
 @pytest.mark.parametrize("header", [new_header(cpu=0xFFFFFFFF), old_header(cpu=0xFFFFFFFF)])
 def test_a_kernel_that_had_no_part_in_its_end_names_no_cpu(header):
     assert decode(header).crashing_cpu is None
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_header_says_how_much_its_kernel_keeps_for_itself(order):
+    assert area_bytes(new_header(order)) == 432  # Linux: sizeof(struct fadump_crash_info_header), NR_CPUS up to 64
+    assert area_bytes(old_header()) is None
+    with pytest.raises(FormatError):
+        area_bytes(bytes(HEADER_BYTES))

@@ -175,6 +175,22 @@ class OldCrashHeader:
         return cls(magic, address, cpu, cpu_mask_bytes, _named(words), mask)
 
 
+def area_bytes(header: bytes) -> int | None:
+    """How much memory from a header on its kernel keeps out of /proc/vmcore, as the header itself says it.
+
+    None: it is of the older kind, which doesn't say.
+
+    :raises FormatError: as :func:`decode`.
+    """
+    decode(header)
+    orders: tuple[ByteOrder, ByteOrder] = ("little", "big")
+    for order in orders:
+        layout = CRASH_INFO_HEADER.in_order(order)
+        if layout.number(header, "magic_number") == MAGIC:
+            return header_bytes(layout.number(header, "cpu_mask_sz"))
+    return None
+
+
 def header_bytes(cpu_mask_bytes: int) -> int:
     """sizeof(struct fadump_crash_info_header) of a kernel with a cpumask of that size."""
     return _FIXED_BYTES + cpu_mask_bytes

@@ -1,0 +1,61 @@
+"""The verdict about a dump that a system's own tools have saved: a page of which /proc/vmcore has a part."""
+
+import hashlib
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from fadump.abi.registers import CpuRegisters
+from fadump.firmware.contract import PreservedDump
+from fadump.memory.guest import Segment
+from fadump.memory.ranges import Range, RangeSet
+from fadump.proof.verify import Verifier
+from fadump.vmcore.dump import open_dump
+from tests.abi.linux.test_crash_info import new_header
+from tests.vmcore.core_builder import prstatus
+from tests.vmcore.kdump_builder import PAGE_BYTES, Kdump, build_kdump
+
+HEADER = 5 * PAGE_BYTES
+HEADER_BYTES = 432
+PAGES = 8
+
+
+@pytest.fixture
+def judged(tmp_path):
+    """The verdict about a dump of the same memory, which is changed at these addresses."""
+    ram = bytearray(hashlib.shake_128(b"guest").digest(PAGES * PAGE_BYTES))
+    header = new_header(cpu=0xFFFFFFFF)[:HEADER_BYTES]  # no CPU: the platform has ended the guest
+    ram[HEADER : HEADER + HEADER_BYTES] = header
+    fd = os.memfd_create("guest")
+    os.pwrite(fd, ram, 0)
+    machine = SimpleNamespace(segments=[Segment(Range(0, len(ram)), fd, 0)], firmware_memory=())
+
+    def judge(*changed):
+        saved = bytearray(ram)
+        saved[HEADER : HEADER + HEADER_BYTES] = bytes(HEADER_BYTES)
+        for address in changed:
+            saved[address] ^= 0x40
+        pages = {number: bytes(saved[number * PAGE_BYTES :][:PAGE_BYTES]) for number in range(PAGES)}
+        (tmp_path / "dump").write_bytes(build_kdump(Kdump(pages, pages=PAGES, notes=prstatus({"nip": 0x100}))))
+        with Verifier() as verifier, open_dump(tmp_path / "dump") as dump:
+            verifier.crashed(machine, [CpuRegisters(0, {"NIA": 0x100})], None)
+            return verifier.judge_saved(dump, PreservedDump((), b"", RangeSet(), RangeSet(), crash_info=HEADER))
+
+    yield judge
+    os.close(fd)
+
+
+def test_the_crash_info_header_is_not_the_dumps(judged):
+    verdict = judged()
+    assert verdict.same
+    assert verdict.memory.bytes_excluded == HEADER_BYTES
+    assert verdict.memory.bytes_compared == PAGES * PAGE_BYTES - HEADER_BYTES
+    assert "crash-info header" in verdict.memory.excluded[0].reason
+
+
+@pytest.mark.parametrize("address", [HEADER - 1, HEADER + HEADER_BYTES, HEADER + PAGE_BYTES - 1])
+def test_what_lies_around_it_is(judged, address):
+    verdict = judged(address)
+    assert not verdict.same
+    assert verdict.memory.differences == (Range.sized(address, 1),)
