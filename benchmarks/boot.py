@@ -100,7 +100,7 @@ async def _bare_boot(config: QemuConfig, disk_fd: int, console: BinaryIO) -> flo
     try:
         link = await QemuLink.start(config, ram_fds, disk_fd, console, failure=lambda _line: False)
         try:
-            link.gdb.resume()
+            link.gdb.go("vCont;c")
             message = await link.inbox.get()
             if not isinstance(message, Hello):
                 raise MachineError(f"instead of booting, the guest: {message}")
