@@ -92,7 +92,7 @@ def test_a_dump_without_page_size_is_refused(tmp_path):
 
 def test_nothing_is_replaced(vmcore, tmp_path):
     (tmp_path / "out").write_bytes(b"mine")
-    with pytest.raises(SetupError, match="is there already"):
+    with pytest.raises(SetupError, match="exists and is not replaced"):
         save(vmcore, tmp_path / "out")
     (tmp_path / "new.incomplete").write_bytes(b"half")
     with pytest.raises(SetupError, match="--continue"):
