@@ -9,6 +9,7 @@ from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.system_arguments import add_system_arguments, system_options
+from fadump.cli.typed import fadump_command
 from fadump.cli.verdict_json import verdict_as_json
 from fadump.progress import binary_size
 from fadump.session import CrashBy, Milestone
@@ -134,4 +135,8 @@ def _text(result: RehearsalResult, out: str) -> str:
         lines.append(
             f"saved: {judged.dump.path}, {binary_size(judged.dump.size_bytes)}; {_SERVICES[result.watched.service]}"
         )
-    return "\n".join([*lines, f"the console and the dump are in {out}"])
+    if judged is None:
+        return "\n".join([*lines, f"the console is in {out}"])
+    return "\n".join(
+        [*lines, f"the console is in {out}; look at the dump:  {fadump_command('show', judged.dump.copy)}"]
+    )

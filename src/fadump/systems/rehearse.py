@@ -1,6 +1,7 @@
 """What surrounds a rehearsal: its machine, its files, and the verdict, which rests on the dump on the system's disk."""
 
 import math
+import re
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -83,6 +84,14 @@ def rehearse(options: RehearsalOptions, observer: Observer, screen: BinaryIO | N
     check_options(options.vm)
     if not options.vm.disks:
         raise UsageError("give the system's --disk: its dump is looked for there")
+    if not options.dump_directory.startswith("/"):
+        raise UsageError(f"--dumps {options.dump_directory} is no absolute path: give one, as {DUMP_DIRECTORY} is")
+    try:
+        re.compile(options.ready)
+    except re.error as error:
+        raise UsageError(f"--ready {options.ready!r} is no regular expression: {error}") from None
+    if not 0 < options.patience.production < math.inf:
+        raise UsageError("--patience must be more than 0: 1 is as usual, 2 waits twice as long for each step")
     _check_memory(options)
     with ExitStack() as ends:
         drives = ends.enter_context(open_drives(options.vm.disks, snapshot=True))
