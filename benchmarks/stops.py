@@ -89,11 +89,11 @@ def one_cycle(out: Path) -> dict[str, object]:
         calls = calls_in((out / "firmware.log").read_text())
         boots = 1 + result.reboots
         return {
-            "stops": machine.stops,
+            "stops": machine.served.stops,
             "our calls": calls,
             "boots": boots,
-            "foreign stops": machine.foreign_stops,
-            "beyond calls and 2 per boot": machine.stops - calls - STOPS_PER_BOOT * boots,
+            "foreign stops": machine.served.foreign_stops,
+            "beyond calls and 2 per boot": machine.served.stops - calls - STOPS_PER_BOOT * boots,
             "populated GiB": machine.populated_bytes / GIB,
             "handover s/GiB": machine.handover_seconds / (machine.populated_bytes / GIB),
         }

@@ -67,7 +67,7 @@ def _boot(config: QemuConfig) -> tuple[float, int]:
             session.serve()
             if time.monotonic() - started > _MOST_SECONDS:
                 raise MachineError(f"no prompt: {console.last_lines}")
-        return time.monotonic() - started, machine.stops
+        return time.monotonic() - started, machine.served.stops
 
 
 async def _bare_boot(config: QemuConfig) -> tuple[float, int]:

@@ -43,7 +43,7 @@ def told(tmp_path_factory, kernel):
     directory = tmp_path_factory.mktemp("grub")
     with GrubScenario(directory, Grub(tmp_path_factory.mktemp("bookworm"), SUITES), kernel) as scenario:
         hellos = [scenario.hello()]
-        stops = [scenario.machine.stops]
+        stops = [scenario.machine.served.stops]
         hellos += [scenario.reboot(), scenario.press_reset(), scenario.crash()]
         dump = scenario.save()
         scenario.back_to_production()
@@ -53,7 +53,7 @@ def told(tmp_path_factory, kernel):
         with pytest.raises(MachineError) as refused:
             scenario.crash()
         modes = [(hello.mode, hello.registered) for hello in hellos]
-        return Told(modes, dump, has_dump, stops, scenario.machine.foreign_stops, str(refused.value))
+        return Told(modes, dump, has_dump, stops, scenario.machine.served.foreign_stops, str(refused.value))
 
 
 def test_every_boot_is_handed_over_and_registers(told):

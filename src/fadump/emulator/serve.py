@@ -38,7 +38,7 @@ def serve(guest: Guest, started: StartedQemu) -> int:
                 while True:
                     session.serve()
         except FadumpError as error:
-            if machine.was_left:
+            if machine.served.was_left:
                 _say(f"the guest goes on without FADump: {error}")
             elif not started.has_ended:
                 raise

@@ -47,7 +47,7 @@ def test_a_call_is_answered_or_left_to_the_machines_own_firmware(kernel):
         machine.answer(call, PassThrough())
         assert expect(machine, FirmwareCall) == call
         assert registers(machine) == (2, 1)
-        assert (machine.stops, machine.foreign_stops) == (5, 0)  # the kernel's entry twice
+        assert (machine.served.stops, machine.served.foreign_stops) == (5, 0)  # the kernel's entry twice
 
 
 def test_a_reset_keeps_what_it_is_to_keep_and_leads_to_the_next_boot(kernel):

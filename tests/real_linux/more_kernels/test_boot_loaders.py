@@ -57,7 +57,7 @@ def test_a_grub_that_knows_of_the_dump_keeps_out_of_it(tmp_path, kernel, knowing
         scenario.hello()
         scenario.crash()
         assert scenario.trees[-1].initrd().end < BOOT_MEMORY_BYTES
-        assert 0 < scenario.machine.put_back_bytes < FIRMWARES_BYTES
+        assert 0 < scenario.machine.served.put_back_bytes < FIRMWARES_BYTES
         dump = scenario.save()
         assert (dump.verdict.same, dump.verdict.memory.bytes_different) == (True, 0)
         scenario.back_to_production()
