@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from benchmarks.bare_qemu import bare_qemu
 from benchmarks.report import parser, show
 from fadump.abi.platform import Platform
 from fadump.errors import MachineError, SetupError
@@ -22,9 +23,8 @@ from fadump.kit.initramfs import build_initramfs
 from fadump.kit.kernel import find_kernel
 from fadump.machine.channel import Hello
 from fadump.machine.contract import Handover
-from fadump.machine.qemu.link import QemuLink
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import QemuConfig, guest_ram_file
+from fadump.machine.qemu.process import QemuConfig
 from fadump.run.options import RunOptions, WhichMachine
 from fadump.run.parts import kernel_command_line
 
@@ -94,22 +94,11 @@ def _boot(config: QemuConfig, disk_fd: int, console: BinaryIO) -> float:
 
 
 async def _bare_boot(config: QemuConfig, disk_fd: int, console: BinaryIO) -> float:
-    """The same QEMU, without a breakpoint: nothing of ours comes into the guest."""
-    started = time.monotonic()
-    ram_fds = [guest_ram_file(piece.size_bytes) for piece in config.memory]
-    try:
-        link = await QemuLink.start(config, ram_fds, disk_fd, console, failure=lambda _line: False)
-        try:
-            link.gdb.go("vCont;c")
-            message = await link.inbox.get()
-            if not isinstance(message, Hello):
-                raise MachineError(f"instead of booting, the guest: {message}")
-            return time.monotonic() - started
-        finally:
-            await link.close()
-    finally:
-        for fd in ram_fds:
-            os.close(fd)
+    async with bare_qemu(config, disk_fd, console) as (link, started):
+        message = await link.inbox.get()
+        if not isinstance(message, Hello):
+            raise MachineError(f"instead of booting, the guest: {message}")
+        return time.monotonic() - started
 
 
 if __name__ == "__main__":

@@ -7,17 +7,16 @@ would reserve memory for kdump instead, and its service would load a kernel for 
 import asyncio
 import io
 import math
-import os
 import statistics
 import time
 from pathlib import Path
 
+from benchmarks.bare_qemu import bare_qemu
 from benchmarks.report import parser, show
 from fadump.errors import MachineError
 from fadump.firmware.pseries import PseriesFirmware
-from fadump.machine.qemu.link import QemuLink
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import QemuConfig, guest_ram_file
+from fadump.machine.qemu.process import QemuConfig
 from fadump.session import Session, Unwatched
 from fadump.systems.console import WatchedConsole
 from fadump.systems.disks import open_drives
@@ -71,23 +70,12 @@ def _boot(config: QemuConfig) -> tuple[float, int]:
 
 
 async def _bare_boot(config: QemuConfig) -> tuple[float, int]:
-    """The same QEMU, without a breakpoint: nothing of ours comes into the guest."""
     console = WatchedConsole(io.BytesIO(), _PROMPT)
     ready = asyncio.Event()
     console.changed = ready.set
-    started = time.monotonic()
-    ram_fds = [guest_ram_file(piece.size_bytes) for piece in config.memory]
-    try:
-        link = await QemuLink.start(config, ram_fds, None, console, failure=lambda _line: False)
-        try:
-            link.gdb.go("vCont;c")
-            await ready.wait()
-            return time.monotonic() - started, 0
-        finally:
-            await link.close()
-    finally:
-        for fd in ram_fds:
-            os.close(fd)
+    async with bare_qemu(config, None, console) as (_link, started):
+        await ready.wait()
+        return time.monotonic() - started, 0
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ class RtasFadump:
         valid = self._is_good_by_type(active) if self._state.traits.region_per_range else self._is_good_by_place(active)
         if not valid or not is_valid(self._state, header, _P):
             return None
-        return self._cpus(header)
+        return self._cpus(active, header)
 
     def _is_good_by_type(self, active: DumpStructure) -> bool:
         """rtas_fadump_process(): whether the firmware has copied all sections that matter."""
@@ -210,12 +210,11 @@ class RtasFadump:
             return False
         return True
 
-    def _cpus(self, header: Header) -> list[Registers] | None:
+    def _cpus(self, active: DumpStructure, header: Header) -> list[Registers] | None:
         """rtas_fadump_build_cpu_notes()."""
-        assert self._active is not None  # noqa: S101 - process() has checked it
         state = self._state
-        by_type = (section for section in self._active.sections if section.type == SectionType.CPU_STATE)
-        area = next(by_type, None) if state.traits.region_per_range else _fixed_sections(self._active)[0]
+        by_type = (section for section in active.sections if section.type == SectionType.CPU_STATE)
+        area = next(by_type, None) if state.traits.region_per_range else _fixed_sections(active)[0]
         if area is None:  # cpu_state_dest_vaddr was never set
             raise KernelPanicError("BUG: Kernel NULL pointer dereference on read at 0x00000000")
         try:
