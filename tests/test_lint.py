@@ -12,7 +12,7 @@ SOURCES = sorted((ROOT / "src" / "fadump").rglob("*.py"))
 
 # docs/architecture.md, "Who imports whom": a part imports only parts that stand before it.
 ORDER = [
-    *("errors", "signals", "printable", "moving_line", "progress", "memory", "abi"),
+    *("errors", "given", "signals", "printable", "moving_line", "progress", "memory", "abi"),
     *("vmcore", "linux", "firmware", "kernel"),
     *("capture", "kit", "machine"),
     *("proof", "session", "cycle", "run", "systems", "emulator", "mount", "compare", "cli"),

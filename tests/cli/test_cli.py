@@ -125,7 +125,7 @@ def test_a_full_disk_of_stdout_is_named(tmp_path, words):
 
 def test_a_full_disk_of_a_file_is_named(capsys):
     assert main(["plan", "--svg", "/dev/full", "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["error"] == "/dev/full: No space left on device"
+    assert json.loads(capsys.readouterr().out)["error"] == "--svg /dev/full can't be written: No space left on device"
 
 
 def test_a_closed_stderr_leaves_a_stream_as_it_is(tmp_path):

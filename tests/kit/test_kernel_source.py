@@ -208,7 +208,7 @@ def test_a_fragment_that_is_no_text_or_not_there_is_refused(tree, tmp_path):
 
 def test_what_is_no_linux_is_refused(tree, tmp_path):
     for path, kind, sentence in (
-        (tmp_path / "nowhere", SetupError, f"there is no directory {tmp_path}/nowhere"),
+        (tmp_path / "nowhere", SetupError, f"--source {tmp_path}/nowhere can't be read: No such file"),
         (tree / "Makefile", SetupError, f"--source {tree}/Makefile is not a directory"),
         (tree / "init", UsageError, f"--source {tree}/init has no Makefile: give the top directory of a Linux source"),
     ):

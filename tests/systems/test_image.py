@@ -274,6 +274,12 @@ def test_a_crashkernel_that_is_not_a_word_is_refused(kernel, word):
         build_image(kernel, crashkernel=word)
 
 
+@pytest.mark.parametrize("size", ["0", "lots", "99999T", "2G-:0"])
+def test_a_crashkernel_of_no_use_on_any_machine_is_refused(kernel, size):
+    with pytest.raises(UsageError, match=f"^--crashkernel {size}: crashkernel= .*: give a size, as in 512M$"):
+        build_image(kernel, crashkernel=size)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_an_interrupted_build_leaves_no_process_and_no_image(
     archive, machine, kernel, tmp_path, cache, command, number

@@ -1,6 +1,8 @@
 """What is refused of a machine for any system, before anything is started; and what is told of its life."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -20,7 +22,10 @@ from fadump.systems.events import EventLog
         ("--disk {disk} --cmdline quiet", "--initrd and --cmdline go with --kernel"),
         ("--disk {disk} --platform powernv", "--platform powernv needs a --kernel"),
         ("--disk {disk} --memory 1100M", "in steps of 256 MiB"),
-        ("--disk {disk} --memory 512M", "--memory must be 1 GiB or more"),
+        ("--disk {disk} --memory 512M", "--memory must be from 1 to 1024 GiB, in steps of 256 MiB, 512 MiB is not"),
+        ("--disk {disk} --memory 1000T", "--memory must be from 1 to 1024 GiB, in steps of 256 MiB, 1048576000 MiB is"),
+        ("--disk {disk} --memory 8E", "--memory must be from 1 to 1024 GiB"),
+        ("--kernel {disk} --platform powernv --memory 2G", "--memory must be from 4 to 1024 GiB"),
         ("--disk {disk} --cpus 33", "--cpus must be from 1 to 32, 33 is not"),
         ("--disk {disk} --cpus 4 --smt 3", "--smt must be 1, 2, 4 or 8 and divide --cpus, 3 is not"),
         ("--kernel {disk} --platform powernv --cpu-model POWER8", "powernv has --cpu-model POWER9 and POWER10"),
@@ -55,3 +60,25 @@ def test_each_event_is_told_once_with_its_time():
     }  # fmt: skip
     assert told[0].as_text() == "    0.25 s  the kernel has registered: a crash will be dumped"
     assert "copied 6 MiB aside, in 2 regions" in told[-1].as_text()
+
+
+def test_memory_that_this_process_may_not_have_is_said_with_its_size(tmp_path):
+    (tmp_path / "disk").write_bytes(bytes(1 << 20))
+    done = subprocess.run(
+        [
+            "prlimit",
+            f"--as={16 << 30}",
+            sys.executable,
+            "-m",
+            "fadump",
+            "vm",
+            "--disk",
+            tmp_path / "disk",
+            "--memory=64G",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 125
+    assert done.stderr == "fadump: no 65536 MiB of address space for the guest: Cannot allocate memory\n"

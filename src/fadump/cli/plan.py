@@ -14,7 +14,8 @@ from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.sizes import size
-from fadump.errors import UsageError, naming
+from fadump.errors import UsageError
+from fadump.given import reading, writing
 from fadump.kernel.plan.drawing import figures, length, svg, text_figure
 from fadump.kernel.plan.map_text import parse_range
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
@@ -98,7 +99,7 @@ def _plan(options: argparse.Namespace, output: Output) -> Answer:
         output.aside(text)
         return Answer(text=svg(plan).rstrip("\n"))
     if options.svg is not None:
-        with naming(options.svg):
+        with writing("--svg", options.svg):
             options.svg.write_text(svg(plan))
     return Answer(_as_json(options, plan), text)
 
@@ -114,7 +115,8 @@ def _made(options: argparse.Namespace) -> Plan:
         blocks = [MemoryBlock(Range(0, options.memory or _DEFAULT_BYTES[platform]))]
         system = System(platform, MemoryMap.of(blocks, _FIRMWARE[platform], RangeSet()))
     else:
-        found = read_memory(options.memory_map)
+        with reading("--memory-map", options.memory_map):
+            found = read_memory(options.memory_map)
         if isinstance(found, MemoryMap):
             system = System(options.platform or Platform.PSERIES, found)
         else:

@@ -17,6 +17,7 @@ from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import name, path
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.errors import UsageError
+from fadump.given import check_file
 from fadump.linux.pages import DumpLevel
 from fadump.linux.system import CrashedSystem, open_system
 from fadump.printable import with_others
@@ -95,6 +96,8 @@ def _save(arguments: argparse.Namespace, output: Output) -> Answer:
         continued=arguments.continued,
         registers=not arguments.no_registers,
     )
+    if arguments.vmlinux is not None:
+        check_file("--vmlinux", arguments.vmlinux)
     with open_system(arguments.source, vmlinux=arguments.vmlinux) as system:
         if system.dump.damage:
             output.remark(f"the source is not whole: {system.dump.damage[0]}")

@@ -11,6 +11,7 @@ from fadump.cli.show_json import as_json
 from fadump.cli.show_structures import shown
 from fadump.cli.show_view import show_summary
 from fadump.errors import STDOUT, naming
+from fadump.given import check_file
 from fadump.linux.summary import Summary, summarize
 from fadump.linux.system import open_system
 from fadump.printable import with_others
@@ -47,6 +48,8 @@ def _show(options: argparse.Namespace, output: Output) -> Answer:
     if structure is not None:
         found = shown(structure)
         return Answer(found.json, listing=found.text)
+    if options.vmlinux is not None:
+        check_file("--vmlinux", options.vmlinux)
     with open_system(options.files, vmlinux=options.vmlinux) as system:
         summary = summarize(system)
     for sentence in summary.missing:

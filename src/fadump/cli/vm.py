@@ -14,6 +14,7 @@ from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.system_arguments import add_system_arguments, system_options
+from fadump.given import writing
 from fadump.printable import counted, printable
 from fadump.session import Seen
 from fadump.signals import time_limit
@@ -73,7 +74,8 @@ def _told(file: Path | None, output: Output) -> Iterator[EventLog]:
     if file is None:
         yield EventLog(lambda event: None if output.quiet else _say(event.as_text()), calls=output.verbose)
         return
-    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _PRIVATE)
+    with writing("--events", file):
+        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _PRIVATE)
     with open(fd, "w", encoding="utf-8", buffering=1) as stream:  # noqa: PTH123 - a descriptor has no path
         yield EventLog(lambda event: _write(stream, event), calls=output.verbose)
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-from fadump.errors import SetupError, UsageError, reason
+from fadump.errors import SetupError, UsageError
+from fadump.given import reading
 
 NEEDED_OPTIONS = (
     "CPU_LITTLE_ENDIAN",
@@ -92,10 +93,12 @@ def read_fragment(path: Path) -> Options:
     :raises UsageError: a line sets no option.
     :raises SetupError: the file can't be read.
     """
+    with reading("--config", path):
+        content = path.read_bytes()
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SetupError(f"--config {path} can't be read: {reason(error)}") from error
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise SetupError(f"--config {path} can't be read: {error}") from error
     options: dict[str, str] = {}
     for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
         if match := _SETTING.fullmatch(line):

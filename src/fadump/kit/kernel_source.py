@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fadump.errors import SetupError, UsageError
+from fadump.given import check_directory
 from fadump.kit.cache import cache_directory, lock, private_directory, say_waiting
 from fadump.kit.kernel_build import check_room
 from fadump.kit.kernel_config import (
@@ -86,8 +87,7 @@ def build_tree(tree: Path, fragment: Path | None, page_size: str) -> TreeKernel:
 
 
 def _checked(tree: Path) -> Path:
-    if not tree.is_dir():
-        raise SetupError(f"--source {tree} is not a directory" if tree.exists() else f"there is no directory {tree}")
+    check_directory("--source", tree)
     if missing := [name for name in ("Makefile", "Kconfig") if not (tree / name).is_file()]:
         raise UsageError(f"--source {tree} has no {missing[0]}: give the top directory of a Linux source tree")
     return tree.resolve()

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from fadump.abi.elf import BYTE_ORDERS, ELF_HEADER, ELFCLASS64, ELFMAG, EM_PPC64, MACHINES, SECTION_HEADER
 from fadump.errors import SetupError, UsageError, reason
+from fadump.given import check_file
 from fadump.kit.kernel_file import KernelPackage, is_zimage
 from fadump.run.options import RunOptions
 
@@ -53,6 +54,7 @@ def check_kernel(path: Path) -> None:
     :raises UsageError: it is something else; the sentence names it and says what to give.
     :raises SetupError: it isn't there, or can't be read.
     """
+    check_file("--kernel", path)
     if KernelPackage.of(_head(path)) is None and not is_zimage(path):
         check_vmlinux(path, f"--kernel {path}")
 
@@ -102,6 +104,7 @@ def check_initramfs(path: Path) -> None:
     :raises UsageError: it is neither a cpio archive (newc) nor compressed in a way that Linux knows.
     :raises SetupError: it isn't there, or can't be read.
     """
+    check_file("--initrd", path)
     head = _head(path).lstrip(b"\0")
     if not head.startswith(_CPIO) and _beginning(head, _COMPRESSED) is None:
         packers = ", ".join(_COMPRESSED.values())
@@ -113,8 +116,6 @@ def _beginning(head: bytes, known: Mapping[bytes, str]) -> str | None:
 
 
 def _head(path: Path) -> bytes:
-    if not path.is_file():
-        raise SetupError(f"{path} is not a file" if path.exists() else f"there is no file {path}")
     try:
         with path.open("rb") as file:
             return file.read(_HEAD_BYTES)

@@ -39,8 +39,8 @@ def image_format(path: Path, *, writable: bool) -> DiskFormat:
 
     :raises SetupError: the image isn't there or can't be opened.
     """
-    if path.is_dir():
-        raise SetupError(f"--disk {path} is a directory: give a disk image")
+    if path.exists() and not (path.is_file() or path.is_block_device()):  # a pipe would wait for its other end
+        raise SetupError(f"--disk {path} is {'a directory' if path.is_dir() else 'no file'}: give a disk image")
     try:
         with path.open("r+b" if writable else "rb") as file:
             return DiskFormat.QCOW2 if file.read(len(_QCOW2_MAGIC)) == _QCOW2_MAGIC else DiskFormat.RAW

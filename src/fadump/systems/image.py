@@ -24,12 +24,16 @@ from importlib import resources
 from pathlib import Path
 
 from fadump.errors import SetupError, UsageError
+from fadump.kernel.model import DEFAULT_VERSION
+from fadump.kernel.plan.cmdline import parse_crashkernel
+from fadump.kernel.traits import KERNEL_VERSIONS
 from fadump.kit.cache import cache_directory, lock, new_entry, private_directory, say_waiting, scratch_directory
 from fadump.kit.kernel import Kernel
 from fadump.kit.packages import require
 from fadump.systems import debian_image_install, debian_image_unpack
 from fadump.systems.debian_image_packages import SUITES, PackageSet, fetch_packages, kept_packages
 from fadump.systems.image_disk import MKE2FS, Disk
+from fadump.systems.vm import MOST_MEMORY
 
 DISK_BYTES = 3 << 30
 NEEDED_BYTES = 3 << 29
@@ -127,11 +131,15 @@ def _check_kernel(kernel: Kernel) -> None:
 def image_command_line(crashkernel: str) -> str:
     """What GRUB gives the kernel.
 
-    :raises UsageError: ``crashkernel`` is not a word of a command line.
+    :raises UsageError: ``crashkernel`` is not a word of a command line, or none that Linux takes for a size.
     """
     if not _WORD.fullmatch(crashkernel):
         raise UsageError(f"crashkernel={crashkernel} is not a word of a kernel's command line: give a size, as in 512M")
-    return f"console=hvc0 fadump=on crashkernel={crashkernel}"
+    line = f"console=hvc0 fadump=on crashkernel={crashkernel}"
+    asked = parse_crashkernel(line, MOST_MEMORY, KERNEL_VERSIONS[DEFAULT_VERSION])
+    if asked.problem is not None:
+        raise UsageError(f"--crashkernel {crashkernel}: {asked.problem}: give a size, as in 512M")
+    return line
 
 
 def _build(directory: Path, packages: PackageSet, kernel: Kernel, command_line: str, key: str) -> None:

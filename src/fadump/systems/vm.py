@@ -25,8 +25,9 @@ from fadump.session import Observer, PoweredOffError, Seen, Session
 from fadump.systems.disks import open_drives
 from fadump.systems.terminal import HELP, Key, Terminal
 
-GIB = 1 << 30
-MEMORY_STEP = 256 << 20
+MIB, GIB = 1 << 20, 1 << 30
+MEMORY_STEP = 256 * MIB
+MOST_MEMORY = 1024 * GIB
 MOST_CPUS = 32
 _CMDLINES = {
     Platform.PSERIES: "console=hvc0 fadump=on crashkernel=512M",
@@ -87,8 +88,9 @@ def _refusals(options: VmOptions) -> Iterator[str]:
     if options.kernel is None and powernv:
         yield "--platform powernv needs a --kernel: QEMU's powernv starts no boot loader from a disk"
     least = _LEAST_MEMORY[options.platform]
-    if options.memory_bytes % MEMORY_STEP or options.memory_bytes < least:
-        yield f"--memory must be {least // GIB} GiB or more, in steps of 256 MiB"
+    if options.memory_bytes % MEMORY_STEP or not least <= options.memory_bytes <= MOST_MEMORY:
+        asked = f"{options.memory_bytes // MIB} MiB"
+        yield f"--memory must be from {least // GIB} to {MOST_MEMORY // GIB} GiB, in steps of 256 MiB, {asked} is not"
     if not 1 <= options.cpus <= MOST_CPUS:
         yield f"--cpus must be from 1 to {MOST_CPUS}, {options.cpus} is not"
     if options.smt not in (1, 2, 4, 8) or options.cpus % options.smt:

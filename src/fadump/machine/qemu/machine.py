@@ -66,7 +66,12 @@ class QemuMachine:
         self._segments = [Segment(piece, fd, 0) for piece, fd in zip(config.memory, ram_fds, strict=True)]
         for segment in self._segments:
             self._ends.callback(os.close, segment.fd)
-        self._memory = GuestMemory(self._segments)
+        try:
+            self._memory = GuestMemory(self._segments)
+        except OSError as error:
+            self._ends.close()
+            size_mib = sum(config.nodes) >> 20
+            raise SetupError(f"no {size_mib} MiB of address space for the guest: {error.strerror}") from error
         self._ends.callback(self._memory.close)
         self._runner = asyncio.Runner()
         self._ends.callback(self._runner.close)

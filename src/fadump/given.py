@@ -1,0 +1,54 @@
+"""Files that a user names by an option: whatever is wrong with one, the sentence begins with the option."""
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fadump.errors import SetupError, reason, unwritable
+
+
+def check_file(option: str, path: Path) -> None:
+    """Make sure that a file to be read is there, and can be.
+
+    :raises SetupError: it isn't, or is something else.
+    """
+    with reading(option, path):
+        kind = path.stat().st_mode
+        if not stat.S_ISREG(kind):  # a pipe is not opened, which would wait for its other end
+            raise SetupError(f"{option} {path} is {'a directory' if stat.S_ISDIR(kind) else 'no file'}: give a file")
+        path.open("rb").close()
+
+
+def check_directory(option: str, path: Path) -> None:
+    """Make sure that a directory to be read is there.
+
+    :raises SetupError: it isn't, or is something else.
+    """
+    with reading(option, path):
+        if not stat.S_ISDIR(path.stat().st_mode):
+            raise SetupError(f"{option} {path} is not a directory")
+
+
+@contextmanager
+def reading(option: str, path: Path) -> Iterator[None]:
+    """An error of the system from within is one of reading this file.
+
+    :raises SetupError: in its place.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SetupError(f"{option} {path} can't be read: {reason(error)}") from error
+
+
+@contextmanager
+def writing(option: str, path: Path) -> Iterator[None]:
+    """An error of the system from within is one of making this file, or of writing to it.
+
+    :raises SetupError: in its place, or :class:`DiskError` if the disk is full or has failed.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(error)(f"{option} {path} can't be written: {reason(error)}") from error

@@ -1,0 +1,101 @@
+"""Files that are named by an option: what is wrong with one is said with the option, whichever command it is of."""
+
+import argparse
+import os
+
+import pytest
+
+from fadump.cli import build_parser, main
+from fadump.cli.paths import path
+from tests.linux.crashed_kernel import crashed_kernel
+
+READ = {
+    "vm --kernel": "vm --kernel {}",
+    "vm --initrd": "vm --kernel {zimage} --initrd {}",
+    "vm --disk": "vm --disk {}",
+    "rehearse --kernel": "rehearse --disk {any} --kernel {}",
+    "rehearse --initrd": "rehearse --disk {any} --kernel {zimage} --initrd {}",
+    "rehearse --disk": "rehearse --disk {}",
+    "run --kernel": "run --machine qemu --kernel {}",
+    "run --initrd": "run --machine qemu --initrd {}",
+    "kernel build --source": "kernel build --source {}",
+    "kernel build --config": "kernel build --source {tree} --config {}",
+    "plan --memory-map": "plan --memory-map {}",
+    "show --vmlinux": "show {dump} --vmlinux {}",
+    "save --vmlinux": "save {dump} {dump}.out --vmlinux {}",
+}
+"""Command lines, by the option that names a file to be read, or a directory."""
+WRITTEN = {"vm --events": "vm --disk {any} --events {}", "plan --svg": "plan --svg {}"}
+TELL_OF_OUT = {f"{command} --out" for command in ("run", "rehearse", "compare")}
+"""Directories that a command makes: their own tests have what is said of them."""
+A_DIRECTORY_WILL_DO = {"kernel build --source", "plan --memory-map"}
+A_PIPE_WILL_DO = {"kernel build --config", "plan --memory-map"}
+
+
+def options_of(parser, words=()):
+    """Every option that takes a file, with its command before it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, command in action.choices.items():
+                yield from options_of(command, (*words, name))
+        elif action.type is path and action.option_strings:
+            yield " ".join([*words, action.option_strings[-1]])
+
+
+@pytest.fixture
+def said(tmp_path, capsys):
+    """Runs a command line with a file in it; what is said of that on stderr, with exit code 125."""
+    (tmp_path / "any").write_bytes(bytes(1 << 20))
+    (tmp_path / "dump").write_bytes(crashed_kernel().core())
+    ident = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+    (tmp_path / "zimage").write_bytes((ident + b"\x02\0\x15\0\x01\0\0\0").ljust(64, b"\0"))  # an ELF file for ppc64
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("Makefile", "Kconfig"):
+        (tree / name).touch()
+
+    def run(line, file):
+        names = {name: tmp_path / name for name in ("any", "dump", "zimage", "tree")}
+        assert main(line.format(file, **names).split()) == 125
+        return capsys.readouterr().err
+
+    return run
+
+
+def test_the_tables_know_every_option_that_takes_a_file():
+    assert set(options_of(build_parser([]))) == {*READ, *WRITTEN, *TELL_OF_OUT}
+
+
+@pytest.mark.parametrize("option", READ)
+def test_a_file_that_is_not_there_is_told_with_its_option(said, tmp_path, option):
+    name = option.split()[-1]
+    told = said(READ[option], tmp_path / "missing")
+    assert told.startswith(f"fadump: {name} {tmp_path}/missing can't be ")
+    assert told.endswith("No such file or directory\n") and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", sorted(READ.keys() - A_DIRECTORY_WILL_DO))
+def test_a_directory_in_a_files_place_is_told_with_its_option(said, tmp_path, option):
+    told = said(READ[option], tmp_path)
+    assert told.startswith(f"fadump: {option.split()[-1]} {tmp_path} ") and "directory" in told
+    assert told.count("\n") == 1
+
+
+def test_a_file_in_a_directorys_place_is_told_with_its_option(said, tmp_path):
+    told = said(READ["kernel build --source"], tmp_path / "any")
+    assert told == f"fadump: --source {tmp_path}/any is not a directory\n"
+
+
+@pytest.mark.parametrize("option", sorted(READ.keys() - A_PIPE_WILL_DO))
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(said, tmp_path, option):
+    os.mkfifo(tmp_path / "pipe")
+    told = said(READ[option], tmp_path / "pipe")
+    assert told.startswith(f"fadump: {option.split()[-1]} {tmp_path}/pipe is no")
+
+
+@pytest.mark.parametrize("option", WRITTEN)
+def test_a_file_that_cannot_be_made_is_told_with_its_option(said, tmp_path, option):
+    told = said(WRITTEN[option], tmp_path / "missing" / "file")
+    assert told == (
+        f"fadump: {option.split()[-1]} {tmp_path}/missing/file can't be written: No such file or directory\n"
+    )
