@@ -1,8 +1,8 @@
-"""File systems in a disk image: found, and a directory copied out of one, without booting or mounting it."""
+"""File systems in a disk image: found, and a directory copied out of one, without booting it."""
 
 import os
 import subprocess
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from fadump.errors import SetupError
 from fadump.kit.packages import require
-from fadump.memory.ranges import Range
-from fadump.systems.file_systems import copy_directory, file_systems
+from fadump.systems.file_systems import UnreadableError, check_readable, copy_directory, file_systems
 
 MIB = 1 << 20
 NO_CHECKSUMS = ["-O", "^metadata_csum"]
@@ -20,7 +19,8 @@ TABLE = "label: dos\nstart=2048, size=8192, type=41\nstart=16384, type=83\n"
 
 @pytest.fixture(autouse=True, scope="module")
 def tools():
-    require("running the tests", {"sfdisk": "fdisk", "mke2fs": "e2fsprogs", "debugfs": "e2fsprogs"})
+    packages = {"sfdisk": "fdisk", "mke2fs": "e2fsprogs", "debugfs": "e2fsprogs", "mkfs.xfs": "xfsprogs"}
+    require("running the tests", packages | {"mkfs.btrfs": "btrfs-progs", "btrfs": "btrfs-progs"})
 
 
 @pytest.fixture
@@ -46,50 +46,73 @@ def make(image, root, *, partitioned, options=()):
     return image
 
 
+@contextmanager
+def opened(*images):
+    """What lies on these images, all at once: their file systems, and why others can't be read."""
+    with ExitStack() as ends:
+        disks = [ends.enter_context(image.open("r+b")).fileno() for image in images]
+        yield file_systems(disks, images[0].parent)
+
+
+def copied(image, target, directory="/var/crash"):
+    """Whether a directory was found on the image's only file system; what is beside the image is as before."""
+    before = set(image.parent.iterdir())
+    with opened(image) as systems:
+        (found,) = [copy_directory(system, directory, target) for system in systems]
+    assert set(image.parent.iterdir()) - before <= {target}
+    return found
+
+
 @pytest.mark.parametrize("partitioned", [False, True])
 def test_a_directory_is_copied_out_with_its_times_and_kept_private(tmp_path, root, partitioned):
     image = make(tmp_path / "disk.img", root, partitioned=partitioned)
-    (system,) = file_systems(image)
-    assert (system.kind, system.place) == ("ext4", Range(16384 * 512 if partitioned else 0, 40 * MIB))
-    assert copy_directory(system, "/var/crash", tmp_path / "out")
-    copied = tmp_path / "out/202611291200/dump it's"
-    assert copied.read_bytes() == b"KDUMP   " * 1000
-    assert copied.stat().st_mtime == 1_000_000_000
-    assert copied.stat().st_mode & 0o777 == 0o600 and copied.parent.stat().st_mode & 0o777 == 0o700
+    with opened(image) as systems:
+        (kind,) = [(system.kind, system.name) for system in systems]
+    assert kind == ("ext4", "partition 2 of disk 1" if partitioned else "disk 1")
+    assert copied(image, tmp_path / "out")
+    check_copy(tmp_path / "out")
+
+
+def check_copy(out):
+    dump = out / "202611291200/dump it's"
+    assert dump.read_bytes() == b"KDUMP   " * 1000
+    assert dump.stat().st_mtime == 1_000_000_000
+    assert dump.stat().st_mode & 0o777 == 0o600 and dump.parent.stat().st_mode & 0o777 == 0o700
+    assert dump.stat().st_uid == os.geteuid()
 
 
 @pytest.mark.parametrize("partitioned", [False, True])
 def test_a_system_that_was_not_shut_down_has_its_journal_replayed(tmp_path, root, partitioned):
     image = make(tmp_path / "disk.img", root, partitioned=partitioned)
-    (system,) = file_systems(image)
-    file = f"{image}?offset={system.place.start}"
+    start = 16384 * 512 if partitioned else 0
+    file = f"{image}?offset={start}"
     shown = subprocess.run(["debugfs", "-R", "blocks /var/crash/now", file], capture_output=True, text=True, check=True)
     block = shown.stdout.split()[0]
     (tmp_path / "later").write_bytes(b"later".ljust(1024, b"\0"))
     journal = f"jo\njw -b {block} {tmp_path / 'later'}\njc\n"
     if partitioned:  # debugfs writes a journal to a whole disk only
         whole = tmp_path / "whole.img"
-        whole.write_bytes(image.read_bytes()[system.place.start :])
+        whole.write_bytes(image.read_bytes()[start:])
         subprocess.run(["debugfs", "-w", whole], input=journal, text=True, capture_output=True, check=True)
-        image.write_bytes(image.read_bytes()[: system.place.start] + whole.read_bytes())
+        image.write_bytes(image.read_bytes()[:start] + whole.read_bytes())
     else:
         subprocess.run(["debugfs", "-w", image], input=journal, text=True, capture_output=True, check=True)
-    assert copy_directory(system, "/var/crash", tmp_path / "out")
+    assert copied(image, tmp_path / "out")
     assert (tmp_path / "out/now").read_bytes() == b"later"
-    assert not list(tmp_path.glob("disk.img-*"))
 
 
 def test_a_directory_that_is_not_there_is_none(tmp_path, root):
-    (system,) = file_systems(make(tmp_path / "disk.img", root, partitioned=False))
-    assert not copy_directory(system, "/var/none", tmp_path / "out")
-    assert not copy_directory(system, "/var/crash/link", tmp_path / "out")
+    image = make(tmp_path / "disk.img", root, partitioned=False)
+    assert not copied(image, tmp_path / "out", "/var/none")
+    assert not copied(image, tmp_path / "out", "/var/crash/link")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_disk_without_a_file_system_has_none(tmp_path):
     image = tmp_path / "disk.img"
     image.write_bytes(bytes(MIB))
-    assert list(file_systems(image)) == []
+    with opened(image) as systems:
+        assert list(systems) == []
 
 
 @given(st.lists(st.tuples(st.integers(1024, 2 * MIB), st.binary(min_size=1, max_size=300)), min_size=1, max_size=5))
@@ -101,9 +124,10 @@ def test_a_damaged_file_system_ends_in_a_sentence_at_worst(tmp_path_factory, roo
         for at, junk in damage:
             file.seek(at)
             file.write(junk)
-    for system in file_systems(image):
-        with suppress(SetupError):
-            copy_directory(system, "/var/crash", directory / "out")
+    with opened(image) as systems:
+        for system in systems:
+            with suppress(SetupError):
+                copy_directory(system, "/var/crash", directory / "out")
 
 
 def test_a_name_that_leads_out_of_the_target_does_not(tmp_path, root):
@@ -112,10 +136,9 @@ def test_a_name_that_leads_out_of_the_target_does_not(tmp_path, root):
     content = image.read_bytes()
     assert b"..XoutsideX" in content
     image.write_bytes(content.replace(b"..XoutsideX", b"../outside/"))
-    (system,) = file_systems(image)
     (tmp_path / "into").mkdir()
     (tmp_path / "into/outside").mkdir()
-    assert copy_directory(system, "/var/crash", tmp_path / "into/out")
+    assert copied(image, tmp_path / "into/out")
     assert not list((tmp_path / "into/outside").iterdir())
     assert {path.name for path in (tmp_path / "into").iterdir()} == {"outside", "out"}
 
@@ -127,6 +150,137 @@ def test_a_link_and_a_file_of_one_name_overwrite_nothing(tmp_path, root):
     (root / "var/crash/bbbbbbbb").write_bytes(b"hostile")
     image = make(tmp_path / "disk.img", root, partitioned=False, options=NO_CHECKSUMS)
     image.write_bytes(image.read_bytes().replace(b"bbbbbbbb", b"aaaaaaaa"))
-    (system,) = file_systems(image)
-    copy_directory(system, "/var/crash", tmp_path / "out")
+    copied(image, tmp_path / "out")
     assert victim.read_bytes() == b"mine"
+
+
+BTRFS_BYTES, XFS_BYTES = 200 * MIB, 320 * MIB
+MOUNT = ["unshare", "--mount", "--", "sh", "-ec"]
+
+
+@pytest.fixture
+def btrfs(tmp_path, root):
+    image = tmp_path / "disk.img"
+    with image.open("wb") as file:
+        file.truncate(BTRFS_BYTES)
+    subprocess.run(["mkfs.btrfs", "-q", "-f", "--rootdir", root, image], check=True, capture_output=True)
+    return image
+
+
+def test_btrfs_is_read_by_anybody(tmp_path, btrfs):
+    assert copied(btrfs, tmp_path / "out")
+    check_copy(tmp_path / "out")
+    assert not (tmp_path / "out/link").exists()
+    assert not copied(btrfs, tmp_path / "none", "/var/none") and not (tmp_path / "none").exists()
+
+
+def test_btrfs_names_lead_nowhere_else(tmp_path, root, btrfs):
+    """A name with a slash in it: no tool makes one, so a name of the same length is overwritten and summed anew."""
+    (root / "var/crash/..X..X..XescapedX").write_bytes(b"hostile")
+    subprocess.run(["mkfs.btrfs", "-q", "-f", "--csum", "crc32c", "--rootdir", root, btrfs], check=True)
+    content = bytearray(btrfs.read_bytes())
+    assert b"..X..X..XescapedX" in content
+    for start in range(0, len(content), NODE_BYTES):
+        node = content[start : start + NODE_BYTES]
+        if b"..X..X..XescapedX" in node:
+            node = node.replace(b"..X..X..XescapedX", b"../../../escapedX")
+            node[:4] = crc32c(node[32:]).to_bytes(4, "little")
+            content[start : start + NODE_BYTES] = node
+    btrfs.write_bytes(content)
+    (tmp_path / "into").mkdir()
+    assert copied(btrfs, tmp_path / "into/out")
+    assert [path.name for path in (tmp_path / "into").iterdir()] == ["out"]
+    assert {path.name for path in (tmp_path / "into/out").iterdir()} == {"202611291200", "now"}
+
+
+NODE_BYTES = 16384
+
+
+def crc32c(data):
+    """CRC-32C, as btrfs sums its nodes."""
+    value = 0xFFFF_FFFF
+    for byte in data:
+        value ^= byte
+        for _bit in range(8):
+            value = value >> 1 ^ (0x82F6_3B78 if value & 1 else 0)
+    return value ^ 0xFFFF_FFFF
+
+
+def made(kind, image, script):
+    """An image with this file system that a script has filled, mounted at /mnt; it needs root."""
+    with image.open("wb") as file:
+        file.truncate(XFS_BYTES)
+    subprocess.run([f"mkfs.{kind}", "-q", image], check=True, capture_output=True)
+    subprocess.run([*MOUNT, f'mount -o loop "$1" /mnt; cd /mnt; {script}', "sh", image], check=True)
+    return image
+
+
+as_root = pytest.mark.parametrize("how", ["root"] if os.geteuid() == 0 else [])
+
+
+@as_root
+def test_each_subvolume_of_a_btrfs_is_looked_into(tmp_path, root, how):
+    script = f"btrfs subvolume create @ >&2; btrfs subvolume create @var >&2; cp -a {root}/var/crash @var; mkdir @/etc"
+    image = made("btrfs", tmp_path / "disk.img", script)
+    with opened(image) as systems:
+        found = [copy_directory(system, "/crash", tmp_path / "out") for system in systems]
+    assert found == [False, False, True]
+    check_copy(tmp_path / "out")
+
+
+@as_root
+def test_xfs_is_mounted_where_nobody_else_sees_it(tmp_path, root, how):
+    image = made("xfs", tmp_path / "disk.img", f"cp -a {root}/var .")
+    assert copied(image, tmp_path / "out")
+    check_copy(tmp_path / "out")
+    assert not copied(image, tmp_path / "none", "/var/none")
+
+
+@as_root
+def test_xfs_that_was_not_shut_down_has_its_journal_replayed(tmp_path, root, how):
+    cut = tmp_path / "cut.img"
+    save = f'cp -a {root}/var .; xfs_io -c "fsync" var/crash/now; xfs_io -x -c "shutdown -f" .; cd /; umount /mnt'
+    made("xfs", tmp_path / "disk.img", f'{save}; cp --sparse=always "$1" {cut}')
+    looked_at = subprocess.run(["xfs_repair", "-n", cut], capture_output=True, text=True, check=False)
+    assert "valuable metadata changes in a log" in looked_at.stdout + looked_at.stderr
+    assert copied(cut, tmp_path / "out")
+    assert (tmp_path / "out/now").read_bytes() == b"first"
+
+
+@as_root
+def test_a_link_in_an_xfs_does_not_lead_to_this_computers_files(tmp_path, how):
+    image = made("xfs", tmp_path / "disk.img", "mkdir var; ln -s /etc var/crash")
+    assert not copied(image, tmp_path / "out") and not (tmp_path / "out").exists()
+
+
+@as_root
+def test_xfs_that_cannot_be_mounted_is_one_sentence(tmp_path, root, how):
+    image = made("xfs", tmp_path / "disk.img", f"cp -a {root}/var .")
+    with image.open("r+b") as file:
+        file.seek(100)  # sb_versionnum: no version that there is
+        file.write(b"\xff\xff")
+    with pytest.raises(
+        UnreadableError, match=r"^disk 1 is xfs, which this computer's kernel can't mount: .*newer kern"
+    ):
+        copied(image, tmp_path / "out")
+
+
+def test_xfs_and_what_nobody_reads_are_named_with_what_to_do(tmp_path, root, monkeypatch):
+    image = tmp_path / "disk.img"
+    with image.open("wb") as file:
+        file.truncate(XFS_BYTES)
+    subprocess.run(["mkfs.xfs", "-q", image], check=True)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    luks = tmp_path / "luks.img"
+    luks.write_bytes((b"LUKS\xba\xbe" + b"\0\2").ljust(4 * MIB, b"\0"))
+    with opened(image, luks) as systems:
+        assert [str(system) for system in systems] == [
+            "disk 1 is xfs, which only root can look into: run this as root",
+            "disk 2 is crypto_LUKS, which can't be looked into: have the system save its dumps on ext4, btrfs or XFS",
+        ]
+    with ExitStack() as ends:
+        disks = [ends.enter_context(path.open("rb")).fileno() for path in (image, luks)]
+        with pytest.raises(UnreadableError, match=r"^disk 1 is xfs, .* root; disk 2 is crypto_LUKS"):
+            check_readable(disks, tmp_path)
+        ext4 = make(tmp_path / "ext4.img", root, partitioned=False)
+        check_readable([*disks, ends.enter_context(ext4.open("rb")).fileno()], tmp_path)

@@ -50,7 +50,7 @@ def image_format(path: Path, *, writable: bool) -> DiskFormat:
 
 
 def _above(base: Drive, stack: ExitStack) -> Drive:
-    with scratch_directory(_scratch(), "fadump-snapshot-") as directory:
+    with scratch_directory(scratch_place(), "fadump-snapshot-") as directory:
         layer = directory / "layer.qcow2"
         run(
             ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base.path.absolute()), "-F", base.format, str(layer)],
@@ -63,7 +63,7 @@ def _above(base: Drive, stack: ExitStack) -> Drive:
     return Drive(layer, DiskFormat.QCOW2, fd)
 
 
-def _scratch() -> Path:
-    """Where a layer may grow large: /tmp is often memory."""
+def scratch_place() -> Path:
+    """Where what is made of a disk may grow large: /tmp is often memory."""
     named = os.environ.get("TMPDIR")
     return Path(named) if named else Path("/var/tmp")  # noqa: S108 - a directory of its own is made in it

@@ -1,10 +1,11 @@
 """What a rehearsed system has on its disks: the dump that it saved, taken out, checked and held against the crash.
 
 The machine is off by now. Its drives are copied to sparse files, so that a journal can be replayed, and the directory
-of dumps is copied out of whichever file system has it.
+of dumps is copied out of whichever file system has it. Those files have no names: they are gone, whatever ends.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from fadump.errors import FadumpError
 from fadump.firmware.contract import PreservedDump
 from fadump.kit.packages import require
 from fadump.kit.process import log_path, run
-from fadump.machine.qemu.process import Drive
+from fadump.machine.qemu.process import DiskFormat, Drive
 from fadump.progress import Progress
 from fadump.proof.verify import Verdict, Verifier
-from fadump.systems.file_systems import copy_directory, file_systems
+from fadump.systems.disks import image_format, scratch_place
+from fadump.systems.file_systems import UnreadableError, check_readable, copy_directory, file_systems
+from fadump.systems.volumes import name_of, unnamed_file
 from fadump.vmcore.check import CheckReport, Weight, check_dump
 from fadump.vmcore.dump import open_dump
 
@@ -47,34 +50,48 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class TakenOut:
-    """What a system has written: its dumps, the newest first, and for each other file why it is no dump."""
+    """What a system has written: its dumps, the newest first, for each other file why it is no dump, and for each
+    volume that could not be looked into why."""
 
     dumps: Sequence[FoundDump]
     others: Sequence[str]
+    unread: Sequence[str]
+
+
+def check_images(images: Sequence[Path]) -> None:
+    """Refuse images that can't be looked into afterwards, as far as that can be told before their system has run.
+
+    :raises SetupError: with the reason.
+    """
+    if all(image_format(image, writable=False) is DiskFormat.RAW for image in images):
+        with ExitStack() as ends:
+            check_readable([ends.enter_context(image.open("rb")).fileno() for image in images], scratch_place())
 
 
 def take_out(drives: Sequence[Drive], directory: str, since_seconds: float, target: Path) -> TakenOut:
     """Copy ``directory`` out of the drives to ``target``, and look at the files in it that were written since then.
 
-    ``since_seconds`` counts from 1970, by the system's clock.
+    ``since_seconds`` counts from 1970, by the system's clock. The copies of the drives have no names.
 
     :raises SetupError: a drive can't be looked into here.
     """
     dumps: list[FoundDump] = []
     others: list[str] = []
-    for number, drive in enumerate(drives):
-        image = target / f"disk{number}.raw"
-        try:
-            _copy_drive(drive, image)
-            for index, system in enumerate(file_systems(image)):
-                place = target / f"crash{number}.{index}"
+    unread: list[str] = []
+    with ExitStack() as ends:
+        disks = [ends.enter_context(_copied(drive, target)) for drive in drives]
+        for number, system in enumerate(file_systems(disks, target)):
+            try:
+                if isinstance(system, UnreadableError):
+                    raise system
+                place = target / f"crash{number}"
                 for inside in _places(directory):
                     if copy_directory(system, inside, place):
                         _sort(place, directory, since_seconds, dumps, others)
                         break
-        finally:
-            image.unlink(missing_ok=True)
-    return TakenOut(sorted(dumps, key=lambda dump: dump.copy.stat().st_mtime, reverse=True), others)
+            except UnreadableError as error:
+                unread.append(str(error))
+    return TakenOut(sorted(dumps, key=lambda dump: dump.copy.stat().st_mtime, reverse=True), others, unread)
 
 
 def judge(found: FoundDump, verifier: Verifier | None, preserved: PreservedDump) -> Judged:
@@ -87,17 +104,20 @@ def judge(found: FoundDump, verifier: Verifier | None, preserved: PreservedDump)
         return Judged(found, report, None if verifier is None else verifier.judge_saved(dump, preserved))
 
 
-def _copy_drive(drive: Drive, image: Path) -> None:
+@contextmanager
+def _copied(drive: Drive, directory: Path) -> Iterator[int]:
+    """A raw copy of a drive, without a name."""
     require("looking into a disk image", {"qemu-img": "qemu-utils"})
-    image.touch(mode=0o600)
-    command = ["qemu-img", "convert", "-f", drive.format, "-O", "raw", drive.file, str(image)]
-    with Progress.step("Copying the system's disk"):
-        run(
-            command,
-            what="copying the system's disk",
-            log=log_path("rehearse"),
-            pass_fds=[] if drive.fd is None else [drive.fd],
-        )
+    with unnamed_file(directory) as disk:
+        command = ["qemu-img", "convert", "-f", drive.format, "-O", "raw", drive.file, name_of(disk)]
+        with Progress.step("Copying the system's disk"):
+            run(
+                ["setpriv", "--pdeathsig", "KILL", "--", *command],
+                what="copying the system's disk",
+                log=log_path("rehearse"),
+                pass_fds=[disk] if drive.fd is None else [disk, drive.fd],
+            )
+        yield disk
 
 
 def _places(directory: str) -> Iterator[str]:

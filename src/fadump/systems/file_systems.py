@@ -1,66 +1,129 @@
-"""What lies in a disk image's file systems, read without booting it: partitions, and a directory copied out of one.
+"""What lies in the file systems of raw disks, read without booting them: a directory copied out of one.
 
-ext2, ext3 and ext4 are read by debugfs from e2fsprogs, as anybody. The others are mounted, which takes root. A system
-that was not shut down has its last changes in the journal only, so that is replayed. An image may be hostile, too:
-debugfs would follow a name with a slash, or one that is there twice, out of its target, so e2fsck mends those first.
-Whoever calls gives a copy of the image.
+    ext2, ext3, ext4  read by debugfs from e2fsprogs, by anybody
+    btrfs             read by btrfs restore from btrfs-progs, by anybody; each subvolume counts as a file system
+    XFS               mounted in a mount namespace, which takes root and a kernel that has XFS
+
+A system that was not shut down has its last changes in the journal only, so that is replayed; btrfs has none, but for
+what was written by fsync(2) less than 30 s before a power cut. A disk may be hostile, too: debugfs would follow a name
+with a slash, or one that is there twice, out of its target, so e2fsck mends those first; btrfs restore is given the
+names that it may take, and makes no links; of a mounted file system a directory is taken only if no link leads to it.
+Whoever calls gives copies of the disks.
 """
 
-import json
 import os
 import re
 import shlex
+import shutil
+import stat
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fadump.errors import SetupError
 from fadump.kit.packages import require
-from fadump.kit.process import log_path, run, telling_lines
-from fadump.memory.holes import data_ranges
-from fadump.memory.ranges import Range
+from fadump.kit.process import telling_lines
+from fadump.systems.volumes import Volume, name_of, volumes
 
-_EXT = ("ext2", "ext3", "ext4")
-_MOUNTED = ("xfs", "btrfs")
-_SECTOR_BYTES = 512
+_EXT = frozenset({"ext2", "ext3", "ext4"})
+_XFS, _BTRFS = "xfs", "btrfs"
+_NO_DUMPS = frozenset({"", "swap", "vfat", "iso9660", "squashfs"})
+"""What blkid(8) calls volumes that no system saves dumps on; "" is one that it doesn't know."""
+_TOOLS = {kind: {"debugfs": "e2fsprogs", "e2fsck": "e2fsprogs"} for kind in _EXT} | {
+    _BTRFS: {"btrfs": "btrfs-progs"},
+    _XFS: {"unshare": "util-linux", "mount": "mount"},
+}
+_HEAD_BYTES = 2 << 20
+"""Has all that tells which file system it is."""
 _CORRECTED = 0o3
 """Of e2fsck's exit codes: it has corrected errors, and the system should be rebooted. Both are fine with a copy."""
+_TOP_LEVEL = 5
+"""The number of btrfs' own tree of files, which has all subvolumes in it; theirs begin at 256."""
+_FIRST_SUBVOLUME = 256
+_PLACE = "/sys/fs"
+"""Any directory would do, as it is mounted over in a namespace only."""
+_NO_MOUNT, _NO_DIRECTORY = 2, 3
+_DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"]
+_COPY_MOUNTED = """
+mount -t xfs -o loop,nouuid,nosuid,nodev,noexec "$1" "$2" || exit 2
+[ "$(realpath -e "$2/$3")" = "$2/$3" ] || exit 3
+exec cp -r --no-dereference --preserve=timestamps "$2/$3" "$4"
+"""
+"""Its arguments: the volume, where to mount it, the directory in it, where that goes. The mount is the namespace's."""
+_NAME = r"([^/.][^/]*|\.[^/.][^/]*|\.\.[^/]+)"
+"""A file's name that leads nowhere else, as a POSIX extended regular expression."""
+
+
+class UnreadableError(SetupError):
+    """A volume that can't be looked into here, or is damaged; the sentence begins with its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileSystem:
-    """A file system in an image, in the bytes ``place``; ``kind`` as blkid(8) calls it."""
+    """A file system on a volume: ``file`` is open and begins with it, ``kind`` is as blkid(8) calls it.
 
-    image: Path
-    place: Range
+    ``subvolume`` is a btrfs' tree of files.
+    """
+
+    name: str
+    file: int
     kind: str
+    subvolume: int = _TOP_LEVEL
 
 
-def file_systems(image: Path) -> Iterator[FileSystem]:
-    """The file systems of a raw image that can be read here: of each partition, or of the whole disk.
+def file_systems(disks: Sequence[int], directory: Path) -> Iterator[FileSystem | UnreadableError]:
+    """The file systems of raw disks, which are open files, and for each volume that can't be read why.
 
+    A file system is open until the next one is asked for, as a file without a name in the file system of ``directory``.
+
+    :raises SetupError: a tool is missing, or there is no room.
+    """
+    for found in _found(disks, directory):
+        if isinstance(found, UnreadableError):
+            yield found
+            continue
+        volume, kind = found
+        with volume.copied(directory) as file:
+            for subvolume in _subvolumes(file) if kind == _BTRFS else [_TOP_LEVEL]:
+                yield FileSystem(volume.name, file, kind, subvolume)
+
+
+def check_readable(disks: Sequence[int], directory: Path) -> None:
+    """Refuse disks on which nothing can be read here, though there is something.
+
+    :raises UnreadableError: with the reasons.
     :raises SetupError: a tool is missing.
     """
-    require("looking into a disk image", {"sfdisk": "fdisk", "blkid": "util-linux"})
-    for place in _places(image):
-        command = ["blkid", "-p", "-o", "value", "-s", "TYPE", "-O", str(place.start), str(image)]
-        kind = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-        if kind in (*_EXT, *_MOUNTED):
-            yield FileSystem(image, place, kind)
+    errors = []
+    for found in _found(disks, directory):
+        if not isinstance(found, UnreadableError):
+            return
+        errors.append(str(found))
+    if errors:
+        raise UnreadableError("; ".join(errors))
 
 
-def _places(image: Path) -> list[Range]:
-    """The partitions, or the whole disk if it has none."""
-    done = subprocess.run(["sfdisk", "--json", str(image)], capture_output=True, text=True, check=False)
-    table = {} if done.returncode else json.loads(done.stdout)["partitiontable"]
-    sector_bytes = table.get("sectorsize", _SECTOR_BYTES)
-    partitions = [
-        Range.sized(partition["start"] * sector_bytes, partition["size"] * sector_bytes)
-        for partition in table.get("partitions", [])
-    ]
-    return partitions or [Range(0, image.stat().st_size)]
+def _found(disks: Sequence[int], directory: Path) -> Iterator[tuple[Volume, str] | UnreadableError]:
+    """Each volume with a file system, and what blkid(8) calls that."""
+    for volume in volumes(disks):
+        if volume.unread:
+            yield UnreadableError(f"{volume.name} can't be read: {volume.unread}")
+            continue
+        with volume.copied(directory, _HEAD_BYTES) as head:
+            kind = _kind(head)
+        if kind in _NO_DUMPS:
+            continue
+        if kind == _XFS and os.geteuid() != 0:
+            yield UnreadableError(f"{volume.name} is xfs, which only root can look into: run this as root")
+        elif kind in _TOOLS:
+            require(f"reading {kind} in a disk image", _TOOLS[kind])
+            yield volume, kind
+        else:
+            yield UnreadableError(
+                f"{volume.name} is {kind}, which can't be looked into: have the system save its dumps on ext4, btrfs "
+                "or XFS"
+            )
 
 
 def copy_directory(system: FileSystem, directory: str, target: Path) -> bool:
@@ -68,115 +131,134 @@ def copy_directory(system: FileSystem, directory: str, target: Path) -> bool:
 
     Files are readable by their owner only.
 
-    :raises SetupError: it can't be read here, or there is no room for the copy.
+    :raises UnreadableError: it can't be read here.
+    :raises SetupError: there is no room for the copy.
     """
     if system.kind in _EXT:
         found = _copy_by_debugfs(system, directory, target)
+    elif system.kind == _BTRFS:
+        found = _copy_by_restore(system, directory, target)
     else:
         found = _copy_by_mount(system, directory, target)
     if found:
-        for path in (target, *target.rglob("*")):
-            if not path.is_symlink():
-                path.chmod(0o700 if path.is_dir() else 0o600)
+        _make_private(target)
     return found
 
 
+def _kind(file: int) -> str:
+    require("looking into a disk image", {"blkid": "util-linux"})
+    return _run(["blkid", "-p", "-o", "value", "-s", "TYPE", name_of(file)], file).stdout.strip()
+
+
 def _copy_by_debugfs(system: FileSystem, directory: str, target: Path) -> bool:
-    require("reading ext4 in a disk image", {"debugfs": "e2fsprogs", "e2fsck": "e2fsprogs"})
-    with _on_its_own(system) as partition:
-        mended = subprocess.run(["e2fsck", "-f", "-y", str(partition)], capture_output=True, text=True, check=False)
-        if mended.returncode & ~_CORRECTED:
-            raise SetupError(
-                f"the ext4 file system at {system.place.start:#x} in the image can't be mended: "
-                f"{telling_lines((mended.stdout + mended.stderr).splitlines())}"
-            )
-        asked = _debugfs(partition, f"stat {shlex.quote(directory)}")
-        if not re.search(r"Type: directory", asked):
-            return False
-        target.mkdir(mode=0o700)
-        said = _debugfs(partition, f"rdump {shlex.quote(directory)} {shlex.quote(str(target))}")
+    mended = _run(["e2fsck", "-f", "-y", name_of(system.file)], system.file)
+    if mended.returncode & ~_CORRECTED:
+        raise _damaged(system, mended)
+    asked = _debugfs(system, f"stat {shlex.quote(directory)}")
+    if not re.search(r"Type: directory", asked):
+        return False
+    target.mkdir(mode=0o700)
+    said = _debugfs(system, f"rdump {shlex.quote(directory)} {shlex.quote(str(target))}")
     copied = target / Path(directory).name
     if re.search(r"No space left|while (?:writing|reading)", said) or not copied.is_dir():
-        raise SetupError(f"{directory} can't be copied out of the image: {telling_lines(said.splitlines())}")
-    for path in copied.iterdir():
-        path.rename(target / path.name)
-    copied.rmdir()
+        raise _not_copied(system, directory, said)
+    _lift(copied, target)
     return True
 
 
-@contextmanager
-def _on_its_own(system: FileSystem) -> Iterator[Path]:
-    """A file that is the file system, for as long as the block runs.
-
-    e2fsck is told where in a file to look, and has forgotten it by the end of a journal (1.47.0, e2fsck/journal.c,
-    e2fsck_run_ext3_journal()).
-    """
-    if not system.place.start:
-        yield system.image
-        return
-    path = system.image.with_name(f"{system.image.name}-{system.place.start:x}")
-    try:
-        with system.image.open("rb") as image, open(path, "xb", opener=_private) as partition:
-            for piece in data_ranges(image.fileno(), system.place):
-                _copy_piece(image.fileno(), piece, partition.fileno(), piece.start - system.place.start)
-            partition.truncate(system.place.size_bytes)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise SetupError(
-            f"the partition at {system.place.start:#x} in the image can't be copied to {path}: {error.strerror}"
-        ) from error
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _copy_piece(source: int, piece: Range, target: int, offset: int) -> None:
-    at = piece.start
-    while at < piece.end:
-        copied = os.copy_file_range(source, target, piece.end - at, at, offset + at - piece.start)
-        if not copied:  # the table has a partition that the image doesn't
-            return
-        at += copied
-
-
-def _debugfs(file: Path, request: str) -> str:
-    done = subprocess.run(["debugfs", "-R", request, str(file)], capture_output=True, text=True, check=False)
+def _debugfs(system: FileSystem, request: str) -> str:
+    done = _run(["debugfs", "-R", request, name_of(system.file)], system.file)
     return done.stdout + done.stderr
 
 
+def _subvolumes(file: int) -> list[int]:
+    """The trees of files of a btrfs: the one at the top, and all subvolumes and snapshots."""
+    done = _run(["btrfs", "restore", "-l", name_of(file)], file)
+    numbers = re.findall(r"^ *tree key \((\d+) ROOT_ITEM", done.stdout, re.MULTILINE)
+    return [_TOP_LEVEL, *(number for number in sorted(set(map(int, numbers))) if number >= _FIRST_SUBVOLUME)]
+
+
+def _copy_by_restore(system: FileSystem, directory: str, target: Path) -> bool:
+    target.mkdir(mode=0o700)
+    command = ["btrfs", "restore", "-m", "-i", "-r", str(system.subvolume), "--path-regex", _restored(directory)]
+    done = _run([*command, name_of(system.file), str(target)], system.file)
+    copied = target / directory.lstrip("/")
+    found = copied.is_dir()
+    # Who isn't root can't change owners, which does no harm.
+    errors = [line for line in done.stderr.splitlines() if not re.search("failed to change owner|searching dir", line)]
+    if done.returncode and errors:
+        raise _damaged(system, done) if not found else _not_copied(system, directory, "\n".join(errors))
+    if found:
+        _lift(copied, target)
+    else:
+        shutil.rmtree(target)
+    return found
+
+
+def _restored(directory: str) -> str:
+    """What btrfs restore may take: the directories that lead to this one, and whatever is in it."""
+    expression = f"(/{_NAME})*"
+    first, *others = Path(directory).parts[1:]
+    for part in reversed(others):
+        expression = f"(|/{re.escape(part)}{expression})"
+    return f"^/(|{re.escape(first)}{expression})$"
+
+
+def _lift(copied: Path, target: Path) -> None:
+    """Let ``copied``, which lies in ``target``, take its place."""
+    beside = target.with_name(f"{target.name}.copied")
+    copied.rename(beside)
+    shutil.rmtree(target)
+    beside.rename(target)
+
+
 def _copy_by_mount(system: FileSystem, directory: str, target: Path) -> bool:
-    if os.geteuid() != 0:
-        raise SetupError(f"the image has its dumps on {system.kind}, which only root can look into: run this as root")
-    with _mounted(system) as mounted:
-        source = mounted / directory.lstrip("/")
-        if not source.is_dir():
-            return False
-        run(
-            ["cp", "-a", "--no-dereference", str(source), str(target)],
-            what=f"copying {directory} out of the image",
-            log=log_path("rehearse"),
+    command = ["unshare", "--mount", "--", *_DIES_WITH_US, "sh", "-c", _COPY_MOUNTED, "sh"]
+    done = _run([*command, name_of(system.file), _PLACE, directory.lstrip("/"), str(target)], system.file)
+    if done.returncode == _NO_DIRECTORY:
+        return False
+    if done.returncode == _NO_MOUNT:
+        raise UnreadableError(
+            f"{system.name} is {system.kind}, which this computer's kernel can't mount: "
+            f"{telling_lines(done.stderr.splitlines())}; take a computer with a newer kernel, or have the system save "
+            "its dumps on ext4"
         )
-        return True
+    if done.returncode:
+        raise _not_copied(system, directory, done.stderr)
+    return True
 
 
-@contextmanager
-def _mounted(system: FileSystem) -> Iterator[Path]:
-    """In a mount namespace there would be no mount left behind by a kill; a lazy umount is what is left to do."""
-    mounted = system.image.parent / "mounted"
-    mounted.mkdir(mode=0o700)
-    options = f"loop,offset={system.place.start},nosuid,nodev,noexec"
-    run(
-        ["mount", "-t", system.kind, "-o", options, str(system.image), str(mounted)],
-        what=f"mounting the image's {system.kind}",
-        log=log_path("rehearse"),
+def _make_private(target: Path) -> None:
+    """Files become their owner's, who is whoever runs this; what is neither file, directory nor link goes."""
+    for path in (target, *target.rglob("*")):
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            continue
+        if stat.S_ISDIR(mode) or stat.S_ISREG(mode):
+            os.chown(path, os.geteuid(), os.getegid())
+            path.chmod(0o700 if stat.S_ISDIR(mode) else 0o600)
+        else:
+            path.unlink()
+
+
+def _run(command: Sequence[str], file: int) -> "subprocess.CompletedProcess[str]":
+    """Run a tool that inherits a file, to its end or ours."""
+    return subprocess.run(
+        [*_DIES_WITH_US, *command],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        stdin=subprocess.DEVNULL,
+        pass_fds=[file],
+        env=os.environ | {"LC_ALL": "C.UTF-8"},
     )
-    try:
-        yield mounted
-    finally:
-        run(["umount", "--lazy", str(mounted)], what="unmounting the image", log=log_path("rehearse"))
-        mounted.rmdir()
+
+
+def _damaged(system: FileSystem, done: "subprocess.CompletedProcess[str]") -> UnreadableError:
+    said = telling_lines((done.stdout + done.stderr).splitlines())
+    return UnreadableError(f"{system.name} is {system.kind}, and too damaged to be read: {said}")
+
+
+def _not_copied(system: FileSystem, directory: str, said: str) -> SetupError:
+    return SetupError(f"{directory} can't be copied out of {system.name}: {telling_lines(said.splitlines())}")

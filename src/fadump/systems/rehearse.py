@@ -3,6 +3,7 @@
 import math
 import re
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -21,7 +22,7 @@ from fadump.run.host import available_bytes, qemu_machine
 from fadump.session import CrashBy, Milestone, Observer, Session
 from fadump.systems.console import READY, WatchedConsole
 from fadump.systems.disks import open_drives
-from fadump.systems.evidence import Judged, judge, take_out
+from fadump.systems.evidence import Judged, check_images, judge, take_out
 from fadump.systems.rehearsal import LostError, NotRegisteredError, Patience, Rehearsal, Service, Watched
 from fadump.systems.vm import VmOptions, check_options, machine_config
 
@@ -93,6 +94,7 @@ def rehearse(options: RehearsalOptions, observer: Observer, screen: BinaryIO | N
     if not 0 < options.patience.production < math.inf:
         raise UsageError("--patience must be more than 0: 1 is as usual, 2 waits twice as long for each step")
     _check_memory(options)
+    check_images(options.vm.disks)
     with ExitStack() as ends:
         drives = ends.enter_context(open_drives(options.vm.disks, snapshot=True))
         config = machine_config(options.vm, drives)
@@ -168,6 +170,8 @@ def _judged(
 ) -> RehearsalResult:
     """The verdict, by what is on the system's disks."""
     taken = take_out(drives, options.dump_directory, powered_on, options.out)
+    if taken.unread and not taken.dumps:
+        raise _not_found(taken.unread)
     if not taken.dumps or result.watched.dump is None:
         did = _DID[result.watched.service]
         error = f"the system {did}, and there is no new dump in its {options.dump_directory}"
@@ -183,6 +187,12 @@ def _judged(
         error = f"the dump {judged.dump.path} is not the machine at its crash: {_differs(judged.verdict)}"
         return replace(result, outcome=Outcome.DIFFERENT, error=error, phase=Milestone.SAVED)
     return result
+
+
+def _not_found(unread: Sequence[str]) -> SetupError:
+    error = SetupError(f"no new dump was found where it can be looked for, and there may be one: {'; '.join(unread)}")
+    error.phase = Milestone.SAVED
+    return error
 
 
 _DID = {
