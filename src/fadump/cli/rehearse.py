@@ -12,13 +12,13 @@ from fadump.cli.system_arguments import add_system_arguments, system_options
 from fadump.cli.typed import fadump_command
 from fadump.cli.verdict_json import verdict_as_json
 from fadump.progress import binary_size
+from fadump.run.terminal import screen
 from fadump.session import CrashBy, Milestone
 from fadump.signals import time_limit
 from fadump.systems.console import READY
 from fadump.systems.events import EventLog
 from fadump.systems.rehearsal import Patience, Service
 from fadump.systems.rehearse import DUMP_DIRECTORY, Outcome, RehearsalOptions, RehearsalResult, free_directory, rehearse
-from fadump.systems.terminal import screen
 
 _STDERR = 2
 _EXAMPLE = """examples:

@@ -22,9 +22,9 @@ from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.printable import with_others
 from fadump.run.options import RunOptions, WhichMachine, WhoseFirmware
 from fadump.run.run import JudgedCycle, RunResult, run
+from fadump.run.terminal import screen
 from fadump.session import CrashBy, Milestone
 from fadump.signals import time_limit
-from fadump.systems.terminal import screen
 
 _STDERR = 2
 _EXAMPLE = """example:

@@ -16,10 +16,10 @@ from fadump.cli.paths import path
 from fadump.cli.system_arguments import add_system_arguments, system_options
 from fadump.given import writing
 from fadump.printable import counted, printable
+from fadump.run.terminal import screen
 from fadump.session import Seen
 from fadump.signals import time_limit
 from fadump.systems.events import EventLog, SystemEvent
-from fadump.systems.terminal import screen
 from fadump.systems.vm import Life, run_vm
 
 _EXAMPLE = """examples:

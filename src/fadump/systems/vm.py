@@ -21,9 +21,9 @@ from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Drive, Q
 from fadump.run.host import kernel_to_run, qemu_machine, qemu_to_run
 from fadump.run.inputs import check_initramfs, check_kernel
 from fadump.run.options import STOP_WITHOUT_GDB
+from fadump.run.terminal import HELP, Key, Terminal
 from fadump.session import Observer, PoweredOffError, Seen, Session
 from fadump.systems.disks import open_drives
-from fadump.systems.terminal import HELP, Key, Terminal
 
 MIB, GIB = 1 << 20, 1 << 30
 MEMORY_STEP = 256 * MIB

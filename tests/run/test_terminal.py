@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.systems.terminal import Key, Screen, Splitter, Terminal
+from fadump.run.terminal import Key, Screen, Splitter, Terminal
 
 
 class Typed:
