@@ -33,6 +33,8 @@ from fadump.machine.channel import (
     Saved,
     Saving,
     SavingProgress,
+    Shell,
+    ShellLeft,
 )
 from fadump.machine.contract import BootStart, Called, GuestReset, Handover, LetGo, StopAt, Stopped
 from fadump.memory.devicetree import DeviceTree, Node
@@ -260,6 +262,63 @@ def test_the_platform_ends_a_guest_that_makes_no_call():
     assert witness.triggers == [Trigger(TriggerKind.PLATFORM, "", None)]
     assert witness.calls == [REGISTER, INVALIDATE, REGISTER]
     assert [milestone for milestone, _at in result.timeline] == list(Milestone)
+
+
+LEFT = [ShellLeft()]
+BY_HAND = [call(OS_TERM), handover(2), hello(BootMode.CAPTURE)]
+
+
+def asked(machine):
+    """What the guest was asked for, as words."""
+    return [type(done).__name__ for done in machine.done if not isinstance(done, tuple | str)]
+
+
+@pytest.mark.parametrize(
+    ("events", "requests"),
+    [
+        (FIRST_BOOT + REGISTERED + LEFT + CRASH + LEFT, "Register Shell Crash Shell Save"),
+        (FIRST_BOOT + REGISTERED + BY_HAND + LEFT, "Register Shell Shell Save"),
+        (FIRST_BOOT + REGISTERED + BY_HAND + BY_HAND + LEFT, "Register Shell Shell Shell Save"),
+        ((FIRST_BOOT + REGISTERED) * 2 + LEFT + CRASH + LEFT, "Register Shell Register Shell Crash Shell Save"),
+    ],
+    ids=["left", "crashed by hand", "crashed in the capture kernel, too", "rebooted"],
+)
+def test_a_shell_in_each_kernel_is_left_before_the_cycle_goes_on(events, requests):
+    machine = ScriptedMachine(events + SAVE + RELEASE + PRODUCTION)
+    result = run_cycle(machine, ScriptedFirmware(), CycleRequest(shells=True), Witness())
+    assert asked(machine) == [*requests.split(), "Release", "Reregister"]
+    assert machine.done.count(Shell(BootMode.FIRST)) == requests.count("Register")
+    assert result.vmcore_bytes == 500
+
+
+def test_without_shells_nobody_is_let_in():
+    machine = ScriptedMachine(WHOLE)
+    run_cycle(machine, ScriptedFirmware(), CycleRequest(), Witness())
+    assert asked(machine) == ["Register", "Crash", "Save", "Release", "Reregister"]
+
+
+def test_a_capture_kernel_that_is_left_by_a_reboot_has_lost_its_dump():
+    events = FIRST_BOOT + REGISTERED + LEFT + CRASH + [call(INVALIDATE), GuestReset(), handover(3), hello()]
+    with pytest.raises(MachineError, match="left by a reboot, and the dump is gone"):
+        run(events, shells=True)
+
+
+class WantedError(MachineError):
+    pass
+
+
+def test_whoever_calls_is_heard_in_the_middle_of_a_step_and_may_end_it():
+    def heard():
+        calls.append(1)
+        if len(calls) == 2:
+            raise WantedError
+
+    calls = []
+    machine = ScriptedMachine([*FIRST_BOOT, Called(), *REGISTERED, Called(), *LEFT])
+    with pytest.raises(WantedError) as raised:
+        run_cycle(machine, ScriptedFirmware(), CycleRequest(shells=True), Witness(), called=heard)
+    assert raised.value.phase == Milestone.CRASH
+    assert calls == [1, 1]
 
 
 class OtherFirmware(ScriptedFirmware):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from fadump.errors import MachineError
 from fadump.firmware.contract import Firmware, PreservedDump, State
 from fadump.machine.channel import (
+    BootMode,
     Hello,
     Register,
     Registered,
@@ -22,6 +23,8 @@ from fadump.machine.channel import (
     SavedOpalCore,
     SaveOpalCore,
     Saving,
+    Shell,
+    ShellLeft,
 )
 from fadump.machine.contract import Machine
 from fadump.session import (
@@ -57,6 +60,9 @@ class CycleRequest:
     crash_by: CrashBy = CrashBy.SYSRQ
     crash_cpu: int = 0
     silence_seconds: float = SILENCE_SECONDS
+    shells: bool = False
+    """Whether somebody gets a shell in the first kernel, before its crash, and in the capture kernel, before the dump
+    is saved; ``silence_seconds`` is theirs, too."""
     faults: CycleFaults = field(default_factory=CycleFaults)
 
 
@@ -93,16 +99,17 @@ def run_cycle(
     inspector: Inspector | None = None,
     before: CycleResult | None = None,
     clock: Callable[[], float] = time.monotonic,
+    called: Callable[[], None] | None = None,
 ) -> CycleResult:
     """Boot, register, crash, preserve, boot again, save, release and register again, without a second reset.
 
     ``before`` is the cycle that left this machine in production: then it is not powered on again, and the
-    timeline goes on from there.
+    timeline goes on from there. ``called`` is called when somebody on the host wants something.
 
     :raises MachineError: the machine stopped or did something else; the sentence says what and when.
     """
     cut_at = request.faults.power_cut_at
-    session = Session(machine, firmware, observer, inspector, request.silence_seconds, clock, cut_at)
+    session = Session(machine, firmware, observer, inspector, request.silence_seconds, clock, cut_at, called)
     cycle = _Cycle(session, request)
     with session.telling_where():
         boot: Hello | None = None
@@ -148,9 +155,12 @@ class _Cycle:
         if boot is None or not boot.is_capture:
             if boot is not None:
                 self._register(boot)
-            boot = self._crash()
+            boot = self._left_shell(BootMode.FIRST) or self._crash()
+            if not boot.is_capture:  # whoever was in the shell has rebooted the guest
+                return self.to_production(boot)
         if self._request.faults.second_crash:
             boot = self._crash_again()
+        boot = self._look_into(boot)
         dump = self._preserved()
         vmcore_bytes = self._save(boot)
         released_bytes = self._release()
@@ -174,6 +184,24 @@ class _Cycle:
         boot = self._session.expect(Hello)
         if not boot.is_capture:
             raise self._no_dump(boot)
+        return boot
+
+    def _left_shell(self, mode: BootMode) -> Hello | None:
+        """Let somebody into the guest, if that is asked for; the boot that has come instead of the shell's end."""
+        if not self._request.shells:
+            return None
+        try:
+            self._session.ask(Shell(mode), ShellLeft)
+        except RebootedError as rebooted:
+            return rebooted.hello
+        return None
+
+    def _look_into(self, boot: Hello) -> Hello:
+        """Let somebody into the capture kernel, if that is asked for; returns the boot that is to save the dump."""
+        while (rebooted := self._left_shell(BootMode.CAPTURE)) is not None:
+            if not rebooted.is_capture:
+                raise MachineError("the capture kernel was left by a reboot, and the dump is gone")
+            boot = rebooted
         return boot
 
     def _crash_again(self) -> Hello:

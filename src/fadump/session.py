@@ -29,7 +29,7 @@ from fadump.firmware.contract import (
     Watched,
 )
 from fadump.machine.channel import Crash, Crashing, Failed, Hello, Report, Request
-from fadump.machine.contract import BootStart, Event, GuestReset, Handover, LetGo, Machine, StopAt, Stopped
+from fadump.machine.contract import BootStart, Called, Event, GuestReset, Handover, LetGo, Machine, StopAt, Stopped
 from fadump.signals import EndedBySignal
 
 SILENCE_SECONDS = 300.0
@@ -173,7 +173,9 @@ class Session:
         silence_seconds: float = SILENCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         power_cut_at: int = 0,
+        called: Callable[[], None] | None = None,
     ) -> None:
+        """``called`` is called when somebody on the host wants something; what it raises ends the step."""
         self.record = Record(power_on=clock())
         self.state_at_reset: State | None = None
         """Where the firmware stood when the guest was last reset other than for a dump."""
@@ -191,6 +193,7 @@ class Session:
         self._clock = clock
         self._enabled = True
         self._power_cut_at = power_cut_at
+        self._called = called
         self._asked_the_same: tuple[FirmwareCall | None, int] = (None, 0)
         self._crash_looked_at: Trigger | None = None  # by somebody's debugger, before the dump is taken
         self._waited_for = 0  # index into record.seen; only wait_for() moves it
@@ -308,6 +311,8 @@ class Session:
                 self._hand_over(handover)
             case FirmwareCall() as call:
                 self._serve(call)
+            case Called() if self._called is not None:
+                self._called()
             case LetGo() if self._crash_looked_at is not None:
                 self._preserve(self._crash_looked_at)
             case GuestReset():

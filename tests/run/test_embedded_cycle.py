@@ -183,6 +183,7 @@ def test_a_dump_may_be_larger_than_the_file_system_has_room_for(tmp_path, capsys
         ({"initrd": Path(__file__)}, "--initrd goes with --machine qemu"),
         ({"cpu_model": "POWER7"}, "--machine embedded has --cpu-model POWER8, POWER9, POWER10, POWER7 is not one"),
         ({"qemu": "newest"}, "--qemu goes with --machine qemu"),
+        ({"interactive": True}, "--interactive goes with --machine qemu: the model of Linux has no console"),
         ({"gdb_port": 1234}, "--gdb goes with --machine qemu: there is nothing to attach to in the model of Linux"),
         ({"stop_at": StopAt.CRASH}, "--stop-at needs --gdb: the machine would stand still for ever"),
         ({"firmware": WhoseFirmware.QEMU}, "--firmware qemu goes with --machine qemu"),

@@ -178,3 +178,12 @@ def test_a_reader_that_has_had_enough_is_no_error():
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_shell_for_nobody_is_refused(capsys, tmp_path):
+    assert main(["run", "--machine", "qemu", "--interactive", "--json", "--out", str(tmp_path / "out")]) == 2
+    assert "--interactive is for people, and --json for programs" in capsys.readouterr().err
+    words = [sys.executable, "-m", "fadump", "run", "--machine", "qemu", "--interactive", "--out", tmp_path / "out"]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "fadump: --interactive needs a terminal as standard input\n")
+    assert not (tmp_path / "out").exists()

@@ -3,14 +3,17 @@
 import os
 import pty
 import select
+import signal
 import termios
+import tty
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.run.terminal import Key, Screen, Splitter, Terminal
+from fadump.run.terminal import HELP, EndedError, Key, Screen, Seat, Splitter, Terminal
 
 
 class Typed:
@@ -19,6 +22,7 @@ class Typed:
     def __init__(self):
         self.keys = b""
         self.calls = 0
+        self.nmis = 0
         self.watched = {}
 
     def type(self, keys):
@@ -26,6 +30,9 @@ class Typed:
 
     def call(self):
         self.calls += 1
+
+    def inject_nmi(self):
+        self.nmis += 1
 
     def watch(self, fd, readable):
         with select.epoll() as poll:
@@ -82,6 +89,108 @@ def test_a_terminal_is_raw_while_connected_and_then_as_it_was():
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+@pytest.fixture
+def terminal():
+    """Both ends of a terminal: what a person has, what a process has."""
+    ours, theirs = pty.openpty()
+    yield ours, theirs
+    for fd in (ours, theirs):
+        with suppress(OSError):
+            os.close(fd)
+
+
+def is_raw(fd):
+    return not termios.tcgetattr(fd)[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTSTP, signal.SIGSTOP])
+def test_a_terminal_is_as_it_was_while_its_process_is_stopped(terminal, number):
+    _ours, theirs = terminal
+    before = termios.tcgetattr(theirs)
+    signals = [signal.getsignal(caught) for caught in (signal.SIGTSTP, signal.SIGCONT)]
+    child = os.fork()
+    if not child:
+        with Terminal(theirs, Typed()).connected():
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number)  # it has gone on
+            os._exit(0 if is_raw(theirs) else 1)
+    for _time in range(2):
+        _pid, status = os.waitpid(child, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        assert termios.tcgetattr(theirs) == before or number is signal.SIGSTOP  # which nobody can see coming
+        termios.tcsetattr(theirs, termios.TCSANOW, before)  # as a shell does
+        os.kill(child, signal.SIGCONT)
+    assert os.waitpid(child, 0)[1] == 0
+    assert [signal.getsignal(caught) for caught in (signal.SIGTSTP, signal.SIGCONT)] == signals
+
+
+def test_a_terminal_that_goes_away_is_a_pipe_that_ends(terminal):
+    ours, theirs = terminal
+    machine = Typed()
+    screen = Screen(theirs)
+    with Terminal(theirs, machine).connected():
+        os.close(ours)
+        machine.pump()
+        assert not machine.watched
+        assert screen.write(b"unseen") == 6
+        assert screen.is_gone
+
+
+def test_a_screen_that_cannot_be_waited_for_takes_everything(terminal):
+    ours, theirs = terminal
+    os.set_blocking(theirs, False)
+    text = b"x" * 100_000
+    reader = os.fork()
+    if not reader:
+        seen = 0
+        while seen < len(text):
+            seen += len(os.read(ours, 1 << 16))
+        os._exit(0)
+    tty.setraw(theirs)
+    assert Screen(theirs).write(text) == len(text)
+    assert os.waitpid(reader, 0)[1] == 0
+
+
+def test_an_error_of_a_screens_disk_is_not_hidden():
+    with Path("/dev/full").open("wb") as full, pytest.raises(OSError, match="No space left"):
+        Screen(full.fileno()).write(b"login: ")
+
+
+def test_whoever_sits_there_is_told_and_obeyed(terminal):
+    ours, theirs = terminal
+    termios.tcsetwinsize(theirs, (50, 132))
+    machine, said = Typed(), []
+    seat = Seat(None, theirs, said.append)
+    with seat.taken(machine, lambda: "registered") as called:
+        os.write(ours, b"\x01c\x01s\x01n\x01h")
+        machine.pump()
+        called()
+        called()
+        assert said == ["the firmware is registered", HELP]
+        assert machine.keys == b"stty rows 50 cols 132\r"
+        assert machine.nmis == 1
+        os.write(ours, b"\x01x")
+        machine.pump()
+        with pytest.raises(EndedError, match="^the machine has been ended by Ctrl-a x$"):
+            called()
+    assert not machine.watched
+
+
+def test_a_pipe_has_no_size(tmp_path):
+    theirs, ours = os.pipe()
+    machine, said = Typed(), []
+    with os.fdopen(theirs), Seat(None, theirs, said.append).taken(machine, str) as called:
+        os.write(ours, b"\x01s")
+        machine.pump()
+        called()
+    os.close(ours)
+    assert (said, machine.keys) == (["this is no terminal, so it has no size"], b"")
+
+
+def test_the_help_has_every_key():
+    assert all(f"Ctrl-a {key.value}  " in HELP for key in Key)
 
 
 def test_a_pipe_is_typed_to_its_end():

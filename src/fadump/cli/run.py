@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression
@@ -16,6 +16,7 @@ from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.run_view import RunView, different_text
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
+from fadump.cli.seat import RawStream, check_interactive, seat
 from fadump.cli.verdict_json import verdict_as_json
 from fadump.linux.pages import DumpLevel
 from fadump.machine.qemu.process import DEFAULT_QEMU
@@ -68,6 +69,11 @@ def add_parser(commands: Commands) -> None:
         "--cycles", type=number(1), default=1, help="cycles in a row on one machine (default: %(default)s)"
     )
     parser.add_argument(
+        "--interactive", action="store_true",
+        help="qemu: be in the guest on this terminal, in a shell before the crash and one before the dump is saved; "
+        "leaving it lets the run go on",
+    )  # fmt: skip
+    parser.add_argument(
         "--verify", action="store_true", help="compare every byte of the dump with the machine at its crash"
     )
     parser.add_argument(
@@ -86,10 +92,17 @@ def add_parser(commands: Commands) -> None:
 def _run(options: argparse.Namespace, output: Output) -> Answer:
     if (listed := listed_faults(options)) is not None:
         return listed
+    if options.interactive:
+        check_interactive(output)
     tell_of_port(options, output)
-    view = RunView(output.live, verbose=output.verbose)
+    view = RunView(RawStream(output.live) if options.interactive else output.live, verbose=output.verbose)
     with time_limit(options.timeout):
-        result = _result(options, view, screen(_STDERR) if output.verbose else None)
+        result = run(
+            _run_options(options),
+            view,
+            screen(_STDERR) if output.verbose else None,
+            seat(output) if options.interactive else None,
+        )
     RunView(output.stream).summary(result)
     for fault in result.never_struck:
         output.remark(str(fault))
@@ -101,25 +114,22 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
     )
 
 
-def _result(options: argparse.Namespace, view: RunView, console: BinaryIO | None) -> RunResult:
-    return run(
-        RunOptions(
-            out=options.out,
-            machine=options.machine,
-            kernel=options.kernel,
-            initrd=options.initrd,
-            qemu=options.qemu,
-            firmware=options.firmware,
-            crash_by=options.crash_by,
-            cycles=options.cycles,
-            gdb_port=options.gdb,
-            stop_at=options.stop_at,
-            verify=options.verify,
-            save=_save_options(options),
-            **machine_choices(options),
-        ),
-        view,
-        console,
+def _run_options(options: argparse.Namespace) -> RunOptions:
+    return RunOptions(
+        out=options.out,
+        machine=options.machine,
+        kernel=options.kernel,
+        initrd=options.initrd,
+        qemu=options.qemu,
+        firmware=options.firmware,
+        crash_by=options.crash_by,
+        cycles=options.cycles,
+        interactive=options.interactive,
+        gdb_port=options.gdb,
+        stop_at=options.stop_at,
+        verify=options.verify,
+        save=_save_options(options),
+        **machine_choices(options),
     )
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,10 +12,10 @@ from fadump.cli.debugging_arguments import tell_of_port
 from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
+from fadump.cli.seat import say, seat
 from fadump.cli.system_arguments import add_system_arguments, system_options
 from fadump.given import writing
-from fadump.printable import counted, printable
-from fadump.run.terminal import screen
+from fadump.printable import counted
 from fadump.session import Seen
 from fadump.signals import time_limit
 from fadump.systems.events import EventLog, SystemEvent
@@ -32,9 +31,8 @@ _EXAMPLE = """examples:
 
 on the terminal, as in QEMU:
   Ctrl-a x ends the machine, Ctrl-a c says where the firmware stands, Ctrl-a n crashes the system by an NMI,
-  Ctrl-a h lists these keys, Ctrl-a Ctrl-a sends Ctrl-a"""
+  Ctrl-a s tells a shell the terminal's size, Ctrl-a h lists these keys, Ctrl-a Ctrl-a sends Ctrl-a"""
 _PRIVATE = 0o600
-_STDIN, _STDOUT, _STDERR = range(3)
 
 
 def add_parser(commands: Commands) -> None:
@@ -62,9 +60,7 @@ def _vm(options: argparse.Namespace, output: Output) -> Answer:
         life = run_vm(
             replace(system_options(options), snapshot=options.snapshot),
             events,
-            screen(_STDERR if output.as_json else _STDOUT),
-            _STDIN,
-            _say,
+            seat(output),
         )
     return Answer(_as_json(life), text=_summary(life))
 
@@ -72,7 +68,7 @@ def _vm(options: argparse.Namespace, output: Output) -> Answer:
 @contextmanager
 def _told(file: Path | None, output: Output) -> Iterator[EventLog]:
     if file is None:
-        yield EventLog(lambda event: None if output.quiet else _say(event.as_text()), calls=output.verbose)
+        yield EventLog(lambda event: None if output.quiet else say(event.as_text()), calls=output.verbose)
         return
     with writing("--events", file):
         fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _PRIVATE)
@@ -82,13 +78,6 @@ def _told(file: Path | None, output: Output) -> Iterator[EventLog]:
 
 def _write(stream: TextIO, event: SystemEvent) -> None:
     stream.write(event.as_json() + "\n")
-
-
-def _say(text: str) -> None:
-    """On stderr; the terminal is raw, and goes down a line only."""
-    end = "\r\n" if sys.stdin.isatty() and sys.stderr.isatty() else "\n"
-    for line in text.splitlines():
-        print(printable(f"fadump: {line}"), end=end, file=sys.stderr, flush=True)
 
 
 def _as_json(life: Life) -> dict[str, object]:

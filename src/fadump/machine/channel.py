@@ -132,6 +132,13 @@ class ScriptRan(Report):
 
 
 @dataclass(frozen=True, slots=True)
+class ShellLeft(Report):
+    """Whoever had a shell on the guest's console has left it."""
+
+    word = "left"
+
+
+@dataclass(frozen=True, slots=True)
 class FileWritten(Report):
     """A process has written to one of the kernel's files; ``result`` is as write(2) returns it to a kernel: a number
     of bytes or a negative errno. The embedded guest only."""
@@ -196,7 +203,15 @@ class RunScript:
     script: str
 
 
-Request = Register | Unregister | Reregister | Crash | Save | SaveOpalCore | Release | RunScript
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """Run a shell on the guest's console, whose prompt says what the boot is for; answered by :class:`ShellLeft`, if
+    whoever is in it doesn't crash or reset the guest."""
+
+    mode: BootMode
+
+
+Request = Register | Unregister | Reregister | Crash | Save | SaveOpalCore | Release | RunScript | Shell
 
 
 class GuestChannel(Protocol):

@@ -61,6 +61,7 @@ class RunOptions:
 
     ``qemu`` is a program's name or path, or "newest". ``kernel_version`` and ``page_size`` are the model's, None its
     defaults; with ``petitboot`` each boot goes through a small kernel that preserves dumps.
+    ``interactive`` lets somebody into the guest, on its console, before the crash and before the dump is saved.
     ``save`` is how each dump is saved after its cycle, None: it isn't. ``faults`` are this platform's.
     """
 
@@ -85,6 +86,7 @@ class RunOptions:
     crash_by: CrashBy = CrashBy.SYSRQ
     crash_cpu: int = 0
     cycles: int = 1
+    interactive: bool = False
     gdb_port: int | None = None
     stop_at: StopAt | None = None
     verify: bool = False
@@ -175,6 +177,8 @@ def _embedded_refusals(options: RunOptions) -> Iterator[str]:
         yield f"--machine embedded has --cpu-model {models}, {options.cpu_model} is not one"
     if options.gdb_port is not None:
         yield "--gdb goes with --machine qemu: there is nothing to attach to in the model of Linux"
+    if options.interactive:
+        yield "--interactive goes with --machine qemu: the model of Linux has no console; try fadump shell"
     if options.qemu != DEFAULT_QEMU:
         yield "--qemu goes with --machine qemu"
     if options.firmware is WhoseFirmware.QEMU:

@@ -4,6 +4,7 @@ The options aren't used after this.
 """
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -32,6 +33,7 @@ from fadump.run.faults import Faults, with_faults
 from fadump.run.host import QemuFiles, find_qemu_files, qemu_machine
 from fadump.run.options import LEAST_CRASHKERNEL_MEMORY, RunOptions, WhichMachine, WhoseFirmware
 from fadump.run.output import OutputDirectory
+from fadump.session import SILENCE_SECONDS
 
 MakeMachine = Callable[[int, BinaryIO], AbstractContextManager[Machine]]
 """Makes a machine, given its disk and its console's log."""
@@ -65,7 +67,13 @@ def make_parts(options: RunOptions) -> Parts:
     :raises SetupError: something is missing and can't be built or fetched.
     """
     vmlinux, make_machine = _embedded(options) if options.machine is WhichMachine.EMBEDDED else _qemu(options)
-    request = CycleRequest(options.crash_by, options.crash_cpu, faults=options.faults.cycle)
+    request = CycleRequest(
+        options.crash_by,
+        options.crash_cpu,
+        silence_seconds=math.inf if options.interactive else SILENCE_SECONDS,
+        shells=options.interactive,
+        faults=options.faults.cycle,
+    )
     return Parts(
         make_machine=make_machine,
         firmware=make_firmware(options),

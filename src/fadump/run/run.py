@@ -3,7 +3,7 @@
 The crash itself is in :mod:`fadump.cycle`; this is everything around it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from fadump.capture.in_place import save_in_place
 from fadump.capture.save import Saved
 from fadump.cycle import CycleResult, run_cycle
 from fadump.errors import NO_ROOM, STDERR, STDOUT, FadumpError, MachineError, note_phase, reason
+from fadump.firmware.contract import Firmware
 from fadump.machine.contract import Machine
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.console import shown
@@ -22,6 +23,7 @@ from fadump.run.inputs import check_inputs
 from fadump.run.options import RunOptions, check_options
 from fadump.run.output import OutputDirectory
 from fadump.run.parts import Parts, make_parts
+from fadump.run.terminal import Keyboard, Seat
 from fadump.session import Milestone, Observer, RefusedError
 from fadump.signals import EndedBySignal
 
@@ -71,11 +73,13 @@ class RunObserver(Observer, Protocol):
         """Cycle ``number`` of ``count``, counted from 1, begins."""
 
 
-def run(options: RunOptions, observer: RunObserver, screen: BinaryIO | None = None) -> RunResult:
+def run(
+    options: RunOptions, observer: RunObserver, screen: BinaryIO | None = None, seat: Seat | None = None
+) -> RunResult:
     """Run one cycle, or several on the same machine, which is not reset between them.
 
     ``observer`` is told what happens as it happens; the output directory keeps a record. The console is shown on
-    ``screen``, too.
+    ``screen``, too; at an interactive run somebody has a ``seat`` instead.
 
     :raises UsageError: the options can't work.
     :raises SetupError: something is missing; the sentence says what.
@@ -88,18 +92,18 @@ def run(options: RunOptions, observer: RunObserver, screen: BinaryIO | None = No
         check_host(options)
         parts = make_parts(options)
         with parts.output:
-            return _run(parts, observer, screen)
+            return _run(parts, observer, screen, seat)
     except (FadumpError, OSError, EndedBySignal) as error:
         note_phase(error, Milestone.POWER_ON if parts is None else parts.output.phase)
         raise
 
 
-def _run(parts: Parts, observer: RunObserver, screen: BinaryIO | None) -> RunResult:
+def _run(parts: Parts, observer: RunObserver, screen: BinaryIO | None, seat: Seat | None) -> RunResult:
     if parts.output.earlier is not None:
         observer.remark(f"the files of an earlier run go to {parts.output.earlier}")
     for sentence in parts.remarks:
         observer.remark(sentence)
-    cycles = _run_cycles(parts, observer, screen)
+    cycles = _run_cycles(parts, observer, screen, seat)
     missed = never_struck(parts.faults, parts.firmware, [judged.cycle for judged in cycles])
     return RunResult(cycles, parts.vmlinux, missed)
 
@@ -115,16 +119,22 @@ def _full_disk_reported(output: OutputDirectory) -> Iterator[None]:
         raise _disk_is_full(output.path, error) from error
 
 
-def _run_cycles(parts: Parts, observer: RunObserver, screen: BinaryIO | None) -> Sequence[JudgedCycle]:
+def _run_cycles(
+    parts: Parts, observer: RunObserver, screen: BinaryIO | None, seat: Seat | None
+) -> Sequence[JudgedCycle]:
     done: list[JudgedCycle] = []
     output = parts.output
     try:
-        console = shown(output.console_log, screen)
-        with _full_disk_reported(output), parts.make_machine(output.vmcore_fd, console) as machine:
+        console = shown(output.console_log, screen if seat is None else seat.screen)
+        with (
+            _full_disk_reported(output),
+            parts.make_machine(output.vmcore_fd, console) as machine,
+            _taken(seat, machine, parts.firmware) as called,
+        ):
             for number in range(1, parts.cycles + 1):
                 observer.cycle_begins(number, parts.cycles)
                 before = done[-1].cycle if done else None
-                result, verdict = _run_one(machine, parts, output.watch(observer), before)
+                result, verdict = _run_one(machine, parts, output.watch(observer), before, called)
                 if number < parts.cycles:
                     done.append(_keep(result, verdict, output.next_cycle(result.vmcore_bytes), parts))
     except BaseException:
@@ -134,13 +144,27 @@ def _run_cycles(parts: Parts, observer: RunObserver, screen: BinaryIO | None) ->
     return done
 
 
+@contextmanager
+def _taken(seat: Seat | None, machine: Machine, firmware: Firmware) -> Iterator[Callable[[], None] | None]:
+    """Whoever has a seat sits at the machine while the context lasts."""
+    if seat is None or not isinstance(machine, Keyboard):
+        yield None
+        return
+    with seat.taken(machine, lambda: firmware.state.value) as called:
+        yield called
+
+
 def _run_one(
-    machine: Machine, parts: Parts, observer: Observer, before: CycleResult | None
+    machine: Machine,
+    parts: Parts,
+    observer: Observer,
+    before: CycleResult | None,
+    called: Callable[[], None] | None,
 ) -> tuple[CycleResult, Verdict | None]:
     if not parts.verify:
-        return run_cycle(machine, parts.firmware, parts.request, observer, before=before), None
+        return run_cycle(machine, parts.firmware, parts.request, observer, before=before, called=called), None
     with Verifier() as verifier:
-        result = run_cycle(machine, parts.firmware, parts.request, observer, verifier, before)
+        result = run_cycle(machine, parts.firmware, parts.request, observer, verifier, before, called=called)
         return result, verifier.judge(parts.output.vmcore_on_disk, result.dump, parts.output.opalcore)
 
 

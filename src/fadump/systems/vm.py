@@ -6,22 +6,21 @@ panic is the guest's own affair.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from fadump.abi.platform import Platform
 from fadump.errors import UsageError
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
-from fadump.machine.contract import Machine, StopAt
+from fadump.machine.contract import StopAt
 from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Drive, QemuConfig
 from fadump.run.host import kernel_to_run, qemu_machine, qemu_to_run
 from fadump.run.inputs import check_initramfs, check_kernel
 from fadump.run.options import STOP_WITHOUT_GDB
-from fadump.run.terminal import HELP, Key, Terminal
+from fadump.run.terminal import EndedError, Seat
 from fadump.session import Observer, PoweredOffError, Seen, Session
 from fadump.systems.disks import open_drives
 
@@ -101,9 +100,8 @@ def _refusals(options: VmOptions) -> Iterator[str]:
         yield f"--platform powernv has --cpu-model {' and '.join(POWERNV_MACHINES)}, {options.cpu_model} is not one"
 
 
-def run_vm(options: VmOptions, observer: Observer, screen: BinaryIO, keyboard: int, say: Callable[[str], None]) -> Life:
-    """Power a machine on and serve it until it is off. The guest's console is on ``screen`` and the file descriptor
-    ``keyboard``; ``say`` tells whoever sits there what they asked for with Ctrl-a.
+def run_vm(options: VmOptions, observer: Observer, seat: Seat) -> Life:
+    """Power a machine on and serve it until it is off, for whoever sits at it.
 
     :raises UsageError: what is asked for can't be.
     :raises SetupError: something is missing.
@@ -113,12 +111,11 @@ def run_vm(options: VmOptions, observer: Observer, screen: BinaryIO, keyboard: i
     with ExitStack() as ends:
         drives = ends.enter_context(open_drives(options.disks, snapshot=options.snapshot))
         config = machine_config(options, drives)
-        machine = ends.enter_context(qemu_machine()(config, None, screen))
-        terminal = Terminal(keyboard, machine)
-        ends.enter_context(terminal.connected())
+        machine = ends.enter_context(qemu_machine()(config, None, seat.screen))
+        served = ends.enter_context(seat.taken(machine, lambda: _where(session)))
         firmware = PowernvFirmware() if options.platform is Platform.POWERNV else PseriesFirmware()
-        session = Session(machine, firmware, observer, silence_seconds=math.inf)
-        powered_off = _serve(session, machine, terminal, say)
+        session = Session(machine, firmware, observer, silence_seconds=math.inf, called=served)
+        powered_off = _serve(session)
         return Life(powered_off, Counter(seen for seen, _at in session.record.seen))
 
 
@@ -146,23 +143,15 @@ def machine_config(options: VmOptions, drives: tuple[Drive, ...]) -> QemuConfig:
     )
 
 
-def _serve(session: Session, machine: Machine, terminal: Terminal, say: Callable[[str], None]) -> bool:
+def _serve(session: Session) -> bool:
     """Until the guest powers the machine off (True), or whoever sits there ends it (False)."""
     while True:
         try:
             session.serve()
         except PoweredOffError:
             return True
-        for key in terminal.taken():
-            match key:
-                case Key.END:
-                    return False
-                case Key.STATE:
-                    say(f"the firmware is {_where(session)}")
-                case Key.NMI:
-                    machine.inject_nmi()
-                case Key.HELP:
-                    say(HELP)
+        except EndedError:
+            return False
 
 
 def _where(session: Session) -> str:

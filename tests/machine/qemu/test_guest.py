@@ -27,6 +27,8 @@ from fadump.machine.channel import (
     Saving,
     SavingProgress,
     ScriptRan,
+    Shell,
+    ShellLeft,
     Unregister,
     Unregistered,
 )
@@ -51,6 +53,7 @@ REPORTS = {
     "released bytes=1073741824": Released(1 << 30),
     "ran status=127 bytes=5 base64=QUJD": ScriptRan(127, 5, b"ABC"),
     "failed step=register reason=Invalid argument = a b=c": Failed("register", "Invalid argument = a b=c"),
+    "left": ShellLeft(),
     "failed step=register reason=": Failed("register", ""),
 }
 VALUES = st.one_of(
@@ -77,6 +80,8 @@ FIELDS = [
         (Reregister(), b"reregister\n"),
         (Unregister(), b"unregister\n"),
         (RunScript("nproc\n"), b"run b64=bnByb2MK\n"),
+        (Shell(BootMode.FIRST), b"shell mode=first\n"),
+        (Shell(BootMode.CAPTURE), b"shell mode=capture\n"),
     ],
 )
 def test_a_request_is_one_line(request_, line):

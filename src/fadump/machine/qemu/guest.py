@@ -30,6 +30,8 @@ from fadump.machine.channel import (
     Saving,
     SavingProgress,
     ScriptRan,
+    Shell,
+    ShellLeft,
     Unregister,
     Unregistered,
 )
@@ -62,6 +64,8 @@ def encode_request(request: Request) -> bytes:
             line = "unregister"
         case RunScript(script):
             line = f"run b64={base64.b64encode(script.encode()).decode()}"
+        case Shell(mode):
+            line = f"shell mode={mode}"
     return f"{line}\n".encode()
 
 
@@ -190,5 +194,6 @@ _REPORTS: Mapping[str, Callable[[_Fields], Report]] = {
     "saved_opalcore": lambda fields: SavedOpalCore(fields.number("bytes"), fields.number("offset")),
     "released": lambda fields: Released(fields.number("bytes")),
     "ran": lambda fields: ScriptRan(fields.number("status"), fields.number("bytes"), fields.bytes("base64")),
+    "left": lambda _fields: ShellLeft(),
     "failed": lambda fields: Failed(fields.text("step"), fields.text("reason")),
 }

@@ -17,7 +17,7 @@ from fadump.abi.platform import Platform
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
-from fadump.machine.channel import Crash, GuestChannel, Request
+from fadump.machine.channel import Crash, GuestChannel, Request, Shell
 from fadump.machine.contract import (
     BootStart,
     Called,
@@ -148,7 +148,7 @@ class QemuMachine:
         self.served.forget_kept()
 
     def ask(self, request: Request) -> None:
-        self._crash_expected = isinstance(request, Crash)
+        self._crash_expected = isinstance(request, Crash | Shell)
         self._run(self._link.send_to_guest(encode_request(request)))
 
     def stand_still(self, point: StopAt) -> bool:
