@@ -12,7 +12,7 @@ from fadump.kit import packages
 hypothesis.settings.register_profile("fadump", deadline=None)  # a busy host is no failure
 hypothesis.settings.load_profile("fadump")
 
-pytest_plugins = ["pytester", "tests.strict"]
+pytest_plugins = ["pytester", "tests.strict", "tests.kit.archive"]
 
 TOOLS = {
     "dtc": "device-tree-compiler",

@@ -1,4 +1,4 @@
-"""A signed Debian archive in a directory, which apt reads as any other."""
+"""A signed Debian archive in a directory, which apt reads as any other; the fixtures are for all tests."""
 
 import hashlib
 import subprocess
@@ -6,23 +6,52 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from fadump.kit import debian
 from fadump.kit.apt_sources import DebianSource
 from fadump.kit.packages import require
 
 
 @contextmanager
 def signing_key(home: Path) -> Iterator:
-    """Runs gpg with a key ring that has one signing key, in ``home``."""
+    """Runs gpg with a key ring that has one signing key, in ``home``.
+
+    gpg would start an agent that nobody ends if this process is killed. The one that is started here ends with its
+    program, a cat, which ends when nobody writes to it any more.
+    """
     require("the tests of fetching packages", {"gpg": "gpg", "gpg-agent": "gpg-agent", "gpgconf": "gpgconf"})
     home.chmod(0o700)
 
     def run(*options, text=None):
-        command = ["gpg", "--homedir", str(home), "--batch", "--quiet", *options]
+        command = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--no-autostart", *options]
         return subprocess.run(command, input=text, check=True, capture_output=True).stdout
 
-    run("--passphrase", "", "--quick-generate-key", "Test <test@example.org>", "rsa2048", "sign", "never")
-    yield run
-    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
+    agent = ["gpg-agent", "--homedir", str(home), "--quiet", "--daemon", "cat"]
+    with subprocess.Popen(agent, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        program.stdin.write(b"ready\n")
+        program.stdin.flush()
+        program.stdout.readline()  # the agent listens before its program starts
+        try:
+            run("--passphrase", "", "--quick-generate-key", "Test <test@example.org>", "rsa2048", "sign", "never")
+            yield run
+        finally:
+            subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=True)
+
+
+@pytest.fixture(scope="session")
+def gpg(tmp_path_factory):
+    """Runs gpg with a key ring that has one signing key."""
+    with signing_key(tmp_path_factory.mktemp("g")) as run:
+        yield run
+
+
+@pytest.fixture
+def archive(tmp_path, gpg, monkeypatch):
+    """An empty archive, which this machine's sources name."""
+    archive = Archive(tmp_path / "archive", gpg)
+    monkeypatch.setattr(debian, "find_debian_source", lambda: archive.source)
+    return archive
 
 
 class Archive:

@@ -7,23 +7,7 @@ import pytest
 from fadump.errors import SetupError
 from fadump.kit import debian
 from fadump.kit.debian import PackageMissingError, fetch, unpack
-from tests.kit.archive import Archive, signing_key
 from tests.kit.conftest import make_deb
-
-
-@pytest.fixture(scope="session")
-def gpg(tmp_path_factory):
-    """Runs gpg with a key ring that has one signing key."""
-    with signing_key(tmp_path_factory.mktemp("g")) as run:
-        yield run
-
-
-@pytest.fixture
-def archive(tmp_path, gpg, monkeypatch):
-    """An empty archive, which this machine's sources name."""
-    archive = Archive(tmp_path / "archive", gpg)
-    monkeypatch.setattr(debian, "find_debian_source", lambda: archive.source)
-    return archive
 
 
 @pytest.fixture

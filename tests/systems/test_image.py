@@ -21,7 +21,6 @@ from fadump.kit.kernel import Kernel
 from fadump.kit.packages import require
 from fadump.systems import debian_image_install, debian_image_packages, image
 from fadump.systems.image import build_image, list_images
-from tests.kit.archive import Archive, signing_key
 from tests.kit.conftest import is_alive, make_deb, wait_until
 
 WHOLE = """\
@@ -51,17 +50,9 @@ def cache(tmp_path, monkeypatch):
     return root
 
 
-@pytest.fixture(scope="module")
-def gpg(tmp_path_factory):
-    with signing_key(tmp_path_factory.mktemp("g")) as run:
-        yield run
-
-
 @pytest.fixture
-def archive(tmp_path, gpg, monkeypatch):
-    """An empty archive, which this machine's sources name; an image has "thing" and what that depends on."""
-    archive = Archive(tmp_path / "archive", gpg)
-    monkeypatch.setattr(debian, "find_debian_source", lambda: archive.source)
+def archive(archive, monkeypatch):
+    """The archive, of which an image has "thing" and what that depends on."""
     monkeypatch.setattr(debian_image_packages, "WANTED", ("?essential", "thing"))
     return archive
 
