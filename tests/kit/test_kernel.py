@@ -15,9 +15,10 @@ import pytest
 from fadump.errors import SetupError, UsageError
 from fadump.kit import kernel as kernel_module
 from fadump.kit import kernel_build
-from fadump.kit.kernel import build_kernel, find_kernel, list_kernels, newest_series
+from fadump.kit.debian import PackageMissingError
+from fadump.kit.kernel import Kernel, build_kernel, find_kernel, list_kernels, newest_series
 from fadump.kit.kernel_config import NEEDED_OPTIONS, configuration_fragment
-from tests.kit.conftest import into_cache, is_alive, make_source_deb, out_of_cache, wait_until
+from tests.kit.conftest import into_cache, is_alive, make_deb, make_source_deb, out_of_cache, wait_until
 
 COMMAND = [sys.executable, "-m", "fadump", "kernel"]
 
@@ -103,7 +104,7 @@ def test_a_kernel_is_built_listed_and_found_again(linux, log, monkeypatch):
     assert files == [f"{of_this_kernel}/kernel/fs/fat.ko", f"{of_this_kernel}/modules.dep"]
 
     listed = command("list").stdout
-    assert listed == f"9.9.1-fadump  64K  {about['bootable']}\n"
+    assert listed == f"9.9.1-fadump  64K  current  {about['bootable']}\n"
     assert json.loads(command("list", "--json").stdout) == {"result": "done", "kernels": [about]}
     again = command("build", "--version", "9.9")
     assert (again.returncode, again.stdout, again.stderr) == (0, listed, "")
@@ -134,6 +135,33 @@ def test_another_fragment_is_another_kernel_and_the_old_one_stays(linux, monkeyp
     monkeypatch.setattr(kernel_module, "configuration_fragment", "CONFIG_{}=y".format)
     assert find_kernel("9.9") is None
     assert list_kernels() == [old]
+    new = build_kernel("9.9")
+    assert [kernel.state for kernel in (old, new)] == ["outdated", "current"]
+    assert [kernel["state"] for kernel in map(Kernel.as_json, list_kernels())].count("outdated") == 1
+
+
+def test_the_default_kernel_is_listed_as_that(linux, monkeypatch):
+    monkeypatch.setattr(kernel_module, "DEFAULT_SERIES", "9.9")
+    linux()
+    assert [build_kernel("9.9", page_size).state for page_size in ("64K", "4K")] == ["default", "current"]
+
+
+@pytest.mark.parametrize("series", ["5.0", "6.1"])
+def test_a_series_that_debian_does_not_have_is_told_with_those_that_it_has(archive, tmp_path, monkeypatch, series):
+    monkeypatch.setattr(kernel_module, "native_architecture", lambda: "ppc64el")
+    others = [make_source_deb(tmp_path, name, "") for name in ("6.12", "6.9")]
+    archive.publish("trixie", *others, make_deb(tmp_path, "linux-source", "1", "all", {}))
+    archive.publish("bookworm", make_source_deb(tmp_path, "5.10", ""))
+    with pytest.raises(UsageError) as caught:
+        build_kernel(series)
+    assert str(caught.value) == f"Debian has no source of Linux {series}, but of 5.10, 6.9, 6.12"
+
+
+def test_an_archive_without_any_source_is_told(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(kernel_module, "native_architecture", lambda: "ppc64el")
+    archive.publish("trixie", make_deb(tmp_path, "thing", "1", "all", {}))
+    with pytest.raises(PackageMissingError, match=r"has no linux-source-9\.9 for ppc64el"):
+        build_kernel("9.9")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -299,6 +327,11 @@ def test_help_has_an_example(options):
 def test_wrong_usage_is_2():
     assert command().returncode == 2
     assert command("build", "--page-size", "16K").returncode == 2
+    for option in ("--version", "--kernel-version"):
+        for series in ("", "6.12.5", "six"):
+            done = command("build", option, series)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert done.stderr == f"fadump: {series!r} is not a Linux series: give two numbers, as in 6.12\n"
 
 
 def test_the_newest_series_counts_numbers_not_letters(monkeypatch):

@@ -5,8 +5,10 @@ import argparse
 from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command, add_group
 from fadump.kit.kernel import DEFAULT_PAGE_SIZE, DEFAULT_SERIES, PAGE_SIZES, build_kernel
+from fadump.progress import binary_size
+from fadump.systems.crashkernel import check_crashkernel
 from fadump.systems.debian_image_packages import SUITES
-from fadump.systems.image import DEFAULT_CRASHKERNEL, Image, build_image, image_command_line, list_images
+from fadump.systems.image import DEFAULT_CRASHKERNEL, Image, build_image, list_images
 
 _EXAMPLE = """example:
   fadump image build                                    a Debian with FADump and kdump-tools, in a few minutes
@@ -49,9 +51,10 @@ def add_parser(commands: Commands) -> None:
     )
     build.add_argument(
         "--crashkernel",
+        type=_crashkernel,
         metavar="SIZE",
         default=DEFAULT_CRASHKERNEL,
-        help="boot memory, as the kernel's command line has it (default: %(default)s)",
+        help="boot memory, as the kernel's command line has it, 320M or more (default: %(default)s)",
     )
     build.add_argument(
         "--update", action="store_true", help="ask the mirror for newer packages; if there are any, make a new image"
@@ -61,17 +64,25 @@ def add_parser(commands: Commands) -> None:
         "list",
         _list,
         summary="list the images that have been made",
-        description="List the images that have been made, one a line: suite, kernel, page size, file.",
+        description="List the images that have been made, one a line: name, suite, kernel, page size, what it takes of "
+        "the disk, when it was made (UTC), file.",
         example="example:\n  fadump image list --json\n",
     )
 
 
 def _build(options: argparse.Namespace, _output: Output) -> Answer:
-    image_command_line(options.crashkernel)  # what is wrong is said before a kernel is built
     kernel = build_kernel(options.kernel_version, options.page_size)
     suites = [options.suite] if options.suite else SUITES
     image = build_image(kernel, crashkernel=options.crashkernel, suites=suites, update=options.update)
     return Answer(image.as_json(), _line(image))
+
+
+def _crashkernel(text: str) -> str:
+    try:
+        check_crashkernel(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _list(_options: argparse.Namespace, _output: Output) -> Answer:
@@ -80,4 +91,5 @@ def _list(_options: argparse.Namespace, _output: Output) -> Answer:
 
 
 def _line(image: Image) -> str:
-    return f"{image.suite}  {image.release}  {image.page_size}  {image.path}"
+    made = [binary_size(image.disk_bytes), f"{image.built:%Y-%m-%d %H:%M}"]
+    return "  ".join([image.name, image.suite, image.release, image.page_size, *made, str(image.path)])

@@ -22,7 +22,7 @@ _EXAMPLE = """example:
   fadump kernel build                     Linux 6.12 with 64K pages, the one that 'fadump run --machine qemu' takes
   fadump kernel build --page-size 4K      the same with 4K pages
   fadump kernel build --source ~/linux    your own tree; again, and only what has changed is built
-  fadump kernel list --json               every kernel that has been built, with its files
+  fadump kernel list --json               every kernel that has been built from Debian's source, with its files
 """
 
 
@@ -49,6 +49,7 @@ def add_parser(commands: Commands) -> None:
     )
     build.add_argument(
         "--version",
+        "--kernel-version",
         metavar="SERIES",
         dest="series",
         help="the Linux version, as Debian's package linux-source-SERIES has it, or newest "
@@ -72,7 +73,10 @@ def add_parser(commands: Commands) -> None:
         "list",
         _list,
         summary="list the kernels that have been built",
-        description="List the kernels that have been built, one a line: release, page size, file to boot.",
+        description="List the kernels that have been built from Debian's source, one a line: release, page size, "
+        "state, file to boot. The state is default: what 'fadump run --machine qemu' and 'fadump image build' take; "
+        "current: what they take when it is asked for; outdated: built from an older configuration, taken by nothing "
+        "but a --kernel of yours.",
         example="example:\n  fadump kernel list --json\n",
     )
 
@@ -85,8 +89,8 @@ def _build(options: argparse.Namespace, _output: Output) -> Answer:
 def _from_package(options: argparse.Namespace) -> Kernel:
     if options.config is not None:
         raise UsageError("--config goes on top of the configuration of a tree: give that by --source")
-    series = newest_series() if options.series == NEWEST_SERIES else options.series or DEFAULT_SERIES
-    return build_kernel(series, options.page_size)
+    series = DEFAULT_SERIES if options.series is None else options.series
+    return build_kernel(newest_series() if series == NEWEST_SERIES else series, options.page_size)
 
 
 def _from_tree(options: argparse.Namespace) -> TreeKernel:
@@ -101,4 +105,5 @@ def _list(_options: argparse.Namespace, _output: Output) -> Answer:
 
 
 def _line(kernel: Kernel | TreeKernel) -> str:
-    return f"{kernel.release}  {kernel.page_size}  {kernel.bootable}"
+    state = [kernel.state] if isinstance(kernel, Kernel) else []
+    return "  ".join([kernel.release, kernel.page_size, *state, str(kernel.bootable)])

@@ -144,6 +144,14 @@ def package_names(prefix: str, suite: str, architecture: str) -> list[str]:
         return apt.names(prefix)
 
 
+def listed_names(prefix: str, architectures: Sequence[str], suites: Sequence[str] = SUITES) -> set[str]:
+    """Every package whose name begins so in the package lists that have been read already; without any network."""
+    with lock("apt", say_waiting("fetching packages")):
+        source = find_debian_source()
+        apts = [_PrivateApt(source, *where) for where in product(suites, architectures)]
+        return {name for apt in apts for name in apt.names(prefix)}
+
+
 def _first_with(name: str, architectures: Sequence[str], suites: Sequence[str]) -> tuple["_PrivateApt", int]:
     """The apt of the first suite that has the package, and its size in bytes."""
     source = find_debian_source()

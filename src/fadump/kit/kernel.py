@@ -14,12 +14,22 @@ any network, and made anew when the configuration fragment (``data/kernel.config
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from fadump.errors import SetupError, UsageError
 from fadump.kit.cache import cache_directory, lock, new_entry, say_waiting
-from fadump.kit.debian import ARCHITECTURE, fetch, native_architecture, package_names
+from fadump.kit.debian import (
+    ARCHITECTURE,
+    DebianPackage,
+    PackageMissingError,
+    fetch,
+    listed_names,
+    native_architecture,
+    package_names,
+)
 from fadump.kit.kernel_build import BUILD_RECIPE, BUILD_TOOLS, BuildFacts, build_into
 from fadump.kit.kernel_config import configuration_fragment
 from fadump.kit.packages import require
@@ -32,7 +42,19 @@ NEWEST_SERIES = "newest"
 
 _FACTS = "kernel.json"
 _NEWEST_SUITE = "sid"
+_SOURCE_PREFIX = "linux-source-"
 _SOURCE_PACKAGE = re.compile(r"linux-source-(\d+\.\d+)")
+
+
+class KernelState(StrEnum):
+    """What a kernel in the cache is to today's fadump."""
+
+    DEFAULT = "default"
+    """The one that is taken unless another is asked for."""
+    CURRENT = "current"
+    """The one that is taken for its series and page size."""
+    OUTDATED = "outdated"
+    """Built from an older configuration, and no longer taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +83,18 @@ class Kernel:
         """For people: "Linux 6.12.107-fadump, 64K pages"."""
         return f"Linux {self.release}, {self.page_size} pages"
 
+    @property
+    def state(self) -> KernelState:
+        """What it is to today's fadump."""
+        if self.bootable.parent != _entry(self.series, self.page_size):
+            return KernelState.OUTDATED
+        is_default = (self.series, self.page_size) == (DEFAULT_SERIES, DEFAULT_PAGE_SIZE)
+        return KernelState.DEFAULT if is_default else KernelState.CURRENT
+
     def as_json(self) -> dict[str, str | float | None]:
         """All of it, paths as text, for ``--json``."""
-        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        return {**values, "state": self.state}
 
 
 def find_kernel(series: str = DEFAULT_SERIES, page_size: str = DEFAULT_PAGE_SIZE) -> Kernel | None:
@@ -90,11 +121,10 @@ def newest_series() -> str:
 
     :raises SetupError: there is no apt or no mirror, or it has none.
     """
-    names = package_names("linux-source-", _NEWEST_SUITE, native_architecture())
-    series = [match[1] for name in names if (match := _SOURCE_PACKAGE.fullmatch(name))]
+    series = _series_of(package_names(_SOURCE_PREFIX, _NEWEST_SUITE, native_architecture()))
     if not series:
         raise SetupError(f"Debian {_NEWEST_SUITE} has no package linux-source-X.Y: give --version {DEFAULT_SERIES}")
-    return max(series, key=_version)
+    return series[-1]
 
 
 def build_kernel(series: str = DEFAULT_SERIES, page_size: str = DEFAULT_PAGE_SIZE) -> Kernel:
@@ -103,7 +133,7 @@ def build_kernel(series: str = DEFAULT_SERIES, page_size: str = DEFAULT_PAGE_SIZ
     A process that finds another one building the same kernel waits for it. As root, missing tools are
     installed first.
 
-    :raises UsageError: ``series`` or ``page_size`` is none.
+    :raises UsageError: ``series`` or ``page_size`` is none, or Debian doesn't have it.
     :raises SetupError: something is missing, or the build fails.
     """
     if kernel := find_kernel(series, page_size):
@@ -113,7 +143,7 @@ def build_kernel(series: str = DEFAULT_SERIES, page_size: str = DEFAULT_PAGE_SIZ
     with lock(directory.name, say_waiting(f"building Linux {series} with {page_size} pages")):
         if kernel := find_kernel(series, page_size):
             return kernel
-        source = fetch(f"linux-source-{series}", [native_architecture(), ARCHITECTURE])
+        source = _fetch_source(series)
         with new_entry(directory) as entry:
             facts = build_into(entry, source, series, page_size)
             _write_facts(entry, facts, series, page_size)
@@ -127,6 +157,22 @@ def _entry(series: str, page_size: str) -> Path:
         raise UsageError(f"{page_size!r} is not a page size of a Linux on Power: give {' or '.join(PAGE_SIZES)}")
     digest = hashlib.sha256(f"{BUILD_RECIPE}\n{series}\n{configuration_fragment(page_size)}".encode())
     return cache_directory() / "kernels" / f"linux-{series}-{page_size}-{digest.hexdigest()[:12]}"
+
+
+def _fetch_source(series: str) -> DebianPackage:
+    architectures = [native_architecture(), ARCHITECTURE]
+    try:
+        return fetch(f"{_SOURCE_PREFIX}{series}", architectures)
+    except PackageMissingError:
+        there_are = _series_of(listed_names(_SOURCE_PREFIX, architectures))
+        if not there_are:
+            raise
+        raise UsageError(f"Debian has no source of Linux {series}, but of {', '.join(there_are)}") from None
+
+
+def _series_of(packages: Iterable[str]) -> list[str]:
+    """The series of all source packages among them, the newest last."""
+    return sorted({match[1] for name in packages if (match := _SOURCE_PACKAGE.fullmatch(name))}, key=_version)
 
 
 def _write_facts(entry: Path, facts: BuildFacts, series: str, page_size: str) -> None:

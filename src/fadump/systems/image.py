@@ -14,26 +14,23 @@ The packages come first (:mod:`.debian_image_packages`), are unpacked by this ma
 
 import hashlib
 import json
-import re
 import shutil
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
 from fadump.errors import SetupError, UsageError
-from fadump.kernel.model import DEFAULT_VERSION
-from fadump.kernel.plan.cmdline import parse_crashkernel
-from fadump.kernel.traits import KERNEL_VERSIONS
 from fadump.kit.cache import cache_directory, lock, new_entry, private_directory, say_waiting, scratch_directory
 from fadump.kit.kernel import Kernel
 from fadump.kit.packages import require
 from fadump.systems import debian_image_install, debian_image_unpack
+from fadump.systems.crashkernel import check_crashkernel
 from fadump.systems.debian_image_packages import SUITES, PackageSet, fetch_packages, kept_packages
 from fadump.systems.image_disk import MKE2FS, Disk
-from fadump.systems.vm import MOST_MEMORY
 
 DISK_BYTES = 3 << 30
 NEEDED_BYTES = 3 << 29
@@ -50,10 +47,10 @@ NEEDED_OPTIONS = (
 
 _FACTS = "image.json"
 _DISK = "disk.img"
+_BLOCK_BYTES = 512
 _RECIPE = 1
 """Counts up when this package makes something else of the same packages and kernel."""
 _HOST_NAME = "fadump"
-_WORD = re.compile(r"[\w.:,@=+-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +72,48 @@ class Image:
     packages: dict[str, str]
     build_seconds: float
 
+    @property
+    def name(self) -> str:
+        """That of its directory, which no other image has."""
+        return self.path.parent.name
+
+    @property
+    def disk_bytes(self) -> int:
+        """What it takes of the disk: it is sparse.
+
+        :raises OSError: it has been removed.
+        """
+        return self.path.stat().st_blocks * _BLOCK_BYTES
+
+    @property
+    def built(self) -> datetime:
+        """When it was made, UTC.
+
+        :raises OSError: it has been removed.
+        """
+        return datetime.fromtimestamp(self.facts.stat().st_mtime, UTC)
+
+    @property
+    def facts(self) -> Path:
+        """The file that has all of this, and the version of each package."""
+        return self.path.with_name(_FACTS)
+
     def as_json(self) -> dict[str, object]:
-        """All of it, paths as text, for ``--json``."""
-        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        """What scripts need, for ``--json``; the packages are in :attr:`facts`."""
+        return {
+            "name": self.name,
+            "path": str(self.path),
+            "suite": self.suite,
+            "release": self.release,
+            "page_size": self.page_size,
+            "kernel": str(self.kernel),
+            "command_line": self.command_line,
+            "size_bytes": self.size_bytes,
+            "disk_bytes": self.disk_bytes,
+            "built": self.built.isoformat(timespec="seconds"),
+            "build_seconds": self.build_seconds,
+            "facts": str(self.facts),
+        }
 
 
 def list_images() -> list[Image]:
@@ -100,10 +136,10 @@ def build_image(
     The packages are those in the cache, if there are any and ``update`` doesn't ask for today's. A process that finds
     another one building an image waits for it.
 
-    :raises UsageError: ``crashkernel`` is not a word of a command line.
+    :raises UsageError: ``crashkernel`` is none that FADump takes.
     :raises SetupError: something is missing, no suite is whole, or the build fails.
     """
-    command_line = image_command_line(crashkernel)
+    command_line = _command_line(crashkernel)
     _check_kernel(kernel)
     with lock("images", say_waiting("building a disk image")):
         packages = None if update else kept_packages(suites)
@@ -128,18 +164,16 @@ def _check_kernel(kernel: Kernel) -> None:
         )
 
 
-def image_command_line(crashkernel: str) -> str:
+def _command_line(crashkernel: str) -> str:
     """What GRUB gives the kernel.
 
-    :raises UsageError: ``crashkernel`` is not a word of a command line, or none that Linux takes for a size.
+    :raises UsageError: ``crashkernel`` is none that FADump takes.
     """
-    if not _WORD.fullmatch(crashkernel):
-        raise UsageError(f"crashkernel={crashkernel} is not a word of a kernel's command line: give a size, as in 512M")
-    line = f"console=hvc0 fadump=on crashkernel={crashkernel}"
-    asked = parse_crashkernel(line, MOST_MEMORY, KERNEL_VERSIONS[DEFAULT_VERSION])
-    if asked.problem is not None:
-        raise UsageError(f"--crashkernel {crashkernel}: {asked.problem}: give a size, as in 512M")
-    return line
+    try:
+        check_crashkernel(crashkernel)
+    except ValueError as error:
+        raise UsageError(f"crashkernel={crashkernel}: {error}") from None
+    return f"console=hvc0 fadump=on crashkernel={crashkernel}"
 
 
 def _build(directory: Path, packages: PackageSet, kernel: Kernel, command_line: str, key: str) -> None:

@@ -9,6 +9,7 @@ import re
 import select
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -104,7 +105,8 @@ def test_every_package_is_configured(guest, built):
     assert guest.run("dpkg --audit") == ""
     states = guest.run("dpkg-query -W -f '${db:Status-Abbrev}|${Package}=${Version}\\n'").splitlines()
     assert {state.split("|")[0] for state in states} == {"ii "}
-    assert dict(state.split("|")[1].split("=", 1) for state in states) == built["packages"]
+    packages = json.loads(Path(built["facts"]).read_text())["packages"]
+    assert dict(state.split("|")[1].split("=", 1) for state in states) == packages
 
 
 def test_files_have_their_owners_and_modes(guest):
