@@ -208,9 +208,14 @@ class Session:
         """Where the firmware stands."""
         return self._firmware.state
 
+    @property
+    def seconds(self) -> float:
+        """The time since power-on."""
+        return self._clock() - self.record.power_on
+
     def reached(self, milestone: Milestone) -> None:
         """Note a point of the timeline, and tell the observer."""
-        at_seconds = self._now()
+        at_seconds = self.seconds
         self.record.timeline.append((milestone, at_seconds))
         self._observer.milestone(milestone, at_seconds)
 
@@ -240,7 +245,7 @@ class Session:
                 with self.telling_where():
                     self._machine.halt()
                     trigger = Trigger(TriggerKind.PLATFORM, "", None)
-                    self._observer.terminated(trigger, self._now())
+                    self._observer.terminated(trigger, self.seconds)
                     self._take_dump(trigger)
 
     def expect(self, answer: type[_R]) -> _R:
@@ -355,7 +360,7 @@ class Session:
     def _serve(self, call: FirmwareCall) -> None:
         before = self._firmware.state
         outcome = self._firmware.call(call, self._machine.memory)
-        self._observer.firmware_call(call, outcome, self._now())
+        self._observer.firmware_call(call, outcome, self.seconds)
         match outcome:
             case Answer() | PassThrough():
                 self._check_patience(call, outcome)
@@ -424,12 +429,9 @@ class Session:
         self.record.resets += 1
         self.reached(Milestone.PRESERVED)
         self._see(Seen.PRESERVED)
-        self._observer.preserved(dump, self._now())
+        self._observer.preserved(dump, self.seconds)
 
     def _see(self, seen: Seen) -> None:
-        at_seconds = self._now()
+        at_seconds = self.seconds
         self.record.seen.append((seen, at_seconds))
         self._observer.seen(seen, at_seconds)
-
-    def _now(self) -> float:
-        return self._clock() - self.record.power_on

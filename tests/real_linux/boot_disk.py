@@ -75,11 +75,11 @@ def _entry(kind, first, sectors):
     return struct.pack("<B3xB3xII", 0x80 if kind == PREP else 0, kind, first, sectors)
 
 
-def elf(code):
-    """A boot loader that is no more than this code, at the address that GRUB has."""
+def elf(code, address=LOADER_ADDRESS):
+    """A boot loader that is no more than this code, at the address that GRUB has or another."""
     ident = b"\x7fELF\x01\x02\x01".ljust(16, b"\0")
-    header = struct.pack(">HHIIIIIHHHHHH", 2, 20, 1, LOADER_ADDRESS, 52, 0, 0, 52, 32, 1, 0, 0, 0)
-    segment = struct.pack(">8I", 1, 0x1000, LOADER_ADDRESS, LOADER_ADDRESS, len(code), len(code), 7, 0x1000)
+    header = struct.pack(">HHIIIIIHHHHHH", 2, 20, 1, address, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+    segment = struct.pack(">8I", 1, 0x1000, address, address, len(code), len(code), 7, 0x1000)
     return (ident + header + segment).ljust(0x1000, b"\0") + code
 
 

@@ -1,7 +1,10 @@
 """``fadump vm``: a system that isn't ours on a terminal, from power-on to power-off."""
 
+import struct
+
 import pytest
 
+from tests.real_linux.boot_disk import elf, write_disk
 from tests.real_linux.vm import shell_initrd, vm
 
 CMDLINE = "console=hvc0 rdinit=/shell fadump=on panic=5"
@@ -48,3 +51,21 @@ def test_keys_behind_ctrl_a_are_for_the_machine(started):
         machine.expect("The machine has been ended: 1 registration, 1 dump.")
         assert machine.end() == 0
         assert machine.events == ["registered", "crashed", "preserved", "capture_boot"]
+
+
+TRANSLATES_DATA = struct.pack(">4I", 0x7C60_00A6, 0x6063_0010, 0x7C60_0124, 0x4800_0000)
+"""mfmsr r3; ori r3,r3,MSR_DR; mtmsr r3; and on the spot for ever."""
+
+
+NOTHING = "the boot firmware waits at its prompt, as it has found no boot loader (E3407: Load failed)\r\n"
+NOT_FOLLOWED = "a kernel runs without FADump: the machine has waited for a boot loader to start at 0x200000"
+
+
+@pytest.mark.parametrize(("loader", "told"), [(b"", NOTHING), (elf(TRANSLATES_DATA, 0x30_0000), NOT_FOLLOWED)])
+def test_a_disk_that_leads_nowhere_is_told_in_words(tmp_path, loader, told):
+    disk = write_disk(tmp_path / "disk", loader)
+    with vm(tmp_path, "--disk", disk, told_on_terminal=True) as machine:
+        machine.expect(told)
+        machine.press("x")
+        machine.expect("The machine has been ended: 0 registrations, 0 dumps.")
+        assert machine.end() == 0

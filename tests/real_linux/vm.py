@@ -60,10 +60,11 @@ class Vm:
 
 
 @contextmanager
-def vm(directory, *options):
+def vm(directory, *options, told_on_terminal=False):
     """The machine of ``fadump vm`` with these options; it is ended with the context. Its console is kept."""
     events = directory / "events.jsonl"
-    words = ["-m", "fadump", "vm", "--events", str(events), *map(str, options)]
+    events_to = [] if told_on_terminal else ["--events", str(events)]
+    words = ["-m", "fadump", "vm", *events_to, *map(str, options)]
     with (directory / "console.log").open("wb") as log:
         child = pexpect.spawn(sys.executable, words, logfile=log, timeout=SECONDS, dimensions=(24, 200))
         try:

@@ -49,6 +49,10 @@ class EventLog(Unwatched):
         if seen is not Seen.PRESERVED:  # preserved() has more to say
             self._tell(SystemEvent(seen, at_seconds, _TEXTS[seen]))
 
+    def remark(self, name: str, sentence: str, at_seconds: float) -> None:
+        """What is no event of the firmware's, which has seen nothing of it."""
+        self._tell(SystemEvent(name, at_seconds, sentence, {"sentence": sentence}))
+
     def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
         if self._calls:
             said, answered = call_text(call), outcome_text(outcome)

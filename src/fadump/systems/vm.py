@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from fadump.abi.platform import Platform
 from fadump.errors import UsageError
@@ -22,6 +23,7 @@ from fadump.run.inputs import check_initramfs, check_kernel
 from fadump.run.options import STOP_WITHOUT_GDB
 from fadump.run.terminal import EndedError, Seat
 from fadump.session import Observer, PoweredOffError, Seen, Session
+from fadump.systems.boot_watch import BootWatch
 from fadump.systems.disks import open_drives
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -100,7 +102,14 @@ def _refusals(options: VmOptions) -> Iterator[str]:
         yield f"--platform powernv has --cpu-model {' and '.join(POWERNV_MACHINES)}, {options.cpu_model} is not one"
 
 
-def run_vm(options: VmOptions, observer: Observer, seat: Seat) -> Life:
+class VmObserver(Observer, Protocol):
+    """Is told what the firmware sees, and what it can't see."""
+
+    def remark(self, name: str, sentence: str, at_seconds: float) -> None:
+        """Something about the system, as a word for programs and a sentence for people."""
+
+
+def run_vm(options: VmOptions, observer: VmObserver, seat: Seat) -> Life:
     """Power a machine on and serve it until it is off, for whoever sits at it.
 
     :raises UsageError: what is asked for can't be.
@@ -111,10 +120,19 @@ def run_vm(options: VmOptions, observer: Observer, seat: Seat) -> Life:
     with ExitStack() as ends:
         drives = ends.enter_context(open_drives(options.disks, snapshot=options.snapshot))
         config = machine_config(options, drives)
-        machine = ends.enter_context(qemu_machine()(config, None, seat.screen))
-        served = ends.enter_context(seat.taken(machine, lambda: _where(session)))
+        watch = BootWatch(seat.screen)
+        machine = ends.enter_context(qemu_machine()(config, None, watch))
+        serve_seat = ends.enter_context(seat.taken(machine, lambda: _where(session)))
+
+        def called() -> None:
+            serve_seat()
+            if options.kernel is None:
+                watch.look(machine, lambda name, sentence: observer.remark(name, sentence, session.seconds))
+
         firmware = PowernvFirmware() if options.platform is Platform.POWERNV else PseriesFirmware()
-        session = Session(machine, firmware, observer, silence_seconds=math.inf, called=served)
+        session = Session(machine, firmware, observer, silence_seconds=math.inf, called=called)
+        if options.kernel is None:
+            watch.begin(machine)
         powered_off = _serve(session)
         return Life(powered_off, Counter(seen for seen, _at in session.record.seen))
 

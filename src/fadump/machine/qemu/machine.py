@@ -112,6 +112,11 @@ class QemuMachine:
     def firmware_memory(self) -> Sequence[FirmwareMemory]:
         return self.served.boot.firmware_memory
 
+    @property
+    def awaited(self) -> str | None:
+        """What boot firmware or a boot loader is to do next; None if neither runs."""
+        return self.served.awaited
+
     def next_event(self, seconds: float) -> Event:
         """Wait for the guest.
 
@@ -121,7 +126,7 @@ class QemuMachine:
         try:
             event = self._run(self._next_event_within(seconds))
         except TimeoutError:
-            awaited = f", waiting for {self.served.awaited}" if self.served.awaited else ""
+            awaited = f", waiting for {self.awaited}" if self.awaited else ""
             event = self._stopped(f"nothing has happened for {seconds:g} seconds{awaited}")
         except FadumpError as error:
             event = self._stopped(str(error))
