@@ -60,7 +60,7 @@ def linux(cache, tmp_path):
 @pytest.fixture
 def log(cache):
     """The build's log."""
-    return cache / "logs" / "kernel-9.9-64K.log"
+    return cache / "logs" / f"{kernel_module._entry('9.9', '64K', {}).name}.log"
 
 
 def start(*options):
@@ -127,6 +127,38 @@ def test_both_page_sizes_stand_side_by_side(linux):
     assert "CONFIG_PPC_64K_PAGES=y" in large.config.read_text()
     assert list_kernels() == [small, large]
     assert find_kernel("9.9", "4K") == small
+
+
+def test_options_on_top_of_ours_make_another_kernel_which_is_found_again(linux, log, tmp_path):
+    linux()
+    ours = build_kernel("9.9")
+    fragment = tmp_path / "mine.config"
+    fragment.write_text("CONFIG_NR_CPUS=2048\nCONFIG_PPC_4K_PAGES=y\nCONFIG_CPU_BIG_ENDIAN=y\nCONFIG_BTRFS_FS=y\n")
+    build = ("build", "--version", "9.9", "--config", str(fragment), "--json")
+    done = command(*build)
+    assert done.returncode == 0, done.stderr
+    about = json.loads(done.stdout)
+    assert about["page_size"] == "4K"
+    configured = Path(about["config"]).read_text().splitlines()
+    assert {"CONFIG_NR_CPUS=2048", "CONFIG_PPC_4K_PAGES=y", "CONFIG_CPU_BIG_ENDIAN=y", "CONFIG_CMA=y"} < {*configured}
+    assert not {"CONFIG_NR_CPUS=64", "CONFIG_PPC_64K_PAGES=y", "CONFIG_CPU_LITTLE_ENDIAN=y"} & {*configured}
+    again = command(*build)
+    assert again.stdout == done.stdout and "Building" not in again.stderr
+    fragment.write_text("CONFIG_NR_CPUS=512\n")
+    other = json.loads(command(*build).stdout)
+    assert len({about["bootable"], other["bootable"], str(ours.bootable)}) == 3
+    assert (ours.state, about["state"], other["state"]) == ("current",) * 3
+    assert other["options"] == {"NR_CPUS": "512"}
+    assert find_kernel("9.9") == ours
+
+
+def test_an_option_on_top_of_ours_that_a_linux_drops_is_named(linux, tmp_path, cache):
+    linux()
+    (tmp_path / "mine.config").write_text("CONFIG_UNKNOWN=y\n")
+    failed = command("build", "--version", "9.9", "--config", str(tmp_path / "mine.config"))
+    assert failed.returncode == 125
+    assert "fadump: Linux 9.9 can't be configured with CONFIG_UNKNOWN=y (it has n): it has no such" in failed.stderr
+    assert entries(cache) == []
 
 
 def test_another_fragment_is_another_kernel_and_the_old_one_stays(linux, monkeypatch):
@@ -226,7 +258,7 @@ def test_a_second_build_waits_and_takes_the_firsts_result(linux, log):
 
 def test_options_that_a_linux_does_not_have_stop_the_build(linux, cache):
     linux(makefile=MAKEFILE.replace("CONFIG_UNKNOWN=y", "CONFIG_FA_DUMP=y -e CONFIG_CMA=y"))
-    with pytest.raises(SetupError, match=r"^Linux 9\.9 can't be configured with FA_DUMP, CMA: build another version$"):
+    with pytest.raises(SetupError, match=r"^Linux 9\.9 can't be configured with FA_DUMP, CMA, which FADump, its gu"):
         build_kernel("9.9")
     assert entries(cache) == []
 
@@ -242,7 +274,7 @@ def test_every_needed_option_is_in_the_fragment():
 
 def test_an_option_that_is_a_module_where_it_must_be_built_in_stops_the_build(linux, cache):
     linux(makefile=MAKEFILE.replace("vmlinux:\n", "\tsed -i s/CONFIG_CMA=y/CONFIG_CMA=m/ .config\nvmlinux:\n", 1))
-    with pytest.raises(SetupError, match=r"^Linux 9\.9 can't be configured with CMA: build another version$"):
+    with pytest.raises(SetupError, match=r"^Linux 9\.9 can't be configured with CMA, which .* needs: build anot"):
         build_kernel("9.9")
 
 

@@ -219,7 +219,6 @@ def test_what_is_no_linux_is_refused(tree, tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--config", "x"], "--config goes on top of the configuration of a tree: give that by --source"),
         (["--source", ".", "--version", "6.12"], "--version is Debian's source, and --source a tree of yours"),
     ],
 )

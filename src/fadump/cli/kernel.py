@@ -10,12 +10,14 @@ from fadump.kit.kernel import (
     DEFAULT_PAGE_SIZE,
     DEFAULT_SERIES,
     NEWEST_SERIES,
+    NO_OPTIONS,
     PAGE_SIZES,
     Kernel,
     build_kernel,
     list_kernels,
     newest_series,
 )
+from fadump.kit.kernel_config import read_fragment
 from fadump.kit.kernel_source import TreeKernel, build_tree
 
 _EXAMPLE = """example:
@@ -41,10 +43,10 @@ def add_parser(commands: Commands) -> None:
         "build",
         _build,
         summary="build a kernel, unless it is there",
-        description="Build a kernel, unless it is there: about 10 minutes on 2 processors. With --source, build a tree "
-        "of yours as it is; its objects are kept in the cache, so the next build takes what has changed. Nothing is "
-        "written into the tree, and a .config in it doesn't count: the kernel is configured as Debian's source is "
-        "here, with FRAGMENT on top. The file that is printed is what 'fadump run --kernel' takes.",
+        description="Build a kernel, unless it is there: about 10 minutes on 2 processors. Options in FRAGMENT go on "
+        "top of our own. With --source, build a tree of yours as it is; its objects are kept in the cache, so the next "
+        "build takes what has changed. Nothing is written into the tree, and a .config in it doesn't count: the kernel "
+        "is configured as Debian's source is here. The file that is printed is what 'fadump run --kernel' takes.",
         example="example:\n  fadump kernel build --source ~/linux --config debug.config\n",
     )
     build.add_argument(
@@ -60,7 +62,7 @@ def add_parser(commands: Commands) -> None:
         "--config",
         type=path,
         metavar="FRAGMENT",
-        help="with --source: options that are set otherwise, or more of them, as in .config",
+        help="options that are set otherwise, or more of them, as in .config",
     )
     build.add_argument(
         "--page-size",
@@ -87,10 +89,9 @@ def _build(options: argparse.Namespace, _output: Output) -> Answer:
 
 
 def _from_package(options: argparse.Namespace) -> Kernel:
-    if options.config is not None:
-        raise UsageError("--config goes on top of the configuration of a tree: give that by --source")
+    on_top = NO_OPTIONS if options.config is None else read_fragment(options.config)
     series = DEFAULT_SERIES if options.series is None else options.series
-    return build_kernel(newest_series() if series == NEWEST_SERIES else series, options.page_size)
+    return build_kernel(newest_series() if series == NEWEST_SERIES else series, options.page_size, on_top)
 
 
 def _from_tree(options: argparse.Namespace) -> TreeKernel:

@@ -1,7 +1,7 @@
 """Linux kernels with FADump, built here because not every distribution's own has it: found, listed, built once.
 
 A built kernel is an entry of the cache that is named by what it was made from, so it is found again without
-any network, and made anew when the configuration fragment (``data/kernel.config``) changes:
+any network, and made anew when the configuration fragment (``data/kernel.config``) changes, or a user's on top of it:
 
     <cache>/kernels/linux-SERIES-PAGESIZE-KEY/
         vmlinux             as linked, with debug information (DWARF 4), for debuggers
@@ -15,9 +15,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 
 from fadump.errors import SetupError, UsageError
 from fadump.kit.cache import cache_directory, lock, new_entry, say_waiting
@@ -30,15 +31,18 @@ from fadump.kit.debian import (
     native_architecture,
     package_names,
 )
-from fadump.kit.kernel_build import BUILD_RECIPE, BUILD_TOOLS, BuildFacts, build_into
-from fadump.kit.kernel_config import configuration_fragment
+from fadump.kit.kernel_build import BUILD_RECIPE, BuildFacts, build_into, build_tools
+from fadump.kit.kernel_config import Options, as_fragment, configuration_fragment, page_size_of
 from fadump.kit.packages import require
+from fadump.kit.process import log_path
 
 DEFAULT_SERIES = "6.12"
 DEFAULT_PAGE_SIZE = "64K"
 PAGE_SIZES = ("64K", "4K")
 NEWEST_SERIES = "newest"
 """Instead of a series: the newest that Debian has, see newest_series()."""
+NO_OPTIONS: Options = MappingProxyType({})
+"""On top of our own: the kernel is as ``data/kernel.config`` has it."""
 
 _FACTS = "kernel.json"
 _NEWEST_SUITE = "sid"
@@ -52,7 +56,7 @@ class KernelState(StrEnum):
     DEFAULT = "default"
     """The one that is taken unless another is asked for."""
     CURRENT = "current"
-    """The one that is taken for its series and page size."""
+    """The one that is taken for its series, page size and options."""
     OUTDATED = "outdated"
     """Built from an older configuration, and no longer taken."""
 
@@ -63,7 +67,7 @@ class Kernel:
 
     ``release`` is what ``uname -r`` says in it, ``series`` the Linux version that was asked for,
     ``bootable`` the file for QEMU's -kernel, ``vmlinux`` the same kernel with debug information. ``modules`` is the
-    directory in which its modules are, in lib/modules; None: it has none.
+    directory in which its modules are, in lib/modules; None: it has none. ``options`` are those on top of our own.
     """
 
     release: str
@@ -77,6 +81,7 @@ class Kernel:
     compiler: str
     fragment_sha256: str
     build_seconds: float
+    options: Options = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -86,24 +91,27 @@ class Kernel:
     @property
     def state(self) -> KernelState:
         """What it is to today's fadump."""
-        if self.bootable.parent != _entry(self.series, self.page_size):
+        if self.bootable.parent != _entry(self.series, self.page_size, self.options):
             return KernelState.OUTDATED
-        is_default = (self.series, self.page_size) == (DEFAULT_SERIES, DEFAULT_PAGE_SIZE)
+        is_default = (self.series, self.page_size, self.options) == (DEFAULT_SERIES, DEFAULT_PAGE_SIZE, {})
         return KernelState.DEFAULT if is_default else KernelState.CURRENT
 
-    def as_json(self) -> dict[str, str | float | None]:
+    def as_json(self) -> dict[str, object]:
         """All of it, paths as text, for ``--json``."""
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
         return {**values, "state": self.state}
 
 
-def find_kernel(series: str = DEFAULT_SERIES, page_size: str = DEFAULT_PAGE_SIZE) -> Kernel | None:
-    """The kernel that was built from today's configuration, or None; nothing is fetched or made.
+def find_kernel(
+    series: str = DEFAULT_SERIES, page_size: str = DEFAULT_PAGE_SIZE, options: Options = NO_OPTIONS
+) -> Kernel | None:
+    """The kernel that was built from today's configuration with ``options`` on top of it, or None; nothing is fetched
+    or made.
 
     :raises UsageError: ``series`` or ``page_size`` is none.
     :raises SetupError: the cache's entry is damaged.
     """
-    directory = _entry(series, page_size)
+    directory = _entry(series, page_size_of(options) or page_size, options)
     return _load(directory) if directory.exists() else None
 
 
@@ -127,35 +135,38 @@ def newest_series() -> str:
     return series[-1]
 
 
-def build_kernel(series: str = DEFAULT_SERIES, page_size: str = DEFAULT_PAGE_SIZE) -> Kernel:
+def build_kernel(
+    series: str = DEFAULT_SERIES, page_size: str = DEFAULT_PAGE_SIZE, options: Options = NO_OPTIONS
+) -> Kernel:
     """The kernel from the cache, else built now from Debian's source package: about 10 minutes on 2 processors.
 
-    A process that finds another one building the same kernel waits for it. As root, missing tools are
-    installed first.
+    ``options`` go on top of our own; a page size among them takes the place of ``page_size``. A process that finds
+    another one building the same kernel waits for it. As root, missing tools are installed first.
 
     :raises UsageError: ``series`` or ``page_size`` is none, or Debian doesn't have it.
     :raises SetupError: something is missing, or the build fails.
     """
-    if kernel := find_kernel(series, page_size):
+    page_size = page_size_of(options) or page_size
+    if kernel := find_kernel(series, page_size, options):
         return kernel
-    require(f"building Linux {series}", BUILD_TOOLS)
-    directory = _entry(series, page_size)
+    require(f"building Linux {series}", build_tools(options))
+    directory = _entry(series, page_size, options)
     with lock(directory.name, say_waiting(f"building Linux {series} with {page_size} pages")):
-        if kernel := find_kernel(series, page_size):
+        if kernel := find_kernel(series, page_size, options):
             return kernel
         source = _fetch_source(series)
         with new_entry(directory) as entry:
-            facts = build_into(entry, source, series, page_size)
-            _write_facts(entry, facts, series, page_size)
+            facts = build_into(entry, source, series, page_size, options, log_path(directory.name))
+            _write_facts(entry, facts, series, page_size, options)
     return _load(directory)
 
 
-def _entry(series: str, page_size: str) -> Path:
+def _entry(series: str, page_size: str, options: Options) -> Path:
     if not re.fullmatch(r"\d+\.\d+", series):
         raise UsageError(f"{series!r} is not a Linux series: give two numbers, as in {DEFAULT_SERIES}")
     if page_size not in PAGE_SIZES:
         raise UsageError(f"{page_size!r} is not a page size of a Linux on Power: give {' or '.join(PAGE_SIZES)}")
-    digest = hashlib.sha256(f"{BUILD_RECIPE}\n{series}\n{configuration_fragment(page_size)}".encode())
+    digest = hashlib.sha256(f"{BUILD_RECIPE}\n{series}\n{_fragment(page_size, options)}".encode())
     return cache_directory() / "kernels" / f"linux-{series}-{page_size}-{digest.hexdigest()[:12]}"
 
 
@@ -175,8 +186,13 @@ def _series_of(packages: Iterable[str]) -> list[str]:
     return sorted({match[1] for name in packages if (match := _SOURCE_PACKAGE.fullmatch(name))}, key=_version)
 
 
-def _write_facts(entry: Path, facts: BuildFacts, series: str, page_size: str) -> None:
-    fragment = configuration_fragment(page_size).encode()
+def _fragment(page_size: str, options: Options) -> str:
+    """What tells one configuration from another."""
+    return configuration_fragment(page_size) + as_fragment(options)
+
+
+def _write_facts(entry: Path, facts: BuildFacts, series: str, page_size: str, options: Options) -> None:
+    fragment = _fragment(page_size, options).encode()
     about = {
         "release": facts.release,
         "series": series,
@@ -185,6 +201,7 @@ def _write_facts(entry: Path, facts: BuildFacts, series: str, page_size: str) ->
         "compiler": facts.compiler,
         "fragment_sha256": hashlib.sha256(fragment).hexdigest(),
         "build_seconds": facts.build_seconds,
+        "options": dict(options),
     }
     (entry / _FACTS).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 

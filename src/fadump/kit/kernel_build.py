@@ -11,27 +11,31 @@ import shutil
 import stat
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fadump.errors import SetupError
 from fadump.kit.cache import scratch_directory
 from fadump.kit.debian import DebianPackage, unpack
-from fadump.kit.kernel_config import NEEDED_OPTIONS, configuration_fragment, differing, options_of
-from fadump.kit.kernel_make import MAKE_TOOLS, STRIPPED, KernelMake
-from fadump.kit.process import log_path
+from fadump.kit.kernel_config import Options
+from fadump.kit.kernel_make import STRIPPED, KernelMake, make_tools
 from fadump.progress import Progress, binary_size
 
 BUILD_RECIPE = 2
 """Counts up when this module builds something else from the same inputs; kernels from before are then not found."""
 
-BUILD_TOOLS = {**MAKE_TOOLS, "tar": "tar", "xz": "xz-utils"}
 
 NEEDED_FREE_BYTES = 4 << 30
 """What a kernel's source and objects take, and some more."""
 
 _USUAL_STEPS = 2070
 _MODULES = "installed-modules"
+
+
+def build_tools(options: Options) -> Mapping[str, str]:
+    """What a kernel with these options on top of ours is built with."""
+    return {**make_tools(options), "tar": "tar", "xz": "xz-utils"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,11 @@ class BuildFacts:
     build_seconds: float
 
 
-def build_into(entry: Path, source: DebianPackage, series: str, page_size: str) -> BuildFacts:
-    """Build the kernel and put ``vmlinux``, ``vmlinux.stripped``, ``config`` and ``modules`` into ``entry``.
+def build_into(
+    entry: Path, source: DebianPackage, series: str, page_size: str, options: Options, log: Path
+) -> BuildFacts:
+    """Build the kernel, with ``options`` on top of ours, and put ``vmlinux``, ``vmlinux.stripped``, ``config`` and
+    ``modules`` into ``entry``.
 
     :raises SetupError: the source is not what was expected, the disk is too small, or a step fails; the
         sentence has its last lines and names its log.
@@ -53,9 +60,9 @@ def build_into(entry: Path, source: DebianPackage, series: str, page_size: str) 
     started = time.monotonic()
     var_tmp = Path("/var/tmp")  # noqa: S108  (mkdtemp's own directory under it; /tmp is often memory)
     with scratch_directory(var_tmp if var_tmp.is_dir() else Path(tempfile.gettempdir()), "fadump-kernel-") as scratch:
-        build = KernelBuild(scratch, source, series, page_size)
+        build = KernelBuild(scratch, source, series, page_size, log)
         build.unpack()
-        build.configure()
+        build.configure(options)
         build.compile()
         build.take_results(entry)
         return build.facts(started)
@@ -77,14 +84,14 @@ def check_room(directory: Path, name: str) -> None:
 class KernelBuild:
     """The steps, in their order, in ``scratch``; log and user are the same for all of them."""
 
-    def __init__(self, scratch: Path, source: DebianPackage, series: str, page_size: str) -> None:
+    def __init__(self, scratch: Path, source: DebianPackage, series: str, page_size: str, log: Path) -> None:
         self._scratch = scratch
         self._package = source
         self._page_size = page_size
         self._package_files = scratch / "package"
         self._tree = scratch / "tree"
         self._archive_name = f"usr/src/linux-source-{series}.tar.xz"
-        self._log = log_path(f"kernel-{series}-{page_size}")
+        self._log = log
         self._log.unlink(missing_ok=True)
         self._make = KernelMake(f"Linux {series}", self._tree, None, self._log, _as_builder())
 
@@ -106,15 +113,9 @@ class KernelBuild:
             self._make.run(["tar", "--extract", "--strip-components=1", "--file", str(archive)], "unpacking")
             shutil.rmtree(self._package_files)
 
-    def configure(self) -> None:
-        """Write .config, and see that it has what FADump and the guest need."""
-        fragment = self._scratch / "fragment"
-        fragment.write_text(configuration_fragment(self._page_size), encoding="utf-8")
-        fragment.chmod(0o644)
-        wanted = options_of(configuration_fragment(self._page_size))
-        needed = {option: wanted[option] for option in (*NEEDED_OPTIONS, f"PPC_{self._page_size}_PAGES")}
-        if missing := differing(needed, self._make.configure(fragment)):
-            raise SetupError(f"{self._make.name} can't be configured with {', '.join(missing)}: build another version")
+    def configure(self, options: Options) -> None:
+        """Write .config, and see that it has what FADump and the guest need, and these options."""
+        self._make.configure(self._scratch / "fragment", self._page_size, options)
 
     def compile(self) -> None:
         """Make vmlinux and the modules; strip the one, and install the others."""

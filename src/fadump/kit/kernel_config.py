@@ -5,7 +5,7 @@ compared with the ``.config`` that it has written.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -66,6 +66,8 @@ OFF = "n"
 _SETTING = re.compile(r"CONFIG_(\w+)=(.+)")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set")
 _PAGE_SIZE = re.compile(r"PPC_(\w+)_PAGES")
+_CHOICES = (_PAGE_SIZE, re.compile(r"CPU_(BIG|LITTLE)_ENDIAN"))
+"""Kinds of options of which a kernel has one."""
 
 Options = Mapping[str, str]
 """Options by their names, without CONFIG_, and their values as Kconfig writes them."""
@@ -82,9 +84,10 @@ def options_of(configuration: str) -> Options:
     return {match[1]: match[2] for match in map(_SETTING.fullmatch, configuration.splitlines()) if match}
 
 
-def page_size_of(options: Options) -> str:
-    """The page size that is configured, as in "64K"."""
-    return next(match[1] for match in map(_PAGE_SIZE.fullmatch, options) if match)
+def page_size_of(options: Options) -> str | None:
+    """The page size that is configured, as in "64K"; None: nothing is said about it."""
+    matches = (_PAGE_SIZE.fullmatch(name) for name, value in options.items() if value != OFF)
+    return next((match[1] for match in matches if match), None)
 
 
 def read_fragment(path: Path) -> Options:
@@ -111,14 +114,30 @@ def read_fragment(path: Path) -> Options:
 
 
 def merge(ours: Options, theirs: Options) -> Options:
-    """Ours, with theirs on top; a page size of theirs takes the place of ours."""
-    theirs_has_page_size = any(_PAGE_SIZE.fullmatch(name) for name in theirs)
-    kept = {name: value for name, value in ours.items() if not (theirs_has_page_size and _PAGE_SIZE.fullmatch(name))}
+    """Ours, with theirs on top; a page size or byte order of theirs takes the place of ours."""
+    chosen = [choice for choice in _CHOICES if any(map(choice.fullmatch, theirs))]
+    kept = {name: value for name, value in ours.items() if not any(choice.fullmatch(name) for choice in chosen)}
     return {**kept, **theirs}
 
 
-def differing(wanted: Options, configured: Options) -> list[str]:
-    """The options of ``wanted`` that have another value in ``configured``."""
+def refusals(ours: Options, theirs: Options, configured: Options) -> Iterator[str]:
+    """What a Linux has made of our options with theirs on top, as ends of a sentence; none if it is as it must be."""
+    if dropped := _differing(theirs, configured):
+        asked = ", ".join(f"CONFIG_{name}={theirs[name]} (it has {configured.get(name, OFF)})" for name in dropped)
+        yield f"{asked}: it has no such option, or one that this depends on or excludes is set otherwise"
+    merged = merge(ours, theirs)
+    needed = {name: merged[name] for name in NEEDED_OPTIONS if name in merged and name not in theirs}
+    page_size = page_size_of(merged)
+    if page_size is not None:
+        needed[f"PPC_{page_size}_PAGES"] = "y"
+    if missing := _differing(needed, configured):
+        yield (
+            f"{', '.join(missing)}, which FADump, its guest or a distribution needs: build another version, or set "
+            "what you don't need in --config"
+        )
+
+
+def _differing(wanted: Options, configured: Options) -> list[str]:
     return [name for name, value in wanted.items() if configured.get(name, OFF) != value]
 
 

@@ -5,11 +5,20 @@ The source lies where the objects go, as make has it by default, or elsewhere (`
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fadump.kit.kernel_config import Options, options_of
+from fadump.errors import SetupError
+from fadump.kit.kernel_config import (
+    OFF,
+    Options,
+    as_fragment,
+    configuration_fragment,
+    merge,
+    options_of,
+    refusals,
+)
 from fadump.kit.process import run
 from fadump.progress import Progress
 
@@ -31,10 +40,16 @@ MAKE_TOOLS = {
     "/usr/include/zlib.h": "zlib1g-dev",
     "/sbin/depmod": "kmod",
 }
+_SIGNING_TOOLS = {"/usr/include/openssl/ssl.h": "libssl-dev", "openssl": "openssl"}
 STRIPPED = "vmlinux.stripped"
 """vmlinux without debug information, among the objects."""
 
 _MAKE_STEP = re.compile(r"  [A-Z][A-Z0-9]+ +\S")
+
+
+def make_tools(options: Options) -> Mapping[str, str]:
+    """What a kernel with these options on top of ours is made with."""
+    return MAKE_TOOLS | (_SIGNING_TOOLS if options.get("MODULE_SIG", OFF) != OFF else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +65,21 @@ class KernelMake:
     log: Path
     as_whom: Sequence[str]
 
-    def configure(self, fragment: Path) -> Options:
-        """Write .config from a fragment, all else off, and return what it has."""
+    def configure(self, fragment: Path, page_size: str, theirs: Options) -> Options:
+        """Write .config from our options with theirs on top, all else off, and return what it has.
+
+        ``fragment`` is a file to write them to.
+
+        :raises SetupError: this Linux can't be configured so.
+        """
+        ours = options_of(configuration_fragment(page_size))
+        fragment.write_text(as_fragment(merge(ours, theirs)), encoding="utf-8")
+        fragment.chmod(0o644)  # make may be another user's
         self._make(f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig", doing="configuring")
-        return options_of((self.objects / ".config").read_text(encoding="utf-8"))
+        configured = options_of((self.objects / ".config").read_text(encoding="utf-8"))
+        for refusal in refusals(ours, theirs, configured):
+            raise SetupError(f"{self.name} can't be configured with {refusal}")
+        return configured
 
     def compile(self, title: str, targets: Sequence[str], usual_steps: int | None) -> None:
         """Make vmlinux and more, with progress, and strip a copy of vmlinux."""

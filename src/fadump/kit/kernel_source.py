@@ -22,23 +22,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fadump.errors import SetupError, UsageError
+from fadump.errors import UsageError
 from fadump.given import check_directory
 from fadump.kit.cache import cache_directory, lock, private_directory, say_waiting
 from fadump.kit.kernel_build import check_room
-from fadump.kit.kernel_config import (
-    NEEDED_OPTIONS,
-    OFF,
-    Options,
-    as_fragment,
-    configuration_fragment,
-    differing,
-    merge,
-    options_of,
-    page_size_of,
-    read_fragment,
-)
-from fadump.kit.kernel_make import MAKE_TOOLS, STRIPPED, KernelMake
+from fadump.kit.kernel_config import OFF, Options, page_size_of, read_fragment
+from fadump.kit.kernel_make import STRIPPED, KernelMake, make_tools
 from fadump.kit.packages import require
 from fadump.kit.process import log_path
 
@@ -78,7 +67,7 @@ def build_tree(tree: Path, fragment: Path | None, page_size: str) -> TreeKernel:
     """
     tree = _checked(tree)
     theirs = {} if fragment is None else read_fragment(fragment)
-    require(f"building Linux in {tree}", MAKE_TOOLS)
+    require(f"building Linux in {tree}", make_tools(theirs))
     key = hashlib.sha256(os.fsencode(tree)).hexdigest()[:12]
     name = f"{re.sub(r'[^A-Za-z0-9._-]', '_', tree.name)}-{key}"
     entry = private_directory(cache_directory() / "trees") / name
@@ -101,7 +90,7 @@ def _build(tree: Path, entry: Path, theirs: Options, page_size: str) -> TreeKern
     if not (objects / "vmlinux").exists():
         check_room(objects, make.name)
     _link(tree, entry / "source")
-    configured = _configure(make, entry / "fragment", theirs, page_size)
+    configured = make.configure(entry / "fragment", page_size, theirs)
     has_modules = configured.get("MODULES", OFF) != OFF
     make.compile(f"Building {make.name}", ["modules"] if has_modules else [], None)
     modules = entry / "modules"
@@ -111,7 +100,7 @@ def _build(tree: Path, entry: Path, theirs: Options, page_size: str) -> TreeKern
         make.install_modules(modules)
     return TreeKernel(
         release=make.release(),
-        page_size=page_size_of(configured),
+        page_size=page_size_of(configured) or page_size,
         bootable=objects / STRIPPED,
         vmlinux=objects / "vmlinux",
         config=objects / ".config",
@@ -119,25 +108,6 @@ def _build(tree: Path, entry: Path, theirs: Options, page_size: str) -> TreeKern
         compiler=make.compiler(),
         source=tree,
     )
-
-
-def _configure(make: KernelMake, fragment: Path, theirs: Options, page_size: str) -> Options:
-    ours = options_of(configuration_fragment(page_size))
-    fragment.write_text(as_fragment(merge(ours, theirs)), encoding="utf-8")
-    configured = make.configure(fragment)
-    if dropped := differing(theirs, configured):
-        asked = ", ".join(f"CONFIG_{name}={theirs[name]} (it has {configured.get(name, OFF)})" for name in dropped)
-        raise SetupError(
-            f"{make.name} can't be configured with {asked}: it has no such option, or one that this depends on or "
-            "excludes is set otherwise"
-        )
-    needed = {name: ours[name] for name in NEEDED_OPTIONS if name not in theirs}
-    if missing := differing(needed, configured):
-        raise SetupError(
-            f"{make.name} can't be configured with {', '.join(missing)}, which FADump, its guest or a distribution "
-            "needs: if you don't, set them in --config"
-        )
-    return configured
 
 
 def _link(tree: Path, mirror: Path) -> None:
