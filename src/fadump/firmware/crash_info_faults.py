@@ -22,14 +22,26 @@ def crash_info_faults() -> list[DumpFault]:
     return [
         DumpFault(f"crash-info={name}", text, partial(_apply, change))
         for name, text, change in (
-            ("corrupt", "the crash-info header has no magic", _magic(0)),
-            ("old-magic", "the crash-info header is of a kernel before 6.10", _magic(crash_info.OLD_MAGIC)),
-            ("other-endian", "the crash-info header is of a kernel of the other byte order", _swap_magic),
-            ("regs-size", "the crashed kernel had a smaller pt_regs", _field("pt_regs_sz", _FOREIGN_REGS_BYTES)),
-            ("mask-size", "the crashed kernel had a smaller cpumask", _field("cpu_mask_sz", _FOREIGN_MASK_BYTES)),
-            ("later-version", "the crash-info header is of version 2", _field("version", 2)),
+            ("corrupt", "the crash-info header has no magic number", _magic(0)),
+            (
+                "old-magic",
+                "the crash-info header has the magic number of kernels before 6.10",
+                _magic(crash_info.OLD_MAGIC),
+            ),
+            ("other-endian", "the crash-info header has the other byte order", _swap_magic),
+            (
+                "regs-size",
+                "the crash-info header gives a smaller size for pt_regs",
+                _field("pt_regs_sz", _FOREIGN_REGS_BYTES),
+            ),
+            (
+                "mask-size",
+                "the crash-info header gives a smaller size for cpumask",
+                _field("cpu_mask_sz", _FOREIGN_MASK_BYTES),
+            ),
+            ("later-version", "the crash-info header has version 2", _field("version", 2)),
             ("no-cpu", "the crash-info header names no crashing CPU", _crashing_cpu(crash_info.CPU_UNKNOWN)),
-            ("foreign-cpu", "the crash-info header names a CPU that is not there", _crashing_cpu(63)),
+            ("foreign-cpu", "the crash-info header names a crashing CPU that does not exist", _crashing_cpu(63)),
             ("no-mask", "the crash-info header says that no CPU was online", _no_mask),
         )
     ]

@@ -22,9 +22,9 @@ from fadump.printable import counted
 
 FAULT_NAMES = {Platform.PSERIES: PSERIES_FAULTS, Platform.POWERNV: POWERNV_FAULTS}
 CYCLE_FAULT_TEXTS = {
-    "power-cut=N": "the power is cut at the machine's event N, counted from 1",
+    "power-cut=N": "power is cut at the machine's Nth event (the first is 1)",
     "second-crash": "the capture kernel crashes before the dump is saved",
-    "release-twice": "the dump is released once more",
+    "release-twice": "the dump is released a second time",
 }
 _POWER_CUT = re.compile(r"power-cut=([1-9]\d{0,5})")
 
@@ -139,10 +139,11 @@ def _firmware_faults(names: FaultNames) -> Mapping[str, str]:
 
 def fault_list() -> Iterator[str]:
     """What ``--fault list`` prints: a line for each fault, under a line for each kind."""
-    yield "Of the firmware, on either machine. STATUS is a number or a word; with *N the next N calls get it,"
-    yield "without it all that follow; several come one after the other: register=busy*2,-3*1. served*1 is a call that"
-    yield "is served as if nothing were wrong: register=served*1,busy is about the second"
-    titles = {"accidents": "What else happens", "qemu": "Of the QEMU machine"}
+    yield "CALL=STATUS makes the firmware answer a call with STATUS, a number or one of the words below, every time."
+    yield "With *N only the next N calls get it, and a list goes on with its next entry: register=busy*2,-3*1 answers"
+    yield 'busy twice, then -3 once. "served" stands for a correct answer: register=served*1,busy spares the first.'
+    yield "The other faults of pseries and powernv change what the firmware leaves for the capture kernel."
+    titles = {"accidents": "accidents, on either machine and platform", "qemu": "only with --machine qemu"}
     for kind, faults in faults_by_kind().items():
         yield titles.get(kind, kind)
         yield from (_line(name, text) for name, text in faults.items())

@@ -62,7 +62,7 @@ _CALLS = {
     CallName.QUERY_KERNEL_TAG: "OPAL_MPIPL_QUERY_TAG, the crashed kernel's metadata",
     CallName.QUERY_CPU_TAG: "OPAL_MPIPL_QUERY_TAG, the CPUs' registers",
     CallName.QUERY_OPAL_TAG: "OPAL_MPIPL_QUERY_TAG, OPAL's memory",
-    CallName.QUERY_BOOT_MEM_TAG: "OPAL_MPIPL_QUERY_TAG, which only a kernel asks that preserves a dump",
+    CallName.QUERY_BOOT_MEM_TAG: "OPAL_MPIPL_QUERY_TAG, boot memory top (asked by petitboot's kernel only)",
 }
 
 
@@ -173,43 +173,43 @@ def _unknown_numbers(threads: list[bytearray]) -> list[bytearray]:
 
 
 def _dump_faults() -> Iterator[DumpFault]:
-    yield DumpFault("dump=missing", "the capture kernel is not told of the dump", _hide)
-    yield DumpFault("boot-memory=short", "the copy of boot memory ends early, and nobody says so", _shorten)
-    yield DumpFault(
-        "metadata=partly", "the kernel's metadata say that one of several ranges was not registered", _partly
-    )
-    yield DumpFault("registers=fewer-cpus", "the CPU data end before the last thread", _fewer_cpus)
-    yield DumpFault("registers=outside", "the CPU data are said to be outside memory", partial(_move_out, _CPU_DATA))
+    yield DumpFault("dump=missing", "the capture kernel is not told about the dump", _hide)
+    yield DumpFault("boot-memory=short", "only part of boot memory is copied, and nothing reports it", _shorten)
+    yield DumpFault("metadata=partly", "the kernel's metadata says that one range fewer was registered", _partly)
+    yield DumpFault("registers=fewer-cpus", "the CPU data leaves out the last thread", _fewer_cpus)
+    yield DumpFault("registers=outside", "the CPU data's address is outside memory", partial(_move_out, _CPU_DATA))
     yield DumpFault(
         "boot-memory=outside",
-        "the copy of boot memory is said to be outside memory",
+        "the address of the boot memory copy is outside memory",
         partial(_move_out, _BOOT_MEMORY_COPY),
     )
     yield DumpFault(
-        "boot-memory=overlapping", "the copy of boot memory is said to be where CPU data is", _move_copy_over_registers
+        "boot-memory=overlapping",
+        "the address of the boot memory copy is that of the CPU data",
+        _move_copy_over_registers,
     )
     kernel, opal, cpus = (partial(_Field, tag) for tag in (MpiplTag.KERNEL, MpiplTag.OPAL, MpiplTag.CPU))
     for name, text, field, value in (
-        ("metadata=later-version", "the kernel's metadata are of version 2", kernel("version"), 2),
-        ("metadata=no-ranges", "the kernel's metadata say that no range was registered",
+        ("metadata=later-version", "the kernel's metadata has version 2", kernel("version"), 2),
+        ("metadata=no-ranges", "the kernel's metadata says that no range was registered",
          kernel("registered_regions"), 0),
-        ("metadata=no-header", "the kernel's metadata have no crash-info header", kernel("crash_info"), 0),
-        ("opal=later-version", "the metadata of OPAL's memory are of version 2", opal("version"), 2),
-        ("opal=foreign-cpu", "the metadata of OPAL's memory name a CPU that is not there",
+        ("metadata=no-header", "the kernel's metadata points to no crash-info header", kernel("crash_info"), 0),
+        ("opal=later-version", "OPAL's own metadata has version 2", opal("version"), 2),
+        ("opal=foreign-cpu", "OPAL's own metadata names a crashing CPU that does not exist",
          opal("crashing_pir"), _UNKNOWN_PIR),
-        ("opal=no-regions", "the metadata of OPAL's memory have no regions", opal("regions"), 0),
-        ("registers=nowhere", "the CPU data are said to be at 0", _CPU_DATA, 0),
-        ("registers=later-version", "the CPU data are of version 2", cpus("cpu_data_version"), 2),
-        ("registers=no-size", "the CPU data have 0 bytes for each thread", cpus("cpu_data_bytes"), 0),
-        ("registers=too-large", "the CPU data have 4 GiB for each thread", cpus("cpu_data_bytes"), 0xFFFF_FFFF),
+        ("opal=no-regions", "OPAL's own metadata lists no regions", opal("regions"), 0),
+        ("registers=nowhere", "the CPU data's address is 0", _CPU_DATA, 0),
+        ("registers=later-version", "the CPU data has version 2", cpus("cpu_data_version"), 2),
+        ("registers=no-size", "the CPU data's size per thread is 0", cpus("cpu_data_bytes"), 0),
+        ("registers=too-large", "the CPU data's size per thread is 4 GiB", cpus("cpu_data_bytes"), 0xFFFF_FFFF),
     ):  # fmt: skip
         yield DumpFault(name, text, partial(_put, field, value))
     for name, text, change in (
-        ("inactive", "the CPU data say that every thread was inactive", _inactive),
-        ("reversed", "the threads stand in the CPU data in reverse order", _reversed),
-        ("twice", "a thread stands in the CPU data twice, and the last one doesn't", _twice),
-        ("unknown-cpu", "the last thread has PIR 1023 in the CPU data", _unknown_cpu),
-        ("unknown-names", "ten registers of each thread have numbers that no kernel knows", _unknown_numbers),
+        ("inactive", "the CPU data marks every thread as inactive", _inactive),
+        ("reversed", "the CPU data lists the threads in reverse order", _reversed),
+        ("twice", "the CPU data lists one thread twice and leaves out the last one", _twice),
+        ("unknown-cpu", "the CPU data gives the last thread PIR 1023", _unknown_cpu),
+        ("unknown-names", "ten of each thread's registers have unknown numbers", _unknown_numbers),
     ):
         yield DumpFault(f"registers={name}", text, _in_threads(change))
 

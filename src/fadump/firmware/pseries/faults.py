@@ -37,7 +37,7 @@ _PARTS = {
     "cpu-state": (SectionType.CPU_STATE, "the CPU state section"),
     "hpte": (SectionType.HPTE, "the hash page table section"),
     "boot-memory": (SectionType.REAL_MODE_REGION, "the boot memory section"),
-    "parameters": (SectionType.PARAMETER_AREA, "the section with the command line"),
+    "parameters": (SectionType.PARAMETER_AREA, "the command line section"),
 }
 _CALLS = {
     CallName.REGISTER: "ibm,configure-kernel-dump, register",
@@ -139,24 +139,24 @@ def _section_faults() -> Iterator[DumpFault]:
         for error in SectionError:
             assert error.name is not None  # noqa: S101 - each is one flag
             name = error.name.lower().replace("_", "-")
-            text = f"{what} was not copied: {name.replace('-', ' ')}"
+            text = f"{what} is not copied; its error flags say: {name.replace('-', ' ')}"
             yield DumpFault(f"{part}={name}", text, _in_section(type_, partial(_mark, error)))
         if type_ != SectionType.HPTE:  # which is empty here
-            yield DumpFault(f"{part}=short", f"{what} was not copied to its end", _in_section(type_, _shorten))
-        yield DumpFault(f"{part}=outside", f"{what} is said to be outside memory", _in_section(type_, _move_out))
-        yield DumpFault(f"{part}=overlapping", f"{what} is said to be where another is", _in_section(type_, _move_over))
+            yield DumpFault(f"{part}=short", f"only half of {what} is copied", _in_section(type_, _shorten))
+        yield DumpFault(f"{part}=outside", f"{what} points outside memory", _in_section(type_, _move_out))
         yield DumpFault(
-            f"{part}=unknown-type", f"{what} has a type that no kernel knows", _in_section(type_, _forget_type)
+            f"{part}=overlapping", f"{what} points to another section's data", _in_section(type_, _move_over)
         )
+        yield DumpFault(f"{part}=unknown-type", f"{what} has an unknown type", _in_section(type_, _forget_type))
 
 
 def _structure_faults() -> Iterator[DumpFault]:
     error = DumpStatus.PERFORMED | DumpStatus.TRIGGERED | DumpStatus.ERROR
-    yield DumpFault("dump=missing", "the capture kernel is not told of the dump", _hide)
+    yield DumpFault("dump=missing", "the capture kernel is not told about the dump", _hide)
     yield DumpFault(
-        "dump=error", "the dump memory structure's status says that there was an error", _in_header("status", error)
+        "dump=error", "the status in the dump memory structure reports an error", _in_header("status", error)
     )
-    yield DumpFault("dump=later-version", "the dump memory structure is of version 2", _in_header("version", 2))
+    yield DumpFault("dump=later-version", "the dump memory structure has version 2", _in_header("version", 2))
     yield DumpFault("dump=no-sections", "the dump memory structure has no sections", _in_header("sections", 0))
 
 
@@ -226,24 +226,24 @@ def _twice(area: bytearray, cpus: list[CpuRegisters]) -> bytes:
 
 def _area_faults() -> Iterator[DumpFault]:
     for name, text, change in (
-        ("no-magic", "the register save area has no magic", _no_magic),
-        ("later-version", "the register save area is of version 1", _area_field("version", 1)),
-        ("no-cpus", "the register save area counts no CPUs", _count(lambda _cpus: 0)),
-        ("fewer-cpus", "the register save area counts one CPU too few", _count(lambda cpus: cpus - 1)),
-        ("more-cpus", "the register save area counts one CPU too many", _count(lambda cpus: cpus + 1)),
-        ("endless-cpus", "the register save area counts 4294967295 CPUs", _count(lambda _cpus: 0xFFFF_FFFF)),
+        ("no-magic", "the register save area has no magic number", _no_magic),
+        ("later-version", "the register save area has version 1", _area_field("version", 1)),
+        ("no-cpus", "the register save area's CPU count is 0", _count(lambda _cpus: 0)),
+        ("fewer-cpus", "the register save area's CPU count is one too low", _count(lambda cpus: cpus - 1)),
+        ("more-cpus", "the register save area's CPU count is one too high", _count(lambda cpus: cpus + 1)),
+        ("endless-cpus", "the register save area's CPU count is 4294967295", _count(lambda _cpus: 0xFFFF_FFFF)),
         (
             "count-outside",
-            "the register save area has its count of CPUs 4 GiB further on",
+            "the offset of the register save area's CPU count is almost 4 GiB",
             _area_field("cpu_count_offset", 0xFFFF_FFF0),
         ),
-        ("no-start", "a CPU's registers have no CPUSTRT", _renamed(b"CPUSTRT", b"CPUNONE")),
-        ("no-end", "a CPU's registers have no CPUEND", _renamed(b"CPUEND\0", b"CPUNONE")),
-        ("no-last-end", "the last CPU's registers have no CPUEND", _renamed(b"CPUEND\0", b"CPUNONE", last=True)),
-        ("unknown-names", "ten registers of each CPU have names that no kernel knows", _unknown_names),
-        ("reversed", "the CPUs stand in the register save area in reverse order", _reversed),
-        ("twice", "a CPU stands in the register save area twice, and the last one doesn't", _twice),
-        ("unknown-cpu", "the last CPU has the number 63 in the register save area", _unknown_cpu),
+        ("no-start", "one CPU's registers have no CPUSTRT entry", _renamed(b"CPUSTRT", b"CPUNONE")),
+        ("no-end", "one CPU's registers have no CPUEND entry", _renamed(b"CPUEND\0", b"CPUNONE")),
+        ("no-last-end", "the last CPU's registers have no CPUEND entry", _renamed(b"CPUEND\0", b"CPUNONE", last=True)),
+        ("unknown-names", "ten of each CPU's registers have unknown names", _unknown_names),
+        ("reversed", "the register save area lists the CPUs in reverse order", _reversed),
+        ("twice", "the register save area lists one CPU twice and leaves out the last one", _twice),
+        ("unknown-cpu", "the register save area lists the last CPU as number 63", _unknown_cpu),
     ):
         yield DumpFault(f"registers={name}", text, _in_area(change))
 

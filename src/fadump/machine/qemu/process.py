@@ -47,8 +47,8 @@ class Fault(StrEnum):
 
 
 FAULT_TEXTS = {
-    Fault.NO_PUT_BACK: "memory that boot firmware overwrites on the way to the capture kernel is not put back",
-    Fault.NO_RESERVED_RANGES: "Linux is not told where RTAS lies, and puts its dump area over it",
+    Fault.NO_PUT_BACK: "memory that the boot firmware overwrites before the capture kernel starts is not put back",
+    Fault.NO_RESERVED_RANGES: "Linux is not told where RTAS is, and puts its dump area on top of it",
 }
 
 
