@@ -47,7 +47,9 @@ def test_of_many_files_the_first_ones_are_named(vmcore, tmp_path, capsys):
 def test_symbols_for_registers_may_come_from_a_vmlinux(vmcore, tmp_path, capsys):
     kernel = tmp_path / "vmlinux"
     assert main(["save", str(vmcore), str(tmp_path / "out"), "--vmlinux", str(kernel)]) == 125
-    assert capsys.readouterr().err.splitlines()[-1] == f"fadump: {kernel}: No such file or directory"
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"fadump: --vmlinux {kernel} can't be read: No such file or directory"
+    )
     kernel.write_text("no ELF file")
     assert main(["save", str(vmcore), str(tmp_path / "out"), "--vmlinux", str(kernel)]) == 0
     said = f"remark: no registers were added for drgn and crash: {kernel}: not a 64-bit ELF file"
@@ -95,6 +97,36 @@ def test_a_dry_run_that_looks_at_a_few_pages_says_how_far_it_may_be_wrong(vmcore
     on_disk = sum(Path(file).stat().st_blocks * 512 for file in json.loads(capsys.readouterr().out)["files"])
     assert 0 < estimate["margin_bytes"] < 4 * on_disk
     assert abs(estimate["bytes"] - on_disk) <= 2 * estimate["margin_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("level", "samples", "marked"),
+    [("0", 12, []), ("17", 12, ["zero", "excluded", "remaining", "percent"]), ("17", 1 << 20, [])],
+)
+def test_a_dry_run_marks_what_it_estimates(vmcore, tmp_path, capsys, monkeypatch, level, samples, marked):
+    monkeypatch.setattr("fadump.capture.estimate._SAMPLES", samples)
+    monkeypatch.setattr("fadump.capture.estimate._SAMPLE_BYTES", 16 << 10)
+    command = ["save", str(vmcore), str(tmp_path / "out"), "--level", level]
+    assert main([*command, "--dry-run", "--json"]) == 0
+    printed = capsys.readouterr()
+    (estimate,) = json.loads(printed.out)["estimates"]
+    assert estimate["pages"]["estimated"] == marked
+    lines = ["Excluded pages", "Pages filled with zero", "Remaining pages", "(The number of pages is reduced to"]
+    assert [line for line in printed.err.splitlines() if ", estimated" in line] == [
+        line for line in printed.err.splitlines() if marked and line.strip().startswith(tuple(lines))
+    ]
+    assert main(command) == 0
+    assert "estimated" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["kdump", "elf"])
+def test_what_is_made_of_a_filtered_dump_is_said_to_be_filtered(vmcore, tmp_path, capsys, form):
+    assert main(["save", str(vmcore), str(tmp_path / "filtered"), "--level", "30"]) == 0
+    words = ["save", str(tmp_path / "filtered"), "--level", "1", "--format", form]
+    assert main([*words, str(tmp_path / "text")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(", level 31")
+    assert main([*words, str(tmp_path / "json"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["level"] == 31
 
 
 def test_an_incomplete_source_is_told_and_is_exit_1(vmcore, tmp_path, capsys):

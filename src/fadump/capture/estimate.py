@@ -27,7 +27,8 @@ _SAMPLE_BYTES = 256 << 10
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """``size_bytes`` on the disk, plus or minus ``margin_bytes``; the ``pages`` of zeros are an estimate, too."""
+    """``size_bytes`` on the disk, plus or minus ``margin_bytes``; see
+    :attr:`PageReport.zeros_are_estimated`."""
 
     level: DumpLevel
     size_bytes: int
@@ -69,9 +70,9 @@ def _estimate(original: Original, asked: Selection, options: SaveOptions) -> Est
     margin = 2 * statistics.stdev(ratios) / len(ratios) ** 0.5 * wanted if len(ratios) > 1 and share > 1 else 0.0
     fixed = output.fixed_bytes(original.about, selection, options.split)
     return Estimate(
-        level=asked.level,
+        level=asked.level | original.about.level_before,
         size_bytes=fixed + round(share * sum(size for _pages, size, _zeros in packed)),
         margin_bytes=round(margin),
-        pages=report_pages(asked, zeros),
+        pages=report_pages(asked, zeros, zeros_are_estimated=share > 1),
         remarks=selection.remarks,
     )

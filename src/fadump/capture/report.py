@@ -26,6 +26,7 @@ class PageReport:
 
     ``excluded_before`` is how many had been left out of the source already, ``missing`` how many should be in it and
     aren't. ``zeros`` count as excluded if the level says so; a kdump-compressed file has one page for all of them.
+    ``zeros_are_estimated`` from a sample, and so is what they count for.
     """
 
     page_bytes: int
@@ -35,6 +36,7 @@ class PageReport:
     excluded: Mapping[PageClass, int]
     excluded_before: int
     missing: int
+    zeros_are_estimated: bool = False
 
     @property
     def excluded_pages(self) -> int:
@@ -53,10 +55,11 @@ class PageReport:
 
     def text(self) -> str:
         """The report as makedumpfile prints it; lines that makedumpfile doesn't have only if their number isn't 0."""
+        mark = ", estimated" if self.zeros_are_estimated else ""
         lines = [
             f"Original pages  : {_number(self.original)}",
-            f"  Excluded pages   : {_number(self.excluded_pages)}",
-            f"    Pages filled with zero  : {_number(self.zeros)}",
+            f"  Excluded pages   : {_number(self.excluded_pages)}{mark}",
+            f"    Pages filled with zero  : {_number(self.zeros)}{mark}",
             *(
                 f"    {word:<24}: {_number(self.excluded.get(page_class, 0))}"
                 for page_class, word in _CLASS_WORDS.items()
@@ -64,13 +67,13 @@ class PageReport:
         ]
         if self.excluded_before:
             lines.append(f"    Excluded earlier        : {_number(self.excluded_before)}")
-        lines += [f"  Remaining pages  : {_number(self.remaining)}"]
+        lines += [f"  Remaining pages  : {_number(self.remaining)}{mark}"]
         if self.missing:
             lines.append(f"    Missing in the source   : {_number(self.missing)}")
         return "\n".join(
             [
                 *lines,
-                f"  (The number of pages is reduced to {self.percent}%.)",
+                f"  (The number of pages is reduced to {self.percent}%{mark}.)",
                 f"Memory Hole     : {_number(self.total - self.original)}",
                 "--------------------------------------------------",
                 f"Total pages     : {_number(self.total)}",
@@ -91,19 +94,23 @@ class PageReport:
             "remaining": self.remaining,
             "missing": self.missing,
             "percent": self.percent,
+            "estimated": ["zero", "excluded", "remaining", "percent"] if self.zeros_are_estimated else [],
         }
 
 
-def report_pages(selection: Selection, zeros: int, unreadable: int = 0) -> PageReport:
+def report_pages(
+    selection: Selection, zeros: int, unreadable: int = 0, *, zeros_are_estimated: bool = False
+) -> PageReport:
     """The report of a selection of which some pages turned out to be all ``zeros``, and some to be ``unreadable``."""
     return PageReport(
         page_bytes=selection.page_bytes,
         total=selection.pages,
         original=selection.memory.count(),
-        zeros=zeros if selection.level & DumpLevel.ZERO else 0,
+        zeros=zeros if DumpLevel.ZERO in selection.level else 0,
         excluded=selection.excluded,
         excluded_before=selection.excluded_before,
         missing=selection.missing.count() + unreadable,
+        zeros_are_estimated=zeros_are_estimated and DumpLevel.ZERO in selection.level,
     )
 
 

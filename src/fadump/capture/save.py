@@ -29,7 +29,7 @@ _TOO_LARGE = NO_ROOM | {errno.EFBIG}
 @dataclass(frozen=True, slots=True)
 class Saved:
     """What has been saved: the files of the dump (none: a stream), and in how many bytes. ``remarks`` are sentences
-    for the user, ``registers`` what was added to the dump.
+    for the user, ``registers`` what was added to the dump. ``level`` counts what had been left out of the source, too.
 
     ``complete`` is False if the source wasn't: then the dump says so too. ``kept_bytes`` of memory were there already.
     """
@@ -139,7 +139,7 @@ def _saved(
         files=() if destination is None else destination.files,
         size_bytes=written.size_bytes,
         dmesg=None if destination is None else destination.dmesg,
-        level=job.selection.level,
+        level=job.selection.level | original.about.level_before,
         pages=report_pages(job.selection, written.zeros, job.unreadable.pages),
         complete=job.source_is_complete,
         kept_bytes=written.kept_bytes,
