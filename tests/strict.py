@@ -1,8 +1,15 @@
-"""Under CI a test that was skipped or deselected is a failure: what didn't run proved nothing."""
+"""Under CI a test that was skipped or deselected is a failure: what didn't run proved nothing.
+
+Where several processes run the tests (pytest-xdist), the one that shows the results hears of each skipped test by
+itself; of deselected ones it is told by the others.
+"""
 
 import os
+from typing import Any
 
 import pytest
+
+_DESELECTED = "fadump-deselected"
 
 
 class Strict:
@@ -18,7 +25,14 @@ class Strict:
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         self.missing += [f"deselected {item.nodeid}" for item in items]
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        told = getattr(node, "workeroutput", {}).get(_DESELECTED, [])
+        self.missing += [line for line in told if line not in self.missing]
+
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput[_DESELECTED] = [line for line in self.missing if line.startswith("deselected")]
         if self.missing and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -14,14 +14,19 @@ def project(pytester, monkeypatch):
     return pytester
 
 
-def test_a_skipped_test_fails_ci(project):
-    result = project.runpytest_subprocess()
+@pytest.fixture(params=[[], ["-n", "2"]], ids=["one process", "two processes"])
+def processes(request):
+    return request.param
+
+
+def test_a_skipped_test_fails_ci(project, processes):
+    result = project.runpytest_subprocess(*processes)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines("CI wants every test: skipped *test_b")
 
 
-def test_a_deselected_test_fails_ci(project):
-    result = project.runpytest_subprocess("-k", "test_a")
+def test_a_deselected_test_fails_ci(project, processes):
+    result = project.runpytest_subprocess("-k", "test_a", *processes)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines("CI wants every test: deselected *test_b")
 
