@@ -156,6 +156,42 @@ def test_a_fault_that_finds_nothing_has_never_struck(memory, name):
     assert firmware.never_struck() == {name: "of 1 dump none had what it changes"}
 
 
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize(
+    ("name", "offset", "value"),
+    [
+        ("corrupt", 0x00, bytes(8)),
+        ("other-endian", 0x00, b"GISPMDAF"),
+        ("later-version", 0x08, 2),
+        ("no-cpu", 0x0C, 0xFFFF_FFFF),
+        ("foreign-cpu", 0x0C, 63),
+        ("regs-size", 0x20, 352),
+        ("mask-size", 0x24, 128),
+        ("no-mask", 0x28 + 384, bytes(8)),
+    ],
+)
+def test_a_fault_of_the_crash_info_header_is_in_its_kernels_byte_order(memory, order, name, offset, value):
+    """struct fadump_crash_info_header of Linux 6.12; its registers and its cpumask have no zero byte here."""
+    numbers = [(b"FADMPSIG", 8), (1, 4), (5, 4), (0x1000, 8), (0xDB4, 8), (384, 4), (8, 4)]
+    written = bytearray().join(_in_order(value, size_bytes, order) for value, size_bytes in numbers)
+    written += b"\x77" * (384 + 8)
+    address = BOOT_COPY.destination + BOOT_COPY.requested_bytes
+    memory.write(address, written)
+    firmware = faulty(f"crash-info={name}")
+    register(firmware, memory)
+    crash(firmware, memory)
+    changed = _in_order(value, len(value) if isinstance(value, bytes) else 4, order)
+    written[offset : offset + len(changed)] = changed
+    assert memory.read(address, len(written)) == written
+    assert firmware.never_struck() == {}
+
+
+def _in_order(value, size_bytes, order):
+    """A number's bytes; text is one that is written the other way round."""
+    number = int.from_bytes(value, "big") if isinstance(value, bytes) else value
+    return number.to_bytes(size_bytes, order)
+
+
 def test_a_dump_that_is_not_presented_is_still_held(memory):
     firmware = faulty("dump=missing")
     register(firmware, memory)

@@ -3,14 +3,15 @@
 Step "capture boot" of docs/architecture.md. The header is the crashed kernel's, not the firmware's: it may be of
 another kernel, older, newer or of the other byte order, or overwritten. Its readers: Linux
 arch/powerpc/kernel/fadump.c, is_fadump_header_compatible(); before 6.10 only the magic was checked. The layout is
-:mod:`fadump.abi.linux.crash_info`'s; little-endian, as are the kernels that run here.
+:mod:`fadump.abi.linux.crash_info`'s, in the byte order of the kernel that has written it.
 """
 
 from collections.abc import Callable
 from functools import partial
 
+from fadump.abi.layout import ByteOrder, Layout
 from fadump.abi.linux import crash_info
-from fadump.abi.linux.crash_info import CRASH_INFO_HEADER, OLD_CRASH_INFO_HEADER
+from fadump.abi.linux.crash_info import CRASH_INFO_HEADER, OLD_CRASH_INFO_HEADER, CrashInfoHeader
 from fadump.firmware.faults import DumpFault, FaultyDump
 
 _FOREIGN_REGS_BYTES = 352
@@ -58,7 +59,7 @@ def _apply(change: Callable[[bytearray], None], faulty: FaultyDump) -> None:
 
 def _magic(value: int) -> Callable[[bytearray], None]:
     """Change the magic, in a header of any kernel."""
-    return partial(CRASH_INFO_HEADER.put, field="magic_number", value=value)
+    return lambda header: _layout(header).put(header, "magic_number", value)
 
 
 def _field(field: str, value: int) -> Callable[[bytearray], None]:
@@ -66,7 +67,7 @@ def _field(field: str, value: int) -> Callable[[bytearray], None]:
 
     def change(header: bytearray) -> None:
         if _is_new(header):
-            CRASH_INFO_HEADER.put(header, field, value)
+            _layout(header).put(header, field, value)
 
     return change
 
@@ -74,25 +75,35 @@ def _field(field: str, value: int) -> Callable[[bytearray], None]:
 def _crashing_cpu(cpu: int) -> Callable[[bytearray], None]:
     def change(header: bytearray) -> None:
         if _is_new(header):
-            CRASH_INFO_HEADER.put(header, "crashing_cpu", cpu)
+            _layout(header).put(header, "crashing_cpu", cpu)
         else:
-            OLD_CRASH_INFO_HEADER.put(header, "crashing_cpu", cpu)
+            OLD_CRASH_INFO_HEADER.in_order(_byte_order(header)).put(header, "crashing_cpu", cpu)
 
     return change
 
 
+def _byte_order(header: bytearray) -> ByteOrder:
+    """The kernel's, or any if there is no header."""
+    return crash_info.byte_order_of(header) or "little"
+
+
+def _layout(header: bytearray) -> Layout[CrashInfoHeader]:
+    return CRASH_INFO_HEADER.in_order(_byte_order(header))
+
+
 def _is_new(header: bytearray) -> bool:
-    return CRASH_INFO_HEADER.number(header, "magic_number") == crash_info.MAGIC
+    return _layout(header).number(header, "magic_number") == crash_info.MAGIC
 
 
 def _swap_magic(header: bytearray) -> None:
-    magic = CRASH_INFO_HEADER.number(header, "magic_number")
-    CRASH_INFO_HEADER.in_order("big").put(header, "magic_number", magic)
+    magic = slice(0, CRASH_INFO_HEADER.offset("version"))
+    header[magic] = header[magic][::-1]
 
 
 def _no_mask(header: bytearray) -> None:
     if not _is_new(header):
         return
-    start = CRASH_INFO_HEADER.offset("regs") + CRASH_INFO_HEADER.number(header, "pt_regs_sz")
-    mask = slice(start, start + CRASH_INFO_HEADER.number(header, "cpu_mask_sz"))
+    layout = _layout(header)
+    start = layout.offset("regs") + layout.number(header, "pt_regs_sz")
+    mask = slice(start, start + layout.number(header, "cpu_mask_sz"))
     header[mask] = bytes(len(header[mask]))

@@ -3,8 +3,8 @@
 Steps "register", "crash" and "capture boot" of docs/architecture.md. Layout: Linux
 arch/powerpc/include/asm/fadump-internal.h, struct fadump_crash_info_header: the one since Linux kernel commit
 c6c5b14dac0d (in v6.10), FADMPSIG, and the one before, FADMPINF, which points to an ELF core header and has no sizes. It
-is right after the copy of boot memory, in the byte order of the kernel that writes it: little-endian for those
-that run here. Either is followed by a cpumask of the kernel's own size.
+is right after the copy of boot memory, in the byte order of the kernel that writes it; the layouts here are those of a
+little-endian one. Either is followed by a cpumask of the kernel's own size.
 """
 
 from collections.abc import Mapping
@@ -70,19 +70,29 @@ def decode(header: bytes) -> CrashInfo:
 
     :raises FormatError: it has no magic, or is cut short.
     """
+    order = byte_order_of(header)
+    if order is None:
+        raise FormatError("no crash-info header", offset=0, expected=b"FADMPSIG", found=header[:8])
+    layout = CRASH_INFO_HEADER.in_order(order)
+    found: CrashInfoHeader | OldCrashInfoHeader
+    if layout.number(header, "magic_number") == MAGIC:
+        found = layout.decode(header)
+    else:
+        found = OLD_CRASH_INFO_HEADER.in_order(order).decode(header)
+    crashing_cpu = None if found.crashing_cpu == CPU_UNKNOWN else found.crashing_cpu
+    return CrashInfo(crashing_cpu, _named(found.regs))
+
+
+def byte_order_of(header: bytes | bytearray) -> ByteOrder | None:
+    """The byte order of the kernel that has written a header, of either kind; None: it has no magic.
+
+    :raises FormatError: it is cut short.
+    """
     orders: tuple[ByteOrder, ByteOrder] = ("little", "big")
-    for order in orders:
-        magic = CRASH_INFO_HEADER.in_order(order).number(header, "magic_number")
-        found: CrashInfoHeader | OldCrashInfoHeader
-        if magic == MAGIC:
-            found = CRASH_INFO_HEADER.in_order(order).decode(header)
-        elif magic == OLD_MAGIC:
-            found = OLD_CRASH_INFO_HEADER.in_order(order).decode(header)
-        else:
-            continue
-        crashing_cpu = None if found.crashing_cpu == CPU_UNKNOWN else found.crashing_cpu
-        return CrashInfo(crashing_cpu, _named(found.regs))
-    raise FormatError("no crash-info header", offset=0, expected=b"FADMPSIG", found=header[:8])
+    magics = (MAGIC, OLD_MAGIC)
+    return next(
+        (order for order in orders if CRASH_INFO_HEADER.in_order(order).number(header, "magic_number") in magics), None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +193,10 @@ def area_bytes(header: bytes) -> int | None:
     :raises FormatError: as :func:`decode`.
     """
     decode(header)
-    orders: tuple[ByteOrder, ByteOrder] = ("little", "big")
-    for order in orders:
-        layout = CRASH_INFO_HEADER.in_order(order)
-        if layout.number(header, "magic_number") == MAGIC:
-            return header_bytes(layout.number(header, "cpu_mask_sz"))
-    return None
+    layout = CRASH_INFO_HEADER.in_order(byte_order_of(header) or "little")
+    if layout.number(header, "magic_number") != MAGIC:
+        return None
+    return header_bytes(layout.number(header, "cpu_mask_sz"))
 
 
 def header_bytes(cpu_mask_bytes: int) -> int:
