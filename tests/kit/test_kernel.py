@@ -142,6 +142,7 @@ def test_options_on_top_of_ours_make_another_kernel_which_is_found_again(linux, 
     configured = Path(about["config"]).read_text().splitlines()
     assert {"CONFIG_NR_CPUS=2048", "CONFIG_PPC_4K_PAGES=y", "CONFIG_CPU_BIG_ENDIAN=y", "CONFIG_CMA=y"} < {*configured}
     assert not {"CONFIG_NR_CPUS=64", "CONFIG_PPC_64K_PAGES=y", "CONFIG_CPU_LITTLE_ENDIAN=y"} & {*configured}
+    fragment.write_text("\n".join(sorted(fragment.read_text().splitlines())))
     again = command(*build)
     assert again.stdout == done.stdout and "Building" not in again.stderr
     fragment.write_text("CONFIG_NR_CPUS=512\n")

@@ -188,7 +188,7 @@ def _series_of(packages: Iterable[str]) -> list[str]:
 
 def _fragment(page_size: str, options: Options) -> str:
     """What tells one configuration from another."""
-    return configuration_fragment(page_size) + as_fragment(options)
+    return configuration_fragment(page_size) + as_fragment(dict(sorted(options.items())))
 
 
 def _write_facts(entry: Path, facts: BuildFacts, series: str, page_size: str, options: Options) -> None:
