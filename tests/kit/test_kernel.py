@@ -151,6 +151,9 @@ def test_options_on_top_of_ours_make_another_kernel_which_is_found_again(linux, 
     assert (ours.state, about["state"], other["state"]) == ("current",) * 3
     assert other["options"] == {"NR_CPUS": "512"}
     assert find_kernel("9.9") == ours
+    assert {line.split("  ")[2] for line in command("list").stdout.splitlines()} == {
+        "current", "current with CONFIG_NR_CPUS=512", "current with CONFIG_NR_CPUS=2048 (and 3 more)",
+    }  # fmt: skip
 
 
 def test_an_option_on_top_of_ours_that_a_linux_drops_is_named(linux, tmp_path, cache):

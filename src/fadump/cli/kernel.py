@@ -19,6 +19,7 @@ from fadump.kit.kernel import (
 )
 from fadump.kit.kernel_config import read_fragment
 from fadump.kit.kernel_source import TreeKernel, build_tree
+from fadump.printable import with_others
 
 _EXAMPLE = """example:
   fadump kernel build                     Linux 6.12 with 64K pages, the one that 'fadump run --machine qemu' takes
@@ -106,5 +107,8 @@ def _list(_options: argparse.Namespace, _output: Output) -> Answer:
 
 
 def _line(kernel: Kernel | TreeKernel) -> str:
-    state = [kernel.state] if isinstance(kernel, Kernel) else []
-    return "  ".join([kernel.release, kernel.page_size, *state, str(kernel.bootable)])
+    words = [kernel.release, kernel.page_size]
+    if isinstance(kernel, Kernel):
+        options = [f"CONFIG_{name}={value}" for name, value in kernel.options.items()]
+        words.append(f"{kernel.state} with {with_others(options)}" if options else kernel.state)
+    return "  ".join([*words, str(kernel.bootable)])
