@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src" / "fadump").rglob("*.py"))
 
-# docs/architecture.md, "Who imports whom": a part imports only parts that stand before it.
+# docs/architecture.md, "The parts": a part imports only parts that stand before it.
 ORDER = [
     *("errors", "given", "signals", "printable", "moving_line", "progress", "memory", "abi"),
     *("vmcore", "linux", "firmware", "kernel"),
