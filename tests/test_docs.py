@@ -1,15 +1,18 @@
 """Tables in the documents are what the code says. ``python -m tests.test_docs`` writes them anew."""
 
 import re
+import shlex
 import tomllib
 from functools import partial
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 
 import pytest
 
 from fadump.abi.powernv.opal import OpalStatus, OpalToken
 from fadump.abi.pseries.rtas import RtasStatus
+from fadump.cli import build_parser
+from fadump.cli.parser import parse
 from fadump.machine.qemu.register_sources import SOURCES, Missing, Printed, Shown, Special, Stub
 from tests.firmware.powernv.status_table import ROWS as POWERNV_ROWS
 from tests.firmware.pseries.status_table import CONFIGURE_TOKEN, OS_TERM_TOKEN, ROWS
@@ -121,6 +124,33 @@ def test_a_table_is_what_the_code_says(name):
     document, table = TABLES[name]
     text = (DOCS / document).read_text()
     assert with_table(text, name, table()) == text, "run python -m tests.test_docs"
+
+
+def code(text):
+    """The lines of a document's blocks of code."""
+    in_code = False
+    for line in text.splitlines():
+        if line.lstrip().startswith("```"):
+            in_code = not in_code
+        elif in_code:
+            yield line
+
+
+COMMANDS = {
+    line
+    for document in DOCUMENTS
+    for line in code(document.read_text())
+    if re.match(r"fadump [a-z]+( |$)", line) and not line.endswith("successfully.")  # which Linux says
+}
+
+
+@pytest.mark.parametrize("line", sorted(COMMANDS))
+def test_a_command_in_a_document_is_understood(line):
+    """Its options are there, and their values are possible; tests/test_readme.py runs those of README.md."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    _fadump, *words = takewhile(lambda word: word not in ("|", "||", "&&", ";", ">"), lexer)
+    assert parse(build_parser(words), words).run is not None
 
 
 def prose(text):

