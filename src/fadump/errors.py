@@ -23,6 +23,8 @@ class FadumpError(Exception):
 
     phase: str | None = None
     firmware: str | None = None
+    result: str = "failed"
+    """What a JSON object says that the command has come to."""
 
 
 def note_phase(error: BaseException, phase: str, firmware: str | None = None) -> None:

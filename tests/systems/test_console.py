@@ -72,6 +72,31 @@ def test_lines_of_trouble_are_kept_once_and_told_at_once(console):
     assert console.take_alarm().out_of_memory == console.take_alarm().panics == ()
 
 
+SLOF = b"Trying to load:  from: /pci@800000020000000/scsi@0 ... \r\nE3404: Not a bootable device!\r\n"
+LINUX = (
+    b"[    0.000000] fadump: Reserved 512MB of memory at 0x00000030000000 (System RAM: 4096MB)\r\n"
+    b"[    0.206702] Memory: 467456K/4194304K available (9216K kernel code, 3718848K reserved)\r\n"
+)
+
+
+def test_a_disk_that_slof_cannot_start_is_trouble_until_a_kernel_runs(console):
+    console.write(SLOF)
+    assert console.take_alarm().no_boot_loader == ("E3404: Not a bootable device!",)
+    console.write(LINUX + SLOF)
+    assert console.take_alarm().no_boot_loader == ()
+    console.forget()
+    console.write(SLOF)
+    assert console.take_alarm().no_boot_loader and len(console.changes) == 2
+
+
+def test_what_a_kernel_says_of_its_memory_is_known(console):
+    assert (console.reserved_bytes, console.available_bytes) == (None, None)
+    console.write(LINUX)
+    assert (console.reserved_bytes, console.available_bytes) == (512 << 20, 467456 << 10)
+    console.forget()
+    assert (console.reserved_bytes, console.available_bytes) == (512 << 20, None)
+
+
 def test_the_last_lines_are_those_that_say_anything(console):
     console.write(b"".join(b"line %d\r\n\r\n" % number for number in range(30)) + b"\x1b[1mlast")
     assert console.last_lines == [*(f"line {number}" for number in range(19, 30)), "last"]

@@ -5,8 +5,9 @@ import os
 import pytest
 
 from fadump.machine.qemu.process import DiskFormat, Drive
+from fadump.proof.verify import Verifier
 from fadump.systems.evidence import judge, take_out
-from tests.systems.test_file_systems import make, tools  # noqa: F401 - a fixture
+from tests.systems.test_file_systems import make
 from tests.vmcore.core_builder import Load, build_core
 from tests.vmcore.kdump_builder import build_kdump, sample
 
@@ -65,3 +66,6 @@ def test_a_dump_is_checked_and_its_damage_said(taken):
     found = taken({"whole": (whole, 9), "cut": (cut, 8)})
     judged = [judge(dump, None, None) for dump in found.dumps]
     assert [judged.damage == [] for judged in judged] == [True, False]
+    with Verifier() as verifier:  # which has seen no crash
+        judged = judge(found.dumps[1], verifier, None)
+    assert judged.damage and judged.verdict is None

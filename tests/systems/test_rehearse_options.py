@@ -14,6 +14,8 @@ from fadump.cli import main
         (["--patience", "-1"], "--patience must be more than 0"),
         (["--patience", "nan"], "--patience must be more than 0"),
         (["--dumps", "relative/x"], "--dumps relative/x is no absolute path"),
+        (["--dumps", "/"], "--dumps / is no absolute path"),
+        (["--dumps", "/var/../etc"], "--dumps /var/../etc is no absolute path"),
     ],
 )
 def test_what_cannot_be_is_refused_and_leaves_nothing(tmp_path, capsys, words, said):
@@ -29,5 +31,21 @@ def test_a_disk_that_nobody_can_look_into_is_not_tried(tmp_path, capsys):
     disk, out = tmp_path / "disk", tmp_path / "out"
     disk.write_bytes((b"LUKS\xba\xbe" + b"\0\2").ljust(4 << 20, b"\0"))
     assert main(["rehearse", "--json", "--disk", str(disk), "--out", str(out)]) == 125
-    assert json.loads(capsys.readouterr().out)["error"].startswith("disk 1 is crypto_LUKS, which can't be looked into")
+    told = json.loads(capsys.readouterr().out)
+    assert told["error"].startswith("disk 1 is crypto_LUKS, which can't be looked into")
+    assert (told["result"], told["phase"]) == ("not-tried", None)
     assert not out.exists()
+
+
+def test_a_directory_that_is_there_is_not_written_to(tmp_path, capsys):
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    (tmp_path / "out").mkdir()
+    assert main(["rehearse", "--json", "--disk", str(disk), "--out", str(tmp_path / "out")]) == 125
+    told = capsys.readouterr()
+    assert json.loads(told.out) == {
+        "result": "not-tried",
+        "error": f"--out {tmp_path / 'out'} is there already: name one that isn't",
+        "phase": None,
+    }
+    assert told.err.count("\n") == 1 and not list((tmp_path / "out").iterdir())

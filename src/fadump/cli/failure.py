@@ -39,7 +39,7 @@ def failure_of(error: FadumpError | OSError | EndedBySignal, first_phase: str | 
         case UsageError():
             return Failure(str(error), ExitCode.USAGE, phase or first_phase, firmware)
         case FadumpError():
-            return Failure(str(error), _exit_code(error), phase, firmware)
+            return Failure(str(error), _exit_code(error), phase, firmware, result=error.result)
         case BrokenPipeError():
             return Failure("nobody reads the output any more", EXIT_BROKEN_PIPE, phase, firmware, is_told=False)
         case _:

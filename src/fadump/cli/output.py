@@ -60,6 +60,8 @@ class Failure:
     command: str = "fadump"
     is_told: bool = True
     """Whether it is told to people, too."""
+    result: str = "failed"
+    """The object's."""
 
 
 class Stream(Protocol):
@@ -144,7 +146,7 @@ class Output:
         if failure.is_told:
             with suppress(OSError):  # whoever read it is gone
                 print(printable(f"{failure.command}: {failure.sentence}"), file=sys.stderr)
-        told: dict[str, object] = {"result": "failed", "error": failure.sentence, "phase": failure.phase}
+        told: dict[str, object] = {"result": failure.result, "error": failure.sentence, "phase": failure.phase}
         if failure.firmware is not None:
             told["firmware"] = failure.firmware
         try:

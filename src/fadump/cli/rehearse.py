@@ -11,16 +11,20 @@ from fadump.cli.paths import path
 from fadump.cli.system_arguments import add_system_arguments, system_options
 from fadump.cli.typed import fadump_command
 from fadump.cli.verdict_json import verdict_as_json
+from fadump.errors import FadumpError, SetupError
+from fadump.printable import counted, printable
 from fadump.progress import binary_size
 from fadump.run.terminal import screen
 from fadump.session import CrashBy, Milestone
-from fadump.signals import time_limit
+from fadump.signals import EndedBySignal, time_limit
 from fadump.systems.console import READY
 from fadump.systems.events import EventLog
-from fadump.systems.rehearsal import Patience, Service
+from fadump.systems.rehearsal import Patience, Service, Watched, Window
 from fadump.systems.rehearse import DUMP_DIRECTORY, Outcome, RehearsalOptions, RehearsalResult, free_directory, rehearse
 
 _STDERR = 2
+NOT_TRIED = "not-tried"
+"""The result of a rehearsal for which something is missing."""
 _EXAMPLE = """examples:
   fadump rehearse --disk debian.img --verify
       boot it by its own boot loader, crash it, and compare what it has saved with the machine at its crash
@@ -69,30 +73,36 @@ def add_parser(commands: Commands) -> None:
 def _rehearse(options: argparse.Namespace, output: Output) -> Answer:
     tell_of_port(options, output)
     out = options.out or free_directory()
-    with time_limit(options.timeout):
-        result = rehearse(
-            RehearsalOptions(
-                vm=system_options(options),
-                out=out,
-                crash_by=options.crash_by,
-                verify=options.verify,
-                dump_directory=options.dumps,
-                ready=options.ready,
-                patience=Patience().scaled(options.patience),
-            ),
-            EventLog(lambda event: print(event.as_text(), file=output.live, flush=True), calls=output.verbose),
-            screen(_STDERR) if output.verbose else None,
-        )
+    there_before = out.exists()
+    rehearsal = RehearsalOptions(
+        vm=system_options(options),
+        out=out,
+        crash_by=options.crash_by,
+        verify=options.verify,
+        dump_directory=options.dumps,
+        ready=options.ready,
+        patience=Patience().scaled(options.patience),
+    )
+    log = EventLog(lambda event: print(event.as_text(), file=output.live, flush=True), calls=output.verbose)
+    try:
+        with time_limit(options.timeout):
+            result = rehearse(rehearsal, log, screen(_STDERR) if output.verbose else None)
+    except (FadumpError, EndedBySignal) as error:
+        if isinstance(error, SetupError):
+            error.result = NOT_TRIED
+        if out.exists() and not there_before:
+            output.remark(f"the console is in {out}")
+        raise
     good = result.outcome is Outcome.SAVED
     return Answer(
-        _as_json(result),
-        text=_text(result, str(out)),
+        _as_json(result, rehearsal.vm.memory_bytes),
+        text=printable(_text(result, str(out))),
         exit_code=ExitCode.DONE if good else ExitCode.FAILED,
         error=result.error,
     )
 
 
-def _as_json(result: RehearsalResult) -> dict[str, Any]:
+def _as_json(result: RehearsalResult, memory_bytes: int) -> dict[str, Any]:
     watched, judged = result.watched, result.judged
     shown: dict[str, Any] = {
         "result": result.outcome,
@@ -101,7 +111,13 @@ def _as_json(result: RehearsalResult) -> dict[str, Any]:
         "resets": result.resets,
         "timeline": [{"event": event, "at_seconds": round(at_seconds, 3)} for event, at_seconds in result.timeline],
         "unregistered": [asdict(window) for window in watched.windows],
-        "warnings": watched.warnings,
+        "warnings": _warnings(watched),
+        "memory": {
+            "guest_bytes": memory_bytes,
+            "reserved_bytes": watched.reserved_bytes,
+            "boot_memory_bytes": None if watched.dump is None else watched.dump.boot_memory.size_bytes,
+            "available_bytes": watched.available_bytes,
+        },
         "dump": None,
     }
     if judged is not None:
@@ -116,12 +132,24 @@ def _as_json(result: RehearsalResult) -> dict[str, Any]:
     return shown
 
 
-def _text(result: RehearsalResult, out: str) -> str:
-    lines = [""]
-    for window in result.watched.windows:
+def _warnings(watched: Watched) -> list[str]:
+    return [*watched.warnings, *(f"out of memory: {line}" for line in watched.out_of_memory)]
+
+
+def _windows(windows: list[Window]) -> list[str]:
+    if not windows:
+        return []
+    seconds = sum(window.end - window.start for window in windows)
+    lines = [f"{counted(len(windows), 'time')} without a registration, {seconds:.2f} s in all: a crash would be lost"]
+    for window in windows:
         seconds = window.end - window.start
-        lines.append(f"for {seconds:.2f} s from {window.start:.2f} s on nothing was registered: a crash would be lost")
-    lines += [f"warning: {warning}" for warning in result.watched.warnings]
+        lines.append(f"  in boot {window.boot}, at {window.start:.2f} s for {seconds:.2f} s, after: {window.console}")
+    return lines
+
+
+def _text(result: RehearsalResult, out: str) -> str:
+    lines = ["", *_windows(result.watched.windows)]
+    lines += [f"warning: {warning}" for warning in _warnings(result.watched)]
     judged = result.judged
     if judged is not None and judged.verdict is not None:
         memory = judged.verdict.memory

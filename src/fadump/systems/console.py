@@ -11,6 +11,10 @@ _ROOT_PROMPT = re.compile(r"# ?$")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\r")
 _OUT_OF_MEMORY = re.compile(r"Out of memory|oom-kill|invoked oom-killer")
 _PANIC = re.compile(r"Kernel panic - not syncing")
+_NO_BOOT_LOADER = re.compile(r"^E34\d\d: ")
+"""What SLOF says of a disk that it can't start (slof/fs/start-up.fs)."""
+_RESERVED = re.compile(r"fadump: Reserved (\d+)MB of memory at ")
+_AVAILABLE = re.compile(r"Memory: (\d+)K/\d+K available")
 _TAIL_CHARACTERS = 1 << 16
 _LINES = 12
 _MOST_LINES_KEPT = 50
@@ -22,10 +26,12 @@ def _nobody() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Console lines that tell of trouble: the kernel killed processes for want of memory, or panicked."""
+    """Console lines that tell of trouble: the kernel killed processes for want of memory, or panicked; or boot firmware
+    found nothing to start."""
 
     out_of_memory: tuple[str, ...]
     panics: tuple[str, ...]
+    no_boot_loader: tuple[str, ...]
 
 
 class WatchedConsole:
@@ -40,8 +46,11 @@ class WatchedConsole:
         self._ready = re.compile(ready)
         self._tail = ""
         self._was_ready = False
-        self._out_of_memory: list[str] = []
-        self._panics: list[str] = []
+        self.available_bytes: int | None = None
+        """What the kernel that booted last had of memory to begin with; None if its console doesn't say."""
+        self.reserved_bytes: int | None = None
+        """What a kernel has said that it reserves for a dump, in whole MiB."""
+        self._trouble: dict[re.Pattern[str], list[str]] = {_OUT_OF_MEMORY: [], _PANIC: [], _NO_BOOT_LOADER: []}
 
     def write(self, data: bytes) -> int:
         """Take what the guest has written."""
@@ -75,17 +84,26 @@ class WatchedConsole:
 
     def take_alarm(self) -> Alarm:
         """The lines of trouble since the last call."""
-        alarm = Alarm(tuple(self._out_of_memory), tuple(self._panics))
-        self._out_of_memory, self._panics = [], []
+        taken = (tuple(self._trouble[pattern]) for pattern in (_OUT_OF_MEMORY, _PANIC, _NO_BOOT_LOADER))
+        alarm = Alarm(*taken)
+        for lines in self._trouble.values():
+            lines.clear()
         return alarm
 
     def forget(self) -> None:
         """The machine has been reset: what stands on its console is another boot's."""
         self._tail += "\n"
+        self.available_bytes = None
         self._update(ready=False)
 
     def _notice(self, line: str) -> None:
-        for pattern, found in ((_OUT_OF_MEMORY, self._out_of_memory), (_PANIC, self._panics)):
+        if available := _AVAILABLE.search(line):
+            self.available_bytes = int(available[1]) << 10
+        if reserved := _RESERVED.search(line):
+            self.reserved_bytes = int(reserved[1]) << 20
+        for pattern, found in self._trouble.items():
+            if pattern is _NO_BOOT_LOADER and self.available_bytes is not None:
+                continue  # a kernel runs already
             if pattern.search(line) and len(found) < _MOST_LINES_KEPT:
                 found.append(line.strip())
                 self.changed()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fadump.firmware.contract import FirmwareCall, Outcome, PreservedDump
 from fadump.printable import counted
 from fadump.run.output import call_text, outcome_text
-from fadump.session import Seen, Unwatched
+from fadump.session import Milestone, Seen, Unwatched
 
 _MIB = 1 << 20
 _TEXTS = {
@@ -44,10 +44,22 @@ class EventLog(Unwatched):
     def __init__(self, tell: Callable[[SystemEvent], None], *, calls: bool = False) -> None:
         self._tell = tell
         self._calls = calls
+        self._has_unregistered = False
+        self._goes_down = False
+
+    def milestone(self, milestone: Milestone, at_seconds: float) -> None:
+        """A system that is in production after its crash is asked to power off."""
+        self._goes_down = milestone is Milestone.PRODUCTION
 
     def seen(self, seen: Seen, at_seconds: float) -> None:
         if seen is not Seen.PRESERVED:  # preserved() has more to say
-            self._tell(SystemEvent(seen, at_seconds, _TEXTS[seen]))
+            text = _TEXTS[seen]
+            if seen is Seen.UNREGISTERED and self._goes_down:
+                text = "the kernel has unregistered, as a part of its shutdown"
+            if seen is Seen.RESET and self._has_unregistered:
+                text = "reset: the kernel had unregistered as a part of its shutdown"
+            self._tell(SystemEvent(seen, at_seconds, text))
+        self._has_unregistered = seen is Seen.UNREGISTERED
 
     def remark(self, name: str, sentence: str, at_seconds: float) -> None:
         """What is no event of the firmware's, which has seen nothing of it."""

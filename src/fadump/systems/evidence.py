@@ -6,7 +6,7 @@ of dumps is copied out of whichever file system has it. Those files have no name
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fadump.errors import FadumpError
@@ -95,13 +95,15 @@ def take_out(drives: Sequence[Drive], directory: str, since_seconds: float, targ
 
 
 def judge(found: FoundDump, verifier: Verifier | None, preserved: PreservedDump) -> Judged:
-    """Check a dump, and with a verifier compare all that it has with the machine at its crash.
+    """Check a dump, and with a verifier compare all that it has with the machine at its crash, if it is whole.
 
-    :raises FormatError: it is no dump after all, or damaged so that it can't be compared.
+    :raises FormatError: it is damaged so that it can't be read.
     """
     with open_dump(found.copy) as dump:
-        report = check_dump(dump)
-        return Judged(found, report, None if verifier is None else verifier.judge_saved(dump, preserved))
+        judged = Judged(found, check_dump(dump), None)
+        if verifier is None or judged.damage:
+            return judged
+        return replace(judged, verdict=verifier.judge_saved(dump, preserved))
 
 
 @contextmanager

@@ -34,6 +34,8 @@ _TOOLS = {kind: {"debugfs": "e2fsprogs", "e2fsck": "e2fsprogs"} for kind in _EXT
     _BTRFS: {"btrfs": "btrfs-progs"},
     _XFS: {"unshare": "util-linux", "mount": "mount"},
 }
+_AMBIVALENT = 8
+"""Of blkid's exit codes."""
 _HEAD_BYTES = 2 << 20
 """Has all that tells which file system it is."""
 _CORRECTED = 0o3
@@ -43,10 +45,10 @@ _TOP_LEVEL = 5
 _FIRST_SUBVOLUME = 256
 _PLACE = "/sys/fs"
 """Any directory would do, as it is mounted over in a namespace only."""
-_NO_MOUNT, _NO_DIRECTORY = 2, 3
+_NO_DIRECTORY = 3
 _DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"]
 _COPY_MOUNTED = """
-mount -t xfs -o loop,nouuid,nosuid,nodev,noexec "$1" "$2" || exit 2
+mount -t xfs -o loop,nouuid,nosuid,nodev,noexec "$1" "$2" || exit 1
 [ "$(realpath -e "$2/$3")" = "$2/$3" ] || exit 3
 exec cp -r --no-dereference --preserve=timestamps "$2/$3" "$4"
 """
@@ -147,7 +149,8 @@ def copy_directory(system: FileSystem, directory: str, target: Path) -> bool:
 
 def _kind(file: int) -> str:
     require("looking into a disk image", {"blkid": "util-linux"})
-    return _run(["blkid", "-p", "-o", "value", "-s", "TYPE", name_of(file)], file).stdout.strip()
+    done = _run(["blkid", "-p", "-o", "value", "-s", "TYPE", name_of(file)], file)
+    return "of several kinds at once" if done.returncode == _AMBIVALENT else done.stdout.strip()
 
 
 def _copy_by_debugfs(system: FileSystem, directory: str, target: Path) -> bool:
@@ -186,13 +189,15 @@ def _copy_by_restore(system: FileSystem, directory: str, target: Path) -> bool:
     found = copied.is_dir()
     # Who isn't root can't change owners, which does no harm.
     errors = [line for line in done.stderr.splitlines() if not re.search("failed to change owner|searching dir", line)]
-    if done.returncode and errors:
-        raise _damaged(system, done) if not found else _not_copied(system, directory, "\n".join(errors))
+    if found and done.returncode and errors:
+        raise _not_copied(system, directory, "\n".join(errors))
     if found:
         _lift(copied, target)
-    else:
-        shutil.rmtree(target)
-    return found
+        return True
+    shutil.rmtree(target)
+    if done.returncode and errors:
+        raise _damaged(system, done)
+    return False
 
 
 def _restored(directory: str) -> str:
@@ -217,11 +222,10 @@ def _copy_by_mount(system: FileSystem, directory: str, target: Path) -> bool:
     done = _run([*command, name_of(system.file), _PLACE, directory.lstrip("/"), str(target)], system.file)
     if done.returncode == _NO_DIRECTORY:
         return False
-    if done.returncode == _NO_MOUNT:
+    if done.returncode and not target.exists():
         raise UnreadableError(
-            f"{system.name} is {system.kind}, which this computer's kernel can't mount: "
-            f"{telling_lines(done.stderr.splitlines())}; take a computer with a newer kernel, or have the system save "
-            "its dumps on ext4"
+            f"{system.name} is {system.kind}, which can't be mounted here: {telling_lines(done.stderr.splitlines())}; "
+            "it takes root with the right to mount, and a kernel as new as the system's, or dumps on ext4"
         )
     if done.returncode:
         raise _not_copied(system, directory, done.stderr)
@@ -250,6 +254,7 @@ def _run(command: Sequence[str], file: int) -> "subprocess.CompletedProcess[str]
         errors="replace",
         check=False,
         stdin=subprocess.DEVNULL,
+        umask=0o077,
         pass_fds=[file],
         env=os.environ | {"LC_ALL": "C.UTF-8"},
     )

@@ -5,8 +5,8 @@ with the dump, production again. Everything is seen from outside: the firmware, 
 machine is off, the dump in the system's own file system. The system's disks are as they were afterwards.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol, TypeVar
@@ -18,6 +18,7 @@ from fadump.session import CrashBy, Milestone, PoweredOffError, Seen, Session
 from fadump.systems.console import WatchedConsole
 
 _SETTLED_SECONDS = 5.0
+_MOST_QUOTED = 2
 _CRASH_COMMAND = b"echo c > /proc/sysrq-trigger\n"
 
 
@@ -47,6 +48,7 @@ class Patience:
 
     production: float = 600.0
     registration: float = 60.0
+    """Until a system in production is registered."""
     preserving: float = 120.0
     capture_boot: float = 120.0
     saving: float = 900.0
@@ -61,20 +63,41 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A time without a registration, in seconds after power-on: a crash then would have no dump."""
+    """A time without a registration, in seconds after power-on: a crash then would have no dump.
+
+    ``boot`` counts the system's boots from 1, ``console`` is the last line on its console when the time began.
+    """
 
     start: float
     end: float
+    boot: int
+    console: str
 
 
 @dataclass(slots=True)
 class Watched:
-    """What was seen of a system. ``service`` is None if it was never seen in production again."""
+    """What was seen of a system. ``service`` is None if it was never seen in production again.
+
+    ``reserved_bytes`` is what the kernel had reserved for a dump, ``available_bytes`` what the capture kernel had of
+    its boot memory to begin with; None if the console doesn't say. ``captured`` are the console's last lines of the
+    capture boot, once that is over.
+    """
 
     windows: list[Window] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     dump: PreservedDump | None = None
     service: Service | None = None
+    reserved_bytes: int | None = None
+    available_bytes: int | None = None
+    out_of_memory: list[str] = field(default_factory=list)
+    captured: list[str] = field(default_factory=list)
+
+
+def told(sentence: str, watched: Watched, console: Sequence[str]) -> str:
+    """What has become of a system, what its kernel said of its memory, and the last lines of its console."""
+    if watched.out_of_memory:
+        sentence += f"; it had run out of memory: {' | '.join(watched.out_of_memory[:_MOST_QUOTED])}"
+    return sentence + "".join(f"\n  | {line}" for line in console)
 
 
 class LostError(MachineError):
@@ -106,7 +129,8 @@ class Rehearsal:
         self._patience = patience
         self._clock = machine.clock
         self._known = 0  # of what has been seen
-        self._unregistered_at: float | None = None
+        self._boot = 1
+        self._unregistered: Window | None = None  # which goes on
         console.changed = machine.call
 
     def run(self, crash_by: CrashBy) -> Watched:
@@ -126,18 +150,17 @@ class Rehearsal:
         return self.watched
 
     def _to_production(self) -> None:
-        if not self._settle(lambda: self._console.is_ready, self._patience.production, Milestone.REGISTERED):
-            raise self._lost(
-                LostError,
-                Milestone.REGISTERED,
-                f"the system shows no login prompt within {self._patience.production:.0f} seconds",
-            )
-        if not self._settle(self._is_in_production, self._patience.registration, Milestone.REGISTERED):
+        if not self._settle(
+            Milestone.REGISTERED,
+            "the system shows no login prompt",
+            "if it is slow, give --patience 2; if its prompt looks like none, --ready",
+        ):
             raise self._lost(
                 NotRegisteredError,
                 Milestone.REGISTERED,
                 "the system is in production and has not registered, so no crash would be dumped: see what its kernel "
-                "says of fadump, and what is in /sys/kernel/fadump",
+                "says of fadump, whether its command line has fadump=on and enough crashkernel=, and what is in "
+                "/sys/kernel/fadump",
             )
 
     def _crash(self, crash_by: CrashBy) -> None:
@@ -156,9 +179,13 @@ class Rehearsal:
             self._patience.preserving,
             Milestone.PRESERVED,
             "the crash has not reached the firmware",
-            lost_by={Seen.RESET: "the system has reset itself, and no dump was taken"},
+            "crash it in another way by --crash-by",
+            lost_by={
+                Seen.RESET: "the system has reset itself, and no dump was taken: see whether it was still registered"
+            },
         )
         self.watched.dump = self._session.record.dump
+        self.watched.reserved_bytes = self._console.reserved_bytes
         self._console.take_alarm()  # the crash's own
 
     def _to_capture_boot(self) -> None:
@@ -167,25 +194,26 @@ class Rehearsal:
             self._patience.capture_boot,
             Milestone.CAPTURE_BOOT,
             "no kernel has been entered after the crash",
+            "see whether its boot loader waits for somebody",
         )
 
     def _back_to_production(self) -> None:
-        lost_by = {Seen.CRASHED: "the capture kernel has crashed, too"}
+        again = {Seen.CRASHED: "the capture kernel has crashed, too: see what it says before that"}
         self._until(
             lambda: self._console.is_ready or self._session.firmware_state is State.REGISTERED,
             self._patience.saving,
             Milestone.SAVED,
-            "the capture boot has neither saved the dump nor come into production",
-            lost_by=lost_by,
+            "the capture boot has neither dealt with the dump nor come into production",
+            "see what its dump service waits for; if it is slow, give --patience 2",
+            lost_by=again,
         )
-        self._settle(
-            lambda: self._console.is_ready and self._session.firmware_state is not State.ACTIVE,
-            self._patience.idle,
-            Milestone.RELEASED,
-            lost_by,
+        registered = self._settle(
+            Milestone.PRODUCTION,
+            "the system has dealt with its dump, and has not come back into production",
+            "see what it waits for",
+            again,
         )
-        self._settle(lambda: self._console.is_ready, self._patience.production, Milestone.PRODUCTION, lost_by)
-        registered = self._settle(self._is_in_production, self._patience.registration, Milestone.PRODUCTION, lost_by)
+        self._keep_lines()
         if self._session.firmware_state is State.ACTIVE:
             self.watched.service = Service.NOTHING
         else:
@@ -214,6 +242,7 @@ class Rehearsal:
         seconds: float,
         phase: Milestone,
         otherwise: str,
+        advice: str,
         lost_by: Mapping[Seen, str] = MappingProxyType({}),
     ) -> None:
         """Serve the machine until something is so; ``lost_by`` are what must not be seen meanwhile, and why."""
@@ -221,65 +250,96 @@ class Rehearsal:
         self._machine.call_after(seconds)
         while not done():
             if self._clock() >= deadline:
-                raise self._lost(LostError, phase, f"{otherwise} within {seconds:.0f} seconds")
+                raise self._late(phase, otherwise, seconds, advice)
             self._serve(phase, lost_by)
 
     def _settle(
         self,
-        condition: Callable[[], bool],
-        seconds: float,
         phase: Milestone,
+        otherwise: str,
+        advice: str,
         lost_by: Mapping[Seen, str] = MappingProxyType({}),
     ) -> bool:
-        """Serve the machine until something has been so for a while; False: it wasn't within these seconds."""
-        now = self._clock()
-        deadline, since = now + seconds, now
+        """Serve the machine until its system stays in production, registered; False: it stays there, and isn't.
+
+        :raises LostError: it stays nowhere in time.
+        """
+        settled = min(_SETTLED_SECONDS, self._patience.registration / 2)
+        now = since = self._clock()
+        deadline = now + self._patience.production
+        stands = self._stands
         while now < deadline:
-            self._machine.call_after(_SETTLED_SECONDS / 2)
+            self._machine.call_after(settled / 2)
             self._serve(phase, lost_by)
             now = self._clock()
-            if not condition():
-                since = now
-            elif now - since >= _SETTLED_SECONDS:
-                return True
-        return False
+            if stands != self._stands:
+                stands, since = self._stands, now
+            match stands:
+                case (True, State.REGISTERED) if now - since >= settled:
+                    return True
+                case (True, State.ACTIVE) if now - since >= self._patience.idle:
+                    return False
+                case (True, state) if state is not State.ACTIVE and now - since >= self._patience.registration:
+                    return False
+        raise self._late(phase, otherwise, self._patience.production, advice)
+
+    @property
+    def _stands(self) -> tuple[bool, State]:
+        """Whether the system is ready for its user, and where the firmware stands."""
+        return self._console.is_ready, self._session.firmware_state
 
     def _serve(self, phase: Milestone, lost_by: Mapping[Seen, str]) -> None:
         try:
             self._session.serve()
         except PoweredOffError:
-            raise self._lost(LostError, phase, "the system has powered off") from None
+            raise self._lost(LostError, phase, "the system has powered off: see why it should have") from None
         for seen, at_seconds in self._session.record.seen[self._known :]:
             self._known += 1
             self._note(seen, at_seconds)
             if seen in lost_by:
                 raise self._lost(LostError, phase, lost_by[seen])
         alarm = self._console.take_alarm()
-        self.watched.warnings += [f"out of memory: {line}" for line in alarm.out_of_memory]
+        self.watched.out_of_memory += alarm.out_of_memory
         if alarm.panics and phase is not Milestone.PRESERVED:
             whose = "the kernel" if self.watched.dump is None else "the capture kernel"
             raise self._lost(LostError, phase, f"{whose} has panicked: {alarm.panics[0]}")
+        if alarm.no_boot_loader:
+            raise self._lost(
+                LostError,
+                phase,
+                f"no boot loader can be started from the first --disk ({alarm.no_boot_loader[0]}): give one that has "
+                "GRUB in a PReP partition, or a --kernel",
+            )
 
     def _note(self, seen: Seen, at_seconds: float) -> None:
         match seen:
             case Seen.RESET | Seen.PRESERVED:
+                self._keep_lines()
                 self._console.forget()
-                self._unregistered_at = None
+                self._boot += 1
+                self._unregistered = None
             case Seen.UNREGISTERED:
-                self._unregistered_at = at_seconds
-            case Seen.REGISTERED if self._unregistered_at is not None:
-                self.watched.windows.append(Window(self._unregistered_at, at_seconds))
-                self._unregistered_at = None
+                last = self._console.last_lines[-1:]
+                self._unregistered = Window(at_seconds, at_seconds, self._boot, *(last or [""]))
+            case Seen.REGISTERED if self._unregistered is not None:
+                self.watched.windows.append(replace(self._unregistered, end=at_seconds))
+                self._unregistered = None
 
-    def _is_in_production(self) -> bool:
-        return self._console.is_ready and self._session.firmware_state is State.REGISTERED
+    def _keep_lines(self) -> None:
+        """A boot is over, or as good as that; what the console says of the first capture boot is kept."""
+        if self._has(Seen.CAPTURE_BOOT) and not self.watched.captured:
+            self.watched.captured = self._console.last_lines
+            self.watched.available_bytes = self._console.available_bytes
 
     def _has(self, seen: Seen) -> bool:
         return any(known is seen for known, _at in self._session.record.seen)
 
+    def _late(self, phase: Milestone, otherwise: str, seconds: float, advice: str) -> LostError:
+        return self._lost(LostError, phase, f"{otherwise} within {seconds:.0f} seconds: {advice}")
+
     def _lost(self, kind: type[_E], phase: Milestone, sentence: str) -> _E:
-        last = "".join(f"\n  | {line}" for line in self._console.last_lines)
-        error = kind(f"{sentence}{last}")
+        self._keep_lines()
+        error = kind(told(sentence, self.watched, self._console.last_lines))
         error.phase = phase
         error.firmware = self._session.refusal or None
         return error

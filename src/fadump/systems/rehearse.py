@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fadump.abi.platform import Platform
-from fadump.errors import SetupError, UsageError, reason, unwritable
+from fadump.errors import FormatError, SetupError, UsageError, reason, unwritable
 from fadump.firmware.contract import Firmware
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
@@ -23,7 +23,7 @@ from fadump.session import CrashBy, Milestone, Observer, Session
 from fadump.systems.console import READY, WatchedConsole
 from fadump.systems.disks import open_drives
 from fadump.systems.evidence import Judged, check_images, judge, take_out
-from fadump.systems.rehearsal import LostError, NotRegisteredError, Patience, Rehearsal, Service, Watched
+from fadump.systems.rehearsal import LostError, NotRegisteredError, Patience, Rehearsal, Service, Watched, told
 from fadump.systems.vm import VmOptions, check_options, machine_config
 
 DUMP_DIRECTORY = "/var/crash"
@@ -85,7 +85,7 @@ def rehearse(options: RehearsalOptions, observer: Observer, screen: BinaryIO | N
     check_options(options.vm)
     if not options.vm.disks:
         raise UsageError("give the system's --disk: its dump is looked for there")
-    if not options.dump_directory.startswith("/"):
+    if not re.fullmatch("(/+(?!\\.+(/|$))[^/]+)+/*", options.dump_directory):
         raise UsageError(f"--dumps {options.dump_directory} is no absolute path: give one, as {DUMP_DIRECTORY} is")
     try:
         re.compile(options.ready)
@@ -93,6 +93,8 @@ def rehearse(options: RehearsalOptions, observer: Observer, screen: BinaryIO | N
         raise UsageError(f"--ready {options.ready!r} is no regular expression: {error}") from None
     if not 0 < options.patience.production < math.inf:
         raise UsageError("--patience must be more than 0: 1 is as usual, 2 waits twice as long for each step")
+    if options.out.exists():
+        raise _is_there(options.out)
     _check_memory(options)
     check_images(options.vm.disks)
     with ExitStack() as ends:
@@ -122,9 +124,13 @@ def _make_directory(out: Path) -> BinaryIO:
         console.touch(mode=0o600)
         return console.open("wb")
     except FileExistsError:
-        raise UsageError(f"--out {out} is there already: name one that isn't") from None
+        raise _is_there(out) from None
     except OSError as error:
         raise unwritable(error)(f"--out {out} can't be made: {reason(error)}") from error
+
+
+def _is_there(out: Path) -> SetupError:
+    return SetupError(f"--out {out} is there already: name one that isn't")
 
 
 def _watch(
@@ -169,19 +175,26 @@ def _judged(
     powered_on: float,
 ) -> RehearsalResult:
     """The verdict, by what is on the system's disks."""
+    watched = result.watched
     taken = take_out(drives, options.dump_directory, powered_on, options.out)
     if taken.unread and not taken.dumps:
         raise _not_found(taken.unread)
-    if not taken.dumps or result.watched.dump is None:
-        did = _DID[result.watched.service]
+    if not taken.dumps or watched.dump is None:
+        did = _DID[watched.service]
         error = f"the system {did}, and there is no new dump in its {options.dump_directory}"
         if taken.others:
             error += f"; what it has written there: {'; '.join(taken.others[:_MOST_OTHERS])}"
+        error = told(f"{error}: see what its dump service said, or give --dumps", watched, watched.captured)
         return replace(result, outcome=Outcome.LOST, error=error, phase=Milestone.SAVED)
-    judged = judge(taken.dumps[0], verifier, result.watched.dump)
+    try:
+        judged = judge(taken.dumps[0], verifier, watched.dump)
+    except FormatError as damage:
+        error = told(f"the dump {taken.dumps[0].path} can't be read: {damage}", watched, watched.captured)
+        return replace(result, outcome=Outcome.LOST, error=error, phase=Milestone.SAVED)
     result = replace(result, judged=judged)
     if judged.damage:
-        error = f"the dump {judged.dump.path} is not whole: {judged.damage[0]}"
+        error = f"the dump {judged.dump.path} is not whole: {judged.damage[0]}; see whether its disk has room"
+        error = told(error, watched, watched.captured)
         return replace(result, outcome=Outcome.LOST, error=error, phase=Milestone.SAVED)
     if judged.verdict is not None and not judged.verdict.same:
         error = f"the dump {judged.dump.path} is not the machine at its crash: {_differs(judged.verdict)}"
