@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 """What the system says of a disk that is full."""
@@ -17,12 +18,13 @@ STDERR = "standard error"
 class FadumpError(Exception):
     """Anything that this project reports to its user; the commands print it as one sentence.
 
-    ``phase`` is the milestone that a machine was on the way to, as its name in a timeline, and ``firmware`` the
-    firmware's own reason, where there are such.
+    ``phase`` is the milestone that a machine was on the way to, as its name in a timeline, ``firmware`` the firmware's
+    own reason and ``console`` the log of the machine's console, where there are such.
     """
 
     phase: str | None = None
     firmware: str | None = None
+    console: Path | None = None
     result: str = "failed"
     """What a JSON object says that the command has come to."""
 
@@ -34,6 +36,11 @@ def note_phase(error: BaseException, phase: str, firmware: str | None = None) ->
     """
     if getattr(error, "phase", None) is None:
         vars(error).update(phase=phase, firmware=firmware)
+
+
+def note_console(error: BaseException, log: Path) -> None:
+    """Give an error the attribute ``console``, see :class:`FadumpError`; an error of the system gets it too."""
+    vars(error).update(console=log)
 
 
 class UsageError(FadumpError):

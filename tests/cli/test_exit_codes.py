@@ -177,7 +177,8 @@ def test_a_run_that_a_signal_ends_is_one_object_with_its_phase(tmp_path, number,
     assert process.returncode == 128 + number
     assert (told["result"], told["error"]) == ("failed", sentence)
     assert told["phase"] in ("preserved", "capture_boot", "vmcore_ready", "saved", "released", "production", "crash")
-    assert err.splitlines()[-1] == f"fadump: {sentence}" and "Traceback" not in err
+    console = f"fadump: the console is in {tmp_path}/out/console.log"
+    assert err.splitlines()[-2:] == [f"fadump: {sentence}", console] and "Traceback" not in err
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])

@@ -25,7 +25,11 @@ READ = {
     "save --vmlinux": "save {dump} {dump}.out --vmlinux {}",
 }
 """Command lines, by the option that names a file to be read, or a directory."""
-WRITTEN = {"vm --events": "vm --disk {any} --events {}", "plan --svg": "plan --svg {}"}
+WRITTEN = {
+    "vm --console-log": "vm --disk {any} --console-log {}",
+    "vm --events": "vm --disk {any} --events {}",
+    "plan --svg": "plan --svg {}",
+}
 TELL_OF_OUT = {f"{command} --out" for command in ("run", "rehearse", "compare")}
 """Directories that a command makes: their own tests have what is said of them."""
 A_DIRECTORY_WILL_DO = {"kernel build --source", "plan --memory-map"}

@@ -16,13 +16,13 @@ def test_times_without_a_registration_are_counted_and_named():
         "  in boot 1, at 46.50 s for 1.25 s, after: kdump-tools: reloading",
         "  in boot 3, at 48.00 s for 0.50 s, after: ",
         "lost: it is lost",
-        "the console is in out",
+        "the console is in out/console.log",
     ]
 
 
 def test_a_system_that_stays_registered_has_none():
     assert _text(RehearsalResult(Outcome.LOST, Watched(), [], 1, error="it is lost"), "out").splitlines() == [
-        *("", "lost: it is lost", "the console is in out"),
+        *("", "lost: it is lost", "the console is in out/console.log"),
     ]
 
 

@@ -96,7 +96,9 @@ def test_readelf_reads_headers_and_notes(any_cycle):
 def test_fadump_off_is_one_sentence(tmp_path, kernel):
     done = fadump_run(tmp_path / "out", "--cmdline", "fadump=off")
     assert done.status == 1
-    assert done.stderr.splitlines()[-1].startswith("fadump: FADump is not enabled")
+    sentence, console = done.stderr.splitlines()[-2:]
+    assert sentence.startswith("fadump: FADump is not enabled")
+    assert console == f"fadump: the console is in {done.out}/console.log"
     assert done.json["result"] == "failed"
     assert not (tmp_path / "out" / "vmcore").exists()
     assert not (tmp_path / "out" / "vmcore.incomplete").exists()

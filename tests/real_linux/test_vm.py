@@ -1,5 +1,6 @@
 """``fadump vm``: a system that isn't ours on a terminal, from power-on to power-off."""
 
+import signal
 import struct
 
 import pytest
@@ -63,9 +64,10 @@ NOT_FOLLOWED = "a kernel runs without FADump: the machine has waited for a boot 
 
 @pytest.mark.parametrize(("loader", "told"), [(b"", NOTHING), (elf(TRANSLATES_DATA, 0x30_0000), NOT_FOLLOWED)])
 def test_a_disk_that_leads_nowhere_is_told_in_words(tmp_path, loader, told):
-    disk = write_disk(tmp_path / "disk", loader)
-    with vm(tmp_path, "--disk", disk, told_on_terminal=True) as machine:
+    disk, log = write_disk(tmp_path / "disk", loader), tmp_path / "console"
+    with vm(tmp_path, "--disk", disk, "--console-log", log, told_on_terminal=True) as machine:
         machine.expect(told)
-        machine.press("x")
-        machine.expect("The machine has been ended: 0 registrations, 0 dumps.")
-        assert machine.end() == 0
+        machine.child.kill(signal.SIGTERM)
+        machine.expect(f"fadump: ended by SIGTERM\r\nfadump: the console is in {log}\r\n")
+        assert machine.end() == 128 + signal.SIGTERM
+    assert "Welcome to Open Firmware" in log.read_text()

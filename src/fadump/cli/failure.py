@@ -11,6 +11,7 @@
 
 import errno
 import signal
+from dataclasses import replace
 
 from fadump.cli.output import ExitCode, Failure
 from fadump.cli.parser import CommandLineError
@@ -30,6 +31,11 @@ def failure_of(error: FadumpError | OSError | EndedBySignal, first_phase: str | 
 
     ``first_phase`` is the first milestone of a command that has milestones: what is wrong usage was said before it.
     """
+    console = getattr(error, "console", None)
+    return replace(_failure_of(error, first_phase), console=None if console is None else str(console))
+
+
+def _failure_of(error: FadumpError | OSError | EndedBySignal, first_phase: str | None) -> Failure:
     phase, firmware = getattr(error, "phase", None), getattr(error, "firmware", None)
     match error:
         case EndedBySignal():

@@ -58,10 +58,17 @@ class Failure:
     phase: str | None = None
     firmware: str | None = None
     command: str = "fadump"
+    console: str | None = None
+    """The log of a machine's console, where there is one."""
     is_told: bool = True
     """Whether it is told to people, too."""
     result: str = "failed"
     """The object's."""
+
+
+def console_text(log: object) -> str:
+    """What people are told of the log of a machine's console."""
+    return f"the console is in {log}"
 
 
 class Stream(Protocol):
@@ -146,7 +153,11 @@ class Output:
         if failure.is_told:
             with suppress(OSError):  # whoever read it is gone
                 print(printable(f"{failure.command}: {failure.sentence}"), file=sys.stderr)
+                if failure.console is not None:
+                    print(printable(f"fadump: {console_text(failure.console)}"), file=sys.stderr)
         told: dict[str, object] = {"result": failure.result, "error": failure.sentence, "phase": failure.phase}
+        if failure.console is not None:
+            told["console"] = failure.console
         if failure.firmware is not None:
             told["firmware"] = failure.firmware
         try:

@@ -2,21 +2,23 @@
 
 import argparse
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from fadump.cli.debugging_arguments import tell_of_port
-from fadump.cli.output import Answer, ExitCode, Output
+from fadump.cli.output import Answer, ExitCode, Output, console_text
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.system_arguments import add_system_arguments, system_options
 from fadump.cli.typed import fadump_command
 from fadump.cli.verdict_json import verdict_as_json
-from fadump.errors import FadumpError, SetupError
+from fadump.errors import SetupError
 from fadump.printable import counted, printable
 from fadump.progress import binary_size
+from fadump.run.console import CONSOLE_LOG, telling_log
 from fadump.run.terminal import screen
 from fadump.session import CrashBy, Milestone
-from fadump.signals import EndedBySignal, time_limit
+from fadump.signals import time_limit
 from fadump.systems.console import READY
 from fadump.systems.events import EventLog
 from fadump.systems.rehearsal import Patience, Service, Watched, Window
@@ -73,7 +75,7 @@ def add_parser(commands: Commands) -> None:
 def _rehearse(options: argparse.Namespace, output: Output) -> Answer:
     tell_of_port(options, output)
     out = options.out or free_directory()
-    there_before = out.exists()
+    console = out / CONSOLE_LOG
     rehearsal = RehearsalOptions(
         vm=system_options(options),
         out=out,
@@ -85,18 +87,15 @@ def _rehearse(options: argparse.Namespace, output: Output) -> Answer:
     )
     log = EventLog(lambda event: print(event.as_text(), file=output.live, flush=True), calls=output.verbose)
     try:
-        with time_limit(options.timeout):
+        with telling_log(console), time_limit(options.timeout):
             result = rehearse(rehearsal, log, screen(_STDERR) if output.verbose else None)
-    except (FadumpError, EndedBySignal) as error:
-        if isinstance(error, SetupError):
-            error.result = NOT_TRIED
-        if out.exists() and not there_before:
-            output.remark(f"the console is in {out}")
+    except SetupError as error:
+        error.result = NOT_TRIED
         raise
     good = result.outcome is Outcome.SAVED
     return Answer(
         _as_json(result, rehearsal.vm.memory_bytes),
-        text=printable(_text(result, str(out))),
+        text=printable(_text(result, console)),
         exit_code=ExitCode.DONE if good else ExitCode.FAILED,
         error=result.error,
     )
@@ -147,7 +146,7 @@ def _windows(windows: list[Window]) -> list[str]:
     return lines
 
 
-def _text(result: RehearsalResult, out: str) -> str:
+def _text(result: RehearsalResult, console: Path) -> str:
     lines = ["", *_windows(result.watched.windows)]
     lines += [f"warning: {warning}" for warning in _warnings(result.watched)]
     judged = result.judged
@@ -164,7 +163,7 @@ def _text(result: RehearsalResult, out: str) -> str:
             f"saved: {judged.dump.path}, {binary_size(judged.dump.size_bytes)}; {_SERVICES[result.watched.service]}"
         )
     if judged is None:
-        return "\n".join([*lines, f"the console is in {out}"])
+        return "\n".join([*lines, console_text(console)])
     return "\n".join(
-        [*lines, f"the console is in {out}; look at the dump:  {fadump_command('show', judged.dump.copy)}"]
+        [*lines, f"{console_text(console)}; look at the dump:  {fadump_command('show', judged.dump.copy)}"]
     )

@@ -21,6 +21,7 @@ from fadump.cli.verdict_json import verdict_as_json
 from fadump.linux.pages import DumpLevel
 from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.printable import with_others
+from fadump.run.console import CONSOLE_LOG, telling_log
 from fadump.run.options import RunOptions, WhichMachine, WhoseFirmware
 from fadump.run.run import JudgedCycle, RunResult, run
 from fadump.run.terminal import screen
@@ -96,7 +97,7 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
         check_interactive(output)
     tell_of_port(options, output)
     view = RunView(RawStream(output.live) if options.interactive else output.live, verbose=output.verbose)
-    with time_limit(options.timeout):
+    with telling_log(options.out / CONSOLE_LOG), time_limit(options.timeout):
         result = run(
             _run_options(options),
             view,

@@ -3,10 +3,11 @@
 import argparse
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, cast
 
 from fadump.cli.debugging_arguments import tell_of_port
 from fadump.cli.output import Answer, Output
@@ -16,6 +17,8 @@ from fadump.cli.seat import say, seat
 from fadump.cli.system_arguments import add_system_arguments, system_options
 from fadump.given import writing
 from fadump.printable import counted
+from fadump.run.console import shown, telling_log
+from fadump.run.output import NamedFile
 from fadump.session import Seen
 from fadump.signals import time_limit
 from fadump.systems.events import EventLog, SystemEvent
@@ -49,6 +52,7 @@ def add_parser(commands: Commands) -> None:
     )
     add_system_arguments(parser)
     parser.add_argument("--snapshot", action="store_true", help="write nothing to the images: changes go at the end")
+    parser.add_argument("--console-log", type=path, metavar="FILE", help="keep what comes on the console there, too")
     parser.add_argument(
         "--events", type=path, metavar="FILE", help="write what the firmware sees there as JSON lines, not to stderr"
     )
@@ -56,12 +60,15 @@ def add_parser(commands: Commands) -> None:
 
 def _vm(options: argparse.Namespace, output: Output) -> Answer:
     tell_of_port(options, output)
-    with time_limit(options.timeout), _told(options.events, output) as events:
-        life = run_vm(
-            replace(system_options(options), snapshot=options.snapshot),
-            events,
-            seat(output),
-        )
+    with ExitStack() as ends:
+        where = seat(output)
+        if options.console_log is not None:
+            log = ends.enter_context(_created("--console-log", options.console_log))
+            ends.enter_context(telling_log(options.console_log))
+            where = replace(where, screen=shown(log, where.screen))
+        events = ends.enter_context(_told(options.events, output))
+        ends.enter_context(time_limit(options.timeout))
+        life = run_vm(replace(system_options(options), snapshot=options.snapshot), events, where)
     return Answer(_as_json(life), text=_summary(life))
 
 
@@ -70,14 +77,18 @@ def _told(file: Path | None, output: Output) -> Iterator[EventLog]:
     if file is None:
         yield EventLog(lambda event: None if output.quiet else say(event.as_text()), calls=output.verbose)
         return
-    with writing("--events", file):
-        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _PRIVATE)
-    with open(fd, "w", encoding="utf-8", buffering=1) as stream:  # noqa: PTH123 - a descriptor has no path
+    with _created("--events", file) as stream:
         yield EventLog(lambda event: _write(stream, event), calls=output.verbose)
 
 
-def _write(stream: TextIO, event: SystemEvent) -> None:
-    stream.write(event.as_json() + "\n")
+def _created(option: str, file: Path) -> BinaryIO:
+    """A file that only its owner may read, empty, and written to without delay."""
+    with writing(option, file):
+        return cast("BinaryIO", NamedFile(file, "wb", opener=partial(os.open, mode=_PRIVATE)))
+
+
+def _write(stream: BinaryIO, event: SystemEvent) -> None:
+    stream.write(f"{event.as_json()}\n".encode())
 
 
 def _as_json(life: Life) -> dict[str, object]:

@@ -59,7 +59,7 @@ class Store:
             directory.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
         except OSError as error:
-            raise unwritable(error)(f"can't write to {directory}: {error.strerror}: name another --out") from error
+            raise unwritable(error)(f"can't write to {directory}: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,7 +1,16 @@
 """A machine's console, in its log and where somebody looks at it."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO, cast
+
+from fadump.errors import FadumpError, note_console
+from fadump.signals import EndedBySignal
+
+CONSOLE_LOG = "console.log"
+"""Its name in a directory of a command's files."""
 
 
 class _Both(io.RawIOBase):
@@ -25,3 +34,24 @@ class _Both(io.RawIOBase):
 def shown(log: BinaryIO, screen: BinaryIO | None) -> BinaryIO:
     """The log of a console which is shown on a screen as well, if there is one."""
     return log if screen is None else cast("BinaryIO", _Both(log, screen))
+
+
+@contextmanager
+def telling_log(log: Path) -> Iterator[None]:
+    """An error or a signal from within says where the console is, if anything of it has come into its log since."""
+    before = _inode(log)
+    try:
+        yield
+    except (FadumpError, OSError, EndedBySignal) as error:
+        if _inode(log) not in (None, before):
+            note_console(error, log)
+        raise
+
+
+def _inode(log: Path) -> int | None:
+    """What tells a log from an earlier one; None: there is nothing in it."""
+    try:
+        found = log.stat()
+    except OSError:
+        return None
+    return found.st_ino if found.st_size else None

@@ -23,6 +23,7 @@ from fadump.capture.target import FileTarget
 from fadump.errors import MachineError, SetupError, naming, unwritable
 from fadump.firmware.contract import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger, Watched
 from fadump.machine.channel import Report, Saved, SavedOpalCore
+from fadump.run.console import CONSOLE_LOG
 from fadump.run.earlier import put_back, set_aside
 from fadump.session import Milestone, Observer, Seen, milestone_after
 
@@ -63,7 +64,7 @@ class OutputDirectory:
                 self._disk = FileTarget(self.path / "vmcore", self._files)
                 ends.callback(self._close_disk)
                 self._disk.truncate(self._vmcore_room_bytes)
-                self.console_log = ends.enter_context(self._create("console.log"))
+                self.console_log = ends.enter_context(self._create(CONSOLE_LOG))
                 self._firmware_log = ends.enter_context(self._create("firmware.log"))
             except OSError as error:
                 raise unwritable(error)(f"can't write to {self.path}: {error.strerror}") from error
@@ -83,7 +84,7 @@ class OutputDirectory:
         """If the machine was never powered on, put an earlier run's files back; without one, keep logs with content."""
         if self._timeline:
             return
-        for log in (self.path / "console.log", self.path / "firmware.log"):
+        for log in (self.path / CONSOLE_LOG, self.path / "firmware.log"):
             if self.earlier is not None or (log.exists() and not log.stat().st_size):
                 log.unlink(missing_ok=True)
         if self.earlier is not None:
@@ -209,10 +210,10 @@ class OutputDirectory:
     def _create(self, name: str) -> io.BufferedWriter:
         """Create a new file: an existing one may be readable by others, or already opened by them."""
         (self.path / name).unlink(missing_ok=True)
-        return io.BufferedWriter(_NamedFile(self.path / name, "xb", opener=partial(os.open, mode=_PRIVATE)))
+        return io.BufferedWriter(NamedFile(self.path / name, "xb", opener=partial(os.open, mode=_PRIVATE)))
 
 
-class _NamedFile(io.FileIO):
+class NamedFile(io.FileIO):
     """A file that is also named in write errors; the system names a file only if opening it fails."""
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - collections.abc.Buffer comes with Python 3.12

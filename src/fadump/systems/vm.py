@@ -18,6 +18,7 @@ from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.machine.contract import StopAt
 from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Drive, QemuConfig
+from fadump.printable import counted
 from fadump.run.host import kernel_to_run, qemu_machine, qemu_to_run
 from fadump.run.inputs import check_initramfs, check_kernel
 from fadump.run.options import STOP_WITHOUT_GDB
@@ -173,4 +174,6 @@ def _serve(session: Session) -> bool:
 
 
 def _where(session: Session) -> str:
-    return f"{session.firmware_state.value}; {session.record.resets} resets since the first crash"
+    seen = Counter(seen for seen, _at in session.record.seen)
+    dumps, resets = counted(seen[Seen.PRESERVED], "dump"), counted(seen[Seen.RESET], "reset")
+    return f"{session.firmware_state.value}, after {dumps} and {resets}"
