@@ -1,15 +1,18 @@
 """What people and programs are told of a rehearsal."""
 
+from pathlib import Path
+
 from fadump.cli.rehearse import _as_json, _text
 from fadump.systems.rehearsal import Watched, Window
 from fadump.systems.rehearse import Outcome, RehearsalResult
 
 GIB = 1 << 30
+LOG = Path("out/console.log")
 
 
 def test_times_without_a_registration_are_counted_and_named():
     windows = [Window(46.5, 47.75, 1, "kdump-tools: reloading"), Window(48.0, 48.5, 3, "")]
-    text = _text(RehearsalResult(Outcome.LOST, Watched(windows=windows), [], 1, error="it is lost"), "out")
+    text = _text(RehearsalResult(Outcome.LOST, Watched(windows=windows), [], 1, error="it is lost"), LOG)
     assert text.splitlines() == [
         "",
         "2 times without a registration, 1.75 s in all: a crash would be lost",
@@ -21,7 +24,7 @@ def test_times_without_a_registration_are_counted_and_named():
 
 
 def test_a_system_that_stays_registered_has_none():
-    assert _text(RehearsalResult(Outcome.LOST, Watched(), [], 1, error="it is lost"), "out").splitlines() == [
+    assert _text(RehearsalResult(Outcome.LOST, Watched(), [], 1, error="it is lost"), LOG).splitlines() == [
         *("", "lost: it is lost", "the console is in out/console.log"),
     ]
 
