@@ -27,6 +27,14 @@ TOOLS = {
 }
 
 
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The root of a cache of its own, which every process that the test starts uses too."""
+    root = tmp_path / "cache"
+    monkeypatch.setenv("FADUMP_CACHE", str(root))
+    return root
+
+
 def pytest_configure() -> None:
     """Commands that tests start obey Ctrl-C and a terminal that goes, though this session may not: in the background,
     or behind nohup. A signal that is handled, if only by doing nothing, has its default in whatever is started."""

@@ -18,11 +18,9 @@ POLL_SECONDS = 0.02
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """The cache's root, which every process that the test starts uses too."""
-    root = tmp_path / "cache"
-    monkeypatch.setenv("FADUMP_CACHE", str(root))
-    return root
+def cache(cache):
+    """Every test here has one."""
+    return cache
 
 
 @pytest.fixture

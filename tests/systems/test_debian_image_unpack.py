@@ -12,15 +12,12 @@ from fadump.kit.packages import require
 from fadump.systems.debian_image_unpack import MODES, SCRIPTS, TOOLS, unpack_packages
 from tests.kit.conftest import make_deb
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 
 @pytest.fixture(autouse=True, scope="module")
 def tools():
     require("running the tests", {**TOOLS, "ar": "binutils"})
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("FADUMP_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -39,16 +39,12 @@ echo 'dpkg: error processing package thing (--configure):'
 """
 
 
+pytestmark = pytest.mark.usefixtures("cache")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def tools():
     require("running the tests", {"debugfs": "e2fsprogs"})
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    root = tmp_path / "cache"
-    monkeypatch.setenv("FADUMP_CACHE", str(root))
-    return root
 
 
 @pytest.fixture

@@ -14,14 +14,12 @@ UUID = uuid.UUID("6f8d1d6e-4c1f-4a55-9f0e-0a4cf1a2b3c4")
 ROOT = "?offset=9437184"
 
 
+pytestmark = pytest.mark.usefixtures("cache")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def tools():
     require("running the tests", {"sfdisk": "fdisk", "debugfs": "e2fsprogs", "dumpe2fs": "e2fsprogs"})
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("FADUMP_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

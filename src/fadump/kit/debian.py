@@ -211,7 +211,7 @@ class _PrivateApt:
         self._write("apt.conf", _configuration(self._root, architecture))
 
     def update(self) -> None:
-        with Progress.step(f"Reading the package list of Debian {self._suite}"):
+        with Progress.step(f"Reading the package list of Debian {self._suite} for {self._architecture}"):
             run(
                 ["apt-get", "update", "-o", "APT::Update::Error-Mode=any"],
                 what=f"reading Debian {self._suite}'s package list for {self._architecture} from {self._uri}",
