@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -46,10 +47,18 @@ def test_an_image_is_what_qemu_img_made(tmp_path, image_format):
 def test_a_snapshot_takes_writes_and_leaves_the_image_and_no_file(tmp_path, image_format, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/qemu-img").write_text(f"""#!/bin/sh
+ls -A {tmp_path}/scratch >{tmp_path}/names
+exec {shutil.which("qemu-img")} "$@"
+""")
+    (tmp_path / "bin/qemu-img").chmod(0o755)
     path = make(tmp_path / "disk", image_format)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     path.chmod(0o400)
     before = hashlib.sha256(path.read_bytes()).digest()
     with open_drives([path], snapshot=True) as (drive,):
+        assert (tmp_path / "names").read_text() == ""
         assert not list((tmp_path / "scratch").iterdir())
         assert os.fstat(drive.fd).st_mode & 0o777 == 0o600
         write(drive, 7)

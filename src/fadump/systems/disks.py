@@ -1,6 +1,6 @@
 """A user's disk images for a machine: as they are, or under a layer that takes all writes and leaves with the machine.
 
-The layer is a qcow2 file that has no name any more by the time QEMU opens it, so nothing is left of it whatever ends.
+The layer is a qcow2 file that never has a name, so nothing is left of it, whatever ends and however.
 """
 
 import os
@@ -9,13 +9,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fadump.errors import SetupError, reason
-from fadump.kit.cache import scratch_directory
 from fadump.kit.packages import require
 from fadump.kit.process import log_path, run
 from fadump.machine.qemu.process import DiskFormat, Drive
+from fadump.systems.volumes import unnamed_file
 
 _QCOW2_MAGIC = b"QFI\xfb"
-_PRIVATE = 0o600
 
 
 @contextmanager
@@ -50,17 +49,15 @@ def image_format(path: Path, *, writable: bool) -> DiskFormat:
 
 
 def _above(base: Drive, stack: ExitStack) -> Drive:
-    with scratch_directory(scratch_place(), "fadump-snapshot-") as directory:
-        layer = directory / "layer.qcow2"
-        run(
-            ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base.path.absolute()), "-F", base.format, str(layer)],
-            what=f"making a snapshot of {base.path}",
-            log=log_path("snapshot"),
-        )
-        fd = os.open(layer, os.O_RDWR | os.O_CLOEXEC)
-        os.fchmod(fd, _PRIVATE)  # it will hold what the guest writes, dumps too
-    stack.callback(os.close, fd)
-    return Drive(layer, DiskFormat.QCOW2, fd)
+    fd = stack.enter_context(unnamed_file(scratch_place()))
+    layer = Drive(base.path, DiskFormat.QCOW2, fd)
+    run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base.path.absolute()), "-F", base.format, layer.file],
+        what=f"making a snapshot of {base.path}",
+        log=log_path("snapshot"),
+        pass_fds=[fd],
+    )
+    return layer
 
 
 def scratch_place() -> Path:
