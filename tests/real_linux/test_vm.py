@@ -1,11 +1,19 @@
 """``fadump vm``: a system that isn't ours on a terminal, from power-on to power-off."""
 
+import hashlib
+import os
 import signal
 import struct
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from tests.real_linux.boot_disk import elf, write_disk
+from tests.real_linux.fadump_command import wait_until_gone
 from tests.real_linux.vm import shell_initrd, vm
 
 CMDLINE = "console=hvc0 rdinit=/shell fadump=on panic=5"
@@ -71,3 +79,34 @@ def test_a_disk_that_leads_nowhere_is_told_in_words(tmp_path, loader, told):
         machine.expect(f"fadump: ended by SIGTERM\r\nfadump: the console is in {log}\r\n")
         assert machine.end() == 128 + signal.SIGTERM
     assert "Welcome to Open Firmware" in log.read_text()
+
+
+def children(process):
+    """What a process has started: names by process id."""
+    pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    names = {}
+    for pid in pids:
+        with suppress(OSError):  # it has ended
+            names[int(pid)] = Path(f"/proc/{pid}/comm").read_text().strip()
+    return names
+
+
+@pytest.mark.parametrize("moment", ["sleep", "qemu-system-ppc"], ids=["while qemu-img runs", "while QEMU runs"])
+def test_a_killed_machine_leaves_no_process_no_file_and_the_image_as_it_was(tmp_path, monkeypatch, moment):
+    disk = write_disk(tmp_path / "disk", elf(TRANSLATES_DATA))
+    before, scratch = hashlib.sha256(disk.read_bytes()).digest(), tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    if moment == "sleep":
+        (tmp_path / "qemu-img").write_text("#!/bin/sh\nexec sleep 1000\n")
+        (tmp_path / "qemu-img").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    command = [sys.executable, "-m", "fadump", "vm", "--disk", disk, "--snapshot"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        while moment not in (started := children(process)).values():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        wait_until_gone(started)
+    assert not list(scratch.iterdir())
+    assert hashlib.sha256(disk.read_bytes()).digest() == before

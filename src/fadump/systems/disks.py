@@ -51,8 +51,9 @@ def image_format(path: Path, *, writable: bool) -> DiskFormat:
 def _above(base: Drive, stack: ExitStack) -> Drive:
     fd = stack.enter_context(unnamed_file(scratch_place()))
     layer = Drive(base.path, DiskFormat.QCOW2, fd)
+    create = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base.path.absolute()), "-F", base.format, layer.file]
     run(
-        ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base.path.absolute()), "-F", base.format, layer.file],
+        ["setpriv", "--pdeathsig", "KILL", "--", *create],
         what=f"making a snapshot of {base.path}",
         log=log_path("snapshot"),
         pass_fds=[fd],

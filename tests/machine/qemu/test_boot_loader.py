@@ -214,6 +214,33 @@ def test_whatever_a_guest_says_it_is_followed_or_refused_and_nothing_else_is_wri
         assert isinstance(stage, LoaderStarts | LoaderRuns) or memory.read(stage.address, 4) == KERNEL_BEGINS[:4]
 
 
+pages = st.integers(0, RAM_BYTES // 0x1_0000 - 1).map(lambda page: page * 0x1_0000)
+begins = st.sampled_from([KERNEL_BEGINS, BIG_ENDIAN_BEGINS, KERNEL_BEGINS[:12]]) | st.binary(max_size=64)
+
+
+@given(pages, st.integers(0, 0xFFFF), st.lists(st.tuples(pages, begins), max_size=3), st.sampled_from([0, CLIENT]))
+def test_whoever_quiesces_is_followed_to_a_kernel_below_or_refused(page, offset, contents, r5):
+    fd = os.memfd_create("ram")
+    os.ftruncate(fd, RAM_BYTES)
+    with GuestMemory([Segment(Range(0, RAM_BYTES), fd, 0)]) as memory:
+        os.close(fd)
+        stub = ScriptedStub(memory)
+        memory.write(CLIENT, MFLR_R4)
+        runs = patched(stub)
+        for address, content in contents:
+            memory.write(address, content)
+        call(memory, b"quiesce\0")
+        try:
+            starts = reach(runs, stub.cpu(r3=ARGUMENTS, lr=page + offset))
+            assert memory.read(starts.address, 16) == KERNEL_BEGINS[:16]
+            assert 0 < starts.address <= page
+            assert reach(starts, stub.cpu(r5=r5)) is None
+            assert r5 == 0
+        except MachineError as error:
+            assert "boot loader can't be followed" in str(error)
+        assert all(piece.start in (0x3F00, CLIENT) for piece in stub.written)
+
+
 @pytest.mark.parametrize("stage", [LoaderStarts(), LoaderRuns(CLIENT, client_page(0x3F00, b"quie", CLIENT))])
 def test_what_is_waited_for_can_be_told(stage):
     assert "boot loader" in stage.awaited

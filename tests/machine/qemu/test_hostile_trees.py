@@ -18,7 +18,8 @@ from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
 from tests.machine.qemu import test_handover, test_powernv
 
-RAM = RangeSet([Range(0, 1 << 32)])
+RAM_BYTES = 1 << 32
+RAM = RangeSet([Range(0, RAM_BYTES)])
 TREE_ADDRESS = 0x60_0000
 ROOM_BYTES = 0x4000
 numbers = st.sampled_from([0, 1, 0xFFF, 0x1000, 0x2FFF_0FF8, 1 << 31, 0xFFFF_F000, (1 << 32) - 1, (1 << 64) - 1])
@@ -87,6 +88,29 @@ def hand_over(memory, board, firmware, tree):
     write_tree(memory, found, prepared.tree_place)
     code = Range.sized(prepared.page.address, len(prepared.page.code))
     assert any(piece.contains(code) for piece in memory.ram)
+
+
+addresses = st.integers(0, 2**64 - 1) | st.integers(RAM_BYTES - 0x1000, RAM_BYTES + 0x10) | st.just(TREE_ADDRESS)
+sizes = st.sampled_from([0, 0x27, 0x28, 0x1000, 16 << 20, (16 << 20) + 1, 1 << 31, (1 << 32) - 1])
+
+
+@given(addresses, sizes | st.none(), st.binary(max_size=64))
+def test_a_tree_that_is_said_to_lie_anywhere_is_read_and_written_in_ram_or_refused(memory, address, size, content):
+    blob = bytearray(pseries_tree().encode())
+    if size is not None:
+        blob[4:8] = size.to_bytes(4)  # totalsize
+    if address < RAM_BYTES:
+        memory.write(address, bytes(blob[: RAM_BYTES - address]))
+    try:
+        tree, place = read_tree(memory, address)
+        assert any(piece.contains(place.range) for piece in memory.ram)
+        tree.root.properties["more"] = content
+        after = memory.read(place.range.end, min(8, RAM_BYTES - place.range.end))
+        write_tree(memory, tree, place)
+        assert read_tree(memory, address)[0].root.properties["more"] == content
+        assert memory.read(place.range.end, len(after)) == after
+    except FadumpError as error:
+        assert str(error)
 
 
 @given(st.data())
