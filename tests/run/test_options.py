@@ -28,8 +28,8 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"memory_bytes": 512 * MIB}, "--memory must be from 1 to 16 GiB, 512 MiB is not"),
-        ({"memory_bytes": 32768 * MIB}, "32768 MiB is not"),
+        ({"memory_bytes": 512 * MIB}, "--memory must be from 1 to 256 GiB, 512 MiB is not"),
+        ({"memory_bytes": (256 * 1024 + 256) * MIB}, "262400 MiB is not"),
         ({"memory_bytes": 100 << 40}, "104857600 MiB is not"),
         ({"memory_bytes": 2048 * MIB + 1}, "multiples of 256 MiB"),
         ({"nodes": (1024 * MIB, 512 * MIB)}, "the --node sizes add up to 1536 MiB, --memory is 2048 MiB"),
@@ -39,8 +39,9 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
         ({"cpus": 4, "smt": 3}, "--smt must be 1, 2, 4 or 8 and divide --cpus, 3 is not"),
         ({"cpus": 2, "max_cpus": 1}, "--max-cpus must be at least --cpus and whole cores, 1 is not"),
         ({"cycles": 0}, "--cycles must be from 1 to 1000, 0 is not"),
-        ({"cpus": 0}, "--cpus must be from 1 to 8, 0 is not"),
-        ({"cpus": 9}, "--cpus must be from 1 to 8, 9 is not"),
+        ({"cpus": 0}, "--cpus must be from 1 to 32, 0 is not"),
+        ({"cpus": 33}, "--cpus must be from 1 to 32, 33 is not"),
+        ({"max_cpus": 4097}, "--max-cpus must be at most 4096, as many as QEMU's pseries has, 4097 is not"),
         ({"crash_by": CrashBy.NMI, "crash_cpu": 1}, "--crash-cpu goes with --crash-by sysrq: nmi stops all CPUs"),
         ({"crash_cpu": 2}, "--crash-cpu must be a CPU of the guest, 0 to 1, 2 is not"),
         ({"memory_bytes": 1024 * MIB, "cmdline": "quiet crashkernel=320M"}, "needs at least 1280 MiB"),
@@ -55,8 +56,8 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
         ({"platform": Platform.POWERNV}, "--platform powernv needs 4 GiB of --memory or more, 2048 MiB is not"),
         (POWERNV | {"nodes": (2048 * MIB,) * 2}, "--node and --dimm go with --platform pseries"),
         (POWERNV | {"max_cpus": 4}, "--max-cpus goes with --platform pseries"),
-        (POWERNV | {"cpus": 5}, "--platform powernv has 1 to 4 cores, 5 are asked for"),
-        (POWERNV | {"cpu_model": "POWER8"}, "has --cpu-model POWER9 and POWER10, POWER8 is not one"),
+        (POWERNV | {"cpus": 8, "smt": 8}, "QEMU's powernv has 4 threads per core at most, --smt 8 is more"),
+        (POWERNV | {"cpu_model": "POWER8"}, "has --cpu-model POWER9, POWER10, POWER11, POWER8 is not one"),
         (POWERNV | {"firmware": WhoseFirmware.QEMU}, "--firmware qemu goes with --platform pseries"),
         (
             {
@@ -109,15 +110,15 @@ def test_the_users_words_come_last(tmp_path):
 
 
 def test_a_refusal_is_one_sentence_and_exit_2(tmp_path, capsys):
-    assert main(["run", "--cpus", "9", "--out", str(tmp_path / "out")]) == 2
+    assert main(["run", "--cpus", "33", "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
-    assert captured.err == "fadump: --cpus must be from 1 to 8, 9 is not\n"
+    assert captured.err == "fadump: --cpus must be from 1 to 32, 33 is not\n"
     assert captured.out == ""
     assert not (tmp_path / "out").exists()
 
 
 def test_with_json_a_refusal_is_an_object_too(tmp_path, capsys):
-    assert main(["run", "--json", "--cpus", "9", "--out", str(tmp_path / "out")]) == 2
+    assert main(["run", "--json", "--cpus", "33", "--out", str(tmp_path / "out")]) == 2
     assert json.loads(capsys.readouterr().out)["result"] == "failed"
 
 

@@ -1,6 +1,7 @@
 """What is refused of a rehearsal before anything is made or started."""
 
 import json
+import shutil
 
 import pytest
 
@@ -49,3 +50,19 @@ def test_a_directory_that_is_there_is_not_written_to(tmp_path, capsys):
         "phase": None,
     }
     assert told.err.count("\n") == 1 and not list((tmp_path / "out").iterdir())
+
+
+def test_a_guest_that_neither_memory_nor_disk_has_room_for_is_not_tried(tmp_path, capsys, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=(16 << 30) - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage if path == tmp_path else pytest.fail(f"asked {path}"))
+    disk, out = tmp_path / "disk", tmp_path / "out"
+    disk.write_bytes(bytes(1 << 20))
+    command = ["rehearse", "--json", "--verify", "--disk", str(disk), "--out", str(out), "--memory", "1T"]
+    assert main(command) == 125
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error.startswith("a system with 1048576 MiB may come to need 2097152 MiB of this machine, which has ")
+    assert error.endswith(
+        f", and on the disk of {out}, where its memory would lie then, 16383 MiB: give less --memory, "
+        "or make room there"
+    )
+    assert not out.exists()

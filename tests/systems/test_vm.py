@@ -28,7 +28,11 @@ from fadump.systems.events import EventLog
         ("--kernel {disk} --platform powernv --memory 2G", "--memory must be from 4 to 1024 GiB"),
         ("--disk {disk} --cpus 33", "--cpus must be from 1 to 32, 33 is not"),
         ("--disk {disk} --cpus 4 --smt 3", "--smt must be 1, 2, 4 or 8 and divide --cpus, 3 is not"),
-        ("--kernel {disk} --platform powernv --cpu-model POWER8", "powernv has --cpu-model POWER9 and POWER10"),
+        ("--kernel {disk} --platform powernv --cpu-model POWER8", "powernv has --cpu-model POWER9, POWER10, POWER11"),
+        (
+            "--kernel {disk} --platform powernv --cpus 8 --smt 8",
+            "QEMU's powernv has 4 threads per core at most, --smt 8",
+        ),
         ("--kernel {disk}", "is no ELF file"),
     ],
 )

@@ -12,6 +12,7 @@ from fadump.firmware.faults import UnknownFaultError
 from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES
 from fadump.machine.qemu.process import Dimm
 from fadump.run.faults import Faults, fault_answers, fault_list, faults_by_kind, parse_faults
+from fadump.run.options import MOST_CPUS
 
 _DEFAULT_MEMORY = {Platform.PSERIES: 2 << 30, Platform.POWERNV: 4 << 30}
 FAULT_LIST = "list"
@@ -23,7 +24,7 @@ def add_machine_arguments(parser: argparse.ArgumentParser, *, real_linux_too: bo
 
     With ``real_linux_too`` the command has ``--machine qemu``, and the help says what is for the other one.
     """
-    embedded, most = ("embedded: ", "64T, with qemu 16G") if real_linux_too else ("", "64T")
+    embedded, most = ("embedded: ", "64T, with qemu 256G") if real_linux_too else ("", "64T")
     parser.add_argument(
         "--platform", choices=list(Platform), type=Platform, default=Platform.PSERIES, metavar="PLATFORM",
         help="pseries: RTAS (default); powernv: OPAL, MPIPL",
@@ -36,7 +37,7 @@ def add_machine_arguments(parser: argparse.ArgumentParser, *, real_linux_too: bo
         "--dimm", type=_dimm, action="append", default=[], metavar="SIZE@ADDR", help="a DIMM above the other memory"
     )
     parser.add_argument(
-        "--cpus", type=whole_number, default=2, help="CPUs that Linux sees, 1 to 8 (default: %(default)s)"
+        "--cpus", type=whole_number, default=2, help=f"CPUs that Linux sees, 1 to {MOST_CPUS} (default: %(default)s)"
     )
     parser.add_argument("--smt", type=whole_number, default=1, help="threads per core (default: %(default)s)")
     parser.add_argument("--max-cpus", type=whole_number, help="CPUs that can be plugged (default: no more than --cpus)")

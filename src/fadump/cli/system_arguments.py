@@ -9,7 +9,8 @@ from fadump.cli.numbers import whole_number
 from fadump.cli.paths import path
 from fadump.cli.sizes import size
 from fadump.machine.qemu.process import DEFAULT_QEMU
-from fadump.systems.vm import MOST_CPUS, VmOptions
+from fadump.run.options import MOST_CPUS
+from fadump.systems.vm import VmOptions
 
 
 def add_system_arguments(parser: argparse.ArgumentParser) -> None:

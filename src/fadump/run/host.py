@@ -57,7 +57,7 @@ def check_host(options: RunOptions) -> None:
 def _check_output(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise SetupError(f"can't write to {out}: it is not a directory: name another --out")
-    directory = _directory(out)
+    directory = existing_directory(out)
     if not os.access(directory, os.W_OK | os.X_OK):
         raise SetupError(f"can't write to {directory}: name an --out elsewhere")
 
@@ -78,7 +78,7 @@ def _check_memory(options: RunOptions) -> None:
 
 
 def _check_disk(options: RunOptions) -> None:
-    directory = _directory(options.out)
+    directory = existing_directory(options.out)
     free_bytes = shutil.disk_usage(directory).free
     dumps = options.cycles if options.save is None else min(options.cycles, 2)  # the others are saved by then
     if free_bytes < dumps * options.all_memory_bytes:
@@ -93,13 +93,13 @@ def _guest(options: RunOptions) -> str:
     return f"a guest with {options.all_memory_bytes / MIB:.0f} MiB"
 
 
-def _directory(out: Path) -> Path:
+def existing_directory(out: Path) -> Path:
     """The directory itself, or its parent if it doesn't exist."""
     return next(path for path in (out, *out.absolute().parents) if path.is_dir())
 
 
 def _check_file_size(options: RunOptions) -> None:
-    directory = _directory(options.out)
+    directory = existing_directory(options.out)
     try:
         with tempfile.TemporaryFile(dir=directory) as file:
             fits = _can_be_so_large(file.fileno(), options.disk_bytes)

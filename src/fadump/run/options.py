@@ -20,13 +20,16 @@ from fadump.session import CrashBy
 
 MIB = 1 << 20
 _LEAST_MEMORY = 1024 * MIB
-_MOST_MEMORY = 16384 * MIB
+_MOST_MEMORY = 256 * 1024 * MIB
 _LEAST_POWERNV_MEMORY = 4096 * MIB
 _MOST_EMBEDDED_MEMORY = 64 << 40
-_MOST_POWERNV_CPUS = 4
 _MEMORY_STEP = 256 * MIB
-_MOST_CPUS = 8
-_EMBEDDED_CPU_MODELS = ("POWER8", "POWER9", "POWER10")
+MOST_CPUS = 32
+_MOST_MAX_CPUS = 4096
+"""As many as QEMU's pseries can have (query-machines, cpu-max)."""
+_MOST_POWERNV_THREADS = 4
+"""Per core (QEMU: hw/ppc/pnv.c, max_smt_threads)."""
+_EMBEDDED_CPU_MODELS = ("POWER8", "POWER9", "POWER10", "POWER11")
 _MOST_CYCLES = 1000
 LEAST_CRASHKERNEL_MEMORY = 1280 * MIB
 """Linux limits ``crashkernel=`` to a quarter of RAM, and FADump on pseries needs 320 MiB."""
@@ -123,6 +126,8 @@ def _refusals(options: RunOptions) -> Iterator[str]:
         yield from _embedded_refusals(options)
     else:
         yield from _qemu_refusals(options)
+        if options.platform is Platform.POWERNV:
+            yield from powernv_thread_refusals(options.smt)
     if options.platform is Platform.POWERNV:
         yield from _powernv_refusals(options)
     if options.stop_at is not None and options.gdb_port is None:
@@ -140,7 +145,7 @@ def _memory_refusals(options: RunOptions) -> Iterator[str]:
     if 0 in (*options.nodes, *(dimm.size_bytes for dimm in options.dimms)):
         yield "--node and --dimm take a size of 256 MiB or more, 0 is not"
     embedded = options.machine is WhichMachine.EMBEDDED
-    most, from_to = (_MOST_EMBEDDED_MEMORY, "1 GiB to 64 TiB") if embedded else (_MOST_MEMORY, "1 to 16 GiB")
+    most, from_to = (_MOST_EMBEDDED_MEMORY, "1 GiB to 64 TiB") if embedded else (_MOST_MEMORY, "1 to 256 GiB")
     if not _LEAST_MEMORY <= options.all_memory_bytes <= most:
         yield f"--memory must be from {from_to}, {options.all_memory_bytes / MIB:.12g} MiB is not"
     if options.nodes and sum(options.nodes) != options.memory_bytes:
@@ -156,12 +161,14 @@ def _memory_refusals(options: RunOptions) -> Iterator[str]:
 
 
 def _cpu_refusals(options: RunOptions) -> Iterator[str]:
-    if not 1 <= options.cpus <= _MOST_CPUS:
-        yield f"--cpus must be from 1 to {_MOST_CPUS}, {options.cpus} is not"
+    if not 1 <= options.cpus <= MOST_CPUS:
+        yield f"--cpus must be from 1 to {MOST_CPUS}, {options.cpus} is not"
     if options.smt not in (1, 2, 4, 8) or options.cpus % options.smt:
         yield f"--smt must be 1, 2, 4 or 8 and divide --cpus, {options.smt} is not"
     elif options.max_cpus is not None and (options.max_cpus < options.cpus or options.max_cpus % options.smt):
         yield f"--max-cpus must be at least --cpus and whole cores, {options.max_cpus} is not"
+    elif options.max_cpus is not None and options.max_cpus > _MOST_MAX_CPUS:
+        yield f"--max-cpus must be at most {_MOST_MAX_CPUS}, as many as QEMU's pseries has, {options.max_cpus} is not"
     if options.crash_by is not CrashBy.SYSRQ and options.crash_cpu:
         yield f"--crash-cpu goes with --crash-by sysrq: {options.crash_by} stops all CPUs alike"
     if not 0 <= options.crash_cpu < options.cpus:
@@ -208,12 +215,21 @@ def _powernv_refusals(options: RunOptions) -> Iterator[str]:
         yield "--node and --dimm go with --platform pseries: powernv's memory is one piece"
     if options.max_cpus is not None:
         yield "--max-cpus goes with --platform pseries: powernv has no CPU hotplug"
-    if options.cpus > _MOST_POWERNV_CPUS * options.smt:
-        yield f"--platform powernv has 1 to {_MOST_POWERNV_CPUS} cores, {options.cpus // options.smt} are asked for"
-    if options.cpu_model not in POWERNV_MACHINES:
-        yield f"--platform powernv has --cpu-model {' and '.join(POWERNV_MACHINES)}, {options.cpu_model} is not one"
+    yield from powernv_model_refusals(options.cpu_model)
     if options.firmware is WhoseFirmware.QEMU:
         yield "--firmware qemu goes with --platform pseries: QEMU's own MPIPL does not come to its end"
+
+
+def powernv_thread_refusals(smt: int) -> Iterator[str]:
+    """QEMU's powernv has no cores with so many threads."""
+    if smt > _MOST_POWERNV_THREADS:
+        yield f"QEMU's powernv has {_MOST_POWERNV_THREADS} threads per core at most, --smt {smt} is more"
+
+
+def powernv_model_refusals(cpu_model: str) -> Iterator[str]:
+    """There is no powernv with such a CPU."""
+    if cpu_model not in POWERNV_MACHINES:
+        yield f"--platform powernv has --cpu-model {', '.join(POWERNV_MACHINES)}, {cpu_model} is not one"
 
 
 def _fault_refusals(options: RunOptions, faults: Faults) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from fadump.firmware.pseries import PseriesFirmware
 from fadump.machine.qemu.process import Drive, QemuConfig
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.console import shown
-from fadump.run.host import available_bytes, qemu_machine
+from fadump.run.host import available_bytes, existing_directory, qemu_machine
 from fadump.session import CrashBy, Milestone, Observer, Session
 from fadump.systems.console import READY, WatchedConsole
 from fadump.systems.disks import open_drives
@@ -28,6 +29,8 @@ from fadump.systems.vm import VmOptions, check_options, machine_config
 
 DUMP_DIRECTORY = "/var/crash"
 _MIB = 1 << 20
+_LEAST_FREE_BYTES = 16 << 30
+"""Enough for a guest of any size that does little: one of 236 GiB wrote to less than 5 until its dump was saved."""
 _NAME = "fadump-rehearsal"
 _MOST_OTHERS = 5
 
@@ -95,11 +98,11 @@ def rehearse(options: RehearsalOptions, observer: Observer, screen: BinaryIO | N
         raise UsageError("--patience must be more than 0: 1 is as usual, 2 waits twice as long for each step")
     if options.out.exists():
         raise _is_there(options.out)
-    _check_memory(options)
     check_images(options.vm.disks)
+    ram_directory = _ram_directory(options)
     with ExitStack() as ends:
         drives = ends.enter_context(open_drives(options.vm.disks, snapshot=True))
-        config = machine_config(options.vm, drives)
+        config = replace(machine_config(options.vm, drives), ram_directory=ram_directory)
         log = ends.enter_context(_make_directory(options.out))
         verifier = ends.enter_context(Verifier()) if options.verify else None
         powered_on = time.time()
@@ -107,14 +110,23 @@ def rehearse(options: RehearsalOptions, observer: Observer, screen: BinaryIO | N
         return result if result.error is not None else _judged(options, result, drives, verifier, powered_on)
 
 
-def _check_memory(options: RehearsalOptions) -> None:
+def _ram_directory(options: RehearsalOptions) -> Path | None:
+    """Where guest RAM lies: on the disk, if this machine has not the memory that the guest may come to need.
+
+    :raises SetupError: the disk has no room for it either.
+    """
     copies = 2 if options.verify else 1
-    wanted = copies * options.vm.memory_bytes
-    if available_bytes() < wanted:
+    wanted, available = copies * options.vm.memory_bytes, available_bytes()
+    if available >= wanted:
+        return None
+    free = shutil.disk_usage(existing_directory(options.out)).free
+    if free < min(options.vm.memory_bytes, _LEAST_FREE_BYTES):
         raise SetupError(
             f"a system with {options.vm.memory_bytes // _MIB} MiB may come to need {wanted // _MIB} MiB of this "
-            f"machine, which has {available_bytes() // _MIB} MiB available: give less --memory"
+            f"machine, which has {available // _MIB} MiB available, and on the disk of {options.out}, where its memory "
+            f"would lie then, {free // _MIB} MiB: give less --memory, or make room there"
         )
+    return options.out
 
 
 def _make_directory(out: Path) -> BinaryIO:

@@ -17,11 +17,11 @@ from fadump.errors import UsageError
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.machine.contract import StopAt
-from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Drive, QemuConfig
+from fadump.machine.qemu.process import DEFAULT_QEMU, Drive, QemuConfig
 from fadump.printable import counted
 from fadump.run.host import kernel_to_run, qemu_machine, qemu_to_run
 from fadump.run.inputs import check_initramfs, check_kernel
-from fadump.run.options import STOP_WITHOUT_GDB
+from fadump.run.options import MOST_CPUS, STOP_WITHOUT_GDB, powernv_model_refusals, powernv_thread_refusals
 from fadump.run.terminal import EndedError, Seat
 from fadump.session import Observer, PoweredOffError, Seen, Session
 from fadump.systems.boot_watch import BootWatch
@@ -30,7 +30,6 @@ from fadump.systems.disks import open_drives
 MIB, GIB = 1 << 20, 1 << 30
 MEMORY_STEP = 256 * MIB
 MOST_MEMORY = 1024 * GIB
-MOST_CPUS = 32
 _CMDLINES = {
     Platform.PSERIES: "console=hvc0 fadump=on crashkernel=512M",
     Platform.POWERNV: "console=hvc0 fadump=on",  # which takes no less than 768 MiB of boot memory
@@ -99,8 +98,9 @@ def _refusals(options: VmOptions) -> Iterator[str]:
         yield f"--smt must be 1, 2, 4 or 8 and divide --cpus, {options.smt} is not"
     if options.stop_at is not None and options.gdb_port is None:
         yield STOP_WITHOUT_GDB
-    if powernv and options.cpu_model not in POWERNV_MACHINES:
-        yield f"--platform powernv has --cpu-model {' and '.join(POWERNV_MACHINES)}, {options.cpu_model} is not one"
+    if powernv:
+        yield from powernv_thread_refusals(options.smt)
+        yield from powernv_model_refusals(options.cpu_model)
 
 
 class VmObserver(Observer, Protocol):

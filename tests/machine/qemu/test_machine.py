@@ -1,10 +1,16 @@
 """A machine in QEMU, with a kernel of a few instructions: each phase, and what is refused in it. Linux: real_linux."""
 
+import os
+import signal
+from pathlib import Path
+
 import pytest
 
-from fadump.errors import MachineError
+from fadump.abi.platform import Platform
+from fadump.errors import MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
-from fadump.machine.contract import GuestReset, Handover
+from fadump.machine.contract import GuestReset, Handover, Stopped
+from fadump.machine.qemu import process
 from fadump.memory.ranges import Range, RangeSet
 from tests.machine.qemu.small_kernel import ARGUMENTS, HOLD, LOADED, TOKEN, build_kernel, machine_with
 
@@ -110,6 +116,54 @@ def test_what_can_not_be_done_in_a_phase_is_one_sentence(kernel):
             machine.enter(handover, frozenset())
 
 
+def test_guest_ram_may_lie_on_a_disk_where_nobody_finds_it(kernel, tmp_path):
+    with machine_with(kernel, ram_directory=tmp_path, nodes=(256 << 20, 256 << 20)) as machine:
+        to_call(machine, 1)
+        machine.memory.write(KEPT.start, b"kept")
+        machine.reset(RangeSet([KEPT]))
+        machine.memory.write(KEPT.start, b"lost")
+        to_call(machine, 2)
+        assert machine.memory.read(KEPT.start, 4) == b"kept"
+        files = [os.fstat(segment.fd) for segment in machine.segments]
+        assert {(file.st_dev, file.st_nlink, file.st_mode & 0o777) for file in files} == {
+            (tmp_path.stat().st_dev, 0, 0o600)
+        }
+        assert 0 < sum(file.st_blocks * 512 for file in files) < 64 << 20
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_can_hold_no_guest_ram_is_one_sentence(kernel, tmp_path):
+    with (
+        pytest.raises(SetupError, match=f"^no 256 MiB in {tmp_path}/none for the guest: No such file or directory$"),
+        machine_with(kernel, ram_directory=tmp_path / "none"),
+    ):
+        pass
+
+
+def test_a_guest_whose_memory_finds_no_room_is_one_sentence(kernel):
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    before = {*children.read_text().split()}
+    with machine_with(kernel) as machine:
+        (qemu,) = {*children.read_text().split()} - before
+        machine.enter(expect(machine, Handover), frozenset())  # no call stops it
+        os.kill(int(qemu), signal.SIGBUS)  # what a full disk comes to in who writes to a mapped file
+        event = expect(machine, Stopped)
+    assert event.reason.startswith("QEMU has lost the guest's memory (SIGBUS): the disk that it lies on is full, or ")
+
+
 def test_a_machine_may_be_closed_twice(kernel):
     with machine_with(kernel) as machine:
         machine.close()
+
+
+@pytest.mark.parametrize(
+    ("platform", "sentence"),
+    [
+        (Platform.PSERIES, "this QEMU has no such --cpu-model: give --qemu newest, or another model"),
+        (Platform.POWERNV, "this QEMU has no machine for that --cpu-model: give --qemu newest, or another model"),
+    ],
+)
+def test_a_cpu_that_qemu_does_not_know_is_one_sentence(kernel, monkeypatch, platform, sentence):
+    monkeypatch.setitem(process.POWERNV_MACHINES, "POWER99", "powernv99")
+    with pytest.raises(SetupError, match=f"^{sentence}$"), machine_with(kernel, platform=platform, cpu_model="POWER99"):
+        pass

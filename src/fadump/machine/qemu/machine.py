@@ -62,7 +62,7 @@ class QemuMachine:
         self._console_log = console_log
         self._ends = ExitStack()
         started = config.started
-        ram_fds = started.ram_fds if started else [guest_ram_file(piece.size_bytes) for piece in config.memory]
+        ram_fds = started.ram_fds if started else _ram_files(config)
         self._segments = [Segment(piece, fd, 0) for piece, fd in zip(config.memory, ram_fds, strict=True)]
         for segment in self._segments:
             self._ends.callback(os.close, segment.fd)
@@ -266,3 +266,7 @@ class QemuMachine:
                     f"the skiboot of QEMU {version['major']}.{version['minor']} hangs with more than one thread per "
                     "core: give --qemu newest, or leave out --smt"
                 )
+
+
+def _ram_files(config: QemuConfig) -> list[int]:
+    return [guest_ram_file(piece.size_bytes, config.ram_directory) for piece in config.memory]

@@ -9,6 +9,7 @@ import collections
 import itertools
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from fadump.memory.ranges import Range
 KERNEL_ADDRESS = 0x400000
 """Where QEMU's pseries machine loads a ``-kernel`` image, and where it is entered."""
 
-POWERNV_MACHINES = {"POWER9": "powernv9", "POWER10": "powernv10"}
+POWERNV_MACHINES = {"POWER9": "powernv9", "POWER10": "powernv10", "POWER11": "powernv11"}
 """QEMU's machine for each CPU model."""
 
 DEFAULT_QEMU = "qemu-system-ppc64"
@@ -33,10 +34,17 @@ CONSOLE = "console"
 _CONNECTIONS = ("gdb", "qmp", CONSOLE)
 GUEST = "guest"
 """The guest channel's connection, which only a guest of ours has."""
+_PRIVATE = 0o600
 _STDERR_LINES = 20
 _EXIT_SECONDS = 20
-_NO_SMT = "cannot support more than 1 thread/core"
-"""What QEMU before about 8.1 says of SMT under TCG (hw/ppc/spapr.c)."""
+_CAN_NOT = {
+    # before about 8.1, under TCG (hw/ppc/spapr.c)
+    "cannot support more than 1 thread/core": "this QEMU can't emulate more than one thread per core: give --qemu "
+    "newest, or leave out --smt",
+    "unable to find CPU model": "this QEMU has no such --cpu-model: give --qemu newest, or another model",
+    "unsupported machine type": "this QEMU has no machine for that --cpu-model: give --qemu newest, or another model",
+}
+"""What QEMU says of what it can't be, and what to do."""
 
 
 class Fault(StrEnum):
@@ -93,7 +101,8 @@ class QemuConfig:
     ``cpus`` are those that Linux sees, threads, ``smt`` of which make a core; up to ``max_cpus`` can be plugged.
     ``nodes`` are the sizes of the NUMA nodes' memory, which lies end to end from 0; all sizes are multiples of
     256 MiB. ``vof`` takes QEMU's own Virtual Open Firmware instead of SLOF, on pseries: a boot takes half the time.
-    ``user_network`` is QEMU's own network behind the host's, ``extra_arguments`` go to QEMU as they are.
+    ``user_network`` is QEMU's own network behind the host's, ``extra_arguments`` go to QEMU as they are. Guest RAM is a
+    file without a name on the disk of ``ram_directory``; None: in the host's memory.
     """
 
     kernel: Path | None
@@ -112,6 +121,7 @@ class QemuConfig:
     drives: tuple[Drive, ...] = ()
     user_network: bool = False
     extra_arguments: tuple[str, ...] = ()
+    ram_directory: Path | None = None
     gdb_port: int | None = None
     """Where on this computer a user's gdb may attach to the guest."""
     stop_at: StopAt | None = None
@@ -176,8 +186,13 @@ class QemuProcess:
         code = await self.process.wait()
         if self._drain is not None:
             await self._drain
-        if any(_NO_SMT in line for line in self.stderr):
-            return "this QEMU can't emulate more than one thread per core: give --qemu newest, or leave out --smt"
+        for said, sentence in _CAN_NOT.items():
+            if any(said in line for line in self.stderr):
+                return sentence
+        if code == -signal.SIGBUS:
+            return (
+                "QEMU has lost the guest's memory (SIGBUS): the disk that it lies on is full, or this machine's memory"
+            )
         last_words = f": {self.stderr[-1]}" if self.stderr else ""
         return f"QEMU ended with status {code}{last_words}"
 
@@ -310,15 +325,24 @@ def dimm_device(config: QemuConfig) -> dict[str, object]:
     return {"driver": "pc-dimm", "id": dimm_id(config), "memdev": memory, "addr": config.dimms[0].address}
 
 
-def guest_ram_file(size_bytes: int) -> int:
-    """An anonymous sparse file to be guest RAM; nothing of it outlives its last user.
+def guest_ram_file(size_bytes: int, directory: Path | None = None) -> int:
+    """An anonymous sparse file to be guest RAM, in memory or on a ``directory``'s disk; nothing of it outlives its last
+    user.
 
     :raises SetupError: the host can't hold it.
     """
-    fd = os.memfd_create("fadump-guest-ram")
+    where = "of memory" if directory is None else f"in {directory}"
     try:
-        os.ftruncate(fd, size_bytes)
+        fd = os.memfd_create("fadump-guest-ram") if directory is None else _nameless_file(directory)
+        try:
+            os.ftruncate(fd, size_bytes)
+        except BaseException:
+            os.close(fd)
+            raise
     except OSError as error:
-        os.close(fd)
-        raise SetupError(f"no {size_bytes >> 20} MiB of memory for the guest: {error.strerror}") from error
+        raise SetupError(f"no {size_bytes >> 20} MiB {where} for the guest: {error.strerror}") from error
     return fd
+
+
+def _nameless_file(directory: Path) -> int:
+    return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, _PRIVATE)
