@@ -364,7 +364,7 @@ def test_wrong_usage_is_2():
     assert command().returncode == 2
     assert command("build", "--page-size", "16K").returncode == 2
     for option in ("--version", "--kernel-version"):
-        for series in ("", "6.12.5", "six"):
+        for series in ("", "6.12.5", "six", "06.12", "\uff16.\uff11"):
             done = command("build", option, series)
             assert (done.returncode, done.stdout) == (2, "")
             assert done.stderr == f"fadump: {series!r} is not a Linux series: give two numbers, as in 6.12\n"
@@ -374,6 +374,8 @@ def test_the_newest_series_counts_numbers_not_letters(monkeypatch):
     names = ["linux-source-6.9", "linux-source-6.12", "linux-source-6.12-rt", "linux-source-x"]
     monkeypatch.setattr(kernel_module, "package_names", lambda *_: names)
     assert newest_series() == "6.12"
+    monkeypatch.setattr(kernel_module, "find_kernel", lambda *words: words)
+    assert build_kernel("newest") == ("6.12", "64K", {})
     monkeypatch.setattr(kernel_module, "package_names", lambda *_: ["linux-source-x"])
     with pytest.raises(SetupError, match=r"has no package linux-source-X\.Y"):
         newest_series()

@@ -36,7 +36,10 @@ def add_parser(commands: Commands) -> None:
         example="example:\n  fadump image build --suite bookworm --crashkernel 768M\n",
     )
     build.add_argument(
-        "--kernel-version", metavar="SERIES", default=DEFAULT_SERIES, help="the Linux version (default: %(default)s)"
+        "--kernel-version",
+        metavar="SERIES",
+        default=DEFAULT_SERIES,
+        help="the Linux version, or newest (default: %(default)s)",
     )
     build.add_argument(
         "--page-size",

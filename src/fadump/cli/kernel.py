@@ -9,13 +9,11 @@ from fadump.errors import UsageError
 from fadump.kit.kernel import (
     DEFAULT_PAGE_SIZE,
     DEFAULT_SERIES,
-    NEWEST_SERIES,
     NO_OPTIONS,
     PAGE_SIZES,
     Kernel,
     build_kernel,
     list_kernels,
-    newest_series,
 )
 from fadump.kit.kernel_config import read_fragment
 from fadump.kit.kernel_source import TreeKernel, build_tree
@@ -92,7 +90,7 @@ def _build(options: argparse.Namespace, _output: Output) -> Answer:
 def _from_package(options: argparse.Namespace) -> Kernel:
     on_top = NO_OPTIONS if options.config is None else read_fragment(options.config)
     series = DEFAULT_SERIES if options.series is None else options.series
-    return build_kernel(newest_series() if series == NEWEST_SERIES else series, options.page_size, on_top)
+    return build_kernel(series, options.page_size, on_top)
 
 
 def _from_tree(options: argparse.Namespace) -> TreeKernel:

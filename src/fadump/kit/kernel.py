@@ -46,8 +46,9 @@ NO_OPTIONS: Options = MappingProxyType({})
 
 _FACTS = "kernel.json"
 _NEWEST_SUITE = "sid"
+_SERIES = re.compile(r"[1-9][0-9]{0,2}\.(0|[1-9][0-9]{0,2})")
 _SOURCE_PREFIX = "linux-source-"
-_SOURCE_PACKAGE = re.compile(r"linux-source-(\d+\.\d+)")
+_SOURCE_PACKAGE = re.compile(rf"{_SOURCE_PREFIX}(?P<series>{_SERIES.pattern})")
 
 
 class KernelState(StrEnum):
@@ -140,12 +141,15 @@ def build_kernel(
 ) -> Kernel:
     """The kernel from the cache, else built now from Debian's source package: about 10 minutes on 2 processors.
 
-    ``options`` go on top of our own; a page size among them takes the place of ``page_size``. A process that finds
-    another one building the same kernel waits for it. As root, missing tools are installed first.
+    ``series`` may be :data:`NEWEST_SERIES`. ``options`` go on top of our own; a page size among them takes the place of
+    ``page_size``. A process that finds another one building the same kernel waits for it. As root, missing tools are
+    installed first.
 
     :raises UsageError: ``series`` or ``page_size`` is none, or Debian doesn't have it.
     :raises SetupError: something is missing, or the build fails.
     """
+    if series == NEWEST_SERIES:
+        series = newest_series()
     page_size = page_size_of(options) or page_size
     if kernel := find_kernel(series, page_size, options):
         return kernel
@@ -162,7 +166,7 @@ def build_kernel(
 
 
 def _entry(series: str, page_size: str, options: Options) -> Path:
-    if not re.fullmatch(r"\d+\.\d+", series):
+    if not _SERIES.fullmatch(series):
         raise UsageError(f"{series!r} is not a Linux series: give two numbers, as in {DEFAULT_SERIES}")
     if page_size not in PAGE_SIZES:
         raise UsageError(f"{page_size!r} is not a page size of a Linux on Power: give {' or '.join(PAGE_SIZES)}")
@@ -183,7 +187,7 @@ def _fetch_source(series: str) -> DebianPackage:
 
 def _series_of(packages: Iterable[str]) -> list[str]:
     """The series of all source packages among them, the newest last."""
-    return sorted({match[1] for name in packages if (match := _SOURCE_PACKAGE.fullmatch(name))}, key=_version)
+    return sorted({match["series"] for name in packages if (match := _SOURCE_PACKAGE.fullmatch(name))}, key=_version)
 
 
 def _fragment(page_size: str, options: Options) -> str:
