@@ -9,7 +9,7 @@ import pytest
 from fadump.abi.platform import Platform
 from fadump.errors import MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
-from fadump.machine.contract import GuestReset, Handover, Stopped
+from fadump.machine.contract import Called, GuestReset, Handover, Stopped
 from fadump.machine.qemu import process
 from fadump.memory.ranges import Range, RangeSet
 from tests.machine.qemu.small_kernel import ARGUMENTS, HOLD, LOADED, TOKEN, build_kernel, machine_with
@@ -86,6 +86,25 @@ def test_a_reset_of_a_running_guest_is_an_event_before_the_next_boot(kernel):
         expect(machine, GuestReset)
         machine.memory.write(HOLD, bytes(4))
         to_call(machine, 2)
+
+
+@pytest.mark.parametrize("reset", [lambda machine: machine.reset(RangeSet()), lambda machine: machine.press_reset()])
+def test_a_call_from_the_host_outlives_a_reset(kernel, reset):
+    with machine_with(kernel) as machine:
+        to_call(machine, 1)
+        machine.call()
+        reset(machine)
+        while not isinstance(event := machine.next_event(SECONDS), Called):
+            assert isinstance(event, GuestReset)
+
+
+def test_a_call_from_the_host_outlives_a_halt(kernel):
+    with machine_with(kernel) as machine:
+        machine.enter(expect(machine, Handover), frozenset())
+        machine.call()
+        machine.halt()
+        machine.reset(RangeSet())
+        expect(machine, Called)
 
 
 def test_a_halted_guest_shows_its_registers_and_can_be_reset(kernel):

@@ -253,9 +253,7 @@ class ServedGuest:
         """Reset the guest, which stands still, and begin its next boot."""
         await self._breakpoint.move(self._board.kernel_entry.address)
         await self._link.reset()
-        while not isinstance(message := await self._link.inbox.get(), Reset):
-            if isinstance(message, Ended):
-                raise MachineError(message.reason)
+        await self._await(Reset)
         return await self._begin(self._phase.boot)
 
     async def _begin(self, last: Boot) -> BeforeBoot | Starting:
@@ -267,15 +265,23 @@ class ServedGuest:
         return Starting(last, self._board.kernel_entry)
 
     async def _interrupt(self) -> None:
-        """Stop the guest, if it runs; what it reports meanwhile is dropped."""
+        """Stop the guest, if it runs."""
         if not self._is_ours:
             await self._link.take()
             return
         if self.debugger.running:
             self.debugger.interrupt()
-        while not isinstance(message := await self._link.inbox.get(), Stop):  # that of a call just made, perhaps
+        await self._await(Stop)  # that of a call just made, perhaps
+
+    async def _await(self, wanted: type[Stop | Reset]) -> None:
+        """Wait until QEMU says this. What the guest says meanwhile is dropped, a call from the host is not."""
+        called = False
+        while not isinstance(message := await self._link.inbox.get(), wanted):
             if isinstance(message, Ended):
                 raise MachineError(message.reason)
+            called = called or isinstance(message, Called)
+        if called:
+            self._link.inbox.put_nowait(Called())
 
     async def _resume(self) -> None:
         """Let the guest go on, which stands still."""
