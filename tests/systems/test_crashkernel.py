@@ -41,8 +41,8 @@ def test_what_fadump_takes_is_taken(text):
         ("319M", "'319M' is too little: FADump on pseries takes 320M or more"),
         ("2G-4G:512M,4G-:100M", "'100M' is too little: FADump on pseries takes 320M or more"),
         ("512", "'512' is too little: FADump on pseries takes 320M or more; did you mean 512M?"),
-        ("1T", "'1T' is too much: give less than the machine has, 1024G at most"),  # Linux: not smaller than RAM
-        ("2G-:8E", "'8E' is too much: give less than the machine has, 1024G at most"),
+        ("1T", "'1T' is too much: give less than 1024G, the most that a machine has"),  # Linux: not smaller than RAM
+        ("2G-:8E", "'8E' is too much: give less than 1024G, the most that a machine has"),
         ("4G-2G:1G", "'4G-2G' is not a range of RAM; write it as 2G-4G or 4G-"),  # Linux: end <= start
         ("4G:1G", "'4G' is not a range of RAM; write it as 2G-4G or 4G-"),  # Linux: '-' expected
         ("x-:1G", "'x' is not a size; write it as 2G or 0x80000000"),

@@ -1,7 +1,7 @@
 """``crashkernel=`` of a system that isn't there yet: a size that FADump takes, or sizes for ranges of RAM.
 
-Linux Documentation/admin-guide/kdump/kdump.rst; what FADump makes of it is in :mod:`fadump.kernel.plan.cmdline`. Linux
-takes what it can't read, or a size that is too small, for no size at all or for no FADump, and says so in its log only.
+Linux Documentation/admin-guide/kdump/kdump.rst; what FADump makes of it is in :mod:`fadump.kernel.plan.cmdline`. If
+Linux can't read it, a default counts; if it is too little, there is no FADump. Linux says so in its log only.
 """
 
 from fadump.abi.platform import Platform
@@ -38,4 +38,4 @@ def _check_size(text: str) -> None:
         meant = f"; did you mean {text}M?" if text.isdecimal() and parse_size(f"{text}M") >= least_bytes else ""
         raise ValueError(f"{text!r} is too little: FADump on pseries takes {least_bytes // MIB}M or more{meant}")
     if size_bytes >= MOST_MEMORY:
-        raise ValueError(f"{text!r} is too much: give less than the machine has, {MOST_MEMORY >> 30}G at most")
+        raise ValueError(f"{text!r} is too much: give less than {MOST_MEMORY >> 30}G, the most that a machine has")
