@@ -16,7 +16,7 @@ from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.run_view import RunView, different_text
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
-from fadump.cli.seat import RawStream, check_interactive, seat
+from fadump.cli.seat import TerminalSeat, check_interactive
 from fadump.cli.verdict_json import verdict_as_json
 from fadump.linux.pages import DumpLevel
 from fadump.machine.qemu.process import DEFAULT_QEMU
@@ -96,13 +96,14 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
     if options.interactive:
         check_interactive(output)
     tell_of_port(options, output)
-    view = RunView(RawStream(output.live) if options.interactive else output.live, verbose=output.verbose)
+    terminal = TerminalSeat(output) if options.interactive else None
+    view = RunView(output.live if terminal is None else terminal.beside(output.live), verbose=output.verbose)
     with telling_log(options.out / CONSOLE_LOG), time_limit(options.timeout):
         result = run(
             _run_options(options),
             view,
             screen(_STDERR) if output.verbose else None,
-            seat(output) if options.interactive else None,
+            None if terminal is None else terminal.seat,
         )
     RunView(output.stream).summary(result)
     for fault in result.never_struck:

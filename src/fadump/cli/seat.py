@@ -2,18 +2,14 @@
 
 import os
 import sys
+from typing import BinaryIO, cast
 
 from fadump.cli.output import Output, Stream
 from fadump.errors import UsageError
 from fadump.printable import printable
-from fadump.run.terminal import Seat, screen
+from fadump.run.terminal import Screen, Seat
 
 _STDIN, _STDOUT, _STDERR = range(3)
-
-
-def seat(output: Output) -> Seat:
-    """The console on stdout, or on stderr with ``--json``; what is typed on stdin."""
-    return Seat(screen(_STDERR if output.as_json else _STDOUT), _STDIN, say)
 
 
 def check_interactive(output: Output) -> None:
@@ -27,21 +23,42 @@ def check_interactive(output: Output) -> None:
         raise UsageError("--interactive needs a terminal as standard input")
 
 
-def say(text: str) -> None:
-    """On stderr; the terminal is raw, and goes down a line only."""
-    end = "\r\n" if os.isatty(_STDIN) and os.isatty(_STDERR) else "\n"
-    for line in text.splitlines():
-        print(printable(f"fadump: {line}"), end=end, file=sys.stderr, flush=True)
+class TerminalSeat:
+    """The console is on stdout, or on stderr with ``--json``, and what is typed on stdin.
+
+    On a terminal, which is raw, what is ours begins on a line of its own, and a line's end goes to its start.
+    """
+
+    def __init__(self, output: Output) -> None:
+        self._screen = Screen(_STDERR if output.as_json else _STDOUT)
+
+    @property
+    def seat(self) -> Seat:
+        """The same as a machine has it."""
+        return Seat(cast("BinaryIO", self._screen), _STDIN, self.say)
+
+    def say(self, text: str) -> None:
+        """Tell whoever sits there, on stderr."""
+        raw = os.isatty(_STDIN) and os.isatty(_STDERR)
+        for line in text.splitlines():
+            print(printable(f"fadump: {line}"), file=self.beside(sys.stderr) if raw else sys.stderr, flush=True)
+
+    def beside(self, stream: Stream) -> Stream:
+        """A stream to the same terminal."""
+        return _Beside(stream, self._screen)
 
 
-class RawStream:
-    """A stream on a terminal that is raw."""
+class _Beside:
+    """A stream to a terminal that is raw and shows a screen, too."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, screen: Screen) -> None:
         self._stream = stream
+        self._screen = screen
 
     def write(self, text: str, /) -> int:
-        self._stream.write(text.replace("\n", "\r\n"))
+        new_line = "" if self._screen.at_line_start else "\r\n"
+        self._screen.at_line_start = True
+        self._stream.write(new_line + text.replace("\n", "\r\n"))
         return len(text)
 
     def flush(self) -> None:

@@ -13,7 +13,7 @@ from fadump.cli.debugging_arguments import tell_of_port
 from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.cli.seat import say, seat
+from fadump.cli.seat import TerminalSeat
 from fadump.cli.system_arguments import add_system_arguments, system_options
 from fadump.given import writing
 from fadump.printable import counted
@@ -61,21 +61,22 @@ def add_parser(commands: Commands) -> None:
 def _vm(options: argparse.Namespace, output: Output) -> Answer:
     tell_of_port(options, output)
     with ExitStack() as ends:
-        where = seat(output)
+        terminal = TerminalSeat(output)
+        where = terminal.seat
         if options.console_log is not None:
             log = ends.enter_context(_created("--console-log", options.console_log))
             ends.enter_context(telling_log(options.console_log))
             where = replace(where, screen=shown(log, where.screen))
-        events = ends.enter_context(_told(options.events, output))
+        events = ends.enter_context(_told(options.events, output, terminal))
         ends.enter_context(time_limit(options.timeout))
         life = run_vm(replace(system_options(options), snapshot=options.snapshot), events, where)
     return Answer(_as_json(life), text=_summary(life))
 
 
 @contextmanager
-def _told(file: Path | None, output: Output) -> Iterator[EventLog]:
+def _told(file: Path | None, output: Output, terminal: TerminalSeat) -> Iterator[EventLog]:
     if file is None:
-        yield EventLog(lambda event: None if output.quiet else say(event.as_text()), calls=output.verbose)
+        yield EventLog(lambda event: None if output.quiet else terminal.say(event.as_text()), calls=output.verbose)
         return
     with _created("--events", file) as stream:
         yield EventLog(lambda event: _write(stream, event), calls=output.verbose)

@@ -83,11 +83,15 @@ class Screen(io.RawIOBase):
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self.is_gone = False
+        self.at_line_start = True
+        """Whether the cursor stands at the start of a line, as far as the guest has moved it."""
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: bytes) -> int:  # type: ignore[override]  # bytes is all that is written
+        if data:
+            self.at_line_start = data.endswith(b"\n")
         rest = memoryview(data)
         while rest and not self.is_gone:
             try:

@@ -1,0 +1,43 @@
+"""What is ours on a terminal that shows a guest's console, too."""
+
+import subprocess
+import sys
+
+import pexpect
+import pytest
+
+SAYS = """
+import sys, tty
+from fadump.cli.output import Output
+from fadump.cli.seat import TerminalSeat
+terminal = TerminalSeat(Output())
+if sys.stdin.isatty():
+    tty.setraw(0)
+terminal.seat.screen.write(b"guest# ")
+terminal.seat.say("one\\ntwo")
+terminal.seat.screen.write(b"ls\\r\\n")
+terminal.say("three")
+"""
+
+
+def test_it_begins_on_a_line_of_its_own_and_ends_at_a_lines_start():
+    with pexpect.spawn(sys.executable, ["-c", SAYS], timeout=60) as child:
+        child.expect(pexpect.EOF)
+        assert child.before == b"guest# \r\nfadump: one\r\nfadump: two\r\nls\r\nfadump: three\r\n"
+
+
+def test_a_pipe_gets_lines_as_they_are():
+    done = subprocess.run(
+        [sys.executable, "-c", SAYS], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("guest# ls\n", "fadump: one\nfadump: two\nfadump: three\n")
+
+
+@pytest.mark.parametrize(("beside", "shown"), [("a\n", b"guest# \r\na\r\n"), ("a\nb\n", b"guest# \r\na\r\nb\r\n")])
+def test_a_runs_timeline_is_told_so_too(beside, shown):
+    script = (
+        SAYS.split("terminal.seat.say", maxsplit=1)[0] + f"print({beside!r}, end='', file=terminal.beside(sys.stdout))"
+    )
+    with pexpect.spawn(sys.executable, ["-c", script], timeout=60) as child:
+        child.expect(pexpect.EOF)
+        assert child.before == shown
