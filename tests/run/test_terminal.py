@@ -112,6 +112,7 @@ def test_a_terminal_is_as_it_was_while_its_process_is_stopped(terminal, number):
     signals = [signal.getsignal(caught) for caught in (signal.SIGTSTP, signal.SIGCONT)]
     child = os.fork()
     if not child:
+        os.setpgid(0, 0)  # an orphaned process group, as this one may be, is not stopped by SIGTSTP
         with Terminal(theirs, Typed()).connected():
             os.kill(os.getpid(), number)
             os.kill(os.getpid(), number)  # it has gone on
