@@ -34,6 +34,7 @@ from fadump.systems.events import EventLog
             "QEMU's powernv has 4 threads per core at most, --smt 8",
         ),
         ("--kernel {disk}", "is no ELF file"),
+        ("--disk {disk} --qemu-arg 'x", "--qemu-arg 'x: close its quotation marks, or put a backslash before one"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_started(tmp_path, capsys, words, said):

@@ -41,6 +41,7 @@ def add_system_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--qemu", default=DEFAULT_QEMU, help="which QEMU, or newest (default: %(default)s)")
     parser.add_argument(
         "--qemu-arg",
+        type=_words,
         action="append",
         default=[],
         metavar="WORDS",
@@ -63,7 +64,18 @@ def system_options(options: argparse.Namespace) -> VmOptions:
         cpu_model=options.cpu_model,
         user_network=options.net == "user",
         qemu=options.qemu,
-        qemu_arguments=tuple(word for words in options.qemu_arg for word in shlex.split(words)),
+        qemu_arguments=tuple(word for words in options.qemu_arg for word in words),
         gdb_port=options.gdb,
         stop_at=options.stop_at,
     )
+
+
+def _words(text: str) -> list[str]:
+    """Words as a shell takes them apart, for argparse.
+
+    :raises argparse.ArgumentTypeError: a quotation has no end.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("close its quotation marks, or put a backslash before one") from None

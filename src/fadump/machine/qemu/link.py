@@ -194,7 +194,7 @@ class QemuLink:
             self._console_log.flush()
             *lines, self._unfinished_line = (self._unfinished_line + data.decode(errors="replace")).split("\n")
             for line in lines:
-                text = _ANSI.sub("", line).strip()
+                text = shown_line(line)
                 if text:
                     self.console.append(text)
                 if self._failure(text):
@@ -218,6 +218,11 @@ class QemuLink:
 
     async def _await_end(self) -> None:
         self.inbox.put_nowait(Ended(await self._process.wait()))
+
+
+def shown_line(line: str) -> str:
+    """What a terminal shows of a line that may go back to its start, as SLOF's progress does, without colours."""
+    return _ANSI.sub("", line).strip().rpartition("\r")[2].strip()
 
 
 async def _quietly(work: Awaitable[object]) -> None:
