@@ -43,6 +43,27 @@ def test_what_cannot_be_is_refused_before_anything_is_started(tmp_path, capsys, 
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", ["--events {disk}", "--console-log {link}", "--console-log {new} --events {new}"])
+def test_no_file_of_the_machines_is_written_over(tmp_path, capsys, words):
+    names = {name: tmp_path / name for name in ("disk", "link", "new")}
+    names["disk"].write_bytes(b"whole" * 1000)
+    names["link"].hardlink_to(names["disk"])
+    assert main(f"vm --disk {names['disk']} {words.format(**names)}".split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"fadump: {words.split()[-2]} {names[words.split()[-1][1:-1]]} is the --")
+    assert said.endswith(", too: name another file\n")
+    assert names["disk"].read_bytes() == b"whole" * 1000
+    assert not names["new"].exists()
+
+
+def test_what_is_refused_has_written_over_nothing(tmp_path, capsys):
+    (tmp_path / "disk").write_bytes(bytes(1 << 20))
+    (tmp_path / "events").write_text("of yesterday")
+    assert main(["vm", "--disk", str(tmp_path / "disk"), "--events", str(tmp_path / "events"), "--cpus", "0"]) == 2
+    assert "--cpus must be" in capsys.readouterr().err
+    assert (tmp_path / "events").read_text() == "of yesterday"
+
+
 def test_a_disk_that_is_not_there_cannot_be_tried(tmp_path, capsys):
     assert main(["vm", "--disk", str(tmp_path / "none")]) == 125
     assert str(tmp_path / "none") in capsys.readouterr().err

@@ -15,6 +15,7 @@ from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.seat import TerminalSeat
 from fadump.cli.system_arguments import add_system_arguments, system_options
+from fadump.errors import UsageError
 from fadump.given import writing
 from fadump.printable import counted
 from fadump.run.console import shown, telling_log
@@ -22,7 +23,7 @@ from fadump.run.output import NamedFile
 from fadump.session import Seen
 from fadump.signals import time_limit
 from fadump.systems.events import EventLog, SystemEvent
-from fadump.systems.vm import Life, run_vm
+from fadump.systems.vm import Life, check_options, run_vm
 
 _EXAMPLE = """examples:
   fadump vm --disk debian.img --snapshot
@@ -59,6 +60,9 @@ def add_parser(commands: Commands) -> None:
 
 
 def _vm(options: argparse.Namespace, output: Output) -> Answer:
+    machine = replace(system_options(options), snapshot=options.snapshot)
+    check_options(machine)
+    _check_written(options)
     tell_of_port(options, output)
     with ExitStack() as ends:
         terminal = TerminalSeat(output)
@@ -69,8 +73,25 @@ def _vm(options: argparse.Namespace, output: Output) -> Answer:
             where = replace(where, screen=shown(log, where.screen))
         events = ends.enter_context(_told(options.events, output, terminal))
         ends.enter_context(time_limit(options.timeout))
-        life = run_vm(replace(system_options(options), snapshot=options.snapshot), events, where)
+        life = run_vm(machine, events, where)
     return Answer(_as_json(life), text=_summary(life))
+
+
+def _check_written(options: argparse.Namespace) -> None:
+    """Refuse to write over a file that the machine is made of.
+
+    :raises UsageError: that is asked for.
+    """
+    taken = [("--disk", disk) for disk in options.disk] + [("--kernel", options.kernel), ("--initrd", options.initrd)]
+    for written, file in (("--console-log", options.console_log), ("--events", options.events)):
+        for option, other in taken:
+            if file is not None and other is not None and _is_same(file, other):
+                raise UsageError(f"{written} {file} is the {option}, too: name another file")
+        taken.append((written, file))
+
+
+def _is_same(file: Path, other: Path) -> bool:
+    return file.resolve() == other.resolve() or (file.exists() and other.exists() and file.samefile(other))
 
 
 @contextmanager
