@@ -47,8 +47,8 @@ def test_a_run_that_is_out_of_time_cleans_up(tmp_path, kernel):
         run.wait_for("power on")
         children = run.children()
         status, stderr = run.end()
-        sentences = ["fadump: not done within the 12 seconds of --timeout", "fadump: the console is in {}/console.log"]
-        assert (status, stderr.splitlines()[-2:]) == (1, [line.format(tmp_path) for line in sentences])
+        assert status == 1
+        assert "fadump: not done within the 12 seconds of --timeout" in stderr.splitlines()
         wait_until_gone(children)
     assert no_vmcore(tmp_path)
 
