@@ -1,5 +1,6 @@
 """A machine in QEMU, with a kernel of a few instructions: each phase, and what is refused in it. Linux: real_linux."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -12,6 +13,7 @@ from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
 from fadump.machine.contract import Called, GuestReset, Handover, Stopped
 from fadump.machine.qemu import process
 from fadump.memory.ranges import Range, RangeSet
+from fadump.signals import OutOfTime, time_limit
 from tests.machine.qemu.small_kernel import ARGUMENTS, HOLD, LOADED, TOKEN, build_kernel, machine_with
 
 SECONDS = 120
@@ -186,3 +188,16 @@ def test_a_cpu_that_qemu_does_not_know_is_one_sentence(kernel, monkeypatch, plat
     monkeypatch.setitem(process.POWERNV_MACHINES, "POWER99", "powernv99")
     with pytest.raises(SetupError, match=f"^{sentence}$"), machine_with(kernel, platform=platform, cpu_model="POWER99"):
         pass
+
+
+def test_a_signal_in_the_middle_of_a_command_leaves_nothing_to_complain_about(kernel, caplog):
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    before = set(children.read_text().split())
+    with pytest.raises(OutOfTime), machine_with(kernel) as machine:
+        to_call(machine, 1)
+        (qemu,) = set(children.read_text().split()) - before
+        os.kill(int(qemu), signal.SIGSTOP)  # it will not answer
+        with time_limit(0.5):
+            machine.cpus()
+    gc.collect()  # asyncio complains when a task is forgotten
+    assert not [record for record in caplog.records if record.name == "asyncio"]

@@ -232,7 +232,17 @@ class QemuMachine:
         return self._run(self._link.monitor(command))
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        return self._runner.run(work)
+        """Run it to its end, or until a signal's exception breaks in; nothing of it goes on after that."""
+        loop = self._runner.get_loop()
+        task = loop.create_task(work)
+        try:
+            return loop.run_until_complete(task)
+        finally:
+            if not task.done():
+                task.cancel()
+            loop.run_until_complete(asyncio.wait([task]))
+            if not task.cancelled():
+                task.exception()  # else asyncio complains that nobody has seen it
 
     def _is_failure(self, console_line: str) -> bool:
         return self._config.has_guest_channel and not self._crash_expected and _FAILURE.search(console_line) is not None
