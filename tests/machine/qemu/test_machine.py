@@ -193,11 +193,11 @@ def test_a_cpu_that_qemu_does_not_know_is_one_sentence(kernel, monkeypatch, plat
 def test_a_signal_in_the_middle_of_a_command_leaves_nothing_to_complain_about(kernel, caplog):
     children = Path(f"/proc/self/task/{os.getpid()}/children")
     before = set(children.read_text().split())
-    with pytest.raises(OutOfTime), machine_with(kernel) as machine:
+    with machine_with(kernel) as machine:
         to_call(machine, 1)
         (qemu,) = set(children.read_text().split()) - before
         os.kill(int(qemu), signal.SIGSTOP)  # it will not answer
-        with time_limit(0.5):
+        with time_limit(0.5), pytest.raises(OutOfTime):
             machine.cpus()
     gc.collect()  # asyncio complains when a task is forgotten
     assert not [record for record in caplog.records if record.name == "asyncio"]
