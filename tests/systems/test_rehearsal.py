@@ -1,10 +1,16 @@
-"""How long each step of a rehearsal may take."""
+"""A rehearsal, step by step: how long each may take, and what a system that only looks ready is taken for."""
 
+import io
 import re
 from dataclasses import astuple
 from pathlib import Path
 
-from fadump.systems.rehearsal import Patience
+import pytest
+
+from fadump.firmware.contract import State
+from fadump.session import Record, Seen
+from fadump.systems.console import WatchedConsole
+from fadump.systems.rehearsal import LostError, Patience, Rehearsal
 
 DOCUMENT = Path(__file__).parents[2] / "docs/your-disk-image.md"
 
@@ -20,3 +26,41 @@ def test_the_document_has_the_time_of_each_step():
 
 def test_patience_makes_every_step_longer():
     assert astuple(Patience().scaled(2)) == tuple(2 * seconds for seconds in astuple(Patience()))
+
+
+class CaptureBoot:
+    """A machine and its session, in a capture boot that goes on for ever; its console gets a piece at each event.
+
+    Time passes once all pieces are there.
+    """
+
+    def __init__(self, pieces):
+        self.record = Record(0.0, seen=[(Seen.CAPTURE_BOOT, 0.0)])
+        self.refusal = ""
+        self.firmware_state = State.ACTIVE
+        self.console = WatchedConsole(io.BytesIO())
+        self._pieces = pieces
+        self._seconds = 0.0
+        self._calls = []
+
+    def call(self):
+        pass
+
+    def clock(self):
+        return self._seconds
+
+    def call_after(self, seconds):
+        self._calls.append(self._seconds + seconds)
+
+    def serve(self):
+        if piece := next(self._pieces, b""):
+            self.console.write(piece)
+        else:
+            self._seconds = min(self._calls)
+            self._calls.remove(self._seconds)
+
+
+def test_half_a_line_of_a_boot_is_no_prompt():
+    boot = CaptureBoot(iter([b"Linux version 6.12 (gcc) #", b"1 SMP\r\n"]))
+    with pytest.raises(LostError, match="^the capture boot has neither dealt with the dump nor come into production"):
+        Rehearsal(boot, boot, boot.console, Patience())._back_to_production()

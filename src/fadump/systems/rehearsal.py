@@ -50,7 +50,7 @@ class Patience:
     registration: float = 60.0
     """Until a system in production is registered."""
     preserving: float = 120.0
-    capture_boot: float = 120.0
+    capture_boot: float = 300.0
     saving: float = 900.0
     idle: float = 180.0
     """Until a system in production has done what it does with its dump."""
@@ -131,6 +131,7 @@ class Rehearsal:
         self._known = 0  # of what has been seen
         self._boot = 1
         self._unregistered: Window | None = None  # which goes on
+        self._ready_since: float | None = None
         console.changed = machine.call
 
     def run(self, crash_by: CrashBy) -> Watched:
@@ -200,7 +201,7 @@ class Rehearsal:
     def _back_to_production(self) -> None:
         again = {Seen.CRASHED: "the capture kernel has crashed, too: see what it says before that"}
         self._until(
-            lambda: self._console.is_ready or self._session.firmware_state is State.REGISTERED,
+            lambda: self._is_settled or self._session.firmware_state is not State.ACTIVE,
             self._patience.saving,
             Milestone.SAVED,
             "the capture boot has neither dealt with the dump nor come into production",
@@ -247,10 +248,10 @@ class Rehearsal:
     ) -> None:
         """Serve the machine until something is so; ``lost_by`` are what must not be seen meanwhile, and why."""
         deadline = self._clock() + seconds
-        self._machine.call_after(seconds)
         while not done():
             if self._clock() >= deadline:
                 raise self._late(phase, otherwise, seconds, advice)
+            self._machine.call_after(min(seconds, self._settled_seconds) / 2)
             self._serve(phase, lost_by)
 
     def _settle(
@@ -264,24 +265,33 @@ class Rehearsal:
 
         :raises LostError: it stays nowhere in time.
         """
-        settled = min(_SETTLED_SECONDS, self._patience.registration / 2)
         now = since = self._clock()
         deadline = now + self._patience.production
         stands = self._stands
         while now < deadline:
-            self._machine.call_after(settled / 2)
+            self._machine.call_after(self._settled_seconds / 2)
             self._serve(phase, lost_by)
             now = self._clock()
             if stands != self._stands:
                 stands, since = self._stands, now
             match stands:
-                case (True, State.REGISTERED) if now - since >= settled:
+                case (True, State.REGISTERED) if now - since >= self._settled_seconds:
                     return True
                 case (True, State.ACTIVE) if now - since >= self._patience.idle:
                     return False
                 case (True, state) if state is not State.ACTIVE and now - since >= self._patience.registration:
                     return False
         raise self._late(phase, otherwise, self._patience.production, advice)
+
+    @property
+    def _settled_seconds(self) -> float:
+        """How long a state has to last to be one: a line of a boot that comes in pieces may look like a prompt."""
+        return min(_SETTLED_SECONDS, self._patience.registration / 2)
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether the system has been ready for its user for a while."""
+        return self._ready_since is not None and self._clock() - self._ready_since >= self._settled_seconds
 
     @property
     def _stands(self) -> tuple[bool, State]:
@@ -298,6 +308,10 @@ class Rehearsal:
             self._note(seen, at_seconds)
             if seen in lost_by:
                 raise self._lost(LostError, phase, lost_by[seen])
+        if not self._console.is_ready:
+            self._ready_since = None
+        elif self._ready_since is None:
+            self._ready_since = self._clock()
         alarm = self._console.take_alarm()
         self.watched.out_of_memory += alarm.out_of_memory
         if alarm.panics and phase is not Milestone.PRESERVED:
