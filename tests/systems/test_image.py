@@ -7,6 +7,7 @@ would: what is tested is what lies around it.
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from fadump import progress
 from fadump.cli import main
 from fadump.errors import SetupError, UsageError
 from fadump.kit import debian
@@ -228,6 +230,15 @@ def test_a_step_that_fails_is_told_and_leaves_nothing(archive, machine, kernel, 
     ):
         build_image(kernel)
     assert left_in(cache) == []
+
+
+def test_packages_are_counted_as_they_are_configured(archive, machine, kernel, tmp_path, monkeypatch, capsys):
+    archive.publish("trixie", thing(tmp_path))
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL_SECONDS", 0)
+    machine(f"echo 'Setting up nothing yet'\n{FAILING}")
+    with pytest.raises(SetupError):
+        build_image(kernel)
+    assert re.search(r": 1 of 1 packages, ", capsys.readouterr().err)
 
 
 def test_a_machine_that_falls_silent_is_ended(archive, machine, kernel, tmp_path, monkeypatch, cache):

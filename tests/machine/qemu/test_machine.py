@@ -172,6 +172,13 @@ def test_a_guest_whose_memory_finds_no_room_is_one_sentence(kernel):
     assert event.reason.startswith("QEMU has lost the guest's memory (SIGBUS): the disk that it lies on is full, or ")
 
 
+def test_guest_memory_is_given_back(kernel):
+    with machine_with(kernel) as machine:
+        assert "fadump-guest-ram" in Path("/proc/self/maps").read_text()
+    assert "fadump-guest-ram" not in Path("/proc/self/maps").read_text()
+    assert not machine.memory.ram
+
+
 def test_a_machine_may_be_closed_twice(kernel):
     with machine_with(kernel) as machine:
         machine.close()
