@@ -23,12 +23,21 @@ def test_a_plain_command_line_is_a_pseries_that_boots_from_its_disk():
     assert not found.is_held
     assert not found.ends_at_reboot
     assert not found.is_daemon
+    assert found.gdb is None
 
 
 @pytest.mark.parametrize(
     ("size", "size_bytes"),
-    [("4096", 4 * GIB), ("size=4G,slots=2,maxmem=8G", 4 * GIB), ("1.5G", 3 << 29), ("2048M", 2 << 30), ("2g", 2 << 30)],
-)  # fmt: skip
+    [
+        ("4096", 4 * GIB),
+        ("size=4G,slots=2,maxmem=8G", 4 * GIB),
+        ("1.5G", 3 << 29),
+        ("2048M", 2 << 30),
+        ("2g", 2 << 30),
+        ("1G -m 2G", 2 * GIB),
+        ("1G -m slots=2,maxmem=8G", GIB),
+    ],
+)
 def test_sizes_are_qemus(size, size_bytes):
     assert [backend.size_bytes for backend in guest(f"-m {size}").backends] == [size_bytes]
 
@@ -36,7 +45,7 @@ def test_sizes_are_qemus(size, size_bytes):
 def test_what_several_options_say_of_the_machine_is_joined():
     found = guest("-machine accel=tcg -M powernv9 -kernel vmlinux -m 4G -S -daemonize -no-reboot")
     assert found.platform is Platform.POWERNV
-    assert found.kernel == Path("vmlinux")
+    assert found.kernel == Path("vmlinux").absolute()
     assert found.backends[0].id == "pnv.ram"
     assert found.is_held
     assert found.is_daemon
@@ -46,6 +55,12 @@ def test_what_several_options_say_of_the_machine_is_joined():
 def test_the_last_word_on_reboots_counts():
     assert guest("-m 1G -action reboot=shutdown").ends_at_reboot
     assert not guest("-m 1G -no-reboot -action panic=none,reboot=reset").ends_at_reboot
+
+
+def test_what_is_said_of_gdb_last_counts():
+    assert guest("-m 1G -gdb stdio -gdb tcp::1 -s").gdb.port == "1234"
+    assert guest("-m 1G -s -gdb tcp::1").gdb.port == "1"
+    assert guest("-m 1G -s -gdb none").gdb is None
 
 
 def test_guest_ram_is_the_object_that_the_machine_names():
@@ -65,7 +80,9 @@ def test_numa_nodes_lie_in_the_order_of_their_numbers():
     [
         ("-m 1G -M mac99", "mac99 is neither a pseries nor"),
         ("-m 4G -M powernv8 -kernel vmlinux", "powernv8 is neither"),
-        ("-m 4G -M powernv9", "starts no boot loader from a disk"),
+        ("-m 4G -M powernv9", "only a -kernel is followed"),
+        ("-m 4G -M pseries,x-vof=on disk.img", "takes a -kernel"),
+        ("-m slots=2,maxmem=8G", "without a size in -m"),
         ("-m 1G -accel kvm", "here it is kvm"),
         ("-m 1G -M accel=kvm", "here it is kvm"),
         ("-m 1G -enable-kvm", "here it is kvm"),
@@ -73,8 +90,8 @@ def test_numa_nodes_lie_in_the_order_of_their_numbers():
         ("-m 1G -M kernel-addr=0", "kernel-addr= puts it elsewhere"),
         ("-m 1G -incoming defer", "has booted without this firmware"),
         ("-m 1G -loadvm today", "has booted without this firmware"),
-        ("-m 1G -s", "one gdb stub"),
-        ("-m 1G -gdb tcp::1", "one gdb stub"),
+        ("-m 1G -gdb stdio", "only QEMU's own gdb stub can be at stdio"),
+        ("-m 1G -s -gdb chardev:gdb0", "only QEMU's own gdb stub can be at chardev:gdb0"),
         ("-m 1G -readconfig file", "-readconfig"),
         ("-m 1G -preconfig", "-preconfig"),
         ("-m 1G -mem-path /dev/hugepages", "-mem-path"),
@@ -85,7 +102,7 @@ def test_numa_nodes_lie_in_the_order_of_their_numbers():
         ("-m 1G -M memory-backend=ram -object memory-backend-memfd,id=ram,size=1G,hugetlb=on", "-memfd of its own"),
         ("-m 1G -numa node,mem=1G", "from mem="),
         ("-m much", "'much' is no size"),
-        ("-nographic", "without -m"),
+        ("-nographic", "without a size in -m"),
     ],
 )  # fmt: skip
 def test_what_cant_be_served_has_a_reason(text, reason):

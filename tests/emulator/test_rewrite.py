@@ -24,6 +24,12 @@ def test_all_words_stay_and_ours_come_behind_them():
     ]
 
 
+def test_what_is_said_of_gdb_goes():
+    words = ["-S", "-m", "1G", "-machine", "memory-backend=r", "-object", "memory-backend-ram,id=r,size=1G"]
+    *kept, backend = rewritten([*words[:3], "-s", *words[3:5], "--gdb", "tcp::1", "-gdb", "none", *words[5:]])
+    assert rewritten(words) == [*kept, backend]
+
+
 def test_a_backend_keeps_what_its_owner_says_of_it():
     described = "memory-backend-memfd,id=r,size=1G,prealloc=on,host-nodes=0-1,seal=off,share=off"
     words = ["-S", "-m", "1G", "-machine", "memory-backend=r", "-object", described]

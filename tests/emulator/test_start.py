@@ -13,6 +13,7 @@ from tests.emulator.running import Monitor, children, ended, program, running
 
 ROOT = Path(__file__).parent.parent.parent
 MACHINE = "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off"
+QEMU = "/usr/bin/qemu-system-ppc64"
 GUEST = ["-m", "1G", "-nodefaults", "-nographic", "-M", MACHINE]
 
 
@@ -31,7 +32,7 @@ def test_the_script_is_installed_by_its_name():
     "words", ["-version", "-M help", "-cpu help", "-m 1G -device spapr-vty,help", "-h", "-m", "-no"]
 )
 def test_what_is_asked_or_wrong_is_answered_as_by_qemu(tmp_path, words):
-    assert said_by([program(tmp_path), *words.split()]) == said_by(["/usr/bin/qemu-system-ppc64", *words.split()])
+    assert said_by([program(tmp_path), *words.split()]) == said_by([QEMU, *words.split()])
 
 
 def test_a_probe_without_a_machine_has_no_firmware(tmp_path):
@@ -54,6 +55,54 @@ def test_what_cant_be_served_is_qemu_as_it_is_and_a_line_says_so(tmp_path):
         assert process.stderr.read().decode().splitlines() == [
             "fadump: QEMU runs without FADump: a guest that comes from elsewhere has booted without this firmware"
         ]
+
+
+def test_a_qemu_that_does_not_start_says_why_and_nothing_else(tmp_path):
+    words = ["-m", "256M", "-nodefaults", "-nographic", "-M", MACHINE, "-device", "no-such-device"]
+    assert said_by([program(tmp_path), *words]) == said_by([QEMU, *words])
+
+
+def test_a_kernel_that_powernv_cant_start_is_left_to_qemu(tmp_path):
+    kernel = tmp_path / "kernel"
+    kernel.write_bytes(b"no kernel")
+    monitor = Monitor()
+    words = ["-M", "powernv9", "-m", "1G", "-nodefaults", "-nographic", "-kernel", kernel, "-S"]
+    with running(tmp_path, *words, monitor=monitor) as process:
+        assert children(process.pid) == []
+        monitor.ask("quit")
+        assert process.wait() == 0
+        assert process.stderr.readline().decode() == (
+            f"fadump: QEMU runs without FADump: {kernel} is not a 64-bit ELF file: powernv needs a vmlinux\n"
+        )
+
+
+BACKEND = '{"qom-type":"memory-backend-ram","id":"pc.ram","size":1073741824}'
+NODES = "-object memory-backend-ram,id=a,size=512M -object memory-backend-memfd,id=b,size=512M,share=on"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"-m size=1048576k,slots=16,maxmem=4194304k -M memory-backend=pc.ram -object {BACKEND}",
+        f"-m 1G {NODES} -numa node,nodeid=0,memdev=a -numa node,nodeid=1,memdev=b -smp 2",
+        "-M kvm-type=HV,memory-backend=m,accel=tcg -object memory-backend-memfd,id=m,size=1024M,share=on -m 1024",
+        "-m 1G -serial mon:stdio",
+        "-m 1G -accel tcg,thread=multi -smp 2,maxcpus=4",
+        "-m 1G -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+        "-m 1G -pidfile {directory}/pid",
+        "-m 1G -chroot {directory}",
+        "-m 1G -runas nobody",
+    ],
+)
+def test_what_others_start_qemu_with_has_firmware(tmp_path, words):
+    monitor = Monitor()
+    guest = ["-nodefaults", "-display", "none", "-M", MACHINE, *words.replace("{directory}", str(tmp_path)).split()]
+    with running(tmp_path, *guest, monitor=monitor) as process:
+        monitor.wait_for("RESUME")
+        assert len(children(process.pid)) == 1
+        monitor.ask("quit")
+        assert process.wait() == 0
+        assert process.stderr.read() == b""
 
 
 def test_the_emulator_is_named_by_the_environment_and_never_itself(tmp_path):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fadump.errors import UsageError
 
@@ -24,7 +24,7 @@ _DOUBLED = "\0"
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option without its dashes; ``value_at`` is where in the command line its value stands.
+    """An option without its dashes; ``at`` and ``value_at`` are where in the command line it and its value stand.
 
     A word that belongs to no option is a disk, and the value of the option "hda" as QEMU takes it.
     """
@@ -32,6 +32,7 @@ class Option:
     name: str
     value: str = ""
     value_at: int | None = None
+    at: int | None = field(default=None, compare=False)
 
     @property
     def pairs(self) -> Mapping[str, str]:
@@ -71,16 +72,16 @@ def _options(words: Sequence[str]) -> Iterator[Option]:
     while at < len(words):
         word = words[at]
         if not word.startswith("-") or word == "-":
-            yield Option("hda", word, at)
+            yield Option("hda", word, at, at)
         else:
             name = word.removeprefix("-").removeprefix("-")
             if name in WITHOUT_VALUE:
-                yield Option(name)
+                yield Option(name, at=at)
             elif at + 1 == len(words):
                 raise UsageError(f"{word} lacks its value")
             else:
                 at += 1
-                yield Option(name, words[at], at)
+                yield Option(name, words[at], at, at - 1)
         at += 1
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from fadump.abi.platform import Platform
 from fadump.emulator.command_line import Option
+from fadump.emulator.gdb_device import NO_GDB, GdbDevice, last_gdb_device, parse_gdb_device
 from fadump.errors import UsageError
 from fadump.machine.qemu.process import KERNEL_ADDRESS
 
 MIB = 1 << 20
 _NO_MACHINE = ("none",)
-_POWERNV = re.compile(r"powernv(9|1\d)?$")
-_PSERIES = re.compile(r"pseries(-[\d.]+)?$")
+_POWERNV = re.compile(r"powernv(9|1\d)?(-\w+)?$")
+_PSERIES = re.compile(r"pseries(-[\d.]+(-\w+)?)?$")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([bkmgt]?)(?:i?b)?$", re.IGNORECASE)
 _UNITS = {"b": 1, "k": 1 << 10, "m": MIB, "g": 1 << 30, "t": 1 << 40}
 _SHAREABLE = ("memory-backend-ram", "memory-backend-memfd")
@@ -25,11 +26,9 @@ _MEMORY_DEVICES = re.compile(r"(pc-dimm|nvdimm|virtio-mem-pci|virtio-pmem-pci|sp
 _UNSUPPORTED = {
     "incoming": "a guest that comes from elsewhere has booted without this firmware",
     "loadvm": "a guest that is loaded has booted without this firmware",
-    "gdb": "QEMU has one gdb stub, and the command line takes it",
-    "s": "QEMU has one gdb stub, and the command line takes it",
     "readconfig": "what -readconfig adds to the command line is not known here",
     "preconfig": "-preconfig leaves the machine to be made later",
-    "mem-path": "-mem-path names a file for guest RAM; -object memory-backend-memfd would do",
+    "mem-path": "QEMU has what -mem-path names for itself; -object memory-backend-memfd would do",
 }
 _RESET_ADDRESS = {Platform.PSERIES: 0x100, Platform.POWERNV: 0x10}
 _RAM_IDS = {Platform.PSERIES: "ppc_spapr.ram", Platform.POWERNV: "pnv.ram"}
@@ -51,7 +50,7 @@ class Backend:
 @dataclass(frozen=True, slots=True)
 class Guest:
     """What is known of a machine. ``backends`` lie end to end from address 0; ``is_held`` until its caller lets it go;
-    ``ends_at_reboot`` if a reboot is QEMU's end."""
+    ``ends_at_reboot`` if a reboot is QEMU's end; ``gdb`` is where its caller's attaches, if one may."""
 
     platform: Platform
     kernel: Path | None
@@ -59,6 +58,7 @@ class Guest:
     is_held: bool
     ends_at_reboot: bool
     is_daemon: bool
+    gdb: GdbDevice | None
 
     @property
     def reset_address(self) -> int:
@@ -84,15 +84,26 @@ def find_guest(options: Sequence[Option]) -> Guest:
     board = _platform(_machine(options).get("type", "pseries"))
     kernel = _last(options, "kernel")
     if board is Platform.POWERNV and kernel is None:
-        raise NotServedError("QEMU's powernv starts no boot loader from a disk, so it takes a -kernel")
+        raise NotServedError("on powernv, only a -kernel is followed from its firmware")
+    if _machine(options).get("x-vof") == "on" and kernel is None:
+        raise NotServedError("QEMU's Virtual Open Firmware starts no boot loader from a disk: it takes a -kernel")
     return Guest(
         platform=board,
-        kernel=None if kernel is None else Path(kernel),
+        kernel=None if kernel is None else Path(kernel).resolve(),
         backends=_backends(options, board),
         is_held=any(option.name == "S" for option in options),
         ends_at_reboot=_ends_at_reboot(options),
         is_daemon=any(option.name == "daemonize" for option in options),
+        gdb=_gdb(options),
     )
+
+
+def _gdb(options: Sequence[Option]) -> GdbDevice | None:
+    text = last_gdb_device(options)
+    device = parse_gdb_device(text)
+    if device is None and text != NO_GDB:
+        raise NotServedError(f"only QEMU's own gdb stub can be at {text}, and FADump takes it; tcp:HOST:PORT would do")
+    return device
 
 
 def _refusals(options: Sequence[Option]) -> Iterator[str]:
@@ -151,11 +162,11 @@ def _backends(options: Sequence[Option], board: Platform) -> tuple[Backend, ...]
         ids = [_machine(options)["memory-backend"]]
     if ids:
         return tuple(_backend(name, objects) for name in ids)
-    size = next((option for option in reversed(options) if option.name == "m"), None)
-    if size is None:
-        raise NotServedError("without -m, QEMU's default is too little memory for FADump")
-    size_bytes = _size(size.pairs.get("size") or size.pairs.get("", ""), default_unit="m")
-    return (Backend(size_bytes, _RAM_IDS[board], None),)
+    sizes = [option.pairs.get("size") or option.pairs.get("", "") for option in options if option.name == "m"]
+    given = [size for size in sizes if size]
+    if not given:
+        raise NotServedError("without a size in -m, QEMU's default is too little memory for FADump")
+    return (Backend(_size(given[-1], default_unit="m"), _RAM_IDS[board], None),)
 
 
 def _is_node(option: Option) -> bool:

@@ -1,13 +1,14 @@
 """The caller's command line with guest RAM that is shared with us, and with connections to us beside the caller's own.
 
 Our monitor comes by a configuration file, as ``-mon`` and ``-qmp`` would take away the monitor that QEMU has by
-default. All else stays as it is, word by word.
+default. What is said of gdb goes, as we serve it. All else stays as it is, word by word.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 
-from fadump.emulator.command_line import Option
+from fadump.emulator.command_line import Option, parse
+from fadump.emulator.gdb_device import is_about_gdb
 from fadump.emulator.guest import Guest
 
 GDB = "fadump-gdb"
@@ -29,6 +30,7 @@ def rewrite(
 ) -> list[str]:
     """The words for a QEMU whose guest RAM are these files; it holds the guest until it is let go."""
     rewritten = list(words)
+    ours = {at for option in parse(words) if is_about_gdb(option) for at in (option.at, option.value_at)}
     added: list[str] = []
     for backend, fd in zip(guest.backends, ram_fds, strict=True):
         if backend.at is None:
@@ -39,7 +41,7 @@ def rewrite(
     if not guest.is_held:
         added.append("-S")
     return [
-        *rewritten,
+        *(word for at, word in enumerate(rewritten) if at not in ours),
         *added,
         *("-chardev", f"socket,id={GDB},fd={gdb_fd}", "-gdb", f"chardev:{GDB}"),
         *("-readconfig", _path(configuration_fd)),

@@ -28,21 +28,30 @@ _PRIVATE = 0o600
 
 
 def serve(guest: Guest, started: StartedQemu) -> int:
-    """Serve until QEMU ends; 0 if it can go on without us, or has ended."""
+    """Serve until QEMU ends; 0 if it can go on without us, or has ended, 1 if it has to end."""
+    status, was_left = _serve(guest, started)
+    if guest.gdb is not None and not was_left:  # else QEMU waits there itself
+        guest.gdb.forget()
+    return status
+
+
+def _serve(guest: Guest, started: StartedQemu) -> tuple[int, bool]:
     with _told() as events:
-        machine = QemuMachine(_config(guest, started), None, io.BytesIO())
         firmware = PowernvFirmware() if guest.platform is Platform.POWERNV else PseriesFirmware()
+        machine = QemuMachine(_config(guest, started), None, io.BytesIO())
         try:
             with machine:
                 session = Session(machine, firmware, events, silence_seconds=math.inf)
                 while True:
                     session.serve()
         except FadumpError as error:
-            if machine.served.was_left:
+            if machine.is_ending or started.ends_soon():
+                return 0, False
+            if machine.was_left:
                 _say(f"the guest goes on without FADump: {error}")
-            elif not started.has_ended:
-                raise
-            return 0
+                return 0, True
+            _say(f"QEMU has to end: {error}")
+            return 1, False
 
 
 def _config(guest: Guest, started: StartedQemu) -> QemuConfig:

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
+from fadump.abi.platform import Platform
 from fadump.emulator.command_line import parse
 from fadump.emulator.guest import Guest, NotServedError, find_guest, is_probe
 from fadump.emulator.rewrite import monitor_configuration, rewrite
@@ -67,6 +68,7 @@ def _words_with_firmware(words: Sequence[str]) -> Sequence[str]:
             return words
         guest = find_guest(options)
         _check_packages()
+        _check_kernel(guest)
         return _start_firmware(words, guest)
     except NotServedError as error:
         _say(f"QEMU runs without FADump: {error}")
@@ -83,17 +85,38 @@ def _check_packages() -> None:
         raise SetupError(f"that needs the Python package {_NEEDED_PACKAGE}: install fadump[qemu]")
 
 
+def _check_kernel(guest: Guest) -> None:
+    """:raises SetupError: it can't be followed into its kernel."""
+    if guest.platform is Platform.POWERNV and guest.kernel is not None:
+        from fadump.machine.qemu.powernv import PowernvBoard  # noqa: PLC0415 - a slow start, which the other has not
+
+        PowernvBoard(guest.kernel)
+
+
 def _start_firmware(words: Sequence[str], guest: Guest) -> list[str]:
-    """:raises SetupError: the host has no memory for the guest."""
+    """:raises SetupError: the host has no memory for the guest.
+    :raises UsageError: the caller's gdb can't have its place.
+    """
+    listener = None if guest.gdb is None else guest.gdb.listen()
     ram_fds = tuple(guest_ram_file(backend.size_bytes) for backend in guest.backends)
     pairs = {name: socket.socketpair() for name in ("gdb", "qmp", "life")}
     theirs = {name: pair[1].detach() for name, pair in pairs.items()}
     ours = {name: pair[0] for name, pair in pairs.items()}
     life = ours.pop("life")
-    started = StartedQemu(ram_fds, ours, life, guest.reset_address, guest.is_held, guest.ends_at_reboot)
+    started = StartedQemu(
+        ram_fds,
+        ours,
+        life,
+        guest.reset_address,
+        is_held=guest.is_held,
+        ends_at_reboot=guest.ends_at_reboot,
+        listener=listener,
+        gdb_device="" if guest.gdb is None else guest.gdb.text,
+    )
     started.hold()
     if os.fork() == 0:
-        _keep_only({*ram_fds, life.fileno(), *(end.fileno() for end in ours.values())}, stderr=not guest.is_daemon)
+        sockets = [life, *ours.values(), *([] if listener is None else [listener])]
+        _keep_only({*ram_fds, *(end.fileno() for end in sockets)}, stderr=not guest.is_daemon)
         sys.exit(_guard(guest, started))
     configuration_fd = os.memfd_create("fadump-qemu-configuration")
     os.write(configuration_fd, monitor_configuration(theirs["qmp"]).encode())
@@ -124,8 +147,12 @@ def _guard(guest: Guest, started: StartedQemu) -> int:
         from fadump.emulator.serve import serve  # noqa: PLC0415 - a slow start, and QEMU starts meanwhile
 
         return serve(guest, started)
+    if started.listener is not None:
+        started.listener.close()
     _pid, status = os.waitpid(pid, 0)
     if status:
+        if guest.gdb is not None:
+            guest.gdb.forget()
         with suppress(OSError):
             started.connections["qmp"].send(_QUIT)
         select.select([started.life], [], [])  # QEMU may not read what comes from an end that is closed

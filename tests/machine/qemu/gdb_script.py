@@ -19,10 +19,15 @@ def free_port():
 
 
 class Gdb:
-    """A connection to the machine's port."""
+    """A connection to the machine's port; or to a socket in the file system."""
 
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), SECONDS)
+    def __init__(self, place):
+        if isinstance(place, int):
+            self.socket = socket.create_connection(("127.0.0.1", place), SECONDS)
+        else:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(SECONDS)
+            self.socket.connect(str(place))
         self._stream = self.socket.makefile("rb")
 
     def __enter__(self):

@@ -12,6 +12,7 @@ from fadump.memory.devicetree import DeviceTree, Node, encode_cells
 LOADED = 0x40_0000
 TREE, RTAS, ARGUMENTS = LOADED + 0x1000, LOADED + 0x2000, LOADED + 0x3000
 TOKEN = 0x2E00
+MEMORY_BYTES = 256 << 20
 HOLD = 0x101_0000
 """The kernel doesn't come back from Open Firmware as long as this word is not 0."""
 KERNEL = f"""
@@ -55,9 +56,12 @@ def tree():
         "linux,rtas-base": encode_cells(RTAS),
         "linux,rtas-entry": encode_cells(RTAS),
         "rtas-size": encode_cells(0x20),
+        "ibm,os-term": encode_cells(TOKEN - 1),  # the firmware's own token is the next one
     }
     cpu = Node("PowerPC,POWER9@0", {"device_type": b"cpu\0", "ibm,ppc-interrupt-server#s": encode_cells(0)})
-    blob = DeviceTree(Node("", {}, [Node("rtas", rtas), Node("cpus", {}, [cpu])]), [], 0).encode()
+    memory = Node("memory@0", {"device_type": b"memory\0", "reg": encode_cells(0, 0, 0, MEMORY_BYTES)})
+    cells = {"#address-cells": encode_cells(2), "#size-cells": encode_cells(2)}
+    blob = DeviceTree(Node("", cells, [memory, Node("rtas", rtas), Node("cpus", {}, [cpu])]), [], 0).encode()
     return blob[:4] + (RTAS - TREE).to_bytes(4, "big") + blob[8:].ljust(RTAS - TREE - 8, b"\0")
 
 
@@ -78,7 +82,7 @@ def build_kernel(directory):
 def machine_with(kernel, **options):
     """A machine that runs it, with these options."""
     config = QemuConfig(
-        kernel, kernel, "", **{"cpus": 1, "nodes": (256 << 20,), "vof": True, "has_guest_channel": False} | options
+        kernel, kernel, "", **{"cpus": 1, "nodes": (MEMORY_BYTES,), "vof": True, "has_guest_channel": False} | options
     )
     disk_fd = os.memfd_create("disk")
     os.ftruncate(disk_fd, 1 << 20)

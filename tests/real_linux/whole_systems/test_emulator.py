@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import subprocess
 from contextlib import contextmanager
 
 import pexpect
@@ -10,6 +11,7 @@ import pytest
 from pexpect.fdpexpect import fdspawn
 
 from tests.emulator.running import Monitor, children, ended, running
+from tests.machine.qemu.gdb_script import free_port
 from tests.real_linux.boot_disk import LOADER_ADDRESS, boots_from, elf, write_disk
 from tests.real_linux.vm import PROMPT, SECONDS, shell_initrd
 
@@ -80,6 +82,45 @@ def test_a_crash_is_dumped_and_the_caller_has_qemu_as_ever(emulator, tmp_path, m
         *("registered", "reset", "registered", "crashed", "preserved", "capture_boot", "invalidated"),
         *("registered", "unregistered"),
     ]
+
+
+GDB_SCRIPT = """
+set pagination off
+set remotetimeout 60
+target remote :{port}
+break rtas_fadump_register
+continue
+bt
+delete
+break panic
+continue
+bt
+delete
+continue
+"""
+
+
+def test_a_callers_gdb_looks_in_and_the_crash_is_dumped(emulator, tmp_path, kernel):
+    port = free_port()
+    script = tmp_path / "script.gdb"
+    script.write_text(GDB_SCRIPT.format(port=port))
+    with emulator("-S", "-gdb", f"tcp:127.0.0.1:{port}", monitor=(monitor := Monitor())) as guest:
+        assert monitor.ask("query-status")["status"] == "prelaunch"
+        command = ["gdb-multiarch", "-nx", "-batch", "-x", script, kernel.vmlinux]
+        with (tmp_path / "gdb.log").open("w") as log:
+            gdb = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        guest.at_prompt("cat /sys/kernel/fadump/registered", "1")
+        guest.at_prompt("echo c >/proc/sysrq-trigger")
+        guest.at_prompt("ls -l /proc/vmcore", "/proc/vmcore")
+        guest.at_prompt("poweroff -f")
+        assert guest.end() == 0
+        assert gdb.wait(SECONDS) == 0
+    said = (tmp_path / "gdb.log").read_text()
+    registering, panic = said.split(" hit Breakpoint ")[1:]
+    assert "rtas_fadump_register" in registering
+    assert "in register_fadump" in registering
+    assert "in sysrq_handle_crash" in panic
+    assert "exited normally" in panic
 
 
 def test_a_dump_is_no_reboot(emulator):

@@ -5,8 +5,8 @@ are kept apart:
 
 * A stop at the machine's breakpoint is the machine's, and the user never hears of it. When the machine lets the guest
   go again, it goes on as the user wanted it to.
-* Every other stop is the user's, who holds the guest until they let it go. The machine takes the guest to be running
-  all the while: it waits for its next stop.
+* A stop at a breakpoint of the user's, by a step of theirs or from outside is the user's, who holds the guest until
+  they let it go. The machine takes the guest to be running all the while: it waits for its next stop.
 
 Nobody asks the stub while the other one has the guest, so that nothing has to be saved or put back between them.
 """
@@ -20,10 +20,10 @@ from enum import Enum, auto
 from typing import Any
 
 from fadump.errors import MachineError
-from fadump.machine.qemu.gdb import GdbClient, Stop
-from fadump.machine.qemu.registers import MSR_DR_IR, MSR_LE, RegisterFile
+from fadump.machine.qemu.gdb import INTERRUPTED, TRAP, Stop, made_stop
+from fadump.machine.qemu.link import QemuLink
+from fadump.machine.qemu.registers import MSR_DR_IR, MSR_LE
 
-_TRAP, _INTERRUPTED = 5, 2
 _MOST_STEPS_HOME = 400
 """From a firmware call back into Linux takes some 40 instructions (arch/powerpc/kernel/rtas_entry.S)."""
 _HOME = MSR_DR_IR | MSR_LE
@@ -81,29 +81,25 @@ class _Silence:
 class Debugger:
     """Stands between a stub and a machine, which lets its guest go by way of here."""
 
-    def __init__(
-        self,
-        gdb: GdbClient,
-        registers: RegisterFile,
-        first_cpu: str,
-        on_stop: Callable[[Stop], None],
-        ours: Callable[[], int],
-    ) -> None:
-        """``ours`` is the address of the machine's breakpoint, whose stops ``on_stop`` is told of."""
-        gdb.on_stop = self._stopped
-        self._gdb = gdb
-        self._registers = registers
-        self._on_stop = on_stop
+    def __init__(self, link: QemuLink, first_cpu: str, ours: Callable[[], int]) -> None:
+        """``ours`` is the address of the machine's breakpoint, whose stops go to the link's inbox."""
+        link.gdb.on_stop = self._stopped
+        self._link = link
+        self._gdb = link.gdb
+        self._registers = link.registers
         self._ours = ours
+        self.turn = asyncio.Lock()
+        """Whoever asks the stub for the user has it."""
         self._silence: _Silence | None = None
         self._holder = _Holder.MACHINE
         self._held = asyncio.Event()
         self._held_seconds = 0.0
         self._held_since = 0.0
-        self._stop = _made_stop(first_cpu, _TRAP)
+        self._stop = made_stop(first_cpu, TRAP)
         self._attached = False
         self._user_wants = False
         self._machine_wants = False
+        self._goes = False
         self._walks_home = False
         self._run = Run()
         self._report: Callable[[bytes], None] | None = None
@@ -138,24 +134,32 @@ class Debugger:
         now = self._held_since if self._holder is _Holder.USER else time.monotonic()
         return now - self._held_seconds
 
-    def resume(self) -> None:
+    async def resume(self) -> None:
         """Let the guest go on as the user wants it to; that may be not at all."""
         self._holder = _Holder.NOBODY
         if self._walks_home:
             self._walks_home = False
             self._judge(self._walk_home())
         elif self._user_wants:
-            self._hold(_made_stop(self._stop.thread, _INTERRUPTED))
+            self._hold(made_stop(self._stop.thread, INTERRUPTED))
         elif self._run.stepping == self._stop.thread:  # the machine's work was that step
-            self._hold(_made_stop(self._stop.thread, _TRAP))
+            self._hold(made_stop(self._stop.thread, TRAP))
         else:
-            self._gdb.go(self._run.actions)
+            await self._go(for_user=self._attached and not self._link.is_held)
 
     def interrupt(self) -> None:
         """Stop the guest for the machine; if the user has it, once they let it go."""
         self._machine_wants = True
-        if self._gdb.running:
-            self._gdb.interrupt()
+        self._stop_guest()
+
+    async def let_go_by_others(self) -> None:
+        """A guest that is somebody else's may have been let go by them while the user has it, who is not told."""
+        if self._holder is not _Holder.USER:
+            return
+        async with self.turn:
+            if self._holder is _Holder.USER:
+                self._run = Run()
+                await self._let_go(for_user=False)
 
     def stand_still(self, *, in_kernel: bool) -> None:
         """Give the guest to the user when the machine lets it go next; ``in_kernel``: once it is back in Linux from
@@ -166,7 +170,7 @@ class Debugger:
     def lend(self, let_go: Callable[[], None]) -> None:
         """Give the guest to the user where it stands in an event of the machine's, until they let it go."""
         self._on_let_go = let_go
-        self._hold(_made_stop(self._stop.thread, _TRAP))
+        self._hold(made_stop(self._stop.thread, TRAP))
 
     async def close(self) -> None:
         """Judge no more, and tell a gdb that waits that there is nothing left to wait for."""
@@ -193,8 +197,7 @@ class Debugger:
         """Stop the guest for the user, if they don't have it."""
         if self._holder is not _Holder.USER:
             self._user_wants = True
-            if self._gdb.running:
-                self._gdb.interrupt()
+            self._stop_guest()
 
     async def go(self, run: Run, report: Callable[[bytes], None]) -> None:
         """Let the guest, which the user has, go on; ``report`` gets the stop that this ends with."""
@@ -218,14 +221,18 @@ class Debugger:
         self._breakpoints.discard(breakpoint_)
         return await self._gdb.command(f"z{breakpoint_}")
 
+    async def remove_all(self) -> None:
+        """Leave none of the user's."""
+        for breakpoint_ in list(self._breakpoints):
+            await self.remove(breakpoint_)
+
     async def detach(self) -> None:
         """The user is gone: nothing of theirs stays, and the guest goes on, if they ever had it."""
         self._report = None
         if not self._attached:
             return
         await self.hold()
-        for breakpoint_ in list(self._breakpoints):
-            await self.remove(breakpoint_)
+        await self.remove_all()
         self._attached = False
         self._user_wants = False
         self._run = Run()
@@ -253,16 +260,16 @@ class Debugger:
             self._give_to_machine(stop)
 
     async def _is_users(self, stop: Stop) -> bool:
-        if stop.thread == self._run.stepping:
+        if stop.thread == self._run.stepping or stop.is_watchpoint or not stop.is_trap:
             return True
-        (pc,) = await self._registers.read(stop.thread, "pc")
-        return pc != self._ours() or any(breakpoint_.is_at(pc) for breakpoint_ in self._breakpoints)
+        (pc,) = await self._registers.read(stop.thread, "pc")  # after a reset by somebody else, nobody's any more
+        return any(breakpoint_.is_at(pc) for breakpoint_ in self._breakpoints)
 
     def _give_to_machine(self, stop: Stop) -> None:
         self._machine_wants = False
         self._holder = _Holder.MACHINE
         self._stop = stop
-        self._on_stop(stop)
+        self._link.inbox.put_nowait(stop)
 
     def _hold(self, stop: Stop) -> None:
         self._user_wants = False
@@ -276,24 +283,38 @@ class Debugger:
             report, self._report = self._report, None
             report(stop.packet)
 
-    async def _let_go(self) -> None:
+    async def _let_go(self, *, for_user: bool = True) -> None:
         stepping = self._run.stepping
         at_ours = stepping is not None and (await self._registers.read(stepping, "pc"))[0] == self._ours()
         self._held.clear()
         self._held_seconds += time.monotonic() - self._held_since
         self._holder = _Holder.NOBODY
+        self._link.is_held = False
         let_go, self._on_let_go = self._on_let_go, None
         if self._machine_wants:
-            self._give_to_machine(self._stop)
+            self._give_to_machine(made_stop(self._stop.thread, TRAP))
         elif let_go is not None:
             self._holder = _Holder.MACHINE
             let_go()
         elif stepping is not None and at_ours:  # QEMU would step over the machine's breakpoint
-            self._give_to_machine(Stop(stepping))
+            self._give_to_machine(made_stop(stepping, TRAP))
         else:
-            self._gdb.go(self._run.actions)
+            await self._go(for_user=for_user)
         if self._silence is not None:
             self._silence.begin()
+
+    async def _go(self, *, for_user: bool) -> None:
+        self._goes = True
+        try:
+            await self._link.go(self._run.actions, for_user=for_user)
+        finally:
+            self._goes = False
+        if self._user_wants or self._machine_wants:
+            self._stop_guest()
+
+    def _stop_guest(self) -> None:
+        if self._gdb.running and not self._goes:
+            self._gdb.interrupt()
 
     async def _walk_home(self) -> None:
         """From the firmware's return in real mode to Linux, where gdb knows its way."""
@@ -306,8 +327,4 @@ class Debugger:
                 await self._gdb.step(thread)
         except MachineError:
             return
-        self._hold(_made_stop(thread, _TRAP))
-
-
-def _made_stop(thread: str, signal: int) -> Stop:
-    return Stop(thread, b"T%02xthread:%s;" % (signal, thread.encode()))
+        self._hold(made_stop(thread, TRAP))

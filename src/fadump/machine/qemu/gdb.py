@@ -15,8 +15,13 @@ from fadump.errors import MachineError
 _REPLY_SECONDS = 60
 """A stopped guest is asked; only a host in deep trouble needs a second for an answer."""
 _INTERRUPT = b"\x03"
-_TRAP = b"05"
 _ACK = b"+"
+TRAP, INTERRUPTED = 5, 2
+"""Signals, as the stub names the reason of a stop: a breakpoint or a step, and somebody from outside."""
+_EXITED = b"W"
+_GONE = "QEMU has closed its gdb stub"
+_WHICH_CPU = "qC"
+_WHICH_CPU_REPLY = b"QC"
 AWAIT_STOP = "vCont;t"
 """An action that QEMU doesn't have. But after any vCont QEMU reports the next stop, whoever has let the guest go; QEMU
 8.1 and later do so only after one, and only if it was the last that they were sent (gdbstub: gdb_read_byte())."""
@@ -33,9 +38,19 @@ class Stop:
     packet: bytes = b""
 
     @property
+    def is_watchpoint(self) -> bool:
+        """Whether an access to memory has."""
+        return b"watch:" in self.packet
+
+    @property
     def is_trap(self) -> bool:
         """Whether a breakpoint has stopped it, and nobody from outside."""
         return _is_trap(self.packet)
+
+
+def made_stop(thread: str, signal: int) -> Stop:
+    """A stop that the stub hasn't told of."""
+    return Stop(thread, b"T%02xthread:%s;" % (signal, thread.encode()))
 
 
 def encode(text: str) -> bytes:
@@ -49,7 +64,7 @@ class GdbClient:
 
     With ``shared``, others may let the guest go at any time, so that it runs when a command comes. So each begins with
     the byte that stops it, which QEMU otherwise ignores. ``was_let_go`` is whether it has stopped one since the last
-    :meth:`await_stop`.
+    :meth:`await_stop` or :meth:`go`.
     """
 
     def __init__(
@@ -57,6 +72,7 @@ class GdbClient:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         on_stop: Callable[[Stop], None],
+        on_end: Callable[[str], None] = lambda _reason: None,
         *,
         shared: bool = False,
     ) -> None:
@@ -64,10 +80,18 @@ class GdbClient:
         self._writer = writer
         self.on_stop = on_stop
         """Who is told of the stop that ends a run."""
+        self._on_end = on_end
         self._replies: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._running = False
         self._shared = shared
         self._silent = False  # from await_stop() to the stop: not even an acknowledgement may come between them
+        self._interrupts = 0  # that wait for a CPU's name
+        self.resumes = 0
+        """How often the guest has been let go, which QEMU tells of each time."""
+        self.is_ending = False
+        """Whether QEMU has said that it ends."""
+        self.is_gone = False
+        """Whether QEMU has closed its stub; ``on_end`` is told so."""
         self.was_let_go = False
         self._thread = ""
         self._pump = asyncio.create_task(self._receive())
@@ -137,6 +161,7 @@ class GdbClient:
 
     async def step(self, thread: str) -> None:
         """Run one instruction on one CPU, the others held."""
+        self.resumes += 1
         self._send(f"vCont;s:{thread}")
         while not _is_trap(await self._reply()):  # a shared guest that ran says first that it was stopped
             self.was_let_go = True
@@ -144,17 +169,17 @@ class GdbClient:
     def go(self, actions: str) -> None:
         """Let the CPUs run or step as this vCont packet says; the next stop is handed to ``on_stop``."""
         self._running = True
+        self.resumes += 1
+        self.was_let_go = False
         self._send(actions)
 
     def interrupt(self) -> None:
-        """Ask a running guest to stop."""
-        self._writer.write(_INTERRUPT)
-
-    async def take(self) -> None:
-        """Stop a guest that is shared, if it runs; a stop that was on its way is not handed to ``on_stop``."""
-        self._running = False
-        self._thread = ""
-        await self.command("vCont?")
+        """Ask a running guest to stop. One that is shared may stand still already: then ``on_stop`` is told so."""
+        if self._shared:
+            self._send(_WHICH_CPU)
+            self._interrupts += 1
+        else:
+            self._writer.write(_INTERRUPT)
 
     async def await_stop(self) -> bool:
         """A guest that is shared is somebody else's to let go; its next stop is handed to ``on_stop``.
@@ -214,7 +239,8 @@ class GdbClient:
         except TimeoutError:
             raise MachineError(f"QEMU's gdb stub has not answered for {_REPLY_SECONDS} seconds") from None
         if reply is None:
-            raise MachineError("QEMU has closed its gdb stub")
+            self._replies.put_nowait(None)  # for whoever asks next
+            raise MachineError(_GONE)
         return reply
 
     async def _receive(self) -> None:
@@ -229,15 +255,26 @@ class GdbClient:
                     self._writer.write(_ACK)
                 self._dispatch(_unescape(packet))
         except (asyncio.IncompleteReadError, ConnectionError):
+            self.is_gone = True
             self._replies.put_nowait(None)
+            self._on_end(_GONE)
 
     def _dispatch(self, packet: bytes) -> None:
-        if self._running and _is_stop(packet):
-            self._running = False
-            self._thread = ""
-            self.on_stop(Stop(_stop_thread(packet), packet))
+        if packet.startswith(_EXITED):
+            self.is_ending = True
+        elif self._interrupts and packet.startswith(_WHICH_CPU_REPLY):
+            self._interrupts -= 1
+            if self._running:
+                self._end_run(made_stop(packet.removeprefix(_WHICH_CPU_REPLY).decode(), INTERRUPTED))
+        elif self._running and _is_stop(packet):
+            self._end_run(Stop(_stop_thread(packet), packet))
         else:
             self._replies.put_nowait(packet)
+
+    def _end_run(self, stop: Stop) -> None:
+        self._running = False
+        self._thread = ""
+        self.on_stop(stop)
 
 
 class Breakpoint:
@@ -280,7 +317,7 @@ def _is_stop(packet: bytes) -> bool:
 
 
 def _is_trap(packet: bytes) -> bool:
-    return _is_stop(packet) and packet[1:3] == _TRAP
+    return _is_stop(packet) and packet[1:3] == b"%02x" % TRAP
 
 
 def _stop_thread(packet: bytes) -> str:

@@ -68,10 +68,11 @@ class GdbCommands:
         for pattern, takes_guest, handler in self._ABOUT_THE_GUEST:
             if (found := pattern.fullmatch(text)) is not None:
                 try:
-                    if takes_guest:
-                        await self._debugger.hold()
-                        await self._gdb.select(self._thread)
-                    return await handler(self, found)
+                    async with self._debugger.turn:
+                        if takes_guest:
+                            await self._debugger.hold()
+                            await self._gdb.select(self._thread)
+                        return await handler(self, found)
                 except MachineError:
                     return _FAULT
         return _UNKNOWN
@@ -81,7 +82,8 @@ class GdbCommands:
 
     async def leave(self) -> None:
         try:
-            await self._debugger.detach()
+            async with self._debugger.turn:
+                await self._debugger.detach()
         except MachineError:  # QEMU is gone
             return
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
 from fadump.machine.qemu.debugger import Debugger
-from fadump.machine.qemu.gdb import Stop
 from fadump.machine.qemu.gdb_commands import GdbCommands
 from fadump.machine.qemu.gdb_server import GdbServer
 from fadump.machine.qemu.link import QemuLink
@@ -24,11 +23,8 @@ async def open_port(
     instructions of its own.
     """
 
-    def on_stop(stop: Stop) -> None:
-        link.inbox.put_nowait(stop)
-
     (first_cpu, *_others) = await link.gdb.threads()
-    debugger = Debugger(link.gdb, link.registers, first_cpu, on_stop, breakpoint_address)
+    debugger = Debugger(link, first_cpu, breakpoint_address)
     if listener is None:
         return debugger
     server = GdbServer(lambda send: GdbCommands(debugger, link.gdb, link.registers, hidden, send))

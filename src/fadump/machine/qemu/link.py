@@ -40,6 +40,10 @@ class Reset:
     """QEMU has reset the machine, whoever asked for it."""
 
 
+class Resumed:
+    """The guest of a QEMU that is somebody else's has been let go by them."""
+
+
 class Ended:
     """The machine can't go on; ``powered_off`` if the guest wants it so."""
 
@@ -48,7 +52,7 @@ class Ended:
         self.powered_off = powered_off
 
 
-Message = Stop | Reset | Ended | Called | LetGo | Report
+Message = Stop | Reset | Resumed | Ended | Called | LetGo | Report
 
 
 class QemuLink:
@@ -66,7 +70,7 @@ class QemuLink:
         self._console_log = console_log
         self._failure = failure
         self._qmp = QMPClient("fadump")
-        self._events = EventListener(("RESET", "SHUTDOWN"))
+        self._events = EventListener(("RESET", "SHUTDOWN", "RESUME"))
         self._tasks: list[asyncio.Task[None]] = []
         self._unfinished_line = ""
         self._writers: list[asyncio.StreamWriter] = []
@@ -104,7 +108,9 @@ class QemuLink:
         except (ConnectError, EOFError, OSError):
             raise SetupError(await self._process.wait()) from None
         reader, writer = await asyncio.open_connection(sock=sockets["gdb"])
-        self.gdb = GdbClient(reader, writer, self.inbox.put_nowait, shared=self._started is not None)
+        self.gdb = GdbClient(
+            reader, writer, self.inbox.put_nowait, self._stub_is_gone, shared=self._started is not None
+        )
         if self._started is not None:
             await self.gdb.early_replies(EARLY_COMMANDS)
         self.registers = await RegisterFile.describe(self.gdb)
@@ -133,21 +139,34 @@ class QemuLink:
         except (QMPError, OSError) as error:
             raise MachineError(f"QEMU refused {command}: {error}") from error
 
-    async def let_go(self) -> None:
-        """Let a guest run that is somebody else's; if they hold it, leave that to them."""
+    async def be_there(self) -> None:
+        """From now on a guest that is somebody else's may be let go by them; it stands still."""
         if self._early_breakpoint is not None:
             await self.gdb.remove_breakpoint(self._early_breakpoint)
             self._early_breakpoint = None
+
+    async def go(self, actions: str, *, for_user: bool) -> None:
+        """Let the guest go, which stands still, as this vCont packet says; ``for_user`` if somebody's gdb wants it so.
+
+        A guest that is somebody else's stays where it is if they hold it, unless it is their gdb that lets it go.
+        """
+        if self._started is None or for_user:
+            self.gdb.go(actions)
+        else:
+            await self.let_go()
+
+    async def let_go(self) -> None:
+        """Let a guest run that is somebody else's; if they hold it, leave that to them."""
         was_let_go = await self.gdb.await_stop()
         if self.is_held and not was_let_go and await self._status() != _DEBUG:
             return
         self.is_held = False
+        self.gdb.resumes += 1
         await self.execute("cont")  # which does no harm to a guest that runs already
 
-    async def take(self) -> None:
-        """Let the guest stand still, if it doesn't; only where it is somebody else's."""
-        self.is_held = await self._status() not in (_RUNNING, _DEBUG)
-        await self.gdb.take()
+    async def is_running(self) -> bool:
+        """Whether QEMU lets the guest run."""
+        return await self._status() == _RUNNING
 
     async def reset(self) -> None:
         """Reset the guest, which stands still, whatever QEMU is to do when the guest reboots."""
@@ -207,12 +226,21 @@ class QemuLink:
         except MachineError as error:
             self.inbox.put_nowait(Ended(str(error)))
 
+    def _stub_is_gone(self, reason: str) -> None:
+        if self._started is not None:  # else QEMU is gone, which is told in better words
+            self.inbox.put_nowait(Ended(reason))
+
     async def _read_events(self) -> None:
         async for event in self._events:
-            data: Mapping[str, Any] = event["data"]  # type: ignore[assignment]  # qemu.qmp types values as object
             if event["event"] == "RESET":
                 self.inbox.put_nowait(Reset())
+            elif event["event"] == "RESUME":
+                if self.gdb.resumes:
+                    self.gdb.resumes -= 1
+                elif self._started is not None:
+                    self.inbox.put_nowait(Resumed())
             elif self._started is None:  # else it is reset or ended, as its owner likes
+                data: Mapping[str, Any] = event["data"]  # type: ignore[assignment]  # qemu.qmp types values as object
                 reason = data.get("reason", "unknown reason")
                 self.inbox.put_nowait(Ended(f"the guest has shut down ({reason})", powered_off=reason == _POWER_OFF))
 

@@ -76,7 +76,9 @@ class QemuMachine:
         self._runner = asyncio.Runner()
         self._ends.callback(self._runner.close)
         self._crash_expected = False
-        self._listener = None if config.gdb_port is None else self._ends.enter_context(listen(config.gdb_port))
+        self._listener = started.listener if started else None
+        if config.gdb_port is not None:
+            self._listener = self._ends.enter_context(listen(config.gdb_port))
         self._stop_at = config.stop_at
 
     def __enter__(self) -> Self:
@@ -95,6 +97,16 @@ class QemuMachine:
     def close(self) -> None:
         """End QEMU and give its memory back to the host. May be called twice."""
         self._ends.close()
+
+    @property
+    def was_left(self) -> bool:
+        """Whether a QEMU that is somebody else's goes on without us."""
+        return hasattr(self, "served") and self.served.was_left
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether QEMU has said that it ends."""
+        return hasattr(self, "_link") and self._link.gdb.is_ending
 
     @property
     def guest(self) -> GuestChannel | None:

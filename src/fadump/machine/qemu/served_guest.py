@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from typing import TypeVar
 
 from fadump.errors import MachineError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
@@ -22,7 +23,7 @@ from fadump.machine.qemu.gdb import Breakpoint, Stop
 from fadump.machine.qemu.gdb_port import open_port
 from fadump.machine.qemu.keep import KeptMemory
 from fadump.machine.qemu.kernel_entry import StoppedCpu
-from fadump.machine.qemu.link import Ended, Message, QemuLink, Reset
+from fadump.machine.qemu.link import Ended, Message, QemuLink, Reset, Resumed
 from fadump.machine.qemu.phases import (
     NO_BOOT,
     BeforeBoot,
@@ -41,6 +42,8 @@ from fadump.machine.qemu.registers import MSR_DR_IR, MSR_PR
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
+
+_M = TypeVar("_M", Stop, Reset)
 
 
 class ServedGuest:
@@ -79,6 +82,8 @@ class ServedGuest:
         """Let the guest go for the first time; somebody's gdb is served on ``listener``."""
         guest = cls(config, board, memory, link)
         ends.callback(guest.forget_kept)
+        if config.started is not None and config.started.gdb_device:
+            ends.push_async_callback(guest._give_stub_back, config.started.gdb_device)
         guest.debugger = await open_port(listener, link, lambda: guest._breakpoint.address, guest._hidden, ends)
         guest._breakpoint = await Breakpoint.insert(link.gdb, board.kernel_entry.address)
         if not guest._is_ours:
@@ -116,11 +121,10 @@ class ServedGuest:
                     await self._interrupt()
                     self._phase = await self._reset()
                     return GuestReset()
-                case Stop(is_trap=False) if not self._is_ours:
-                    self._link.is_held = True
-                    await self._link.let_go()
-                case Stop(thread=thread):
-                    event = await self._stop_event(thread)
+                case Resumed():
+                    await self.debugger.let_go_by_others()
+                case Stop():
+                    event = await self._stop_event(message)
                     if event is not None:
                         return event
 
@@ -195,8 +199,13 @@ class ServedGuest:
         await self._interrupt()
         self._phase = Halted(self._phase.boot)
 
-    async def _stop_event(self, thread: str) -> Event | None:
-        """What a stop means; None if it meant nothing to us and the guest runs again."""
+    async def _stop_event(self, stop: Stop) -> Event | None:
+        """What a stop means; None if it meant nothing to us and the guest runs again, or is held by somebody else."""
+        if not self._is_ours and not stop.is_trap:
+            self._link.is_held = True
+            await self._resume()
+            return None
+        thread = stop.thread
         self.stops += 1
         self._link.is_held = False
         pc, msr = await self._link.registers.read(thread, "pc", "msr")
@@ -266,37 +275,49 @@ class ServedGuest:
 
     async def _interrupt(self) -> None:
         """Stop the guest, if it runs."""
-        if not self._is_ours:
-            await self._link.take()
-            return
+        was_running = self._is_ours or await self._link.is_running()
         if self.debugger.running:
             self.debugger.interrupt()
-        await self._await(Stop)  # that of a call just made, perhaps
+        stop = await self._await(Stop)  # that of a call just made, perhaps
+        # A reset has QEMU forget why the guest stands still: by a breakpoint of ours, or by somebody else.
+        self._link.is_held = not self._is_ours and not was_running and not stop.is_trap
 
-    async def _await(self, wanted: type[Stop | Reset]) -> None:
+    async def _await(self, wanted: type[_M]) -> _M:
         """Wait until QEMU says this. What the guest says meanwhile is dropped, a call from the host is not."""
         called = False
         while not isinstance(message := await self._link.inbox.get(), wanted):
             if isinstance(message, Ended):
                 raise MachineError(message.reason)
+            if isinstance(message, Resumed):
+                await self.debugger.let_go_by_others()
             called = called or isinstance(message, Called)
         if called:
             self._link.inbox.put_nowait(Called())
+        return message
 
     async def _resume(self) -> None:
         """Let the guest go on, which stands still."""
-        if not self._is_ours:
-            await self._link.let_go()
-        else:
-            self.debugger.resume()
+        await self._link.be_there()
+        await self.debugger.resume()
 
     async def _leave(self) -> None:
         """Let a QEMU that is somebody else's go on without us, unless it has ended."""
+        if self._link.gdb.is_gone:  # somebody has it now, by their monitor's gdbserver; or QEMU ends
+            self.was_left = True
+            return
         with suppress(MachineError):
-            await self._interrupt()
+            if self.debugger.running:
+                await self._interrupt()
+            await self.debugger.remove_all()
             await self._breakpoint.remove()
             await self._link.let_go()
             self.was_left = True
+
+    async def _give_stub_back(self, device: str) -> None:
+        """Let QEMU itself serve its owner's gdb, once we don't."""
+        if self.was_left and not self._link.gdb.is_gone:
+            with suppress(MachineError):
+                await self._link.monitor(f"gdbserver {device}")
 
     def _hidden(self) -> Mapping[int, bytes]:
         """What memory had where the machine has put instructions of its own, by its address."""

@@ -12,6 +12,7 @@ Until we are there, a breakpoint holds the guest at its first instruction, whoev
 """
 
 import asyncio
+import select
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from fadump.machine.qemu.gdb import AWAIT_STOP, encode
 
 EARLY_COMMANDS = 2
 _ENDED = "QEMU has ended"
+_ENDING_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class StartedQemu:
 
     ``reset_address`` is the guest's first instruction, where :meth:`hold` has put a breakpoint. ``is_held`` if the
     starter lets the guest go, as by ``-S``; if not, we do. ``ends_at_reboot`` as by ``-no-reboot``.
+    ``listener`` waits for the starter's gdb, in place of QEMU's own ``-gdb`` with ``gdb_device``.
     """
 
     ram_fds: tuple[int, ...]
@@ -37,19 +40,17 @@ class StartedQemu:
     reset_address: int
     is_held: bool
     ends_at_reboot: bool
+    listener: socket.socket | None = None
+    gdb_device: str = ""
 
     def hold(self) -> None:
         """Before QEMU starts: let the first that its gdb stub is told be the breakpoint at the first instruction."""
         commands = (f"Z0,{self.reset_address:x},4", AWAIT_STOP)
         self.connections["gdb"].sendall(b"".join(map(encode, commands)))
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether QEMU has."""
-        try:
-            return not self.life.recv(1, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
+    def ends_soon(self) -> bool:
+        """Whether QEMU has ended, or is about to: it closes one connection after the other."""
+        return bool(select.select([self.life], [], [], _ENDING_SECONDS)[0])
 
     async def wait(self) -> str:
         """Wait for QEMU's end."""
