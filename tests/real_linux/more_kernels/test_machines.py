@@ -20,6 +20,7 @@ def kernel():
         ["--cpu-model", "POWER10", "--cpus", "4", "--memory", "4G", "--cycles", "3"],
         ["--memory", "8G"],
         ["--memory", "16G"],
+        ["--cpus", "32", "--crash-cpu", "17"],
         ["--platform", "powernv", "--memory", "8G", "--cycles", "2", "--cpu-model", "POWER10"],
         ["--platform", "powernv", "--qemu", "newest", "--cpus", "4", "--smt", "2", "--crash-cpu", "3"],
         ["--platform", "powernv", "--cpus", "1"],
