@@ -2,7 +2,7 @@
 #                     MACHINE=qemu: with a real Linux; the first time it builds a kernel, ten minutes
 # make test           every test, two at a time, about 15 minutes; the first time it builds a kernel, ten minutes more
 # make compare        the model of Linux against real Linux, over more than 140 configurations; builds three more kernels
-# make test-kernels   more kernels, both page sizes, and a newer QEMU; the first time it builds five kernels more
+# make test-kernels   more kernels, both page sizes, and a newer QEMU; the first time it builds six kernels more
 # make test-systems   systems with disks, boot loaders and services of their own, crashed in every way
 # make mutants        one line of src/fadump changed at a time, 200 times: does a test notice? SEED=2: another 200
 

@@ -7,6 +7,7 @@ import subprocess
 import tarfile
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,10 @@ def make_deb(
     files: dict[str, bytes],
     depends: str = "",
     fields: str = "",
+    options: Sequence[str] = (),
 ) -> Path:
-    """A .deb with these files; those of DEBIAN are scripts. ``fields`` are more lines for its control file."""
+    """A .deb with these files; those of DEBIAN are scripts. ``fields`` are more lines for its control file, ``options``
+    are dpkg-deb's."""
     root = directory / f"{name}_{version}.root"
     (root / "DEBIAN").mkdir(parents=True)
     (root / "DEBIAN" / "control").write_text(
@@ -69,7 +72,8 @@ def make_deb(
         (root / path).write_bytes(content)
         (root / path).chmod(0o755 if path.startswith("DEBIAN/") else 0o644)
     deb = directory / f"{name}_{version}_{architecture}.deb"
-    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", root, deb], check=True, capture_output=True)
+    command = ["dpkg-deb", *options, "--build", "--root-owner-group", root, deb]
+    subprocess.run(command, check=True, capture_output=True)
     return deb
 
 
