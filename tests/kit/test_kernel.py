@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fadump import progress
 from fadump.errors import SetupError, UsageError
 from fadump.kit import kernel as kernel_module
 from fadump.kit import kernel_build
@@ -118,6 +119,13 @@ def test_the_files_are_private_and_the_build_is_not_roots(linux, log, cache):
     assert kernel.bootable.parent.stat().st_mode & 0o777 == 0o700
     builder = int(re.search(r"builder (\d+)", log.read_text())[1])
     assert builder == (os.getuid() or pwd.getpwnam("nobody").pw_uid)
+
+
+def test_the_steps_of_make_are_counted(linux, log, monkeypatch, capsys):
+    linux()
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL_SECONDS", 0)
+    build_kernel("9.9")
+    assert "Building Linux 9.9 with 64K pages: 2 of 2070 steps, " in capsys.readouterr().err
 
 
 def test_both_page_sizes_stand_side_by_side(linux):
