@@ -23,6 +23,11 @@ TOOLS = {
     "qemu-ppc64le": "qemu-user",
     "gdb-multiarch": "gdb-multiarch",
     "fusermount3": "fuse3",
+    "sfdisk": "fdisk",
+    "mke2fs": "e2fsprogs",
+    "mkfs.btrfs": "btrfs-progs",
+    "mkfs.xfs": "xfsprogs",
+    "lvm": "lvm2",
     f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/liblzo2.so.2": "liblzo2-2",
 }
 

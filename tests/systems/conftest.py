@@ -5,8 +5,6 @@ import subprocess
 
 import pytest
 
-from fadump.kit.packages import require
-
 collect_ignore = [] if os.geteuid() == 0 else ["test_as_root.py"]
 DISK_BYTES = 80 << 20
 ONE_PARTITION = "label: gpt\nstart=2048, size=100000, type=E6D6D379-F507-44C2-A23C-238F2A3DF928\n"
@@ -15,12 +13,6 @@ ONE_PARTITION = "label: gpt\nstart=2048, size=100000, type=E6D6D379-F507-44C2-A2
 def pytest_report_header():
     """Say so."""
     return [f"not tested, as you aren't root: {name}" for name in collect_ignore]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def tools():
-    packages = {"sfdisk": "fdisk", "mke2fs": "e2fsprogs", "debugfs": "e2fsprogs", "mkfs.xfs": "xfsprogs"}
-    require("running the tests", packages | {"mkfs.btrfs": "btrfs-progs", "btrfs": "btrfs-progs"})
 
 
 @pytest.fixture
