@@ -14,7 +14,7 @@ from tests.real_linux.fadump_command import fadump_run
 from tests.real_linux.foreign import ForeignProgram
 from tests.real_linux.page_sets import BUSY_CPUS, WORKLOAD, crash_under_load
 
-REHEARSAL_SECONDS = 900
+REHEARSAL_SECONDS = 1800
 SUITES = ["forky", "sid"]
 """Whose makedumpfile and crash know the kernels that are crashed here."""
 
@@ -66,6 +66,34 @@ def makedumpfile(tmp_path_factory):
 @pytest.fixture(scope="session")
 def crash(tmp_path_factory):
     return ForeignProgram("crash", tmp_path_factory.mktemp("crash"), SUITES)
+
+
+@pytest.fixture(scope="session")
+def debian(kernel):
+    """A whole Debian with that kernel, as the object of fadump image build; `make test` has built it."""
+    command = [sys.executable, "-m", "fadump", "image", "build", "--json"]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+@pytest.fixture
+def debian_saves(tmp_path, debian):
+    """Rehearses that Debian with these options, and sees to it that its dump is saved as it was.
+
+    In the options {kernel} is the image's.
+    """
+
+    def rehearsed(*options):
+        command = [sys.executable, "-m", "fadump", "rehearse", "--json", "--verify", "--out", tmp_path / "out"]
+        command += ["--disk", debian["path"], *(word.format(kernel=debian["kernel"]) for word in options)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=REHEARSAL_SECONDS, check=False)
+        result = json.loads(done.stdout)
+        assert (done.returncode, result["result"]) == (0, "saved"), done.stderr
+        assert result["verified"]["bytes_different"] == 0 and not result["verified"]["registers_different"]
+        assert result["verified"]["bytes_compared"] > 50 << 20
+        assert (result["service"], result["resets"]) == ("rebooted", 2)  # as kdump-tools does
+        return result
+
+    return rehearsed
 
 
 @pytest.fixture
