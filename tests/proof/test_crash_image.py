@@ -13,6 +13,7 @@ from fadump.abi.registers import CpuRegisters
 from fadump.errors import AddressError, SetupError
 from fadump.memory.guest import Segment
 from fadump.memory.ranges import Range, RangeSet
+from fadump.proof import crash_image
 from fadump.proof.crash_image import CrashImage
 
 PAGE = mmap.PAGESIZE
@@ -152,3 +153,32 @@ def test_a_host_without_room_is_told_apart(new_file, monkeypatch):
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(SetupError, match="no room for a copy of guest memory 0x0"):
         CrashImage.take([Segment(Range.sized(0, PAGE), fd, 0)], [])
+
+
+def test_a_copy_whose_pages_are_still_held_is_sealed_once_they_are_let_go(monkeypatch):
+    answers = []
+
+    def held_at_first(fd, command, seals):
+        read, write = os.pipe()
+        if not answers:
+            os.splice(fd, write, PAGE, offset_src=0)  # whose pages a pipe has, Linux finds busy
+        try:
+            return fcntl(fd, command, seals)
+        except OSError as error:
+            answers.append(error.errno)
+            raise
+        finally:
+            os.close(read)
+            os.close(write)
+
+    fcntl = crash_image.fcntl.fcntl
+    monkeypatch.setattr(crash_image.fcntl, "fcntl", held_at_first)
+    fd = os.memfd_create("memory")
+    os.truncate(fd, PAGE)
+    os.write(fd, b"guest")
+    try:
+        with CrashImage.take([Segment(Range(0, PAGE), fd, 0)], []) as image:
+            assert image.read(0, 5) == b"guest"
+    finally:
+        os.close(fd)
+    assert answers == [errno.EBUSY]

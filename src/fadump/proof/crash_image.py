@@ -22,6 +22,7 @@ from fadump.memory.holes import data_ranges
 from fadump.memory.ranges import Range, RangeSet
 
 _ALL_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+_MOST_ATTEMPTS = 100
 _CHUNK_BYTES = 0x10000
 _ZEROS = bytes(_CHUNK_BYTES)
 
@@ -54,7 +55,7 @@ class CrashImage:
             os.ftruncate(fd, max((segment.range.end for segment in segments), default=0))
             for segment in segments:
                 _copy(segment, fd)
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _ALL_SEALS)
+            _seal(fd)
         except BaseException:
             os.close(fd)
             raise
@@ -117,6 +118,19 @@ class CrashImage:
     def _check(self, address: int, length: int) -> None:
         if address < 0 or length < 0 or not self._ram.contains(Range.sized(address, length)):
             raise AddressError(address, length)
+
+
+def _seal(fd: int) -> None:
+    """Let nothing change a file any more. Linux waits a moment for whoever still holds its pages, which on a busy host
+    may be Linux itself, and then gives up (mm/memfd.c, memfd_wait_for_pins())."""
+    for attempts_left in reversed(range(_MOST_ATTEMPTS)):
+        try:
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _ALL_SEALS)
+        except OSError as error:
+            if error.errno != errno.EBUSY or not attempts_left:
+                raise
+        else:
+            return
 
 
 def _check_segments(segments: Sequence[Segment]) -> None:
