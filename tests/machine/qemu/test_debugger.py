@@ -1,5 +1,6 @@
 """Somebody's gdb and the machine share one guest, in a real QEMU: what gdb sees, and what it can't disturb."""
 
+import asyncio
 import re
 import socket
 import threading
@@ -11,9 +12,10 @@ import pytest
 from fadump.errors import SetupError
 from fadump.firmware.contract import Answer, FirmwareCall
 from fadump.machine.contract import Called, Handover, LetGo, StopAt
+from fadump.machine.qemu.gdb_server import GdbServer, listen
 from fadump.machine.qemu.served_guest import ServedGuest
 from fadump.memory.ranges import RangeSet
-from tests.machine.qemu.gdb_script import Gdb, Served, free_port
+from tests.machine.qemu.gdb_script import SECONDS, Gdb, Served, free_port
 from tests.machine.qemu.small_kernel import ARGUMENTS, LOADED, RTAS, TOKEN, TREE, build_kernel, machine_with
 
 CALL, BRANCH, RETURNED = LOADED + 0x30, LOADED + 0x44, LOADED + 0x48
@@ -22,6 +24,17 @@ PAGE = RTAS + 0x20
 OUR_STOP = PAGE + 0x18
 """Where the machine stops its guest: behind the load, a comparison of four instructions and the way round."""
 ROUNDS = 20
+
+
+class Nobody:
+    """A gdb that is never answered."""
+
+    async def answer(self, packet):
+        return None
+
+    def interrupt(self): ...
+
+    async def leave(self): ...
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +249,25 @@ def test_a_second_gdb_is_sent_away(kernel):
         firmware.while_running(script, port)
 
 
+def test_whatever_is_asked_first_stops_the_guest(kernel):
+    first = ["?", "qC", "Hg0", "p1f", "P1d=0000000000000000", f"m{CALL:x},4", f"M{ARGUMENTS + 16:x},1:00", "Z0,0,4"]
+
+    def script(port):
+        with Gdb(port) as gdb:
+            values = gdb.ask("g")
+        answers = {}
+        for packet in [*first, f"G{values}"]:
+            with Gdb(port) as gdb:
+                answers[packet[0]] = gdb.ask(packet)
+        return answers
+
+    with served(kernel) as (firmware, port):
+        answers = firmware.while_running(script, port)
+    assert [answers.pop(kind) for kind in "GPMZH"] == ["OK"] * 5
+    assert (answers["?"], answers["q"]) == ("T02thread:p01.01;", "QCp01.01")
+    assert (len(answers["p"]), len(answers["m"])) == (16, 8)
+
+
 def test_registers_of_a_big_endian_cpu_come_in_gdbs_order(kernel):
     def script(port):
         with Gdb(port) as gdb:
@@ -432,3 +464,19 @@ def test_gdb_is_told_of_the_machines_end(kernel):
         gdb = firmware.while_running(script)
     with gdb:
         assert (gdb.receive(), gdb.receive()) == ("W00", None)
+
+
+def test_a_server_that_is_closed_has_ended_its_connection():
+    async def answered_and_left():
+        with listen(port := free_port()) as listener:
+            server = GdbServer(lambda _send: Nobody())
+            await server.start(listener)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"$QStartNoAckMode#b0")
+            answer = await reader.readexactly(len(b"+$OK#9a"))
+            await server.close()
+            rest = await asyncio.wait_for(reader.read(), SECONDS)
+            writer.close()
+            return answer, rest
+
+    assert asyncio.run(answered_and_left()) == (b"+$OK#9a", b"")
