@@ -102,3 +102,11 @@ def test_durations(seconds, text):
 )
 def test_sizes(size, text):
     assert binary_size(size) == text
+
+
+def test_a_result_that_is_printed_while_the_line_moves_goes_to_stdout(capsys):
+    out = Terminal()
+    with Progress.step("Reading", stream=out):
+        print("result")
+    assert capsys.readouterr().out == "result\n"
+    assert "result" not in out.getvalue()

@@ -6,7 +6,7 @@ import pytest
 
 from fadump.errors import SetupError
 from fadump.kit import debian
-from fadump.kit.debian import PackageMissingError, fetch, unpack
+from fadump.kit.debian import PackageMissingError, fetch, fetch_system, fetch_with_dependencies, package_names, unpack
 from tests.kit.conftest import make_deb
 
 
@@ -204,3 +204,18 @@ def test_package_names_are_those_of_real_packages(archive, tmp_path):
         "sid", *(make_deb(tmp_path, f"linux-source-{series}", "1", "all", {}) for series in ("6.12", "9.9"))
     )
     assert debian.package_names("linux-source-", "sid", "ppc64el") == ["linux-source-6.12", "linux-source-9.9"]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda _directory: fetch("busybox-static"),
+        lambda _directory: fetch_with_dependencies("busybox-static", "ppc64el", ["trixie"]),
+        lambda directory: fetch_system(["busybox-static"], "trixie", directory),
+        lambda _directory: package_names("linux-source-", "trixie", "all"),
+    ],
+)
+def test_a_machine_without_apt_is_told_so(tmp_path, monkeypatch, cache, ask):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetupError, match="needs apt-get, apt-cache, dpkg-deb, which are not on this machine: install "):
+        ask(tmp_path)
