@@ -11,12 +11,12 @@ import pytest
 
 from fadump.errors import SetupError
 from fadump.firmware.contract import Answer, FirmwareCall
-from fadump.machine.contract import Called, Handover, LetGo, StopAt
+from fadump.machine.contract import Called, GuestReset, Handover, LetGo, StopAt
 from fadump.machine.qemu.gdb_server import GdbServer, listen
 from fadump.machine.qemu.served_guest import ServedGuest
 from fadump.memory.ranges import RangeSet
 from tests.machine.qemu.gdb_script import SECONDS, Gdb, Served, free_port
-from tests.machine.qemu.small_kernel import ARGUMENTS, LOADED, RTAS, TOKEN, TREE, build_kernel, machine_with
+from tests.machine.qemu.small_kernel import ARGUMENTS, HOLD, LOADED, RTAS, TOKEN, TREE, build_kernel, machine_with
 
 CALL, BRANCH, RETURNED = LOADED + 0x30, LOADED + 0x44, LOADED + 0x48
 """Instructions of the small kernel: where a call begins, where it is made, and where it returns to."""
@@ -266,6 +266,24 @@ def test_whatever_is_asked_first_stops_the_guest(kernel):
     assert [answers.pop(kind) for kind in "GPMZH"] == ["OK"] * 5
     assert (answers["?"], answers["q"]) == ("T02thread:p01.01;", "QCp01.01")
     assert (len(answers["p"]), len(answers["m"])) == (16, 8)
+
+
+def test_a_guest_that_never_calls_is_stopped_for_gdb(kernel):
+    def script(port):
+        with Gdb(port) as gdb:
+            stopped = gdb.ask("?")
+            gdb.send("vCont;c")
+            return stopped, gdb.interrupt(), gdb.pc()
+
+    with served(kernel) as (firmware, port):
+        while not firmware.calls:
+            firmware.serve()
+        firmware.machine.memory.write(HOLD, b"\0\0\0\1")
+        firmware.machine.press_reset()
+        assert isinstance(firmware.machine.next_event(SECONDS), GuestReset)
+        first, second, pc = firmware.while_running(script, port)
+    assert (first, second) == ("T02thread:p01.01;", "T02thread:p01.01;")
+    assert pc < CALL
 
 
 def test_registers_of_a_big_endian_cpu_come_in_gdbs_order(kernel):
