@@ -1,12 +1,13 @@
 """The private apt, with a signed archive made here; apt itself does the work, so its own checks are tested."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from fadump.errors import SetupError
 from fadump.kit import debian
-from fadump.kit.debian import PackageMissingError, fetch, fetch_system, fetch_with_dependencies, package_names, unpack
+from fadump.kit.debian import PackageMissingError, fetch, fetch_system, fetched_with_dependencies, package_names, unpack
 from tests.kit.conftest import make_deb
 
 
@@ -154,16 +155,36 @@ def test_a_package_comes_with_all_that_it_depends_on(archive, tmp_path, cache):
     archive.publish("forky", program, library, make_deb(tmp_path, "other", "1", "all", {}))
     before = untouched()
     for _again in range(2):  # what was left of the first time makes no difference
-        found = debian.fetch_with_dependencies("thing", "ppc64el", ["forky"])
-        assert {(package.name, package.version) for package in found} == {("thing", "1-1"), ("libthing", "2:1-1")}
-        assert all(package.path.is_relative_to(cache) and package.path.exists() for package in found)
+        with fetched_with_dependencies("thing", "ppc64el", ["forky"]) as found:
+            assert {(package.name, package.version) for package in found} == {("thing", "1-1"), ("libthing", "2:1-1")}
+            assert all(package.path.is_relative_to(cache) and package.path.exists() for package in found)
+        assert not any(package.path.exists() for package in found)
     assert untouched() == before
+
+
+def test_packages_that_are_in_use_are_not_taken_away_by_whoever_fetches_next(archive, tmp_path, capsys):
+    archive.publish("forky", make_deb(tmp_path, "thing", "1-1", "ppc64el", {"usr/bin/thing": b"ELF"}))
+
+    def fetch_next():
+        with fetched_with_dependencies("thing", "ppc64el", ["forky"]) as found:
+            return found[0].path.exists()
+
+    with ThreadPoolExecutor() as pool:
+        with fetched_with_dependencies("thing", "ppc64el", ["forky"]) as found:
+            another = pool.submit(fetch_next)
+            while "Waiting for another fadump" not in capsys.readouterr().err:
+                assert not another.done()
+            assert found[0].path.exists()
+        assert another.result()
 
 
 def test_a_dependency_that_is_nowhere_is_told(archive, tmp_path):
     archive.publish("forky", make_deb(tmp_path, "thing", "1-1", "ppc64el", {}, depends="libthing"))
-    with pytest.raises(SetupError, match="finding what thing of Debian forky depends on failed"):
-        debian.fetch_with_dependencies("thing", "ppc64el", ["forky"])
+    with (
+        pytest.raises(SetupError, match="finding what thing of Debian forky depends on failed"),
+        fetched_with_dependencies("thing", "ppc64el", ["forky"]),
+    ):
+        pass
 
 
 def test_a_system_has_what_its_pattern_stands_for_and_all_that_depends_on(archive, tmp_path):
@@ -210,7 +231,7 @@ def test_package_names_are_those_of_real_packages(archive, tmp_path):
     "ask",
     [
         lambda _directory: fetch("busybox-static"),
-        lambda _directory: fetch_with_dependencies("busybox-static", "ppc64el", ["trixie"]),
+        lambda _directory: fetched_with_dependencies("busybox-static", "ppc64el", ["trixie"]).__enter__(),
         lambda directory: fetch_system(["busybox-static"], "trixie", directory),
         lambda _directory: package_names("linux-source-", "trixie", "all"),
     ],

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,9 @@ def packages(tmp_path, monkeypatch):
     libraries = {f"usr/lib/here/{path.name}": path.read_bytes() for path in mapped_files("/bin/sh")}
     program = {"usr/bin/qemu-system-ppc64": Path("/bin/sh").read_bytes(), "usr/share/qemu/slof.bin": b"SLOF"}
     contents = {"qemu-system-ppc": program, "libc6": libraries, "docs": {"usr/share/doc/README": b"read me"}}
-    found = []
 
-    def fetch(name, architecture, suites):
+    @contextmanager
+    def fetched(name, architecture, suites):
         assert (name, architecture) == ("qemu-system-ppc", ARCHITECTURE)
         shutil.rmtree(tmp_path / "debs", ignore_errors=True)
         (tmp_path / "debs").mkdir()
@@ -43,14 +44,13 @@ def packages(tmp_path, monkeypatch):
             make_deb(tmp_path / "debs", package, "1:11.1+x-1", ARCHITECTURE, files)
             for package, files in contents.items()
         ]
-        found[:] = [DebianPackage(deb.name.split("_")[0], "1:11.1+x-1", suites[0], ARCHITECTURE, deb) for deb in debs]
-        return found
+        yield [DebianPackage(deb.name.split("_")[0], "1:11.1+x-1", suites[0], ARCHITECTURE, deb) for deb in debs]
 
-    monkeypatch.setattr(qemu_module, "fetch_with_dependencies", fetch)
+    monkeypatch.setattr(qemu_module, "fetched_with_dependencies", fetched)
     # What a shell takes for a script is QEMU's -L and --version.
     script = qemu_module._SCRIPT.replace('-L "$here/share"', "-c 'echo QEMU emulator version 11.1.2 $0 $@'")
     monkeypatch.setattr(qemu_module, "_SCRIPT", script)
-    return contents, found
+    return contents
 
 
 def test_it_is_fetched_listed_and_found_again(packages, cache, monkeypatch):
@@ -59,7 +59,7 @@ def test_it_is_fetched_listed_and_found_again(packages, cache, monkeypatch):
     assert (qemu.version, qemu.debian_version, qemu.suite) == ("11.1.2", "1:11.1+x-1", "forky")
     assert qemu.title == "QEMU 11.1.2 from Debian forky"
     assert list_qemus() == [qemu] == [find_qemu()]
-    monkeypatch.setattr(qemu_module, "fetch_with_dependencies", lambda *_: pytest.fail("asked the archive"))
+    monkeypatch.setattr(qemu_module, "fetched_with_dependencies", lambda *_: pytest.fail("asked the archive"))
     assert fetch_qemu() == qemu
     shown = subprocess.run([*COMMAND, "list"], capture_output=True, text=True, check=True)
     assert shown.stdout == f"11.1.2  forky  {qemu.path}\n"
@@ -73,7 +73,6 @@ def test_each_package_that_is_unpacked_counts_as_progress(packages, cache, progr
 
 
 def test_only_what_it_runs_with_is_kept(packages, cache):
-    _contents, fetched = packages
     directory = fetch_qemu().path.parent
     assert sorted(path.name for path in directory.iterdir()) == [
         "lib",
@@ -84,7 +83,6 @@ def test_only_what_it_runs_with_is_kept(packages, cache):
     ]
     assert [path.name for path in (directory / "share").iterdir()] == ["slof.bin"]
     assert {path.name for path in (directory / "lib").iterdir()} == {path.name for path in mapped_files("/bin/sh")}
-    assert not any(package.path.exists() for package in fetched)
     assert list(cache.glob(".qemu-*")) == []
 
 
@@ -102,9 +100,8 @@ def test_the_script_becomes_the_program_with_its_own_libraries(packages, tmp_pat
 
 
 def test_a_library_that_the_packages_lack_is_told(packages, cache):
-    contents, _fetched = packages
     loader = qemu_module._interpreter(Path("/bin/sh"))
-    contents["libc6"] = {name: data for name, data in contents["libc6"].items() if name.endswith(loader)}
+    packages["libc6"] = {name: data for name, data in packages["libc6"].items() if name.endswith(loader)}
     with pytest.raises(SetupError, match=r"which its packages don't bring|can't be run"):
         fetch_qemu()
     assert list((cache / "qemu").iterdir()) == []
@@ -114,7 +111,7 @@ def test_a_suite_without_it_is_told(monkeypatch):
     def fetch(name, architecture, suites):
         raise PackageMissingError("nowhere")
 
-    monkeypatch.setattr(qemu_module, "fetch_with_dependencies", fetch)
+    monkeypatch.setattr(qemu_module, "fetched_with_dependencies", fetch)
     with pytest.raises(PackageMissingError, match="nowhere"):
         fetch_qemu()
 

@@ -5,7 +5,7 @@ makedumpfile and crash read only dumps of the machine that they run on.
 
 import subprocess
 
-from fadump.kit.debian import fetch_with_dependencies, unpack
+from fadump.kit.debian import fetched_with_dependencies, unpack
 
 LIBRARIES = "/usr/lib/powerpc64le-linux-gnu:/lib/powerpc64le-linux-gnu"
 LOADER = "ld64.so.2"
@@ -18,10 +18,9 @@ class ForeignProgram:
 
     def __init__(self, name, directory, suites, package=None):
         package = package or name
-        found = fetch_with_dependencies(package, "ppc64el", suites)
-        for fetched in found:
-            unpack(fetched, directory)
-            fetched.path.unlink()
+        with fetched_with_dependencies(package, "ppc64el", suites) as found:
+            for fetched in found:
+                unpack(fetched, directory)
         self.version = next(fetched.version for fetched in found if fetched.name == package)
         _lead_to_loader(directory)
         program = directory / "usr/bin" / name

@@ -6,7 +6,7 @@ are always checked.
 
     <cache>/apt/SUITE-ARCHITECTURE/         sources, configuration, package lists
     <cache>/packages/SUITE-ARCHITECTURE/    what was fetched: NAME/*.deb, one file each
-    <cache>/apt/…/cache/archives/           packages that were fetched together, until their user removes them
+    <cache>/apt/…/cache/archives/           packages that were fetched together, while they are used
 
 What makes a whole system is fetched into a directory of the caller's.
 """
@@ -15,8 +15,8 @@ import hashlib
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -100,10 +100,12 @@ def fetch(name: str, architectures: Sequence[str] = (ARCHITECTURE,), suites: Seq
         return apt.download(name, size_bytes)
 
 
-def fetch_with_dependencies(name: str, architecture: str, suites: Sequence[str]) -> list[DebianPackage]:
+@contextmanager
+def fetched_with_dependencies(name: str, architecture: str, suites: Sequence[str]) -> Iterator[list[DebianPackage]]:
     """The package and all that it depends on, down to the C library, from the first of ``suites`` that has it.
 
-    They fit together, so the mirror is asked every time. The files are the caller's to remove.
+    They fit together, so the mirror is asked every time. The files are there until the context's end; another process
+    that fetches waits for it.
 
     :raises PackageMissingError: no suite has it.
     :raises SetupError: as for :func:`fetch`, or the suite lacks something that the package depends on.
@@ -111,7 +113,12 @@ def fetch_with_dependencies(name: str, architecture: str, suites: Sequence[str])
     require(f"fetching {name} from Debian", _TOOLS)
     with lock("apt", say_waiting("fetching packages")):
         apt, _size_bytes = _first_with(name, [architecture], suites)
-        return apt.download_with_dependencies(name)
+        packages = apt.download_with_dependencies(name)
+        try:
+            yield packages
+        finally:
+            for package in packages:
+                package.path.unlink()
 
 
 def fetch_system(

@@ -22,7 +22,7 @@ from pathlib import Path
 from fadump.abi import elf
 from fadump.errors import SetupError
 from fadump.kit.cache import cache_directory, lock, new_entry, say_waiting, scratch_directory
-from fadump.kit.debian import DebianPackage, fetch_with_dependencies, native_architecture, unpack
+from fadump.kit.debian import DebianPackage, fetched_with_dependencies, native_architecture, unpack
 from fadump.progress import Progress
 
 SUITES = ("forky", "sid")
@@ -89,21 +89,19 @@ def fetch_qemu(suites: Sequence[str] = SUITES) -> Qemu:
     with lock("qemu", say_waiting("fetching a newer QEMU")):
         if qemu := find_qemu(suites):
             return qemu
-        packages = fetch_with_dependencies(_PACKAGE, native_architecture(), suites)
-        directory = _entry(packages[0].suite, packages[0].architecture)
-        with (
-            new_entry(directory) as entry,
-            scratch_directory(cache_directory(), ".qemu-") as root,
-            Progress.step(f"Unpacking {len(packages)} packages", len(packages), "packages") as step,
-        ):
-            for package in packages:
-                unpack(package, root)
-                step.advance(1)
-            _keep(root, entry)
-            (package,) = (package for package in packages if package.name == _PACKAGE)
-            _write_facts(entry, package)
-        for package in packages:
-            package.path.unlink()
+        with fetched_with_dependencies(_PACKAGE, native_architecture(), suites) as packages:
+            directory = _entry(packages[0].suite, packages[0].architecture)
+            with (
+                new_entry(directory) as entry,
+                scratch_directory(cache_directory(), ".qemu-") as root,
+                Progress.step(f"Unpacking {len(packages)} packages", len(packages), "packages") as step,
+            ):
+                for package in packages:
+                    unpack(package, root)
+                    step.advance(1)
+                _keep(root, entry)
+                (package,) = (package for package in packages if package.name == _PACKAGE)
+                _write_facts(entry, package)
     return _load(directory)
 
 
