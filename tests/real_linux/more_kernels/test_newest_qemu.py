@@ -1,4 +1,4 @@
-"""What only a newer QEMU can do, with one from a later Debian suite: SMT, and a FADump of its own."""
+"""What only a newer QEMU can do, with one from a later Debian suite: SMT, POWER11, and a FADump of its own."""
 
 import pytest
 
@@ -14,8 +14,16 @@ def kernel():
     return build_kernel()
 
 
-def test_every_thread_of_an_smt_guest_is_in_its_dump(tmp_path):
-    done = fadump_run(tmp_path / "out", *CYCLE, "--cpus", "8", "--smt", "2", "--crash-cpu", "3")
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--smt", "2", "--crash-cpu", "3"],
+        ["--smt", "8", "--crash-cpu", "5", "--cpu-model", "POWER11", "--memory", "1G"],
+    ],
+    ids=" ".join,
+)
+def test_every_thread_of_an_smt_guest_is_in_its_dump(tmp_path, options):
+    done = fadump_run(tmp_path / "out", *CYCLE, "--cpus", "8", *options)
     assert done.status == 0, f"{done.stderr}\nfiles are in {done.out}"
     assert (done.json["result"], done.json["cpus"]) == ("saved", 8)
     assert done.json["verified"]["bytes_different"] == 0
