@@ -23,6 +23,10 @@ def kernel():
         ["--cpus", "32", "--crash-cpu", "17"],
         ["--platform", "powernv", "--memory", "8G", "--cycles", "2", "--cpu-model", "POWER10"],
         ["--platform", "powernv", "--qemu", "newest", "--cpus", "4", "--smt", "2", "--crash-cpu", "3"],
+        [
+            *("--platform", "powernv", "--qemu", "newest", "--cpu-model", "POWER11"),
+            *("--cpus", "4", "--smt", "4", "--crash-cpu", "3"),
+        ],
         ["--platform", "powernv", "--cpus", "1"],
     ],
     ids=" ".join,
