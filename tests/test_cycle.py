@@ -9,10 +9,7 @@ from fadump.cycle import CycleRequest, run_cycle
 from fadump.errors import MachineError
 from fadump.firmware.contract import (
     Answer,
-    CallName,
-    FirmwareCall,
     PassThrough,
-    PreservedDump,
     State,
     Trigger,
     TriggerKind,
@@ -23,158 +20,39 @@ from fadump.machine.channel import (
     Crash,
     Crashing,
     Failed,
-    Hello,
     Register,
-    Registered,
     Release,
-    Released,
     Reregister,
     Save,
     Saved,
-    Saving,
-    SavingProgress,
     Shell,
     ShellLeft,
 )
-from fadump.machine.contract import BootStart, Called, GuestReset, Handover, LetGo, StopAt, Stopped
+from fadump.machine.contract import BootStart, Called, GuestReset, LetGo, StopAt
 from fadump.memory.devicetree import DeviceTree, Node
-from fadump.memory.ranges import Range, RangeSet
 from fadump.session import CrashBy, Milestone, Seen, Session, Unwatched
-
-REGISTER, OS_TERM, INVALIDATE, UNREGISTER = 1, 2, 3, 4
-KEEP = RangeSet([Range(0x1000, 0x9000)])
-DUMP = PreservedDump((), b"", RangeSet([Range(0, 0x1000)]), KEEP)
-
-
-def call(token):
-    return FirmwareCall(0, token, (), 1, 0x100)
-
-
-def handover(boot):
-    return Handover(boot, DeviceTree(Node("", {}, []), [], 0))
-
-
-def hello(mode=BootMode.FIRST, enabled=True):
-    return Hello(mode, "6.12", 2, 1 << 30, 0x10000, enabled, enabled, None)
-
-
-FIRST_BOOT = [handover(1), call(REGISTER), hello()]
-REGISTERED = [Registered(0x8000, b"")]
-CRASH = [Crashing(0), call(OS_TERM), handover(2), hello(BootMode.CAPTURE)]
-SAVE = [Saving(500), SavingProgress(250), Saved(500)]
-RELEASE = [call(INVALIDATE), Released(4096)]
-PRODUCTION = [call(REGISTER), Registered(0x8000, b"")]
-WHOLE = FIRST_BOOT + REGISTERED + CRASH + SAVE + RELEASE + PRODUCTION
-
-
-class ScriptedMachine:
-    """Plays events from a list and notes what is done to it."""
-
-    memory = None
-    segments = ()
-
-    def __init__(self, events, *, has_channel=True):
-        self.guest = self if has_channel else None
-        self.events = iter([*events, Stopped("end of script", ["last line"])])
-        self.done = []
-
-    def next_event(self, seconds):
-        return next(self.events)
-
-    def start_boot(self, start):
-        self.done.append(("start", dict(start.tree.root.properties)))
-
-    def enter(self, handover, tokens):
-        self.done.append(("enter", handover.boot))
-
-    def answer(self, call, outcome):
-        self.done.append("passed through" if outcome == PassThrough() else ("answer", outcome.status))
-
-    def cpus(self):
-        return []
-
-    def reset(self, keep):
-        self.done.append(("reset", keep))
-
-    def stand_still(self, point):
-        return False
-
-    def forget_kept(self):
-        self.done.append("forget_kept")
-
-    def ask(self, request):
-        self.done.append(request)
-
-    def inject_nmi(self):
-        self.done.append("inject_nmi")
-
-    def halt(self):
-        self.done.append("halt")
-
-
-class ScriptedFirmware:
-    """As much of a firmware as the cycle's order needs."""
-
-    tokens = frozenset({REGISTER, OS_TERM, INVALIDATE, UNREGISTER})
-
-    def __init__(self):
-        self.state = State.IDLE
-        self.preserved = None
-
-    def name_of(self, call):
-        return {
-            REGISTER: CallName.REGISTER,
-            OS_TERM: CallName.TERMINATE,
-            INVALIDATE: CallName.INVALIDATE,
-            UNREGISTER: CallName.UNREGISTER,
-        }[call.token]
-
-    def call(self, call, memory):
-        match call.token:
-            case 1:
-                self.state = State.REGISTERED
-            case 2:
-                return Trigger(TriggerKind.OS_TERM, "crash", 0)
-            case 4:
-                self.state = State.IDLE
-            case _:
-                self.state = State.INVALIDATED
-        return Answer(0)
-
-    def preserve(self, trigger, memory, cpus):
-        self.state = State.ACTIVE
-        return DUMP
-
-    def describe(self, tree):
-        pass
-
-    def on_reset(self):
-        self.state = State.IDLE
-
-
-class Witness:
-    def __init__(self):
-        self.calls = []
-        self.triggers = []
-
-    def milestone(self, milestone, at_seconds): ...
-    def preserved(self, dump, at_seconds): ...
-    def report(self, report): ...
-
-    def firmware_call(self, call, outcome, at_seconds):
-        self.calls.append(call.token)
-
-    def seen(self, seen, at_seconds): ...
-
-    def terminated(self, trigger, at_seconds):
-        self.triggers.append(trigger)
-
-
-def run(events, witness=None, **request):
-    machine = ScriptedMachine(events)
-    seconds = itertools.count().__next__
-    result = run_cycle(machine, ScriptedFirmware(), CycleRequest(**request), witness or Witness(), clock=seconds)
-    return machine, result
+from tests.scripted_guest import (
+    CRASH,
+    DUMP,
+    FIRST_BOOT,
+    INVALIDATE,
+    KEEP,
+    OS_TERM,
+    PRODUCTION,
+    REGISTER,
+    REGISTERED,
+    RELEASE,
+    SAVE,
+    UNREGISTER,
+    WHOLE,
+    ScriptedFirmware,
+    ScriptedMachine,
+    Witness,
+    call,
+    handover,
+    hello,
+    run,
+)
 
 
 def test_a_whole_cycle():
@@ -361,9 +239,6 @@ def test_a_dump_that_another_firmware_takes_is_looked_at_and_left_to_it():
     assert not any(isinstance(done, tuple) and done[0] == "reset" for done in machine.done)
 
 
-NOBODY_TO_ASK = "this machine's guest has no guest channel, so it can't be asked for anything"
-
-
 class DescribingFirmware(ScriptedFirmware):
     def describe(self, tree):
         tree.root.properties["state"] = self.state.name.encode()
@@ -385,66 +260,6 @@ def test_boot_firmware_is_told_of_the_dump_before_it_starts_a_boot_loader():
         ("start", {"state": b"ACTIVE"}),
         ("enter", 3),
     ]
-
-
-def test_what_the_firmware_sees_needs_no_guest_channel():
-    boots = [
-        *[handover(1), call(REGISTER), call(UNREGISTER), call(REGISTER), call(OS_TERM)],
-        *[handover(2), call(INVALIDATE), call(REGISTER), GuestReset(), handover(3), call(REGISTER)],
-    ]
-    machine = ScriptedMachine(boots, has_channel=False)
-    session = Session(machine, ScriptedFirmware(), Unwatched())
-    awaited = [
-        *[Seen.REGISTERED, Seen.UNREGISTERED, Seen.REGISTERED, Seen.CRASHED, Seen.CAPTURE_BOOT, Seen.INVALIDATED],
-        *[Seen.REGISTERED, Seen.RESET, Seen.REGISTERED],
-    ]
-    assert [session.wait_for(seen) for seen in awaited] == awaited
-    seen = [seen for seen, _at in session.record.seen]
-    assert seen == [*awaited[:4], Seen.PRESERVED, *awaited[4:]]
-    assert machine.done.count(("reset", KEEP)) == machine.done.count("forget_kept") == 1
-    assert session.record.resets == 2
-
-
-def test_whichever_comes_first_is_waited_for():
-    session = Session(ScriptedMachine([handover(1), GuestReset(), call(REGISTER)]), ScriptedFirmware(), Unwatched())
-    assert session.wait_for(Seen.REGISTERED, Seen.RESET) is Seen.RESET
-    with pytest.raises(MachineError, match="for the firmware to see 'crashed': end of script\n  | last line"):
-        session.wait_for(Seen.CRASHED)
-
-
-def test_what_was_seen_since_the_last_wait_is_not_waited_for():
-    machine = ScriptedMachine([handover(1), call(REGISTER), handover(2), call(INVALIDATE), call(REGISTER)])
-    session = Session(machine, ScriptedFirmware(), Unwatched())
-    assert session.wait_for(Seen.REGISTERED) is Seen.REGISTERED
-    session.crash(CrashBy.PLATFORM)
-    assert session.wait_for(Seen.PRESERVED) is Seen.PRESERVED
-    assert session.record.events == 2
-    assert session.wait_for(Seen.REGISTERED) is Seen.REGISTERED
-    assert session.record.events == 5
-
-
-def test_the_same_is_waited_for_once_more():
-    machine = ScriptedMachine([handover(1), call(REGISTER), call(REGISTER), call(UNREGISTER), call(REGISTER)])
-    session = Session(machine, ScriptedFirmware(), Unwatched())
-    assert [session.wait_for(Seen.REGISTERED), session.wait_for(Seen.REGISTERED)] == [Seen.REGISTERED] * 2
-    assert session.record.events == 5
-    with pytest.raises(MachineError, match="for the firmware to see 'registered': end of script"):
-        session.wait_for(Seen.REGISTERED)
-
-
-def test_of_what_was_seen_before_the_first_is_told_and_the_others_are_not_lost():
-    session = Session(ScriptedMachine(CRASH), ScriptedFirmware(), Unwatched())
-    session.crash(CrashBy.SYSRQ)
-    session.expect(Hello)
-    assert session.wait_for(Seen.CAPTURE_BOOT, Seen.PRESERVED) is Seen.PRESERVED
-    assert session.wait_for(Seen.CAPTURE_BOOT, Seen.PRESERVED) is Seen.CAPTURE_BOOT
-
-
-def test_a_guest_without_a_channel_is_not_asked():
-    machine = ScriptedMachine(FIRST_BOOT, has_channel=False)
-    with pytest.raises(MachineError, match=NOBODY_TO_ASK):
-        Session(machine, ScriptedFirmware(), Unwatched()).ask(Register(), Registered)
-    assert machine.done == []
 
 
 @pytest.mark.parametrize(

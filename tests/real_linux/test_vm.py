@@ -6,12 +6,12 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.kit.conftest import wait_until
 from tests.real_linux.boot_disk import elf, write_disk
 from tests.real_linux.fadump_command import wait_until_gone
 from tests.real_linux.vm import shell_initrd, vm
@@ -103,9 +103,7 @@ def test_a_killed_machine_leaves_no_process_no_file_and_the_image_as_it_was(tmp_
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     command = [sys.executable, "-m", "fadump", "vm", "--disk", disk, "--snapshot"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
-        while moment not in (started := children(process)).values():
-            assert process.poll() is None
-            time.sleep(0.01)
+        started = wait_until(lambda: moment in (found := children(process)).values() and found)
         process.kill()
         wait_until_gone(started)
     assert not list(scratch.iterdir())

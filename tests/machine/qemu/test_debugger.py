@@ -1,6 +1,5 @@
 """Somebody's gdb and the machine share one guest, in a real QEMU: what gdb sees, and what it can't disturb."""
 
-import asyncio
 import re
 import socket
 import threading
@@ -9,10 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from fadump.errors import SetupError
 from fadump.firmware.contract import Answer, FirmwareCall
 from fadump.machine.contract import Called, GuestReset, Handover, LetGo, StopAt
-from fadump.machine.qemu.gdb_server import GdbServer, listen
 from fadump.machine.qemu.served_guest import ServedGuest
 from fadump.memory.ranges import RangeSet
 from tests.machine.qemu.gdb_script import SECONDS, Gdb, Served, free_port
@@ -24,17 +21,6 @@ PAGE = RTAS + 0x20
 OUR_STOP = PAGE + 0x18
 """Where the machine stops its guest: behind the load, a comparison of four instructions and the way round."""
 ROUNDS = 20
-
-
-class Nobody:
-    """A gdb that is never answered."""
-
-    async def answer(self, packet):
-        return None
-
-    def interrupt(self): ...
-
-    async def leave(self): ...
 
 
 @pytest.fixture(scope="module")
@@ -453,23 +439,6 @@ def test_what_the_machine_has_put_into_memory_is_hidden(kernel, monkeypatch):
         assert firmware.machine.memory.read(TREE, 6) == blob[:4] + b"UU"
 
 
-def test_a_port_that_is_taken_is_one_sentence(kernel):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with (
-            pytest.raises(SetupError, match=f"^--gdb {port}: the port can't be had: Address already in use$"),
-            machine_with(kernel, gdb_port=port),
-        ):
-            pass
-
-
-def test_the_port_is_on_the_loopback_interface_only(kernel):
-    with served(kernel) as (_firmware, port), socket.socket() as other:
-        other.bind(("127.0.0.2", port))  # would be taken, too, if the port were open to everybody
-
-
 def test_gdb_is_told_of_the_machines_end(kernel):
     with served(kernel) as (firmware, port):
 
@@ -482,19 +451,3 @@ def test_gdb_is_told_of_the_machines_end(kernel):
         gdb = firmware.while_running(script)
     with gdb:
         assert (gdb.receive(), gdb.receive()) == ("W00", None)
-
-
-def test_a_server_that_is_closed_has_ended_its_connection():
-    async def answered_and_left():
-        with listen(port := free_port()) as listener:
-            server = GdbServer(lambda _send: Nobody())
-            await server.start(listener)
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"$QStartNoAckMode#b0")
-            answer = await reader.readexactly(len(b"+$OK#9a"))
-            await server.close()
-            rest = await asyncio.wait_for(reader.read(), SECONDS)
-            writer.close()
-            return answer, rest
-
-    assert asyncio.run(answered_and_left()) == (b"+$OK#9a", b"")
