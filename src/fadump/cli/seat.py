@@ -2,7 +2,6 @@
 
 import os
 import sys
-from typing import BinaryIO, cast
 
 from fadump.cli.output import Output, Stream
 from fadump.errors import UsageError
@@ -35,7 +34,7 @@ class TerminalSeat:
     @property
     def seat(self) -> Seat:
         """The same as a machine has it."""
-        return Seat(cast("BinaryIO", self._screen), _STDIN, self.say)
+        return Seat(self._screen, _STDIN, self.say)
 
     def say(self, text: str) -> None:
         """Tell whoever sits there, on stderr."""

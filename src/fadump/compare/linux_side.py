@@ -6,7 +6,6 @@ import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from fadump.abi.platform import Platform
 from fadump.compare import questions, seen
@@ -18,7 +17,7 @@ from fadump.compare.seen import Moment, Seen, Trees
 from fadump.errors import MachineError
 from fadump.firmware.contract import State
 from fadump.machine.channel import Hello, RunScript, ScriptRan
-from fadump.machine.contract import Machine
+from fadump.machine.contract import ConsoleLog, Machine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.session import CrashBy, Session, Unwatched
 
@@ -45,7 +44,7 @@ def qemu_config(configuration: Configuration, kernel: Path, initrd: Path, qemu: 
     )
 
 
-def see_linux(configuration: Configuration, config: QemuConfig, console_log: BinaryIO) -> Seen:
+def see_linux(configuration: Configuration, config: QemuConfig, console_log: ConsoleLog) -> Seen:
     """Run a configuration.
 
     :raises MachineError: the guest doesn't boot, or doesn't do what it is asked.

@@ -85,6 +85,16 @@ class Stopped:
 Event = BootStart | Handover | FirmwareCall | Report | GuestReset | Called | LetGo | Stopped
 
 
+class ConsoleLog(Protocol):
+    """What takes the console as it comes; a file that is open for writing is one."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take some bytes."""
+
+    def flush(self) -> None:
+        """Hold nothing back."""
+
+
 class Machine(Protocol):
     """A machine with guest memory, CPUs and a way to reset it; and, if its guest is one of ours, somebody to ask."""
 

@@ -1,29 +1,25 @@
 """A machine's console, in its log and where somebody looks at it."""
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from fadump.errors import FadumpError, note_console
+from fadump.machine.contract import ConsoleLog
 from fadump.signals import EndedBySignal
 
 CONSOLE_LOG = "console.log"
 """Its name in a directory of a command's files."""
 
 
-class _Both(io.RawIOBase):
-    """A file whose content goes to two."""
+class _Both:
+    """What goes to two."""
 
-    def __init__(self, log: BinaryIO, screen: BinaryIO) -> None:
+    def __init__(self, log: ConsoleLog, screen: ConsoleLog) -> None:
         self._log = log
         self._screen = screen
 
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]  # bytes is all that is written
+    def write(self, data: bytes, /) -> int:
         self._log.write(data)
         return self._screen.write(data)
 
@@ -31,9 +27,9 @@ class _Both(io.RawIOBase):
         self._log.flush()
 
 
-def shown(log: BinaryIO, screen: BinaryIO | None) -> BinaryIO:
+def shown(log: ConsoleLog, screen: ConsoleLog | None) -> ConsoleLog:
     """The log of a console which is shown on a screen as well, if there is one."""
-    return log if screen is None else cast("BinaryIO", _Both(log, screen))
+    return log if screen is None else _Both(log, screen)
 
 
 @contextmanager

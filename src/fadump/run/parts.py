@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from fadump.abi.platform import Platform
 from fadump.capture.options import SaveOptions
@@ -24,7 +23,7 @@ from fadump.kernel.plan.boot_memory import LARGEST_SHARE
 from fadump.kernel.plan.cmdline import parse_crashkernel
 from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES, size_text
 from fadump.kit.initramfs import INIT_PATH
-from fadump.machine.contract import Machine
+from fadump.machine.contract import ConsoleLog, Machine
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.qemu.process import QemuConfig
@@ -35,7 +34,7 @@ from fadump.run.options import LEAST_CRASHKERNEL_MEMORY, RunOptions, WhichMachin
 from fadump.run.output import OutputDirectory
 from fadump.session import SILENCE_SECONDS
 
-MakeMachine = Callable[[int, BinaryIO], AbstractContextManager[Machine]]
+MakeMachine = Callable[[int, ConsoleLog], AbstractContextManager[Machine]]
 """Makes a machine, given its disk and its console's log."""
 _HASH_ONLY_CPU = "POWER8"
 _CRASHKERNEL = "crashkernel=512M"

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from fadump.capture.in_place import save_in_place
 from fadump.capture.save import Saved
 from fadump.cycle import CycleResult, run_cycle
 from fadump.errors import NO_ROOM, STDERR, STDOUT, FadumpError, MachineError, note_phase, reason
 from fadump.firmware.contract import Firmware
-from fadump.machine.contract import Machine
+from fadump.machine.contract import ConsoleLog, Machine
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.console import shown
 from fadump.run.faults import NeverStruck, never_struck
@@ -74,7 +74,7 @@ class RunObserver(Observer, Protocol):
 
 
 def run(
-    options: RunOptions, observer: RunObserver, screen: BinaryIO | None = None, seat: Seat | None = None
+    options: RunOptions, observer: RunObserver, screen: ConsoleLog | None = None, seat: Seat | None = None
 ) -> RunResult:
     """Run one cycle, or several on the same machine, which is not reset between them.
 
@@ -98,7 +98,7 @@ def run(
         raise
 
 
-def _run(parts: Parts, observer: RunObserver, screen: BinaryIO | None, seat: Seat | None) -> RunResult:
+def _run(parts: Parts, observer: RunObserver, screen: ConsoleLog | None, seat: Seat | None) -> RunResult:
     if parts.output.earlier is not None:
         observer.remark(f"the files of an earlier run go to {parts.output.earlier}")
     for sentence in parts.remarks:
@@ -120,7 +120,7 @@ def _full_disk_reported(output: OutputDirectory) -> Iterator[None]:
 
 
 def _run_cycles(
-    parts: Parts, observer: RunObserver, screen: BinaryIO | None, seat: Seat | None
+    parts: Parts, observer: RunObserver, screen: ConsoleLog | None, seat: Seat | None
 ) -> Sequence[JudgedCycle]:
     done: list[JudgedCycle] = []
     output = parts.output

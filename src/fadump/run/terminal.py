@@ -5,7 +5,6 @@ the context ends, whatever ended it, and while the process is stopped.
 """
 
 import errno
-import io
 import os
 import select
 import signal
@@ -16,9 +15,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from types import FrameType
-from typing import BinaryIO, Protocol, cast, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from fadump.errors import MachineError
+from fadump.machine.contract import ConsoleLog
 
 ESCAPE = 0x01
 _MOST_BYTES = 0x1000
@@ -77,7 +77,7 @@ class Splitter:
 _KEYS = {key.value: key for key in Key}
 
 
-class Screen(io.RawIOBase):
+class Screen:
     """Where the guest's console is written; when nobody reads it any more, the console goes on unseen."""
 
     def __init__(self, fd: int) -> None:
@@ -86,10 +86,8 @@ class Screen(io.RawIOBase):
         self.at_line_start = True
         """Whether the cursor stands at the start of a line, as far as the guest has moved it."""
 
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]  # bytes is all that is written
+    def write(self, data: bytes, /) -> int:
+        """Write all of it, and wait for whoever reads it."""
         if data:
             self.at_line_start = data.endswith(b"\n")
         rest = memoryview(data)
@@ -103,6 +101,9 @@ class Screen(io.RawIOBase):
                     raise
                 self.is_gone = True
         return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 class Terminal:
@@ -175,7 +176,7 @@ class Seat:
     """Where somebody sits at a machine: its console is on ``screen``, what they type comes from the file descriptor
     ``keyboard``, and ``say`` answers Ctrl-a."""
 
-    screen: BinaryIO
+    screen: ConsoleLog
     keyboard: int
     say: Callable[[str], None]
 
@@ -247,6 +248,6 @@ def _is_gone(error: OSError) -> bool:
     return error.errno in (errno.EPIPE, errno.EIO)
 
 
-def screen(fd: int) -> BinaryIO:
+def screen(fd: int) -> ConsoleLog:
     """A file that the guest's console goes to."""
-    return cast("BinaryIO", Screen(fd))
+    return Screen(fd)

@@ -5,11 +5,11 @@ among much else, and waits at its prompt (slof/fs/boot.fs). Or a boot loader sta
 one (:mod:`fadump.machine.qemu.boot_loader`), and the kernel runs as if there were no FADump.
 """
 
-import io
 import re
 from collections.abc import Callable
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
+from fadump.machine.contract import ConsoleLog
 from fadump.machine.qemu.registers import MSR_DR_IR, MSR_PR
 
 LOOK_SECONDS = 5.0
@@ -32,23 +32,22 @@ class BootingMachine(Protocol):
     def monitor(self, command: str) -> str: ...
 
 
-class BootWatch(io.RawIOBase):
+class BootWatch:
     """A console, passed on to ``screen``; and the machine that it is of, once there is one."""
 
-    def __init__(self, screen: BinaryIO) -> None:
+    def __init__(self, screen: ConsoleLog) -> None:
         self._screen = screen
         self._tail = b""
         self._told: set[str] = set()
         self._due = 0.0
 
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]  # bytes is all that is written
+    def write(self, data: bytes, /) -> int:
+        """Pass on what the guest has written."""
         self._tail = (self._tail + data)[-_TAIL_BYTES:]
         return self._screen.write(data)
 
     def flush(self) -> None:
+        """Have nothing held back."""
         self._screen.flush()
 
     def begin(self, machine: BootingMachine) -> None:

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+
+from fadump.machine.contract import ConsoleLog
 
 READY = r"\blogin: ?$|[#$] ?$"
 """How a console looks on which a system waits for its user: a login prompt, or a shell's."""
@@ -40,7 +41,7 @@ class WatchedConsole:
     ``changed`` is called whenever the answer to :attr:`is_ready` changes, and for each line of trouble.
     """
 
-    def __init__(self, log: BinaryIO, ready: str = READY, changed: Callable[[], None] = _nobody) -> None:
+    def __init__(self, log: ConsoleLog, ready: str = READY, changed: Callable[[], None] = _nobody) -> None:
         self.changed = changed
         self._log = log
         self._ready = re.compile(ready)

@@ -16,6 +16,7 @@ from fadump.errors import FormatError, SetupError, UsageError, reason, unwritabl
 from fadump.firmware.contract import Firmware
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
+from fadump.machine.contract import ConsoleLog
 from fadump.machine.qemu.process import Drive, QemuConfig
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.console import shown
@@ -78,7 +79,7 @@ def free_directory() -> Path:
     return path
 
 
-def rehearse(options: RehearsalOptions, observer: Observer, screen: BinaryIO | None = None) -> RehearsalResult:
+def rehearse(options: RehearsalOptions, observer: Observer, screen: ConsoleLog | None = None) -> RehearsalResult:
     """Crash the system once, and look at what it has saved.
 
     :raises UsageError: what is asked for can't be.
@@ -148,7 +149,7 @@ def _is_there(out: Path) -> SetupError:
 def _watch(
     options: RehearsalOptions,
     config: QemuConfig,
-    log: BinaryIO,
+    log: ConsoleLog,
     observer: Observer,
     verifier: Verifier | None,
 ) -> RehearsalResult:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 from fadump.abi.platform import Platform
 from fadump.abi.pseries import rtas
@@ -28,7 +28,7 @@ from fadump.kernel.image.stacks import idle
 from fadump.kernel.model import KernelModel
 from fadump.kernel.petitboot import PreservingKernel
 from fadump.machine.channel import GuestChannel, Report, Request
-from fadump.machine.contract import BootStart, Event, FirmwareMemory, GuestReset, Handover, StopAt, Stopped
+from fadump.machine.contract import BootStart, ConsoleLog, Event, FirmwareMemory, GuestReset, Handover, StopAt, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.cpus import cpu_registers
 from fadump.machine.embedded.guest import Asked, GuestSystem, RunningGuest, SystemReset, Waiting, WriteFile
@@ -50,7 +50,7 @@ class EmbeddedMachine:
     :raises SetupError: the host can't hold the guest's memory.
     """
 
-    def __init__(self, config: EmbeddedConfig, disk_fd: int, console_log: BinaryIO) -> None:
+    def __init__(self, config: EmbeddedConfig, disk_fd: int, console_log: ConsoleLog) -> None:
         self._config = config
         self._disk_fd = disk_fd
         self._console_log = console_log

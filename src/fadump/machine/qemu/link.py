@@ -4,13 +4,13 @@ import asyncio
 import collections
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from qemu.qmp import ConnectError, EventListener, QMPClient, QMPError
 
 from fadump.errors import MachineError, SetupError
 from fadump.machine.channel import Report
-from fadump.machine.contract import Called, LetGo
+from fadump.machine.contract import Called, ConsoleLog, LetGo
 from fadump.machine.qemu.gdb import GdbClient, Stop
 from fadump.machine.qemu.guest import LONGEST_LINE_BYTES, read_report
 from fadump.machine.qemu.process import CONSOLE, GUEST, QemuConfig, QemuProcess
@@ -24,16 +24,6 @@ _RUNNING = "running"
 _DEBUG = "debug"
 """QEMU's words for a guest that runs, and for one that a breakpoint has stopped."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-class ConsoleLog(Protocol):
-    """What takes the console as it comes; a file that is open for writing is one."""
-
-    def write(self, data: bytes, /) -> int:
-        """Take some bytes."""
-
-    def flush(self) -> None:
-        """Hold nothing back."""
 
 
 class Reset:

@@ -21,6 +21,7 @@ from fadump.machine.channel import Crash, GuestChannel, Request, Shell
 from fadump.machine.contract import (
     BootStart,
     Called,
+    ConsoleLog,
     Event,
     FirmwareMemory,
     Handover,
@@ -32,7 +33,7 @@ from fadump.machine.qemu.boards import board_of
 from fadump.machine.qemu.cpus import read_cpus
 from fadump.machine.qemu.gdb_server import listen
 from fadump.machine.qemu.guest import encode_request
-from fadump.machine.qemu.link import ConsoleLog, QemuLink
+from fadump.machine.qemu.link import QemuLink
 from fadump.machine.qemu.process import QemuConfig, dimm_device, dimm_id, guest_ram_file
 from fadump.machine.qemu.served_guest import ServedGuest
 from fadump.memory.guest import GuestMemory, Segment
