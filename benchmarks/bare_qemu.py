@@ -5,7 +5,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fadump.machine.qemu.link import ConsoleLog, QemuLink
+from fadump.machine.contract import ConsoleLog
+from fadump.machine.qemu.link import QemuLink
 from fadump.machine.qemu.process import QemuConfig, guest_ram_file
 
 
