@@ -18,11 +18,12 @@ import pytest
 
 from fadump import progress
 from fadump.cli import main
-from fadump.errors import SetupError, UsageError
+from fadump.errors import FadumpError, SetupError, UsageError
 from fadump.kit import debian
 from fadump.kit.kernel import Kernel
 from fadump.kit.packages import require
 from fadump.systems import debian_image_install, debian_image_packages, image
+from fadump.systems.debian_image_packages import Added
 from fadump.systems.image import build_image, list_images
 from tests.kit.conftest import is_alive, make_deb, wait_until
 
@@ -211,6 +212,59 @@ def test_newer_packages_are_taken_when_they_are_asked_for(archive, machine, kern
     assert build_image(kernel) == first
     assert build_image(kernel, update=True).packages == {"thing": "1-2"}
     assert build_image(kernel).packages == {"thing": "1-2"}
+
+
+def test_a_package_is_added_with_what_it_depends_on(archive, machine, kernel, tmp_path, cache, monkeypatch):
+    library = make_deb(tmp_path, "library", "7", "all", {"usr/lib/library": b"text"})
+    archive.publish("trixie", thing(tmp_path), library, make_deb(tmp_path, "tool", "5", "all", {}, depends="library"))
+    plain = build_image(kernel)
+    built = build_image(kernel, added=Added.of(["tool"]))
+    assert (built.packages, built.added) == ({"library": "7", "thing": "1-1", "tool": "5"}, ["tool"])
+    assert content(built, "/usr/lib/library") == "text"
+    assert plain.added == []
+    monkeypatch.setattr(debian, "find_debian_source", lambda: pytest.fail("asked the archive"))
+    assert build_image(kernel, added=Added.of(["tool"])) == built
+    assert build_image(kernel) == plain
+
+
+def test_a_package_of_ones_own_is_added_from_its_file(archive, machine, kernel, tmp_path, monkeypatch):
+    library = make_deb(tmp_path, "library", "7", "all", {"usr/lib/library": b"text"})
+    archive.publish("trixie", thing(tmp_path), library)
+
+    def mine(content):
+        made = make_deb(tmp_path / content, "mine", "1:2-1", "all", {"usr/share/mine": content.encode()}, "library")
+        return str(made.rename(tmp_path / "any name.deb"))
+
+    first = build_image(kernel, added=Added.of([mine("first")]))
+    assert (first.packages, first.added) == ({"library": "7", "mine": "1:2-1", "thing": "1-1"}, ["mine"])
+    assert content(first, "/usr/share/mine") == "first"
+    second = build_image(kernel, added=Added.of([mine("second")]))
+    assert content(second, "/usr/share/mine") == "second"
+    monkeypatch.setattr(debian, "find_debian_source", lambda: pytest.fail("asked the archive"))
+    assert build_image(kernel, added=Added.of([str(tmp_path / "any name.deb")])) == second
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("kernel-", "'kernel-' is no Debian package's name; a file's ends in .deb"),
+        ("-o", "'-o' is no Debian package's name; a file's ends in .deb"),
+        ("nowhere.deb", "nowhere.deb, to be added to the image, isn't there"),
+        ("./text.deb", "text.deb is no Debian package: "),
+    ],
+)
+def test_what_can_not_be_added_is_refused_in_one_sentence(tmp_path, monkeypatch, word, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.deb").write_text("text")
+    with pytest.raises(FadumpError, match=re.escape(sentence)) as caught:
+        Added.of([word])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_added_package_that_no_suite_has_is_named(archive, machine, kernel, tmp_path):
+    archive.publish("trixie", thing(tmp_path))
+    with pytest.raises(SetupError, match="Unable to locate package nonesuch"):
+        build_image(kernel, suites=["trixie"], added=Added.of(["nonesuch"]))
 
 
 def test_a_package_that_has_changed_in_the_cache_is_fetched_again(archive, machine, kernel, tmp_path, cache):

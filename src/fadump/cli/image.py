@@ -7,7 +7,7 @@ from fadump.cli.parser import Commands, add_command, add_group
 from fadump.kit.kernel import DEFAULT_PAGE_SIZE, DEFAULT_SERIES, PAGE_SIZES, build_kernel
 from fadump.progress import binary_size
 from fadump.systems.crashkernel import check_crashkernel
-from fadump.systems.debian_image_packages import SUITES
+from fadump.systems.debian_image_packages import SUITES, Added
 from fadump.systems.image import DEFAULT_CRASHKERNEL, Image, build_image, list_images
 
 _EXAMPLE = """example:
@@ -33,7 +33,8 @@ def add_parser(commands: Commands) -> None:
         description="Make a disk image that boots by itself on pseries, unless it is there: GRUB, a kernel with "
         "FADump, an initramfs, systemd, kdump-tools. It takes 7 minutes on 2 processors, and 10 more if the kernel "
         "isn't there. Nothing of it needs root.",
-        example="example:\n  fadump image build --suite bookworm --crashkernel 768M\n",
+        example="example:\n  fadump image build --suite bookworm --crashkernel 768M\n"
+        "  fadump image build --add openssh-server --add ./mine_1-1_all.deb\n",
     )
     build.add_argument(
         "--kernel-version",
@@ -60,6 +61,14 @@ def add_parser(commands: Commands) -> None:
         help="boot memory, as the kernel's command line has it, 320M or more (default: %(default)s)",
     )
     build.add_argument(
+        "--add",
+        metavar="PACKAGE",
+        action="append",
+        default=[],
+        help="have this package in it, too, with what it depends on: one of Debian's by its name, or a .deb file; may "
+        "be given several times",
+    )
+    build.add_argument(
         "--update", action="store_true", help="ask the mirror for newer packages; if there are any, make a new image"
     )
     add_command(
@@ -74,9 +83,10 @@ def add_parser(commands: Commands) -> None:
 
 
 def _build(options: argparse.Namespace, _output: Output) -> Answer:
+    added = Added.of(options.add)
     kernel = build_kernel(options.kernel_version, options.page_size)
     suites = [options.suite] if options.suite else SUITES
-    image = build_image(kernel, crashkernel=options.crashkernel, suites=suites, update=options.update)
+    image = build_image(kernel, crashkernel=options.crashkernel, suites=suites, update=options.update, added=added)
     return Answer(image.as_json(), _line(image))
 
 
@@ -95,4 +105,5 @@ def _list(_options: argparse.Namespace, _output: Output) -> Answer:
 
 def _line(image: Image) -> str:
     made = [binary_size(image.disk_bytes), f"{image.built:%Y-%m-%d %H:%M}"]
-    return "  ".join([image.name, image.suite, image.release, image.page_size, *made, str(image.path)])
+    added = [f"with {', '.join(image.added)}"] if image.added else []
+    return "  ".join([image.name, image.suite, image.release, image.page_size, *made, *added, str(image.path)])

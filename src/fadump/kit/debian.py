@@ -14,13 +14,14 @@ What makes a whole system is fetched into a directory of the caller's.
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from fadump.errors import SetupError
 from fadump.kit.apt_sources import SUITES, DebianSource, find_debian_source
@@ -41,6 +42,9 @@ _KEPT_SETTINGS = re.compile(
 
 _FILE_LINE = re.compile(r"'\S+' (?P<name>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
 """As ``apt-get download --print-uris`` has it."""
+
+_LOCAL = " local-deb "
+"""How ``apt-get install --simulate`` marks a package that it was given as a file."""
 
 
 class PackageMissingError(SetupError):
@@ -69,6 +73,24 @@ class _File:
 
     size_bytes: int
     sha256: str
+
+
+def proper_name(path: Path) -> str:
+    """The name that Debian's archive would give to a package's file, whatever it is called here.
+
+    :raises SetupError: it is not a package.
+    """
+    require("reading a package", {"dpkg-deb": "dpkg"})
+    shown = subprocess.run(
+        ["dpkg-deb", "--show", "--showformat=${Package}\n${Version}\n${Architecture}", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if shown.returncode != 0:
+        raise SetupError(f"{path} is no Debian package: {telling_lines(shown.stderr.splitlines())}")
+    name, version, architecture = shown.stdout.split("\n")
+    return f"{name}_{quote(version, safe='+~')}_{architecture}.deb"
 
 
 def native_architecture() -> str:
@@ -122,12 +144,13 @@ def fetched_with_dependencies(name: str, architecture: str, suites: Sequence[str
 
 
 def fetch_system(
-    names: Sequence[str], suite: str, directory: Path, architecture: str = ARCHITECTURE
+    names: Sequence[str], suite: str, directory: Path, architecture: str = ARCHITECTURE, files: Sequence[Path] = ()
 ) -> list[DebianPackage]:
     """The packages of a whole system, all that they depend on among them, recommendations left out; by name.
 
-    ``names`` may have patterns of apt's, such as ``?essential`` (apt-patterns(7)). What is in ``directory`` already
-    and as it should be is not fetched again; packages that are not of the system are removed there.
+    ``names`` may have patterns of apt's, such as ``?essential`` (apt-patterns(7)); ``files`` are packages that are part
+    of it, too, and are copied. What is in ``directory`` already and as it should be is not fetched again; packages that
+    are not of the system are removed there.
 
     :raises SetupError: there is no apt or no mirror, it can't be reached, a signature is wrong, or the suite lacks a
         package; on some days a mirror lists what it doesn't have.
@@ -136,7 +159,7 @@ def fetch_system(
     with lock("apt", say_waiting("fetching packages")):
         apt = _PrivateApt(find_debian_source(), suite, architecture)
         apt.update()
-        return apt.download_system(names, private_directory(directory))
+        return apt.download_system(names, private_directory(directory), files)
 
 
 def package_names(prefix: str, suite: str, architecture: str) -> list[str]:
@@ -258,17 +281,21 @@ class _PrivateApt:
         self._fetch(title, ["apt-get", "download", *names], archives, sum(self._sizes(names).values()))
         return [self._package(path) for path in sorted(archives.glob("*.deb"))]
 
-    def download_system(self, wanted: Sequence[str], directory: Path) -> list[DebianPackage]:
-        names = self._with_dependencies(wanted, "a whole system")
+    def download_system(self, wanted: Sequence[str], directory: Path, given: Sequence[Path]) -> list[DebianPackage]:
+        own = {proper_name(path): path for path in given}
+        names = self._with_dependencies([*wanted, *(str(path.resolve()) for path in given)], "a whole system")
         files = self._files(names)
         for path in directory.glob("*.deb"):
-            if path.name not in files or _sha256(path) != files[path.name].sha256:
+            if path.name in own or path.name not in files or _sha256(path) != files[path.name].sha256:
                 path.unlink()
         title = counted(len(files), "package")
         self._fetch(title, ["apt-get", "download", *names], directory, sum(file.size_bytes for file in files.values()))
-        return [self._package(directory / name) for name in sorted(files)]
+        for name, path in own.items():
+            shutil.copyfile(path, directory / name)
+        return [self._package(directory / name) for name in sorted({*files, *own})]
 
     def _with_dependencies(self, names: Sequence[str], title: str) -> list[str]:
+        """The suite's packages among them; those that are given as files are not."""
         planned: list[str] = []
         run(
             ["apt-get", "install", "--simulate", "--no-install-recommends", *names],
@@ -277,7 +304,7 @@ class _PrivateApt:
             environment=self._environment(),
             on_line=planned.append,
         )
-        return [line.split()[1] for line in planned if line.startswith("Inst ")]
+        return [line.split()[1] for line in planned if line.startswith("Inst ") and _LOCAL not in line]
 
     def _files(self, names: Sequence[str]) -> dict[str, "_File"]:
         """What downloading these packages would bring, by file name."""

@@ -5,18 +5,20 @@ one that was taken stay, with a list of what they are, and serve every later ima
 
     <cache>/debian/SUITE/NAME_VERSION_ARCHITECTURE.deb
     <cache>/debian/SUITE/packages.json      written when all of them are there
+    <cache>/debian/SUITE-KEY/               the same with packages that somebody has added; KEY stands for their names
 """
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fadump.errors import SetupError
+from fadump.errors import SetupError, UsageError
 from fadump.kit.cache import cache_directory, new_file, private_directory
-from fadump.kit.debian import ARCHITECTURE, DebianPackage, fetch_system
+from fadump.kit.debian import ARCHITECTURE, DebianPackage, fetch_system, proper_name
 
 SUITES = ("trixie", "forky", "bookworm")
 """Where to look: the stable release, the one to come, then the one before. bookworm is last because its makedumpfile
@@ -35,6 +37,53 @@ WANTED = (
 """What is asked for, in the words of apt; its dependencies come with it."""
 
 _LIST = "packages.json"
+_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+]")
+"""Debian Policy 5.6.1; apt would take away what ends in a hyphen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What an image has beside Debian's own: ``names`` of the suite's packages, ``files`` that are packages."""
+
+    names: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> "Added":
+        """From words as a user has them: what ends in ``.deb`` or has a slash is a file.
+
+        :raises UsageError: a word is neither.
+        :raises SetupError: a file isn't there, or isn't a package.
+        """
+        files = tuple(Path(word) for word in words if "/" in word or word.endswith(".deb"))
+        names = tuple(sorted({word for word in words if Path(word) not in files}))
+        for name in names:
+            if not _NAME.fullmatch(name):
+                raise UsageError(f"{name!r} is no Debian package's name; a file's ends in .deb")
+        for path in files:
+            if not path.is_file():
+                raise SetupError(f"{path}, to be added to the image, isn't there")
+            proper_name(path)
+        return cls(names, files)
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """All that is asked of the suite."""
+        return (*WANTED, *self.names)
+
+    @property
+    def packages(self) -> list[str]:
+        """The names of all of them."""
+        return sorted([*self.names, *(proper_name(path).partition("_")[0] for path in self.files)])
+
+    def directory(self, suite: str) -> Path:
+        """Where the packages are kept; a newer file of the same package takes the place of the one before."""
+        packages = " ".join(self.packages)
+        key = f"-{hashlib.sha256(packages.encode()).hexdigest()[:12]}" if packages else ""
+        return private_directory(cache_directory() / "debian") / f"{suite}{key}"
+
+
+NOTHING = Added()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +100,15 @@ class PackageSet:
         return {package.name: package.version for package in self.packages}
 
 
-def kept_packages(suites: Sequence[str] = SUITES) -> PackageSet | None:
+def kept_packages(suites: Sequence[str] = SUITES, added: Added = NOTHING) -> PackageSet | None:
     """The packages in the cache of the first of ``suites`` that has all, or None; without any network.
 
     Each file is compared with what was fetched.
     """
-    return next(filter(None, map(_kept, suites)), None)
+    return next((kept for suite in suites if (kept := _kept(suite, added))), None)
 
 
-def fetch_packages(suites: Sequence[str] = SUITES) -> PackageSet:
+def fetch_packages(suites: Sequence[str] = SUITES, added: Added = NOTHING) -> PackageSet:
     """The packages of the first of ``suites`` that is whole on the mirror, those that are in the cache from there.
 
     A suite that isn't is named on stderr.
@@ -68,39 +117,48 @@ def fetch_packages(suites: Sequence[str] = SUITES) -> PackageSet:
     """
     failed: list[str] = []
     for suite in suites:
+        directory = added.directory(suite)
+        _link_kept(NOTHING.directory(suite), directory)
         try:
-            packages = fetch_system(WANTED, suite, _directory(suite))
+            packages = fetch_system(added.wanted, suite, directory, files=added.files)
         except SetupError as error:
             failed.append(f"{suite}: {error}")
             print(f"Debian {suite} can't be taken: {error}", file=sys.stderr, flush=True)
             continue
-        return _keep(suite, packages)
+        return _keep(suite, added, packages)
     raise SetupError(f"no suite of Debian has all that an image needs; {failed[0]}")
 
 
-def _directory(suite: str) -> Path:
-    return private_directory(cache_directory() / "debian") / suite
+def _link_kept(kept: Path, directory: Path) -> None:
+    """Give a new directory the packages that another one has."""
+    if not directory.exists() and kept.exists():
+        private_directory(directory)
+        for path in kept.glob("*.deb"):
+            (directory / path.name).hardlink_to(path)
 
 
-def _keep(suite: str, packages: Sequence[DebianPackage]) -> PackageSet:
+def _keep(suite: str, added: Added, packages: Sequence[DebianPackage]) -> PackageSet:
     files = {package.path.name: _sha256(package.path) for package in packages}
-    with new_file(_directory(suite) / _LIST) as path:
-        path.write_text(json.dumps({"wanted": WANTED, "files": files}, indent=2) + "\n", encoding="utf-8")
-    kept = _kept(suite)
+    directory = added.directory(suite)
+    with new_file(directory / _LIST) as path:
+        path.write_text(json.dumps({"wanted": added.wanted, "files": files}, indent=2) + "\n", encoding="utf-8")
+    kept = _kept(suite, added)
     if kept is None:
-        raise SetupError(f"the packages in {_directory(suite)} have changed while they were fetched: try again")
+        raise SetupError(f"the packages in {directory} have changed while they were fetched: try again")
     return kept
 
 
-def _kept(suite: str) -> PackageSet | None:
-    directory = _directory(suite)
+def _kept(suite: str, added: Added) -> PackageSet | None:
+    directory = added.directory(suite)
     try:
         listed = json.loads((directory / _LIST).read_text(encoding="utf-8"))
         wanted, files = tuple(listed["wanted"]), dict(listed["files"])
     except (OSError, ValueError, KeyError, TypeError):  # it is fetched again
         return None
     paths = [directory / name for name in sorted(files)]
-    if wanted != WANTED or any(not path.is_file() or _sha256(path) != files[path.name] for path in paths):
+    if wanted != added.wanted or any(not path.is_file() or _sha256(path) != files[path.name] for path in paths):
+        return None
+    if any(files.get(proper_name(path)) != _sha256(path) for path in added.files):
         return None
     digest = hashlib.sha256("".join(f"{path.name} {files[path.name]}\n" for path in paths).encode()).hexdigest()
     return PackageSet(suite, tuple(DebianPackage.from_file(path, suite, ARCHITECTURE) for path in paths), digest)

@@ -18,7 +18,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -29,7 +29,7 @@ from fadump.kit.kernel import Kernel
 from fadump.kit.packages import require
 from fadump.systems import debian_image_install, debian_image_unpack
 from fadump.systems.crashkernel import check_crashkernel
-from fadump.systems.debian_image_packages import SUITES, PackageSet, fetch_packages, kept_packages
+from fadump.systems.debian_image_packages import NOTHING, SUITES, Added, PackageSet, fetch_packages, kept_packages
 from fadump.systems.image_disk import MKE2FS, Disk
 
 DISK_BYTES = 3 << 30
@@ -58,7 +58,8 @@ class Image:
     """A disk image in the cache.
 
     ``release`` and ``page_size`` are its kernel's, ``kernel`` that kernel's file with a name outside of the image;
-    ``command_line`` is what GRUB gives it. ``packages`` has Debian's version of each package, by name.
+    ``command_line`` is what GRUB gives it. ``packages`` has Debian's version of each package, by name; ``added`` are
+    the names of those that were asked for beside Debian's own.
     """
 
     path: Path
@@ -71,6 +72,7 @@ class Image:
     key: str
     packages: dict[str, str]
     build_seconds: float
+    added: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -113,6 +115,7 @@ class Image:
             "built": self.built.isoformat(timespec="seconds"),
             "build_seconds": self.build_seconds,
             "facts": str(self.facts),
+            "added": self.added,
         }
 
 
@@ -130,11 +133,12 @@ def build_image(
     crashkernel: str = DEFAULT_CRASHKERNEL,
     suites: Sequence[str] = SUITES,
     update: bool = False,
+    added: Added = NOTHING,
 ) -> Image:
     """The image from the cache, else built now: some minutes on 2 processors.
 
-    The packages are those in the cache, if there are any and ``update`` doesn't ask for today's. A process that finds
-    another one building an image waits for it.
+    The packages are those in the cache, if there are any and ``update`` doesn't ask for today's. ``added`` packages
+    come with what they depend on. A process that finds another one building an image waits for it.
 
     :raises UsageError: ``crashkernel`` is none that FADump takes.
     :raises SetupError: something is missing, no suite is whole, or the build fails.
@@ -142,16 +146,16 @@ def build_image(
     command_line = _command_line(crashkernel)
     _check_kernel(kernel)
     with lock("images", say_waiting("building a disk image")):
-        packages = None if update else kept_packages(suites)
+        packages = None if update else kept_packages(suites, added)
         if packages is None:
             _check_room()
-            packages = fetch_packages(suites)
+            packages = fetch_packages(suites, added)
         key = _key(packages, kernel, command_line)
         directory = cache_directory() / "images" / f"debian-{packages.suite}-{kernel.page_size}-{key[:12]}"
         if not directory.exists():
             _check_room()
             require("building a disk image", TOOLS)
-            _build(directory, packages, kernel, command_line, key)
+            _build(directory, packages, kernel, command_line, key, added)
     return _load(directory)
 
 
@@ -176,7 +180,7 @@ def _command_line(crashkernel: str) -> str:
     return f"console=hvc0 fadump=on crashkernel={crashkernel}"
 
 
-def _build(directory: Path, packages: PackageSet, kernel: Kernel, command_line: str, key: str) -> None:
+def _build(directory: Path, packages: PackageSet, kernel: Kernel, command_line: str, key: str, added: Added) -> None:
     started = time.monotonic()
     with (
         new_entry(directory) as entry,
@@ -202,6 +206,7 @@ def _build(directory: Path, packages: PackageSet, kernel: Kernel, command_line: 
             "key": key,
             "packages": packages.versions,
             "build_seconds": round(time.monotonic() - started, 1),
+            "added": added.packages,
         }
         (entry / _FACTS).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
