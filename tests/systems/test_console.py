@@ -97,6 +97,23 @@ def test_what_a_kernel_says_of_its_memory_is_known(console):
     assert (console.reserved_bytes, console.available_bytes) == (512 << 20, None)
 
 
+@pytest.mark.parametrize(
+    ("said", "console_name"),
+    [
+        (b"Timed out waiting for device \x1b[0;1;39mdev-hvc0.device\x1b[0m - /dev/hvc0.\r\n", "dev-hvc0"),
+        (b"[ TIME ] Timed out waiting for device /dev/ttyS0.\r\n", "/dev/ttyS0"),
+        (b"[ TIME ] Timed out waiting for device dev-vdb1.device - /dev/vdb1.\r\n", None),
+    ],
+)
+def test_a_console_that_systemd_has_missed_is_known_until_the_next_boot(console, said, console_name):
+    console.write(b"[  OK  ] Found device \x1b[0;1;39mdev-hvc0.device\x1b[0m - /dev/hvc0.\r\n")
+    assert console.missed_console is None
+    console.write(said)
+    assert console.missed_console == console_name
+    console.forget()
+    assert console.missed_console is None
+
+
 def test_the_last_lines_are_those_that_say_anything(console):
     console.write(b"".join(b"line %d\r\n\r\n" % number for number in range(30)) + b"\x1b[1mlast")
     assert console.last_lines == [*(f"line {number}" for number in range(19, 30)), "last"]

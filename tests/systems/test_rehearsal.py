@@ -64,3 +64,10 @@ def test_half_a_line_of_a_boot_is_no_prompt():
     boot = CaptureBoot(iter([b"Linux version 6.12 (gcc) #", b"1 SMP\r\n"]))
     with pytest.raises(LostError, match="^the capture boot has neither dealt with the dump nor come into production"):
         Rehearsal(boot, boot, boot.console, Patience())._back_to_production()
+
+
+def test_a_console_that_came_too_late_is_named():
+    boot = CaptureBoot(iter([b"[ TIME ] Timed out waiting for device dev-hvc0.device - /dev/hvc0.\r\n"]))
+    with pytest.raises(LostError) as raised:
+        Rehearsal(boot, boot, boot.console, Patience())._back_to_production()
+    assert " within 900 seconds: its systemd has waited for dev-hvc0 in vain, so no prompt comes: " in str(raised.value)

@@ -16,6 +16,8 @@ _NO_BOOT_LOADER = re.compile(r"^E34\d\d: ")
 """What SLOF says of a disk that it can't start (slof/fs/start-up.fs)."""
 _RESERVED = re.compile(r"fadump: Reserved (\d+)MB of memory at ")
 _AVAILABLE = re.compile(r"Memory: (\d+)K/\d+K available")
+_MISSED_CONSOLE = re.compile(r"Timed out waiting for device (\S*(?:hvc|tty)\w*)")
+"""What systemd says when a serial console comes too late for its login prompt."""
 _TAIL_CHARACTERS = 1 << 16
 _LINES = 12
 _MOST_LINES_KEPT = 50
@@ -51,6 +53,8 @@ class WatchedConsole:
         """What the kernel that booted last had of memory to begin with; None if its console doesn't say."""
         self.reserved_bytes: int | None = None
         """What a kernel has said that it reserves for a dump, in whole MiB."""
+        self.missed_console: str | None = None
+        """The serial console, as systemd calls it, that it has waited for in vain; None: it has not."""
         self._trouble: dict[re.Pattern[str], list[str]] = {_OUT_OF_MEMORY: [], _PANIC: [], _NO_BOOT_LOADER: []}
 
     def write(self, data: bytes) -> int:
@@ -94,7 +98,7 @@ class WatchedConsole:
     def forget(self) -> None:
         """The machine has been reset: what stands on its console is another boot's."""
         self._tail += "\n"
-        self.available_bytes = None
+        self.available_bytes = self.missed_console = None
         self._update(ready=False)
 
     def _notice(self, line: str) -> None:
@@ -102,6 +106,8 @@ class WatchedConsole:
             self.available_bytes = int(available[1]) << 10
         if reserved := _RESERVED.search(line):
             self.reserved_bytes = int(reserved[1]) << 20
+        if missed := _MISSED_CONSOLE.search(line):
+            self.missed_console = missed[1]
         for pattern, found in self._trouble.items():
             if pattern is _NO_BOOT_LOADER and self.available_bytes is not None:
                 continue  # a kernel runs already

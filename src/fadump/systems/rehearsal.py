@@ -349,6 +349,11 @@ class Rehearsal:
         return any(known is seen for known, _at in self._session.record.seen)
 
     def _late(self, phase: Milestone, otherwise: str, seconds: float, advice: str) -> LostError:
+        if console := self._console.missed_console:
+            advice = (
+                f"its systemd has waited for {console} in vain, so no prompt comes: rehearse when this host is less "
+                "busy, or with systemd.default_device_timeout_sec=300 on the system's command line"
+            )
         return self._lost(LostError, phase, f"{otherwise} within {seconds:.0f} seconds: {advice}")
 
     def _lost(self, kind: type[_E], phase: Milestone, sentence: str) -> _E:
