@@ -4,15 +4,11 @@ Step "saved" of docs/architecture.md. It is called ``DST-dmesg.txt``, as kdump-u
 the first page is written.
 """
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
-from fadump.capture.files import Files, fsync_file, write_all
-from fadump.capture.target import incomplete_name
+from fadump.capture.files import Files
+from fadump.capture.target import write_text
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
-
-_PRIVATE = 0o600
 
 
 def dmesg_name(path: Path) -> Path:
@@ -25,27 +21,13 @@ def save_dmesg(system: CrashedSystem, path: Path, files: Files) -> str | None:
 
     :raises OSError: it can't be written.
     """
-    text, missing = _read(system)
-    incomplete = incomplete_name(path)
-    with suppress(FileNotFoundError):
-        files.unlink(incomplete)
-    fd = files.open(incomplete, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
-    try:
-        try:
-            write_all(files, fd, text.encode(), 0)
-            fsync_file(files, fd)
-        finally:
-            files.close(fd)
-    except OSError:
-        with suppress(OSError):  # the error to report is the one of writing
-            files.unlink(incomplete)
-        raise
-    files.rename(incomplete, path)
-    files.fsync_directory(path.parent)
+    text, missing = read_dmesg(system)
+    write_text(path, text.encode(), files)
     return missing
 
 
-def _read(system: CrashedSystem) -> tuple[str, str | None]:
+def read_dmesg(system: CrashedSystem) -> tuple[str, str | None]:
+    """The log as far as it can be read; what is missing of it, as a sentence, or None."""
     lines: list[str] = []
     try:
         for record in system.log():

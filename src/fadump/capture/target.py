@@ -247,6 +247,29 @@ def _is_called(fd: int, path: Path) -> bool:
         return False
 
 
+def write_text(path: Path, text: bytes, files: Files) -> None:
+    """Write a small file durably, in the place of an earlier one: at any time there is one of them, whole.
+
+    :raises OSError: it can't be written.
+    """
+    incomplete = incomplete_name(path)
+    with suppress(FileNotFoundError):
+        files.unlink(incomplete)
+    fd = files.open(incomplete, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
+    try:
+        try:
+            write_all(files, fd, text, 0)
+            fsync_file(files, fd)
+        finally:
+            files.close(fd)
+    except OSError:
+        with suppress(OSError):  # the error to report is the one of writing
+            files.unlink(incomplete)
+        raise
+    files.rename(incomplete, path)
+    files.fsync_directory(path.parent)
+
+
 def incomplete_name(path: Path) -> Path:
     """What a dump is called until it is whole."""
     return path.with_name(path.name + ".incomplete")

@@ -1,0 +1,50 @@
+"""Which crash a dump is of, so that a dump that is saved already is recognised, whatever its name.
+
+Step "saved" of docs/architecture.md. Two crashes differ in what the CPUs were doing and in VMCOREINFO, which has the
+time (CRASHTIME); ``fadump save`` copies both into every format. They are in the first MiB of a dump of any size.
+"""
+
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
+from fadump.vmcore.contract import Dump
+
+_NAME = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """``identity`` is the same for every dump of one crash. ``time`` counts seconds since 1970, UTC, and
+    ``release`` is the kernel's, as uname -r; None where the dump doesn't say."""
+
+    identity: str
+    time: int | None = None
+    release: str | None = None
+
+    def name(self, now: float) -> str:
+        """What a directory for its dump is called: when it crashed, or else that it is saved now. UTC."""
+        return datetime.fromtimestamp(now if self.time is None else self.time, UTC).strftime(_NAME)
+
+
+def read_crash(system: CrashedSystem) -> Crash:
+    """Which crash an open dump is of.
+
+    :raises OSError: it can't be read.
+    """
+    time = release = None
+    with suppress(*UNREADABLE_KERNEL):
+        time = system.crash_time
+    with suppress(*UNREADABLE_KERNEL):
+        release = system.vmcoreinfo.text("OSRELEASE")
+    return Crash(identity(system.dump), time, release)
+
+
+def identity(dump: Dump) -> str:
+    """A dump's VMCOREINFO and the registers of all CPUs, as a checksum."""
+    told = hashlib.sha256(dump.vmcoreinfo or b"")
+    for registers in sorted(note.desc for note in dump.notes if note.is_prstatus()):
+        told.update(registers)
+    return told.hexdigest()[:32]

@@ -1,0 +1,147 @@
+"""A directory for dumps, on any file system that is mounted.
+
+/var/crash/20261129T160534Z/vmcore              the dump, whole: it has had this name since it is durable
+                            vmcore.incomplete   as far as it is written
+                            vmcore-dmesg.txt    the crashed kernel's log
+                            fadump.json         which crash it is of, and that the directory is ours
+"""
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from fadump.capture.files import HOST as HOST_FILES
+from fadump.capture.target import incomplete_name, write_text
+from fadump.errors import reason
+from fadump.service.crash import Crash
+from fadump.service.proof import prove_file
+from fadump.service.record import RECORD_NAME, Record, read_record
+from fadump.service.root import Root
+from fadump.service.settings import ABSOLUTE_PATH
+from fadump.service.targets.contract import VMCORE_NAME, DumpDirectory, Stored, TargetError, Tell
+
+DEFAULT_DIRECTORY = Path("/var/crash")
+_PRIVATE_DIRECTORY = 0o700
+_MOST_OF_A_NAME = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorySettings:
+    """A directory; its parent has to be there."""
+
+    path: Annotated[Path, ABSOLUTE_PATH] = DEFAULT_DIRECTORY
+
+    def target(self, root: Root) -> "DirectoryTarget":
+        return DirectoryTarget(self.path)
+
+
+class DirectoryTarget:
+    """Implements :class:`~fadump.service.targets.contract.Target`; others have one where they have mounted theirs."""
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        """``name`` is what it is called in sentences, if not by its path."""
+        self._path = path
+        self._name = name or str(path)
+        self._own: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def path(self) -> Path:
+        """Where the dumps' directories are."""
+        return self._path
+
+    def prepare(self) -> None:
+        with suppress(FileExistsError, FileNotFoundError):
+            self._path.mkdir(_PRIVATE_DIRECTORY)
+            HOST_FILES.fsync_directory(self._path.parent)
+        if not self._path.is_dir():
+            raise TargetError(f"{self._name} is no directory: make it, or name another in the configuration")
+        if os.statvfs(self._path).f_flag & os.ST_RDONLY:
+            raise TargetError(f"{self._name} is on a file system that is mounted read-only: mount -o remount,rw")
+
+    def room(self) -> int | None:
+        there = os.statvfs(self._path)
+        return there.f_bavail * there.f_frsize
+
+    def find(self, crash: Crash) -> Stored | None:
+        for directory in dump_directories(self._path):
+            if _is_of(directory, crash) and _is_file(directory / VMCORE_NAME):
+                self._own = directory
+                return Stored(str(directory / VMCORE_NAME), directory / VMCORE_NAME)
+        return None
+
+    def open(self, crash: Crash) -> DumpDirectory:
+        own = next((directory for directory in dump_directories(self._path) if _is_of(directory, crash)), None)
+        if own is None:
+            own = self._make(crash.name(time.time()))
+        for name in (VMCORE_NAME, incomplete_name(Path(VMCORE_NAME)).name):
+            with suppress(FileNotFoundError):
+                (own / name).unlink()
+        self._own = own
+        self.add_text(RECORD_NAME, Record(crash).encode())
+        return DumpDirectory(own)
+
+    def add_text(self, name: str, text: bytes) -> None:
+        write_text(self._directory / name, text, HOST_FILES)
+
+    def settle(self) -> Stored:
+        """Nothing is left to do: a save has a file durable, and its directory, before it has its name."""
+        return Stored(str(self._directory / VMCORE_NAME), self._directory / VMCORE_NAME)
+
+    def prove(self, tell: Tell, *, complete: bool) -> str:
+        return prove_file(self._directory / VMCORE_NAME, tell, complete=complete)
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+    @property
+    def _directory(self) -> Path:
+        if self._own is None:
+            raise TargetError(f"no dump has been begun in {self._name}")
+        return self._own
+
+    def _make(self, name: str) -> Path:
+        """A directory of our own: nobody else's is used, whatever it is called."""
+        for number in range(1, _MOST_OF_A_NAME):
+            directory = self._path / (name if number == 1 else f"{name}-{number}")
+            try:
+                directory.mkdir(_PRIVATE_DIRECTORY)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise TargetError(f"can't make {directory}: {reason(error)}") from error
+            HOST_FILES.fsync_directory(self._path)
+            return directory
+        raise TargetError(f"{self._name} has {_MOST_OF_A_NAME} directories called {name}: remove some")
+
+
+def dump_directories(path: Path) -> Iterator[Path]:
+    """The directories below ``path`` that we have made, by their names; links and those of others are none.
+
+    :raises OSError: it can't be read.
+    """
+    for directory in sorted(path.iterdir()):
+        with suppress(OSError):
+            status = directory.lstat()
+            if stat.S_ISDIR(status.st_mode) and status.st_uid in (0, os.geteuid()) and read_record(directory):
+                yield directory
+
+
+def _is_of(directory: Path, crash: Crash) -> bool:
+    record = read_record(directory)
+    return record is not None and record.crash.identity == crash.identity
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False

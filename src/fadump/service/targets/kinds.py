@@ -1,0 +1,18 @@
+"""The kinds of targets, by what a configuration calls them.
+
+[[target]]
+type = "directory"
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from fadump.service.targets.contract import TargetSettings
+from fadump.service.targets.directory import DirectorySettings
+
+KINDS: Mapping[str, type[TargetSettings]] = MappingProxyType(
+    {
+        "directory": DirectorySettings,
+    }
+)
+"""The settings of each kind."""

@@ -1,0 +1,28 @@
+"""Machines of the model whose files are mounted: /proc/vmcore and FADump's files in /sys, with a kernel behind them."""
+
+import pytest
+
+from fadump.service.root import Root
+from tests.mount.mounted import Mounted, emptied
+
+
+def root_of(machine, directory):
+    """A system of which /proc and /sys are the machine's, and /etc and /run are in a directory."""
+    root = Root(machine.path("/proc"), machine.path("/sys"), directory / "etc", directory / "run")
+    root.etc.mkdir()
+    root.run.mkdir()
+    return root
+
+
+@pytest.fixture(scope="session")
+def crashed(tmp_path_factory):
+    """A machine in its capture boot, for tests that release nothing."""
+    with emptied(tmp_path_factory.mktemp("crashed") / "machine") as directory, Mounted(directory) as machine:
+        machine.crash()
+        yield machine
+
+
+@pytest.fixture
+def vmcore(crashed):
+    """The path of its dump."""
+    return crashed.path("/proc/vmcore")

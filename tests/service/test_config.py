@@ -1,0 +1,159 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fadump.capture.options import Format
+from fadump.capture.packers import Compression
+from fadump.errors import SetupError
+from fadump.linux.pages import DumpLevel
+from fadump.service.config import (
+    Config,
+    ConfigError,
+    HookSettings,
+    KeepSettings,
+    NotifySettings,
+    OnFailure,
+    Priority,
+    SaveSettings,
+    default_text,
+    parse_config,
+    read_config,
+)
+from fadump.service.targets.directory import DirectorySettings
+
+FILE = Path("/etc/fadump.toml")
+SETTING = re.compile(r"^#(?=[a-z[])", re.MULTILINE)
+DEFAULTS = Config(
+    OnFailure.KEEP,
+    SaveSettings((DumpLevel(31),), Compression.ZSTD, Format.KDUMP, None, Priority.IDLE),
+    (DirectorySettings(Path("/var/crash")),),
+    KeepSettings(0, 0),
+    HookSettings((), (), 60),
+    NotifySettings((), "", "", 30),
+)
+ALL = """
+on_failure = "reboot"
+[save]
+level = [1, 31]
+compress = "none"
+format = "elf"
+threads = 3
+priority = "normal"
+[[target]]
+type = "directory"
+path = "/a"
+[[target]]
+type = "directory"
+path = "/b/c"
+[keep]
+dumps = 5
+bytes = "2GiB"
+[hooks]
+before = ["/bin/true", "a b"]
+after = ["x"]
+timeout = 1
+[notify]
+command = ["logger", "-t", "fadump"]
+mail = "root"
+webhook = "https://example.org/crash?x=1"
+timeout = 86400
+"""
+
+
+def parsed(text):
+    return parse_config(text.encode(), FILE)
+
+
+def problems(text):
+    with pytest.raises(ConfigError) as caught:
+        parsed(text)
+    assert all(f"/etc/fadump.toml: {problem}" in str(caught.value) for problem in caught.value.problems)
+    return list(caught.value.problems)
+
+
+def test_the_default_file_says_nothing_and_shows_every_default():
+    assert parsed(default_text()) == parsed("") == DEFAULTS
+    shown = SETTING.sub("", default_text())
+    assert parsed(shown) == DEFAULTS
+    for line in ALL.splitlines():
+        key = line.partition(" =")[0]
+        assert re.search(rf"^{re.escape(key)}( =|$)", shown, re.MULTILINE), f"the default file lacks {key}"
+
+
+def test_every_setting_is_read():
+    assert parsed(ALL) == Config(
+        OnFailure.REBOOT,
+        SaveSettings((DumpLevel(1), DumpLevel(31)), Compression.NONE, Format.ELF, 3, Priority.NORMAL),
+        (DirectorySettings(Path("/a")), DirectorySettings(Path("/b/c"))),
+        KeepSettings(5, 2 << 30),
+        HookSettings(("/bin/true", "a b"), ("x",), 1),
+        NotifySettings(("logger", "-t", "fadump"), "root", "https://example.org/crash?x=1", 86400),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('on_failure = "halt"', 'on_failure is "halt": allowed is "keep" or "shell" or "reboot" or "poweroff"'),
+        ("on_fail = 1", "on_fail is no setting: did you mean on_failure? There are on_failure, save, keep, hooks, "),
+        ("[save]\nlevel = 32", "save.level is 32: allowed is a level from 0 to 31, or a list of those"),
+        ("[save]\nlevel = []", "save.level is []: allowed is a level"),
+        ("[save]\nlevel = [31, true]", "save.level is [31, true]: allowed is a level"),
+        ("[save]\nthreads = 0", 'save.threads is 0: allowed is "auto", or a number from 1 to 1024'),
+        ("[save]\nthreads = true", "save.threads is true: allowed is"),
+        ('[save]\ncompress = "gzip"', 'save.compress is "gzip": allowed is "zlib" or "zstd" or'),
+        ("[save]\nformat = 2001-01-01", 'save.format is "2001-01-01": allowed is "kdump" or "elf"'),
+        ("save = 3", "save is 3: allowed is a table [save] with level, compress, format, threads, priority"),
+        ('[keep]\nbytes = "10X"', 'keep.bytes is "10X": allowed is bytes, as 1000000 or "10G"'),
+        ("[keep]\nbytes = -1", "keep.bytes is -1: allowed is"),
+        ("[keep]\ndumps = 1.5", "keep.dumps is 1.5: allowed is a number from 0"),
+        ('[hooks]\nbefore = "ls -l"', 'hooks.before is "ls -l": allowed is a list, each a word'),
+        ('[hooks]\nafter = [""]', 'hooks.after is [""]: allowed is a list'),
+        ('[hooks]\nafter = ["a\\u0000"]', "hooks.after is"),
+        ("[hooks]\ntimeout = 0", "hooks.timeout is 0: allowed is seconds from 1 to 86400"),
+        ('[notify]\nwebhook = "ftp://x"', 'notify.webhook is "ftp://x": allowed is an address that begins with http'),
+        ('[notify]\nmail = "a b"', 'notify.mail is "a b": allowed is an address'),
+        ('target = "x"', 'target is "x": allowed are tables [[target]], each with a type'),
+        ("target = []", "target is []: allowed are tables [[target]]"),
+        ("[target]\npath = 1", 'target is {"path": 1}: allowed are tables [[target]]'),
+        ("[[target]]\n", 'target 1: type is missing: "directory"'),
+        ('[[target]]\ntype = "ftp"', 'target 1: type is "ftp": allowed is "directory"'),
+        ('[[target]]\ntype = "directory"\npath = "x"', 'target 1: path is "x": allowed is a path from / on'),
+        ('[[target]]\ntype = "directory"\npath = "/x/../y"', 'target 1: path is "/x/../y": allowed is a path from / on'),
+        ('[[target]]\ntype = "directory"\npaht = "/"', "target 1: paht is no setting: did you mean path? There are path"),
+        ("a = = 1", "it is not TOML: "),
+        ("a" + "[" * 100_000, "it is not TOML: "),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_what_is_allowed(text, problem):
+    (found,) = problems(text)
+    assert found.startswith(problem)
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    found = problems('x = 1\n[save]\nlevel = 99\nthreads = 0\n[[target]]\n[[target]]\ntype = "directory"\npath = 1')
+    assert [problem.split(" is ")[0] for problem in found] == [
+        *("x", "save.level", "save.threads", "target 1: type", "target 2: path"),
+    ]
+
+
+def test_bytes_that_are_no_text_are_one_sentence():
+    with pytest.raises(ConfigError, match=r"^/etc/fadump.toml: its bytes from 1 on are not UTF-8"):
+        parse_config(b"#\xff", FILE)
+
+
+def test_a_file_that_is_not_there_stands_for_the_defaults_only_where_none_was_named(tmp_path):
+    assert read_config(tmp_path / "none", may_be_missing=True) == DEFAULTS
+    with pytest.raises(SetupError, match="none can't be read: No such file"):
+        read_config(tmp_path / "none")
+    with pytest.raises(SetupError, match="Is a directory"):
+        read_config(tmp_path, may_be_missing=True)
+
+
+def test_the_service_starts_nothing_of_the_machines():
+    script = "import sys, fadump.service.config; print([name for name in sys.modules if 'qemu' in name])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr
