@@ -65,9 +65,9 @@ def test_a_crash_is_named_by_its_time_in_utc():
     assert CRASH.name(0) == "20231114T221320Z" == Crash("0").name(AT + 0.5)
 
 
-@pytest.mark.parametrize("format", ["kdump", "elf"])
-def test_a_dump_has_the_same_identity_in_every_format(vmcore, tmp_path, format):
-    options = SaveOptions(levels=[DumpLevel(31)], format=format)
+@pytest.mark.parametrize("kind", ["kdump", "elf"])
+def test_a_dump_has_the_same_identity_in_every_format(vmcore, tmp_path, kind):
+    options = SaveOptions(levels=[DumpLevel(31)], format=kind)
     with open_system(vmcore) as system:
         save_dump(system, Destination.take(tmp_path / "vmcore", options), options)
         with open_dump(tmp_path / "vmcore") as saved:
