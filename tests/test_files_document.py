@@ -7,7 +7,8 @@ import shlex
 import tempfile
 from pathlib import Path
 
-from fadump.kit.debian import fetch, native_architecture, unpack
+from fadump.kit.debian import fetch, native_architecture
+from fadump.kit.package_file import unpack
 from tests.real_linux.conftest import SUITES
 from tests.real_linux.foreign import ForeignProgram
 from tests.transcript import Transcript

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from fadump.errors import SetupError
-from fadump.kit import debian
-from fadump.kit.debian import PackageMissingError, fetch, fetch_system, fetched_with_dependencies, package_names, unpack
+from fadump.kit import debian, private_apt
+from fadump.kit.debian import PackageMissingError, fetch, fetch_system, fetched_with_dependencies, package_names
+from fadump.kit.package_file import unpack
 from tests.kit.conftest import make_deb
 
 
@@ -140,7 +141,7 @@ def test_the_way_to_the_mirror_is_kept_and_what_weakens_signatures_is_not(tmp_pa
     )
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
-    configuration = debian._configuration(tmp_path, "ppc64el")
+    configuration = private_apt._configuration(tmp_path, "ppc64el")
     assert configuration.splitlines()[:3] == [
         'Acquire::http::Proxy "http://proxy.example:3128";',
         'Acquire::https::CaInfo "/etc/ca.pem";',

@@ -5,7 +5,8 @@ makedumpfile and crash read only dumps of the machine that they run on.
 
 import subprocess
 
-from fadump.kit.debian import fetched_with_dependencies, unpack
+from fadump.kit.debian import fetched_with_dependencies
+from fadump.kit.package_file import unpack
 
 LIBRARIES = "/usr/lib/powerpc64le-linux-gnu:/lib/powerpc64le-linux-gnu"
 LOADER = "ld64.so.2"

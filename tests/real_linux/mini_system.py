@@ -2,7 +2,8 @@
 
 import subprocess
 
-from fadump.kit.debian import fetch, unpack
+from fadump.kit.debian import fetch
+from fadump.kit.package_file import unpack
 
 SERVICE = """
 if [ -e /proc/vmcore ]; then

@@ -7,7 +7,7 @@ import tarfile
 import pytest
 
 from fadump.errors import FormatError
-from fadump.kit.debian import DebianPackage
+from fadump.kit.package_file import DebianPackage
 from fadump.kit.packages import require
 from fadump.systems.debian_image_unpack import MODES, SCRIPTS, TOOLS, unpack_packages
 from tests.kit.conftest import make_deb

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from fadump.errors import SetupError
 from fadump.kit.cache import cache_directory, lock, new_file
-from fadump.kit.debian import DebianPackage, fetch, unpack
+from fadump.kit.debian import fetch
 from fadump.kit.newc import ALIGNMENT_BYTES, NewcWriter
+from fadump.kit.package_file import DebianPackage, unpack
 
 INIT_PATH = "/fadump/init"
 """In the guest; the kernel's command line needs ``rdinit=`` this."""

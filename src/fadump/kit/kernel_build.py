@@ -17,9 +17,9 @@ from pathlib import Path
 
 from fadump.errors import SetupError
 from fadump.kit.cache import scratch_directory
-from fadump.kit.debian import DebianPackage, unpack
 from fadump.kit.kernel_config import Options
 from fadump.kit.kernel_make import STRIPPED, KernelMake, make_tools
+from fadump.kit.package_file import DebianPackage, unpack
 from fadump.progress import Progress, binary_size
 
 BUILD_RECIPE = 2

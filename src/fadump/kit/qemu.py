@@ -22,7 +22,8 @@ from pathlib import Path
 from fadump.abi import elf
 from fadump.errors import SetupError
 from fadump.kit.cache import cache_directory, lock, new_entry, say_waiting, scratch_directory
-from fadump.kit.debian import DebianPackage, fetched_with_dependencies, native_architecture, unpack
+from fadump.kit.debian import fetched_with_dependencies, native_architecture
+from fadump.kit.package_file import DebianPackage, unpack
 from fadump.progress import Progress
 
 SUITES = ("forky", "sid")

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from fadump.errors import SetupError, UsageError
 from fadump.kit.cache import cache_directory, new_file, private_directory
-from fadump.kit.debian import ARCHITECTURE, DebianPackage, fetch_system, proper_name
+from fadump.kit.debian import ARCHITECTURE, fetch_system
+from fadump.kit.package_file import DebianPackage, proper_name
 
 SUITES = ("trixie", "forky", "bookworm")
 """Where to look: the stable release, the one to come, then the one before. bookworm is last because its makedumpfile

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fadump.errors import FormatError
-from fadump.kit.debian import DebianPackage
+from fadump.kit.package_file import DebianPackage
 from fadump.kit.process import log_path, run
 from fadump.progress import Progress
 
