@@ -1,5 +1,6 @@
 """The machine that a command line describes, and those that a firmware outside QEMU can't serve."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,20 @@ def test_guest_ram_is_the_object_that_the_machine_names():
     assert find_guest(parse([*words, described])).backends == (Backend(GIB, "ram", 5),)
 
 
+def test_guest_ram_without_an_object_may_be_a_file_in_a_directory(tmp_path):
+    assert guest(f"-m 1G -mem-path /dev/null -mem-path {tmp_path}").ram_directory == tmp_path
+    assert guest("-m 1G").ram_directory is None
+    object_ = "-object memory-backend-ram,id=r,size=1G -machine memory-backend=r"
+    assert guest(f"-m 1G -mem-path {tmp_path} {object_}").ram_directory is None
+
+
+def test_huge_pages_are_not_for_guest_ram():
+    fd = os.memfd_create("huge", os.MFD_HUGETLB)
+    with pytest.raises(NotServedError, match="has huge pages"):
+        guest(f"-m 1G -mem-path /proc/self/fd/{fd}")
+    os.close(fd)
+
+
 def test_numa_nodes_lie_in_the_order_of_their_numbers():
     words = "-m 3G -object memory-backend-ram,id=a,size=1G -object memory-backend-memfd,id=b,size=2G"
     found = guest(f"{words} -numa node,nodeid=1,memdev=a -numa node,nodeid=0,memdev=b -numa dist,src=0,dst=1,val=20")
@@ -94,7 +109,7 @@ def test_numa_nodes_lie_in_the_order_of_their_numbers():
         ("-m 1G -s -gdb chardev:gdb0", "only QEMU's own gdb stub can be at chardev:gdb0"),
         ("-m 1G -readconfig file", "-readconfig"),
         ("-m 1G -preconfig", "-preconfig"),
-        ("-m 1G -mem-path /dev/hugepages", "-mem-path"),
+        ("-m 1G -mem-path /dev/null", "-mem-path /dev/null is no directory"),
         ("-m 1G,slots=1,maxmem=2G -object memory-backend-ram,id=d,size=1G -device pc-dimm,memdev=d", "memory modules"),
         ('-m 1G -device {"driver":"pc-dimm","memdev":"d"}', "memory modules"),
         ("-m 1G -M memory-backend=ram", "no -object ram"),

@@ -30,6 +30,13 @@ def test_what_is_said_of_gdb_goes():
     assert rewritten(words) == [*kept, backend]
 
 
+def test_a_directory_for_guest_ram_goes_if_ours_is_there(tmp_path):
+    words = ["-S", "-m", "1G", "-nographic"]
+    assert rewritten([*words, "-mem-path", str(tmp_path)]) == rewritten(words)
+    words += ["-mem-path", str(tmp_path), "-machine", "memory-backend=r", "-object", "memory-backend-ram,id=r,size=1G"]
+    assert rewritten(words)[: len(words) - 1] == words[:-1]  # which QEMU doesn't take
+
+
 def test_a_backend_keeps_what_its_owner_says_of_it():
     described = "memory-backend-memfd,id=r,size=1G,prealloc=on,host-nodes=0-1,seal=off,share=off"
     words = ["-S", "-m", "1G", "-machine", "memory-backend=r", "-object", described]

@@ -3,6 +3,7 @@
 Where such a firmware can't do its work, there is a reason in words: then QEMU is started as it is.
 """
 
+import os
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,8 +29,9 @@ _UNSUPPORTED = {
     "loadvm": "a guest that is loaded has booted without this firmware",
     "readconfig": "what -readconfig adds to the command line is not known here",
     "preconfig": "-preconfig leaves the machine to be made later",
-    "mem-path": "QEMU has what -mem-path names for itself; -object memory-backend-memfd would do",
 }
+_LEAST_HUGE_PAGE_BYTES = 2 * MIB
+"""What hugetlbfs says that its blocks are."""
 _RESET_ADDRESS = {Platform.PSERIES: 0x100, Platform.POWERNV: 0x10}
 _RAM_IDS = {Platform.PSERIES: "ppc_spapr.ram", Platform.POWERNV: "pnv.ram"}
 
@@ -49,12 +51,14 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """What is known of a machine. ``backends`` lie end to end from address 0; ``is_held`` until its caller lets it go;
-    ``ends_at_reboot`` if a reboot is QEMU's end; ``gdb`` is where its caller's attaches, if one may."""
+    """What is known of a machine. ``backends`` lie end to end from address 0, as files in ``ram_directory`` if there is
+    to be one; ``is_held`` until its caller lets it go; ``ends_at_reboot`` if a reboot is QEMU's end; ``gdb`` is where
+    its caller's attaches, if one may."""
 
     platform: Platform
     kernel: Path | None
     backends: tuple[Backend, ...]
+    ram_directory: Path | None
     is_held: bool
     ends_at_reboot: bool
     is_daemon: bool
@@ -87,10 +91,12 @@ def find_guest(options: Sequence[Option]) -> Guest:
         raise NotServedError("on powernv, only a -kernel is followed from its firmware")
     if _machine(options).get("x-vof") == "on" and kernel is None:
         raise NotServedError("QEMU's Virtual Open Firmware starts no boot loader from a disk: it takes a -kernel")
+    backends = _backends(options, board)
     return Guest(
         platform=board,
         kernel=None if kernel is None else Path(kernel).resolve(),
-        backends=_backends(options, board),
+        backends=backends,
+        ram_directory=_ram_directory(options) if backends[0].at is None else None,
         is_held=any(option.name == "S" for option in options),
         ends_at_reboot=_ends_at_reboot(options),
         is_daemon=any(option.name == "daemonize" for option in options),
@@ -167,6 +173,19 @@ def _backends(options: Sequence[Option], board: Platform) -> tuple[Backend, ...]
     if not given:
         raise NotServedError("without a size in -m, QEMU's default is too little memory for FADump")
     return (Backend(_size(given[-1], default_unit="m"), _RAM_IDS[board], None),)
+
+
+def _ram_directory(options: Sequence[Option]) -> Path | None:
+    """Where the file is to be that guest RAM without an ``-object`` is; None: nowhere."""
+    text = _last(options, "mem-path")
+    if text is None:
+        return None
+    directory = Path(text)
+    if directory.exists() and os.statvfs(directory).f_bsize >= _LEAST_HUGE_PAGE_BYTES:
+        raise NotServedError(f"-mem-path {directory} has huge pages, which are not looked after")
+    if not directory.is_dir():
+        raise NotServedError(f"-mem-path {directory} is no directory")
+    return directory
 
 
 def _is_node(option: Option) -> bool:

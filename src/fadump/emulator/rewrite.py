@@ -1,7 +1,8 @@
 """The caller's command line with guest RAM that is shared with us, and with connections to us beside the caller's own.
 
 Our monitor comes by a configuration file, as ``-mon`` and ``-qmp`` would take away the monitor that QEMU has by
-default. What is said of gdb goes, as we serve it. All else stays as it is, word by word.
+default. What is said of gdb goes, as we serve it, and ``-mem-path`` where the file is ours. All else stays as it is,
+word by word.
 """
 
 import json
@@ -30,7 +31,8 @@ def rewrite(
 ) -> list[str]:
     """The words for a QEMU whose guest RAM are these files; it holds the guest until it is let go."""
     rewritten = list(words)
-    ours = {at for option in parse(words) if is_about_gdb(option) for at in (option.at, option.value_at)}
+    served = [option for option in parse(words) if is_about_gdb(option) or _is_our_file(option, guest)]
+    ours = {at for option in served for at in (option.at, option.value_at)}
     added: list[str] = []
     for backend, fd in zip(guest.backends, ram_fds, strict=True):
         if backend.at is None:
@@ -46,6 +48,10 @@ def rewrite(
         *("-chardev", f"socket,id={GDB},fd={gdb_fd}", "-gdb", f"chardev:{GDB}"),
         *("-readconfig", _path(configuration_fd)),
     ]
+
+
+def _is_our_file(option: Option, guest: Guest) -> bool:
+    return option.name == "mem-path" and guest.ram_directory is not None
 
 
 def _shared(value: str, fd: int) -> str:

@@ -94,11 +94,11 @@ def _check_kernel(guest: Guest) -> None:
 
 
 def _start_firmware(words: Sequence[str], guest: Guest) -> list[str]:
-    """:raises SetupError: the host has no memory for the guest.
+    """:raises SetupError: the host has no room for the guest's memory.
     :raises UsageError: the caller's gdb can't have its place.
     """
     listener = None if guest.gdb is None else guest.gdb.listen()
-    ram_fds = tuple(guest_ram_file(backend.size_bytes) for backend in guest.backends)
+    ram_fds = tuple(guest_ram_file(backend.size_bytes, guest.ram_directory) for backend in guest.backends)
     pairs = {name: socket.socketpair() for name in ("gdb", "qmp", "life")}
     theirs = {name: pair[1].detach() for name, pair in pairs.items()}
     ours = {name: pair[0] for name, pair in pairs.items()}
