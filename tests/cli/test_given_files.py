@@ -23,6 +23,8 @@ READ = {
     "plan --memory-map": "plan --memory-map {}",
     "show --vmlinux": "show {dump} --vmlinux {}",
     "save --vmlinux": "save {dump} {dump}.out --vmlinux {}",
+    "capture --config": "capture --config {}",
+    "capture --vmcore": "capture --vmcore {}",
 }
 """Command lines, by the option that names a file to be read, or a directory."""
 WRITTEN = {

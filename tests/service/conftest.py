@@ -26,3 +26,23 @@ def crashed(tmp_path_factory):
 def vmcore(crashed):
     """The path of its dump."""
     return crashed.path("/proc/vmcore")
+
+
+@pytest.fixture(scope="session")
+def reused(tmp_path_factory):
+    with emptied(tmp_path_factory.mktemp("machine") / "machine") as directory, Mounted(directory) as machine:
+        yield machine
+
+
+@pytest.fixture
+def machine(reused):
+    """A machine in its capture boot, of which a test may do what it likes with the dump."""
+    if not reused.path("/proc/vmcore").exists():
+        reused.crash()
+    return reused
+
+
+@pytest.fixture
+def root(machine, tmp_path):
+    """Its system."""
+    return root_of(machine, tmp_path)

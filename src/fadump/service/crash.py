@@ -17,12 +17,13 @@ _NAME = "%Y%m%dT%H%M%SZ"
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """``identity`` is the same for every dump of one crash. ``time`` counts seconds since 1970, UTC, and
-    ``release`` is the kernel's, as uname -r; None where the dump doesn't say."""
+    """``identity`` is the same for every dump of one crash. ``time`` counts seconds since 1970, UTC, ``release`` is
+    the kernel's, as uname -r, and ``cause`` a line of its log; None where the dump doesn't say."""
 
     identity: str
     time: int | None = None
     release: str | None = None
+    cause: str | None = None
 
     def name(self, now: float) -> str:
         """What a directory for its dump is called: when it crashed, or else that it is saved now. UTC."""
@@ -34,12 +35,14 @@ def read_crash(system: CrashedSystem) -> Crash:
 
     :raises OSError: it can't be read.
     """
-    time = release = None
+    time = release = cause = None
     with suppress(*UNREADABLE_KERNEL):
         time = system.crash_time
     with suppress(*UNREADABLE_KERNEL):
         release = system.vmcoreinfo.text("OSRELEASE")
-    return Crash(identity(system.dump), time, release)
+    with suppress(*UNREADABLE_KERNEL):
+        cause = system.ending.cause or system.ending.panic
+    return Crash(identity(system.dump), time, release, cause)
 
 
 def identity(dump: Dump) -> str:

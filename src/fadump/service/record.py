@@ -57,10 +57,15 @@ def _decode(raw: bytes) -> Record | None:
     match told:
         case {
             "made_by": "fadump capture",
-            "crash": {"identity": str(identity), "time": int() | None as time, "release": str() | None as release},
+            "crash": {
+                "identity": str(identity),
+                "time": int() | None as time,
+                "release": str() | None as release,
+                "cause": str() | None as cause,
+            },
             "proof": str() | None as proof,
             "complete": bool(complete),
         }:
-            return Record(Crash(identity, time, release), proof, complete)
+            return Record(Crash(identity, time, release, cause), proof, complete)
         case _:
             return None

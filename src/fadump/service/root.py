@@ -37,6 +37,21 @@ class Root:
         return self.fadump / "registered"
 
     @property
+    def opal_core(self) -> Path:
+        """OPAL's own core, on powernv while there is one."""
+        return self.sys / "firmware" / "opal" / "mpipl" / "core"
+
+    @property
+    def release_core(self) -> Path:
+        """Takes a 1: OPAL's core has been dealt with."""
+        return self.opal_core.with_name("release_core")
+
+    @property
+    def lock(self) -> Path:
+        """Locked while a dump is being captured."""
+        return self.run / "fadump-capture.lock"
+
+    @property
     def config(self) -> Path:
         """The service's configuration."""
         return self.etc / "fadump.toml"

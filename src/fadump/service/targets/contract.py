@@ -25,7 +25,8 @@ from fadump.service.crash import Crash
 from fadump.service.root import Root
 
 VMCORE_NAME = "vmcore"
-"""What a dump is called in its directory."""
+OPAL_CORE_NAME = "opalcore"
+"""What a dump, and OPAL's own core, are called in a directory."""
 
 Tell = Callable[[int, int], None]
 """Is told how much of a piece of work is done, and how much there is."""
@@ -57,11 +58,15 @@ class DumpStream:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A dump at its target. ``where`` is its name for people and for programs; ``path`` is where this system has it as
-    a file until the target is closed, None where it doesn't."""
+    """A dump at its target. ``where`` is its name for people and for programs.
+
+    ``path`` is where this system has it as a file until the target is closed, None where it doesn't; ``directory`` is
+    the dump's own directory likewise, beside which are those of earlier dumps.
+    """
 
     where: str
     path: Path | None = None
+    directory: Path | None = None
 
 
 class Target(Protocol):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fadump.capture.files import HOST as HOST_FILES
-from fadump.capture.target import incomplete_name, write_text
+from fadump.capture.target import incomplete_name, is_being_written, write_text
 from fadump.errors import reason
 from fadump.service.crash import Crash
 from fadump.service.proof import prove_file
@@ -75,16 +75,19 @@ class DirectoryTarget:
         for directory in dump_directories(self._path):
             if _is_of(directory, crash) and _is_file(directory / VMCORE_NAME):
                 self._own = directory
-                return Stored(str(directory / VMCORE_NAME), directory / VMCORE_NAME)
+                return self.settle()
         return None
 
     def open(self, crash: Crash) -> DumpDirectory:
         own = next((directory for directory in dump_directories(self._path) if _is_of(directory, crash)), None)
         if own is None:
             own = self._make(crash.name(time.time()))
-        for name in (VMCORE_NAME, incomplete_name(Path(VMCORE_NAME)).name):
-            with suppress(FileNotFoundError):
-                (own / name).unlink()
+        vmcore = own / VMCORE_NAME
+        incomplete = incomplete_name(vmcore)
+        if is_being_written(incomplete):
+            raise TargetError(f"another process is writing {incomplete}: wait until it is done")
+        for path in (vmcore, incomplete):
+            path.unlink(missing_ok=True)
         self._own = own
         self.add_text(RECORD_NAME, Record(crash).encode())
         return DumpDirectory(own)
@@ -94,7 +97,8 @@ class DirectoryTarget:
 
     def settle(self) -> Stored:
         """Nothing is left to do: a save has a file durable, and its directory, before it has its name."""
-        return Stored(str(self._directory / VMCORE_NAME), self._directory / VMCORE_NAME)
+        vmcore = self._directory / VMCORE_NAME
+        return Stored(str(vmcore), vmcore, self._directory)
 
     def prove(self, tell: Tell, *, complete: bool) -> str:
         return prove_file(self._directory / VMCORE_NAME, tell, complete=complete)

@@ -1,0 +1,93 @@
+"""How many dumps stay: the oldest are removed once there are more than was asked for, incomplete ones first.
+
+The newest never is, nor anything that we haven't made. A directory in which somebody has put a file of theirs is left
+as it is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fadump.capture.dmesg import dmesg_name
+from fadump.capture.target import incomplete_name
+from fadump.errors import reason
+from fadump.service.config import KeepSettings
+from fadump.service.record import RECORD_NAME, read_record
+from fadump.service.targets.contract import OPAL_CORE_NAME, VMCORE_NAME
+from fadump.service.targets.directory import dump_directories
+
+_BLOCK_BYTES = 512
+_OURS = [VMCORE_NAME, dmesg_name(Path(VMCORE_NAME)).name, OPAL_CORE_NAME, RECORD_NAME]
+"""In the order in which they are removed: with the record, a directory stops being one of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A dump's directory. Its size is what it takes of the disk."""
+
+    path: Path
+    whole: bool
+    time: float
+    size_bytes: int
+
+    @property
+    def order(self) -> tuple[bool, float, str]:
+        """What is removed first comes first."""
+        return self.whole, self.time, self.path.name
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """What has been removed, and sentences about what could not be."""
+
+    removed: tuple[Path, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def retain(newest: Path, keep: KeepSettings) -> Retained:
+    """Remove what is too much beside ``newest``, the directory of a dump that has just been saved."""
+    try:
+        others = sorted(_others(newest), key=lambda dump: dump.order)
+        count, size_bytes = len(others) + 1, sum(dump.size_bytes for dump in others) + _size(newest)
+    except OSError as error:
+        return Retained(
+            remarks=(f"{newest.parent} can't be looked through, so that every dump stays: {reason(error)}",)
+        )
+    removed, remarks = [], []
+    for dump in others:
+        if not (0 < keep.dumps < count or 0 < keep.bytes < size_bytes):
+            break
+        strange = [path.name for path in dump.path.iterdir() if path.name not in _names()]
+        if strange:
+            remarks.append(f"{dump.path} stays, as {min(strange)} in it is none of ours")
+            continue
+        try:
+            _remove(dump.path)
+        except OSError as error:
+            remarks.append(f"{dump.path} can't be removed: {reason(error)}")
+            continue
+        removed.append(dump.path)
+        count, size_bytes = count - 1, size_bytes - dump.size_bytes
+    return Retained(tuple(removed), tuple(remarks))
+
+
+def _others(newest: Path) -> Iterator[Kept]:
+    for path in dump_directories(newest.parent):
+        record = read_record(path)
+        if path != newest and record is not None:
+            time = path.stat().st_mtime if record.crash.time is None else record.crash.time
+            yield Kept(path, (path / VMCORE_NAME).exists(), time, _size(path))
+
+
+def _size(directory: Path) -> int:
+    return sum(path.lstat().st_blocks for path in directory.iterdir()) * _BLOCK_BYTES
+
+
+def _names() -> list[str]:
+    return [name for own in _OURS for name in (incomplete_name(Path(own)).name, own)]
+
+
+def _remove(directory: Path) -> None:
+    for name in _names():
+        (directory / name).unlink(missing_ok=True)
+    directory.rmdir()
