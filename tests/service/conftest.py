@@ -1,9 +1,21 @@
-"""Machines of the model whose files are mounted: /proc/vmcore and FADump's files in /sys, with a kernel behind them."""
+"""Machines of the model whose files are mounted: /proc/vmcore and FADump's files in /sys, with a kernel behind them.
+
+What only root can do is tested as root only.
+"""
+
+import os
 
 import pytest
 
 from fadump.service.root import Root
 from tests.mount.mounted import Mounted, emptied
+
+collect_ignore = [] if os.geteuid() == 0 else ["test_as_root.py"]
+
+
+def pytest_report_header():
+    """Say so."""
+    return [f"not tested, as you aren't root: {name}" for name in collect_ignore]
 
 
 def root_of(machine, directory):

@@ -191,7 +191,7 @@ def test_a_full_disk_leaves_the_dump_where_it_is(machine, tmp_path):
     directory.mkdir()
     (tmp_path / "config").write_text(f'[[target]]\ntype = "directory"\npath = "{directory}"\n')
     words = capture_command(machine, tmp_path / "config")[len(COMMAND) :]
-    status, told, left = run_on_a_small_disk(directory, "size=4m", *words)
+    status, told, left = run_on_a_small_disk(directory, "size=2m", *words)
     assert (status, told["result"], told["released"]) == (1, "failed", False)
     assert "No space left on device" in told["error"] and str(directory) in told["error"]
     assert any(name.endswith("/vmcore.incomplete") for name in left)

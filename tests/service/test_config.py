@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,13 @@ from fadump.service.config import (
     parse_config,
     read_config,
 )
+from fadump.service.settings import keys
 from fadump.service.targets.directory import DirectorySettings
+from fadump.service.targets.kinds import KINDS
 
 FILE = Path("/etc/fadump.toml")
 SETTING = re.compile(r"^#(?=[a-z[])", re.MULTILINE)
+EXAMPLE = re.compile(r"^#  (?=[a-z[])", re.MULTILINE)
 DEFAULTS = Config(
     OnFailure.KEEP,
     SaveSettings((DumpLevel(31),), Compression.ZSTD, Format.KDUMP, None, Priority.IDLE),
@@ -83,6 +87,17 @@ def test_the_default_file_says_nothing_and_shows_every_default():
         assert re.search(rf"^{re.escape(key)}( =|$)", shown, re.MULTILINE), f"the default file lacks {key}"
 
 
+def test_the_default_file_shows_every_type_of_target_with_its_defaults():
+    shown = EXAMPLE.sub("", SETTING.sub("", default_text()))
+    targets = parsed(shown).targets
+    assert {*map(type, targets)} == {*KINDS.values()} and len(targets) == len(KINDS)
+    for target, text in zip(targets, shown.split("[[target]]")[1:], strict=True):
+        written = re.findall(r"^(\w+) =", text.partition("\n[")[0], re.MULTILINE)
+        assert {*written} == {"type", *keys(type(target))}
+        for field in fields(target):
+            assert getattr(target, field.name) == field.default or field.default is MISSING
+
+
 def test_every_setting_is_read():
     assert parsed(ALL) == Config(
         OnFailure.REBOOT,
@@ -119,8 +134,8 @@ def test_every_setting_is_read():
         ('target = "x"', 'target is "x": allowed are tables [[target]], each with a type'),
         ("target = []", "target is []: allowed are tables [[target]]"),
         ("[target]\npath = 1", 'target is {"path": 1}: allowed are tables [[target]]'),
-        ("[[target]]\n", 'target 1: type is missing: "directory"'),
-        ('[[target]]\ntype = "ftp"', 'target 1: type is "ftp": allowed is "directory"'),
+        ("[[target]]\n", 'target 1: type is missing: "directory" or'),
+        ('[[target]]\ntype = "ftp"', 'target 1: type is "ftp": allowed is "directory" or'),
         ('[[target]]\ntype = "directory"\npath = "x"', 'target 1: path is "x": allowed is a path from / on'),
         ('[[target]]\ntype = "directory"\npath = "/x/.."', 'target 1: path is "/x/..": allowed is a path from / on'),
         ('[[target]]\ntype = "directory"\npaht = "/"', "target 1: paht is no setting: did you mean path? "),

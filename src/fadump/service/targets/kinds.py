@@ -9,10 +9,14 @@ from types import MappingProxyType
 
 from fadump.service.targets.contract import TargetSettings
 from fadump.service.targets.directory import DirectorySettings
+from fadump.service.targets.filesystem import FilesystemSettings
+from fadump.service.targets.raw import RawSettings
 
 KINDS: Mapping[str, type[TargetSettings]] = MappingProxyType(
     {
         "directory": DirectorySettings,
+        "filesystem": FilesystemSettings,
+        "raw": RawSettings,
     }
 )
 """The settings of each kind."""
