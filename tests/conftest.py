@@ -29,6 +29,7 @@ TOOLS = {
     "mkfs.xfs": "xfsprogs",
     "lvm": "lvm2",
     f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/liblzo2.so.2": "liblzo2-2",
+    f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/libsnappy.so.1": "libsnappy1v5",
 }
 
 

@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import cramjam
 import zstandard
 
 from fadump.abi.layout import ByteOrder
@@ -30,11 +29,20 @@ def lzo_compress(data: bytes) -> bytes:
     return out.raw[: length.value]
 
 
+def snappy_compress(data: bytes) -> bytes:
+    """Snappy's raw format, as makedumpfile -p does it."""
+    library = ctypes.CDLL("libsnappy.so.1")
+    out = ctypes.create_string_buffer(32 + len(data) + len(data) // 6)
+    length = ctypes.c_size_t(len(out))
+    library.snappy_compress(data, ctypes.c_size_t(len(data)), out, ctypes.byref(length))
+    return out.raw[: length.value]
+
+
 CODECS: Mapping[str, tuple[int, Callable[[bytes], bytes]]] = {
     "raw": (0, bytes),
     "zlib": (ZLIB, lambda data: zlib.compress(data, 1)),
     "lzo": (LZO, lzo_compress),
-    "snappy": (SNAPPY, lambda data: bytes(cramjam.snappy.compress_raw(data))),
+    "snappy": (SNAPPY, snappy_compress),
     "zstd": (ZSTD, lambda data: zstandard.ZstdCompressor(level=1).compress(data)),
 }
 

@@ -55,3 +55,10 @@ def test_a_bitmap_beyond_the_file_knows_nothing():
     file.close()
     assert (bitmap.pages_known, bitmap.count, bitmap.rank(5), list(bitmap.runs())) == (0, 0, 0, [])
     assert not bitmap.flags(1, 9).any()
+
+
+@pytest.mark.parametrize("counts", [module.bits_in, module._count_by_table], ids=["numpy's, from 2.0", "ours"])
+def test_the_bits_of_every_byte_are_counted(counts):
+    data = np.arange(256, dtype=np.uint8)
+    assert counts(data).tolist() == [f"{byte:b}".count("1") for byte in range(256)]
+    assert counts(data[:0]).sum() == 0

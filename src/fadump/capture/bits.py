@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fadump.memory.ranges import Range
+from fadump.vmcore.bitmap import bits_in
 
 Flags = npt.NDArray[np.bool_]
 
@@ -37,8 +38,7 @@ class PageBits:
     def count(self) -> int:
         """How many pages are in the set."""
         return sum(
-            int(np.bitwise_count(self._bytes[at : at + WINDOW_PAGES]).sum())
-            for at in range(0, len(self._bytes), WINDOW_PAGES)
+            int(bits_in(self._bytes[at : at + WINDOW_PAGES]).sum()) for at in range(0, len(self._bytes), WINDOW_PAGES)
         )
 
     def count_between(self, start: int, end: int) -> int:

@@ -36,7 +36,7 @@ def read_original(system: CrashedSystem, options: SaveOptions) -> Original:
     """Read what a save has to know.
 
     :raises FadumpError: nothing says how large a page is.
-    :raises SetupError: the dump is packed with LZO, which the host lacks.
+    :raises SetupError: the dump is packed with LZO or Snappy, which the host lacks.
     :raises OSError: the dump, or the vmlinux, can't be read.
     """
     pages = know_pages(system)

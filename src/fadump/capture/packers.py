@@ -12,12 +12,12 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-import cramjam
 import numpy as np
 import numpy.typing as npt
 import zstandard
 
 from fadump.vmcore.codecs import PageFlag, lzo_function
+from fadump.vmcore.snappy import find_snappy
 
 try:
     from isal import isal_zlib
@@ -58,7 +58,7 @@ class Compression(StrEnum):
 def make_packer(compression: Compression) -> Pack:
     """A packer of many pages, for one thread.
 
-    :raises SetupError: LZO, and the host doesn't have its library.
+    :raises SetupError: LZO or Snappy, and the host doesn't have its library.
     """
     if compression is Compression.ZSTD and "multi_compress_to_buffer" in zstandard.backend_features:
         return _zstd_packer()
@@ -68,7 +68,7 @@ def make_packer(compression: Compression) -> Pack:
 def make_page_packer(compression: Compression) -> PackPage:
     """A packer of one page, for one thread.
 
-    :raises SetupError: LZO, and the host doesn't have its library.
+    :raises SetupError: LZO or Snappy, and the host doesn't have its library.
     """
     match compression:
         case Compression.ZLIB:
@@ -78,7 +78,7 @@ def make_page_packer(compression: Compression) -> PackPage:
         case Compression.LZO:
             return _lzo_packer()
         case Compression.SNAPPY:
-            return cramjam.snappy.compress_raw
+            return find_snappy().compress
         case Compression.NONE:
             return lambda page: page
 

@@ -62,7 +62,7 @@ def with_registers(system: CrashedSystem, *, every_cpu: bool = False) -> tuple[D
     ``every_cpu`` adds stand-ins for CPUs without registers, which a kdump-compressed file needs and an ELF core must
     not have. It is no error if the dump lacks something of this or it can't be read: a dump can be saved without.
 
-    :raises SetupError: the dump is packed with LZO, which the host lacks.
+    :raises SetupError: the dump is packed with LZO or Snappy, which the host lacks.
     :raises FadumpError: the vmlinux is a directory, a pipe or the like.
     :raises OSError: it can't be opened.
     """

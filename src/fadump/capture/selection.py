@@ -59,7 +59,7 @@ def know_pages(system: CrashedSystem) -> KnownPages:
     """The classes of a dump's pages; they are found once for all levels.
 
     :raises FadumpError: nothing says how large a page is.
-    :raises SetupError: the dump is packed with LZO, which the host lacks.
+    :raises SetupError: the dump is packed with LZO or Snappy, which the host lacks.
     """
     try:
         page_bytes = system.page_bytes

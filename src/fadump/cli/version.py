@@ -1,11 +1,15 @@
 """``fadump version`` and ``fadump --version``: which version this is."""
 
 import argparse
+from importlib import metadata
+from platform import python_version
 from typing import NoReturn
 
 import fadump
 from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Answered, Commands, add_command
+
+_PACKAGES = ("numpy", "zstandard", "rich")
 
 
 def add_parser(commands: Commands) -> None:
@@ -13,8 +17,9 @@ def add_parser(commands: Commands) -> None:
     add_command(
         commands, "version", _version,
         summary="say which version of fadump this is",
-        description="Say which version of fadump this is.",
-        example="example:\n  fadump version --json",
+        description="Say which version of fadump this is; with -v also what it runs on, and what it packs and unpacks "
+        "dumps with.",
+        example="example:\n  fadump version\n  fadump version -v",
     )  # fmt: skip
 
 
@@ -26,8 +31,21 @@ class VersionOption(argparse.Action):
         raise Answered(_answer())
 
 
-def _version(_options: argparse.Namespace, _output: Output) -> Answer:
-    return _answer()
+def _version(options: argparse.Namespace, _output: Output) -> Answer:
+    if not options.verbose:
+        return _answer()
+    from fadump.vmcore.codecs import codec_libraries  # noqa: PLC0415 - slow to start, as numpy is
+
+    packages = {name: metadata.version(name) for name in _PACKAGES}
+    codecs = codec_libraries()
+    answer = _answer()
+    lines = [
+        answer.listing,
+        f"Python {python_version()}, {', '.join(map(' '.join, packages.items()))}",
+        *(f"{codec:6} {library or 'not here'}" for codec, library in codecs.items()),
+    ]
+    json = {**answer.json, "python": python_version(), "packages": packages, "codecs": codecs}
+    return Answer(json, listing="\n".join(lines))
 
 
 def _answer() -> Answer:

@@ -12,7 +12,7 @@ from fadump.compare.store import Store, what_matters
 from fadump.errors import SetupError
 from fadump.kit import initramfs
 from fadump.kit.kernel import Kernel, build_kernel
-from fadump.run.host import available_bytes
+from fadump.run.host import available_bytes, qemu_machine
 
 _LEAST_BYTES = 2 << 30
 """About how much of the host's memory a guest and its dump take; nearly all of the guest's memory stays a hole."""
@@ -53,10 +53,11 @@ def _subject(configuration: Configuration, kernel: Kernel, initrd: Path, qemu: s
 
 
 def check_host(jobs: int) -> None:
-    """Check that there is memory for so many guests.
+    """Check that there is memory for so many guests, and what a machine in QEMU needs.
 
     :raises SetupError: there isn't.
     """
+    qemu_machine()
     available = available_bytes()
     if available < jobs * _LEAST_BYTES:
         raise SetupError(

@@ -4,7 +4,7 @@ A page's descriptor is found by the page's rank: how many pages before it have t
 every 512 pages, that takes one look-up and a count over at most 64 bytes, for an eighth more memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,18 @@ _BLOCK_BYTES = 64
 _BLOCK_PAGES = 8 * _BLOCK_BYTES
 _CHUNK_BYTES = 1 << 20
 """How much is counted at once; whole blocks."""
+_BITS_IN = np.array([byte.bit_count() for byte in range(256)], np.uint8)
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def _count_by_table(data: Bytes) -> Bytes:
+    counts: Bytes = _BITS_IN[data]
+    return counts
+
+
+bits_in: Callable[[Bytes], Bytes] = getattr(np, "bitwise_count", _count_by_table)  # numpy has it from 2.0 on
+"""How many bits are set in each byte."""
 
 
 class PageBitmap:
@@ -89,5 +101,5 @@ class PageBitmap:
         for at in range(0, len(self._data), _CHUNK_BYTES):
             chunk = np.frombuffer(self._data, np.uint8, min(_CHUNK_BYTES, len(self._data) - at), at)
             starts = np.arange(0, len(chunk), _BLOCK_BYTES)
-            counts.append(np.add.reduceat(np.bitwise_count(chunk), starts, dtype=np.int64))
+            counts.append(np.add.reduceat(bits_in(chunk), starts, dtype=np.int64))
         return np.concatenate(counts) if counts else np.zeros(0, dtype=np.int64)

@@ -70,7 +70,7 @@ def check_dump(dump: Dump, *, advance: Callable[[int], None] | None = None) -> C
 
     For a whole dump, these add up to the stored bytes of :attr:`CheckReport.sizes`; see :func:`sizes`.
 
-    :raises SetupError: pages are packed with LZO, which the host lacks.
+    :raises SetupError: pages are packed with LZO or Snappy, which the host lacks.
     :raises OSError: a header can't be read.
     """
     reading = _Reading(advance or _ignore_progress)

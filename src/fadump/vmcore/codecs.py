@@ -10,14 +10,14 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from enum import IntFlag
-from functools import cache
+from functools import cache, partial
 from types import ModuleType
 from typing import cast
 
-import cramjam
 import zstandard
 
 from fadump.errors import FormatError, SetupError
+from fadump.vmcore.snappy import find_snappy
 
 _inflate: ModuleType = zlib
 _inflate_error: type[Exception] = zlib.error
@@ -50,7 +50,7 @@ def unpack_page(data: bytes, flags: int, page_bytes: int, offset: int) -> bytes:
     """Unpack one page of ``page_bytes`` bytes from ``data``, which is at ``offset`` in its file.
 
     :raises FormatError: it doesn't unpack to one page, or it is packed in an unknown way.
-    :raises SetupError: it is packed with LZO and the host doesn't have that library.
+    :raises SetupError: it is packed with LZO or Snappy and the host doesn't have that library.
     """
     packed = flags & PACKED
     unpack = _UNPACK.get(packed)
@@ -136,13 +136,14 @@ def lzo_function(name: str) -> Callable[..., int]:
 
 
 def _unpack_snappy(data: bytes, page_bytes: int) -> bytes:
+    snappy = find_snappy()
     try:
         # The data begins with its unpacked size, up to 4 GiB, which is checked before memory is allocated.
-        claimed = cramjam.snappy.decompress_raw_len(data)
+        claimed = snappy.unpacked_bytes(data)
         if claimed != page_bytes:
             raise _NotAPageError(f"they would be {claimed:#x} bytes")
-        return bytes(cramjam.snappy.decompress_raw(data))
-    except cramjam.DecompressionError as error:
+        return bytes(snappy.decompress(data))
+    except snappy.error as error:
         raise _NotAPageError(error) from error
 
 
@@ -164,6 +165,25 @@ class _ThreadsZstd(threading.local):
 
 
 _ZSTD = _ThreadsZstd()
+
+
+def codec_libraries() -> dict[str, str | None]:
+    """What this computer packs and unpacks with, by codec; None: nothing that it has."""
+    return {
+        "zlib": _inflate.__name__.partition(".")[0],
+        "lzo": _LZO_LIBRARY if _has(partial(lzo_function, "lzo1x_decompress_safe")) else None,
+        "snappy": find_snappy().name if _has(find_snappy) else None,
+        "zstd": zstandard.__name__,
+    }
+
+
+def _has(find: Callable[[], object]) -> bool:
+    try:
+        find()
+    except SetupError:
+        return False
+    return True
+
 
 _UNPACK: dict[int, Callable[[bytes, int], bytes]] = {
     0: _unpack_nothing,

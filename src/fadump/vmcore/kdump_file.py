@@ -143,7 +143,7 @@ class KdumpFile:
         """The page's bytes.
 
         :raises FormatError: it doesn't unpack, or its descriptor makes no sense.
-        :raises SetupError: it is packed with LZO, which the host lacks.
+        :raises SetupError: it is packed with LZO or Snappy, which the host lacks.
         :raises OSError: the file can't be read.
         """
         self._check(found)
