@@ -214,3 +214,14 @@ def test_a_kernel_that_cannot_register_again_is_said(tmp_path, crash_directory):
 
 
 REFUSING = ["--fault", "register=served*1,hardware-error"]
+
+
+def test_opals_own_core_is_saved_beside_the_dump_and_released(tmp_path, crash_directory):
+    with emptied(tmp_path / "machine") as directory, Mounted(directory, "--platform", "powernv", "--memory", "4G") as it:
+        it.crash()
+        core = it.path("/sys/firmware/opal/mpipl/core").read_bytes()
+        captured = capture(root_of(it, tmp_path), config(crash_directory))
+        assert captured.released and captured.registered and captured.error is None
+        assert not it.path("/sys/firmware/opal/mpipl/core").exists()
+    assert Path(captured.where).with_name("opalcore").read_bytes() == core
+    assert Path(captured.where).with_name("opalcore").stat().st_mode & 0o777 == 0o600

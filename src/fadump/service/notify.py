@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from email.message import EmailMessage
 
+from fadump.printable import printable
 from fadump.service.config import NotifySettings
 from fadump.service.programs import run_program
 
@@ -40,5 +41,5 @@ def _mail(address: str, told: Mapping[str, object], text: str) -> bytes:
     mail = EmailMessage()
     mail["To"] = address
     mail["Subject"] = f"{socket.gethostname()}: a crash's dump: {told['result']}"
-    mail.set_content(text)
+    mail.set_content(printable(text))
     return bytes(mail)

@@ -1,0 +1,92 @@
+"""Which dumps are removed, and which never are."""
+
+import os
+
+import pytest
+
+from fadump.service.config import KeepSettings
+from fadump.service.crash import Crash
+from fadump.service.record import Record
+from fadump.service.retention import retain
+
+KIB = 1 << 10
+DUMP_BYTES = 64 * KIB
+
+
+def dump(directory, time, *, whole=True, size_bytes=DUMP_BYTES, **more):
+    """A dump's directory, named and dated by its time."""
+    path = directory / f"{time}"
+    path.mkdir()
+    (path / "fadump.json").write_bytes(Record(Crash(f"{time:032}", time)).encode())
+    (path / ("vmcore" if whole else "vmcore.incomplete")).write_bytes(os.urandom(size_bytes))
+    for name in more.get("others", ["vmcore-dmesg.txt"]):
+        (path / name).touch()
+    return path
+
+
+def left(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("keep", "stays"),
+    [
+        (KeepSettings(), ["1", "2", "3", "4"]),
+        (KeepSettings(dumps=4), ["1", "2", "3", "4"]),
+        (KeepSettings(dumps=2), ["3", "4"]),
+        (KeepSettings(dumps=1), ["4"]),
+        (KeepSettings(bytes=1), ["4"]),
+        (KeepSettings(bytes=3 * (DUMP_BYTES + 8 * KIB)), ["2", "3", "4"]),
+        (KeepSettings(dumps=3, bytes=2 * (DUMP_BYTES + 8 * KIB)), ["3", "4"]),
+    ],
+)
+def test_the_oldest_are_removed_until_it_is_enough(tmp_path, keep, stays):
+    paths = [dump(tmp_path, time) for time in (3, 1, 2, 4)]
+    retained = retain(paths[-1], keep)
+    assert left(tmp_path) == stays and not retained.remarks
+    assert sorted(path.name for path in retained.removed) == sorted({"1", "2", "3", "4"} - {*stays})
+
+
+def test_incomplete_ones_are_removed_first(tmp_path):
+    newest = dump(tmp_path, 1)
+    dump(tmp_path, 2)
+    dump(tmp_path, 3, whole=False)
+    retain(newest, KeepSettings(dumps=2))
+    assert left(tmp_path) == ["1", "2"]
+
+
+def test_what_is_newest_is_what_has_just_been_saved_not_what_the_clock_says(tmp_path):
+    dump(tmp_path, 9)
+    newest = dump(tmp_path, 1)
+    retain(newest, KeepSettings(dumps=1))
+    assert left(tmp_path) == ["1"]
+
+
+def test_nothing_that_is_not_ours_is_removed_or_counted(tmp_path):
+    newest = dump(tmp_path, 4)
+    dump(tmp_path, 3)
+    dump(tmp_path, 2)
+    (tmp_path / "127.0.0.1-2026-11-29-12:00:00").mkdir()
+    (tmp_path / "127.0.0.1-2026-11-29-12:00:00" / "vmcore").touch()
+    (tmp_path / "link").symlink_to("2")
+    (tmp_path / "kexec_cmd").touch()
+    retained = retain(newest, KeepSettings(dumps=2))
+    assert [path.name for path in retained.removed] == ["2"]
+    assert left(tmp_path) == ["127.0.0.1-2026-11-29-12:00:00", "3", "4", "kexec_cmd", "link"]
+
+
+def test_a_directory_with_somebodys_own_file_stays_as_it_is(tmp_path):
+    newest = dump(tmp_path, 3)
+    dump(tmp_path, 2)
+    noted = dump(tmp_path, 1, others=["analysis.txt"])
+    retained = retain(newest, KeepSettings(dumps=1))
+    assert left(tmp_path) == ["1", "3"] and left(noted) == ["analysis.txt", "fadump.json", "vmcore"]
+    assert retained.remarks == (f"{noted} stays, as analysis.txt in it is none of ours",)
+
+
+def test_an_interrupted_removal_is_gone_on_with(tmp_path):
+    """The record goes last, so that a directory is ours until it is empty."""
+    newest, half = dump(tmp_path, 2), dump(tmp_path, 1)
+    (half / "vmcore").unlink()
+    retain(newest, KeepSettings(dumps=1))
+    assert left(tmp_path) == ["2"]
