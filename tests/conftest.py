@@ -28,6 +28,8 @@ TOOLS = {
     "mkfs.btrfs": "btrfs-progs",
     "mkfs.xfs": "xfsprogs",
     "lvm": "lvm2",
+    "systemd-analyze": "systemd",
+    "blkid": "util-linux",
     f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/liblzo2.so.2": "liblzo2-2",
     f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/libsnappy.so.1": "libsnappy1v5",
 }

@@ -23,13 +23,13 @@ WRONG_USAGE = [
     ["check"], ["check", ""], ["plan", "--memory", "64"], ["plan", "--svg", "-"], ["compare", "--jobs", "0"],
     ["compare", "--count", "1", "--only", "2"], ["kernel"], ["kernel", "bild"], ["kernel", "build", "--page-size", "5"],
     ["kernel", "list", "more"], ["qemu"], ["qemu", "fetch", "more"], ["help", "nothing"], ["version", "more"],
-    ["capture", "more"], ["capture", "--config", "{file}"],
+    ["dumps", "a", "b"], ["capture", "more"], ["capture", "--config", "{file}"],
 ]  # fmt: skip
 NOT_TRIED = [
     ["run", "--machine", "qemu", "--kernel", "/nothing"], ["run", "--out", "/proc/nothing"], ["mount", "/nothing"],
     ["save", "/nothing", "out"], ["save", "{dump}", "/nothing/out"], ["show", "/nothing"], ["dmesg", "/nothing"],
     ["check", "/nothing"], ["plan", "--memory-map", "/nothing"], ["compare", "--qemu", "/nothing"],
-    ["capture", "--config", "/nothing"], ["capture", "--vmcore", "/nothing"],
+    ["dumps", "/nothing"], ["capture", "--config", "/nothing"], ["capture", "--vmcore", "/nothing"],
 ]  # fmt: skip
 FAILED = [
     ["run", "--fault", "register=-1"], ["save", "{file}", "{file}.out"], ["show", "{file}"], ["dmesg", "{file}"],
@@ -42,7 +42,7 @@ RESULTS = [
     ("refused", ["plan", "--memory", "64M"]), ("saved", ["save", "{dump}", "{dump}.out"]),
     ("estimated", ["save", "{dump}", "{dump}.out", "--dry-run"]), ("complete", ["show", "{dump}"]),
     ("done", ["show", "{area}"]), ("complete", ["dmesg", "{dump}"]), ("whole", ["check", "{dump}"]),
-    ("nothing", ["capture"]),
+    ("nothing", ["capture"]), ("done", ["dumps"]),
 ]  # fmt: skip
 DAMAGED = [
     ("damaged", ["check", "{cut}"], "not whole: "), ("incomplete", ["show", "{cut}"], ""),

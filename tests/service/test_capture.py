@@ -216,8 +216,37 @@ def test_a_kernel_that_cannot_register_again_is_said(tmp_path, crash_directory):
 REFUSING = ["--fault", "register=served*1,hardware-error"]
 
 
+IN_THE_CAPTURE_BOOT = """
+mount -t tmpfs tmpfs /run
+echo c >/proc/sysrq-trigger
+"$@" capture --config {config} --json || exit
+cat /sys/kernel/fadump/registered
+! ls /proc/vmcore 2>&1
+"$@" capture --config {config}
+echo c >/proc/sysrq-trigger
+"$@" capture --config {config} --json
+"""
+
+
+def test_the_command_takes_one_crash_after_the_other_at_the_systems_own_paths(tmp_path, crash_directory):
+    (tmp_path / "config").write_text(f'[keep]\ndumps = 1\n[[target]]\ntype = "directory"\npath = "{crash_directory}"\n')
+    script = IN_THE_CAPTURE_BOOT.format(config=tmp_path / "config")
+    command = [*COMMAND, "shell", "--memory", "1G", "--", "sh", "-c", script, "sh", *COMMAND]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    first, registered, missing, nothing, second = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in (first, second)]
+    assert [(end["result"], end["released"], end["registered"]) for end in told] == [("saved", True, True)] * 2
+    assert (registered, nothing) == ("1", "there is no dump to save") and "No such file" in missing
+    assert told[1]["removed"] == [str(Path(told[0]["where"]).parent)]
+    assert dumps(crash_directory) == ([Path(told[1]["where"]).parent.name], []) and is_whole(told[1]["where"])
+
+
 def test_opals_own_core_is_saved_beside_the_dump_and_released(tmp_path, crash_directory):
-    with emptied(tmp_path / "machine") as directory, Mounted(directory, "--platform", "powernv", "--memory", "4G") as it:
+    with (
+        emptied(tmp_path / "machine") as directory,
+        Mounted(directory, "--platform", "powernv", "--memory", "4G") as it,
+    ):
         it.crash()
         core = it.path("/sys/firmware/opal/mpipl/core").read_bytes()
         captured = capture(root_of(it, tmp_path), config(crash_directory))

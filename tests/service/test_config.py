@@ -172,3 +172,20 @@ def test_the_service_starts_nothing_of_the_machines():
     script = "import sys, fadump.service.config; print([name for name in sys.modules if 'qemu' in name])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_document_has_every_setting_with_its_default():
+    text = (Path(__file__).parent.parent.parent / "docs" / "production.md").read_text()
+    tables = {
+        "": Config,
+        "save.": SaveSettings,
+        "keep.": KeepSettings,
+        "hooks.": HookSettings,
+        "notify.": NotifySettings,
+    }
+    for table, settings in tables.items():
+        for key in keys(settings):
+            assert f"`{table}{key}`" in text, f"docs/production.md lacks {table}{key}"
+    for name, target in KINDS.items():
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+        assert all(f"`{key}`" in row for key in keys(target))

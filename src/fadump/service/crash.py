@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.vmcore.contract import Dump
 
+LATEST_SECONDS = 253_402_300_799
+"""The last second of the year 9999."""
 _NAME = "%Y%m%dT%H%M%SZ"
 
 
@@ -38,6 +40,8 @@ def read_crash(system: CrashedSystem) -> Crash:
     time = release = cause = None
     with suppress(*UNREADABLE_KERNEL):
         time = system.crash_time
+    if time is not None and not 0 <= time <= LATEST_SECONDS:
+        time = None
     with suppress(*UNREADABLE_KERNEL):
         release = system.vmcoreinfo.text("OSRELEASE")
     with suppress(*UNREADABLE_KERNEL):

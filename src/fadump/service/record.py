@@ -9,7 +9,7 @@ import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fadump.service.crash import Crash
+from fadump.service.crash import LATEST_SECONDS, Crash
 
 RECORD_NAME = "fadump.json"
 _MADE_BY = "fadump capture"
@@ -65,7 +65,7 @@ def _decode(raw: bytes) -> Record | None:
             },
             "proof": str() | None as proof,
             "complete": bool(complete),
-        }:
+        } if time is None or 0 <= time <= LATEST_SECONDS:
             return Record(Crash(identity, time, release, cause), proof, complete)
         case _:
             return None
