@@ -40,6 +40,7 @@ def test_a_command_that_is_not_there(log):
 
 def test_without_an_error_the_last_lines_are_shown():
     assert telling_lines(["one", "two", "", "three", "four"]) == "two | three | four"
+    assert telling_lines(["dpkg: error at mine.deb:", " no name", "done"]) == "dpkg: error at mine.deb: no name"
 
 
 @pytest.mark.parametrize("ignored", ["", "trap '' TERM;"])

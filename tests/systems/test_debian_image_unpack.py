@@ -1,10 +1,14 @@
 """Packages that are unpacked by this machine's dpkg, as any user, with nothing of them run."""
 
+import gzip
+import io
+import lzma
 import os
 import subprocess
 import tarfile
 
 import pytest
+import zstandard
 
 from fadump.errors import FormatError
 from fadump.kit.package_file import DebianPackage
@@ -72,24 +76,92 @@ def test_no_script_is_run_here_and_the_one_that_is_due_is_kept(unpack, tmp_path)
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["root"]
 
 
+def ar_deb(directory, name, control, data, suffix=""):
+    """A .deb by ar(1), of two archives that dpkg-deb(1) would not make."""
+    (directory / "debian-binary").write_text("2.0\n")
+    members = {f"control.tar{suffix}": control, f"data.tar{suffix}": data}
+    for member, content in members.items():
+        (directory / member).write_bytes(content)
+    subprocess.run(["ar", "rcS", name, "debian-binary", *members], cwd=directory, check=True)
+    return directory / name
+
+
+def archive(*members):
+    """A tar archive of members by their names and contents, or with more of their properties."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, content, *properties in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            for each in properties:
+                for key, value in each.items():
+                    setattr(member, key, value)
+            tar.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def control(version="1"):
+    text = f"Package: thing\nVersion: {version}\nArchitecture: all\nMaintainer: N <n@example.org>\nDescription: test\n"
+    return ("./control", text.encode())
+
+
+@pytest.mark.parametrize("name", ["preinst", "./preinst", ".//preinst", "./postrm", "prerm"])
+def test_a_script_is_kept_from_dpkg_however_its_name_is_written(unpack, tmp_path, name):
+    """dpkg says so in its log if it tries."""
+    script = b"no program"
+    first = ar_deb(tmp_path, "thing_1_all.deb", archive(control(), (name, script, {"mode": 0o755})), archive())
+    second = ar_deb(tmp_path, "thing_2_all.deb", archive(control("2"), (name, script, {"mode": 0o755})), archive())
+    root = unpack(first, second)  # the second takes the first one's place, of which dpkg would tell both
+    kind = name.rpartition("/")[2]
+    place = root / (SCRIPTS if kind == "preinst" else "var/lib/dpkg/info") / f"thing.{kind}"
+    assert (place.read_bytes(), place.stat().st_mode & 0o777) == (script, 0o755)
+    assert states(root) == ["thing install ok unpacked"]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("./preinst", b"", {"type": tarfile.SYMTYPE, "linkname": "/bin/true"})],
+        [("./here", b"", {"type": tarfile.SYMTYPE, "linkname": "."}), ("./here/preinst", b"")],
+        [("./here/preinst", b"")],
+    ],
+)
+def test_a_control_file_that_is_no_plain_file_is_refused(unpack, tmp_path, members):
+    deb = ar_deb(tmp_path, "thing_1_all.deb", archive(control(), *members), archive())
+    with pytest.raises(FormatError, match=r"thing_1_all\.deb is a damaged package: its control file .* plain file"):
+        unpack(deb)
+
+
+def test_a_package_that_is_packed_by_zstd_is_unpacked(unpack, tmp_path):
+    packed = [zstandard.compress(part) for part in (archive(control()), archive(("./usr/thing", b"text")))]
+    root = unpack(ar_deb(tmp_path, "thing_1_all.deb", *packed, suffix=".zst"))
+    assert (root / "usr/thing").read_bytes() == b"text"
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, zstandard.compress, bytes])
+def test_a_damaged_archive_in_a_package_is_refused_in_one_sentence(unpack, tmp_path, pack):
+    data = pack(archive(("./usr/thing", os.urandom(10_000))))
+    deb = ar_deb(tmp_path, "thing_1_all.deb", archive(control()), b"junk" + data[4:5000])
+    with pytest.raises(FormatError, match=r"thing_1_all\.deb is a damaged package: [^\n]+$"):
+        unpack(deb)
+    deb = ar_deb(tmp_path / "work", "thing_1_all.deb", archive(control()), data[:5000])
+    with pytest.raises(FormatError, match=r"thing_1_all\.deb is a damaged package: [^\n]+$"):
+        unpack_packages([DebianPackage.from_file(deb, "forky", "ppc64el")], tmp_path / "other/root")
+
+
 def test_what_is_not_roots_or_runs_as_another_is_kept_for_the_target(unpack, tmp_path):
-    subprocess.run(
-        ["dpkg-deb", "--control", make_deb(tmp_path, "thing", "1-1", "ppc64el", {}), tmp_path / "control"], check=True
+    data = archive(
+        ("./plain", b"", {"mode": 0o755}), ("./groups", b"", {"gid": 42}), ("./set-id", b"", {"mode": 0o4755})
     )
-    with tarfile.open(tmp_path / "control.tar", "w") as control:
-        control.add(tmp_path / "control/control", "./control")
-    with tarfile.open(tmp_path / "data.tar", "w") as data:
-        for name, gid, mode in (("plain", 0, 0o755), ("groups", 42, 0o644), ("set-id", 0, 0o4755)):
-            member = tarfile.TarInfo(f"./{name}")
-            member.gid, member.mode = gid, mode
-            data.addfile(member)
-    (tmp_path / "debian-binary").write_text("2.0\n")
-    subprocess.run(
-        ["ar", "rcS", "thing_2_all.deb", "debian-binary", "control.tar", "data.tar"], cwd=tmp_path, check=True
-    )
-    root = unpack(tmp_path / "thing_2_all.deb")
+    root = unpack(ar_deb(tmp_path, "thing_2_all.deb", archive(control("2")), data))
     assert (root / MODES).read_text().splitlines() == ["0:42 644 /groups", "0:0 4755 /set-id"]
     assert (root / "set-id").is_file()
+
+
+def test_a_name_can_not_pass_for_another_files_mode(unpack, tmp_path):
+    data = archive(("./groups\n0:0 4755 /bin/sh", b"", {"gid": 42}))
+    with pytest.raises(FormatError, match="has a line's end in its name"):
+        unpack(ar_deb(tmp_path, "thing_2_all.deb", archive(control("2")), data))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ tests/real_linux/whole_systems builds a real image. Here a script takes QEMU's p
 would: what is tested is what lies around it.
 """
 
+import io
 import json
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -251,14 +253,67 @@ def test_a_package_of_ones_own_is_added_from_its_file(archive, machine, kernel, 
         ("-o", "'-o' is no Debian package's name; a file's ends in .deb"),
         ("nowhere.deb", "nowhere.deb, to be added to the image, isn't there"),
         ("./text.deb", "text.deb is no Debian package: "),
+        ("./other_1_amd64.deb", "other_1_amd64.deb is a package for amd64, and the image is for ppc64el"),
+        ("odd.deb", "odd.deb is no Debian package: its architecture is '../up'"),
+        ("none.deb", "none.deb is no Debian package: its architecture is ''"),
+        ("long.deb", r"long.deb is no Debian package: its architecture is 'all\n more'"),
+        ("nameless.deb", "invalid package name"),
     ],
 )
 def test_what_can_not_be_added_is_refused_in_one_sentence(tmp_path, monkeypatch, word, sentence):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.deb").write_text("text")
+    make_deb(tmp_path, "other", "1", "amd64", {})
+    known = (tmp_path / "other_1_amd64.deb").read_bytes()
+    for name, field in (
+        ("odd", b"Architecture: ../up"),
+        ("none", b"Other: amd64"),
+        ("long", b"Architecture: all\n more"),
+    ):
+        with_control(tmp_path / f"{name}.deb", known, b"Architecture: amd64", field)
+    with_control(tmp_path / "nameless.deb", known, b"Package: other", b"Package: ../other")
     with pytest.raises(FadumpError, match=re.escape(sentence)) as caught:
         Added.of([word])
     assert "\n" not in str(caught.value)
+
+
+def with_control(path, deb, old, new):
+    """Write a package whose control file is another one."""
+    shown = subprocess.run(["dpkg-deb", "--ctrl-tarfile", "/dev/stdin"], input=deb, capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(shown.stdout)) as tar:
+        text = tar.extractfile("./control").read().replace(old, new)
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        member = tarfile.TarInfo("./control")
+        member.size = len(text)
+        tar.addfile(member, io.BytesIO(text))
+    directory = path.with_suffix(".parts")
+    directory.mkdir()
+    (directory / "debian-binary").write_text("2.0\n")
+    (directory / "control.tar").write_bytes(stream.getvalue())
+    (directory / "data.tar").write_bytes(b"")
+    subprocess.run(["ar", "rcS", path, "debian-binary", "control.tar", "data.tar"], cwd=directory, check=True)
+
+
+def test_a_package_is_added_once(tmp_path):
+    first, second = make_deb(tmp_path, "mine", "1", "all", {}), make_deb(tmp_path, "mine", "2", "all", {})
+    for words in ([str(first), str(second)], ["mine", str(first)]):
+        with pytest.raises(UsageError, match="the package mine is to be added 2 times: give it once"):
+            Added.of(words)
+    assert Added.of([str(first), str(first), "other", "other"]).packages == ["mine", "other"]
+
+
+def test_a_name_is_no_regular_expression(archive, machine, kernel, tmp_path):
+    archive.publish("trixie", thing(tmp_path), make_deb(tmp_path, "tool1", "5", "all", {}))
+    with pytest.raises(SetupError, match=r"Debian trixie has no package to\.l1 for ppc64el"):
+        build_image(kernel, suites=["trixie"], added=Added.of(["to.l1"]))
+
+
+def test_what_does_not_fit_together_is_named(archive, machine, kernel, tmp_path):
+    archive.publish("trixie", thing(tmp_path))
+    mine = make_deb(tmp_path, "mine", "1", "all", {}, fields="Conflicts: thing\n")
+    with pytest.raises(SetupError, match="mine : Conflicts: thing but 1-1 is to be installed"):
+        build_image(kernel, suites=["trixie"], added=Added.of([str(mine)]))
 
 
 def test_an_added_package_that_no_suite_has_is_named(archive, machine, kernel, tmp_path):

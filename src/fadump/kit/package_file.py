@@ -1,5 +1,6 @@
 """A Debian package as a file: its name, its version, its files. Nothing in it is run."""
 
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from urllib.parse import quote, unquote
 from fadump.errors import SetupError
 from fadump.kit.packages import require
 from fadump.kit.process import log_path, run, telling_lines
+
+_ARCHITECTURE = re.compile("[a-z0-9][a-z0-9-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,14 @@ def proper_name(path: Path) -> str:
         ["dpkg-deb", "--show", "--showformat=${Package}\n${Version}\n${Architecture}", str(path.absolute())],
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
     )
     if shown.returncode != 0:
         raise SetupError(f"{path} is no Debian package: {telling_lines(shown.stderr.splitlines())}")
-    name, version, architecture = shown.stdout.split("\n")
+    name, version, architecture = shown.stdout.split("\n", 2)
+    if not _ARCHITECTURE.fullmatch(architecture):
+        raise SetupError(f"{path} is no Debian package: its architecture is {architecture!r}")
     return f"{name}_{quote(version, safe='+~')}_{architecture}.deb"
 
 

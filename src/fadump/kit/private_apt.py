@@ -32,6 +32,8 @@ _KEPT_SETTINGS = re.compile(
 )
 _FILE_LINE = re.compile(r"'\S+' (?P<name>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
 """As ``apt-get download --print-uris`` has it."""
+_PATTERN = "?"
+"""How apt's patterns begin (apt-patterns(7))."""
 _LOCAL = " local-deb "
 """How ``apt-get install --simulate`` marks a package that it was given as a file."""
 
@@ -106,6 +108,10 @@ class PrivateApt:
     def download_system(self, wanted: Sequence[str], directory: Path, given: Sequence[Path]) -> list[DebianPackage]:
         own = {proper_name(path): path for path in given}
         names = self._with_dependencies([*wanted, *(str(path.resolve()) for path in given)], "a whole system")
+        there = {*names, *(name.partition("_")[0] for name in own)}
+        for name in wanted:
+            if not name.startswith(_PATTERN) and name not in there:  # apt takes some names for regular expressions
+                raise SetupError(f"Debian {self._suite} has no package {name} for {self._architecture}")
         files = self._files(names)
         for path in directory.glob("*.deb"):
             if path.name in own or path.name not in files or _sha256(path) != files[path.name].sha256:

@@ -13,7 +13,10 @@ from fadump.kit.cache import cache_directory, private_directory
 
 _GRACE_SECONDS = 10
 _SHOWN_LINES = 3
-_LOOKS_LIKE_ERROR = re.compile(r"^E: |^Err:|\berror\b|\*\*\* |\bcannot\b|\bfailed\b", re.IGNORECASE)
+_LOOKS_LIKE_ERROR = re.compile(
+    r"^E: |^Err:|\berror\b|\*\*\* |\bcannot\b|\bfailed\b|\b(?:Depends|Conflicts|Breaks): ", re.IGNORECASE
+)
+"""As gcc, make, tar, dpkg and apt have them, which names what doesn't fit together before its error."""
 
 
 def log_path(name: str) -> Path:
@@ -108,10 +111,23 @@ def end_group(process: subprocess.Popen[str]) -> None:
 
 
 def telling_lines(lines: Sequence[str]) -> str:
-    """The last lines of some output that look like errors, else simply the last ones, on one line."""
-    said = [line.strip() for line in lines if line.strip()]
+    """The last lines of some output that look like errors, else simply the last ones, on one line.
+
+    A line that ends in a colon is told with the one after it, which has the reason.
+    """
+    said = _with_reasons([line.strip() for line in lines if line.strip()])
     errors = [line for line in said if _LOOKS_LIKE_ERROR.search(line)]
     return " | ".join((errors or said)[-_SHOWN_LINES:]) or "it said nothing"
+
+
+def _with_reasons(lines: Sequence[str]) -> list[str]:
+    joined: list[str] = []
+    for line in lines:
+        if joined and joined[-1].endswith(":") and _LOOKS_LIKE_ERROR.search(joined[-1]):
+            joined[-1] += f" {line}"
+        else:
+            joined.append(line)
+    return joined
 
 
 def _ending(status: int) -> str:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,16 +57,23 @@ class Added:
         :raises UsageError: a word is neither.
         :raises SetupError: a file isn't there, or isn't a package.
         """
-        files = tuple(Path(word) for word in words if "/" in word or word.endswith(".deb"))
-        names = tuple(sorted({word for word in words if Path(word) not in files}))
+        is_file = {word: "/" in word or word.endswith(".deb") for word in words}
+        files = tuple(Path(word) for word in is_file if is_file[word])
+        names = tuple(sorted(word for word in is_file if not is_file[word]))
         for name in names:
             if not _NAME.fullmatch(name):
                 raise UsageError(f"{name!r} is no Debian package's name; a file's ends in .deb")
         for path in files:
             if not path.is_file():
                 raise SetupError(f"{path}, to be added to the image, isn't there")
-            proper_name(path)
-        return cls(names, files)
+            architecture = proper_name(path).removesuffix(".deb").rpartition("_")[2]
+            if architecture not in (ARCHITECTURE, "all"):
+                raise UsageError(f"{path} is a package for {architecture}, and the image is for {ARCHITECTURE}")
+        added = cls(names, files)
+        for name, count in Counter(added.packages).items():
+            if count > 1:
+                raise UsageError(f"the package {name} is to be added {count} times: give it once")
+        return added
 
     @property
     def wanted(self) -> tuple[str, ...]:
