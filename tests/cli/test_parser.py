@@ -30,6 +30,11 @@ from fadump.cli import main
         ("--verison", "fadump: there is no option --verison; did you mean --version?"),
         ("--jsno run", "fadump run: there is no option --jsno; did you mean --json?"),
         ("kernel --hepl", "fadump kernel: there is no option --hepl; did you mean --help?"),
+        ("vm --verify", "fadump vm: there is no option --verify"),
+        ("image build --out x", "fadump image build: there is no option --out"),
+        ("image", "fadump image: give a command, build or list; 'fadump image --help' says what each does"),
+        ("kernel -q", "fadump kernel: give a command, build or list; 'fadump kernel --help' says what each does"),
+        ("rehearse --patience x", "fadump rehearse: --patience x: write a number, as 2 or 0.5"),
         ("show", "fadump show: the following arguments are required: FILE"),
         ("show -q -- ", "fadump show: the following arguments are required: FILE"),
         ("-q run -v", "fadump run: -v/--verbose: not allowed with argument -q/--quiet"),
@@ -50,6 +55,29 @@ from fadump.cli import main
 def test_a_wrong_word_is_answered_in_one_line(words, answer, capsys):
     assert main(words.split()) == 2
     assert capsys.readouterr().err == f"{answer}\n"
+
+
+def test_without_a_command_those_that_there_are_are_named(capsys):
+    assert main([]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("fadump: give a command, run, vm, rehearse, ")
+    assert said.endswith(" or version; 'fadump --help' says what each does\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run --gdb 1234",
+        "run --machine qemu --kernel /dev/null --gdb 1234",
+        "rehearse --gdb 1234",
+        "rehearse --disk none --patience 0 --gdb 1234",
+        "vm --gdb 1234",
+    ],
+)
+def test_what_is_refused_says_nothing_of_a_port(words, capsys):
+    assert main(words.split()) != 0
+    said = capsys.readouterr().err
+    assert said.startswith("fadump: ") and said.count("\n") == 1
 
 
 @pytest.mark.parametrize("size", ["1048576", "0x1000", "1M", "1MB", "1MiB", "1m"])

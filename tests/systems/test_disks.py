@@ -1,13 +1,19 @@
 """Disk images of a machine: their format by qemu-img's own words, and that a snapshot leaves them as they are."""
 
+import bz2
+import gzip
 import hashlib
+import io
+import lzma
 import os
 import shutil
 import subprocess
+import zipfile
 
 import pytest
+import zstandard
 
-from fadump.errors import SetupError
+from fadump.errors import SetupError, UsageError
 from fadump.kit.packages import require
 from fadump.machine.qemu.process import DiskFormat
 from fadump.systems.disks import open_drives
@@ -74,3 +80,47 @@ def test_an_image_that_is_not_there_is_named(tmp_path):
         with pytest.raises(SetupError, match=said) as raised, open_drives([path], snapshot=False):
             pass
         assert str(path) in str(raised.value)
+
+
+def zipped(content):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("disk.img", content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("packer", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("bzip2", bz2.compress),
+        ("xz", lzma.compress),
+        ("zstd", zstandard.compress),
+        ("zip", zipped),
+    ],
+)
+def test_a_packed_image_is_refused_with_what_packed_it(tmp_path, packer, pack):
+    packed = tmp_path / "disk"
+    packed.write_bytes(pack(bytes(MIB)))
+    for snapshot in (True, False):
+        with pytest.raises(UsageError, match=f"--disk {packed} is packed by {packer}: unpack it"):
+            open_drives([packed], snapshot=snapshot).__enter__()
+
+
+@pytest.mark.parametrize("image_format", ["vmdk", "vhdx"])
+def test_an_image_of_another_format_is_refused_with_what_converts_it(tmp_path, image_format):
+    path = tmp_path / "disk"
+    subprocess.run(["qemu-img", "create", "-q", "-f", image_format, path, "8M"], check=True)
+    with pytest.raises(UsageError, match=f"is a {image_format} image: .*'(qemu-img convert .*)'") as refused:
+        open_drives([path], snapshot=False).__enter__()
+    convert = str(refused.value).split("'")[1].replace("disk.qcow2", str(tmp_path / "converted"))
+    subprocess.run(convert.split(), check=True)
+    with open_drives([tmp_path / "converted"], snapshot=False) as (drive,):
+        assert drive.format is DiskFormat.QCOW2
+
+
+@pytest.mark.parametrize("content", [b"", b"no disk\n", bytes(511)])
+def test_a_file_without_a_whole_sector_is_no_disk(tmp_path, content):
+    (tmp_path / "disk").write_bytes(content)
+    with pytest.raises(UsageError, match="shorter than a disk's first sector"):
+        open_drives([tmp_path / "disk"], snapshot=True).__enter__()

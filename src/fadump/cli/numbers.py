@@ -17,6 +17,17 @@ def whole_number(text: str) -> int:
         raise argparse.ArgumentTypeError("write a whole number") from None
 
 
+def factor(text: str) -> float:
+    """What something is multiplied by; what it may be is for others to say.
+
+    :raises argparse.ArgumentTypeError: it is no number.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("write a number, as 2 or 0.5") from None
+
+
 def seconds(text: str) -> float:
     """A time in seconds, which may have a fraction.
 

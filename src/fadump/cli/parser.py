@@ -23,6 +23,8 @@ _EXIT_CODES = """exit codes: 0 done, 1 failed, 2 wrong usage, 125 could not be t
 _OPTION = re.compile(r"--?[a-z][^ ]*")
 _NEAR = 0.5
 """How alike two words are, from 0 to 1, for one to be meant by the other: gzip and zlib are."""
+_NEAR_OPTION = 0.6
+"""The same of an option's name, as options are many and not alternatives: verify and memory are not alike."""
 
 
 class CommandLineError(UsageError):
@@ -84,8 +86,15 @@ class Parser(argparse.ArgumentParser):
         if not word.startswith("-"):
             self.error(f"{word} is a word too many")
         names = [option.removeprefix("--") for option in self._option_string_actions if option.startswith("--")]
-        near = nearest(word.partition("=")[0].lstrip("-"), names)
+        near = nearest(word.partition("=")[0].lstrip("-"), names, _NEAR_OPTION)
         self.error(f"there is no option {word}{did_you_mean(near and f'--{near}')}")
+
+    def refuse_no_command(self) -> NoReturn:
+        """:raises CommandLineError: always: a command of this one's has to be given."""
+        commands = [
+            name for action in self._actions if action.nargs == argparse.PARSER for name in action.choices or ()
+        ]
+        self.error(f"give a command, {_listed(commands)}; '{self.prog} --help' says what each does")
 
     def print_help(self, _file: object = None) -> NoReturn:
         """:raises Answered: always."""
@@ -147,7 +156,8 @@ def add_group(commands: Commands, name: str, *, summary: str, description: str, 
     parser = commands.add_parser(
         name, help=summary, description=description, epilog=f"{example.rstrip()}\n\n{_EXIT_CODES}"
     )
-    return parser.add_subparsers(metavar="COMMAND", required=True)
+    parser.set_defaults(run=None, parser=parser)
+    return parser.add_subparsers(metavar="COMMAND", required=False)
 
 
 def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
@@ -159,6 +169,8 @@ def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
     for word in unknown:
         if word != "--":
             options.parser.refuse_unknown(word)
+    if options.run is None:
+        options.parser.refuse_no_command()
     if options.quiet and options.verbose:  # one before the command, one behind it
         options.parser.error("-v/--verbose: not allowed with argument -q/--quiet")
     return options
@@ -170,11 +182,11 @@ def wants_json(words: Sequence[str]) -> bool:
     return JSON_OPTION in ours
 
 
-def nearest(word: str, choices: Iterable[str]) -> str | None:
+def nearest(word: str, choices: Iterable[str], near: float = _NEAR) -> str | None:
     """What may have been meant by a word; None if nothing is like it."""
     import difflib  # noqa: PLC0415 - slow to start, and only a wrong word needs it
 
-    return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=_NEAR)), None)
+    return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=near)), None)
 
 
 def did_you_mean(near: str | None) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fadump.cli.debugging_arguments import tell_of_port
+from fadump.cli.numbers import factor
 from fadump.cli.output import Answer, ExitCode, Output, console_text
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
@@ -22,7 +23,15 @@ from fadump.signals import time_limit
 from fadump.systems.console import READY
 from fadump.systems.events import EventLog
 from fadump.systems.rehearsal import Patience, Service, Watched, Window
-from fadump.systems.rehearse import DUMP_DIRECTORY, Outcome, RehearsalOptions, RehearsalResult, free_directory, rehearse
+from fadump.systems.rehearse import (
+    DUMP_DIRECTORY,
+    Outcome,
+    RehearsalOptions,
+    RehearsalResult,
+    check_rehearsal,
+    free_directory,
+    rehearse,
+)
 
 _STDERR = 2
 NOT_TRIED = "not-tried"
@@ -67,13 +76,12 @@ def add_parser(commands: Commands) -> None:
         help="what the end of the console looks like in production (default: a login or shell prompt)",
     )  # fmt: skip
     parser.add_argument(
-        "--patience", type=float, default=1.0, metavar="FACTOR", help="wait so much longer for each step (default: 1)"
+        "--patience", type=factor, default=1.0, metavar="FACTOR", help="wait so much longer for each step (default: 1)"
     )
     parser.add_argument("--out", type=path, help="directory for console.log and the dump (default: fadump-rehearsal-N)")
 
 
 def _rehearse(options: argparse.Namespace, output: Output) -> Answer:
-    tell_of_port(options, output)
     out = options.out or free_directory()
     console = out / CONSOLE_LOG
     rehearsal = RehearsalOptions(
@@ -88,6 +96,8 @@ def _rehearse(options: argparse.Namespace, output: Output) -> Answer:
     log = EventLog(lambda event: print(event.as_text(), file=output.live, flush=True), calls=output.verbose)
     try:
         with telling_log(console), time_limit(options.timeout):
+            check_rehearsal(rehearsal)
+            tell_of_port(options, output)
             result = rehearse(rehearsal, log, screen(_STDERR) if output.verbose else None)
     except SetupError as error:
         error.result = NOT_TRIED

@@ -22,7 +22,8 @@ from fadump.linux.pages import DumpLevel
 from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.printable import with_others
 from fadump.run.console import CONSOLE_LOG, telling_log
-from fadump.run.options import RunOptions, WhichMachine, WhoseFirmware
+from fadump.run.inputs import check_inputs
+from fadump.run.options import RunOptions, WhichMachine, WhoseFirmware, check_options
 from fadump.run.run import JudgedCycle, RunResult, run
 from fadump.run.terminal import screen
 from fadump.session import CrashBy, Milestone
@@ -95,12 +96,15 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
         return listed
     if options.interactive:
         check_interactive(output)
-    tell_of_port(options, output)
     terminal = TerminalSeat(output) if options.interactive else None
     view = RunView(output.live if terminal is None else terminal.beside(output.live), verbose=output.verbose)
     with telling_log(options.out / CONSOLE_LOG), time_limit(options.timeout):
+        wanted = _run_options(options)
+        check_options(wanted)
+        check_inputs(wanted)
+        tell_of_port(options, output)
         result = run(
-            _run_options(options),
+            wanted,
             view,
             screen(_STDERR) if output.verbose else None,
             None if terminal is None else terminal.seat,

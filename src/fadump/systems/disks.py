@@ -4,17 +4,31 @@ The layer is a qcow2 file that never has a name, so nothing is left of it, whate
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
-from fadump.errors import SetupError, reason
+from fadump.errors import SetupError, UsageError, reason
 from fadump.kit.packages import require
 from fadump.kit.process import log_path, run
 from fadump.machine.qemu.process import DiskFormat, Drive
 from fadump.systems.volumes import unnamed_file
 
 _QCOW2_MAGIC = b"QFI\xfb"
+_HEAD_BYTES = 512
+"""A sector, without which there is no disk."""
+_PACKED: Mapping[bytes, str] = MappingProxyType(
+    {
+        b"\x1f\x8b": "gzip",
+        b"BZh": "bzip2",
+        b"\xfd7zXZ\x00": "xz",
+        b"\x28\xb5\x2f\xfd": "zstd",
+        b"PK\x03\x04": "zip",
+    }
+)
+_FOREIGN: Mapping[bytes, str] = MappingProxyType({b"KDMV": "vmdk", b"vhdxfile": "vhdx"})
+"""Formats of other machines' images, by qemu-img's names."""
 
 
 @contextmanager
@@ -23,6 +37,7 @@ def open_drives(paths: Sequence[Path], *, snapshot: bool) -> Iterator[tuple[Driv
 
     A layer of a snapshot lasts as long as the context.
 
+    :raises UsageError: a file is of another kind.
     :raises SetupError: an image isn't there or can't be opened.
     """
     with ExitStack() as stack:
@@ -36,16 +51,29 @@ def open_drives(paths: Sequence[Path], *, snapshot: bool) -> Iterator[tuple[Driv
 def image_format(path: Path, *, writable: bool) -> DiskFormat:
     """How an image's bytes lie in its file: qcow2 if it begins as one, raw otherwise.
 
+    :raises UsageError: the file is of another kind.
     :raises SetupError: the image isn't there or can't be opened.
     """
     if path.exists() and not (path.is_file() or path.is_block_device()):  # a pipe would wait for its other end
         raise SetupError(f"--disk {path} is {'a directory' if path.is_dir() else 'no file'}: give a disk image")
     try:
         with path.open("r+b" if writable else "rb") as file:
-            return DiskFormat.QCOW2 if file.read(len(_QCOW2_MAGIC)) == _QCOW2_MAGIC else DiskFormat.RAW
+            head = file.read(_HEAD_BYTES)
     except OSError as error:
         hint = "" if not writable or not os.access(path, os.R_OK) else ": give --snapshot, and nothing is written to it"
         raise SetupError(f"--disk {path} can't be opened: {reason(error)}{hint}") from error
+    if head.startswith(_QCOW2_MAGIC):
+        return DiskFormat.QCOW2
+    for magic, packer in _PACKED.items():
+        if head.startswith(magic):
+            raise UsageError(f"--disk {path} is packed by {packer}: unpack it, and give what was in it")
+    for magic, name in _FOREIGN.items():
+        if head.startswith(magic):
+            convert = f"qemu-img convert -O qcow2 {path} disk.qcow2"
+            raise UsageError(f"--disk {path} is a {name} image: give a raw or qcow2 one, as '{convert}' makes of it")
+    if len(head) < _HEAD_BYTES:
+        raise UsageError(f"--disk {path} is shorter than a disk's first sector: give a disk image, raw or qcow2")
+    return DiskFormat.RAW
 
 
 def _above(base: Drive, stack: ExitStack) -> Drive:

@@ -79,12 +79,11 @@ def free_directory() -> Path:
     return path
 
 
-def rehearse(options: RehearsalOptions, observer: Observer, screen: ConsoleLog | None = None) -> RehearsalResult:
-    """Crash the system once, and look at what it has saved.
+def check_rehearsal(options: RehearsalOptions) -> None:
+    """Refuse what can't be, before anything is started.
 
-    :raises UsageError: what is asked for can't be.
-    :raises SetupError: something is missing; the system was not crashed.
-    :raises MachineError: the machine has stopped.
+    :raises UsageError: with the reason.
+    :raises SetupError: a file isn't there, or can't be read.
     """
     check_options(options.vm)
     if not options.vm.disks:
@@ -97,6 +96,16 @@ def rehearse(options: RehearsalOptions, observer: Observer, screen: ConsoleLog |
         raise UsageError(f"--ready {options.ready!r} is no regular expression: {error}") from None
     if not 0 < options.patience.production < math.inf:
         raise UsageError("--patience must be more than 0: 1 is as usual, 2 waits twice as long for each step")
+
+
+def rehearse(options: RehearsalOptions, observer: Observer, screen: ConsoleLog | None = None) -> RehearsalResult:
+    """Crash the system once, and look at what it has saved.
+
+    :raises UsageError: what is asked for can't be.
+    :raises SetupError: something is missing; the system was not crashed.
+    :raises MachineError: the machine has stopped.
+    """
+    check_rehearsal(options)
     if options.out.exists():
         raise _is_there(options.out)
     check_images(options.vm.disks)
