@@ -9,11 +9,12 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Generic, Literal, TypeVar, get_type_hints
-
-import numpy as np
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, get_type_hints
 
 from fadump.errors import FormatError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ByteOrder = Literal["little", "big"]
 STRUCT_ORDER: Mapping[ByteOrder, str] = MappingProxyType({"little": "<", "big": ">"})
@@ -129,6 +130,8 @@ class Layout(Generic[Record]):
     @property
     def dtype(self) -> "np.dtype[np.void]":
         """The structure as numpy's type; only for those without arrays."""
+        import numpy as np  # noqa: PLC0415 - a system's own Python may lack it, and few structures are read in bulk
+
         order = STRUCT_ORDER[self._byte_order]
         formats = [
             f"S{place.count}" if place.code == "s" else order + _NUMPY_CODES[place.code]

@@ -20,10 +20,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from fadump.abi.linux import printk as abi
 from fadump.abi.linux.page_table import PAGE_OFFSET
-from fadump.memory.guest import GuestMemory
+
+if TYPE_CHECKING:  # guest memory takes numpy, and a plan, which needs this module's levels only, does without
+    from fadump.memory.guest import GuestMemory
 
 COUNT_BITS = 12
 TEXT_BITS = 17
@@ -78,7 +81,7 @@ class Message:
 class Printk:
     """One boot's log. ``address`` is where its structures are; ``console`` gets each line with its line feed."""
 
-    def __init__(self, memory: GuestMemory, address: int, console: Callable[[str], None]) -> None:
+    def __init__(self, memory: "GuestMemory", address: int, console: Callable[[str], None]) -> None:
         self._memory = memory
         self._console = console
         self._pointer = address

@@ -23,10 +23,8 @@ def read_memory(path: Path) -> FoundSystem | MemoryMap:
     :raises FormatError: it is none of the three.
     """
     if path.is_dir():
-        if not (path / _IN_EVERY_ROOT).is_file():
-            raise FormatError(f"{path} is not a device tree: it has no file {_IN_EVERY_ROOT}")
         with naming(path):
-            return system_of(DeviceTree(_node(path, "", 0)))
+            return system_of(read_tree(path))
     with path.open("rb") as file:
         content = file.read(MAX_TOTAL_BYTES + 1)
     if content.startswith(MAGIC.to_bytes(4, "big")):
@@ -38,6 +36,17 @@ def read_memory(path: Path) -> FoundSystem | MemoryMap:
         raise FormatError(f"{path} is neither a device tree nor a text", offset=error.start) from error
     with naming(path):
         return parse_map(text)
+
+
+def read_tree(directory: Path) -> DeviceTree:
+    """The device tree that a directory shows.
+
+    :raises OSError: it can't be read.
+    :raises FormatError: it is none.
+    """
+    if not (directory / _IN_EVERY_ROOT).is_file():
+        raise FormatError(f"{directory} is not a device tree: it has no file {_IN_EVERY_ROOT}")
+    return DeviceTree(_node(directory, "", 0))
 
 
 def _node(directory: Path, name: str, depth: int) -> Node:
