@@ -24,8 +24,10 @@ WRONG_USAGE = [
     ["compare", "--count", "1", "--only", "2"], ["kernel"], ["kernel", "bild"], ["kernel", "build", "--page-size", "5"],
     ["kernel", "list", "more"], ["qemu"], ["qemu", "fetch", "more"], ["help", "nothing"], ["version", "more"],
     ["dumps", "a", "b"], ["capture", "more"], ["capture", "--config", "{file}"],
+    ["doctor", "--config"],
 ]  # fmt: skip
 NOT_TRIED = [
+    ["doctor"], ["doctor", "--root", "/nothing"], ["doctor", "--config", "/nothing"],
     ["run", "--machine", "qemu", "--kernel", "/nothing"], ["run", "--out", "/proc/nothing"], ["mount", "/nothing"],
     ["save", "/nothing", "out"], ["save", "{dump}", "/nothing/out"], ["show", "/nothing"], ["dmesg", "/nothing"],
     ["check", "/nothing"], ["plan", "--memory-map", "/nothing"], ["compare", "--qemu", "/nothing"],

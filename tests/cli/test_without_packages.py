@@ -12,7 +12,7 @@ import sys
 class Refusing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("numpy", "rich", "zstandard", "isal", "cramjam"):
-            raise ImportError(name)
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Refusing())
 from fadump.cli import main
 sys.exit(main(sys.argv[1:]))
@@ -27,10 +27,12 @@ def run_without_packages(*words):
 
 
 def test_some_commands_need_packages(tmp_path):
-    assert "ImportError: numpy" in run_without_packages("check", tmp_path).stderr
+    assert "No module named 'numpy'" in run_without_packages("check", tmp_path).stderr
 
 
-@pytest.mark.parametrize("words", [["help"], ["version"], ["plan"], ["plan", "--memory-map", "{tree}", "--json"]])
+@pytest.mark.parametrize(
+    "words", [["help", "plan"], ["version"], ["plan"], ["plan", "--memory-map", "{tree}", "--json"]]
+)
 def test_these_don_t(tmp_path, words):
     tree = tmp_path / "tree.dtb"
     tree.write_bytes(guest_tree().encode())

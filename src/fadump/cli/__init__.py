@@ -19,7 +19,7 @@ from fadump.signals import EndedBySignal, held, ignoring, raising
 
 COMMANDS = (
     *("run", "vm", "rehearse", "mount", "shell", "save", "show", "dmesg", "check", "plan", "compare"),
-    *("capture", "dumps"),
+    *("doctor", "capture", "dumps"),
     *("kernel", "image", "qemu"),
     *("help", "version"),
 )

@@ -139,13 +139,23 @@ class Parser(argparse.ArgumentParser):
         raise _wrong(action, str(value), answer)
 
 
-def add_command(commands: Commands, name: str, run: Run, *, summary: str, description: str, example: str) -> Parser:
+def add_command(
+    commands: Commands,
+    name: str,
+    run: Run,
+    *,
+    summary: str,
+    description: str,
+    example: str,
+    exit_codes: str = _EXIT_CODES,
+) -> Parser:
     """Add a command with the options that all commands have; what is returned takes its own.
 
-    ``summary`` is its line in the list of commands. It sets ``run``, which :func:`fadump.cli.main` calls.
+    ``summary`` is its line in the list of commands, ``exit_codes`` what its help says of those. It sets ``run``, which
+    :func:`fadump.cli.main` calls.
     """
     parser = commands.add_parser(
-        name, help=summary, description=description, epilog=f"{example.rstrip()}\n\n{_EXIT_CODES}"
+        name, help=summary, description=description, epilog=f"{example.rstrip()}\n\n{exit_codes}"
     )
     parser.set_defaults(run=run, parser=parser)
     return parser

@@ -1,0 +1,149 @@
+"""Each distribution's service, read from its files as its own scripts read them."""
+
+import pytest
+
+from fadump.service.doctor.configuration import Place
+from fadump.service.doctor.savers import Service, UnitState, savers, shell_settings, unit_state
+from tests.service.doctor.trees import UNITS, WANTS, Tree
+
+KDUMP_CONF = """\
+# kdump-utils
+#raw /dev/vg/lv_kdump
+auto_reset_crashkernel yes
+{target}
+path /var/crash/here
+core_collector makedumpfile -l --message-level 7 -d 17
+"""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return Tree(tmp_path)
+
+
+def only(tree):
+    (saver,) = savers(tree.files)
+    return saver
+
+
+@pytest.mark.parametrize(("settings", "place", "directory"), [
+    ("", "/var/crash", "/var/crash"),
+    ('KDUMP_COREDIR="/srv/crash dumps"  # large', "/srv/crash dumps", "/srv/crash dumps"),
+    ("SSH=root@there", "ssh://root@there", None),
+    ("NFS='there:/crash'", "nfs://there:/crash", None),
+    ("export FTP=there:/crash", "ftp://there:/crash", None),
+])  # fmt: skip
+def test_kdump_tools_saves_where_its_defaults_say(tree, settings, place, directory):
+    tree.kdump_tools(f"USE_KDUMP=1\n{settings}\n")
+    saver = only(tree)
+    assert (saver.service, saver.places) == (Service.KDUMP_TOOLS, (Place(place, directory),))
+    assert (saver.level, saver.reboots, saver.saves) == (31, True, True)
+
+
+def test_kdump_tools_level_is_makedumpfile_s(tree):
+    tree.kdump_tools('USE_KDUMP=1\nMAKEDUMP_ARGS="-c -d 17"\n')
+    assert only(tree).level == 17
+
+
+@pytest.mark.parametrize("settings", ["", "USE_KDUMP=0\n", "#USE_KDUMP=1\n", 'USE_KDUMP=1\nUSE_KDUMP="0"\n'])
+def test_kdump_tools_that_its_settings_switch_off(tree, settings):
+    tree.kdump_tools(settings)
+    assert only(tree).obstacle == "USE_KDUMP in /etc/default/kdump-tools is 0"
+
+
+def test_what_a_removed_package_leaves_is_no_service(tree):
+    tree.put("/etc/default/kdump-tools", "USE_KDUMP=1\n")
+    assert savers(tree.files) == []
+
+
+@pytest.mark.parametrize(("target", "place", "directory"), [
+    ("", "/var/crash/here", "/var/crash/here"),
+    ("ssh user@there", "ssh://user@there /var/crash/here", None),
+    ("nfs there:/export", "nfs://there:/export /var/crash/here", None),
+    ("ext4 UUID=0313-8356", "UUID=0313-8356 /var/crash/here", None),
+    ("raw /dev/sdb", "/dev/sdb", None),
+])  # fmt: skip
+def test_kdump_utils_saves_where_kdump_conf_says(tree, target, place, directory):
+    tree.unit("kdump.service")
+    tree.put("/etc/kdump.conf", KDUMP_CONF.format(target=target))
+    tree.put("/etc/sysconfig/kdump", 'KDUMP_COMMANDLINE=""\n')
+    saver = only(tree)
+    assert (saver.service, saver.places) == (Service.KDUMP_UTILS, (Place(place, directory),))
+    assert (saver.level, saver.reboots, saver.saves) == (17, True, True)
+
+
+@pytest.mark.parametrize(("enabled", "fadump", "obstacle"), [
+    ("1", "true", None), ("1", "yes", None), ("0", "false", None),
+    ("1", "false", "KDUMP_FADUMP in /etc/sysconfig/kdump is not true, so its initrd has nothing that saves a dump"),
+])  # fmt: skip
+def test_opensuse_has_an_initrd_for_one_of_both(tree, enabled, fadump, obstacle):
+    tree.unit("kdump.service")
+    tree.put("/sys/kernel/fadump/enabled", f"{enabled}\n")
+    tree.put(
+        "/etc/sysconfig/kdump", f'KDUMP_SAVEDIR="file:///srv/crash"\nKDUMP_FADUMP="{fadump}"\nKDUMP_DUMPLEVEL=29\n'
+    )
+    saver = only(tree)
+    assert (saver.service, saver.places) == (Service.SUSE, (Place("/srv/crash", "/srv/crash"),))
+    assert (saver.level, saver.reboots, saver.obstacle) == (29, True, obstacle)
+
+
+@pytest.mark.parametrize(("url", "place"), [("", "/var/crash"), ("nfs://there/crash", "nfs://there/crash")])
+def test_opensuse_s_other_places_and_going_on(tree, url, place):
+    tree.unit("kdump.service")
+    tree.put("/etc/sysconfig/kdump", f"KDUMP_SAVEDIR={url}\nKDUMP_IMMEDIATE_REBOOT=no\n")
+    saver = only(tree)
+    assert (saver.place, saver.level, saver.reboots) == (place, 31, False)
+
+
+def test_a_unit_is_what_systemd_s_links_make_of_it(tree):
+    name = "some.service"
+    assert unit_state(tree.files, name) is UnitState.MISSING
+    tree.put(f"{UNITS}/{name}", "[Unit]\n")
+    assert unit_state(tree.files, name) is UnitState.DISABLED
+    tree.link(f"{WANTS}/{name}", f"{UNITS}/{name}")
+    assert unit_state(tree.files, name) is UnitState.ENABLED
+    tree.link(f"/etc/systemd/system/{name}", "/dev/null")
+    assert unit_state(tree.files, name) is UnitState.MASKED
+
+
+def test_a_unit_may_be_required_or_come_with_its_target(tree):
+    tree.put("/lib/systemd/system/some.service", "[Unit]\n")
+    tree.link("/lib/systemd/system/sysinit.target.requires/some.service", "../some.service")
+    assert unit_state(tree.files, "some.service") is UnitState.ENABLED
+
+
+def test_a_shell_s_settings():
+    text = "A=1 # one\n  export B='two words'\n#C=3\nD=\"un\nE=\nA=2\nno setting\n"
+    assert shell_settings(text) == {"A": "2", "B": "two words", "D": '"un', "E": ""}
+
+
+TWO_TARGETS = """\
+[save]
+level = [1, 31]
+[[target]]
+type = "directory"
+path = "/srv/crash"
+[[target]]
+type = "directory"
+"""
+
+
+@pytest.mark.parametrize(("config", "places", "level"), [
+    (None, ["/var/crash"], 31), (TWO_TARGETS, ["/srv/crash", "/var/crash"], 1),
+])  # fmt: skip
+def test_our_own_saves_where_its_configuration_says(tree, config, places, level):
+    tree.unit("fadump-capture.service")
+    if config is not None:
+        tree.put("/etc/fadump.toml", config)
+    saver = only(tree)
+    assert (saver.service, saver.place) == (Service.OURS, ", or else to ".join(places))
+    assert saver.places == tuple(Place(place, place) for place in places)
+    assert (saver.level, saver.reboots, saver.saves) == (level, False, True)
+
+
+def test_our_own_with_a_wrong_configuration_saves_nothing(tree):
+    tree.unit("fadump-capture.service")
+    tree.put("/etc/fadump.toml", "on_failure = 3\nkep = 1\n")
+    saver = only(tree)
+    assert saver.obstacle.startswith("/etc/fadump.toml: kep is no setting: did you mean keep?")
+    assert saver.obstacle.endswith("(and 1 more)") and saver.mend == "fadump doctor --config /etc/fadump.toml"
