@@ -5,12 +5,15 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from fadump.capture.options import Format
+from fadump.capture.packers import Compression
 from fadump.errors import SetupError
 from fadump.service.capture import capture
 from fadump.service.config import Config, Priority, SaveSettings
@@ -73,6 +76,67 @@ def test_without_a_dump_there_is_nothing_to_do(root, crash_directory, tmp_path):
     nothing = replace(root, proc=tmp_path)
     assert capture(nothing, config(crash_directory)).result is Result.NOTHING
     assert not crash_directory.exists()
+
+
+@pytest.mark.parametrize(
+    ("compress", "format_"), [("zlib", "kdump"), ("snappy", "kdump"), ("none", "kdump"), ("zstd", "elf")]
+)
+def test_every_format_is_proven(vmcore, root, crash_directory, tmp_path, compress, format_):
+    save = replace(FAST, compress=Compression(compress), format=Format(format_), threads=2)
+    captured = capture(replace(root, proc=tmp_path), config(crash_directory, save=save), vmcore)
+    assert (captured.result, captured.proof) == (Result.SAVED, "every page and checksum")
+    with open_dump(captured.where) as dump:
+        assert dump.kind == format_
+
+
+KILLED_AT = """
+import os, sys
+from pathlib import Path
+from fadump.capture.files import HostFiles
+from fadump.service.capture import capture
+from fadump.service.config import Config, Priority, SaveSettings
+from fadump.service.root import Root
+from fadump.service.targets.directory import DirectorySettings
+
+proc, sys_, run, crash = map(Path, sys.argv[1:5])
+left = int(sys.argv[5])
+
+
+def dying(method):
+    def call(*arguments):
+        global left
+        left -= 1
+        if left < 0:
+            os._exit(9)
+        return method(*arguments)
+
+    return call
+
+
+for name in ("open", "pwrite", "write", "fsync", "rename", "unlink", "fsync_directory"):
+    setattr(HostFiles, name, dying(getattr(HostFiles, name)))
+config = Config(save=SaveSettings(priority=Priority.NORMAL), targets=(DirectorySettings(crash),))
+captured = capture(Root(proc, sys_, run, run), config)
+print(captured.released, left)
+"""
+
+
+def test_a_capture_killed_at_any_operation_loses_nothing_and_leaves_nothing_half_that_looks_whole(
+    machine, root, crash_directory
+):
+    """Killed before every so many operations on the disk, up to the last; each attempt finds what the last has left."""
+    words = [sys.executable, "-c", KILLED_AT, *map(str, (root.proc, root.sys, root.run, crash_directory))]
+    operations, killed = 0, 0
+    while machine.path("/proc/vmcore").exists():
+        done = subprocess.run([*words, str(operations)], capture_output=True, text=True, check=False)
+        assert done.returncode in (0, 9), done.stderr
+        killed += done.returncode == 9
+        if done.returncode == 9:
+            assert machine.path("/proc/vmcore").exists()
+        assert all(is_whole(path) for path in crash_directory.glob("*/vmcore"))
+        operations += 1 + operations // 3
+    assert killed >= 5 and done.stdout.startswith("True ")
+    assert len(dumps(crash_directory)[0]) == 1 and dumps(crash_directory)[1] == []
 
 
 @dataclass(frozen=True)

@@ -99,8 +99,8 @@ def _save(root: Root, config: Config, source: Path, opened: ExitStack) -> tuple[
                     its.callback(target.close)
                     try:
                         taken = _take(target, system, crash, _options(root, config))
-                    except (FadumpError, OSError) as error:
-                        attempts.append(Attempt(target.name, reason(error)))
+                    except (FadumpError, OSError, MemoryError) as error:
+                        attempts.append(Attempt(target.name, reason(error) or "there is not enough memory for it"))
                         continue
                     opened.push(its.pop_all())
                     return _saved(crash, target, taken, attempts), taken.stored
