@@ -55,6 +55,23 @@ def test_a_directory_is_copied_out_with_its_times_and_kept_private(tmp_path, roo
     check_copy(tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["my dumps", "it's", 'so "called"', "a\nb", "$HOME", "back\\slash", "*", "-R", "#1"])
+@pytest.mark.parametrize("file_system", ["ext4", "btrfs"])
+def test_a_directory_may_have_any_name_here_and_there(tmp_path, name, file_system):
+    (tmp_path / "root/var" / name).mkdir(parents=True)
+    (tmp_path / "root/var" / name / "dump").write_bytes(b"text")
+    (tmp_path / name).mkdir()
+    if file_system == "btrfs":
+        image = tmp_path / name / "disk.img"
+        with image.open("wb") as file:
+            file.truncate(120 * MIB)
+        subprocess.run(["mkfs.btrfs", "-q", "-f", "--rootdir", tmp_path / "root", image], check=True)
+    else:
+        image = make(tmp_path / name / "disk.img", tmp_path / "root", partitioned=False)
+    assert copied(image, tmp_path / name / "out", f"/var/{name}")
+    assert (tmp_path / name / "out/dump").read_bytes() == b"text"
+
+
 def check_copy(out):
     dump = out / "202611291200/dump it's"
     assert dump.read_bytes() == b"KDUMP   " * 1000

@@ -13,7 +13,6 @@ Whoever calls gives copies of the disks.
 
 import os
 import re
-import shlex
 import shutil
 import stat
 import subprocess
@@ -157,11 +156,11 @@ def _copy_by_debugfs(system: FileSystem, directory: str, target: Path) -> bool:
     mended = _run(["e2fsck", "-f", "-y", name_of(system.file)], system.file)
     if mended.returncode & ~_CORRECTED:
         raise _damaged(system, mended)
-    asked = _debugfs(system, f"stat {shlex.quote(directory)}")
+    asked = _debugfs(system, f"stat {_word(directory)}")
     if not re.search(r"Type: directory", asked):
         return False
     target.mkdir(mode=0o700)
-    said = _debugfs(system, f"rdump {shlex.quote(directory)} {shlex.quote(str(target))}")
+    said = _debugfs(system, f"rdump {_word(directory)} {_word(str(target))}")
     copied = target / Path(directory).name
     if re.search(r"No space left|while (?:writing|reading)", said) or not copied.is_dir():
         raise _not_copied(system, directory, said)
@@ -172,6 +171,11 @@ def _copy_by_debugfs(system: FileSystem, directory: str, target: Path) -> bool:
 def _debugfs(system: FileSystem, request: str) -> str:
     done = _run(["debugfs", "-R", request, name_of(system.file)], system.file)
     return done.stdout + done.stderr
+
+
+def _word(text: str) -> str:
+    """One word of a request, as debugfs' parser (libss) reads it: it knows no other quotation marks."""
+    return '"{}"'.format(text.replace('"', '""'))
 
 
 def _subvolumes(file: int) -> list[int]:
