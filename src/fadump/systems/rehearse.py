@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from fadump.abi.platform import Platform
 from fadump.errors import FormatError, SetupError, UsageError, reason, unwritable
@@ -19,8 +19,9 @@ from fadump.firmware.pseries import PseriesFirmware
 from fadump.machine.contract import ConsoleLog
 from fadump.machine.qemu.process import Drive, QemuConfig
 from fadump.proof.verify import Verdict, Verifier
-from fadump.run.console import shown
+from fadump.run.console import CONSOLE_LOG, shown
 from fadump.run.host import available_bytes, existing_directory, qemu_machine
+from fadump.run.output import NamedFile
 from fadump.session import CrashBy, Milestone, Observer, Session
 from fadump.systems.console import READY, WatchedConsole
 from fadump.systems.disks import open_drives
@@ -142,9 +143,9 @@ def _ram_directory(options: RehearsalOptions) -> Path | None:
 def _make_directory(out: Path) -> BinaryIO:
     try:
         out.mkdir(mode=0o700, parents=True)
-        console = out / "console.log"
+        console = out / CONSOLE_LOG
         console.touch(mode=0o600)
-        return console.open("wb")
+        return cast("BinaryIO", NamedFile(console, "wb"))
     except FileExistsError:
         raise _is_there(out) from None
     except OSError as error:

@@ -79,7 +79,7 @@ def build_kernel(directory):
 
 
 @contextmanager
-def machine_with(kernel, **options):
+def machine_with(kernel, console_log=None, **options):
     """A machine that runs it, with these options."""
     config = QemuConfig(
         kernel, kernel, "", **{"cpus": 1, "nodes": (MEMORY_BYTES,), "vof": True, "has_guest_channel": False} | options
@@ -87,7 +87,7 @@ def machine_with(kernel, **options):
     disk_fd = os.memfd_create("disk")
     os.ftruncate(disk_fd, 1 << 20)
     try:
-        with QemuMachine(config, disk_fd, io.BytesIO()) as machine:
+        with QemuMachine(config, disk_fd, console_log or io.BytesIO()) as machine:
             yield machine
     finally:
         os.close(disk_fd)

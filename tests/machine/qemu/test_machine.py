@@ -137,6 +137,13 @@ def test_what_can_not_be_done_in_a_phase_is_one_sentence(kernel):
             machine.enter(handover, frozenset())
 
 
+def test_a_console_that_can_not_be_kept_stops_the_machine(kernel):
+    """Else its guest would stand still once nobody reads what it says: SLOF says something at once."""
+    with open("/dev/full", "wb", buffering=0) as log, machine_with(kernel, log, vof=False) as machine:  # noqa: PTH123
+        stopped = expect(machine, Stopped)
+    assert stopped.reason == "the guest's console can't be written: No space left on device"
+
+
 def test_guest_ram_may_lie_on_a_disk_where_nobody_finds_it(kernel, tmp_path):
     with machine_with(kernel, ram_directory=tmp_path, nodes=(256 << 20, 256 << 20)) as machine:
         to_call(machine, 1)

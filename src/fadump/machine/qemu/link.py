@@ -8,7 +8,7 @@ from typing import Any
 
 from qemu.qmp import ConnectError, EventListener, QMPClient, QMPError
 
-from fadump.errors import MachineError, SetupError
+from fadump.errors import MachineError, SetupError, reason
 from fadump.machine.channel import Report
 from fadump.machine.contract import Called, ConsoleLog, LetGo
 from fadump.machine.qemu.gdb import GdbClient, Stop
@@ -19,6 +19,8 @@ from fadump.machine.qemu.started import EARLY_COMMANDS, StartedQemu
 
 _CONSOLE_LINES = 12
 _READ_BYTES = 0x10000
+_MOST_CHARACTERS = 0x400
+"""What is looked at of a line: a guest may write one without an end."""
 _POWER_OFF = "guest-shutdown"
 _RUNNING = "running"
 _DEBUG = "debug"
@@ -199,11 +201,17 @@ class QemuLink:
 
     async def _read_console(self, reader: asyncio.StreamReader) -> None:
         while data := await reader.read(_READ_BYTES):
-            self._console_log.write(data)
-            self._console_log.flush()
-            *lines, self._unfinished_line = (self._unfinished_line + data.decode(errors="replace")).split("\n")
+            try:
+                self._console_log.write(data)
+                self._console_log.flush()
+            except OSError as error:  # a guest whose console nobody reads any more would stand still
+                where = f" to {error.filename}" if error.filename else ""
+                self.inbox.put_nowait(Ended(f"the guest's console can't be written{where}: {reason(error)}"))
+                return
+            *lines, unfinished = (self._unfinished_line + data.decode(errors="replace")).split("\n")
+            self._unfinished_line = unfinished[-_MOST_CHARACTERS:]
             for line in lines:
-                text = shown_line(line)
+                text = shown_line(line[-_MOST_CHARACTERS:])
                 if text:
                     self.console.append(text)
                 if self._failure(text):
