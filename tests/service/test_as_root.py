@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from fadump.service.targets.raw import RawSettings
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.dump import open_dump
 from tests.real_linux.fadump_command import COMMAND, END_SECONDS
+from tests.service.doctor.trees import booted
 
 DISK_BYTES = 256 << 20
 
@@ -156,3 +158,20 @@ def mounted_elsewhere(device, point):
         assert process.stdout.readline() == b"mounted\n"
         yield
         process.communicate(b"\n")
+
+
+def test_doctor_finds_a_file_system_that_is_mounted_read_only(tmp_path):
+    tree = booted(tmp_path, "fadump=nocma")
+    tree.kdump_tools()
+    look = (
+        "import sys; from pathlib import Path; from fadump.service.doctor.examination import examine; "
+        "from fadump.service.doctor.files import SystemFiles; "
+        "print(examine(SystemFiles(Path(sys.argv[1]))).verdict.sentence)"
+    )
+    script = 'mount -t tmpfs -o ro none "$1/var/crash"; exec "$2" -c "$3" "$1"'
+    words = ["unshare", "--mount", "sh", "-ec", script, "sh", tmp_path, sys.executable, look]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "A crash now would NOT be saved: /var/crash, where kdump-tools saves to, is on a file system that is mounted "
+        "read-only.\n"
+    )

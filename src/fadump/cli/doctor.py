@@ -55,7 +55,7 @@ def _doctor(options: argparse.Namespace, output: Output) -> Answer:
         examination = examine_configuration(options.config)
     elif options.root is not None:
         check_directory("--root", options.root)
-        examination = examine(SystemFiles(options.root))
+        examination = examine(SystemFiles(options.root, is_running_system=False))
     else:
         examination = examine(SystemFiles())
     return Answer(
@@ -96,7 +96,7 @@ def _as_json(examination: Examination) -> dict[str, Any]:
         "result": verdict.outcome,
         "severity": examination.severity.word,
         "verdict": verdict.sentence,
-        "service": None if verdict.saver is None else verdict.saver.service,
+        "service": None if verdict.saver is None else verdict.saver.name,
         "target": None if verdict.saver is None else verdict.saver.place,
         "findings": [
             {

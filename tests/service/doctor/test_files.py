@@ -64,6 +64,5 @@ def test_records_of_the_kernel_s_log_have_levels_and_keys(files):
     assert list(files.kernel_log()) == [(6, "daemon's"), (3, "kernel's; all of it")]
 
 
-def test_the_running_system_is_told_from_a_tree(files):
-    assert SystemFiles().is_running_system and not files.is_running_system
+def test_the_running_system_is_where_it_is_looked_for():
     assert SystemFiles().text("/proc/sys/kernel/osrelease") == f"{os.uname().release}\n"

@@ -40,7 +40,7 @@ class Tree:
 
     def __init__(self, directory):
         self.directory = directory
-        self.files = SystemFiles(directory)
+        self.files = SystemFiles(directory, is_running_system=False)
 
     def put(self, name, content):
         path = self.directory / name.lstrip("/")

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where dumps go: its name for people, and as a directory of this system, None if it is none."""
+    """Where dumps go: its name for people, and as a directory or a block device of this system, if it is one."""
 
     name: str
     directory: str | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,14 @@ def read_configuration(path: Path, *, may_be_missing: bool = False) -> Configure
 def _place(settings: "TargetSettings") -> Place:
     from fadump.service.root import Root  # noqa: PLC0415 - as above
     from fadump.service.targets.directory import DirectorySettings  # noqa: PLC0415
+    from fadump.service.targets.filesystem import FilesystemSettings  # noqa: PLC0415
+    from fadump.service.targets.raw import RawSettings  # noqa: PLC0415
 
     name = settings.target(Root()).name
-    return Place(name, str(settings.path) if isinstance(settings, DirectorySettings) else None)
+    match settings:
+        case DirectorySettings(path=path):
+            return Place(name, directory=str(path))
+        case FilesystemSettings(device=device) | RawSettings(device=device):
+            return Place(name, device=device)
+        case _:
+            return Place(name)

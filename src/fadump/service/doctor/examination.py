@@ -14,7 +14,8 @@ from fadump.service.doctor.kernel_findings import (
     registration_findings,
 )
 from fadump.service.doctor.machine import Machine, look_at
-from fadump.service.doctor.memory_findings import boot_memory_findings, place_findings
+from fadump.service.doctor.memory_findings import boot_memory_findings
+from fadump.service.doctor.place_findings import place_findings
 from fadump.service.doctor.saver_findings import hotplug_findings, last_dump_findings, service_findings
 from fadump.service.doctor.savers import Saver, savers
 from fadump.service.doctor.verdict import Outcome, Verdict, judge, severity_of, weighed
@@ -66,7 +67,9 @@ def _findings(machine: Machine, files: SystemFiles, found_savers: Sequence[Saver
     yield from boot_memory_findings(machine, files)
     yield from panic_findings(files)
     yield from service_findings(machine, found_savers)
+    first = True
     for saver in found_savers:
         if saver.saves:
-            yield from place_findings(machine, files, saver)
+            yield from place_findings(machine, files, saver, is_only_one=first and len(saver.places) == 1)
             yield from last_dump_findings(files, saver)
+            first = False

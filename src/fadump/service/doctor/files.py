@@ -23,11 +23,8 @@ class SystemFiles:
     """``directory`` is where the system's / is. What is not there, or can't be read, is None or nothing."""
 
     directory: Path = Path("/")
-
-    @property
-    def is_running_system(self) -> bool:
-        """Whether it is the system that this runs on."""
-        return self.directory.samefile("/")
+    is_running_system: bool = True
+    """Whether it is what runs here, whose disks can be asked for room; not so what was copied from a system."""
 
     def path(self, name: str) -> Path:
         """Where a file of the system is; there need not be one.

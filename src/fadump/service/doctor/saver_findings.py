@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fadump.service.doctor.files import SystemFiles
 from fadump.service.doctor.findings import Check, Finding, Severity
 from fadump.service.doctor.machine import REGISTERED, Machine
-from fadump.service.doctor.savers import Saver, Service, uses_kdump_tools
+from fadump.service.doctor.savers import Saver, uses_kdump_tools
 
 _RULES = "50-kdump-tools.rules"
 _RULE_DIRECTORIES = ("/etc/udev/rules.d", "/run/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d")
@@ -32,23 +32,34 @@ def service_findings(machine: Machine, savers: Sequence[Saver]) -> Iterator[Find
     for saver in savers:
         if saver.saves:
             after = "and reboots once more after that" if saver.reboots else "and the boot goes on"
-            yield Finding(Check.SERVICE, Severity.GOOD, f"{saver.service} saves a dump to {saver.place}, {after}")
+            yield Finding(Check.SERVICE, Severity.GOOD, f"{saver.name} saves a dump to {saver.place}, {after}")
         else:
             severity = Severity.NOTE if saving else Severity.CRITICAL
-            yield Finding(Check.SERVICE, severity, f"{saver.service} saves nothing: {saver.obstacle}", saver.mend)
+            yield Finding(Check.SERVICE, severity, f"{saver.name} saves nothing: {saver.obstacle}", saver.mend)
     if not savers:
         yield Finding(
             Check.SERVICE, Severity.CRITICAL, "no service is installed that would save a dump",
             "install fadump and systemctl enable fadump-capture.service, or install the distribution's kdump",
         )  # fmt: skip
-    ours = next((saver for saver in saving if saver.service is Service.OURS), None)
-    others = [saver for saver in saving if saver.service is not Service.OURS]
-    if ours is not None and others and machine.enabled:
-        names = " and ".join(saver.service for saver in others)
+    yield from _in_each_other_s_way([saver for saver in saving if machine.enabled])
+
+
+def _in_each_other_s_way(saving: Sequence[Saver]) -> Iterator[Finding]:
+    if len(saving) < 2:
+        return
+    first, second = saving[:2]
+    if first.is_in_initrd:
         yield Finding(
             Check.SERVICE, Severity.WARNING,
-            f"{ours.service} and {names} would both save the same dump, and {names} reboots while the other does",
-            "; ".join(f"systemctl disable {saver.unit}" for saver in others),
+            f"{first.name} saves in the initrd, so that {second.name} finds no dump after it",
+            f"systemctl disable {first.unit} && dracut --force, or systemctl disable {second.unit}",
+        )  # fmt: skip
+    else:
+        yield Finding(
+            Check.SERVICE, Severity.NOTE,
+            f"{second.name} comes after {first.name}: if that can't save a dump, {second.name} saves it and reboots, "
+            f"whatever {first.config} says",
+            f"systemctl disable {second.unit}",
         )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from fadump.printable import with_others
 from fadump.service.doctor.configuration import Place, read_configuration
 from fadump.service.doctor.files import SystemFiles
 
-OUR_UNIT = "fadump-capture.service"
+_OUR_UNITS = ("fadump-capture.service", "fadump-capture-network.service")
 OUR_CONFIG = "/etc/fadump.toml"
 KDUMP_TOOLS_CONFIG = "/etc/default/kdump-tools"
 _KDUMP_UTILS_CONFIG = "/etc/kdump.conf"
@@ -36,7 +36,7 @@ _DISK_WORDS = frozenset(("raw", "ext2", "ext3", "ext4", "xfs", "btrfs", "minix",
 class Service(StrEnum):
     """A service that saves dumps."""
 
-    OURS = "fadump-capture.service"
+    OURS = "fadump-capture"
     KDUMP_TOOLS = "kdump-tools"
     KDUMP_UTILS = "kdump-utils"
     SUSE = "openSUSE's kdump"
@@ -75,14 +75,24 @@ class Saver:
         return ", or else to ".join(place.name for place in self.places)
 
     @property
+    def name(self) -> str:
+        """What it is called in sentences: ours by its unit."""
+        return self.unit if self.service is Service.OURS else str(self.service)
+
+    @property
+    def is_in_initrd(self) -> bool:
+        """Whether it saves a dump before the system's own services are started."""
+        return self.service in (Service.KDUMP_UTILS, Service.SUSE)
+
+    @property
     def saves(self) -> bool:
         """Whether it would save a dump that it finds."""
         return self.obstacle is None
 
 
 def savers(files: SystemFiles) -> list[Saver]:
-    """The services that are installed, ours first."""
-    found = [_ours(files), _kdump_tools(files), _kdump(files)]
+    """The services that are installed, in the order in which they find a dump: in the initrd, before basic.target."""
+    found = [_kdump(files), _ours(files), _kdump_tools(files)]
     return [saver for saver in found if saver is not None]
 
 
@@ -129,16 +139,18 @@ def _state(files: SystemFiles, unit: str) -> tuple[str | None, str | None]:
 
 
 def _ours(files: SystemFiles) -> Saver | None:
-    if unit_state(files, OUR_UNIT) is UnitState.MISSING:
+    states = {unit: unit_state(files, unit) for unit in _OUR_UNITS}
+    if set(states.values()) == {UnitState.MISSING}:
         return None
-    obstacle, mend = _state(files, OUR_UNIT)
+    unit = next((unit for unit, state in states.items() if state is UnitState.ENABLED), _OUR_UNITS[0])
+    obstacle, mend = _state(files, unit)
     try:
         configured = read_configuration(files.path(OUR_CONFIG), may_be_missing=True)
     except SetupError as error:
-        return Saver(Service.OURS, OUR_UNIT, OUR_CONFIG, (), reboots=False, obstacle=str(error), mend=mend)
+        return Saver(Service.OURS, unit, OUR_CONFIG, (), reboots=False, obstacle=obstacle or str(error), mend=mend)
     if configured.problems:
         obstacle, mend = f"{OUR_CONFIG}: {with_others(configured.problems)}", f"fadump doctor --config {OUR_CONFIG}"
-    return Saver(Service.OURS, OUR_UNIT, OUR_CONFIG, configured.places, configured.level, False, obstacle, mend)
+    return Saver(Service.OURS, unit, OUR_CONFIG, configured.places, configured.level, False, obstacle, mend)
 
 
 def uses_kdump_tools(files: SystemFiles) -> Mapping[str, str] | None:

@@ -40,11 +40,11 @@ def judge(machine: Machine, savers: Sequence[Saver], findings: Sequence[Finding]
         if unusable is not None:
             return Verdict(Outcome.NOT_SAVED, _NOT.format(unusable))
         if saver is not None:
-            return Verdict(Outcome.SAVED, f"A crash now would be saved to {saver.place} by {saver.service}.", saver)
+            return Verdict(Outcome.SAVED, f"A crash now would be saved to {saver.place} by {saver.name}.", saver)
         return Verdict(Outcome.NOT_SAVED, _NOT.format(f"the firmware would keep it, but {_nobody(findings)}"))
     why = _why_not(findings)
     if machine.kdump_loaded:
-        by = f"kdump ({saver.service}), to {saver.place}" if saver else "kdump"
+        by = f"kdump ({saver.name}), to {saver.place}" if saver else "kdump"
         return Verdict(Outcome.SAVED_BY_KDUMP, f"A crash now would be saved by {by}, not by firmware: {why}.", saver)
     if not machine.enabled and machine.kdump_bytes:
         why += f"; {machine.kdump_bytes >> 20} MiB are reserved for kdump instead, but no kernel is loaded for it"
