@@ -26,6 +26,35 @@ def test_it_begins_on_a_line_of_its_own_and_ends_at_a_lines_start():
         assert child.before == b"guest# \r\nfadump: one\r\nfadump: two\r\nls\r\nfadump: three\r\n"
 
 
+STATUS = b"\x1bM\r\x1b[K[ ***] (1 of 2) Job\r\n"
+"""What systemd writes over its line before (status_vprintf()): up, to the start, erased from there."""
+
+
+@pytest.mark.parametrize(
+    ("guest", "shown"),
+    [
+        ([STATUS], b"\r\n" + STATUS),
+        ([STATUS[:1], STATUS[1:]], b"\r\n" + STATUS),
+        ([b"\x1b[32mOK\r\n"], b"\x1b[32mOK\r\n"),
+        ([b"ls\r\n" + STATUS], b"ls\r\n" + STATUS),
+        ([b"ls\r\n", STATUS], b"ls\r\n" + STATUS),
+    ],
+)
+def test_a_guest_that_writes_over_its_last_line_leaves_ours_alone(guest, shown):
+    script = (
+        SAYS.split("terminal.seat.screen", maxsplit=1)[0]
+        + f"""
+terminal.seat.screen.write({STATUS!r})
+terminal.say("one")
+for data in {guest!r}:
+    terminal.seat.screen.write(data)
+"""
+    )
+    with pexpect.spawn(sys.executable, ["-c", script], timeout=60) as child:
+        child.expect(pexpect.EOF)
+        assert child.before == STATUS + b"fadump: one\r\n" + shown
+
+
 def test_a_pipe_gets_lines_as_they_are():
     done = subprocess.run(
         [sys.executable, "-c", SAYS], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True

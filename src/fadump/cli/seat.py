@@ -56,7 +56,7 @@ class _Beside:
 
     def write(self, text: str, /) -> int:
         new_line = "" if self._screen.at_line_start else "\r\n"
-        self._screen.at_line_start = True
+        self._screen.at_line_start = self._screen.is_below_ours = True
         self._stream.write(new_line + text.replace("\n", "\r\n"))
         return len(text)
 

@@ -22,6 +22,8 @@ from fadump.machine.contract import ConsoleLog
 
 ESCAPE = 0x01
 _MOST_BYTES = 0x1000
+_LINE_UP = b"\x1bM"
+"""Reverse line feed, by which systemd goes back to its line before, to write over it."""
 
 
 class Key(Enum):
@@ -85,12 +87,17 @@ class Screen:
         self.is_gone = False
         self.at_line_start = True
         """Whether the cursor stands at the start of a line, as far as the guest has moved it."""
+        self.is_below_ours = False
+        """Whether the line above the cursor is none of the guest's."""
 
     def write(self, data: bytes, /) -> int:
         """Write all of it, and wait for whoever reads it."""
+        rest = memoryview(data)
         if data:
             self.at_line_start = data.endswith(b"\n")
-        rest = memoryview(data)
+            if self.is_below_ours and (data.startswith(_LINE_UP) or data == _LINE_UP[:1]):
+                rest = memoryview(b"\r\n" + data)  # it goes up to this line instead of ours
+            self.is_below_ours = False
         while rest and not self.is_gone:
             try:
                 rest = rest[os.write(self._fd, rest) :]
