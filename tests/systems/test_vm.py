@@ -1,6 +1,7 @@
 """What is refused of a machine for any system, before anything is started; and what is told of its life."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -86,6 +87,20 @@ def test_each_event_is_told_once_with_its_time():
     }  # fmt: skip
     assert told[0].as_text() == "    0.25 s  the kernel has registered: a crash will be dumped"
     assert "copied 6 MiB aside, in 2 regions" in told[-1].as_text()
+
+
+def test_a_guest_larger_than_this_computers_memory_is_a_file_on_a_disk(tmp_path):
+    (tmp_path / "disk").write_bytes(bytes(1 << 20))
+    command = [sys.executable, "-m", "fadump", "vm", "--disk", tmp_path / "disk", "--memory", "1T"]
+    done = subprocess.run(
+        ["prlimit", f"--fsize={1 << 30}", *command],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 125
+    assert done.stderr == f"fadump: no 1048576 MiB in {tmp_path} for the guest: File too large\n"
 
 
 def test_memory_that_this_process_may_not_have_is_said_with_its_size(tmp_path):

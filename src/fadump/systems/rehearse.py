@@ -2,7 +2,6 @@
 
 import math
 import re
-import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -20,19 +19,17 @@ from fadump.machine.contract import ConsoleLog
 from fadump.machine.qemu.process import Drive, QemuConfig
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.console import CONSOLE_LOG, shown
-from fadump.run.host import available_bytes, existing_directory, qemu_machine
+from fadump.run.host import qemu_machine
 from fadump.run.output import NamedFile
 from fadump.session import CrashBy, Milestone, Observer, Session
 from fadump.systems.console import READY, WatchedConsole
 from fadump.systems.disks import open_drives
 from fadump.systems.evidence import Judged, check_images, judge, take_out
+from fadump.systems.guest_ram import ram_directory
 from fadump.systems.rehearsal import LostError, NotRegisteredError, Patience, Rehearsal, Service, Watched, told
 from fadump.systems.vm import VmOptions, check_options, machine_config
 
 DUMP_DIRECTORY = "/var/crash"
-_MIB = 1 << 20
-_LEAST_FREE_BYTES = 16 << 30
-"""Enough for a guest of any size that does little: one of 236 GiB wrote to less than 5 until its dump was saved."""
 _NAME = "fadump-rehearsal"
 _MOST_OTHERS = 5
 
@@ -110,34 +107,16 @@ def rehearse(options: RehearsalOptions, observer: Observer, screen: ConsoleLog |
     if options.out.exists():
         raise _is_there(options.out)
     check_images(options.vm.disks)
-    ram_directory = _ram_directory(options)
+    copies = 2 if options.verify else 1
+    ram_place = ram_directory(options.vm.memory_bytes, copies * options.vm.memory_bytes, options.out)
     with ExitStack() as ends:
         drives = ends.enter_context(open_drives(options.vm.disks, snapshot=True))
-        config = replace(machine_config(options.vm, drives), ram_directory=ram_directory)
+        config = replace(machine_config(options.vm, drives), ram_directory=ram_place)
         log = ends.enter_context(_make_directory(options.out))
         verifier = ends.enter_context(Verifier()) if options.verify else None
         powered_on = time.time()
         result = _watch(options, config, shown(log, screen), observer, verifier)
         return result if result.error is not None else _judged(options, result, drives, verifier, powered_on)
-
-
-def _ram_directory(options: RehearsalOptions) -> Path | None:
-    """Where guest RAM lies: on the disk, if this machine has not the memory that the guest may come to need.
-
-    :raises SetupError: the disk has no room for it either.
-    """
-    copies = 2 if options.verify else 1
-    wanted, available = copies * options.vm.memory_bytes, available_bytes()
-    if available >= wanted:
-        return None
-    free = shutil.disk_usage(existing_directory(options.out)).free
-    if free < min(options.vm.memory_bytes, _LEAST_FREE_BYTES):
-        raise SetupError(
-            f"a system with {options.vm.memory_bytes // _MIB} MiB may come to need {wanted // _MIB} MiB of this "
-            f"machine, which has {available // _MIB} MiB available, and on the disk of {options.out}, where its memory "
-            f"would lie then, {free // _MIB} MiB: give less --memory, or make room there"
-        )
-    return options.out
 
 
 def _make_directory(out: Path) -> BinaryIO:

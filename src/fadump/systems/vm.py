@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +25,8 @@ from fadump.run.options import MOST_CPUS, STOP_WITHOUT_GDB, powernv_model_refusa
 from fadump.run.terminal import EndedError, Seat
 from fadump.session import Observer, PoweredOffError, Seen, Session
 from fadump.systems.boot_watch import BootWatch
-from fadump.systems.disks import open_drives
+from fadump.systems.disks import open_drives, scratch_place
+from fadump.systems.guest_ram import ram_directory
 
 MIB, GIB = 1 << 20, 1 << 30
 MEMORY_STEP = 256 * MIB
@@ -118,9 +119,10 @@ def run_vm(options: VmOptions, observer: VmObserver, seat: Seat) -> Life:
     :raises MachineError: the machine has stopped, and nobody has switched it off.
     """
     check_options(options)
+    ram_place = ram_directory(options.memory_bytes, options.memory_bytes, scratch_place())
     with ExitStack() as ends:
         drives = ends.enter_context(open_drives(options.disks, snapshot=options.snapshot))
-        config = machine_config(options, drives)
+        config = replace(machine_config(options, drives), ram_directory=ram_place)
         watch = BootWatch(seat.screen)
         machine = ends.enter_context(qemu_machine()(config, None, watch))
         serve_seat = ends.enter_context(seat.taken(machine, lambda: _where(session)))
