@@ -3,6 +3,7 @@
 makedumpfile and crash read only dumps of the machine that they run on.
 """
 
+import shutil
 import subprocess
 
 from fadump.kit.debian import fetched_with_dependencies
@@ -18,6 +19,7 @@ class ForeignProgram:
     into ``directory``."""
 
     def __init__(self, name, directory, suites, package=None):
+        self.directory = directory
         package = package or name
         with fetched_with_dependencies(package, "ppc64el", suites) as found:
             for fetched in found:
@@ -34,6 +36,14 @@ class ForeignProgram:
         done = subprocess.run(command, check=False, **options)
         assert done.returncode == 0, (done.stdout or "")[-2000:] + done.stderr[-2000:]
         return done.stdout
+
+    def install(self, root):
+        """Put it, and what it needs, into a ppc64el system's root directory, in /usr/bin."""
+        shutil.copytree(self.directory, root, symlinks=True, dirs_exist_ok=True)
+        (loader,) = (path for path in root.rglob(LOADER) if path.is_file() and not path.is_symlink())
+        link = root / "lib64" / LOADER
+        link.unlink()
+        link.symlink_to("/" / loader.relative_to(root))
 
 
 def _lead_to_loader(directory):

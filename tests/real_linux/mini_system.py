@@ -46,11 +46,13 @@ def build_with_loader(directory, grub, kernel, **service):
     return grub.disk(directory / "mini.img", root, cmdline, kernel.bootable, kind="ext4", free_mib=2048)
 
 
-def files(directory, *, save=SAVE, then=RELEASE, extra=""):
-    """A directory with the system's files; nothing of it is ours but the init."""
+def files(directory, *, save=SAVE, then=RELEASE, extra="", program=None):
+    """A directory with the system's files; nothing of it is ours but the init. ``program`` is a ForeignProgram."""
     root = directory / "root"
     for name in ("bin", "sbin", "proc", "sys", "dev", "etc", "var/crash", "tmp"):
         (root / name).mkdir(parents=True)
+    if program is not None:
+        program.install(root)
     package = directory / "package"
     package.mkdir()
     unpack(fetch("busybox-static"), package)
