@@ -1,5 +1,6 @@
 """The verdict and the findings for whole systems, each a modelled kernel's files with a distribution's around them."""
 
+import gzip
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from tests.service.doctor.trees import (
     RULES,
     RULES_FILE,
     Tree,
+    as_it_is,
     booted,
     crashed,
     powervm,
@@ -215,18 +217,45 @@ def test_a_firmware_without_fadump(tmp_path, edit, whose, mend):
     assert finding[2].startswith(mend)
 
 
+WITHOUT_VMCORE = CONFIG.replace("CONFIG_PROC_VMCORE=y", "# CONFIG_PROC_VMCORE is not set")
+
+
 @pytest.mark.parametrize(("config", "sentence"), [
     (CONFIG.replace("CONFIG_FA_DUMP=y", ""), "was built without CONFIG_FA_DUMP: it has no FADump"),
-    (CONFIG.replace("CONFIG_PROC_VMCORE=y", "# CONFIG_PROC_VMCORE is not set"),
-     "was built without CONFIG_PROC_VMCORE: it can't offer a dump as /proc/vmcore"),
+    (WITHOUT_VMCORE, "was built without CONFIG_PROC_VMCORE: it can't offer a dump as /proc/vmcore"),
     ("CONFIG_PRESERVE_FA_DUMP=y\n", "was built with CONFIG_PRESERVE_FA_DUMP only, as petitboot's is: it leaves"),
 ])  # fmt: skip
 @pytest.mark.parametrize("place", ["/boot/config-6.12.0-model", "/lib/modules/6.12.0-model/config"])
-def test_a_kernel_that_was_built_without(armed, config, sentence, place):
-    armed.remove("/proc/config.gz")
-    armed.put(place, config)
-    (finding,) = found(examine(armed.files), Check.KERNEL)
-    assert finding[0] is Severity.WARNING and f"Linux 6.12.0-model {sentence}" in finding[1]
+def test_a_kernel_that_was_built_without(tmp_path, config, sentence, place):
+    tree = booted(tmp_path, "fadump=off", memory=FOUR_GIB)
+    tree.remove("/proc/config.gz")
+    tree.put(place, config)
+    (finding,) = found(examine(tree.files), Check.KERNEL)
+    assert finding[0] is Severity.CRITICAL and f"Linux 6.12.0-model {sentence}" in finding[1]
+
+
+def test_a_kernel_that_registers_and_can_t_offer_the_dump(armed):
+    armed.put("/proc/config.gz", gzip.compress(WITHOUT_VMCORE.encode()))
+    examination = examine(armed.files)
+    assert outcome(examination) == (Outcome.NOT_SAVED, Severity.CRITICAL)
+    assert "CONFIG_PROC_VMCORE" in examination.verdict.sentence
+    armed.put("/proc/config.gz", gzip.compress(b"CONFIG_PRESERVE_FA_DUMP=y\nCONFIG_PROC_VMCORE=y\n"))  # another's
+    assert examine(armed.files).verdict.sentence == SAVED
+
+
+@pytest.mark.parametrize(("number", "told"), [("0", 1), ("438", 1), ("1", 0), ("8", 0), ("0x1ff", 0)])
+@pytest.mark.parametrize(("edit", "mend"), [(powervm, "on the HMC: "), (as_it_is, "on the host: virsh inject-nmi")])
+def test_a_system_that_hangs_can_be_crashed(tmp_path, edit, mend, number, told):
+    tree = booted(tmp_path, "fadump=nocma", on_tree=edit)
+    tree.put("/proc/sys/kernel/sysrq", f"{number}\n")
+    notes = found(examine(tree.files), Check.PANIC)
+    assert [(note[0], note[2].startswith(mend)) for note in notes] == [(Severity.NOTE, True)] * told
+
+
+def test_our_service_has_no_part_in_kdump(fallen_back):
+    fallen_back.put("/sys/kernel/kexec_crash_loaded", "1\n")
+    fallen_back.unit("fadump-capture.service")
+    assert "saved by kdump (kdump-tools), to /var/crash" in examine(fallen_back.files).verdict.sentence
 
 
 def test_a_kernel_without_fadump_s_files_and_no_configuration_anywhere(armed):

@@ -65,7 +65,7 @@ def _findings(machine: Machine, files: SystemFiles, found_savers: Sequence[Saver
     yield from registration_findings(machine)
     yield from hotplug_findings(machine, files)
     yield from boot_memory_findings(machine, files)
-    yield from panic_findings(files)
+    yield from panic_findings(machine, files)
     yield from service_findings(machine, found_savers)
     first = True
     for saver in found_savers:

@@ -10,10 +10,11 @@ from fadump.service.doctor.findings import Check, Finding, Severity
 from fadump.service.doctor.machine import FADUMP, REGISTERED, VMCORE, Firmware, Machine
 from fadump.service.doctor.need import recommended_words
 
+_VMCORE_OPTION = "CONFIG_PROC_VMCORE"
 _NEEDED_OPTIONS = {
     "CONFIG_FA_DUMP": "it has no FADump",
     "CONFIG_CRASH_DUMP": "it can't boot as a capture kernel",
-    "CONFIG_PROC_VMCORE": "it can't offer a dump as /proc/vmcore",
+    _VMCORE_OPTION: "it can't offer a dump as /proc/vmcore",
 }
 _WAYS_TO_FADUMP = {
     Firmware.POWERVM: "ask for newer firmware of the managed system; until then use kdump",
@@ -21,7 +22,15 @@ _WAYS_TO_FADUMP = {
     Firmware.OTHER_GUEST: "start the guest with QEMU 10.2 or later, as machine type pseries; until then use kdump",
     Firmware.OPAL: "update the machine's firmware to one whose OPAL offers MPIPL; until then use kdump",
 }
+_WAYS_TO_CRASH = {
+    Firmware.POWERVM: "on the HMC: chsysstate -r lpar -m SYSTEM -n PARTITION -o dumprestart",
+    Firmware.KVM: "on the host: virsh inject-nmi GUEST",
+    Firmware.OTHER_GUEST: "on the host: virsh inject-nmi GUEST",
+    Firmware.OPAL: "from elsewhere: ipmitool -H BMC chassis power diag",
+}
+"""What crashes a system from outside, by a system reset interrupt."""
 _PANIC_SECONDS = 10
+_SYSRQ_ALL, _SYSRQ_DUMP = 1, 8
 
 
 def firmware_findings(machine: Machine) -> Iterator[Finding]:
@@ -54,7 +63,7 @@ def _option_findings(machine: Machine) -> Iterator[Finding]:
                 "install a kernel with CONFIG_FA_DUMP=y",
             )  # fmt: skip
         return
-    if "CONFIG_FA_DUMP" not in machine.config and "CONFIG_PRESERVE_FA_DUMP" in machine.config:
+    if not machine.enabled and "CONFIG_FA_DUMP" not in machine.config and "CONFIG_PRESERVE_FA_DUMP" in machine.config:
         yield Finding(
             Check.KERNEL, Severity.CRITICAL,
             f"{name} was built with CONFIG_PRESERVE_FA_DUMP only, as petitboot's is: it leaves a dump alone for the "
@@ -62,7 +71,8 @@ def _option_findings(machine: Machine) -> Iterator[Finding]:
             "boot a kernel with CONFIG_FA_DUMP=y",
         )  # fmt: skip
         return
-    lacking = [option for option in _NEEDED_OPTIONS if option not in machine.config]
+    wanted = [_VMCORE_OPTION] if machine.enabled else list(_NEEDED_OPTIONS)  # one that has FADump was built with it
+    lacking = [option for option in wanted if option not in machine.config]
     for option in lacking:
         yield Finding(
             Check.KERNEL, Severity.CRITICAL, f"{name} was built without {option}: {_NEEDED_OPTIONS[option]}",
@@ -148,7 +158,7 @@ def registration_findings(machine: Machine) -> Iterator[Finding]:
         yield Finding(Check.REGISTRATION, Severity.GOOD, "the kernel is registered with the firmware")
 
 
-def panic_findings(files: SystemFiles) -> Iterator[Finding]:
+def panic_findings(machine: Machine, files: SystemFiles) -> Iterator[Finding]:
     """What comes of a panic that the firmware doesn't take, and what isn't a panic at all."""
     seconds = files.number("/proc/sys/kernel/panic")
     if seconds == 0:
@@ -164,6 +174,14 @@ def panic_findings(files: SystemFiles) -> Iterator[Finding]:
             Check.PANIC, Severity.NOTE,
             "kernel.panic_on_oops is 0: an oops ends a process, and there is no dump of it",
             _sysctl("kernel.panic_on_oops=1"),
+        )  # fmt: skip
+
+    sysrq = files.number("/proc/sys/kernel/sysrq")
+    if sysrq is not None and sysrq != _SYSRQ_ALL and not sysrq & _SYSRQ_DUMP:
+        yield Finding(
+            Check.PANIC, Severity.NOTE,
+            f"kernel.sysrq is {sysrq}: no key on the console crashes this system when it hangs; an interrupt does",
+            _WAYS_TO_CRASH[machine.firmware],
         )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from fadump.service.doctor.findings import Check, Finding, Severity
 from fadump.service.doctor.machine import Machine
-from fadump.service.doctor.savers import Saver
+from fadump.service.doctor.savers import Saver, Service
 
 _NOT = "A crash now would NOT be saved: {}."
 
@@ -32,23 +32,30 @@ class Verdict:
 
 def judge(machine: Machine, savers: Sequence[Saver], findings: Sequence[Finding]) -> Verdict:
     """What would become of a crash now."""
-    saver = next((saver for saver in savers if saver.saves), None)
     if machine.has_dump:
         return Verdict(Outcome.NOT_SAVED, _NOT.format("the dump of an earlier one still waits to be saved"))
+    saving = [saver for saver in savers if saver.saves]
     if machine.enabled and machine.registered:
-        unusable = _critical(findings, Check.TARGET)
-        if unusable is not None:
-            return Verdict(Outcome.NOT_SAVED, _NOT.format(unusable))
-        if saver is not None:
-            return Verdict(Outcome.SAVED, f"A crash now would be saved to {saver.place} by {saver.name}.", saver)
-        return Verdict(Outcome.NOT_SAVED, _NOT.format(f"the firmware would keep it, but {_nobody(findings)}"))
+        return _of_registered(saving, findings)
     why = _why_not(findings)
     if machine.kdump_loaded:
+        saver = next((saver for saver in saving if saver.service is not Service.OURS), None)
         by = f"kdump ({saver.name}), to {saver.place}" if saver else "kdump"
         return Verdict(Outcome.SAVED_BY_KDUMP, f"A crash now would be saved by {by}, not by firmware: {why}.", saver)
     if not machine.enabled and machine.kdump_bytes:
         why += f"; {machine.kdump_bytes >> 20} MiB are reserved for kdump instead, but no kernel is loaded for it"
     return Verdict(Outcome.NOT_SAVED, _NOT.format(why))
+
+
+def _of_registered(saving: Sequence[Saver], findings: Sequence[Finding]) -> Verdict:
+    unusable = _critical(findings, Check.KERNEL) or _critical(findings, Check.TARGET)
+    if unusable is not None:
+        return Verdict(Outcome.NOT_SAVED, _NOT.format(unusable))
+    if saving:
+        saver = saving[0]
+        return Verdict(Outcome.SAVED, f"A crash now would be saved to {saver.place} by {saver.name}.", saver)
+    nobody = _critical(findings, Check.SERVICE) or "no service saves it"
+    return Verdict(Outcome.NOT_SAVED, _NOT.format(f"the firmware would keep it, but {nobody}"))
 
 
 def weighed(machine: Machine, verdict: Verdict, findings: Sequence[Finding]) -> list[Finding]:
@@ -69,10 +76,6 @@ def severity_of(verdict: Verdict, findings: Sequence[Finding]) -> Severity:
     if verdict.outcome is Outcome.NOT_SAVED:
         return Severity.CRITICAL
     return max((finding.severity for finding in findings), default=Severity.GOOD)
-
-
-def _nobody(findings: Sequence[Finding]) -> str:
-    return _critical(findings, Check.SERVICE) or "no service saves it"
 
 
 def _why_not(findings: Sequence[Finding]) -> str:
