@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -248,6 +249,29 @@ def test_what_a_signal_has_interrupted_is_begun_anew(machine, root, crash_direct
     captured = capture(root, config(crash_directory))
     assert captured.released and dumps(crash_directory) == (incomplete, [])
     assert is_whole(captured.where)
+
+
+def anonymous_bytes(process):
+    """What a process has in memory of its own; 0: it has ended."""
+    try:
+        text = Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:
+        return 0
+    return sum(int(kb) << 10 for kb in re.findall(r"^RssAnon:\s*(\d+) kB$", text, re.MULTILINE))
+
+
+def test_the_memory_that_a_capture_takes_does_not_grow_with_the_dump(machine, crash_directory, tmp_path):
+    """A machine has 1 GiB. The dump's pages that are in memory are the file's, which is none of it."""
+    (tmp_path / "config").write_text(
+        f'[save]\nlevel = 0\nthreads = 4\n[[target]]\ntype = "directory"\npath = "{crash_directory}"\n'
+    )
+    command = capture_command(machine, tmp_path / "config")
+    most = 0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            most = max(most, anonymous_bytes(process))
+            time.sleep(0.01)
+    assert process.returncode == 0 and 10 << 20 < most < 128 << 20
 
 
 def test_a_full_disk_leaves_the_dump_where_it_is(machine, tmp_path):
