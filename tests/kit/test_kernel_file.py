@@ -74,7 +74,9 @@ def test_a_vmlinux_is_booted_as_it_is(vmlinux, cache):
     assert not (cache / "given").exists()
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bytes], ids=["gzip", "xz", "not packed"])
+@pytest.mark.parametrize(
+    "pack", [gzip.compress, lzma.compress, zstandard.compress, bytes], ids=["gzip", "xz", "zstd", "not packed"]
+)
 def test_the_kernel_in_a_zimage_is_taken_out_once(tmp_path, vmlinux, pack):
     path = zimage(tmp_path, pack(vmlinux.read_bytes()))
     check_kernel(path)
@@ -89,6 +91,7 @@ def test_the_kernel_in_a_zimage_is_taken_out_once(tmp_path, vmlinux, pack):
     ("packed", "what"),
     [
         (gzip.compress(b"\x7fELF" + bytes(9000), mtime=0)[:-9], "can't be unpacked: it is cut short"),
+        (zstandard.compress(b"\x7fELF" + bytes(9000))[:-9], "can't be unpacked: it is cut short"),
         (b"\x1f\x8b" + bytes(100), "can't be unpacked: "),
         (gzip.compress(b"# fadump\n", mtime=0), "is no ELF file"),
     ],

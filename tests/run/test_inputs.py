@@ -46,6 +46,27 @@ def test_a_vmlinux_is_taken(tmp_path, content):
     check_kernel(file_with(tmp_path, content))
 
 
+def with_segment(offset, size_bytes, order="<"):
+    """A whole vmlinux of one segment, whose program header is at 64."""
+    header = bytearray(elf(order)[:64])
+    header[0x20:0x30] = struct.pack(order + "QQ", 64, 0)
+    header[0x38:0x3A] = struct.pack(order + "H", 1)
+    segment = struct.pack(order + "IIQQQQQQ", 1, 5, offset, 0, 0, size_bytes, 1 << 20, 0)
+    return bytes(header) + segment + bytes(1000)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_vmlinux_that_is_cut_short_is_refused(tmp_path, order):
+    whole = with_segment(120, 1000, order)
+    check_kernel(file_with(tmp_path, whole))
+    cut = [(whole[:-1], "1,119 bytes and should have 1,120"), (whole[:100], "100 bytes and should have 120")]
+    cut.append((with_segment(2**64 - 1, 2**64 - 1, order), "is cut short"))
+    cut.append((whole[:0x20] + b"\xff" * 8 + whole[0x28:], "is cut short"))
+    for content, what in cut:
+        with pytest.raises(UsageError, match=what):
+            check_kernel(file_with(tmp_path, content))
+
+
 @pytest.mark.parametrize("e_shoff", [0, len(elf()), 2**62, 2**63 - 65, 2**64 - 1])
 def test_sections_that_are_not_in_the_file_are_left_to_who_boots_it(tmp_path, e_shoff):
     check_kernel(file_with(tmp_path, with_sections_at(e_shoff)))

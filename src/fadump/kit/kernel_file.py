@@ -36,6 +36,8 @@ _VERSION = 1
 """Counts up when something else is taken out of the same file."""
 _ZIMAGE_SECTION = ".kernel:vmlinux.strip"
 _MOST_BYTES = 1 << 30
+_PIECE_BYTES = 1 << 12
+"""Of zstd's, which may stand for 30,000 times as much."""
 _IMAGES = ("boot/vmlinu[xz]-*", "lib/modules/*/vmlinu[xz]", "usr/lib/modules/*/vmlinu[xz]")
 _CONFIGS = ("boot/config-*", "lib/modules/*/config", "usr/lib/modules/*/config")
 _MODULE_NAME = re.compile(r"(.+)\.ko(\.gz|\.xz|\.zst)?")
@@ -204,8 +206,8 @@ def _unpacked(data: bytes, what: str) -> bytes:
     """
     try:
         if data.startswith(b"\x28\xb5\x2f\xfd"):
-            return zstandard.ZstdDecompressor().stream_reader(data).read(_MOST_BYTES)
-        if data.startswith(b"\x1f\x8b"):
+            unpacked, whole = _from_zstd(data)
+        elif data.startswith(b"\x1f\x8b"):
             gzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
             unpacked, whole = gzip.decompress(data, _MOST_BYTES), gzip.eof
         elif data.startswith((b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
@@ -218,3 +220,14 @@ def _unpacked(data: bytes, what: str) -> bytes:
     if not whole:
         raise UsageError(f"{what} can't be unpacked: it is cut short")
     return unpacked
+
+
+def _from_zstd(data: bytes) -> tuple[bytes, bool]:
+    """What is packed, and whether its end was there."""
+    zstd = zstandard.ZstdDecompressor().decompressobj()
+    unpacked = bytearray()
+    for start in range(0, len(data), _PIECE_BYTES):
+        unpacked += zstd.decompress(data[start : start + _PIECE_BYTES])
+        if zstd.eof or len(unpacked) > _MOST_BYTES:
+            break
+    return bytes(unpacked), zstd.eof

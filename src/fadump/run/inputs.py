@@ -8,7 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from fadump.abi.elf import BYTE_ORDERS, ELF_HEADER, ELFCLASS64, ELFMAG, EM_PPC64, MACHINES, SECTION_HEADER
+from fadump.abi.elf import (
+    BYTE_ORDERS,
+    ELF_HEADER,
+    ELFCLASS64,
+    ELFMAG,
+    EM_PPC64,
+    MACHINES,
+    PROGRAM_HEADER,
+    PT_LOAD,
+    SECTION_HEADER,
+    ElfHeader,
+    ProgramHeader,
+)
+from fadump.abi.layout import Layout
 from fadump.errors import SetupError, UsageError, reason
 from fadump.given import check_file
 from fadump.kit.kernel_file import KernelPackage, is_zimage
@@ -86,8 +99,10 @@ def _check_elf(path: Path, head: bytes, name: str) -> None:
     if (header.ei_class, header.e_machine) != (ELFCLASS64, EM_PPC64):
         machine = MACHINES.get((header.e_machine, byte_order), f"machine {header.e_machine}")
         raise UsageError(f"{name} is for {machine}: {_GIVE}")
+    file_bytes = path.stat().st_size
+    _check_segments(path, header, PROGRAM_HEADER.in_order(byte_order), file_bytes, name)
     names = SECTION_HEADER.in_order(byte_order)
-    at, file_bytes = header.e_shoff + header.e_shstrndx * names.size_bytes, path.stat().st_size
+    at = header.e_shoff + header.e_shstrndx * names.size_bytes
     if not header.e_shoff or at + names.size_bytes > file_bytes:
         return
     with path.open("rb") as file:
@@ -96,6 +111,18 @@ def _check_elf(path: Path, head: bytes, name: str) -> None:
         file.seek(min(names.number(section, "sh_offset"), file_bytes))
         if _WRAPPED in file.read(_MOST_NAMES_BYTES):
             raise UsageError(f"{name} is a wrapper without a packed kernel, or around another wrapper: {_GIVE}")
+
+
+def _check_segments(path: Path, header: ElfHeader, layout: Layout[ProgramHeader], file_bytes: int, name: str) -> None:
+    """Refuse a file that was not copied to its end."""
+    end = header.e_phoff + header.e_phnum * layout.size_bytes if header.e_phnum else 0
+    if end <= file_bytes:
+        with path.open("rb") as file:
+            file.seek(header.e_phoff if end else 0)
+            segments = [*layout.decode_all(file.read(header.e_phnum * layout.size_bytes))]
+        end = max((part.p_offset + part.p_filesz for part in segments if part.p_type == PT_LOAD), default=0)
+    if end > file_bytes:
+        raise UsageError(f"{name} is cut short, it has {file_bytes:,} bytes and should have {end:,} at least: {_GIVE}")
 
 
 def check_initramfs(path: Path) -> None:
