@@ -4,6 +4,8 @@
 # make compare        the model of Linux against real Linux, over more than 140 configurations; builds three more kernels
 # make test-kernels   more kernels, both page sizes, and a newer QEMU; the first time it builds six kernels more
 # make test-systems   systems with disks, boot loaders and services of their own, crashed in every way
+# make deb            dist/fadump_VERSION_all.deb, for any architecture; as root what its build needs is installed
+# make test-install   that package in a minimal Debian of each suite, as root: what it needs, the dump tools, their tests
 # make mutants        one line of src/fadump changed at a time, 200 times: does a test notice? SEED=2: another 200
 
 MACHINE ?= embedded
@@ -11,7 +13,7 @@ SEED ?= 1
 VENV ?= .venv
 PYTHON ?= python3
 
-.PHONY: run test compare test-kernels test-systems mutants clean
+.PHONY: run test compare test-kernels test-systems deb test-install mutants clean
 
 run: $(VENV)/ready
 	$(VENV)/bin/fadump run --machine $(MACHINE)
@@ -31,6 +33,12 @@ test-systems: $(VENV)/ready
 	$(VENV)/bin/fadump kernel build
 	$(VENV)/bin/fadump image build
 	$(VENV)/bin/pytest tests/real_linux/whole_systems
+
+deb:
+	sh tools/build-deb
+
+test-install: $(VENV)/ready
+	$(VENV)/bin/pytest --no-tools tests/installed
 
 mutants: $(VENV)/ready
 	PYTHONPATH=tools $(VENV)/bin/python -m mutants --seed $(SEED)

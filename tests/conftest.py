@@ -51,7 +51,13 @@ def pytest_configure() -> None:
             signal.signal(number, lambda _number, _frame: None)
 
 
-def pytest_sessionstart() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-tools", action="store_true", help="take what is here: make test-install has chosen it")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.getoption("--no-tools"):
+        return
     try:
         packages.require("running the tests", TOOLS)
     except SetupError as error:
