@@ -1,5 +1,6 @@
 """What all tests share: the tools that they need, and the strict rule of CI."""
 
+import os
 import signal
 import sysconfig
 
@@ -33,6 +34,9 @@ TOOLS = {
     f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/liblzo2.so.2": "liblzo2-2",
     f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/libsnappy.so.1": "libsnappy1v5",
 }
+
+if os.geteuid() == 0:  # the tests that make networks
+    TOOLS |= {"/usr/sbin/sshd": "openssh-server", "ssh": "openssh-client", "ip": "iproute2"}
 
 
 @pytest.fixture

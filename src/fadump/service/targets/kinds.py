@@ -11,12 +11,14 @@ from fadump.service.targets.contract import TargetSettings
 from fadump.service.targets.directory import DirectorySettings
 from fadump.service.targets.filesystem import FilesystemSettings
 from fadump.service.targets.raw import RawSettings
+from fadump.service.targets.ssh import SshSettings
 
 KINDS: Mapping[str, type[TargetSettings]] = MappingProxyType(
     {
         "directory": DirectorySettings,
         "filesystem": FilesystemSettings,
         "raw": RawSettings,
+        "ssh": SshSettings,
     }
 )
 """The settings of each kind."""
