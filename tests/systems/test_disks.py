@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import zipfile
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -124,3 +125,24 @@ def test_a_file_without_a_whole_sector_is_no_disk(tmp_path, content):
     (tmp_path / "disk").write_bytes(content)
     with pytest.raises(UsageError, match="shorter than a disk's first sector"):
         open_drives([tmp_path / "disk"], snapshot=True).__enter__()
+
+
+@pytest.mark.parametrize("name", ["nbd:disk", "json:{disk", "a,b=c", "a b"])
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_an_image_is_a_file_whatever_its_name(tmp_path, monkeypatch, name, snapshot):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "disk", DiskFormat.RAW).rename(name)
+    with open_drives([Path(name)], snapshot=snapshot) as (drive,):
+        write(drive, 7)
+    assert (Path(name).read_bytes()[0] == 7) is not snapshot
+
+
+def test_an_image_whose_backing_files_have_no_end_is_refused(tmp_path):
+    """qemu-img would open one after the other until it has no memory."""
+    images = [make(tmp_path / name, DiskFormat.QCOW2) for name in ("first", "second")]
+    for image, backing in (images, reversed(images)):
+        command = ["qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", backing, image]
+        subprocess.run(command, check=True)
+    for image in images:
+        with pytest.raises(SetupError, match="creates an infinite loop"), open_drives([image], snapshot=True):
+            pytest.fail("it was opened")

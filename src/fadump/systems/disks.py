@@ -77,16 +77,21 @@ def image_format(path: Path, *, writable: bool) -> DiskFormat:
 
 
 def _above(base: Drive, stack: ExitStack) -> Drive:
+    image = str(base.path.absolute())
+    _run_qemu_img(base, "info", "--force-share", "--backing-chain", "-f", base.format, image)  # it notices a loop
     fd = stack.enter_context(unnamed_file(scratch_place()))
     layer = Drive(base.path, DiskFormat.QCOW2, fd)
-    create = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base.path.absolute()), "-F", base.format, layer.file]
+    _run_qemu_img(base, "create", "-q", "-f", "qcow2", "-b", image, "-F", base.format, layer.file, pass_fds=[fd])
+    return layer
+
+
+def _run_qemu_img(base: Drive, *words: str, pass_fds: Sequence[int] = ()) -> None:
     run(
-        ["setpriv", "--pdeathsig", "KILL", "--", *create],
+        ["setpriv", "--pdeathsig", "KILL", "--", "qemu-img", *words],
         what=f"making a snapshot of {base.path}",
         log=log_path("snapshot"),
-        pass_fds=[fd],
+        pass_fds=pass_fds,
     )
-    return layer
 
 
 def scratch_place() -> Path:

@@ -90,8 +90,8 @@ class Drive:
 
     @property
     def file(self) -> str:
-        """What QEMU opens."""
-        return str(self.path) if self.fd is None else f"/proc/self/fd/{self.fd}"
+        """What QEMU opens: with a directory, as it takes a name like ``nbd:disk`` for something else."""
+        return str(self.path.absolute()) if self.fd is None else f"/proc/self/fd/{self.fd}"
 
 
 @dataclass(frozen=True, slots=True)
