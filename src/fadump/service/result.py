@@ -86,6 +86,8 @@ class Captured:
         if self.result is Result.NOTHING:
             return "there is no dump to save"
         lines = [f"not saved to {attempt.target}: {attempt.error}" for attempt in self.attempts]
+        if self.result is Result.FAILED:
+            lines = []  # the error has them
         if self.where is not None:
             size = "" if self.size_bytes is None else f", {binary_size(self.size_bytes)}"
             again = "was saved before" if self.already else "saved"

@@ -1,8 +1,11 @@
 """What the service asks of a target.
 
-Steps "saved" and "release" of docs/architecture.md. The calls come in this order, each once:
+Steps "saved" and "release" of docs/architecture.md. The calls come in this order:
 
-    prepare, find, open, add_text ..., settle, prove, close
+    prepare, find        and, of what was found, prove; it is the end if that is whole
+    open, add_text ...   then the dump is written
+    settle, prove, add_text
+    close
 
 ``close`` comes whatever happened. Any other call may raise a FadumpError, an OSError or
 :class:`~fadump.signals.EndedBySignal`; then the dump isn't there, and the next target is tried. Before ``prove`` has
