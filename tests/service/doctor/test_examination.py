@@ -4,6 +4,7 @@ import gzip
 import os
 import re
 import shutil
+import socket
 from dataclasses import replace
 
 import pytest
@@ -442,6 +443,23 @@ def test_a_directory_s_room_is_that_of_its_file_system(armed):
     (finding,) = found(examine(replace(tree.files, is_running_system=True)), Check.TARGET)
     assert finding[0] is Severity.WARNING and "has at most 4.0 TiB" in finding[1]
     assert finding[2] == "remove older dumps from /var/crash, or name another place in /etc/default/kdump-tools"
+
+
+def test_a_server_that_dumps_go_to_is_asked_whether_it_is_there(armed):
+    armed.put("/etc/default/kdump-tools", "USE_KDUMP=1\nSSH=root@localhost\n")
+    (finding,) = found(examine(armed.files), Check.TARGET)
+    assert finding[0] is Severity.NOTE and finding[1].endswith("which is not looked at from here")
+    armed.remove("/etc/default/kdump-tools")
+    armed.unit("kdump.service")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        armed.put("/etc/sysconfig/kdump", f"KDUMP_SAVEDIR=sftp://me@127.0.0.1:{port}/crash\nKDUMP_FADUMP=yes\n")
+        files = replace(armed.files, is_running_system=True)
+        (finding,) = found(examine(files), Check.TARGET, Severity.GOOD)
+        assert finding[1] == f"127.0.0.1, where openSUSE's kdump saves to, answers at port {port}"
+    examination = examine(files)
+    assert outcome(examination) == (Outcome.NOT_SAVED, Severity.CRITICAL)
+    assert examination.verdict.sentence.endswith(f"can't be reached at port {port}: Connection refused.")
 
 
 def test_our_service_makes_a_directory_whose_parent_is_there(armed):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fadump.service.doctor.configuration import Place
+from fadump.service.doctor.configuration import Place, Server
 from fadump.service.doctor.savers import Service, UnitState, savers, shell_settings, unit_state
 from tests.service.doctor.trees import UNITS, WANTS, Tree
 
@@ -26,17 +26,19 @@ def only(tree):
     return saver
 
 
-@pytest.mark.parametrize(("settings", "place", "directory"), [
-    ("", "/var/crash", "/var/crash"),
-    ('KDUMP_COREDIR="/srv/crash dumps"  # large', "/srv/crash dumps", "/srv/crash dumps"),
-    ("SSH=root@there", "ssh://root@there", None),
-    ("NFS='there:/crash'", "nfs://there:/crash", None),
-    ("export FTP=there:/crash", "ftp://there:/crash", None),
+@pytest.mark.parametrize(("settings", "place"), [
+    ("", Place("/var/crash", "/var/crash")),
+    ('KDUMP_COREDIR="/srv/crash dumps"  # large', Place("/srv/crash dumps", "/srv/crash dumps")),
+    ("SSH=root@there", Place("ssh://root@there", server=Server("there", 22))),
+    ("NFS='there:/crash'", Place("nfs://there:/crash", server=Server("there", 2049))),
+    ("export FTP=there:/crash", Place("ftp://there:/crash", server=Server("there", 21))),
+    ("SSH=root@[fe80::1]", Place("ssh://root@[fe80::1]", server=Server("fe80::1", 22))),
+    ("SSH=@", Place("ssh://@")),
 ])  # fmt: skip
-def test_kdump_tools_saves_where_its_defaults_say(tree, settings, place, directory):
+def test_kdump_tools_saves_where_its_defaults_say(tree, settings, place):
     tree.kdump_tools(f"USE_KDUMP=1\n{settings}\n")
     saver = only(tree)
-    assert (saver.service, saver.places) == (Service.KDUMP_TOOLS, (Place(place, directory),))
+    assert (saver.service, saver.places) == (Service.KDUMP_TOOLS, (place,))
     assert (saver.level, saver.reboots, saver.saves) == (31, True, True)
 
 
@@ -56,19 +58,22 @@ def test_what_a_removed_package_leaves_is_no_service(tree):
     assert savers(tree.files) == []
 
 
-@pytest.mark.parametrize(("target", "place", "directory"), [
-    ("", "/var/crash/here", "/var/crash/here"),
-    ("ssh user@there", "ssh://user@there /var/crash/here", None),
-    ("nfs there:/export", "nfs://there:/export /var/crash/here", None),
-    ("ext4 UUID=0313-8356", "UUID=0313-8356 /var/crash/here", None),
-    ("raw /dev/sdb", "/dev/sdb", None),
+HERE = "/var/crash/here"
+
+
+@pytest.mark.parametrize(("target", "place"), [
+    ("", Place(HERE, HERE)),
+    ("ssh user@there", Place(f"ssh://user@there {HERE}", server=Server("there", 22))),
+    ("nfs there:/export", Place(f"nfs://there:/export {HERE}", server=Server("there", 2049))),
+    ("ext4 UUID=0313-8356", Place(f"UUID=0313-8356 {HERE}")),
+    ("raw /dev/sdb", Place("/dev/sdb")),
 ])  # fmt: skip
-def test_kdump_utils_saves_where_kdump_conf_says(tree, target, place, directory):
+def test_kdump_utils_saves_where_kdump_conf_says(tree, target, place):
     tree.unit("kdump.service")
     tree.put("/etc/kdump.conf", KDUMP_CONF.format(target=target))
     tree.put("/etc/sysconfig/kdump", 'KDUMP_COMMANDLINE=""\n')
     saver = only(tree)
-    assert (saver.service, saver.places) == (Service.KDUMP_UTILS, (Place(place, directory),))
+    assert (saver.service, saver.places) == (Service.KDUMP_UTILS, (place,))
     assert (saver.level, saver.reboots, saver.saves) == (17, True, True)
 
 
@@ -87,12 +92,16 @@ def test_opensuse_has_an_initrd_for_one_of_both(tree, enabled, fadump, obstacle)
     assert (saver.level, saver.reboots, saver.obstacle) == (29, True, obstacle)
 
 
-@pytest.mark.parametrize(("url", "place"), [("", "/var/crash"), ("nfs://there/crash", "nfs://there/crash")])
+@pytest.mark.parametrize(("url", "place"), [
+    ("", Place("/var/crash", "/var/crash")),
+    ("nfs://there/crash", Place("nfs://there/crash", server=Server("there", 2049))),
+    ("sftp://me:word@there:2222/crash", Place("sftp://me:word@there:2222/crash", server=Server("there", 2222))),
+])  # fmt: skip
 def test_opensuse_s_other_places_and_going_on(tree, url, place):
     tree.unit("kdump.service")
     tree.put("/etc/sysconfig/kdump", f"KDUMP_SAVEDIR={url}\nKDUMP_IMMEDIATE_REBOOT=no\n")
     saver = only(tree)
-    assert (saver.place, saver.level, saver.reboots) == (place, 31, False)
+    assert (saver.places, saver.level, saver.reboots) == ((place,), 31, False)
 
 
 def test_a_unit_is_what_systemd_s_links_make_of_it(tree):

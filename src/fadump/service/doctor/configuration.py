@@ -14,12 +14,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """Another machine, and the TCP port that it listens on."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
-    """Where dumps go: its name for people, and as a directory or a block device of this system, if it is one."""
+    """Where dumps go: its name for people, and what it is, if that is known: a directory or a block device of this
+    system, or a server."""
 
     name: str
     directory: str | None = None
     device: str | None = None
+    server: Server | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,13 @@
 """What is said of the places that dumps go to: is each there, can it be written to, has a dump room in it."""
 
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 
+from fadump.errors import reason
 from fadump.progress import binary_size
-from fadump.service.doctor.configuration import Place
+from fadump.service.doctor.configuration import Place, Server
 from fadump.service.doctor.files import SystemFiles
 from fadump.service.doctor.findings import Check, Finding, Severity
 from fadump.service.doctor.machine import Machine
@@ -14,6 +16,7 @@ from fadump.service.doctor.savers import Saver, Service
 
 _DISKS = "/dev/disk"
 _SECTOR_BYTES = 512
+_CONNECT_SECONDS = 5
 _LINKS = {
     "UUID=": f"{_DISKS}/by-uuid/",
     "LABEL=": f"{_DISKS}/by-label/",
@@ -37,7 +40,23 @@ def _finding(machine: Machine, files: SystemFiles, saver: Saver, place: Place) -
         return _directory_finding(machine, files, saver, place.directory)
     if place.device is not None:
         return _device_finding(machine, files, saver, place.device)
+    if place.server is not None and files.is_running_system:
+        return _server_finding(saver, place.server)
     return Finding(Check.TARGET, Severity.NOTE, f"{saver.name} saves to {place.name}, which is not looked at from here")
+
+
+def _server_finding(saver: Saver, server: Server) -> Finding:
+    """Whether somebody listens there; nothing is sent."""
+    where = f"{server.host}, where {saver.name} saves to,"
+    try:
+        socket.create_connection((server.host, server.port), _CONNECT_SECONDS).close()
+    except OSError as error:
+        # A name may be one of ssh's own configuration.
+        severity = Severity.WARNING if isinstance(error, socket.gaierror) else Severity.CRITICAL
+        sentence = f"{where} can't be reached at port {server.port}: {reason(error)}"
+        mend = f"start its server and let this system reach it, or name another place in {saver.config}"
+        return Finding(Check.TARGET, severity, sentence, mend)
+    return Finding(Check.TARGET, Severity.GOOD, f"{where} answers at port {server.port}")
 
 
 def _directory_finding(machine: Machine, files: SystemFiles, saver: Saver, directory: str) -> Finding | None:

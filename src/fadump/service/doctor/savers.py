@@ -8,12 +8,12 @@ looked at, as systemctl is-enabled does, so that a copied tree tells the same as
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fadump.errors import SetupError
 from fadump.printable import with_others
-from fadump.service.doctor.configuration import Place, read_configuration
+from fadump.service.doctor.configuration import Place, Server, read_configuration
 from fadump.service.doctor.files import SystemFiles
 
 _OUR_UNITS = ("fadump-capture.service", "fadump-capture-network.service")
@@ -30,6 +30,8 @@ _DEFAULT_LEVEL = 31
 _SETTING = re.compile(r"^\s*(?:export\s+)?(\w+)=(.*)$", re.MULTILINE)
 _LEVEL = re.compile(r"(?:^|\s)-d\s*(\d+)")
 _TRUE = frozenset(("1", "true", "yes", "on"))
+_ADDRESS = re.compile(r"(?:[^@/]*@)?(?:\[(?P<ipv6>[^]]+)\]|(?P<host>[^@:/\s]+))(?::(?P<port>\d+))?")
+_PORTS = {"ssh": 22, "sftp": 22, "ftp": 21, "nfs": 2049, "cifs": 445}
 _DISK_WORDS = frozenset(("raw", "ext2", "ext3", "ext4", "xfs", "btrfs", "minix", "virtiofs"))
 
 
@@ -170,8 +172,11 @@ def _kdump_tools(files: SystemFiles) -> Saver | None:
     if uses_kdump_tools(files) is None:
         obstacle = f"USE_KDUMP in {KDUMP_TOOLS_CONFIG} is 0"
         mend = f"sed -i 's/^USE_KDUMP=.*/USE_KDUMP=1/' {KDUMP_TOOLS_CONFIG}; systemctl restart {unit}"
-    remote = next((f"{name.lower()}://{settings[name]}" for name in ("FTP", "SSH", "NFS") if settings.get(name)), None)
-    place = _directory(settings.get("KDUMP_COREDIR") or _DEFAULT_DIRECTORY) if remote is None else Place(remote)
+    protocol = next((name for name in ("FTP", "SSH", "NFS") if settings.get(name)), None)
+    if protocol is None:
+        place = _directory(settings.get("KDUMP_COREDIR") or _DEFAULT_DIRECTORY)
+    else:
+        place = _server(protocol.lower(), settings[protocol])
     level = _level(settings.get("MAKEDUMP_ARGS", ""))
     return Saver(Service.KDUMP_TOOLS, unit, KDUMP_TOOLS_CONFIG, (place,), level, True, obstacle, mend)
 
@@ -196,7 +201,8 @@ def _kdump(files: SystemFiles) -> Saver | None:
         obstacle = f"KDUMP_FADUMP in {_SUSE_CONFIG} is not true, so its initrd has nothing that saves a dump"
         mend = f"sed -i 's/^KDUMP_FADUMP=.*/KDUMP_FADUMP=true/' {_SUSE_CONFIG}; mkdumprd -f; systemctl restart {unit}"
     url = settings.get("KDUMP_SAVEDIR") or _DEFAULT_DIRECTORY
-    place = _directory(url.removeprefix("file://")) if url.startswith(("file://", "/")) else Place(url)
+    scheme, _colon, rest = url.partition("://")
+    place = _directory(url.removeprefix("file://")) if url.startswith(("file://", "/")) else _server(scheme, rest)
     digits = settings.get("KDUMP_DUMPLEVEL", "")
     level = int(digits) if digits.isdecimal() else _DEFAULT_LEVEL
     reboots = _is_true(settings.get("KDUMP_IMMEDIATE_REBOOT", "true"))
@@ -215,11 +221,20 @@ def _place_of_kdump_utils(words: Mapping[str, str]) -> Place:
     path = words.get("path", _DEFAULT_DIRECTORY).strip()
     for word in ("ssh", "nfs"):
         if word in words:
-            return Place(f"{word}://{words[word].strip()} {path}")
+            place = _server(word, words[word].strip())
+            return replace(place, name=f"{place.name} {path}")
     disk = next((word for word in words if word in _DISK_WORDS), None)
     if disk is None:
         return _directory(path)
     return Place(words[disk].strip() if disk == "raw" else f"{words[disk].strip()} {path}")
+
+
+def _server(protocol: str, address: str) -> Place:
+    """A place on another machine, as USER@HOST, HOST:/DIRECTORY, HOST:PORT/DIRECTORY or [IPV6]."""
+    found = _ADDRESS.match(address)
+    port = int(found["port"] or _PORTS.get(protocol, 0)) if found else 0
+    host = "" if found is None else found["ipv6"] or found["host"]
+    return Place(f"{protocol}://{address}", server=Server(host, port) if host and port else None)
 
 
 def _directory(path: str) -> Place:
