@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from fadump.abi.platform import Platform
 from fadump.emulator.guest import Guest
-from fadump.errors import FadumpError
+from fadump.errors import FadumpError, reason
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.machine.qemu.machine import QemuMachine
@@ -68,17 +68,31 @@ def _config(guest: Guest, started: StartedQemu) -> QemuConfig:
 
 @contextmanager
 def _told() -> Iterator[EventLog]:
+    """Where the firmware's events go; those that a file can't take go to stderr, as all do without one."""
     file = os.environ.get(EVENTS_VARIABLE)
-    if not file:
-        yield EventLog(lambda event: _say(event.as_text()))
-        return
-    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _PRIVATE)
-    with open(fd, "w", encoding="utf-8", buffering=1) as stream:  # noqa: PTH123 - a descriptor has no path
+    try:
+        fd = os.open(file or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _PRIVATE)
+    except OSError as error:
+        _say_unwritable(error)
+        file = None
+        fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    with open(fd, "wb", buffering=0) as stream:  # noqa: PTH123 - a descriptor has no path
 
         def write(event: SystemEvent) -> None:
-            stream.write(event.as_json() + "\n")
+            if file:
+                try:
+                    stream.write(f"{event.as_json()}\n".encode())
+                except OSError as error:
+                    _say_unwritable(error)
+                else:
+                    return
+            _say(event.as_text())
 
         yield EventLog(write)
+
+
+def _say_unwritable(error: OSError) -> None:
+    _say(f"{EVENTS_VARIABLE}={os.environ[EVENTS_VARIABLE]} can't be written: {reason(error)}")
 
 
 def _say(sentence: str) -> None:
