@@ -2,6 +2,7 @@
 
 import gc
 import os
+import select
 import signal
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from fadump.abi.platform import Platform
 from fadump.errors import MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
 from fadump.machine.contract import Called, GuestReset, Handover, Stopped
-from fadump.machine.qemu import process
+from fadump.machine.qemu import link, process
+from fadump.machine.qemu.registers import RegisterFile
 from fadump.memory.ranges import Range, RangeSet
 from fadump.signals import OutOfTime, time_limit
 from tests.machine.qemu.small_kernel import ARGUMENTS, HOLD, LOADED, TOKEN, build_kernel, machine_with
@@ -168,15 +170,112 @@ def test_a_place_that_can_hold_no_guest_ram_is_one_sentence(kernel, tmp_path):
         pass
 
 
-def test_a_guest_whose_memory_finds_no_room_is_one_sentence(kernel):
+@pytest.fixture
+def qemu():
+    """Says which process is the QEMU of the machine that the test has started."""
     children = Path(f"/proc/self/task/{os.getpid()}/children")
     before = {*children.read_text().split()}
+
+    def find():
+        (child,) = {*children.read_text().split()} - before
+        return int(child)
+
+    return find
+
+
+def end_by(number, child):
+    """Kill a process, and wait until it has ended."""
+    life = os.pidfd_open(child)
+    os.kill(child, number)
+    select.select([life], [], [])
+    os.close(life)
+
+
+def test_a_guest_whose_memory_finds_no_room_is_one_sentence(kernel, qemu):
     with machine_with(kernel) as machine:
-        (qemu,) = {*children.read_text().split()} - before
         machine.enter(expect(machine, Handover), frozenset())  # no call stops it
-        os.kill(int(qemu), signal.SIGBUS)  # what a full disk comes to in who writes to a mapped file
+        os.kill(qemu(), signal.SIGBUS)  # what a full disk comes to in who writes to a mapped file
         event = expect(machine, Stopped)
     assert event.reason.startswith("QEMU has lost the guest's memory (SIGBUS): the disk that it lies on is full, or ")
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (signal.SIGKILL, "QEMU was killed by SIGKILL: by somebody, or because this machine has run out of memory"),
+        (signal.SIGSEGV, "QEMU was killed by SIGSEGV"),
+        (signal.SIGRTMIN + 1, f"QEMU was killed by signal {signal.SIGRTMIN + 1}"),
+        (
+            signal.SIGTERM,
+            f"QEMU ended with status 0: qemu-system-ppc64: terminating on signal 15 from pid {os.getpid()} ",
+        ),
+    ],
+)
+def test_a_qemu_that_somebody_ends_says_so(kernel, qemu, number, sentence):
+    with machine_with(kernel) as machine:
+        machine.enter(expect(machine, Handover), frozenset())
+        os.kill(qemu(), number)
+        assert expect(machine, Stopped).reason.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    "do",
+    [
+        lambda machine, _call: machine.cpus(),
+        lambda machine, call: machine.answer(call, Answer(7)),
+        lambda machine, _call: machine.reset(RangeSet()),
+        lambda machine, _call: machine.monitor("info status"),
+    ],
+    ids=["cpus", "answer", "reset", "monitor"],
+)
+def test_whatever_fails_since_qemu_has_ended_says_how_it_has_ended(kernel, qemu, do):
+    with machine_with(kernel) as machine:
+        _handover, call = to_call(machine, 1)
+        end_by(signal.SIGKILL, qemu())
+        with pytest.raises(MachineError, match="^QEMU was killed by SIGKILL"):
+            do(machine, call)
+
+
+def test_a_qemu_that_ends_while_its_guest_is_looked_at_says_how(kernel, qemu):
+    with machine_with(kernel) as machine:
+        machine.enter(expect(machine, Handover), frozenset({TOKEN}))
+        read = machine._link.registers.read
+
+        async def read_too_late(*arguments):
+            end_by(signal.SIGKILL, qemu())
+            return await read(*arguments)
+
+        machine._link.registers.read = read_too_late
+        assert expect(machine, Stopped).reason.startswith("QEMU was killed by SIGKILL")
+
+
+def test_a_qemu_that_ends_while_it_is_met_says_how(kernel, qemu, monkeypatch):
+    describe = RegisterFile.describe
+
+    async def describe_too_late(gdb):
+        end_by(signal.SIGKILL, qemu())
+        return await describe(gdb)
+
+    monkeypatch.setattr(RegisterFile, "describe", describe_too_late)
+    with pytest.raises(SetupError, match="^QEMU was killed by SIGKILL"), machine_with(kernel):
+        pass
+
+
+def test_a_stub_that_is_given_to_somebody_else_is_no_end_of_qemus(kernel, monkeypatch):
+    monkeypatch.setattr(link, "_ENDING_SECONDS", 0.1)
+    with machine_with(kernel) as machine:
+        to_call(machine, 1)
+        machine.monitor("gdbserver none")
+        with pytest.raises(MachineError, match="^QEMU has closed its gdb stub$"):
+            machine.cpus()
+
+
+def test_an_option_that_qemu_refuses_is_named_in_its_own_words(kernel):
+    sentence = (
+        "^QEMU ended with status 1: qemu-system-ppc64: -device nonsense: 'nonsense' is not a valid device model name$"
+    )
+    with pytest.raises(SetupError, match=sentence), machine_with(kernel, extra_arguments=("-device", "nonsense")):
+        pass
 
 
 def test_guest_memory_is_given_back(kernel):
@@ -204,13 +303,10 @@ def test_a_cpu_that_qemu_does_not_know_is_one_sentence(kernel, monkeypatch, plat
         pass
 
 
-def test_a_signal_in_the_middle_of_a_command_leaves_nothing_to_complain_about(kernel, caplog):
-    children = Path(f"/proc/self/task/{os.getpid()}/children")
-    before = set(children.read_text().split())
+def test_a_signal_in_the_middle_of_a_command_leaves_nothing_to_complain_about(kernel, qemu, caplog):
     with machine_with(kernel) as machine:
         to_call(machine, 1)
-        (qemu,) = set(children.read_text().split()) - before
-        os.kill(int(qemu), signal.SIGSTOP)  # it will not answer
+        os.kill(qemu(), signal.SIGSTOP)  # it will not answer
         with time_limit(0.5), pytest.raises(OutOfTime):
             machine.cpus()
     gc.collect()  # asyncio complains when a task is forgotten

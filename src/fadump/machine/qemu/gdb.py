@@ -27,6 +27,10 @@ AWAIT_STOP = "vCont;t"
 8.1 and later do so only after one, and only if it was the last that they were sent (gdbstub: gdb_read_byte())."""
 
 
+class GoneError(MachineError):
+    """QEMU has closed a connection, most likely since it has ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stop:
     """The guest stands still; ``thread`` is the stub's name of the CPU that stopped it, such as ``p01.02``.
@@ -201,7 +205,8 @@ class GdbClient:
     async def command(self, text: str) -> bytes:
         """Send a packet and return its answer, unescaped.
 
-        :raises MachineError: no answer in time, or the connection is gone.
+        :raises GoneError: the connection is gone.
+        :raises MachineError: no answer in time.
         """
         if self._running:
             raise MachineError(f"the guest runs, so its gdb stub can't be asked {text!r}")
@@ -240,7 +245,7 @@ class GdbClient:
             raise MachineError(f"QEMU's gdb stub has not answered for {_REPLY_SECONDS} seconds") from None
         if reply is None:
             self._replies.put_nowait(None)  # for whoever asks next
-            raise MachineError(_GONE)
+            raise GoneError(_GONE)
         return reply
 
     async def _receive(self) -> None:

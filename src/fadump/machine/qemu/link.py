@@ -4,14 +4,15 @@ import asyncio
 import collections
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from qemu.qmp import ConnectError, EventListener, QMPClient, QMPError
+from qemu.qmp import ConnectError, EventListener, ExecuteError, QMPClient, QMPError
 
 from fadump.errors import MachineError, SetupError, reason
 from fadump.machine.channel import Report
 from fadump.machine.contract import Called, ConsoleLog, LetGo
-from fadump.machine.qemu.gdb import GdbClient, Stop
+from fadump.machine.qemu.gdb import GdbClient, GoneError, Stop
 from fadump.machine.qemu.guest import LONGEST_LINE_BYTES, read_report
 from fadump.machine.qemu.process import CONSOLE, GUEST, QemuConfig, QemuProcess
 from fadump.machine.qemu.registers import RegisterFile
@@ -21,7 +22,10 @@ _CONSOLE_LINES = 12
 _READ_BYTES = 0x10000
 _MOST_CHARACTERS = 0x400
 """What is looked at of a line: a guest may write one without an end."""
+_ENDING_SECONDS = 5.0
+"""How long a QEMU may take from closing its connections to its end."""
 _POWER_OFF = "guest-shutdown"
+_KILLED = "host-signal"
 _RUNNING = "running"
 _DEBUG = "debug"
 """QEMU's words for a guest that runs, and for one that a breakpoint has stopped."""
@@ -87,6 +91,10 @@ class QemuLink:
         link = cls(process, console_log, failure)
         try:
             await link._connect()
+        except GoneError as error:
+            why = await link.in_better_words(error)
+            await link.close()
+            raise SetupError(str(why)) from error
         except BaseException:
             await link.close()
             raise
@@ -125,11 +133,25 @@ class QemuLink:
         return str(await self.execute("human-monitor-command", arguments))
 
     async def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401 - JSON
-        """Run a QMP command."""
+        """Run a QMP command.
+
+        :raises GoneError: the connection is gone.
+        :raises MachineError: QEMU refuses it.
+        """
         try:
             return await self._qmp.execute(command, arguments)
-        except (QMPError, OSError) as error:
+        except ExecuteError as error:
             raise MachineError(f"QEMU refused {command}: {error}") from error
+        except (QMPError, OSError) as error:
+            raise GoneError("QEMU has closed its monitor") from error
+
+    async def in_better_words(self, error: GoneError) -> MachineError:
+        """Why a connection is gone: how QEMU has ended, if it is ours and has."""
+        if self._started is not None:
+            return error
+        with suppress(TimeoutError):
+            return MachineError(await asyncio.wait_for(self._process.wait(), _ENDING_SECONDS))
+        return error
 
     async def be_there(self) -> None:
         """From now on a guest that is somebody else's may be let go by them; it stands still."""
@@ -240,6 +262,8 @@ class QemuLink:
             elif self._started is None:  # else it is reset or ended, as its owner likes
                 data: Mapping[str, Any] = event["data"]  # type: ignore[assignment]  # qemu.qmp types values as object
                 reason = data.get("reason", "unknown reason")
+                if reason == _KILLED:
+                    continue  # QEMU itself ends, and says more
                 self.inbox.put_nowait(Ended(f"the guest has shut down ({reason})", powered_off=reason == _POWER_OFF))
 
     async def _await_end(self) -> None:

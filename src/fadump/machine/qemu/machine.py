@@ -31,6 +31,7 @@ from fadump.machine.contract import (
 )
 from fadump.machine.qemu.boards import board_of
 from fadump.machine.qemu.cpus import read_cpus
+from fadump.machine.qemu.gdb import GoneError
 from fadump.machine.qemu.gdb_server import listen
 from fadump.machine.qemu.guest import encode_request
 from fadump.machine.qemu.link import QemuLink
@@ -247,7 +248,7 @@ class QemuMachine:
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run it to its end, or until a signal's exception breaks in; nothing of it goes on after that."""
         loop = self._runner.get_loop()
-        task = loop.create_task(work)
+        task = loop.create_task(self._in_better_words(work))
         try:
             return loop.run_until_complete(task)
         finally:
@@ -256,6 +257,12 @@ class QemuMachine:
             loop.run_until_complete(asyncio.wait([task]))
             if not task.cancelled():
                 task.exception()  # else asyncio complains that nobody has seen it
+
+    async def _in_better_words(self, work: Coroutine[Any, Any, _T]) -> _T:
+        try:
+            return await work
+        except GoneError as error:
+            raise await self._link.in_better_words(error) from error
 
     def _is_failure(self, console_line: str) -> bool:
         return self._config.has_guest_channel and not self._crash_expected and _FAILURE.search(console_line) is not None

@@ -185,7 +185,7 @@ class QemuProcess:
         """Wait for QEMU's end and say it in words."""
         code = await self.process.wait()
         if self._drain is not None:
-            await self._drain
+            await asyncio.wait([self._drain])  # which goes on if this is cancelled
         for said, sentence in _CAN_NOT.items():
             if any(said in line for line in self.stderr):
                 return sentence
@@ -194,7 +194,7 @@ class QemuProcess:
                 "QEMU has lost the guest's memory (SIGBUS): the disk that it lies on is full, or this machine's memory"
             )
         last_words = f": {self.stderr[-1]}" if self.stderr else ""
-        return f"QEMU ended with status {code}{last_words}"
+        return f"{_how_it_ended(code)}{last_words}"
 
     async def kill(self) -> None:
         """End QEMU at once, if it still runs."""
@@ -206,6 +206,18 @@ class QemuProcess:
         assert self.process.stderr is not None  # noqa: S101 - asked for above
         async for line in self.process.stderr:
             self.stderr.append(line.decode(errors="replace").rstrip())
+
+
+def _how_it_ended(code: int) -> str:
+    """An exit status in words, as asyncio has it: a signal is negative."""
+    if code >= 0:
+        return f"QEMU ended with status {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    why = ": by somebody, or because this machine has run out of memory" if code == -signal.SIGKILL else ""
+    return f"QEMU was killed by {name}{why}"
 
 
 def _connections(config: QemuConfig) -> tuple[str, ...]:
