@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from fadump.errors import AddressError, MachineError
 from fadump.machine.qemu.entry_page import MFLR_R4, EntryPage, branch_absolute, client_page
 from fadump.machine.qemu.handover import TreePlace
-from fadump.machine.qemu.kernel_entry import KernelEntry, StoppedCpu
+from fadump.machine.qemu.kernel_entry import KernelEntry, StoppedCpu, kernel_byte_order
 from fadump.memory.guest import GuestMemory
 
 LOADER_ENTRY = 0x200000
@@ -29,9 +29,6 @@ PATCH_ADDRESS = 0x3F00
 """In the 16 KiB of exception vectors, which SLOF gives to no client (slof/fs/claim.fs, MIN-RAM-RESERVE)."""
 KERNEL_ALIGNMENT_BYTES = 0x10000
 """Linux's own alignment on ppc64 (arch/powerpc/kernel/vmlinux.lds.S)."""
-KERNEL_BEGINS = bytes.fromhex("48000008 2c000048 7d6000a6 696b0001")
-"""A little-endian kernel's first instructions, which a big-endian CPU turns itself round by (FIXUP_ENDIAN)."""
-_BIG_ENDIAN_KERNEL_BEGINS = struct.pack(">4I", *struct.unpack("<4I", KERNEL_BEGINS))
 _MOST_KERNEL_BYTES = 256 << 20
 _QUIESCE = b"quiesce\0"
 _WORD = 0xFFFF_FFFF
@@ -153,13 +150,10 @@ def _find_kernel(memory: GuestMemory, return_to: int) -> int:
     highest = return_to // KERNEL_ALIGNMENT_BYTES * KERNEL_ALIGNMENT_BYTES
     for address in range(highest, max(0, highest - _MOST_KERNEL_BYTES), -KERNEL_ALIGNMENT_BYTES):
         try:
-            begin = memory.read(address, len(KERNEL_BEGINS))
+            if kernel_byte_order(memory, address) is not None:
+                return address
         except AddressError:
             break
-        if begin == KERNEL_BEGINS:
-            return address
-        if begin == _BIG_ENDIAN_KERNEL_BEGINS:
-            raise _refusal(f"the kernel at {address:#x} is big-endian; little-endian ones are served")
     raise _refusal(f"quiesce is called from {return_to:#x}, and no Linux kernel begins at a multiple of 64 KiB below")
 
 
