@@ -1,11 +1,9 @@
 """A real gdb looks into a guest while the firmware goes on serving it."""
 
-import subprocess
-
 from tests.machine.qemu.gdb_script import free_port
 from tests.real_linux.fadump_command import StartedRun
+from tests.real_linux.gdb_session import GDB_SECONDS, functions, gdb_session
 
-GDB_SECONDS = 600
 SCRIPT = """
 set pagination off
 set remotetimeout 60
@@ -39,37 +37,12 @@ continue
 """
 
 
-def gdb_session(directory, vmlinux, port):
-    """What gdb says, by the headings of the script."""
-    script = directory / "script.gdb"
-    script.write_text(SCRIPT.format(port=port))
-    command = ["gdb-multiarch", "-nx", "-batch", "-x", script, vmlinux]
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=GDB_SECONDS,
-        check=False,
-    )
-    said = done.stdout.decode(errors="replace")
-    (directory / "gdb.log").write_text(said)
-    parts = said.split("== ")
-    return {part.partition("\n")[0]: part for part in parts}
-
-
-def functions(backtrace):
-    """The functions of a backtrace, innermost first."""
-    frames = [line for line in backtrace.splitlines() if line.startswith("#")]
-    return [frame.split(" (")[0].split()[-1] for frame in frames]
-
-
 def test_gdb_stops_in_a_registration_a_panic_and_a_release_and_the_dump_is_right(tmp_path, kernel):
     port = free_port()
     options = ["--gdb", str(port), "--stop-at", "handover", "--verify"]
     with StartedRun(tmp_path / "run", *options) as run:
         run.wait_for("power on")
-        said = gdb_session(tmp_path, kernel.vmlinux, port)
+        said = gdb_session(tmp_path, kernel.vmlinux, SCRIPT.format(port=port))
         stdout, stderr = run.process.communicate(timeout=GDB_SECONDS)
     assert run.process.returncode == 0, stderr
     assert "verified: " in stdout

@@ -15,8 +15,15 @@ TOKEN = 0x2E00
 MEMORY_BYTES = 256 << 20
 HOLD = 0x101_0000
 """The kernel doesn't come back from Open Firmware as long as this word is not 0."""
+LINUX_BEGINS = """
+    tdi     0, 0, 0x48          # for a CPU of the other byte order: b .+8
+    b       begin
+    .long   0xa600607d, 0x01006b69
+    .org    0x30
+begin:
+"""
+"""As Linux does, in its own byte order."""
 KERNEL = f"""
-entry:
     cmpldi  5, 0
     beq     handed_over
     lis     4, {HOLD >> 16}
@@ -65,8 +72,8 @@ def tree():
     return blob[:4] + (RTAS - TREE).to_bytes(4, "big") + blob[8:].ljust(RTAS - TREE - 8, b"\0")
 
 
-def build_kernel(directory):
-    """The kernel as QEMU takes it."""
+def build_kernel(directory, begins=""):
+    """The kernel as QEMU takes it, with these instructions before its own."""
     (directory / "tree").write_bytes(tree())
     tools = [
         ["as", "-mbig", "-a64", "-mpower9", "-o", "kernel.o", "-"],
@@ -74,7 +81,7 @@ def build_kernel(directory):
     ]
     for tool, *arguments in tools:
         command = [f"powerpc64le-linux-gnu-{tool}", *arguments]
-        subprocess.run(command, input=KERNEL, text=True, cwd=directory, check=True)
+        subprocess.run(command, input=f"entry:\n{begins}{KERNEL}", text=True, cwd=directory, check=True)
     return directory / "kernel"
 
 

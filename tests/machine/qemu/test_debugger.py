@@ -10,10 +10,21 @@ import pytest
 
 from fadump.firmware.contract import Answer, FirmwareCall
 from fadump.machine.contract import Called, GuestReset, Handover, LetGo, StopAt
+from fadump.machine.qemu.gdb_commands import Shown
 from fadump.machine.qemu.served_guest import ServedGuest
 from fadump.memory.ranges import RangeSet
 from tests.machine.qemu.gdb_script import SECONDS, Gdb, Served, free_port
-from tests.machine.qemu.small_kernel import ARGUMENTS, HOLD, LOADED, RTAS, TOKEN, TREE, build_kernel, machine_with
+from tests.machine.qemu.small_kernel import (
+    ARGUMENTS,
+    HOLD,
+    LINUX_BEGINS,
+    LOADED,
+    RTAS,
+    TOKEN,
+    TREE,
+    build_kernel,
+    machine_with,
+)
 
 CALL, BRANCH, RETURNED = LOADED + 0x30, LOADED + 0x44, LOADED + 0x48
 """Instructions of the small kernel: where a call begins, where it is made, and where it returns to."""
@@ -292,6 +303,28 @@ def test_registers_of_a_big_endian_cpu_come_in_gdbs_order(kernel):
         assert (first, changed) == (0x1111111111111111, 0)  # G has put the old ones back, but for r0
 
 
+def test_registers_come_in_the_order_of_the_kernel_once_it_is_entered(tmp_path):
+    call, new = CALL + 0x30, 0x1122334455667788
+
+    def script(port):
+        with Gdb(port) as gdb:
+            gdb.ask("?")
+            before = gdb.pc()
+            assert gdb.ask(f"M{HOLD:x},4:00000000") == "OK"
+            gdb.ask(f"Z0,{call:x},4")
+            gdb.ask("vCont;c")
+            after = gdb.ask("p40"), gdb.ask("g")
+            assert gdb.ask(f"P1d={new.to_bytes(8, 'big').hex()}") == "OK"
+            return before, *after, gdb.ask("p1d")
+
+    with served(build_kernel(tmp_path, LINUX_BEGINS)) as (firmware, port):
+        firmware.machine.memory.write(HOLD, b"\0\0\0\1")
+        before, pc, values, changed = firmware.while_running(script, port)
+    assert before < call
+    assert (pc, values[32 * 16 :][:16]) == (f"{call:016x}", f"{call:016x}")
+    assert changed == f"{new:016x}"
+
+
 def test_the_cpu_that_stops_is_the_one_that_is_asked_about_next(kernel):
     def script(port):
         with Gdb(port) as gdb:
@@ -426,7 +459,7 @@ def test_what_the_machine_has_put_into_memory_is_hidden(kernel, monkeypatch):
             refused = [gdb.ask(f"M{start:x},2:5555") for start in (TREE, TREE - 1, TREE + 3)]
             return answers, in_linear_map, refused, gdb.ask(f"M{TREE + 4:x},2:5555")
 
-    monkeypatch.setattr(ServedGuest, "_hidden", lambda _guest: {TREE: b"\1\2\3\4"})
+    monkeypatch.setattr(ServedGuest, "_shown", lambda _guest: Shown("little", {TREE: b"\1\2\3\4"}))
     with served(kernel) as (firmware, port):
         while not firmware.calls:
             firmware.serve()

@@ -22,11 +22,10 @@ from typing import Any
 from fadump.errors import MachineError
 from fadump.machine.qemu.gdb import INTERRUPTED, TRAP, Stop, made_stop
 from fadump.machine.qemu.link import QemuLink
-from fadump.machine.qemu.registers import MSR_DR_IR, MSR_LE
+from fadump.machine.qemu.registers import MSR_DR_IR
 
 _MOST_STEPS_HOME = 400
 """From a firmware call back into Linux takes some 40 instructions (arch/powerpc/kernel/rtas_entry.S)."""
-_HOME = MSR_DR_IR | MSR_LE
 
 
 class _Holder(Enum):
@@ -322,7 +321,7 @@ class Debugger:
         try:
             for _step in range(_MOST_STEPS_HOME):
                 (msr,) = await self._registers.read(thread, "msr")
-                if msr & _HOME == _HOME:
+                if msr & MSR_DR_IR == MSR_DR_IR:
                     break
                 await self._gdb.step(thread)
         except MachineError:

@@ -2,14 +2,16 @@
 
 The packets of gdb's remote serial protocol (gdb manual, appendix E). The first one that is about the guest stops it.
 What is passed on to QEMU is listed here, all else is answered as unknown: no packet ends QEMU, or changes what the
-machine relies on. Registers are handed on in little-endian order, as the gdb of a little-endian kernel takes them,
-also those of a CPU that is in big-endian firmware, which QEMU shows the other way round.
+machine relies on. Registers are handed on in the kernel's byte order, as its gdb takes them, also those of a CPU that
+is in the other one at the moment, which QEMU shows the other way round: firmware is big-endian.
 """
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
+from fadump.abi.layout import ByteOrder
 from fadump.errors import MachineError
 from fadump.machine.qemu.debugger import Breakpoint, Debugger, Run
 from fadump.machine.qemu.gdb import GdbClient
@@ -41,6 +43,15 @@ def _packets(*packets: tuple[str, bool, _Handler]) -> Sequence[tuple[re.Pattern[
     return [(re.compile(pattern), takes_guest, handler) for pattern, takes_guest, handler in packets]
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a gdb sees the guest: registers in ``byte_order``, and memory as it was before the machine put instructions
+    of its own there, ``hidden`` by their addresses."""
+
+    byte_order: ByteOrder
+    hidden: Mapping[int, bytes] = field(default_factory=dict)
+
+
 class GdbCommands:
     """One gdb that is attached."""
 
@@ -49,14 +60,13 @@ class GdbCommands:
         debugger: Debugger,
         gdb: GdbClient,
         registers: RegisterFile,
-        hidden: Callable[[], Mapping[int, bytes]],
+        shown: Callable[[], Shown],
         send: Send,
     ) -> None:
-        """``hidden`` is what memory had, by its address, where the machine has put instructions of its own."""
         self._debugger = debugger
         self._gdb = gdb
         self._registers = registers
-        self._hidden = hidden
+        self._shown = shown
         self._send = send
         self._cpu: str | None = None
 
@@ -133,11 +143,11 @@ class GdbCommands:
     async def _read_register(self, found: re.Match[str]) -> bytes:
         value = await self._gdb.command(found[0])
         is_error = len(value) % 2
-        return _reversed(value) if await self._is_big_endian() and not is_error else value
+        return _reversed(value) if await self._is_turned() and not is_error else value
 
     async def _write_register(self, found: re.Match[str]) -> bytes:
         value = found[2].encode()
-        if await self._is_big_endian():
+        if await self._is_turned():
             value = _reversed(value)
         return await self._gdb.command(f"P{found[1]}={value.decode()}")
 
@@ -148,7 +158,7 @@ class GdbCommands:
             return memory  # an error
         start = int(found[1], 16) & _REAL_ADDRESS
         shown = bytearray.fromhex(memory.decode())
-        for address, original in self._hidden().items():
+        for address, original in self._shown().hidden.items():
             for offset, byte in enumerate(original, address - start):
                 if 0 <= offset < len(shown):
                     shown[offset] = byte
@@ -156,7 +166,7 @@ class GdbCommands:
 
     async def _write_memory(self, found: re.Match[str]) -> bytes:
         start, size_bytes = int(found[1], 16) & _REAL_ADDRESS, int(found[2], 16)
-        for address, original in self._hidden().items():
+        for address, original in self._shown().hidden.items():
             if start < address + len(original) and address < start + size_bytes:
                 return _FAULT
         return await self._gdb.command(found[0])
@@ -165,12 +175,13 @@ class GdbCommands:
         change = self._debugger.insert if found[1] == "Z" else self._debugger.remove
         return await change(Breakpoint(*(int(word, 16) for word in found.groups()[1:])))
 
-    async def _is_big_endian(self) -> bool:
-        return await self._registers.byte_order(self._thread) == "big"
+    async def _is_turned(self) -> bool:
+        """Whether the CPU's byte order isn't gdb's."""
+        return await self._registers.byte_order(self._thread) != self._shown().byte_order
 
     async def _turned(self, values: bytes) -> bytes:
         """All registers in the other order, if the CPU's own isn't gdb's."""
-        if not await self._is_big_endian():
+        if not await self._is_turned():
             return values
         turned = b""
         for size_bytes in self._registers.sizes.values():

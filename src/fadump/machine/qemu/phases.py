@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
+from fadump.abi.layout import ByteOrder
 from fadump.errors import MachineError
 from fadump.machine.contract import FirmwareMemory
 from fadump.machine.qemu.entry_page import EntryPage
@@ -20,12 +21,13 @@ class Boot:
     """What the last handover has told, which holds until the next one: a crash is looked into by it.
 
     ``number`` counts handovers. ``cpu_ids`` are the platform's names of the CPUs, by the gdb stub's.
-    ``firmware_memory`` is what no dump of the kernel that was entered last can show.
+    ``firmware_memory`` is what no dump of the kernel that was entered last can show, ``byte_order`` is that kernel's.
     """
 
     number: int
     cpu_ids: Mapping[str, int]
     firmware_memory: Sequence[FirmwareMemory]
+    byte_order: ByteOrder = "little"
 
     def cpu_id(self, thread: str) -> int:
         """The platform's name of a CPU.

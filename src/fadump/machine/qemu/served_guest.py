@@ -5,7 +5,6 @@ either is handled. Which stop can come next is its phase (:mod:`.phases`).
 """
 
 import socket
-from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import TypeVar
@@ -20,9 +19,10 @@ from fadump.machine.qemu.boot_loader import LoaderRuns, boot_tree_place
 from fadump.machine.qemu.cpus import name_cpus
 from fadump.machine.qemu.debugger import Debugger
 from fadump.machine.qemu.gdb import Breakpoint, Stop
+from fadump.machine.qemu.gdb_commands import Shown
 from fadump.machine.qemu.gdb_port import open_port
 from fadump.machine.qemu.keep import KeptMemory
-from fadump.machine.qemu.kernel_entry import StoppedCpu
+from fadump.machine.qemu.kernel_entry import StoppedCpu, kernel_byte_order
 from fadump.machine.qemu.link import Ended, Message, QemuLink, Reset, Resumed
 from fadump.machine.qemu.phases import (
     NO_BOOT,
@@ -84,7 +84,7 @@ class ServedGuest:
         ends.callback(guest.forget_kept)
         if config.started is not None and config.started.gdb_device:
             ends.push_async_callback(guest._give_stub_back, config.started.gdb_device)
-        guest.debugger = await open_port(listener, link, lambda: guest._breakpoint.address, guest._hidden, ends)
+        guest.debugger = await open_port(listener, link, lambda: guest._breakpoint.address, guest._shown, ends)
         guest._breakpoint = await Breakpoint.insert(link.gdb, board.kernel_entry.address)
         if not guest._is_ours:
             ends.push_async_callback(guest._leave)
@@ -254,7 +254,9 @@ class ServedGuest:
         (tree_address,) = await self._link.registers.read(thread, "r3")
         tree, place = trees.read_tree(self._memory, tree_address)
         cpu_ids = await name_cpus(self._link, self._board, tree)
-        boot = replace(starting.boot, number=starting.boot.number + 1, cpu_ids=cpu_ids)
+        byte_order = kernel_byte_order(self._memory, starting.entry.address) or "little"
+        number = starting.boot.number + 1
+        boot = replace(starting.boot, number=number, cpu_ids=cpu_ids, byte_order=byte_order)
         self._phase = HandedOver(boot, thread, starting.entry.address, place)
         return Handover(boot.number, tree)
 
@@ -319,10 +321,9 @@ class ServedGuest:
             with suppress(MachineError):
                 await self._link.monitor(f"gdbserver {device}")
 
-    def _hidden(self) -> Mapping[int, bytes]:
-        """What memory had where the machine has put instructions of its own, by its address."""
+    def _shown(self) -> Shown:
         match self._phase:
             case Starting(entry=LoaderRuns() as stage):
-                return stage.patched
+                return Shown(self.boot.byte_order, stage.patched)
             case _:
-                return {}
+                return Shown(self.boot.byte_order)
