@@ -153,6 +153,17 @@ def test_nothing_is_fetched_built_or_started_before_the_files_are_right(tmp_path
     assert not (tmp_path / "out").exists()
 
 
+def test_a_kernel_that_can_not_run_our_guests_programs_is_told_before_it_is_started(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(QemuProcess, "start", lambda *_arguments: pytest.fail("too early"))
+    big = file_with(tmp_path, elf(">"))
+    assert main(["run", "--machine", "qemu", "--kernel", str(big), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == (
+        f"fadump: --kernel {big} is big-endian, and the programs of fadump's guest are little-endian: start it by "
+        "'fadump vm' or 'fadump rehearse', with a system of its own\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "remark"),
     [

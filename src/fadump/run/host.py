@@ -16,7 +16,7 @@ from fadump.kit import initramfs, kernel, packages
 from fadump.kit.kernel_file import GivenKernel, take_kernel
 from fadump.kit.qemu import fetch_qemu
 from fadump.machine.qemu.process import DEFAULT_QEMU
-from fadump.run.inputs import check_vmlinux
+from fadump.run.inputs import check_runs_our_guest, check_vmlinux
 from fadump.run.options import MIB, NEWEST_QEMU, RunOptions, WhichMachine
 
 if TYPE_CHECKING:
@@ -175,6 +175,7 @@ def _kernel(options: RunOptions) -> tuple[Path | None, GivenKernel]:
         default = kernel.find_kernel() or kernel.build_kernel()
         return default.vmlinux, GivenKernel(default.bootable)
     given = kernel_to_run(options.kernel)
+    check_runs_our_guest(given.bootable, f"--kernel {options.kernel}")
     if given.lacking and options.initrd is None:
         raise SetupError(
             f"--kernel {options.kernel} doesn't have its kernel's modules {', '.join(given.lacking)}, another package "

@@ -125,6 +125,18 @@ def _check_segments(path: Path, header: ElfHeader, layout: Layout[ProgramHeader]
         raise UsageError(f"{name} is cut short, it has {file_bytes:,} bytes and should have {end:,} at least: {_GIVE}")
 
 
+def check_runs_our_guest(path: Path, name: str) -> None:
+    """Refuse a vmlinux whose byte order isn't that of our guest's programs; ``name`` is for errors.
+
+    :raises UsageError: it is big-endian.
+    """
+    if BYTE_ORDERS.get(ELF_HEADER.number(_head(path), "ei_data")) == "big":
+        raise UsageError(
+            f"{name} is big-endian, and the programs of fadump's guest are little-endian: start it by 'fadump vm' or "
+            "'fadump rehearse', with a system of its own"
+        )
+
+
 def check_initramfs(path: Path) -> None:
     """Refuse a file that Linux can't unpack.
 
