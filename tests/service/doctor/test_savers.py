@@ -150,6 +150,27 @@ def test_our_own_saves_where_its_configuration_says(tree, config, places, level)
     assert (saver.level, saver.reboots, saver.saves) == (level, False, True)
 
 
+@pytest.mark.parametrize(("url", "server"), [
+    ("ssh://user@there/var/crash", Server("there", 22)), ("ssh://there:2222/crash", Server("there", 2222)),
+])  # fmt: skip
+def test_our_own_on_another_machine(tree, url, server):
+    tree.unit("fadump-capture-network.service")
+    tree.put("/etc/fadump.toml", f'[[target]]\ntype = "ssh"\nurl = "{url}"\n')
+    saver = only(tree)
+    assert (saver.name, [place.server for place in saver.places]) == ("fadump-capture-network.service", [server])
+
+
+def test_our_own_has_to_wait_for_a_network_that_it_needs(tree):
+    tree.unit("fadump-capture.service")
+    tree.unit("fadump-capture-network.service", enabled=False)
+    tree.put("/etc/fadump.toml", '[[target]]\ntype = "ssh"\nurl = "ssh://there/crash"\n')
+    saver = only(tree)
+    assert saver.obstacle == "fadump-capture.service comes before the network, where all of its targets are"
+    assert saver.mend == "systemctl enable fadump-capture-network.service"
+    tree.link(f"{WANTS}/fadump-capture-network.service", f"{UNITS}/fadump-capture-network.service")
+    assert (only(tree).name, only(tree).saves) == ("fadump-capture-network.service", True)
+
+
 def test_our_own_with_a_wrong_configuration_saves_nothing(tree):
     tree.unit("fadump-capture.service")
     tree.put("/etc/fadump.toml", "on_failure = 3\nkep = 1\n")

@@ -12,6 +12,8 @@ from fadump.errors import SetupError
 if TYPE_CHECKING:
     from fadump.service.targets.contract import TargetSettings
 
+_SSH_PORT = 22
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -62,6 +64,7 @@ def _place(settings: "TargetSettings") -> Place:
     from fadump.service.targets.directory import DirectorySettings  # noqa: PLC0415
     from fadump.service.targets.filesystem import FilesystemSettings  # noqa: PLC0415
     from fadump.service.targets.raw import RawSettings  # noqa: PLC0415
+    from fadump.service.targets.ssh import SshSettings  # noqa: PLC0415
 
     name = settings.target(Root()).name
     match settings:
@@ -69,5 +72,7 @@ def _place(settings: "TargetSettings") -> Place:
             return Place(name, directory=str(path))
         case FilesystemSettings(device=device) | RawSettings(device=device):
             return Place(name, device=device)
+        case SshSettings(url=url):
+            return Place(name, server=Server(url.host, url.port or _SSH_PORT))
         case _:
             return Place(name)

@@ -16,7 +16,8 @@ from fadump.printable import with_others
 from fadump.service.doctor.configuration import Place, Server, read_configuration
 from fadump.service.doctor.files import SystemFiles
 
-_OUR_UNITS = ("fadump-capture.service", "fadump-capture-network.service")
+_NETWORK_UNIT = "fadump-capture-network.service"
+_OUR_UNITS = ("fadump-capture.service", _NETWORK_UNIT)
 OUR_CONFIG = "/etc/fadump.toml"
 KDUMP_TOOLS_CONFIG = "/etc/default/kdump-tools"
 _KDUMP_UTILS_CONFIG = "/etc/kdump.conf"
@@ -144,7 +145,8 @@ def _ours(files: SystemFiles) -> Saver | None:
     states = {unit: unit_state(files, unit) for unit in _OUR_UNITS}
     if set(states.values()) == {UnitState.MISSING}:
         return None
-    unit = next((unit for unit, state in states.items() if state is UnitState.ENABLED), _OUR_UNITS[0])
+    enabled = [unit for unit, state in states.items() if state is UnitState.ENABLED]
+    unit = (enabled or _OUR_UNITS)[0]
     obstacle, mend = _state(files, unit)
     try:
         configured = read_configuration(files.path(OUR_CONFIG), may_be_missing=True)
@@ -152,6 +154,11 @@ def _ours(files: SystemFiles) -> Saver | None:
         return Saver(Service.OURS, unit, OUR_CONFIG, (), reboots=False, obstacle=obstacle or str(error), mend=mend)
     if configured.problems:
         obstacle, mend = f"{OUR_CONFIG}: {with_others(configured.problems)}", f"fadump doctor --config {OUR_CONFIG}"
+    elif enabled and all(place.server is not None for place in configured.places):
+        unit = _NETWORK_UNIT
+        if unit not in enabled:
+            obstacle = f"{enabled[0]} comes before the network, where all of its targets are"
+            mend = f"systemctl enable {unit}"
     return Saver(Service.OURS, unit, OUR_CONFIG, configured.places, configured.level, False, obstacle, mend)
 
 
