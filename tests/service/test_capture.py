@@ -1,5 +1,6 @@
 """A capture from the dump to production again: a real command's work, on the files of a modelled machine."""
 
+import errno
 import fcntl
 import json
 import os
@@ -167,6 +168,35 @@ def test_nothing_is_released_before_the_dump_is_proven(machine, root, crash_dire
     assert "not what was written" in captured.attempts[0].error
     assert captured.error.startswith("the dump is not saved, and nothing is released: ")
     assert machine.path("/proc/vmcore").exists() and machine.read("/sys/kernel/fadump/registered") == "0\n"
+
+
+@dataclass(frozen=True)
+class FullByThen:
+    """A directory on a disk that the dump has filled."""
+
+    path: Path
+
+    def target(self, root):
+        return FullByThenTarget(self.path)
+
+
+class FullByThenTarget(DirectoryTarget):
+    proven = False
+
+    def prove(self, tell, *, complete):
+        self.proven = True
+        return super().prove(tell, complete=complete)
+
+    def add_text(self, name, text):
+        if self.proven:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().add_text(name, text)
+
+
+def test_a_proven_dump_is_released_though_nothing_more_can_be_written(machine, root, crash_directory):
+    captured = capture(root, Config(save=FAST, targets=(FullByThen(crash_directory),)))
+    assert captured.released and captured.error is None and is_whole(captured.where)
+    assert captured.remarks == ["fadump.json doesn't say that the dump is proven: No space left on device"]
 
 
 def test_the_second_target_takes_what_the_first_has_not_kept(machine, root, crash_directory, tmp_path):

@@ -68,10 +68,11 @@ def _alone(root: Root) -> Iterator[None]:
     except OSError as error:
         raise SetupError(f"{root.lock} can't be opened: {reason(error)}") from error
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SetupError(f"another fadump capture is running, as {root.lock} says: wait until it is done") from None
         yield
-    except BlockingIOError:
-        raise SetupError(f"another fadump capture is running, as {root.lock} says: wait until it is done") from None
     finally:
         os.close(fd)
 
@@ -143,8 +144,12 @@ def _take(target: Target, system: CrashedSystem, crash: Crash, options: SaveOpti
             saved = stream_dump(system, place.fd, options, files=place.files, tell=_shown_by(step))
     stored = target.settle()
     proof = _prove(target, complete=saved.complete)
-    target.add_text(RECORD_NAME, Record(crash, proof, saved.complete).encode())
-    return _Taken(stored, proof, saved.complete, saved.size_bytes, tuple(saved.remarks))
+    remarks = list(saved.remarks)
+    try:
+        target.add_text(RECORD_NAME, Record(crash, proof, saved.complete).encode())
+    except (FadumpError, OSError) as error:  # as on a disk that is full by now: the dump is safe
+        remarks.append(f"{RECORD_NAME} doesn't say that the dump is proven: {reason(error)}")
+    return _Taken(stored, proof, saved.complete, saved.size_bytes, tuple(remarks))
 
 
 def _prove(target: Target, *, complete: bool) -> str:
