@@ -355,8 +355,17 @@ def test_a_panic_that_hangs_and_an_oops_that_is_none(armed):
     assert oops[0] is Severity.NOTE and "kernel.panic_on_oops=1" in oops[2]
 
 
-@pytest.mark.parametrize("unit", ["fadump-capture.service", "fadump-capture-network.service"])
-def test_our_service_comes_before_kdump_tools(armed, unit):
+def test_kdump_tools_comes_before_the_network(armed):
+    armed.unit("fadump-capture-network.service")
+    examination = examine(armed.files)
+    assert examination.verdict.sentence == SAVED
+    (finding,) = found(examination, Check.SERVICE)
+    assert finding[0] is Severity.WARNING and "before fadump-capture-network.service does" in finding[1]
+    assert finding[2] == "systemctl mask kdump-tools.service"
+
+
+def test_our_service_comes_before_kdump_tools(armed):
+    unit = "fadump-capture.service"
     armed.unit(unit)
     examination = examine(armed.files)
     assert examination.verdict.sentence == f"A crash now would be saved to /var/crash by {unit}."
@@ -373,7 +382,8 @@ def test_a_service_in_the_initrd_comes_before_ours(armed):
     examination = examine(armed.files)
     assert examination.verdict.sentence == "A crash now would be saved to /var/crash by kdump-utils."
     (finding,) = found(examination, Check.SERVICE)
-    assert finding[0] is Severity.WARNING and "fadump-capture.service finds no dump after it" in finding[1]
+    assert finding[0] is Severity.WARNING and "before fadump-capture.service does" in finding[1]
+    assert finding[2] == "systemctl mask kdump.service && dracut --force"
 
 
 DEVICE = """\

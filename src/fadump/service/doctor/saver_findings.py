@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from fadump.service.doctor.files import SystemFiles
 from fadump.service.doctor.findings import Check, Finding, Severity
 from fadump.service.doctor.machine import REGISTERED, Machine
-from fadump.service.doctor.savers import Saver, uses_kdump_tools
+from fadump.service.doctor.savers import Saver, Service, uses_kdump_tools
 
 _RULES = "50-kdump-tools.rules"
 _RULE_DIRECTORIES = ("/etc/udev/rules.d", "/run/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d")
 _OWN_RULES = f"/etc/udev/rules.d/{_RULES}"
+_OUT_OF_OUR_WAY = {
+    Service.KDUMP_UTILS: "systemctl mask kdump.service && dracut --force",
+    Service.SUSE: "systemctl mask kdump.service && dracut --force",
+}
+"""They save in the initrd, which has to be made anew without them."""
 _WHOLE = re.compile(r"vmcore(\.flat|\.[0-9]+)?|dump\.[0-9]+(\.\w+)?")
 _NOT_WHOLE = re.compile(r"vmcore[-.]incomplete|dump-incomplete(\.\w+)?")
 
@@ -48,11 +53,11 @@ def _in_each_other_s_way(saving: Sequence[Saver]) -> Iterator[Finding]:
     if len(saving) < 2:
         return
     first, second = saving[:2]
-    if first.is_in_initrd:
+    if second.service is Service.OURS:
         yield Finding(
             Check.SERVICE, Severity.WARNING,
-            f"{first.name} saves in the initrd, so that {second.name} finds no dump after it",
-            f"systemctl disable {first.unit} && dracut --force, or systemctl disable {second.unit}",
+            f"{first.name} looks for a dump before {second.name} does, which then finds none",
+            _OUT_OF_OUR_WAY.get(first.service, f"systemctl mask {first.unit}"),
         )  # fmt: skip
     else:
         yield Finding(

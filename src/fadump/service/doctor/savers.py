@@ -83,19 +83,21 @@ class Saver:
         return self.unit if self.service is Service.OURS else str(self.service)
 
     @property
-    def is_in_initrd(self) -> bool:
-        """Whether it saves a dump before the system's own services are started."""
-        return self.service in (Service.KDUMP_UTILS, Service.SUSE)
-
-    @property
     def saves(self) -> bool:
         """Whether it would save a dump that it finds."""
         return self.obstacle is None
 
 
 def savers(files: SystemFiles) -> list[Saver]:
-    """The services that are installed, in the order in which they find a dump: in the initrd, before basic.target."""
-    found = [_kdump(files), _ours(files), _kdump_tools(files)]
+    """The services that are installed, in the order in which they look for a dump.
+
+    kdump-utils and openSUSE's kdump do that in the initrd; our first unit comes before kdump-tools, which comes before
+    basic.target, and our second one waits for the network.
+    """
+    ours = _ours(files)
+    found = [_kdump(files), ours, _kdump_tools(files)]
+    if ours is not None and ours.unit == _NETWORK_UNIT:
+        found = [_kdump(files), _kdump_tools(files), ours]
     return [saver for saver in found if saver is not None]
 
 
