@@ -106,10 +106,10 @@ def test_a_dump_that_waits(tmp_path):
      "kdump-tools saves nothing: kdump-tools.service is disabled", "systemctl enable --now kdump-tools.service"),
     (lambda tree: tree.link("/etc/systemd/system/kdump-tools.service", "/dev/null"),
      "kdump-tools saves nothing: kdump-tools.service is masked",
-     "systemctl unmask kdump-tools.service; systemctl enable --now kdump-tools.service"),
+     "systemctl unmask kdump-tools.service && systemctl enable --now kdump-tools.service"),
     (lambda tree: tree.put("/etc/default/kdump-tools", KDUMP_TOOLS.replace("=1", "=0")),
      "kdump-tools saves nothing: USE_KDUMP in /etc/default/kdump-tools is 0",
-     "sed -i 's/^USE_KDUMP=.*/USE_KDUMP=1/' /etc/default/kdump-tools; systemctl restart kdump-tools.service"),
+     "echo USE_KDUMP=1 >>/etc/default/kdump-tools && systemctl restart kdump-tools.service"),
     (lambda tree: tree.remove("/usr/lib/systemd/system/kdump-tools.service"),
      "no service is installed that would save a dump", None),
 ])  # fmt: skip

@@ -138,7 +138,7 @@ def _state(files: SystemFiles, unit: str) -> tuple[str | None, str | None]:
         case UnitState.ENABLED:
             return None, None
         case UnitState.MASKED:
-            return f"{unit} is masked", f"systemctl unmask {unit}; systemctl enable --now {unit}"
+            return f"{unit} is masked", f"systemctl unmask {unit} && systemctl enable --now {unit}"
         case state:
             return f"{unit} is {state}", f"systemctl enable --now {unit}"
 
@@ -180,7 +180,7 @@ def _kdump_tools(files: SystemFiles) -> Saver | None:
     obstacle, mend = _state(files, unit)
     if uses_kdump_tools(files) is None:
         obstacle = f"USE_KDUMP in {KDUMP_TOOLS_CONFIG} is 0"
-        mend = f"sed -i 's/^USE_KDUMP=.*/USE_KDUMP=1/' {KDUMP_TOOLS_CONFIG}; systemctl restart {unit}"
+        mend = f"echo USE_KDUMP=1 >>{KDUMP_TOOLS_CONFIG} && systemctl restart {unit}"
     protocol = next((name for name in ("FTP", "SSH", "NFS") if settings.get(name)), None)
     if protocol is None:
         place = _directory(settings.get("KDUMP_COREDIR") or _DEFAULT_DIRECTORY)
@@ -208,7 +208,7 @@ def _kdump(files: SystemFiles) -> Saver | None:
     settings = shell_settings(text)
     if obstacle is None and not _is_true(settings.get("KDUMP_FADUMP", "false")) and _has_fadump(files):
         obstacle = f"KDUMP_FADUMP in {_SUSE_CONFIG} is not true, so its initrd has nothing that saves a dump"
-        mend = f"sed -i 's/^KDUMP_FADUMP=.*/KDUMP_FADUMP=true/' {_SUSE_CONFIG}; mkdumprd -f; systemctl restart {unit}"
+        mend = f"echo KDUMP_FADUMP=true >>{_SUSE_CONFIG} && mkdumprd -f && systemctl restart {unit}"
     url = settings.get("KDUMP_SAVEDIR") or _DEFAULT_DIRECTORY
     scheme, _colon, rest = url.partition("://")
     place = _directory(url.removeprefix("file://")) if url.startswith(("file://", "/")) else _server(scheme, rest)
