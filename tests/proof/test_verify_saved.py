@@ -18,24 +18,28 @@ from tests.vmcore.kdump_builder import PAGE_BYTES, Kdump, build_kdump
 
 HEADER = 5 * PAGE_BYTES
 HEADER_BYTES = 432
+NOTES = 2 * PAGE_BYTES
+"""Where the crashed kernel would have its crash_notes: zeros."""
 PAGES = 8
 
 
 @pytest.fixture
 def judged(tmp_path):
-    """The verdict about a dump of the same memory, which is changed at these addresses."""
+    """The verdict about a dump of the same memory, which is changed at these addresses, or has more there."""
     ram = bytearray(hashlib.shake_128(b"guest").digest(PAGES * PAGE_BYTES))
+    ram[NOTES : NOTES + PAGE_BYTES] = bytes(PAGE_BYTES)
     header = new_header(cpu=0xFFFFFFFF)[:HEADER_BYTES]  # no CPU: the platform has ended the guest
     ram[HEADER : HEADER + HEADER_BYTES] = header
     fd = os.memfd_create("guest")
     os.pwrite(fd, ram, 0)
     machine = SimpleNamespace(segments=[Segment(Range(0, len(ram)), fd, 0)], firmware_memory=())
 
-    def judge(*changed):
+    def judge(*changed, added=b"", at=NOTES + 0x400):
         saved = bytearray(ram)
         saved[HEADER : HEADER + HEADER_BYTES] = bytes(HEADER_BYTES)
         for address in changed:
             saved[address] ^= 0x40
+        saved[at : at + len(added)] = added
         pages = {number: bytes(saved[number * PAGE_BYTES :][:PAGE_BYTES]) for number in range(PAGES)}
         (tmp_path / "dump").write_bytes(build_kdump(Kdump(pages, pages=PAGES, notes=prstatus({"nip": 0x100}))))
         with Verifier() as verifier, open_dump(tmp_path / "dump") as dump:
@@ -59,3 +63,24 @@ def test_what_lies_around_it_is(judged, address):
     verdict = judged(address)
     assert not verdict.same
     assert verdict.memory.differences == (Range.sized(address, 1),)
+
+
+def test_a_cpus_note_that_the_tool_has_put_over_zeros_is_left_out_and_said(judged):
+    note = prstatus({"nip": 0x100})
+    verdict = judged(added=note)
+    assert verdict.same
+    assert verdict.memory.bytes_compared == PAGES * PAGE_BYTES - HEADER_BYTES - len(note)
+    assert verdict.memory.excluded[1].range == Range.sized(NOTES + 0x400, len(note))
+    assert "registers" in verdict.memory.excluded[1].reason
+
+
+@pytest.mark.parametrize(
+    ("note", "at"),
+    [
+        (prstatus({"nip": 0x104}), NOTES + 0x400),  # of no CPU
+        (prstatus({"nip": 0x100})[:0x184], NOTES + 0x400),  # cut short
+        (prstatus({"nip": 0x100}), 0x400),  # over what was no zeros
+    ],
+)
+def test_anything_else_there_is_different(judged, note, at):
+    assert not judged(added=note, at=at).same

@@ -138,11 +138,13 @@ def compare_stored(
     image: CrashImage,
     excluded: Sequence[Exclusion] = (),
     *,
+    over_zeros: Mapping[bytes, str] = MappingProxyType({}),
     advance: Callable[[int], None] = _ignore_progress,
 ) -> Comparison:
     """Compare all memory that a dump of any format has stored with the machine's.
 
-    Memory that it doesn't store but says to be zeros is left out, as makedumpfile does that for excluded pages. So
+    Memory that it doesn't store but says to be zeros is left out, as makedumpfile does that for excluded pages. So is
+    what a tool adds where the machine had nothing but zeros: ``over_zeros`` has such texts, and why. So
     ``bytes_compared`` + ``bytes_excluded`` is what the file has stored, and ``not_in_dump`` the rest of RAM.
 
     :raises FormatError: pages don't decompress, or the dump has become shorter since it was opened.
@@ -152,34 +154,66 @@ def compare_stored(
     tally = _Tally()
     compared: list[Range] = []
     met: list[Range] = []
+    added: list[Exclusion] = []
     for piece in (piece for part in dump.memory for piece in dump.mapping(part) if piece.state is State.STORED):
         met += RangeSet([piece.range]) & left_out
         for part in RangeSet([piece.range]) - left_out:
             compared.append(part)
-            for where, bytes_different in _stored_differences(dump, image, part):
-                tally.add(where, bytes_different)
+            for stored in _stored_pieces(dump, image, part):
+                added += stored.take_out(over_zeros)
+                for where, bytes_different in stored.differences():
+                    tally.add(where, bytes_different)
             advance(part.size_bytes)
-    in_dump, out = RangeSet(compared), RangeSet(met)
+    put_in = RangeSet(exclusion.range for exclusion in added)
+    in_dump, out = RangeSet(compared) - put_in, RangeSet(met) | put_in
     return Comparison(
         bytes_compared=in_dump.size_bytes,
         bytes_different=tally.bytes_different,
         bytes_excluded=out.size_bytes,
-        excluded=tuple(exclusion for exclusion in excluded if out.overlaps(exclusion.range)),
+        excluded=(*(exclusion for exclusion in excluded if out.overlaps(exclusion.range)), *added),
         differences=tally.differences,
         difference_count=tally.count,
         not_in_dump=image.ram - in_dump - out,
     )
 
 
-def _stored_differences(dump: Dump, image: CrashImage, part: Range) -> Iterator[tuple[Range, int]]:
+@dataclass(frozen=True, slots=True)
+class _StoredPiece:
+    """What a dump has from an address on, and what the machine had: nothing where that was not RAM."""
+
+    start: int
+    stored: bytearray
+    original: bytearray
+
+    def take_out(self, over_zeros: Mapping[bytes, str]) -> Iterator[Exclusion]:
+        """Make both equal where one of the texts has been put over zeros, and say where that is."""
+        if self.stored == self.original or len(self.stored) != len(self.original):
+            return
+        for text, why in over_zeros.items():
+            at = self.stored.find(text)
+            while at >= 0:
+                end = at + len(text)
+                if not any(self.original[at:end]):
+                    self.original[at:end] = text
+                    yield Exclusion(Range.sized(self.start + at, len(text)), why)
+                at = self.stored.find(text, end)
+
+    def differences(self) -> Iterator[tuple[Range, int]]:
+        """The blocks that differ, and in how many bytes."""
+        if len(self.stored) != len(self.original):
+            yield Range.sized(self.start, len(self.stored)), len(self.stored)
+        elif self.stored != self.original:
+            yield from _differing_blocks(self.stored, self.original, self.start)
+
+
+def _stored_pieces(dump: Dump, image: CrashImage, part: Range) -> Iterator[_StoredPiece]:
     for start in range(part.start, part.end, _PIECE_BYTES):
         piece = Range(start, min(start + _PIECE_BYTES, part.end))
-        for outside in RangeSet([piece]) - image.ram:
-            yield outside, outside.size_bytes
-        for ram in RangeSet([piece]) & image.ram:
-            stored, original = dump.read_physical(ram.start, ram.size_bytes), image.read(ram.start, ram.size_bytes)
-            if stored != original:
-                yield from _differing_blocks(bytearray(stored), bytearray(original), ram.start)
+        ram = RangeSet([piece]) & image.ram
+        for where in sorted([*ram, *(RangeSet([piece]) - image.ram)]):
+            stored = bytearray(dump.read_physical(where.start, where.size_bytes))
+            original = bytearray(image.read(where.start, where.size_bytes)) if ram.contains(where) else bytearray()
+            yield _StoredPiece(where.start, stored, original)
 
 
 def compare_cpus(core: ElfCore | Dump, image: CrashImage, crashing_cpu: int | None) -> list[str]:

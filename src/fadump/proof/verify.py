@@ -4,11 +4,12 @@ The machine's memory and CPUs are copied before the firmware changes anything, b
 (:mod:`fadump.proof.crash_image`); the saved vmcore is compared with that copy, byte for byte.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from fadump.abi.elf import CORE_NAME, NT_PRSTATUS
 from fadump.abi.linux import crash_info
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import MachineError
@@ -29,7 +30,7 @@ from fadump.proof.crash_image import CrashImage
 from fadump.vmcore.check import sizes
 from fadump.vmcore.contract import Dump, State
 from fadump.vmcore.elfcore import ElfCore
-from fadump.vmcore.notes import decode_prstatus
+from fadump.vmcore.notes import decode_prstatus, encode_note
 
 _MOST_HEADER_BYTES = 0x1000
 """A crash-info header with a cpumask of 8192 CPUs has less."""
@@ -103,7 +104,7 @@ class Verifier:
         stored_bytes = sizes(dump)[State.STORED]
         with Progress.step("Comparing the dump with the machine at its crash", stored_bytes, "bytes") as step:
             excluded = [*self._exclusions(preserved), *_left_out_of_vmcore(image, preserved)]
-            memory = compare_stored(dump, image, excluded, advance=step.advance)
+            memory = compare_stored(dump, image, excluded, over_zeros=_put_in(dump), advance=step.advance)
         return Verdict(memory, self._compare_registers(dump, image, preserved))
 
     def _taken(self) -> CrashImage:
@@ -144,6 +145,18 @@ def _left_out_of_vmcore(image: CrashImage, preserved: PreservedDump) -> Iterator
     size_bytes = crash_info.area_bytes(image.read(preserved.crash_info, crash_info.HEADER_BYTES))
     if size_bytes is not None and size_bytes <= _MOST_HEADER_BYTES:
         yield Exclusion(Range.sized(preserved.crash_info, size_bytes), "the crash-info header, not in /proc/vmcore")
+
+
+def _put_in(dump: Dump) -> Mapping[bytes, str]:
+    """Each CPU's NT_PRSTATUS as ``fadump save`` puts it over its crash_notes, where kdump has it and drgn looks for it.
+
+    The registers in it are compared with the CPUs', as those of the dump's own note.
+    """
+    return {
+        encode_note(CORE_NAME, NT_PRSTATUS, note.desc, dump.byte_order): "a CPU's registers, put over zeros for drgn"
+        for note in dump.notes
+        if note.is_prstatus()
+    }
 
 
 def _compare_crashing_cpu(
