@@ -504,9 +504,15 @@ def test_the_last_dump_and_whether_it_is_whole(armed, name, severity):
     assert finding[2] == f"fadump check /var/crash/{name}"
 
 
-def test_the_directory_of_the_dumps_is_missing(armed):
-    (armed.directory / "var/crash").rmdir()
-    (finding,) = found(examine(armed.files), Check.TARGET)
+def test_a_directory_that_is_missing_is_made_by_some(armed):
+    shutil.rmtree(armed.directory / "var")
+    assert found(examine(armed.files), Check.TARGET) == []  # by kdump-config
+    armed.remove("/etc/default/kdump-tools")
+    armed.unit("kdump.service")
+    armed.put("/etc/sysconfig/kdump", "KDUMP_FADUMP=true\n")
+    assert found(examine(armed.files), Check.TARGET) == []  # by openSUSE's kdump-save
+    armed.put("/etc/kdump.conf", "path /var/crash\n")
+    (finding,) = found(examine(armed.files), Check.TARGET)  # not by kdump-utils
     assert (finding[0], finding[2]) == (Severity.WARNING, "mkdir -m 700 -p /var/crash")
 
 

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 from fadump.errors import reason
 from fadump.progress import binary_size
@@ -60,9 +61,7 @@ def _server_finding(saver: Saver, server: Server) -> Finding:
 
 
 def _directory_finding(machine: Machine, files: SystemFiles, saver: Saver, directory: str) -> Finding | None:
-    there = directory
-    if not files.is_directory(there) and saver.service is Service.OURS:
-        there = os.path.dirname(there)  # noqa: PTH120 - a name within files; the service makes the last part
+    there = _nearest(files, saver, directory)
     if not files.is_directory(there):
         sentence = f"{directory}, where {saver.name} saves to, is no directory"
         return Finding(Check.TARGET, Severity.WARNING, sentence, f"mkdir -m 700 -p {directory}")
@@ -75,6 +74,14 @@ def _directory_finding(machine: Machine, files: SystemFiles, saver: Saver, direc
         return Finding(Check.TARGET, Severity.CRITICAL, sentence, mend)
     mend = f"remove older dumps from {directory}, or name another place in {saver.config}"
     return _room(machine, saver, f"{directory} has {{}} free", status.f_bavail * status.f_frsize, mend)
+
+
+def _nearest(files: SystemFiles, saver: Saver, directory: str) -> str:
+    """A directory that is to be there: kdump-tools and openSUSE's kdump make theirs with all its parents, our service
+    the last part only, kdump-utils nothing."""
+    parents = [str(parent) for parent in PurePosixPath(directory).parents]
+    made = {Service.OURS: parents[:1], Service.KDUMP_UTILS: []}.get(saver.service, parents)
+    return next((name for name in [directory, *made] if files.is_directory(name)), directory)
 
 
 def _device_finding(machine: Machine, files: SystemFiles, saver: Saver, device: str) -> Finding | None:
