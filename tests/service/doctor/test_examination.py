@@ -290,7 +290,7 @@ def test_boot_memory_that_is_too_little_for_the_capture_boot(tmp_path):
     assert finding[0] is Severity.WARNING
     assert finding[1].startswith(
         "320.0 MiB of boot memory are reserved, and a capture boot needs about 389.9 MiB (an estimate: 319.9 MiB for "
-        "the kernel and its tables, 70.0 MiB for user space); distributions recommend for this much RAM: "
+        "kernel, tables and firmware, 70.0 MiB for user space); distributions recommend for this much RAM: "
     )
     assert "Debian, Ubuntu (kdump-tools, ppc64el): 512.0 MiB" in finding[1]
     assert finding[2].endswith("fadump=on crashkernel=512M")

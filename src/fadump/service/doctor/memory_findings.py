@@ -16,7 +16,7 @@ def boot_memory_findings(machine: Machine, files: SystemFiles) -> Iterator[Findi
     if there_bytes is None:
         return
     need = boot_memory_need(machine)
-    parts = f"{binary_size(need.kernel_bytes)} for the kernel and its tables"
+    parts = f"{binary_size(need.kernel_bytes)} for kernel, tables and firmware"
     if need.initrd_bytes:
         parts += f", {binary_size(need.initrd_bytes)} for the initrd and {UNPACKED} times its size unpacked"
     parts += f", {binary_size(need.user_space_bytes)} for user space"
