@@ -51,6 +51,20 @@ def test_xfs_is_mounted_where_nobody_else_sees_it(tmp_path, root):
     assert not copied(image, tmp_path / "none", "/var/none")
 
 
+@pytest.mark.parametrize("kind", ["btrfs", "xfs"])
+def test_a_huge_file_of_holes_takes_no_room(tmp_path, kind):
+    huge = 1 << 42
+    image = made(
+        kind, tmp_path / "disk.img", f"mkdir -p var/crash; truncate -s {huge} var/crash/huge; echo end >>var/crash/huge"
+    )
+    assert copied(image, tmp_path / "out")
+    copy = tmp_path / "out/huge"
+    assert (copy.stat().st_size, copy.stat().st_blocks * 512 < MIB) == (huge + 4, True)
+    with copy.open("rb") as file:
+        file.seek(huge)
+        assert file.read() == b"end\n"
+
+
 def test_xfs_that_was_not_shut_down_has_its_journal_replayed(tmp_path, root):
     cut = tmp_path / "cut.img"
     save = f'cp -a {root}/var .; xfs_io -c "fsync" var/crash/now; xfs_io -x -c "shutdown -f" .; cd /; umount /mnt'

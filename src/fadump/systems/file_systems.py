@@ -1,28 +1,29 @@
 """What lies in the file systems of raw disks, read without booting them: a directory copied out of one.
 
-    ext2, ext3, ext4  read by debugfs from e2fsprogs, by anybody
+    ext2, ext3, ext4  read with debugfs from e2fsprogs (:mod:`.ext_files`), by anybody
     btrfs             read by btrfs restore from btrfs-progs, by anybody; each subvolume counts as a file system
     XFS               mounted in a mount namespace, which takes root and a kernel that has XFS
 
 A system that was not shut down has its last changes in the journal only, so that is replayed; btrfs has none, but for
-what was written by fsync(2) less than 30 s before a power cut. A disk may be hostile, too: debugfs would follow a name
-with a slash, or one that is there twice, out of its target, so e2fsck mends those first; btrfs restore is given the
-names that it may take, and makes no links; of a mounted file system a directory is taken only if no link leads to it.
-Whoever calls gives copies of the disks.
+what was written by fsync(2) less than 30 s before a power cut. A disk may be hostile, too: e2fsck mends names with a
+slash, or that are there twice, first; btrfs restore is given the names that it may take, and makes no links; of a
+mounted file system a directory is taken only if no link leads to it. Holes stay holes, and what would fill this
+computer's disk all the same is not copied (:mod:`.room`). Whoever calls gives copies of the disks.
 """
 
 import os
 import re
 import shutil
 import stat
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fadump.errors import SetupError
+from fadump.errors import FadumpError, SetupError
 from fadump.kit.packages import require
 from fadump.kit.process import telling_lines
+from fadump.systems.ext_files import DebugfsError, copy_files, debugfs
+from fadump.systems.room import DIES_WITH_US, run_tool, run_within_room
 from fadump.systems.volumes import Volume, name_of, volumes
 
 _EXT = frozenset({"ext2", "ext3", "ext4"})
@@ -45,7 +46,6 @@ _FIRST_SUBVOLUME = 256
 _PLACE = "/sys/fs"
 """Any directory would do, as it is mounted over in a namespace only."""
 _NO_DIRECTORY = 3
-_DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"]
 _COPY_MOUNTED = """
 mount -t xfs -o loop,nouuid,nosuid,nodev,noexec "$1" "$2" || exit 1
 [ "$(realpath -e "$2/$3")" = "$2/$3" ] || exit 3
@@ -133,14 +133,14 @@ def copy_directory(system: FileSystem, directory: str, target: Path) -> bool:
     Files are readable by their owner only.
 
     :raises UnreadableError: it can't be read here.
-    :raises SetupError: there is no room for the copy.
+    :raises SetupError: there is no room for the copy, of which nothing is left.
     """
-    if system.kind in _EXT:
-        found = _copy_by_debugfs(system, directory, target)
-    elif system.kind == _BTRFS:
-        found = _copy_by_restore(system, directory, target)
-    else:
-        found = _copy_by_mount(system, directory, target)
+    copy = _copy_by_debugfs if system.kind in _EXT else _copy_by_restore if system.kind == _BTRFS else _copy_by_mount
+    try:
+        found = copy(system, directory, target)
+    except FadumpError:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
     if found:
         _make_private(target)
     return found
@@ -148,29 +148,26 @@ def copy_directory(system: FileSystem, directory: str, target: Path) -> bool:
 
 def _kind(file: int) -> str:
     require("looking into a disk image", {"blkid": "util-linux"})
-    done = _run(["blkid", "-p", "-o", "value", "-s", "TYPE", name_of(file)], file)
+    done = run_tool(["blkid", "-p", "-o", "value", "-s", "TYPE", name_of(file)], file)
     return "of several kinds at once" if done.returncode == _AMBIVALENT else done.stdout.strip()
 
 
 def _copy_by_debugfs(system: FileSystem, directory: str, target: Path) -> bool:
-    mended = _run(["e2fsck", "-f", "-y", name_of(system.file)], system.file)
+    mended = run_tool(["e2fsck", "-f", "-y", name_of(system.file)], system.file)
     if mended.returncode & ~_CORRECTED:
-        raise _damaged(system, mended)
-    asked = _debugfs(system, f"stat {_word(directory)}")
-    if not re.search(r"Type: directory", asked):
+        raise _damaged(system, mended.stdout + mended.stderr)
+    try:
+        asked = debugfs(system.file, f"stat {_word(directory)}")
+    except DebugfsError:
         return False
-    target.mkdir(mode=0o700)
-    said = _debugfs(system, f"rdump {_word(directory)} {_word(str(target))}")
-    copied = target / Path(directory).name
-    if re.search(r"No space left|while (?:writing|reading)", said) or not copied.is_dir():
-        raise _not_copied(system, directory, said)
-    _lift(copied, target)
+    inode = re.match(r"Inode: (\d+) +Type: directory", asked)
+    if inode is None:
+        return False
+    try:
+        copy_files(system.file, int(inode[1]), target, _named(system, directory))
+    except DebugfsError as error:
+        raise _not_copied(system, directory, str(error)) from error
     return True
-
-
-def _debugfs(system: FileSystem, request: str) -> str:
-    done = _run(["debugfs", "-R", request, name_of(system.file)], system.file)
-    return done.stdout + done.stderr
 
 
 def _word(text: str) -> str:
@@ -180,7 +177,7 @@ def _word(text: str) -> str:
 
 def _subvolumes(file: int) -> list[int]:
     """The trees of files of a btrfs: the one at the top, and all subvolumes and snapshots."""
-    done = _run(["btrfs", "restore", "-l", name_of(file)], file)
+    done = run_tool(["btrfs", "restore", "-l", name_of(file)], file)
     numbers = re.findall(r"^ *tree key \((\d+) ROOT_ITEM", done.stdout, re.MULTILINE)
     return [_TOP_LEVEL, *(number for number in sorted(set(map(int, numbers))) if number >= _FIRST_SUBVOLUME)]
 
@@ -188,7 +185,9 @@ def _subvolumes(file: int) -> list[int]:
 def _copy_by_restore(system: FileSystem, directory: str, target: Path) -> bool:
     target.mkdir(mode=0o700)
     command = ["btrfs", "restore", "-m", "-i", "-r", str(system.subvolume), "--path-regex", _restored(directory)]
-    done = _run([*command, name_of(system.file), str(target)], system.file)
+    done = run_within_room(
+        [*command, name_of(system.file), str(target)], system.file, target, _named(system, directory)
+    )
     copied = target / directory.lstrip("/")
     found = copied.is_dir()
     # Who isn't root can't change owners, which does no harm.
@@ -200,7 +199,7 @@ def _copy_by_restore(system: FileSystem, directory: str, target: Path) -> bool:
         return True
     shutil.rmtree(target)
     if done.returncode and errors:
-        raise _damaged(system, done)
+        raise _damaged(system, done.stdout + done.stderr)
     return False
 
 
@@ -222,8 +221,9 @@ def _lift(copied: Path, target: Path) -> None:
 
 
 def _copy_by_mount(system: FileSystem, directory: str, target: Path) -> bool:
-    command = ["unshare", "--mount", "--", *_DIES_WITH_US, "sh", "-c", _COPY_MOUNTED, "sh"]
-    done = _run([*command, name_of(system.file), _PLACE, directory.lstrip("/"), str(target)], system.file)
+    command = ["unshare", "--mount", "--", *DIES_WITH_US, "sh", "-c", _COPY_MOUNTED, "sh"]
+    command += [name_of(system.file), _PLACE, directory.lstrip("/"), str(target)]
+    done = run_within_room(command, system.file, target, _named(system, directory))
     if done.returncode == _NO_DIRECTORY:
         return False
     if done.returncode and not target.exists():
@@ -249,25 +249,15 @@ def _make_private(target: Path) -> None:
             path.unlink()
 
 
-def _run(command: Sequence[str], file: int) -> "subprocess.CompletedProcess[str]":
-    """Run a tool that inherits a file, to its end or ours."""
-    return subprocess.run(
-        [*_DIES_WITH_US, *command],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        stdin=subprocess.DEVNULL,
-        umask=0o077,
-        pass_fds=[file],
-        env=os.environ | {"LC_ALL": "C.UTF-8"},
+def _damaged(system: FileSystem, said: str) -> UnreadableError:
+    return UnreadableError(
+        f"{system.name} is {system.kind}, and too damaged to be read: {telling_lines(said.splitlines())}"
     )
 
 
-def _damaged(system: FileSystem, done: "subprocess.CompletedProcess[str]") -> UnreadableError:
-    said = telling_lines((done.stdout + done.stderr).splitlines())
-    return UnreadableError(f"{system.name} is {system.kind}, and too damaged to be read: {said}")
-
-
 def _not_copied(system: FileSystem, directory: str, said: str) -> SetupError:
-    return SetupError(f"{directory} can't be copied out of {system.name}: {telling_lines(said.splitlines())}")
+    return SetupError(f"{_named(system, directory)} can't be copied: {telling_lines(said.splitlines())}")
+
+
+def _named(system: FileSystem, directory: str) -> str:
+    return f"{directory} of {system.name}"
