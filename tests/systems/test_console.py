@@ -72,6 +72,27 @@ def test_lines_of_trouble_are_kept_once_and_told_at_once(console):
     assert console.take_alarm().out_of_memory == console.take_alarm().panics == ()
 
 
+def test_lines_are_quoted_with_their_first_200_characters(console):
+    long = b"x" * 70_000
+    console.write(b"Out of memory: " + long + b"\nKernel panic - not syncing: " + long + b"\nE3404: " + long + b"\n")
+    console.write(b"Timed out waiting for device dev-hvc0" + long + b"\n" + b"y" * 200 + b"\n  z" + long + b"\nlast")
+    alarm = console.take_alarm()
+    assert alarm.out_of_memory == ("Out of memory: " + "x" * 185 + "…",)
+    assert alarm.panics == ("Kernel panic - not syncing: " + "x" * 172 + "…",)
+    assert alarm.no_boot_loader == ("E3404: " + "x" * 193 + "…",)
+    assert console.missed_console == "dev-hvc0" + "x" * 192 + "…"
+    console.write(b"\n" + b"y" * 200 + b"\n  z" + b"x" * 300 + b"\nlast")
+    assert console.last_lines[-3:] == ["y" * 200, "z" + "x" * 199 + "…", "last"]
+
+
+def test_numbers_that_no_kernel_says_are_not_taken(console):
+    digits = b"9" * 5000
+    console.write(
+        b"fadump: Reserved " + digits + b"MB of memory at 0\nMemory: " + digits + b"K/" + digits + b"K available\n"
+    )
+    assert console.reserved_bytes is console.available_bytes is None
+
+
 SLOF = b"Trying to load:  from: /pci@800000020000000/scsi@0 ... \r\nE3404: Not a bootable device!\r\n"
 LINUX = (
     b"[    0.000000] fadump: Reserved 512MB of memory at 0x00000030000000 (System RAM: 4096MB)\r\n"

@@ -14,7 +14,7 @@ from fadump.machine.qemu.registers import MSR_DR_IR, MSR_PR
 
 LOOK_SECONDS = 5.0
 _PROMPT = re.compile(rb"Ready! *\r*\n[0-9]+ > ")
-_WHY = re.compile(rb"E34[0-9]{2}: [ -~]+")
+_WHY = re.compile(rb"E34[0-9]{2}: [ -~]{1,200}")
 _MSR = re.compile(r"^MSR ([0-9a-f]+)", re.MULTILINE)
 _TAIL_BYTES = 0x1000
 Tell = Callable[[str, str], None]

@@ -14,11 +14,13 @@ _OUT_OF_MEMORY = re.compile(r"Out of memory|oom-kill|invoked oom-killer")
 _PANIC = re.compile(r"Kernel panic - not syncing")
 _NO_BOOT_LOADER = re.compile(r"^E34\d\d: ")
 """What SLOF says of a disk that it can't start (slof/fs/start-up.fs)."""
-_RESERVED = re.compile(r"fadump: Reserved (\d+)MB of memory at ")
-_AVAILABLE = re.compile(r"Memory: (\d+)K/\d+K available")
+_RESERVED = re.compile(r"fadump: Reserved (\d{1,9})MB of memory at ")
+_AVAILABLE = re.compile(r"Memory: (\d{1,15})K/\d+K available")
 _MISSED_CONSOLE = re.compile(r"Timed out waiting for device (\S*(?:hvc|tty)\w*)")
 """What systemd says when a serial console comes too late for its login prompt."""
 _TAIL_CHARACTERS = 1 << 16
+_MOST_CHARACTERS = 200
+"""Of a line that is quoted."""
 _LINES = 12
 _MOST_LINES_KEPT = 50
 
@@ -84,7 +86,7 @@ class WatchedConsole:
     @property
     def last_lines(self) -> list[str]:
         """The last lines that say anything."""
-        lines = (_plain(line).strip() for line in self._tail.split("\n"))
+        lines = (_quoted(_plain(line)) for line in self._tail.split("\n"))
         return [line for line in lines if line][-_LINES:]
 
     def take_alarm(self) -> Alarm:
@@ -107,18 +109,23 @@ class WatchedConsole:
         if reserved := _RESERVED.search(line):
             self.reserved_bytes = int(reserved[1]) << 20
         if missed := _MISSED_CONSOLE.search(line):
-            self.missed_console = missed[1]
+            self.missed_console = _quoted(missed[1])
         for pattern, found in self._trouble.items():
             if pattern is _NO_BOOT_LOADER and self.available_bytes is not None:
                 continue  # a kernel runs already
             if pattern.search(line) and len(found) < _MOST_LINES_KEPT:
-                found.append(line.strip())
+                found.append(_quoted(line))
                 self.changed()
 
     def _update(self, ready: bool) -> None:
         if ready != self._was_ready:
             self._was_ready = ready
             self.changed()
+
+
+def _quoted(line: str) -> str:
+    line = line.strip()
+    return line if len(line) <= _MOST_CHARACTERS else f"{line[:_MOST_CHARACTERS]}…"
 
 
 def _plain(text: str) -> str:
