@@ -96,17 +96,19 @@ def test_the_kernel_in_a_zimage_is_taken_out_once(tmp_path, vmlinux, pack):
         (gzip.compress(b"# fadump\n", mtime=0), "is no ELF file"),
     ],
 )
-def test_a_zimage_whose_kernel_is_none_is_refused(tmp_path, packed, what):
+def test_a_zimage_whose_kernel_is_none_is_refused_and_not_kept(tmp_path, packed, what, cache):
     path = zimage(tmp_path, packed)
     with pytest.raises(UsageError) as raised:
         kernel_to_run(path)
     assert str(raised.value).startswith(f"the kernel in --kernel {path} {what}")
+    assert list((cache / "given").iterdir()) == []
 
 
-def test_a_wrapper_in_a_wrapper_is_refused(tmp_path, vmlinux):
+def test_a_wrapper_in_a_wrapper_is_refused_and_not_kept(tmp_path, vmlinux, cache):
     path = zimage(tmp_path, zimage(tmp_path, vmlinux.read_bytes()).read_bytes())
     with pytest.raises(UsageError, match="is a wrapper without a packed kernel, or around another wrapper"):
         kernel_to_run(path)
+    assert list((cache / "given").iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["deb", "rpm"])

@@ -12,9 +12,10 @@ what they depend on, by what each says itself (its section .modinfo, which depmo
 import hashlib
 import lzma
 import re
+import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import zstandard
 
-from fadump.errors import FormatError, SetupError, UsageError, naming, reason
+from fadump.errors import FadumpError, FormatError, SetupError, UsageError, naming, reason
 from fadump.kit.cache import cache_directory, lock, new_entry, private_directory, scratch_directory
 from fadump.kit.packages import require
 from fadump.kit.process import log_path, run
@@ -76,8 +77,13 @@ class GivenKernel:
     lacking: tuple[str, ...] = ()
 
 
-def take_kernel(path: Path) -> GivenKernel:
-    """What to boot of a vmlinux, a zImage or a kernel package; what is taken out of one is kept in the cache.
+def _any_kernel(_path: Path) -> None:
+    """Whoever calls checks it."""
+
+
+def take_kernel(path: Path, check: Callable[[Path], None] = _any_kernel) -> GivenKernel:
+    """What to boot of a vmlinux, a zImage or a kernel package; what is taken out of one is kept in the cache,
+    if ``check`` doesn't refuse it.
 
     :raises UsageError: it is a zImage or a package without a kernel.
     :raises SetupError: it can't be read or unpacked, or its kernel has no FADump.
@@ -99,6 +105,11 @@ def take_kernel(path: Path) -> GivenKernel:
                     _take_from_zimage(path, new)
                 else:
                     _take_from_package(path, package, new)
+        try:
+            check(entry / "vmlinux")
+        except FadumpError:
+            shutil.rmtree(entry)
+            raise
     lacking = (entry / "lacking").read_text(encoding="utf-8").split() if package else ()
     return GivenKernel(entry / "vmlinux", tuple(sorted(entry.glob("modules/*.ko"))), tuple(lacking))
 

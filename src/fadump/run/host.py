@@ -163,10 +163,7 @@ def kernel_to_run(given: Path) -> GivenKernel:
     :raises UsageError: it can't be booted.
     :raises SetupError: it can't be extracted from the file, or has no FADump.
     """
-    taken = take_kernel(given)
-    if taken.bootable != given:
-        check_vmlinux(taken.bootable, f"the kernel in --kernel {given}")
-    return taken
+    return take_kernel(given, lambda vmlinux: check_vmlinux(vmlinux, f"the kernel in --kernel {given}"))
 
 
 def _kernel(options: RunOptions) -> tuple[Path | None, GivenKernel]:
