@@ -1,5 +1,8 @@
 """What the firmware beside somebody else's QEMU says, and where."""
 
+import fcntl
+import os
+
 import pytest
 
 from fadump.emulator.serve import EVENTS_VARIABLE, _told
@@ -16,6 +19,27 @@ def test_events_that_no_file_takes_are_said_and_the_guest_goes_on(tmp_path, monk
     said = capsys.readouterr().err
     assert said.startswith(f"fadump: FADUMP_EVENTS={tmp_path / name} can't be written: ")
     assert said.endswith(SENTENCE) and said.count("\n") == 2
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_pipe_that_nobody_reads_does_not_keep_the_guest(tmp_path, monkeypatch, capsys, read):
+    pipe = tmp_path / "events"
+    os.mkfifo(pipe)
+    monkeypatch.setenv(EVENTS_VARIABLE, str(pipe))
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK) if read else None
+    if reader is not None:
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    with _told() as log:
+        for _event in range(200):
+            log.seen(Seen.REGISTERED, 1.0)
+    why = "that pipe is full" if read else "nobody reads that pipe"
+    said = capsys.readouterr().err
+    assert said.startswith(f"fadump: FADUMP_EVENTS={pipe} can't be written: {why}\n") and said.endswith(SENTENCE)
+    if reader is not None:
+        lines = os.read(reader, 4096).decode().splitlines()
+        assert set(lines) == {'{"event": "registered", "at_seconds": 1.0}'}
+        assert len(lines) + said.count(SENTENCE) == 200
+        os.close(reader)
 
 
 def test_events_are_in_the_file_that_the_environment_names_or_on_stderr(tmp_path, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 Whatever goes wrong here, QEMU is somebody else's: the guest goes on without FADump, and a sentence says so.
 """
 
+import errno
 import io
 import math
 import os
@@ -25,6 +26,9 @@ from fadump.systems.events import EventLog, SystemEvent
 EVENTS_VARIABLE = "FADUMP_EVENTS"
 """The environment's name for a file that gets what the firmware sees as JSON lines."""
 _PRIVATE = 0o600
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+"""A pipe that nobody reads must not keep the guest."""
+_WHY = {errno.ENXIO: "nobody reads that pipe", errno.EAGAIN: "that pipe is full"}
 
 
 def serve(guest: Guest, started: StartedQemu) -> int:
@@ -71,17 +75,17 @@ def _told() -> Iterator[EventLog]:
     """Where the firmware's events go; those that a file can't take go to stderr, as all do without one."""
     file = os.environ.get(EVENTS_VARIABLE)
     try:
-        fd = os.open(file or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _PRIVATE)
+        fd = os.open(file or os.devnull, _APPEND, _PRIVATE)
     except OSError as error:
         _say_unwritable(error)
         file = None
         fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    with open(fd, "wb", buffering=0) as stream:  # noqa: PTH123 - a descriptor has no path
+    try:
 
         def write(event: SystemEvent) -> None:
             if file:
                 try:
-                    stream.write(f"{event.as_json()}\n".encode())
+                    os.write(fd, f"{event.as_json()}\n".encode())
                 except OSError as error:
                     _say_unwritable(error)
                 else:
@@ -89,10 +93,13 @@ def _told() -> Iterator[EventLog]:
             _say(event.as_text())
 
         yield EventLog(write)
+    finally:
+        os.close(fd)
 
 
 def _say_unwritable(error: OSError) -> None:
-    _say(f"{EVENTS_VARIABLE}={os.environ[EVENTS_VARIABLE]} can't be written: {reason(error)}")
+    why = _WHY.get(error.errno or 0) or reason(error)
+    _say(f"{EVENTS_VARIABLE}={os.environ[EVENTS_VARIABLE]} can't be written: {why}")
 
 
 def _say(sentence: str) -> None:
