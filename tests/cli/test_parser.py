@@ -35,6 +35,8 @@ from fadump.cli import main
         ("image", "fadump image: give a command, build or list; 'fadump image --help' says what each does"),
         ("kernel -q", "fadump kernel: give a command, build or list; 'fadump kernel --help' says what each does"),
         ("rehearse --patience x", "fadump rehearse: --patience x: write a number, as 2 or 0.5"),
+        ("rehearse --patience nan", "fadump rehearse: --patience nan: write a number, as 2 or 0.5"),
+        ("rehearse --patience inf", "fadump rehearse: --patience inf: write a number, as 2 or 0.5"),
         ("show", "fadump show: the following arguments are required: FILE"),
         ("show -q -- ", "fadump show: the following arguments are required: FILE"),
         ("-q run -v", "fadump run: -v/--verbose: not allowed with argument -q/--quiet"),

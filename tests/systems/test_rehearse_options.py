@@ -13,7 +13,7 @@ from fadump.cli import main
     [
         (["--ready", "("], "is no regular expression"),
         (["--patience", "-1"], "--patience must be more than 0"),
-        (["--patience", "nan"], "--patience must be more than 0"),
+        (["--patience", "0"], "--patience must be more than 0"),
         (["--dumps", "relative/x"], "--dumps relative/x is no absolute path"),
         (["--dumps", "/"], "--dumps / is no absolute path"),
         (["--dumps", "/var/../etc"], "--dumps /var/../etc is no absolute path"),

@@ -1,6 +1,7 @@
 """Numbers as they are typed, for argparse."""
 
 import argparse
+import math
 from collections.abc import Callable
 
 _LEAST_SECONDS, _MOST_SECONDS = 0.001, 1e9
@@ -23,9 +24,12 @@ def factor(text: str) -> float:
     :raises argparse.ArgumentTypeError: it is no number.
     """
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError("write a number, as 2 or 0.5") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError("write a number, as 2 or 0.5")
+    return value
 
 
 def seconds(text: str) -> float:
