@@ -33,7 +33,7 @@ def test_whoever_is_in_the_guest_looks_around_and_the_run_goes_on(run, tmp_path)
     assert answer(run, FIRST, "cat /sys/kernel/fadump/registered") == "1"
     run.expect_exact(FIRST)
     run.send("\x01c")
-    run.expect_exact("fadump: the firmware is registered")
+    run.expect_exact("fadump: a kernel has registered with the firmware")
     run.sendline("exit")
     assert answer(run, CAPTURE, "ls -l /proc/vmcore").endswith(" /proc/vmcore")
     run.expect_exact(CAPTURE)

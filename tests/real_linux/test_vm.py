@@ -52,7 +52,7 @@ def test_keys_behind_ctrl_a_are_for_the_machine(started):
         machine.at_prompt(STATE)
         machine.expect("1")
         machine.press("c")
-        machine.expect("fadump: the firmware is registered")
+        machine.expect("fadump: a kernel has registered with the firmware")
         machine.press("n")
         machine.at_prompt("ls -l /proc/vmcore")
         machine.expect("/proc/vmcore")

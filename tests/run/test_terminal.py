@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.run.terminal import HELP, EndedError, Key, Screen, Seat, Splitter, Terminal
+from fadump.firmware.contract import State
+from fadump.run.terminal import HELP, EndedError, Key, Screen, Seat, Splitter, Terminal, standing
 
 
 class Typed:
@@ -164,12 +165,12 @@ def test_whoever_sits_there_is_told_and_obeyed(terminal):
     termios.tcsetwinsize(theirs, (50, 132))
     machine, said = Typed(), []
     seat = Seat(None, theirs, said.append)
-    with seat.taken(machine, lambda: "registered") as called:
+    with seat.taken(machine, lambda: standing(State.REGISTERED)) as called:
         os.write(ours, b"\x01c\x01s\x01n\x01h")
         machine.pump()
         called()
         called()
-        assert said == ["the firmware is registered", HELP]
+        assert said == ["a kernel has registered with the firmware", HELP]
         assert machine.keys == b"stty rows 50 cols 132\r"
         assert machine.nmis == 1
         os.write(ours, b"\x01x")

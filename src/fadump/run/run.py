@@ -23,7 +23,7 @@ from fadump.run.inputs import check_inputs
 from fadump.run.options import RunOptions, check_options
 from fadump.run.output import OutputDirectory
 from fadump.run.parts import Parts, make_parts
-from fadump.run.terminal import Keyboard, Seat
+from fadump.run.terminal import Keyboard, Seat, standing
 from fadump.session import Milestone, Observer, RefusedError
 from fadump.signals import EndedBySignal
 
@@ -150,7 +150,7 @@ def _taken(seat: Seat | None, machine: Machine, firmware: Firmware) -> Iterator[
     if seat is None or not isinstance(machine, Keyboard):
         yield None
         return
-    with seat.taken(machine, lambda: firmware.state.value) as called:
+    with seat.taken(machine, lambda: standing(firmware.state)) as called:
         yield called
 
 

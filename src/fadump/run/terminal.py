@@ -18,12 +18,25 @@ from types import FrameType
 from typing import Protocol, runtime_checkable
 
 from fadump.errors import MachineError
+from fadump.firmware.contract import State
 from fadump.machine.contract import ConsoleLog
 
 ESCAPE = 0x01
 _MOST_BYTES = 0x1000
 _LINE_UP = b"\x1bM"
 """Reverse line feed, by which systemd goes back to its line before, to write over it."""
+_STANDS = {
+    State.IDLE: "no kernel has registered with the firmware",
+    State.REGISTERED: "a kernel has registered with the firmware",
+    State.TRIGGERED: "the firmware has been told of a crash",
+    State.ACTIVE: "the firmware keeps a dump for the kernel",
+    State.INVALIDATED: "the kernel has invalidated its dump, and has not registered again",
+}
+
+
+def standing(state: State) -> str:
+    """Where the firmware stands, as a sentence."""
+    return _STANDS[state]
 
 
 class Key(Enum):
@@ -190,7 +203,8 @@ class Seat:
     @contextmanager
     def taken(self, machine: Keyboard, where: Callable[[], str]) -> Iterator[Callable[[], None]]:
         """Somebody sits there while the context lasts. What it gives is to be called at each of the machine's
-        :class:`~fadump.machine.contract.Called`, and does what they want of it; ``where`` says where the firmware is.
+        :class:`~fadump.machine.contract.Called`, and does what they want of it; ``where`` says where the firmware
+        stands.
 
         It raises :class:`EndedError` if they end the machine.
         """
@@ -204,7 +218,7 @@ class Seat:
                 case Key.END:
                     raise EndedError
                 case Key.STATE:
-                    self.say(f"the firmware is {where()}")
+                    self.say(where())
                 case Key.NMI:
                     machine.inject_nmi()
                 case Key.SIZE if terminal.size_command is not None:

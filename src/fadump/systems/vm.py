@@ -22,7 +22,7 @@ from fadump.printable import counted
 from fadump.run.host import kernel_to_run, qemu_machine, qemu_to_run
 from fadump.run.inputs import check_initramfs, check_kernel
 from fadump.run.options import MOST_CPUS, STOP_WITHOUT_GDB, powernv_model_refusals, powernv_thread_refusals
-from fadump.run.terminal import EndedError, Seat
+from fadump.run.terminal import EndedError, Seat, standing
 from fadump.session import Observer, PoweredOffError, Seen, Session
 from fadump.systems.boot_watch import BootWatch
 from fadump.systems.disks import open_drives, scratch_place
@@ -178,4 +178,4 @@ def _serve(session: Session) -> bool:
 def _where(session: Session) -> str:
     seen = Counter(seen for seen, _at in session.record.seen)
     dumps, resets = counted(seen[Seen.PRESERVED], "dump"), counted(seen[Seen.RESET], "reset")
-    return f"{session.firmware_state.value}, after {dumps} and {resets}"
+    return f"{standing(session.firmware_state)}, after {dumps} and {resets}"
