@@ -7,8 +7,9 @@ import pytest
 
 from fadump.errors import SetupError
 from fadump.kit import debian, private_apt
-from fadump.kit.debian import PackageMissingError, fetch, fetch_system, fetched_with_dependencies, package_names
+from fadump.kit.debian import fetch, fetch_system, fetched_with_dependencies, package_names
 from fadump.kit.package_file import unpack
+from fadump.kit.private_apt import PackageMissingError
 from tests.kit.conftest import make_deb
 
 

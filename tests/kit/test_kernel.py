@@ -16,9 +16,9 @@ from fadump import progress
 from fadump.errors import SetupError, UsageError
 from fadump.kit import kernel as kernel_module
 from fadump.kit import kernel_build
-from fadump.kit.debian import PackageMissingError
 from fadump.kit.kernel import Kernel, build_kernel, find_kernel, list_kernels, newest_series
 from fadump.kit.kernel_config import NEEDED_OPTIONS, configuration_fragment
+from fadump.kit.private_apt import PackageMissingError
 from tests.kit.conftest import into_cache, is_alive, make_deb, make_source_deb, out_of_cache, wait_until
 
 COMMAND = [sys.executable, "-m", "fadump", "kernel"]

@@ -11,8 +11,8 @@ import pytest
 
 from fadump.errors import SetupError
 from fadump.kit import qemu as qemu_module
-from fadump.kit.debian import PackageMissingError
 from fadump.kit.package_file import DebianPackage
+from fadump.kit.private_apt import PackageMissingError
 from fadump.kit.qemu import fetch_qemu, find_qemu, list_qemus
 from tests.kit.conftest import make_deb
 

@@ -316,10 +316,27 @@ def test_what_does_not_fit_together_is_named(archive, machine, kernel, tmp_path)
         build_image(kernel, suites=["trixie"], added=Added.of([str(mine)]))
 
 
-def test_an_added_package_that_no_suite_has_is_named(archive, machine, kernel, tmp_path):
-    archive.publish("trixie", thing(tmp_path))
-    with pytest.raises(SetupError, match="Unable to locate package nonesuch"):
+def test_an_added_package_that_no_suite_has_is_named(archive, machine, kernel, tmp_path, capsys):
+    built = thing(tmp_path)
+    archive.publish("trixie", built)
+    with pytest.raises(SetupError) as raised:
         build_image(kernel, suites=["trixie"], added=Added.of(["nonesuch"]))
+    assert str(raised.value) == "Debian trixie has no package nonesuch for ppc64el: see how its name is written"
+    archive.publish("forky", built)
+    with pytest.raises(SetupError) as raised:
+        build_image(kernel, suites=["trixie", "forky"], added=Added.of(["nonesuch"]))
+    assert str(raised.value) == (
+        "Debian trixie has no package nonesuch for ppc64el, nor has forky: see how its name is written"
+    )
+    assert not re.search("can't be taken|Unable to locate", capsys.readouterr().err)
+
+
+def test_an_added_package_is_taken_from_the_suite_that_has_it(archive, machine, kernel, tmp_path, capsys):
+    built = thing(tmp_path)
+    archive.publish("trixie", built)
+    archive.publish("forky", built, make_deb(tmp_path, "newer", "1", "all", {}))
+    assert build_image(kernel, suites=["trixie", "forky"], added=Added.of(["newer"])).suite == "forky"
+    assert "Debian trixie has no package newer for ppc64el: taking forky\n" in capsys.readouterr().err
 
 
 def test_a_package_that_has_changed_in_the_cache_is_fetched_again(archive, machine, kernel, tmp_path, cache):

@@ -14,15 +14,11 @@ from fadump.kit.apt_sources import SUITES, find_debian_source
 from fadump.kit.cache import lock, private_directory, say_waiting
 from fadump.kit.package_file import DebianPackage
 from fadump.kit.packages import require
-from fadump.kit.private_apt import PrivateApt, packages_directory
+from fadump.kit.private_apt import PackageMissingError, PrivateApt, packages_directory
 
 ARCHITECTURE = "ppc64el"
 
 _TOOLS = {"apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg"}
-
-
-class PackageMissingError(SetupError):
-    """No suite that was asked has the package."""
 
 
 def native_architecture() -> str:
@@ -84,8 +80,9 @@ def fetch_system(
     of it, too, and are copied. What is in ``directory`` already and as it should be is not fetched again; packages that
     are not of the system are removed there.
 
-    :raises SetupError: there is no apt or no mirror, it can't be reached, a signature is wrong, or the suite lacks a
-        package; on some days a mirror lists what it doesn't have.
+    :raises PackageMissingError: the suite has no package of a name.
+    :raises SetupError: there is no apt or no mirror, it can't be reached, a signature is wrong, or packages don't fit
+        together; on some days a mirror lists what it doesn't have.
     """
     require(f"fetching Debian {suite}", _TOOLS)
     with lock("apt", say_waiting("fetching packages")):

@@ -24,7 +24,6 @@ from fadump.errors import SetupError, UsageError
 from fadump.kit.cache import cache_directory, lock, new_entry, say_waiting
 from fadump.kit.debian import (
     ARCHITECTURE,
-    PackageMissingError,
     fetch,
     listed_names,
     native_architecture,
@@ -34,6 +33,7 @@ from fadump.kit.kernel_build import BUILD_RECIPE, BuildFacts, build_into, build_
 from fadump.kit.kernel_config import Options, as_fragment, configuration_fragment, page_size_of
 from fadump.kit.package_file import DebianPackage
 from fadump.kit.packages import require
+from fadump.kit.private_apt import PackageMissingError
 from fadump.kit.process import log_path
 
 DEFAULT_SERIES = "6.12"

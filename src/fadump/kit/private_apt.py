@@ -38,6 +38,10 @@ _LOCAL = " local-deb "
 """How ``apt-get install --simulate`` marks a package that it was given as a file."""
 
 
+class PackageMissingError(SetupError):
+    """No suite that was asked has the package."""
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     """What a mirror says of a package's file."""
@@ -107,11 +111,13 @@ class PrivateApt:
 
     def download_system(self, wanted: Sequence[str], directory: Path, given: Sequence[Path]) -> list[DebianPackage]:
         own = {proper_name(path): path for path in given}
+        plain = [name for name in wanted if not name.startswith(_PATTERN)]
+        there = {*self._sizes(plain), *(name.partition("_")[0] for name in own)}
+        if missing := {*plain} - there:  # apt takes some names for regular expressions
+            raise PackageMissingError(
+                f"Debian {self._suite} has no package {', '.join(sorted(missing))} for {self._architecture}"
+            )
         names = self._with_dependencies([*wanted, *(str(path.resolve()) for path in given)], "a whole system")
-        there = {*names, *(name.partition("_")[0] for name in own)}
-        for name in wanted:
-            if not name.startswith(_PATTERN) and name not in there:  # apt takes some names for regular expressions
-                raise SetupError(f"Debian {self._suite} has no package {name} for {self._architecture}")
         files = self._files(names)
         for path in directory.glob("*.deb"):
             if path.name in own or path.name not in files or _sha256(path) != files[path.name].sha256:

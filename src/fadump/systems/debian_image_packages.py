@@ -21,6 +21,7 @@ from fadump.errors import SetupError, UsageError
 from fadump.kit.cache import cache_directory, new_file, private_directory
 from fadump.kit.debian import ARCHITECTURE, fetch_system
 from fadump.kit.package_file import DebianPackage, proper_name
+from fadump.kit.private_apt import PackageMissingError
 
 SUITES = ("trixie", "forky", "bookworm")
 """Where to look: the stable release, the one to come, then the one before. bookworm is last because its makedumpfile
@@ -122,19 +123,29 @@ def fetch_packages(suites: Sequence[str] = SUITES, added: Added = NOTHING) -> Pa
 
     A suite that isn't is named on stderr.
 
+    :raises PackageMissingError: no suite has all packages that are added.
     :raises SetupError: no suite is whole, or the mirror can't be reached.
     """
     failed: list[str] = []
+    missing: PackageMissingError | None = None
     for suite in suites:
         directory = added.directory(suite)
         _link_kept(NOTHING.directory(suite), directory)
         try:
             packages = fetch_system(added.wanted, suite, directory, files=added.files)
+        except PackageMissingError as error:
+            missing = missing or error
+            continue
         except SetupError as error:
             failed.append(f"{suite}: {error}")
             print(f"Debian {suite} can't be taken: {error}", file=sys.stderr, flush=True)
             continue
+        if missing is not None:
+            print(f"{missing}: taking {suite}", file=sys.stderr, flush=True)
         return _keep(suite, added, packages)
+    if missing is not None and not failed:
+        others = f", nor has {' or '.join(suites[1:])}" if suites[1:] else ""
+        raise PackageMissingError(f"{missing}{others}: see how its name is written")
     raise SetupError(f"no suite of Debian has all that an image needs; {failed[0]}")
 
 
