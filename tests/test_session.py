@@ -45,6 +45,16 @@ def test_what_the_firmware_sees_needs_no_guest_channel():
     assert session.record.resets == 2
 
 
+def test_a_guest_that_registers_for_ever_is_recorded_in_a_bounded_space():
+    again = [call(UNREGISTER), call(REGISTER)]
+    machine = ScriptedMachine([handover(1), call(REGISTER), *again * 300, call(OS_TERM)], has_channel=False)
+    session = Session(machine, ScriptedFirmware(), Unwatched())
+    assert session.wait_for(Seen.CRASHED) is Seen.CRASHED
+    assert len(session.record.seen) == 256
+    assert (session.record.counts[Seen.REGISTERED], session.record.counts[Seen.UNREGISTERED]) == (301, 300)
+    assert session.wait_for(Seen.PRESERVED) is Seen.PRESERVED
+
+
 def test_whichever_comes_first_is_waited_for():
     session = Session(ScriptedMachine([handover(1), GuestReset(), call(REGISTER)]), ScriptedFirmware(), Unwatched())
     assert session.wait_for(Seen.REGISTERED, Seen.RESET) is Seen.RESET

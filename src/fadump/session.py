@@ -7,10 +7,12 @@ it (:class:`Seen`) is enough. It knows neither QEMU nor a model: whatever keeps 
 """
 
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from typing import Protocol, TypeVar
 
 from fadump.abi.registers import CpuRegisters
@@ -33,6 +35,7 @@ from fadump.machine.contract import BootStart, Called, Event, GuestReset, Handov
 from fadump.signals import EndedBySignal
 
 SILENCE_SECONDS = 300.0
+_MOST_SEEN = 256
 MOST_EQUAL_CALLS = 100_000
 """How often a guest may make a call that is refused; Linux asks 60,000 times in a minute if told to wait for 1 ms."""
 
@@ -126,16 +129,30 @@ class Inspector(Protocol):
 class Record:
     """What has been seen of a machine since it was powered on, at ``power_on`` by the session's clock.
 
-    Entries of ``timeline`` and ``seen`` are (what, seconds after power-on). ``resets`` counts from the crash on: 1 in
+    Entries of ``timeline`` and ``seen`` are (what, seconds after power-on). A guest may have things seen for ever:
+    ``seen`` has the last 256, ``counts`` says how often each was seen. ``resets`` counts from the crash on: 1 in
     production, if all went well. ``events`` is how many the machine has had, which a power cut counts.
     """
 
     power_on: float
     timeline: list[tuple[Milestone, float]] = field(default_factory=list)
-    seen: list[tuple[Seen, float]] = field(default_factory=list)
+    seen: deque[tuple[Seen, float]] = field(default_factory=lambda: deque(maxlen=_MOST_SEEN))
+    counts: Counter[Seen] = field(default_factory=Counter)
     dump: PreservedDump | None = None
     resets: int = 0
     events: int = 0
+    seen_in_all: int = 0
+
+    def note(self, seen: Seen, at_seconds: float) -> None:
+        """Take what the firmware has just seen."""
+        self.seen.append((seen, at_seconds))
+        self.counts[seen] += 1
+        self.seen_in_all += 1
+
+    def since(self, number: int) -> list[tuple[Seen, float]]:
+        """What was seen after the first ``number`` things, as far back as it is kept."""
+        new = min(self.seen_in_all - number, len(self.seen))
+        return [*islice(reversed(self.seen), new)][::-1]
 
 
 _R = TypeVar("_R", bound=Report)
@@ -196,7 +213,7 @@ class Session:
         self._called = called
         self._asked_the_same: tuple[FirmwareCall | None, int] = (None, 0)
         self._crash_looked_at: Trigger | None = None  # by somebody's debugger, before the dump is taken
-        self._waited_for = 0  # index into record.seen; only wait_for() moves it
+        self._waited_for = 0  # of what has been seen; only wait_for() moves it
 
     @property
     def phase(self) -> Milestone:
@@ -276,9 +293,9 @@ class Session:
         names = " or ".join(repr(seen.value) for seen in awaited)
         with self.telling_where():
             while True:
-                while self._waited_for < len(self.record.seen):
-                    seen, _at = self.record.seen[self._waited_for]
-                    self._waited_for += 1
+                unread = self.record.since(self._waited_for)
+                for left, (seen, _at) in zip(reversed(range(len(unread))), unread, strict=True):
+                    self._waited_for = self.record.seen_in_all - left
                     if seen in awaited:
                         return seen
                 self._serve_event(f"the firmware to see {names}")
@@ -433,5 +450,5 @@ class Session:
 
     def _see(self, seen: Seen) -> None:
         at_seconds = self.seconds
-        self.record.seen.append((seen, at_seconds))
+        self.record.note(seen, at_seconds)
         self._observer.seen(seen, at_seconds)

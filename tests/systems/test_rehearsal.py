@@ -3,12 +3,13 @@
 import io
 import re
 from dataclasses import astuple
+from itertools import repeat
 from pathlib import Path
 
 import pytest
 
 from fadump.firmware.contract import State
-from fadump.session import Record, Seen
+from fadump.session import Milestone, Record, Seen
 from fadump.systems.console import WatchedConsole
 from fadump.systems.rehearsal import LostError, Patience, Rehearsal
 
@@ -35,7 +36,8 @@ class CaptureBoot:
     """
 
     def __init__(self, pieces):
-        self.record = Record(0.0, seen=[(Seen.CAPTURE_BOOT, 0.0)])
+        self.record = Record(0.0)
+        self.record.note(Seen.CAPTURE_BOOT, 0.0)
         self.refusal = ""
         self.firmware_state = State.ACTIVE
         self.console = WatchedConsole(io.BytesIO())
@@ -64,6 +66,21 @@ def test_half_a_line_of_a_boot_is_no_prompt():
     boot = CaptureBoot(iter([b"Linux version 6.12 (gcc) #", b"1 SMP\r\n"]))
     with pytest.raises(LostError, match="^the capture boot has neither dealt with the dump nor come into production"):
         Rehearsal(boot, boot, boot.console, Patience())._back_to_production()
+
+
+def test_a_guest_that_registers_for_ever_is_watched_in_a_bounded_space():
+    boot = CaptureBoot(repeat(b"[ 5.0] Out of memory: Killed process 1\n"))
+    rehearsal = Rehearsal(boot, boot, boot.console, Patience())
+    for second in range(2000):
+        boot.record.note(Seen.UNREGISTERED, second + 0.25)
+        boot.record.note(Seen.REGISTERED, second + 0.75)
+        rehearsal._serve(Milestone.SAVED, {})
+    watched = rehearsal.watched
+    assert [window.start for window in watched.windows] == [second + 0.25 for second in range(50)]
+    assert (watched.more_windows, watched.more_seconds) == (1950, 975.0)
+    assert (len(watched.out_of_memory), watched.more_out_of_memory) == (50, 1950)
+    assert len(boot.record.seen) == 256 and boot.record.counts[Seen.REGISTERED] == 2000
+    assert rehearsal._has(Seen.CAPTURE_BOOT) and not rehearsal._has(Seen.RESET)
 
 
 def test_a_console_that_came_too_late_is_named():

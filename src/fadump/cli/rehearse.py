@@ -22,7 +22,7 @@ from fadump.session import CrashBy, Milestone
 from fadump.signals import time_limit
 from fadump.systems.console import READY
 from fadump.systems.events import EventLog
-from fadump.systems.rehearsal import Patience, Service, Watched, Window
+from fadump.systems.rehearsal import Patience, Service, Watched
 from fadump.systems.rehearse import (
     DUMP_DIRECTORY,
     Outcome,
@@ -120,6 +120,7 @@ def _as_json(result: RehearsalResult, memory_bytes: int) -> dict[str, Any]:
         "resets": result.resets,
         "timeline": [{"event": event, "at_seconds": round(at_seconds, 3)} for event, at_seconds in result.timeline],
         "unregistered": [asdict(window) for window in watched.windows],
+        "more_unregistered": {"times": watched.more_windows, "seconds": round(watched.more_seconds, 3)},
         "warnings": _warnings(watched),
         "memory": {
             "guest_bytes": memory_bytes,
@@ -142,22 +143,29 @@ def _as_json(result: RehearsalResult, memory_bytes: int) -> dict[str, Any]:
 
 
 def _warnings(watched: Watched) -> list[str]:
-    return [*watched.warnings, *(f"out of memory: {line}" for line in watched.out_of_memory)]
+    warnings = [*watched.warnings, *(f"out of memory: {line}" for line in watched.out_of_memory)]
+    if watched.more_out_of_memory:
+        warnings.append(f"out of memory: {counted(watched.more_out_of_memory, 'more line')}")
+    return warnings
 
 
-def _windows(windows: list[Window]) -> list[str]:
+def _windows(watched: Watched) -> list[str]:
+    windows = watched.windows
     if not windows:
         return []
-    seconds = sum(window.end - window.start for window in windows)
-    lines = [f"{counted(len(windows), 'time')} without a registration, {seconds:.2f} s in all: a crash would be lost"]
+    seconds = sum(window.end - window.start for window in windows) + watched.more_seconds
+    times = counted(len(windows) + watched.more_windows, "time")
+    lines = [f"{times} without a registration, {seconds:.2f} s in all: a crash would be lost"]
     for window in windows:
         seconds = window.end - window.start
         lines.append(f"  in boot {window.boot}, at {window.start:.2f} s for {seconds:.2f} s, after: {window.console}")
+    if watched.more_windows:
+        lines.append(f"  and {counted(watched.more_windows, 'more time')}")
     return lines
 
 
 def _text(result: RehearsalResult, console: Path) -> str:
-    lines = ["", *_windows(result.watched.windows)]
+    lines = ["", *_windows(result.watched)]
     lines += [f"warning: {warning}" for warning in _warnings(result.watched)]
     judged = result.judged
     if judged is not None and judged.verdict is not None:

@@ -19,6 +19,7 @@ from fadump.systems.console import WatchedConsole
 
 _SETTLED_SECONDS = 5.0
 _MOST_QUOTED = 2
+_MOST_KEPT = 50
 _CRASH_COMMAND = b"echo c > /proc/sysrq-trigger\n"
 
 
@@ -80,7 +81,8 @@ class Watched:
 
     ``reserved_bytes`` is what the kernel had reserved for a dump, ``available_bytes`` what the capture kernel had of
     its boot memory to begin with; None if the console doesn't say. ``captured`` are the console's last lines of the
-    capture boot, once that is over.
+    capture boot, once that is over. Of ``windows`` and ``out_of_memory`` the first 50 are kept; ``more_windows``, with
+    ``more_seconds`` in all, and ``more_out_of_memory`` count the others.
     """
 
     windows: list[Window] = field(default_factory=list)
@@ -91,6 +93,24 @@ class Watched:
     available_bytes: int | None = None
     out_of_memory: list[str] = field(default_factory=list)
     captured: list[str] = field(default_factory=list)
+    more_windows: int = 0
+    more_seconds: float = 0.0
+    more_out_of_memory: int = 0
+
+    def note_window(self, window: Window) -> None:
+        """Keep a time without a registration, or count it."""
+        if len(self.windows) < _MOST_KEPT:
+            self.windows.append(window)
+        else:
+            self.more_windows += 1
+            self.more_seconds += window.end - window.start
+
+    def note_out_of_memory(self, line: str) -> None:
+        """Keep a console's line, or count it."""
+        if len(self.out_of_memory) < _MOST_KEPT:
+            self.out_of_memory.append(line)
+        else:
+            self.more_out_of_memory += 1
 
 
 def told(sentence: str, watched: Watched, console: Sequence[str]) -> str:
@@ -303,8 +323,9 @@ class Rehearsal:
             self._session.serve()
         except PoweredOffError:
             raise self._lost(LostError, phase, "the system has powered off: see why it should have") from None
-        for seen, at_seconds in self._session.record.seen[self._known :]:
-            self._known += 1
+        record = self._session.record
+        new, self._known = record.since(self._known), record.seen_in_all
+        for seen, at_seconds in new:
             self._note(seen, at_seconds)
             if seen in lost_by:
                 raise self._lost(LostError, phase, lost_by[seen])
@@ -313,7 +334,8 @@ class Rehearsal:
         elif self._ready_since is None:
             self._ready_since = self._clock()
         alarm = self._console.take_alarm()
-        self.watched.out_of_memory += alarm.out_of_memory
+        for line in alarm.out_of_memory:
+            self.watched.note_out_of_memory(line)
         if alarm.panics and phase is not Milestone.PRESERVED:
             whose = "the kernel" if self.watched.dump is None else "the capture kernel"
             raise self._lost(LostError, phase, f"{whose} has panicked: {alarm.panics[0]}")
@@ -336,7 +358,7 @@ class Rehearsal:
                 last = self._console.last_lines[-1:]
                 self._unregistered = Window(at_seconds, at_seconds, self._boot, *(last or [""]))
             case Seen.REGISTERED if self._unregistered is not None:
-                self.watched.windows.append(replace(self._unregistered, end=at_seconds))
+                self.watched.note_window(replace(self._unregistered, end=at_seconds))
                 self._unregistered = None
 
     def _keep_lines(self) -> None:
@@ -346,7 +368,7 @@ class Rehearsal:
             self.watched.available_bytes = self._console.available_bytes
 
     def _has(self, seen: Seen) -> bool:
-        return any(known is seen for known, _at in self._session.record.seen)
+        return self._session.record.counts[seen] > 0
 
     def _late(self, phase: Milestone, otherwise: str, seconds: float, advice: str) -> LostError:
         if console := self._console.missed_console:

@@ -137,7 +137,7 @@ def run_vm(options: VmOptions, observer: VmObserver, seat: Seat) -> Life:
         if options.kernel is None:
             watch.begin(machine)
         powered_off = _serve(session)
-        return Life(powered_off, Counter(seen for seen, _at in session.record.seen))
+        return Life(powered_off, session.record.counts)
 
 
 def machine_config(options: VmOptions, drives: tuple[Drive, ...]) -> QemuConfig:
@@ -176,6 +176,6 @@ def _serve(session: Session) -> bool:
 
 
 def _where(session: Session) -> str:
-    seen = Counter(seen for seen, _at in session.record.seen)
+    seen = session.record.counts
     dumps, resets = counted(seen[Seen.PRESERVED], "dump"), counted(seen[Seen.RESET], "reset")
     return f"{standing(session.firmware_state)}, after {dumps} and {resets}"
