@@ -120,6 +120,11 @@ def run_vm(options: VmOptions, observer: VmObserver, seat: Seat) -> Life:
     """
     check_options(options)
     ram_place = ram_directory(options.memory_bytes, options.memory_bytes, scratch_place())
+    if ram_place is not None:
+        seat.say(
+            f"this computer has less memory available than the guest's {options.memory_bytes // MIB} MiB: they are a "
+            f"file on the disk of {ram_place}, which takes as much of it as the guest writes"
+        )
     with ExitStack() as ends:
         drives = ends.enter_context(open_drives(options.disks, snapshot=options.snapshot))
         config = replace(machine_config(options, drives), ram_directory=ram_place)
