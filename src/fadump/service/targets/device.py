@@ -1,9 +1,11 @@
 """Block devices by the names that an administrator gives them: a path, or what is on them."""
 
 import os
+import signal
 import stat
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from fadump.errors import reason
@@ -16,6 +18,7 @@ DEVICE: Kind = matching(
 )
 _LOOK_SECONDS = 0.2
 _TOOL_SECONDS = 60
+_GRACE_SECONDS = 5
 
 
 def find_device(name: str, seconds: float) -> Path:
@@ -46,18 +49,37 @@ def signature(path: Path) -> str | None:
 
 
 def run_tool(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a tool of the system's.
+    """Run a tool of the system's, which is killed with all that it has started if it doesn't end: mount has helpers.
 
     :raises TargetError: it isn't there, or doesn't end.
     """
     try:
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=_TOOL_SECONDS, check=False, stdin=subprocess.DEVNULL
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired as error:
-        raise TargetError(f"{command[0]} was not done after {_TOOL_SECONDS} seconds and has been killed") from error
     except OSError as error:
         raise TargetError(f"{command[0]} can't be started: {reason(error)}") from error
+    try:
+        said, told = process.communicate(timeout=_TOOL_SECONDS)
+    except BaseException as error:
+        _kill(process)
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise TargetError(f"{command[0]} was not done after {_TOOL_SECONDS} seconds and has been killed") from error
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, said, told)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Kill a process and its group. One that waits for a dead disk can't be killed, and isn't waited for."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=_GRACE_SECONDS)
 
 
 def is_block_device(path: Path) -> bool:

@@ -61,11 +61,17 @@ class MountedTarget(DirectoryTarget):
     def close(self) -> None:
         point, self._point = self._point, None
         if point is not None:
-            with suppress(TargetError):
-                if run_tool("umount", str(point)).returncode:  # a hook's process still works there
-                    run_tool("umount", "--lazy", str(point))
+            _unmount(point)
             with suppress(OSError):
                 point.rmdir()
+
+
+def _unmount(point: Path) -> None:
+    """At once, or when a hook's process that still works there, or a server that is gone, lets it."""
+    for words in ([], ["--lazy"]):
+        with suppress(TargetError):
+            if run_tool("umount", *words, str(point)).returncode == 0:
+                return
 
 
 def _own_namespace() -> None:
