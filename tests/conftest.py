@@ -1,6 +1,7 @@
 """What all tests share: the tools that they need, and the strict rule of CI."""
 
 import os
+import platform
 import signal
 import sysconfig
 
@@ -37,6 +38,10 @@ TOOLS = {
 
 if os.geteuid() == 0:  # the tests that make networks
     TOOLS |= {"/usr/sbin/sshd": "openssh-server", "ssh": "openssh-client", "ip": "iproute2"}
+    if platform.machine() == "x86_64":  # and those in another Linux
+        TOOLS |= {"linux.uml": "user-mode-linux", "modprobe": "kmod", "udevadm": "udev"}
+        TOOLS |= {"/usr/sbin/mount.nfs": "nfs-common", "/usr/sbin/rpc.nfsd": "nfs-kernel-server"}
+        TOOLS |= {"/usr/sbin/iscsid": "open-iscsi", "/usr/sbin/tgtd": "tgt"}
 
 
 @pytest.fixture

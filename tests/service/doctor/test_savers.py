@@ -152,10 +152,11 @@ def test_our_own_saves_where_its_configuration_says(tree, config, places, level)
 
 @pytest.mark.parametrize(("url", "server"), [
     ("ssh://user@there/var/crash", Server("there", 22)), ("ssh://there:2222/crash", Server("there", 2222)),
+    ("nfs://there/crash", Server("there", 2049)), ("nfs://there:2050/crash", Server("there", 2050)),
 ])  # fmt: skip
 def test_our_own_on_another_machine(tree, url, server):
     tree.unit("fadump-capture-network.service")
-    tree.put("/etc/fadump.toml", f'[[target]]\ntype = "ssh"\nurl = "{url}"\n')
+    tree.put("/etc/fadump.toml", f'[[target]]\ntype = "{url[:3]}"\nurl = "{url}"\n')
     saver = only(tree)
     assert (saver.name, [place.server for place in saver.places]) == ("fadump-capture-network.service", [server])
 

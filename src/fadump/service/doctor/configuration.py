@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fadump.service.targets.contract import TargetSettings
 
 _SSH_PORT = 22
+_NFS_PORT = 2049
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ def _place(settings: "TargetSettings") -> Place:
     from fadump.service.root import Root  # noqa: PLC0415 - as above
     from fadump.service.targets.directory import DirectorySettings  # noqa: PLC0415
     from fadump.service.targets.filesystem import FilesystemSettings  # noqa: PLC0415
+    from fadump.service.targets.nfs import NfsSettings  # noqa: PLC0415
     from fadump.service.targets.raw import RawSettings  # noqa: PLC0415
     from fadump.service.targets.ssh import SshSettings  # noqa: PLC0415
 
@@ -74,5 +76,7 @@ def _place(settings: "TargetSettings") -> Place:
             return Place(name, device=device)
         case SshSettings(url=url):
             return Place(name, server=Server(url.host, url.port or _SSH_PORT))
+        case NfsSettings(url=url):
+            return Place(name, server=Server(url.host, url.port or _NFS_PORT))
         case _:
             return Place(name)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from fadump.service.targets.contract import TargetSettings
 from fadump.service.targets.directory import DirectorySettings
 from fadump.service.targets.filesystem import FilesystemSettings
+from fadump.service.targets.nfs import NfsSettings
 from fadump.service.targets.raw import RawSettings
 from fadump.service.targets.ssh import SshSettings
 
@@ -19,6 +20,7 @@ KINDS: Mapping[str, type[TargetSettings]] = MappingProxyType(
         "filesystem": FilesystemSettings,
         "raw": RawSettings,
         "ssh": SshSettings,
+        "nfs": NfsSettings,
     }
 )
 """The settings of each kind."""
