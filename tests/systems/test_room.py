@@ -1,10 +1,14 @@
 """A system's files that would fill this computer's disk are not copied there, and nothing is left of them."""
 
+import signal
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 
+from fadump.systems.room import run_tool, run_within_room
 from tests.systems.test_file_systems import BTRFS_BYTES, MIB, make
 
 ROOM_MIB = 8
@@ -45,6 +49,29 @@ def test_what_would_fill_the_disk_is_named_and_not_copied(tmp_path, root, kind):
     )
     assert "202611291200/large, " in done.stdout
     assert done.stdout.count("\n") == 1 and not done.stderr
+
+
+@pytest.mark.parametrize("run", [run_tool, partial(run_within_room, target=Path("out"), source="")])
+def test_a_tool_ends_with_whoever_has_started_it(tmp_path, run):
+    def ended(_number, _frame):
+        raise EndedError
+
+    before = signal.signal(signal.SIGALRM, ended)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with Path("/dev/null").open() as file, pytest.raises(EndedError):
+            run([sys.executable, "-c", TOUCH_LATE, str(tmp_path / "late")], file.fileno())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert not (tmp_path / "late").exists()
+
+
+TOUCH_LATE = "import pathlib, sys, time; time.sleep(20); pathlib.Path(sys.argv[1]).touch()"
+
+
+class EndedError(Exception):
+    """A signal has come."""
 
 
 def make_btrfs(image, root):

@@ -7,7 +7,8 @@ knows no sizes is watched, and ended.
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from fadump.errors import SetupError
@@ -56,8 +57,9 @@ def run_within_room(command: Sequence[str], file: int, target: Path, source: str
     return subprocess.CompletedProcess(command, process.returncode, said, errors)
 
 
-def _started(command: Sequence[str], file: int) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+@contextmanager
+def _started(command: Sequence[str], file: int) -> "Iterator[subprocess.Popen[str]]":
+    with subprocess.Popen(
         [*DIES_WITH_US, *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -67,7 +69,12 @@ def _started(command: Sequence[str], file: int) -> "subprocess.Popen[str]":
         umask=0o077,
         pass_fds=[file],
         env=os.environ | {"LC_ALL": "C.UTF-8"},
-    )
+    ) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()  # or it would be waited for
+            raise
 
 
 def _sizes(target: Path) -> dict[str, int]:
