@@ -11,10 +11,23 @@ from fadump.kit.apt_sources import find_debian_source
 from fadump.kit.cache import cache_directory, private_directory
 from fadump.kit.debian import native_architecture
 from fadump.kit.packages import require
+from fadump.kit.private_apt import kept_settings
 
 TOOLS = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux"}
 ARCHIVES = "/var/cache/apt/archives"
 KEPT = "download/empty,essential/unlink,cleanup/apt/lists,cleanup/apt/cache"
+
+ENTER = """
+mount --bind "$0" "$0"
+cd "$0"
+mount -t proc proc proc
+mount -t devpts -o ptmxmode=666 devpts dev/pts
+pivot_root . .
+umount -l .
+cd /root
+exec "$@"
+"""
+"""Not chroot(8): in there, tests could make no user namespaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +44,8 @@ class SuiteRoot:
         kept = archives_of(suite)
         source = find_debian_source()
         command = [
-            "mmdebstrap", "--mode=root", "--variant=minbase",
-            "--aptopt=APT::Install-Recommends false", f"--skip={KEPT}",
+            "mmdebstrap", "--mode=root", "--variant=minbase", f"--skip={KEPT}",
+            *(f"--aptopt={line}" for line in ["APT::Install-Recommends false;", *kept_settings()]),
             f'--setup-hook=mkdir -p "$1"{ARCHIVES}', f"--setup-hook=sync-in {kept} {ARCHIVES}",
             *([f"--keyring={source.signed_by}"] if source.signed_by.startswith("/") else []),
             suite, str(path), source.uri,
@@ -47,15 +60,15 @@ class SuiteRoot:
         _run(["cp", "-a", "--reflink=auto", str(self.path), str(path)])
         return SuiteRoot(self.suite, path)
 
-    def run(self, *command: str, **more: object) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command as root of the system, in /root; its status is the caller's to look at."""
-        apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", f"--root={self.path}", "--wd=/root"]
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"}
+        apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", ENTER, str(self.path)]
+        environment = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+        environment |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"}
         environment["DEBIAN_FRONTEND"] = "noninteractive"
-        environment |= {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
         return subprocess.run(
-            [*apart, "--mount-proc=/proc", "--", *command],
-            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **more,
+            [*apart, *command],
+            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     def install(self, *packages: str) -> None:
@@ -82,10 +95,10 @@ class SuiteRoot:
                 shutil.copy(archive, kept)
 
 
-def archives_of(suite: str) -> Path:
-    """Where the cache has a suite's packages."""
+def archives_of(suite: str, architecture: str | None = None) -> Path:
+    """Where the cache has a suite's packages for an architecture, this computer's own by default."""
     roots = private_directory(cache_directory() / "roots")
-    return private_directory(roots / f"{suite}-{native_architecture()}")
+    return private_directory(roots / f"{suite}-{architecture or native_architecture()}")
 
 
 def _run(command: Sequence[str]) -> None:

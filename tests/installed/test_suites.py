@@ -9,7 +9,7 @@ import fadump
 from tests.installed.conftest import ROOT
 
 DUMP = "fadump-run/vmcore"
-TESTED = ("vmcore", "linux", "capture", "service")
+TESTED = ("vmcore", "linux", "capture")
 NOT_THERE = ("--ignore=tests/vmcore/test_against_qemu.py", "-k", "not fuzzer")
 """What takes QEMU, and atheris, which Debian doesn't have."""
 

@@ -246,10 +246,10 @@ def _configuration(root: Path, architecture: str) -> str:
     if os.geteuid() == 0:
         settings["APT::Sandbox::User"] = "root"  # apt's own user can't enter the cache
     own = [f'{name} "{value}";' for name, value in settings.items()]
-    return "\n".join([*_kept_settings(), *own]) + "\n"
+    return "\n".join([*kept_settings(), *own]) + "\n"
 
 
-def _kept_settings() -> list[str]:
+def kept_settings() -> list[str]:
     """How this machine reaches its mirror. What would weaken signature checks is not among it."""
     shown = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False)
     return [line for line in shown.stdout.splitlines() if _KEPT_SETTINGS.match(line)]
