@@ -194,6 +194,18 @@ def test_any_name_of_a_directory_is_one_word_there(bare_server, name):
     assert (bare_server.files / name / NAMED / "vmcore").read_bytes() == b"dump"
 
 
+def test_what_a_login_shell_says_is_not_taken_for_an_answer(server, target, vmcore):
+    server.machine.inside("sh", "-c", "echo 'echo welcome; echo to all >&2' >/run/.bashrc")
+    target.prepare()
+    with open_system([str(vmcore)]) as system:
+        crash = read_crash(system)
+        stream = target.open(crash)
+        stream_dump(system, stream.fd, SaveOptions((DumpLevel(31),), registers=False), files=stream.files)
+    assert target.settle().where == f"{target.name}/{crash.name(0)}/vmcore"
+    assert target.prove(told, complete=True) == CHECKED
+    assert target_of(server).find(crash) is not None
+
+
 def test_the_room_is_that_of_the_disk_there(target):
     target.prepare()
     assert target.room() == DISK

@@ -119,7 +119,7 @@ class SshTarget:
     def open(self, crash: Crash) -> DumpStream:
         begun = [own for _, own in [*self._of(crash, "whole"), *self._of(crash, "part")]]
         wanted = begun[0] if begun else crash.name(time.time())
-        self._own = self._ask(_OPEN, wanted, "again" if begun else "new").strip()
+        self._own = _answer(self._ask(_OPEN, wanted, "again" if begun else "new"))
         self.add_text(RECORD_NAME, Record(crash).encode())
         self._ssh = Ssh(self._account, _TAKE, self._path, self._own)
         self._sink = Sink(self._ssh, self._seconds)
@@ -137,7 +137,7 @@ class SshTarget:
         return self._stored()
 
     def prove(self, tell: Tell, *, complete: bool) -> str:
-        proof = self._ask(_PROVE, self._own, self._sum, "whole" if complete else "gaps").strip()
+        proof = _answer(self._ask(_PROVE, self._own, self._sum, "whole" if complete else "gaps"))
         tell(self._bytes, self._bytes)
         return CHECKED if proof == "check" else SUMMED
 
@@ -161,3 +161,8 @@ class SshTarget:
 
     def _stored(self) -> Stored:
         return Stored(f"{self.name}/{self._own}/{VMCORE_NAME}")
+
+
+def _answer(said: str) -> str:
+    """The last line: a login shell may have said something before."""
+    return said.splitlines()[-1] if said else ""
