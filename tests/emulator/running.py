@@ -49,6 +49,11 @@ class Monitor:
         while self.events.count(name) < count:
             self._read()
 
+    def wait_until_running(self):
+        """Wait until the guest runs, and is not stopped by the firmware to look at it."""
+        while self.ask("query-status")["status"] != "running":
+            self.wait_for("RESUME", self.events.count("RESUME") + 1)
+
     def close(self):
         """Be of no more use."""
         self._file.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.emulator.running import Monitor, children, ended, program, running
+from tests.kit.conftest import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 MACHINE = "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off"
@@ -152,6 +153,18 @@ def test_a_guest_is_its_callers_to_hold_and_to_let_go(tmp_path):
         monitor.ask("cont")
         monitor.wait_for("RESUME")
         assert monitor.events == ["RESET", "RESET", "RESUME"]
+
+
+def test_a_guest_that_is_let_go_while_the_firmware_sees_its_reset_runs(tmp_path):
+    events = tmp_path / "events"
+    monitor = Monitor()
+    with running(tmp_path, *GUEST, monitor=monitor, environment={"FADUMP_EVENTS": str(events)}):
+        monitor.wait_for("RESUME")
+        for resets in range(1, 21):  # who comes first is chance
+            for command in ("stop", "system_reset", "cont"):
+                monitor.ask(command)
+            wait_until(lambda seen=resets: events.exists() and events.read_text().count('"reset"') == seen)
+            monitor.wait_until_running()
 
 
 def test_a_guest_that_is_let_go_before_the_firmware_is_there_waits_for_it(tmp_path):

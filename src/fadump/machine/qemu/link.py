@@ -63,6 +63,8 @@ class QemuLink:
         self._started = process if isinstance(process, StartedQemu) else None
         self.is_held = self._started is not None and self._started.is_held
         """Whether somebody else holds the guest, who lets it go; only where it is somebody else's."""
+        self.let_go_by_others = 0
+        """How often they have."""
         self._console_log = console_log
         self._failure = failure
         self._qmp = QMPClient("fadump")
@@ -183,7 +185,13 @@ class QemuLink:
         return await self._status() == _RUNNING
 
     async def reset(self) -> None:
-        """Reset the guest, which stands still, whatever QEMU is to do when the guest reboots."""
+        """Reset the guest, which stands still, whatever QEMU is to do when the guest reboots.
+
+        One that is somebody else's stays at its first instruction until :meth:`be_there`, also if they let it go.
+        """
+        if self._started is not None and self._early_breakpoint is None:
+            await self.gdb.insert_breakpoint(self._started.reset_address)
+            self._early_breakpoint = self._started.reset_address
         reboot_ends = self._started is not None and self._started.ends_at_reboot
         if reboot_ends:
             await self.execute("set-action", {"reboot": "reset"})
@@ -258,6 +266,7 @@ class QemuLink:
                 if self.gdb.resumes:
                     self.gdb.resumes -= 1
                 elif self._started is not None:
+                    self.let_go_by_others += 1
                     self.inbox.put_nowait(Resumed())
             elif self._started is None:  # else it is reset or ended, as its owner likes
                 data: Mapping[str, Any] = event["data"]  # type: ignore[assignment]  # qemu.qmp types values as object

@@ -277,12 +277,17 @@ class ServedGuest:
 
     async def _interrupt(self) -> None:
         """Stop the guest, if it runs."""
+        let_go_before = self._link.let_go_by_others
         was_running = self._is_ours or await self._link.is_running()
         if self.debugger.running:
             self.debugger.interrupt()
         stop = await self._await(Stop)  # that of a call just made, perhaps
+        if self._is_ours:
+            return
+        await self._link.is_running()  # QEMU answers after it has told of whoever has let the guest go before that
+        was_running = was_running or self._link.let_go_by_others != let_go_before
         # A reset has QEMU forget why the guest stands still: by a breakpoint of ours, or by somebody else.
-        self._link.is_held = not self._is_ours and not was_running and not stop.is_trap
+        self._link.is_held = not was_running and not stop.is_trap
 
     async def _await(self, wanted: type[_M]) -> _M:
         """Wait until QEMU says this. What the guest says meanwhile is dropped, a call from the host is not."""
