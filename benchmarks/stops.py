@@ -27,13 +27,13 @@ from fadump.machine.contract import Handover
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range
+from fadump.observer import Milestone
 from fadump.run.options import RunOptions, WhichMachine
 from fadump.run.output import OutputDirectory
 from fadump.run.parts import kernel_command_line
-from fadump.session import Milestone
 
 if TYPE_CHECKING:
-    from fadump.session import Observer
+    from fadump.observer import Observer
 
 STOPS_PER_BOOT = 2
 _CALL = re.compile(r"^ *[0-9.]+ CPU \d+ token 0x", re.MULTILINE)

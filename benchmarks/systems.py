@@ -19,7 +19,8 @@ from fadump.firmware.contract import FirmwareCall, Outcome
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
-from fadump.session import Session, Unwatched
+from fadump.observer import Unwatched
+from fadump.session import Session
 from fadump.systems.console import WatchedConsole
 from fadump.systems.disks import open_drives
 from fadump.systems.vm import VmOptions, machine_config

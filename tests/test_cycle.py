@@ -30,7 +30,8 @@ from fadump.machine.channel import (
 )
 from fadump.machine.contract import BootStart, Called, GuestReset, LetGo, StopAt
 from fadump.memory.devicetree import DeviceTree, Node
-from fadump.session import CrashBy, Milestone, Seen, Session, Unwatched
+from fadump.observer import CrashBy, Milestone, Seen, Unwatched
+from fadump.session import Session
 from tests.scripted_guest import (
     CRASH,
     DUMP,

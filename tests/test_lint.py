@@ -15,7 +15,7 @@ ORDER = [
     *("errors", "given", "signals", "printable", "moving_line", "progress", "memory", "abi"),
     *("vmcore", "linux", "firmware", "kernel"),
     *("capture", "kit", "machine"),
-    *("service", "proof", "session", "cycle", "run", "systems", "emulator", "mount", "compare", "cli"),
+    *("service", "proof", "observer", "session", "cycle", "run", "systems", "emulator", "mount", "compare", "cli"),
 ]
 # "Inside the model": the same rule for the parts of kernel/.
 KERNEL_ORDER = [

@@ -9,7 +9,8 @@ from fadump.machine.channel import (
     Registered,
 )
 from fadump.machine.contract import GuestReset
-from fadump.session import CrashBy, Seen, Session, Unwatched
+from fadump.observer import CrashBy, Seen, Unwatched
+from fadump.session import Session
 from tests.scripted_guest import (
     CRASH,
     FIRST_BOOT,

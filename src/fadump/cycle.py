@@ -27,16 +27,8 @@ from fadump.machine.channel import (
     ShellLeft,
 )
 from fadump.machine.contract import Machine
-from fadump.session import (
-    SILENCE_SECONDS,
-    CrashBy,
-    Inspector,
-    Milestone,
-    Observer,
-    RebootedError,
-    RefusedError,
-    Session,
-)
+from fadump.observer import CrashBy, Inspector, Milestone, Observer
+from fadump.session import SILENCE_SECONDS, RebootedError, RefusedError, Session
 
 
 @dataclass(frozen=True, slots=True)

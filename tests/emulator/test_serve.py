@@ -6,7 +6,7 @@ import os
 import pytest
 
 from fadump.emulator.serve import EVENTS_VARIABLE, _told
-from fadump.session import Seen
+from fadump.observer import Seen
 
 SENTENCE = "fadump:     1.00 s  the kernel has registered: a crash will be dumped\n"
 

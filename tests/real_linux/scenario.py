@@ -28,13 +28,14 @@ from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range, RangeSet
+from fadump.observer import CrashBy, Unwatched
 from fadump.proof.crash_image import CrashImage
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.faults import FAULT_NAMES
 from fadump.run.options import RunOptions, WhichMachine
 from fadump.run.output import OutputDirectory
 from fadump.run.parts import embedded_config, kernel_command_line
-from fadump.session import CrashBy, Session, Unwatched
+from fadump.session import Session
 from fadump.vmcore.elfcore import ElfCore
 
 MIB = 1 << 20

@@ -13,7 +13,8 @@ from fadump.machine.channel import BootMode
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range, RangeSet
-from fadump.session import Seen, Session, Unwatched
+from fadump.observer import Seen, Unwatched
+from fadump.session import Session
 from tests.real_linux.boot_disk import LOADER_ADDRESS, Grub, elf, write_disk
 from tests.real_linux.grub_scenario import GrubScenario, disk_config
 from tests.real_linux.scenario import FIRMWARE, MEMORY_BYTES, SavedDump

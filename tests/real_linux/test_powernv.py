@@ -3,7 +3,7 @@
 import subprocess
 
 from fadump.abi.platform import Platform
-from fadump.session import CrashBy
+from fadump.observer import CrashBy
 from fadump.vmcore.elfcore import ElfCore
 from tests.real_linux.fadump_command import fadump_run
 from tests.real_linux.scenario import Scenario

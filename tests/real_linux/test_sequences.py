@@ -8,7 +8,7 @@ import pytest
 from fadump.errors import MachineError
 from fadump.firmware.contract import State
 from fadump.memory.ranges import RangeSet
-from fadump.session import CrashBy
+from fadump.observer import CrashBy
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.notes import decode_prstatus
 from tests.real_linux.fadump_command import fadump_run

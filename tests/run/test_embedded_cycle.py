@@ -23,12 +23,12 @@ from fadump.machine.contract import StopAt
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.qemu.process import Dimm
 from fadump.memory.ranges import Range
+from fadump.observer import CrashBy, Milestone
 from fadump.proof.verify import Verifier
 from fadump.run.faults import parse_faults
 from fadump.run.host import check_host
 from fadump.run.options import MIB, RunOptions, WhichMachine, WhoseFirmware, check_options
 from fadump.run.run import run
-from fadump.session import CrashBy, Milestone
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.contract import Kind
 from fadump.vmcore.elfcore import ElfCore

@@ -14,11 +14,11 @@ from fadump.capture.options import SaveOptions
 from fadump.cli import main
 from fadump.errors import SetupError, UsageError
 from fadump.machine.qemu.process import Dimm
+from fadump.observer import CrashBy
 from fadump.run.faults import parse_faults
 from fadump.run.host import check_host
 from fadump.run.options import MIB, RunOptions, WhichMachine, WhoseFirmware, check_options
 from fadump.run.parts import kernel_command_line
-from fadump.session import CrashBy
 
 on_qemu = partial(RunOptions, machine=WhichMachine.QEMU)
 on_pseries = partial(parse_faults, platform=Platform.PSERIES)

@@ -11,9 +11,9 @@ import pytest
 from fadump.cli import main
 from fadump.errors import DiskError, MachineError, SetupError
 from fadump.machine.channel import Saved, Saving
+from fadump.observer import Milestone, Unwatched
 from fadump.run.earlier import put_back, set_aside
 from fadump.run.output import OutputDirectory
-from fadump.session import Milestone, Unwatched
 from fadump.signals import EndedBySignal
 from tests.capture.disk import Disk, Fault, chooser
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fadump.session import Milestone, Seen
+from fadump.observer import Milestone, Seen
 from fadump.systems.events import EventLog
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fadump.firmware.contract import State
-from fadump.session import Milestone, Record, Seen
+from fadump.observer import Milestone, Record, Seen
 from fadump.systems.console import WatchedConsole
 from fadump.systems.rehearsal import LostError, Patience, Rehearsal
 

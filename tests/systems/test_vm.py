@@ -10,7 +10,7 @@ import pytest
 from fadump.cli import main
 from fadump.firmware.contract import PreservedDump, PreservedRegion
 from fadump.memory.ranges import RangeSet
-from fadump.session import Seen
+from fadump.observer import Seen
 from fadump.systems.events import EventLog
 
 

@@ -14,11 +14,11 @@ from fadump.cli.system_arguments import add_system_arguments, system_options
 from fadump.cli.typed import fadump_command
 from fadump.cli.verdict_json import verdict_as_json
 from fadump.errors import SetupError
+from fadump.observer import CrashBy, Milestone
 from fadump.printable import counted, printable
 from fadump.progress import binary_size
 from fadump.run.console import CONSOLE_LOG, telling_log
 from fadump.run.terminal import screen
-from fadump.session import CrashBy, Milestone
 from fadump.signals import time_limit
 from fadump.systems.console import READY
 from fadump.systems.events import EventLog

@@ -20,13 +20,13 @@ from fadump.cli.seat import TerminalSeat, check_interactive
 from fadump.cli.verdict_json import verdict_as_json
 from fadump.linux.pages import DumpLevel
 from fadump.machine.qemu.process import DEFAULT_QEMU
+from fadump.observer import CrashBy, Milestone
 from fadump.printable import with_others
 from fadump.run.console import CONSOLE_LOG, telling_log
 from fadump.run.inputs import check_inputs
 from fadump.run.options import RunOptions, WhichMachine, WhoseFirmware, check_options
 from fadump.run.run import JudgedCycle, RunResult, run
 from fadump.run.terminal import screen
-from fadump.session import CrashBy, Milestone
 from fadump.signals import time_limit
 
 _STDERR = 2

@@ -8,11 +8,11 @@ from fadump.cli.typed import fadump_command, program
 from fadump.firmware.contract import FirmwareCall, Outcome, PreservedDump, PreservedRegion, Trigger
 from fadump.machine.channel import Report
 from fadump.memory.ranges import Range
+from fadump.observer import Milestone, Seen
 from fadump.printable import counted
 from fadump.proof.verify import Verdict
 from fadump.run.output import call_text, outcome_text
 from fadump.run.run import JudgedCycle, RunResult
-from fadump.session import Milestone, Seen
 
 _MIB = 1 << 20
 _TEXTS = {

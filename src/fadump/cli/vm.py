@@ -17,10 +17,10 @@ from fadump.cli.seat import TerminalSeat
 from fadump.cli.system_arguments import add_system_arguments, system_options
 from fadump.errors import UsageError
 from fadump.given import writing
+from fadump.observer import Seen
 from fadump.printable import counted
 from fadump.run.console import shown, telling_log
 from fadump.run.output import NamedFile
-from fadump.session import Seen
 from fadump.signals import time_limit
 from fadump.systems.events import EventLog, SystemEvent
 from fadump.systems.vm import Life, check_options, run_vm

@@ -19,7 +19,8 @@ from fadump.firmware.contract import State
 from fadump.machine.channel import Hello, RunScript, ScriptRan
 from fadump.machine.contract import ConsoleLog, Machine
 from fadump.machine.qemu.process import QemuConfig
-from fadump.session import CrashBy, Session, Unwatched
+from fadump.observer import CrashBy, Unwatched
+from fadump.session import Session
 
 SILENCE_SECONDS = 240.0
 _DISK_BYTES = 1 << 20

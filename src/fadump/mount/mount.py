@@ -17,9 +17,10 @@ from fadump.kit import packages
 from fadump.machine.channel import Hello
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.mount.files import MachineFiles
+from fadump.observer import Observer
 from fadump.run.options import RunOptions, check_options
 from fadump.run.parts import embedded_config, make_firmware
-from fadump.session import Observer, Session
+from fadump.session import Session
 
 _FUSE = Path("/dev/fuse")
 _LIBRARY = "FUSE_LIBRARY_NAME"

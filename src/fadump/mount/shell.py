@@ -18,8 +18,8 @@ from typing import TextIO
 
 from fadump.errors import FadumpError, SetupError
 from fadump.mount.mount import check_mountable, mount
+from fadump.observer import Unwatched
 from fadump.run.options import RunOptions
-from fadump.session import Unwatched
 
 _TREE = "/sys/fs"
 """Any directory would do, as it is mounted over in the first namespace only."""

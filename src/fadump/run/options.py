@@ -15,8 +15,8 @@ from fadump.capture.options import SaveOptions
 from fadump.errors import UsageError
 from fadump.machine.contract import StopAt
 from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Dimm, Fault
+from fadump.observer import CrashBy
 from fadump.run.faults import Faults
-from fadump.session import CrashBy
 
 MIB = 1 << 20
 _LEAST_MEMORY = 1024 * MIB

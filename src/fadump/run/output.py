@@ -23,9 +23,9 @@ from fadump.capture.target import FileTarget
 from fadump.errors import MachineError, SetupError, naming, unwritable
 from fadump.firmware.contract import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger, Watched
 from fadump.machine.channel import Report, Saved, SavedOpalCore
+from fadump.observer import Milestone, Observer, Seen, milestone_after
 from fadump.run.console import CONSOLE_LOG
 from fadump.run.earlier import put_back, set_aside
-from fadump.session import Milestone, Observer, Seen, milestone_after
 
 _PRIVATE = 0o600
 _PIECE_BYTES = 8 << 20

@@ -15,6 +15,7 @@ from fadump.cycle import CycleResult, run_cycle
 from fadump.errors import NO_ROOM, STDERR, STDOUT, FadumpError, MachineError, note_phase, reason
 from fadump.firmware.contract import Firmware
 from fadump.machine.contract import ConsoleLog, Machine
+from fadump.observer import Milestone, Observer
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.console import shown
 from fadump.run.faults import NeverStruck, never_struck
@@ -24,7 +25,7 @@ from fadump.run.options import RunOptions, check_options
 from fadump.run.output import OutputDirectory
 from fadump.run.parts import Parts, make_parts
 from fadump.run.terminal import Keyboard, Seat, standing
-from fadump.session import Milestone, Observer, RefusedError
+from fadump.session import RefusedError
 from fadump.signals import EndedBySignal
 
 

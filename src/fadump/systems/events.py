@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fadump.firmware.contract import FirmwareCall, Outcome, PreservedDump
+from fadump.observer import Milestone, Seen, Unwatched
 from fadump.printable import counted
 from fadump.run.output import call_text, outcome_text
-from fadump.session import Milestone, Seen, Unwatched
 
 _MIB = 1 << 20
 _TEXTS = {

@@ -14,7 +14,8 @@ from typing import Protocol, TypeVar
 from fadump.errors import MachineError
 from fadump.firmware.contract import PreservedDump, State
 from fadump.machine.contract import Machine
-from fadump.session import CrashBy, Milestone, PoweredOffError, Seen, Session
+from fadump.observer import CrashBy, Milestone, Seen
+from fadump.session import PoweredOffError, Session
 from fadump.systems.console import WatchedConsole
 
 _SETTLED_SECONDS = 5.0

@@ -17,11 +17,12 @@ from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.machine.contract import ConsoleLog
 from fadump.machine.qemu.process import Drive, QemuConfig
+from fadump.observer import CrashBy, Milestone, Observer
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.console import CONSOLE_LOG, shown
 from fadump.run.host import qemu_machine
 from fadump.run.output import NamedFile
-from fadump.session import CrashBy, Milestone, Observer, Session
+from fadump.session import Session
 from fadump.systems.console import READY, WatchedConsole
 from fadump.systems.disks import open_drives
 from fadump.systems.evidence import Judged, check_images, judge, take_out

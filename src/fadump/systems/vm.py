@@ -18,12 +18,13 @@ from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.machine.contract import StopAt
 from fadump.machine.qemu.process import DEFAULT_QEMU, Drive, QemuConfig
+from fadump.observer import Observer, Seen
 from fadump.printable import counted
 from fadump.run.host import kernel_to_run, qemu_machine, qemu_to_run
 from fadump.run.inputs import check_initramfs, check_kernel
 from fadump.run.options import MOST_CPUS, STOP_WITHOUT_GDB, powernv_model_refusals, powernv_thread_refusals
 from fadump.run.terminal import EndedError, Seat, standing
-from fadump.session import Observer, PoweredOffError, Seen, Session
+from fadump.session import PoweredOffError, Session
 from fadump.systems.boot_watch import BootWatch
 from fadump.systems.disks import open_drives, scratch_place
 from fadump.systems.guest_ram import ram_directory

@@ -7,7 +7,8 @@ from fadump.abi.platform import Platform
 from fadump.machine.channel import Hello
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.mount.files import MachineFiles
-from fadump.session import Session, Unwatched
+from fadump.observer import Unwatched
+from fadump.session import Session
 from tests.machine.embedded.bench import config_of, disk, firmware_of
 
 FADUMP = "/sys/kernel/fadump"

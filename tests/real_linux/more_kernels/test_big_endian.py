@@ -17,9 +17,10 @@ from fadump.kit.newc import NewcWriter
 from fadump.linux.system import CrashedSystem
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import QemuConfig
+from fadump.observer import Seen, Unwatched
 from fadump.proof.verify import Verifier
 from fadump.run.output import OutputDirectory
-from fadump.session import PoweredOffError, Seen, Session, Unwatched
+from fadump.session import PoweredOffError, Session
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.dump import open_dump
 from tests.machine.qemu.gdb_script import free_port
