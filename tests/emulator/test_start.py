@@ -152,7 +152,8 @@ def test_a_guest_is_its_callers_to_hold_and_to_let_go(tmp_path):
         assert monitor.ask("query-status")["status"] == "prelaunch"  # as QEMU calls it after a reset
         monitor.ask("cont")
         monitor.wait_for("RESUME")
-        assert monitor.events == ["RESET", "RESET", "RESUME"]
+        monitor.wait_until_running()  # the firmware may look at it once more before it lets it go
+        assert monitor.events.count("RESET") == 2
 
 
 def test_a_guest_that_is_let_go_while_the_firmware_sees_its_reset_runs(tmp_path):
