@@ -131,7 +131,7 @@ class Config:
     notify: NotifySettings = field(default_factory=NotifySettings)
 
 
-_TABLES = {"save": SaveSettings, "keep": KeepSettings, "hooks": HookSettings, "notify": NotifySettings}
+_TABLES = ("save", "keep", "hooks", "notify")
 
 
 def default_text() -> str:
@@ -166,16 +166,19 @@ def parse_config(raw: bytes, path: Path) -> Config:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(path, [f"it is not TOML: {error}"]) from error
     problems: list[str] = []
-    others = [*_TABLES, _TARGET]
-    own = read_settings(Config, table, "", problems, others=others)
-    read = {name: _table(settings, table.get(name, {}), name, problems) for name, settings in _TABLES.items()}
-    targets = _targets(table[_TARGET], problems) if _TARGET in table else None
-    if problems or own is None:
+    own = read_settings(Config, table, "", problems, others=[*_TABLES, _TARGET])
+    save = _table(SaveSettings, table, "save", problems)
+    keep = _table(KeepSettings, table, "keep", problems)
+    hooks = _table(HookSettings, table, "hooks", problems)
+    notify = _table(NotifySettings, table, "notify", problems)
+    targets = _targets(table[_TARGET], problems) if _TARGET in table else Config().targets
+    if own is None or save is None or keep is None or hooks is None or notify is None or problems:
         raise ConfigError(path, problems)
-    return Config(own.on_failure, targets=Config().targets if targets is None else targets, **read)  # type: ignore[arg-type]
+    return Config(own.on_failure, save, targets, keep, hooks, notify)
 
 
-def _table(settings: type[T], table: object, name: str, problems: list[str]) -> T | None:
+def _table(settings: type[T], file: Mapping[str, object], name: str, problems: list[str]) -> T | None:
+    table = file.get(name, {})
     if isinstance(table, Mapping):
         return read_settings(settings, table, f"{name}.", problems)
     problems.append(f"{name} is {shown(table)}: allowed is a table [{name}] with {', '.join(keys(settings))}")

@@ -1,0 +1,43 @@
+"""Where the dumps of a configuration go, as far as that can be looked at without writing there."""
+
+from pathlib import Path
+
+from fadump.service.config import ConfigError, read_config
+from fadump.service.doctor.configuration import Configured, Place, Server
+from fadump.service.root import Root
+from fadump.service.targets.contract import TargetSettings
+from fadump.service.targets.directory import DirectorySettings
+from fadump.service.targets.filesystem import FilesystemSettings
+from fadump.service.targets.nfs import NfsSettings
+from fadump.service.targets.raw import RawSettings
+from fadump.service.targets.ssh import SshSettings
+
+_SSH_PORT = 22
+_NFS_PORT = 2049
+
+
+def configured(path: Path, *, may_be_missing: bool) -> Configured:
+    """What a configuration says; of a file that isn't there the defaults.
+
+    :raises SetupError: the file can't be read.
+    """
+    try:
+        config = read_config(path, may_be_missing=may_be_missing)
+    except ConfigError as error:
+        return Configured((), 0, error.problems)
+    return Configured(tuple(map(_place, config.targets)), int(config.save.level[0]))
+
+
+def _place(settings: TargetSettings) -> Place:
+    name = settings.target(Root()).name
+    match settings:
+        case DirectorySettings(path=path):
+            return Place(name, directory=str(path))
+        case FilesystemSettings(device=device) | RawSettings(device=device):
+            return Place(name, device=device)
+        case SshSettings(url=url):
+            return Place(name, server=Server(url.host, url.port or _SSH_PORT))
+        case NfsSettings(url=url):
+            return Place(name, server=Server(url.host, url.port or _NFS_PORT))
+        case _:
+            return Place(name)
