@@ -32,6 +32,8 @@ WRITTEN = {
     "vm --events": "vm --disk {any} --events {}",
     "plan --svg": "plan --svg {}",
 }
+TOLD_BY_DOCTOR = {"doctor --config", "doctor --root"}
+"""Its own tests have what is said of them."""
 TELL_OF_OUT = {f"{command} --out" for command in ("run", "rehearse", "compare")}
 """Directories that a command makes: their own tests have what is said of them."""
 A_DIRECTORY_WILL_DO = {"kernel build --source", "plan --memory-map"}
@@ -69,7 +71,7 @@ def said(tmp_path, capsys):
 
 
 def test_the_tables_know_every_option_that_takes_a_file():
-    assert set(options_of(build_parser([]))) == {*READ, *WRITTEN, *TELL_OF_OUT}
+    assert set(options_of(build_parser([]))) == {*READ, *WRITTEN, *TELL_OF_OUT, *TOLD_BY_DOCTOR}
 
 
 @pytest.mark.parametrize("option", READ)

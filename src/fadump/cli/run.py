@@ -18,6 +18,7 @@ from fadump.cli.run_view import RunView, different_text
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.cli.seat import TerminalSeat, check_interactive
 from fadump.cli.verdict_json import verdict_as_json
+from fadump.errors import FadumpError, note_phase
 from fadump.linux.pages import DumpLevel
 from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.observer import CrashBy, Milestone
@@ -100,8 +101,12 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
     view = RunView(output.live if terminal is None else terminal.beside(output.live), verbose=output.verbose)
     with telling_log(options.out / CONSOLE_LOG), time_limit(options.timeout):
         wanted = _run_options(options)
-        check_options(wanted)
-        check_inputs(wanted)
+        try:
+            check_options(wanted)
+            check_inputs(wanted)
+        except FadumpError as error:
+            note_phase(error, Milestone.POWER_ON)
+            raise
         tell_of_port(options, output)
         result = run(
             wanted,
