@@ -7,7 +7,7 @@ from typing import Any
 from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.given import check_directory
+from fadump.given import check_directory, check_file
 from fadump.printable import printable
 from fadump.service.doctor.examination import Examination, examine, examine_configuration
 from fadump.service.doctor.files import SystemFiles
@@ -52,6 +52,7 @@ def add_parser(commands: Commands) -> None:
 
 def _doctor(options: argparse.Namespace, output: Output) -> Answer:
     if options.config is not None:
+        check_file("--config", options.config)
         examination = examine_configuration(options.config)
     elif options.root is not None:
         check_directory("--root", options.root)
