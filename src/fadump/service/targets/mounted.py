@@ -7,6 +7,7 @@ directory below /run.
 import ctypes
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +22,7 @@ _CLONE_NEWNS = 0x20000
 _unshare = ctypes.CDLL(None, use_errno=True).unshare
 
 
-class MountedTarget(DirectoryTarget):
+class MountedTarget(DirectoryTarget, ABC):
     """``directory`` is the dumps' directory, below the root of the file system."""
 
     def __init__(self, root: Root, name: str, directory: Path) -> None:
@@ -30,12 +31,12 @@ class MountedTarget(DirectoryTarget):
         self._below = directory
         self._point: Path | None = None
 
+    @abstractmethod
     def mount_words(self) -> Sequence[str]:
         """mount(8)'s options and what is to be mounted. It may have to be waited for.
 
         :raises TargetError: there is no such thing.
         """
-        raise NotImplementedError
 
     def prepare(self) -> None:
         words = self.mount_words()
