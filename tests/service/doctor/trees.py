@@ -7,9 +7,12 @@ from fadump.abi.platform import Platform
 from fadump.kernel.files.sysfs import KernelLink
 from fadump.machine.channel import Crash, Crashing, Hello, Register, Registered
 from fadump.memory.devicetree import encode_strings
+from fadump.memory.ranges import Range
 from fadump.service.doctor.files import SystemFiles
 from tests.machine.embedded.bench import bench
 
+GIB = 1 << 30
+FOUR_GIB = (Range(0, 4 * GIB),)
 RELEASE = "6.12.0-model"
 CONFIG = """\
 CONFIG_FA_DUMP=y
