@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -60,9 +61,13 @@ def make_packer(compression: Compression) -> Pack:
 
     :raises SetupError: LZO or Snappy, and the host doesn't have its library.
     """
-    if compression is Compression.ZSTD and "multi_compress_to_buffer" in zstandard.backend_features:
-        return _zstd_packer()
-    return partial(pack_each, make_page_packer(compression))
+    match compression:
+        case Compression.ZSTD if "multi_compress_to_buffer" in zstandard.backend_features:
+            return _zstd_packer()
+        case Compression.LZO:
+            return _lzo_packer()
+        case _:
+            return partial(pack_each, make_page_packer(compression))
 
 
 def make_page_packer(compression: Compression) -> PackPage:
@@ -76,7 +81,8 @@ def make_page_packer(compression: Compression) -> PackPage:
         case Compression.ZSTD:
             return zstandard.ZstdCompressor(level=_FASTEST).compress
         case Compression.LZO:
-            return _lzo_packer()
+            pack = _lzo_packer()
+            return lambda page: pack(memoryview(page), np.zeros(1, np.int64), len(page))[0]
         case Compression.SNAPPY:
             return find_snappy().compress
         case Compression.NONE:
@@ -117,14 +123,21 @@ def _zstd_packer() -> Pack:
     return pack
 
 
-def _lzo_packer() -> PackPage:
+def _lzo_packer() -> Pack:
     compress = lzo_function("lzo1x_1_compress")
     work = ctypes.create_string_buffer(_LZO_WORK_BYTES)
+    length = ctypes.c_size_t()
 
-    def pack(page: bytes | memoryview) -> bytes:
-        out = ctypes.create_string_buffer(len(page) + len(page) // 16 + 67)
-        length = ctypes.c_size_t(len(out))
-        compress(bytes(page), len(page), out, ctypes.byref(length), work)
-        return out.raw[: length.value]
+    def pack(data: memoryview, starts: Numbers, page_bytes: int) -> list[Any]:
+        """Pack many pages end to end: by addresses, as copying a page takes a quarter as long as packing it."""
+        most_bytes = page_bytes + page_bytes // 16 + 67
+        out = np.empty((len(starts) + 1) * most_bytes, np.uint8)
+        work_at, length_at = ctypes.addressof(work), ctypes.addressof(length)
+        out_at = out.ctypes.data
+        ends = [0]
+        for page_at in (starts + np.frombuffer(data, np.uint8).ctypes.data).tolist():
+            compress(page_at, page_bytes, out_at + ends[-1], length_at, work_at)
+            ends.append(ends[-1] + length.value)
+        return [out.data[start:end] for start, end in pairwise(ends)]
 
     return pack

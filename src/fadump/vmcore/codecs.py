@@ -127,10 +127,8 @@ def lzo_function(name: str) -> Callable[..., int]:
         raise SetupError(
             f"pages packed with LZO need {_LZO_LIBRARY}, which isn't here: apt-get install {_LZO_PACKAGE}"
         ) from error
-    function.argtypes = [
-        *(ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p),
-        *(ctypes.POINTER(ctypes.c_size_t), ctypes.c_void_p),
-    ]
+    pointer = ctypes.c_void_p  # bytes, a buffer or an address
+    function.argtypes = [pointer, ctypes.c_size_t, pointer, pointer, pointer]
     function.restype = ctypes.c_int
     return function
 
