@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fadump.abi.platform import Platform
 from fadump.kit.debian import ARCHITECTURE
 from fadump.kit.kernel import build_kernel
 from fadump.kit.kernel_config import read_fragment
@@ -26,9 +27,11 @@ def package(tmp_path_factory):
     return make_deb(directory, "linux-image", "6.12", ARCHITECTURE, contents, options=["-Znone"])
 
 
-def test_its_dump_is_right(tmp_path, package):
+@pytest.mark.parametrize("platform", Platform)
+def test_its_dump_is_right(tmp_path, package, platform):
     words = "panic=0 lockdown=confidentiality"
-    done = fadump_run(tmp_path / "out", "--kernel", str(package), "--cmdline", words, "--verify")
+    options = ("--platform", platform, "--cmdline", words, "--verify")
+    done = fadump_run(tmp_path / "out", "--kernel", str(package), *options)
     assert done.status == 0, f"{done.stderr}\nfiles are in {done.out}"
     assert (done.json["result"], done.json["kernel_release"][-13:]) == ("saved", "-distribution")
     assert done.json["verified"]["bytes_different"] == 0

@@ -11,38 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.real_linux.debian_guest import DebianGuest
 from tests.real_linux.vm import vm
-
-SECONDS = 600
-LOGGED_IN = "root@fadump:~# "
-PROMPT = "@image> "
-QUIET = "dmesg -n 1; systemctl is-system-running --wait; stty -echo; PS1='@image''> ' TERM=dumb exec sh"
-"""Nothing but answers comes on the console after it: no kernel, no systemd, no echo, no line editor."""
-
-
-class Guest:
-    """The image's system, to whose shell a test types."""
-
-    def __init__(self, machine):
-        self.machine = machine
-        self.boot = self._read_up_to(LOGGED_IN)
-        self.run(QUIET)
-
-    def _read_up_to(self, prompt):
-        self.machine.child.expect_exact(prompt, timeout=SECONDS)
-        return self.machine.child.before.decode(errors="replace").replace("\r", "")
-
-    def run(self, line):
-        """What a command prints."""
-        self.machine.child.sendline(line)
-        return self._read_up_to(PROMPT).removesuffix("\n")
 
 
 @pytest.fixture(scope="module")
 def guest(tmp_path_factory, debian):
     """The image's system at its prompt; nothing is written to the image."""
     with vm(tmp_path_factory.mktemp("image"), "--disk", debian["path"], "--snapshot", "--net", "user") as machine:
-        yield Guest(machine)
+        yield DebianGuest(machine)
 
 
 def test_it_boots_by_its_own_boot_loader_and_initramfs(guest):

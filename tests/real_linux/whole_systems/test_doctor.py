@@ -10,12 +10,9 @@ import zipapp
 from pathlib import Path
 
 import fadump
+from tests.real_linux.debian_guest import DebianGuest
 from tests.real_linux.vm import vm
 
-SECONDS = 900
-LOGGED_IN = "root@fadump:~# "
-PROMPT = "@image> "
-QUIET = "dmesg -n 1; kill -s RTMIN+21 1; udevadm settle; stty -echo; PS1='@image''> ' TERM=dumb exec sh"
 MAIN = "import sys; from fadump.cli import main; sys.exit(main())"
 DOCTOR = "/run/fadump.pyz"
 SAVED = "A crash now would be saved to /var/crash by kdump-tools."
@@ -37,23 +34,12 @@ def write_tools(directory):
     return disk, size_bytes
 
 
-class Guest:
-    """The image's system, to whose shell a test types."""
+class Guest(DebianGuest):
+    """The image's system with fadump on its second disk."""
 
     def __init__(self, machine, tools_bytes):
-        self.machine = machine
-        self._read_up_to(LOGGED_IN)
-        self.run(QUIET)
+        super().__init__(machine)
         self.run(f"head -c {tools_bytes} /dev/vdb >{DOCTOR}")
-
-    def _read_up_to(self, prompt):
-        self.machine.child.expect_exact(prompt, timeout=SECONDS)
-        return self.machine.child.before.decode(errors="replace").replace("\r", "")
-
-    def run(self, line):
-        """What a command prints."""
-        self.machine.child.sendline(line)
-        return self._read_up_to(PROMPT).removesuffix("\n")
 
     def doctor(self):
         """What doctor says: its exit code and its object."""

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.real_linux.conftest import REHEARSAL_SECONDS
+from tests.real_linux.debian_guest import DebianGuest
 from tests.real_linux.vm import vm
-from tests.real_linux.whole_systems.test_debian_image import Guest
 
 ROOT = Path(__file__).parents[3]
 BUILD_SECONDS = 3600
@@ -33,7 +33,7 @@ def server(tmp_path_factory, kernel):
     disk = tmp_path_factory.mktemp("server") / "server.img"
     shutil.copyfile(json.loads(built)["path"], disk)
     with vm(disk.parent, "--disk", disk) as machine:
-        guest = Guest(machine)
+        guest = DebianGuest(machine)
         guest.run("systemctl enable fadump-capture.service")
         doctor = json.loads(guest.run("fadump doctor --json 2>/dev/null"))
         machine.child.sendline("poweroff")
