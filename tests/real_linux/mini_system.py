@@ -1,5 +1,6 @@
 """A system of its own on a disk: an ext4 root with busybox and an init that saves dumps as a kdump service does."""
 
+import shutil
 import subprocess
 
 from fadump.kit.debian import fetch
@@ -46,13 +47,17 @@ def build_with_loader(directory, grub, kernel, **service):
     return grub.disk(directory / "mini.img", root, cmdline, kernel.bootable, kind="ext4", free_mib=2048)
 
 
-def files(directory, *, save=SAVE, then=RELEASE, extra="", program=None):
-    """A directory with the system's files; nothing of it is ours but the init. ``program`` is a ForeignProgram."""
+def files(directory, *, save=SAVE, then=RELEASE, extra="", program=None, boot=None):
+    """A directory with the system's files; nothing of it is ours but the init. ``program`` is a ForeignProgram,
+    ``boot`` a kernel that it has as /boot/vmlinux."""
     root = directory / "root"
     for name in ("bin", "sbin", "proc", "sys", "dev", "etc", "var/crash", "tmp"):
         (root / name).mkdir(parents=True)
     if program is not None:
         program.install(root)
+    if boot is not None:
+        (root / "boot").mkdir()
+        shutil.copyfile(boot, root / "boot/vmlinux")
     package = directory / "package"
     package.mkdir()
     unpack(fetch("busybox-static"), package)

@@ -151,3 +151,35 @@ def test_pieces_say_the_same_as_the_whole_and_the_log_has_all_of_it(shown, cuts)
     assert pieces.is_ready == whole.is_ready
     assert pieces.last_lines == whole.last_lines
     assert log.getvalue().decode() == text
+
+
+FALLEN_BACK = b"""\
+[    0.0] fadump: Can't enable fadump with boot memory size (0x10000000) less than 0x14000000\r
+[    0.0] Reserving 256MB of memory at 128MB for crashkernel (System RAM: 4096MB)\r
+"""
+
+
+def test_memory_that_is_reserved_for_kdump_is_known_and_why(console):
+    console.write(FALLEN_BACK)
+    assert console.kdump_bytes == 256 << 20
+    assert console.not_enabled == (
+        "fadump: Can't enable fadump with boot memory size (0x10000000) less than 0x14000000"
+    )
+    console.forget()
+    assert (console.kdump_bytes, console.not_enabled) == (None, None)
+
+
+def test_kernels_are_counted_whether_the_machine_was_reset_or_not(console):
+    memory = b"[    0.3] Memory: 738624K/1048576K available (9216K kernel code)\r\n"
+    console.write(memory + b"[   99.0] Kernel panic - not syncing: sysrq triggered crash\r\n" + memory)
+    assert (console.boots, console.hangs) == (2, False)
+    console.forget()
+    console.write(memory)
+    assert console.boots == 3
+
+
+def test_a_kernel_that_hangs_after_its_panic_is_told_from_one_that_goes_on(console):
+    console.write(b"[   99.0] ---[ end Kernel panic - not syncing: sysrq triggered crash ]---\r\n")
+    assert console.hangs
+    console.forget()
+    assert not console.hangs

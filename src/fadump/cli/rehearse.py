@@ -22,6 +22,7 @@ from fadump.run.terminal import screen
 from fadump.signals import time_limit
 from fadump.systems.console import READY
 from fadump.systems.events import EventLog
+from fadump.systems.fallback import Fallback
 from fadump.systems.rehearsal import Patience, Service, Watched
 from fadump.systems.rehearse import (
     DUMP_DIRECTORY,
@@ -129,6 +130,7 @@ def _as_json(result: RehearsalResult, memory_bytes: int) -> dict[str, Any]:
             "available_bytes": watched.available_bytes,
         },
         "dump": None,
+        "kdump": None if result.fallback is None else _fallback_as_json(result.fallback),
     }
     if judged is not None:
         shown["dump"] = {
@@ -140,6 +142,10 @@ def _as_json(result: RehearsalResult, memory_bytes: int) -> dict[str, Any]:
         if judged.verdict is not None:
             shown["verified"] = verdict_as_json(judged.verdict)
     return shown
+
+
+def _fallback_as_json(fallback: Fallback) -> dict[str, Any]:
+    return {"reserved_bytes": fallback.reserved_bytes, "reason": fallback.reason, "started": fallback.started}
 
 
 def _warnings(watched: Watched) -> list[str]:

@@ -12,9 +12,15 @@ _ROOT_PROMPT = re.compile(r"# ?$")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\r")
 _OUT_OF_MEMORY = re.compile(r"Out of memory|oom-kill|invoked oom-killer")
 _PANIC = re.compile(r"Kernel panic - not syncing")
+_HANGS = re.compile(r"end Kernel panic")
 _NO_BOOT_LOADER = re.compile(r"^E34\d\d: ")
 """What SLOF says of a disk that it can't start (slof/fs/start-up.fs)."""
 _RESERVED = re.compile(r"fadump: Reserved (\d{1,9})MB of memory at ")
+_FOR_KDUMP = re.compile(r"Reserving (\d{1,9})MB of memory at \S+ for crashkernel")
+_NOT_ENABLED = re.compile(
+    r"fadump: Can't enable .*|fadump: Failed to find memory chunk.*|Too many holes in boot memory.*"
+)
+"""Why Linux reserves memory for kdump instead (arch/powerpc/kernel/fadump.c, fadump_reserve_mem)."""
 _AVAILABLE = re.compile(r"Memory: (\d{1,15})K/\d+K available")
 _MISSED_CONSOLE = re.compile(r"Timed out waiting for device (\S*(?:hvc|tty)\w*)")
 """What systemd says when a serial console comes too late for its login prompt."""
@@ -53,8 +59,16 @@ class WatchedConsole:
         self._was_ready = False
         self.available_bytes: int | None = None
         """What the kernel that booted last had of memory to begin with; None if its console doesn't say."""
+        self.boots = 0
+        """How many kernels have said that."""
+        self.hangs = False
+        """Whether the kernel that booted last has panicked, and neither reboots nor starts another."""
         self.reserved_bytes: int | None = None
         """What a kernel has said that it reserves for a dump, in whole MiB."""
+        self.kdump_bytes: int | None = None
+        """What the kernel that booted last has said that it reserves for kdump instead, in whole MiB."""
+        self.not_enabled: str | None = None
+        """Why it says that it has not enabled FADump."""
         self.missed_console: str | None = None
         """The serial console, as systemd calls it, that it has waited for in vain; None: it has not."""
         self._trouble: dict[re.Pattern[str], list[str]] = {_OUT_OF_MEMORY: [], _PANIC: [], _NO_BOOT_LOADER: []}
@@ -100,14 +114,21 @@ class WatchedConsole:
     def forget(self) -> None:
         """The machine has been reset: what stands on its console is another boot's."""
         self._tail += "\n"
-        self.available_bytes = self.missed_console = None
+        self.available_bytes = self.missed_console = self.kdump_bytes = self.not_enabled = None
+        self.hangs = False
         self._update(ready=False)
 
     def _notice(self, line: str) -> None:
         if available := _AVAILABLE.search(line):
             self.available_bytes = int(available[1]) << 10
+            self.boots += 1
         if reserved := _RESERVED.search(line):
             self.reserved_bytes = int(reserved[1]) << 20
+        if for_kdump := _FOR_KDUMP.search(line):
+            self.kdump_bytes = int(for_kdump[1]) << 20
+        if not_enabled := _NOT_ENABLED.search(line):
+            self.not_enabled = _quoted(not_enabled[0])
+        self.hangs = self.hangs or _HANGS.search(line) is not None
         if missed := _MISSED_CONSOLE.search(line):
             self.missed_console = _quoted(missed[1])
         for pattern, found in self._trouble.items():

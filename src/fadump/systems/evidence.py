@@ -94,14 +94,16 @@ def take_out(drives: Sequence[Drive], directory: str, since_seconds: float, targ
     return TakenOut(sorted(dumps, key=lambda dump: dump.copy.stat().st_mtime, reverse=True), others, unread)
 
 
-def judge(found: FoundDump, verifier: Verifier | None, preserved: PreservedDump) -> Judged:
+def judge(found: FoundDump, verifier: Verifier | None = None, preserved: PreservedDump | None = None) -> Judged:
     """Check a dump, and with a verifier compare all that it has with the machine at its crash, if it is whole.
+
+    ``preserved`` is what the firmware has kept of that; None of a crash that it has not seen.
 
     :raises FormatError: it is damaged so that it can't be read.
     """
     with open_dump(found.copy) as dump:
         judged = Judged(found, check_dump(dump), None)
-        if verifier is None or judged.damage:
+        if verifier is None or preserved is None or judged.damage:
             return judged
         return replace(judged, verdict=verifier.judge_saved(dump, preserved))
 

@@ -185,7 +185,7 @@ class Rehearsal:
                 "/sys/kernel/fadump",
             )
 
-    def _crash(self, crash_by: CrashBy) -> None:
+    def _make_crash(self, crash_by: CrashBy) -> None:
         if crash_by is CrashBy.SYSRQ:
             if not self._console.has_root_prompt:
                 raise self._lost(
@@ -196,6 +196,9 @@ class Rehearsal:
             self._machine.type(_CRASH_COMMAND)
         else:
             self._session.crash(crash_by)
+
+    def _crash(self, crash_by: CrashBy) -> None:
+        self._make_crash(crash_by)
         self._until(
             lambda: self._session.record.dump is not None,
             self._patience.preserving,

@@ -26,8 +26,9 @@ from fadump.session import Session
 from fadump.systems.console import READY, WatchedConsole
 from fadump.systems.disks import open_drives
 from fadump.systems.evidence import Judged, check_images, judge, take_out
+from fadump.systems.fallback import Fallback, FallbackRehearsal
 from fadump.systems.guest_ram import ram_directory
-from fadump.systems.rehearsal import LostError, NotRegisteredError, Patience, Rehearsal, Service, Watched, told
+from fadump.systems.rehearsal import LostError, NotRegisteredError, Patience, Service, Watched, told
 from fadump.systems.vm import VmOptions, check_options, machine_config
 
 DUMP_DIRECTORY = "/var/crash"
@@ -59,7 +60,10 @@ class RehearsalOptions:
 
 @dataclass(frozen=True, slots=True)
 class RehearsalResult:
-    """``error`` is what went wrong on the way to ``phase``; None of a dump that is saved and good."""
+    """``error`` is what went wrong on the way to ``phase``; None of a dump that is saved and good.
+
+    ``fallback`` is what has become of a system that has fallen back to kdump, and of a crash there.
+    """
 
     outcome: Outcome
     watched: Watched
@@ -68,6 +72,7 @@ class RehearsalResult:
     judged: Judged | None = None
     error: str | None = None
     phase: Milestone | str | None = None
+    fallback: Fallback | None = None
 
 
 def free_directory() -> Path:
@@ -117,6 +122,8 @@ def rehearse(options: RehearsalOptions, observer: Observer, screen: ConsoleLog |
         verifier = ends.enter_context(Verifier()) if options.verify else None
         powered_on = time.time()
         result = _watch(options, config, shown(log, screen), observer, verifier)
+        if result.fallback is not None:
+            return _judged_fallback(options, result, result.fallback, drives, powered_on)
         return result if result.error is not None else _judged(options, result, drives, verifier, powered_on)
 
 
@@ -146,13 +153,15 @@ def _watch(
     console = WatchedConsole(log, options.ready)
     with qemu_machine()(config, None, console) as machine:
         session = Session(machine, _firmware(options.vm.platform), observer, verifier, silence_seconds=math.inf)
-        rehearsal = Rehearsal(machine, session, console, options.patience)
+        rehearsal = FallbackRehearsal(machine, session, console, options.patience)
         outcome = Outcome.SAVED
         error: LostError | None = None
+        fallback: Fallback | None = None
         try:
             rehearsal.run(options.crash_by)
         except NotRegisteredError as failed:
             outcome, error = Outcome.NOT_REGISTERED, failed
+            fallback = rehearsal.follow_kdump(options.crash_by)
         except LostError as failed:
             outcome, error = Outcome.LOST, failed
         record = session.record
@@ -163,6 +172,7 @@ def _watch(
             resets=record.resets,
             error=None if error is None else str(error),
             phase=None if error is None else error.phase,
+            fallback=fallback,
         )
 
 
@@ -203,6 +213,28 @@ def _judged(
         error = f"the dump {judged.dump.path} is not the machine at its crash: {_differs(judged.verdict)}"
         return replace(result, outcome=Outcome.DIFFERENT, error=error, phase=Milestone.SAVED)
     return result
+
+
+def _judged_fallback(
+    options: RehearsalOptions,
+    result: RehearsalResult,
+    fallback: Fallback,
+    drives: tuple[Drive, ...],
+    powered_on: float,
+) -> RehearsalResult:
+    """What kdump has saved, in the place of FADump: that one is not registered, whatever has been saved."""
+    taken = take_out(drives, options.dump_directory, powered_on, options.out)
+    if not taken.dumps:
+        if taken.unread:
+            raise _not_found(taken.unread)
+        return replace(result, error=fallback.sentence(None))
+    path = taken.dumps[0].path
+    try:
+        judged = judge(taken.dumps[0])
+    except FormatError as damage:
+        return replace(result, error=fallback.sentence(f"it has saved {path}, which can't be read: {damage}"))
+    state = f"which is not whole: {judged.damage[0]}" if judged.damage else "which is whole"
+    return replace(result, judged=judged, error=fallback.sentence(f"it has saved {path}, {state}"))
 
 
 def _not_found(unread: Sequence[str]) -> SetupError:
