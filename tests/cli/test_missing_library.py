@@ -76,11 +76,43 @@ def test_without_the_library_the_header_is_shown_and_what_else_needs_no_page(run
 
 @codec
 @pytest.mark.usefixtures("without_libraries")
-def test_without_the_library_no_dump_is_begun_that_would_be_packed_with_it(tmp_path, capsys, codec):
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_without_the_library_no_dump_is_begun_that_would_be_packed_with_it(tmp_path, capsys, codec, more):
     (tmp_path / "vmcore").write_bytes(packed("zlib"))
-    assert main(["save", str(tmp_path / "vmcore"), str(tmp_path / "saved"), "--compress", codec, "-q"]) == 125
+    words = ["save", str(tmp_path / "vmcore"), str(tmp_path / "saved"), "--compress", codec, "-q", *more]
+    assert main(words) == 125
     assert capsys.readouterr().err == f"fadump: {LACKING[codec]}\n"
-    assert {path.name for path in tmp_path.iterdir()} == {"vmcore", "saved-dmesg.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == {"vmcore"}
+
+
+@codec
+@pytest.mark.usefixtures("without_libraries")
+def test_without_the_library_an_elf_core_is_saved(tmp_path, codec):
+    (tmp_path / "vmcore").write_bytes(packed("zlib"))
+    words = ["save", str(tmp_path / "vmcore"), str(tmp_path / "saved"), "--format", "elf", "-q"]
+    assert main([*words, "--compress", codec]) == 0
+
+
+@codec
+@pytest.mark.usefixtures("without_libraries")
+def test_without_the_library_no_machine_is_started_whose_dump_would_be_packed_with_it(tmp_path, capsys, codec):
+    assert main(["run", "--save-compress", codec, "--out", str(tmp_path / "out")]) == 125
+    assert capsys.readouterr().err == f"fadump: {LACKING[codec]}\n"
+    assert [*tmp_path.iterdir()] == []
+
+
+@codec
+@pytest.mark.usefixtures("without_libraries")
+def test_without_the_library_no_capture_is_begun_that_would_pack_with_it(tmp_path, capsys, codec):
+    (tmp_path / "vmcore").write_bytes(packed("zlib"))
+    config = tmp_path / "fadump.toml"
+    config.write_text(
+        f'[save]\ncompress = "{codec}"\n[hooks]\nbefore = ["touch", "{tmp_path}/before"]\n'
+        f'[[target]]\ntype = "directory"\npath = "{tmp_path}/crash"\n'
+    )
+    assert main(["capture", "--config", str(config), "--vmcore", str(tmp_path / "vmcore")]) == 125
+    assert capsys.readouterr().err == f"fadump: {LACKING[codec]}\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"vmcore", "fadump.toml"}
 
 
 @pytest.mark.usefixtures("without_libraries")

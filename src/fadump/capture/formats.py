@@ -10,7 +10,7 @@ from typing import Protocol
 from fadump.capture.about import About
 from fadump.capture.elf_writer import ElfWriter, fit_for_elf, without_holes
 from fadump.capture.kdump_writer import KdumpWriter, head_bytes
-from fadump.capture.packers import Compression
+from fadump.capture.packers import Compression, make_page_packer
 from fadump.capture.packing import PackedBatch, Packer
 from fadump.capture.selection import Selection
 from fadump.capture.target import FileTarget, Target
@@ -74,6 +74,12 @@ class OutputFormat(Protocol):
         :raises OSError: the dump can't be read.
         """
 
+    def check_library(self) -> None:
+        """Accept that pages are to be packed on this host.
+
+        :raises SetupError: it lacks a library.
+        """
+
     def packer(self, dump: Dump, page_bytes: int) -> Packer:
         """What packs the pages of a dump.
 
@@ -110,6 +116,9 @@ class KdumpFormat:
     def fit(self, dump: Dump, selection: Selection) -> Selection:
         return selection
 
+    def check_library(self) -> None:
+        make_page_packer(self.compression)
+
     def packer(self, dump: Dump, page_bytes: int) -> Packer:
         return Packer(dump, page_bytes, self.compression)
 
@@ -136,6 +145,9 @@ class ElfFormat:
 
     def fit(self, dump: Dump, selection: Selection) -> Selection:
         return fit_for_elf(dump, selection)
+
+    def check_library(self) -> None:
+        pass
 
     def packer(self, dump: Dump, page_bytes: int) -> Packer:
         return Packer(dump, page_bytes, Compression.NONE, zeros_too=True)

@@ -36,6 +36,13 @@ class SaveOptions:
         if self.split > 1 and not self.output.can_be_split:
             raise UsageError(f"--split doesn't go with --format {self.format}, of which a dump is one file")
 
+    def check_library(self) -> None:
+        """Accept that a save is begun with these options: later is too late to find out what the host lacks.
+
+        :raises SetupError: it lacks the library of this compression.
+        """
+        self.output.check_library()
+
     @property
     def output(self) -> OutputFormat:
         """The format that is asked for, with what it takes of the options."""

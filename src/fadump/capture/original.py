@@ -36,9 +36,10 @@ def read_original(system: CrashedSystem, options: SaveOptions) -> Original:
     """Read what a save has to know.
 
     :raises FadumpError: nothing says how large a page is.
-    :raises SetupError: the dump is packed with LZO or Snappy, which the host lacks.
+    :raises SetupError: the dump is packed with LZO or Snappy, or is to be, and the host lacks that library.
     :raises OSError: the dump, or the vmlinux, can't be read.
     """
+    options.check_library()
     pages = know_pages(system)
     dump, added = system.dump, AddedRegisters()
     if options.registers:

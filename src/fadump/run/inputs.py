@@ -50,15 +50,17 @@ _GIVE = "give the vmlinux of a kernel for ppc64 or ppc64le, a zImage, or a packa
 
 
 def check_inputs(options: RunOptions) -> None:
-    """Refuse a file of the wrong kind.
+    """Refuse a file of the wrong kind, and to save as this host can't.
 
     :raises UsageError: it is something else.
-    :raises SetupError: it isn't there, or can't be read.
+    :raises SetupError: it isn't there, or can't be read; or a library isn't there.
     """
     if options.kernel is not None:
         check_kernel(options.kernel)
     if options.initrd is not None:
         check_initramfs(options.initrd)
+    if options.save is not None:
+        options.save.check_library()
 
 
 def check_kernel(path: Path) -> None:

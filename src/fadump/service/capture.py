@@ -41,16 +41,18 @@ _DMESG_NAME = dmesg_name(Path(VMCORE_NAME)).name
 def capture(root: Root, config: Config, vmcore: Path | None = None) -> Captured:
     """Save the dump of this boot, or with ``vmcore`` another one, which is not released then.
 
-    :raises SetupError: another capture is running.
+    :raises SetupError: another capture is running, or the library that is to pack the dump isn't there.
     """
     source = vmcore or root.vmcore
     if not source.exists():
         return Captured(Result.NOTHING)
+    options = _options(root, config)
+    options.check_library()
     with _alone(root) if source == root.vmcore else nullcontext():
         before = _hook("before", config, config.hooks.before, {"FADUMP_VMCORE": str(source)})
         with ExitStack() as opened:
             with lowered(config.save.priority):
-                captured, stored = _save(root, config, source, opened)
+                captured, stored = _save(root, config, options, source, opened)
             captured = replace(captured, remarks=[*before, *captured.remarks])
             if stored is not None and source == root.vmcore:
                 captured = _give_back(root, captured, stored)
@@ -88,7 +90,9 @@ class _Taken:
     remarks: tuple[str, ...] = ()
 
 
-def _save(root: Root, config: Config, source: Path, opened: ExitStack) -> tuple[Captured, Stored | None]:
+def _save(
+    root: Root, config: Config, options: SaveOptions, source: Path, opened: ExitStack
+) -> tuple[Captured, Stored | None]:
     """Save to the first target that takes the dump, which stays open."""
     try:
         with open_system(source) as system:
@@ -99,7 +103,7 @@ def _save(root: Root, config: Config, source: Path, opened: ExitStack) -> tuple[
                 with ExitStack() as its:
                     its.callback(target.close)
                     try:
-                        taken = _take(target, system, crash, _options(root, config))
+                        taken = _take(target, system, crash, options)
                     except (FadumpError, OSError, MemoryError) as error:
                         attempts.append(Attempt(target.name, reason(error) or "there is not enough memory for it"))
                         continue

@@ -1,9 +1,12 @@
 """Each distribution's service, read from its files as its own scripts read them."""
 
+from dataclasses import replace
+
 import pytest
 
 from fadump.service.doctor.configuration import Place, Server
 from fadump.service.doctor.savers import Service, UnitState, savers, shell_settings, unit_state
+from fadump.vmcore import codecs
 from tests.service.doctor.trees import UNITS, WANTS, Tree
 
 KDUMP_CONF = """\
@@ -178,3 +181,15 @@ def test_our_own_with_a_wrong_configuration_saves_nothing(tree):
     saver = only(tree)
     assert saver.obstacle.startswith("/etc/fadump.toml: kep is no setting: did you mean keep?")
     assert saver.obstacle.endswith("(and 1 more)") and saver.mend == "fadump doctor --config /etc/fadump.toml"
+
+
+def test_our_own_saves_nothing_where_the_library_that_is_to_pack_is_missing(tree, monkeypatch):
+    monkeypatch.setattr(codecs, "_LZO_LIBRARY", "libno-such-thing.so.9")
+    tree.unit("fadump-capture.service")
+    tree.put("/etc/fadump.toml", '[save]\ncompress = "lzo"\n')
+    codecs.lzo_function.cache_clear()
+    (here,) = savers(replace(tree.files, is_running_system=True))
+    lacking = "pages packed with LZO need libno-such-thing.so.9, which isn't here: apt-get install liblzo2-2"
+    assert here.obstacle == f"/etc/fadump.toml: {lacking}"
+    assert only(tree).saves, "another system has libraries of its own"
+    codecs.lzo_function.cache_clear()

@@ -30,11 +30,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """``places`` are tried in turn. ``problems`` are why the service can't run with this; then there are no places."""
+    """``places`` are tried in turn. ``problems`` are why the service can't run with this; then there are no places.
+    ``lacks`` is what this computer lacks for it, as a sentence."""
 
     places: tuple[Place, ...]
     level: int
     problems: tuple[str, ...] = ()
+    lacks: str | None = None
 
 
 def read_configuration(path: Path, *, may_be_missing: bool = False) -> Configured:

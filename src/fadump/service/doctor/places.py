@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from fadump.service.config import ConfigError, read_config
+from fadump.capture.options import SaveOptions
+from fadump.errors import SetupError
+from fadump.service.config import ConfigError, SaveSettings, read_config
 from fadump.service.doctor.configuration import Configured, Place, Server
 from fadump.service.root import Root
 from fadump.service.targets.contract import TargetSettings
@@ -25,7 +27,15 @@ def configured(path: Path, *, may_be_missing: bool) -> Configured:
         config = read_config(path, may_be_missing=may_be_missing)
     except ConfigError as error:
         return Configured((), 0, error.problems)
-    return Configured(tuple(map(_place, config.targets)), int(config.save.level[0]))
+    return Configured(tuple(map(_place, config.targets)), int(config.save.level[0]), lacks=_lacks(config.save))
+
+
+def _lacks(save: SaveSettings) -> str | None:
+    try:
+        SaveOptions(compression=save.compress, format=save.format).check_library()
+    except SetupError as error:
+        return str(error)
+    return None
 
 
 def _place(settings: TargetSettings) -> Place:

@@ -156,6 +156,8 @@ def _ours(files: SystemFiles) -> Saver | None:
         return Saver(Service.OURS, unit, OUR_CONFIG, (), reboots=False, obstacle=obstacle or str(error), mend=mend)
     if configured.problems:
         obstacle, mend = f"{OUR_CONFIG}: {with_others(configured.problems)}", f"fadump doctor --config {OUR_CONFIG}"
+    elif configured.lacks is not None and files.is_running_system:
+        obstacle, mend = f"{OUR_CONFIG}: {configured.lacks}", None
     elif enabled and all(place.server is not None for place in configured.places):
         unit = _NETWORK_UNIT
         if unit not in enabled:
