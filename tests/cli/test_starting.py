@@ -83,3 +83,34 @@ def test_what_is_ignored_stays_so(start):
 def test_what_is_started_is_not_deaf_to_signals(start):
     status, out, _err = start("fadump", ["shell", "-c", "grep SigBlk /proc/self/status"], "fadump.nothing")
     assert status == 0 and int(out.split()[1], 16) == 0
+
+
+NOT_AT_THE_START = {
+    *("asyncio", "email", "http", "ssl", "urllib.request"),
+    *("difflib", "importlib.metadata", "importlib.resources", "tempfile", "zipfile"),
+    *("qemu", "rich"),
+    *("fadump.firmware", "fadump.kit", "fadump.machine", "fadump.run", "fadump.systems"),
+}
+"""What takes long to import and is for other commands, or for what few of these need: seconds of a capture boot."""
+PARSED = """
+import sys
+from fadump.cli import build_parser
+from fadump.cli.parser import parse
+parse(build_parser(sys.argv[1:]), sys.argv[1:])
+print(*sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [("capture", {"fadump.service.targets.nfs", "fadump.service.targets.ssh"}), ("doctor", {"numpy", "zstandard"})],
+)
+def test_what_a_service_runs_imports_little_before_it_works(command, more):
+    done = subprocess.run([sys.executable, "-c", PARSED, command], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    assert {name for name in modules if name.startswith("fadump.cli.")} == {
+        *(f"fadump.cli.{name}" for name in ("failure", "output", "parser", "paths", "version")),
+        f"fadump.cli.{command}",
+    }
+    too_early = {name for name in modules for slow in NOT_AT_THE_START | more if f"{name}.".startswith(f"{slow}.")}
+    assert not too_early

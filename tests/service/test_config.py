@@ -2,6 +2,7 @@ import re
 import subprocess
 import sys
 from dataclasses import MISSING, fields
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,15 @@ from fadump.service.config import (
     OnFailure,
     Priority,
     SaveSettings,
-    default_text,
     parse_config,
     read_config,
 )
 from fadump.service.settings import keys
 from fadump.service.targets.directory import DirectorySettings
-from fadump.service.targets.kinds import KINDS
+from fadump.service.targets.kinds import KINDS, settings_of
 
 FILE = Path("/etc/fadump.toml")
+DEFAULT_TEXT = (files("fadump.service") / "data" / "fadump.toml").read_text(encoding="utf-8")
 SETTING = re.compile(r"^#(?=[a-z[])", re.MULTILINE)
 EXAMPLE = re.compile(r"^#  (?=[a-z[])", re.MULTILINE)
 DEFAULTS = Config(
@@ -79,8 +80,8 @@ def problems(text):
 
 
 def test_the_default_file_says_nothing_and_shows_every_default():
-    assert parsed(default_text()) == parsed("") == DEFAULTS
-    shown = SETTING.sub("", default_text())
+    assert parsed(DEFAULT_TEXT) == parsed("") == DEFAULTS
+    shown = SETTING.sub("", DEFAULT_TEXT)
     assert parsed(shown) == DEFAULTS
     for line in ALL.splitlines():
         key = line.partition(" =")[0]
@@ -88,9 +89,9 @@ def test_the_default_file_says_nothing_and_shows_every_default():
 
 
 def test_the_default_file_shows_every_type_of_target_with_its_defaults():
-    shown = EXAMPLE.sub("", SETTING.sub("", default_text()))
+    shown = EXAMPLE.sub("", SETTING.sub("", DEFAULT_TEXT))
     targets = parsed(shown).targets
-    assert {*map(type, targets)} == {*KINDS.values()} and len(targets) == len(KINDS)
+    assert {*map(type, targets)} == {*map(settings_of, KINDS)} and len(targets) == len(KINDS)
     for target, text in zip(targets, shown.split("[[target]]")[1:], strict=True):
         written = re.findall(r"^(\w+) =", text.partition("\n[")[0], re.MULTILINE)
         assert {*written} == {"type", *keys(type(target))}
@@ -186,6 +187,6 @@ def test_the_document_has_every_setting_with_its_default():
     for table, settings in tables.items():
         for key in keys(settings):
             assert f"`{table}{key}`" in text, f"docs/production.md lacks {table}{key}"
-    for name, target in KINDS.items():
+    for name in KINDS:
         (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
-        assert all(f"`{key}`" in row for key in keys(target))
+        assert all(f"`{key}`" in row for key in keys(settings_of(name)))

@@ -1,7 +1,6 @@
 """``fadump version`` and ``fadump --version``: which version this is."""
 
 import argparse
-from importlib import metadata
 from platform import python_version
 from typing import NoReturn
 
@@ -34,7 +33,9 @@ class VersionOption(argparse.Action):
 def _version(options: argparse.Namespace, _output: Output) -> Answer:
     if not options.verbose:
         return _answer()
-    from fadump.vmcore.codecs import codec_libraries  # noqa: PLC0415 - slow to start, as numpy is
+    from importlib import metadata  # noqa: PLC0415 - slow to start, and every command imports this module
+
+    from fadump.vmcore.codecs import codec_libraries  # noqa: PLC0415 - likewise, as numpy is
 
     packages = {name: metadata.version(name) for name in _PACKAGES}
     codecs = codec_libraries()

@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -31,7 +30,7 @@ from fadump.service.settings import (
 )
 from fadump.service.targets.contract import TargetSettings
 from fadump.service.targets.directory import DirectorySettings
-from fadump.service.targets.kinds import KINDS
+from fadump.service.targets.kinds import KINDS, settings_of
 
 T = TypeVar("T")
 
@@ -134,11 +133,6 @@ class Config:
 _TABLES = ("save", "keep", "hooks", "notify")
 
 
-def default_text() -> str:
-    """The commented default file."""
-    return (files("fadump.service") / "data" / "fadump.toml").read_text(encoding="utf-8")
-
-
 def read_config(path: Path, *, may_be_missing: bool = False) -> Config:
     """Read a configuration; with ``may_be_missing``, a file that isn't there stands for the defaults.
 
@@ -202,5 +196,5 @@ def _target(table: Mapping[str, object], where: str, problems: list[str]) -> Tar
         problems.append(f"{where}{_TYPE} is {shown(name)}: allowed is {types}")
     else:
         rest = {key: value for key, value in table.items() if key != _TYPE}
-        return read_settings(KINDS[name], rest, where, problems)
+        return read_settings(settings_of(name), rest, where, problems)
     return None

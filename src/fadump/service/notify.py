@@ -4,10 +4,8 @@ No notification ever fails a capture: what goes wrong with one is a remark.
 """
 
 import json
-import socket
 import sys
 from collections.abc import Iterator, Mapping
-from email.message import EmailMessage
 
 from fadump.printable import printable
 from fadump.service.config import NotifySettings
@@ -38,6 +36,9 @@ def _said(sentence: str | None) -> list[str]:
 
 
 def _mail(address: str, told: Mapping[str, object], text: str) -> bytes:
+    import socket  # noqa: PLC0415 - both are slow to start, and few captures end with a mail
+    from email.message import EmailMessage  # noqa: PLC0415
+
     mail = EmailMessage()
     mail["To"] = address
     mail["Subject"] = f"{socket.gethostname()}: a crash's dump: {told['result']}"

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -71,6 +70,8 @@ def shown(value: object) -> str:
 
 
 def _unknown(where: str, key: str, known: Sequence[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - slow to start, and only a wrong word needs it
+
     near = get_close_matches(key, known, n=1)
     did_you_mean = f"did you mean {near[0]}? " if near else ""
     return f"{where}{key} is no setting: {did_you_mean}There are {', '.join(known)}"

@@ -2,25 +2,20 @@
 
 [[target]]
 type = "directory"
+
+Only the modules of kinds that a configuration has are imported: the capture boot has little memory, and others wait.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from importlib import import_module
+from typing import cast
 
 from fadump.service.targets.contract import TargetSettings
-from fadump.service.targets.directory import DirectorySettings
-from fadump.service.targets.filesystem import FilesystemSettings
-from fadump.service.targets.nfs import NfsSettings
-from fadump.service.targets.raw import RawSettings
-from fadump.service.targets.ssh import SshSettings
 
-KINDS: Mapping[str, type[TargetSettings]] = MappingProxyType(
-    {
-        "directory": DirectorySettings,
-        "filesystem": FilesystemSettings,
-        "raw": RawSettings,
-        "ssh": SshSettings,
-        "nfs": NfsSettings,
-    }
-)
-"""The settings of each kind."""
+KINDS = ("directory", "filesystem", "raw", "ssh", "nfs")
+"""Each is also what its module in this package is called."""
+
+
+def settings_of(kind: str) -> type[TargetSettings]:
+    """The class of a kind's settings, as ``DirectorySettings`` of ``directory``."""
+    module = import_module(f"{__package__}.{kind}")
+    return cast("type[TargetSettings]", getattr(module, f"{kind.capitalize()}Settings"))

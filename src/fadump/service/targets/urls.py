@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from urllib.parse import unquote, urlsplit
 
 from fadump.service.settings import Kind
 
@@ -25,6 +24,8 @@ def remote_place(scheme: str, *, has_user: bool) -> Kind:
     """A URL of that scheme, which names a directory from / on."""
 
     def read(value: object) -> RemotePlace:
+        from urllib.parse import unquote, urlsplit  # noqa: PLC0415 - slow to start
+
         if not isinstance(value, str):
             raise ValueError  # noqa: TRY004 - what every kind raises
         parts = urlsplit(value)
