@@ -174,6 +174,29 @@ def test_prose_is_no_wider_than_the_code(document):
     assert not wide
 
 
+def headless_rows(text):
+    """Lines that look like a row and are shown as text, as an empty line has ended their table, by their numbers."""
+    lines = ["", *text.splitlines(), ""]
+    for number, (before, line, after) in enumerate(zip(lines, lines[1:], lines[2:], strict=False), start=1):
+        if line.startswith("|") and not before.startswith("|") and not re.fullmatch(r"\|[-:| ]+\|", after):
+            yield number
+
+
+def test_what_counts_as_a_row_without_its_table():
+    table = "| a |\n|---|\n| b |\n"
+    assert [*headless_rows(table)] == []
+    assert [*headless_rows(f"{table}\n| c |\n")] == [5]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_row_is_in_a_table(document):
+    in_code, lines = False, []
+    for line in document.read_text().splitlines():
+        in_code ^= line.lstrip().startswith("```")
+        lines.append("" if in_code else line)
+    assert [*headless_rows("\n".join(lines))] == []
+
+
 def main():
     for name, (document, table) in TABLES.items():
         path = DOCS / document

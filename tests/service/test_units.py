@@ -73,7 +73,7 @@ def test_a_unit_starts_nothing_in_a_boot_without_a_dump_and_waits_as_long_as_one
 def test_local_dumps_are_saved_before_any_ordinary_service_starts():
     section = unit("fadump-capture.service")["Unit"]
     assert section["DefaultDependencies"] == "no"
-    assert {"sysinit.target", "local-fs.target"} <= {*section["After"].split()}
+    assert section["After"].split() == ["local-fs.target", "swap.target"]
     assert {"basic.target", "shutdown.target", "kdump-tools.service"} <= {*section["Before"].split()}
 
 
