@@ -30,7 +30,7 @@ def test_the_version_is_said(capsys):
 def test_a_command_that_there_is_not_is_answered_with_those_that_there_are(capsys):
     assert main(["shwo"]) == 2
     said = capsys.readouterr().err
-    assert "choose run, vm, rehearse, mount" in said and said.endswith("did you mean show?\n")
+    assert "choose run, vm, rehearse, size, mount" in said and said.endswith("did you mean show?\n")
 
 
 def test_a_command_imports_nothing_of_the_others():

@@ -16,6 +16,10 @@ READ = {
     "rehearse --kernel": "rehearse --disk {any} --kernel {}",
     "rehearse --initrd": "rehearse --disk {any} --kernel {zimage} --initrd {}",
     "rehearse --disk": "rehearse --disk {}",
+    "size --kernel": "size --disk {any} --kernel {}",
+    "size --initrd": "size --disk {any} --kernel {zimage} --initrd {}",
+    "size --disk": "size --disk {}",
+    "size --root": "size --root {}",
     "run --kernel": "run --machine qemu --kernel {}",
     "run --initrd": "run --machine qemu --initrd {}",
     "kernel build --source": "kernel build --source {}",
@@ -34,9 +38,9 @@ WRITTEN = {
     "vm --events": "vm --disk {any} --events {}",
     "plan --svg": "plan --svg {}",
 }
-TELL_OF_OUT = {f"{command} --out" for command in ("run", "rehearse", "compare")}
+TELL_OF_OUT = {f"{command} --out" for command in ("run", "rehearse", "size", "compare")}
 """Directories that a command makes: their own tests have what is said of them."""
-A_DIRECTORY_WILL_DO = {"kernel build --source", "plan --memory-map", "doctor --root"}
+A_DIRECTORY_WILL_DO = {"kernel build --source", "plan --memory-map", "doctor --root", "size --root"}
 A_PIPE_WILL_DO = {"kernel build --config", "plan --memory-map"}
 
 

@@ -39,3 +39,9 @@ def _check_size(text: str) -> None:
         raise ValueError(f"{text!r} is too little: FADump on pseries takes {least_bytes // MIB}M or more{meant}")
     if size_bytes >= MOST_MEMORY:
         raise ValueError(f"{text!r} is too much: give less than {MOST_MEMORY >> 30}G, the most that a machine has")
+
+
+def with_crashkernel(cmdline: str, size_bytes: int) -> str:
+    """The same command line with this crashkernel= and no other, in whole MiB."""
+    words = [word for word in cmdline.split(" ") if word and not word.startswith("crashkernel=")]
+    return " ".join([*words, f"crashkernel={size_bytes // MIB}M"])

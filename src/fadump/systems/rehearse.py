@@ -29,6 +29,9 @@ from fadump.systems.evidence import Judged, check_images, judge, take_out
 from fadump.systems.fallback import Fallback, FallbackRehearsal
 from fadump.systems.guest_ram import ram_directory
 from fadump.systems.rehearsal import LostError, NotRegisteredError, Patience, Service, Watched, told
+from fadump.systems.size.boot_memory import FirmwareWithBootMemory, TriedBootMemory
+from fadump.systems.size.brief_rehearsal import BriefRehearsal, RefusedBootMemoryError
+from fadump.systems.size.touched import TouchedMemory
 from fadump.systems.vm import VmOptions, check_options, machine_config
 
 DUMP_DIRECTORY = "/var/crash"
@@ -43,11 +46,16 @@ class Outcome(StrEnum):
     LOST = "lost"
     DIFFERENT = "different"
     NOT_REGISTERED = "not-registered"
+    REFUSED = "refused"
+    """Linux takes so little boot memory for kdump, not for FADump."""
 
 
 @dataclass(frozen=True, slots=True)
 class RehearsalOptions:
-    """A system, how it is crashed, and where its dump is looked for; ``out`` is a directory that this makes."""
+    """A system, how it is crashed, and where its dump is looked for; ``out`` is a directory that this makes.
+
+    With ``boot_memory`` it is tried with so much, and briefly: see :mod:`.size.brief_rehearsal`.
+    """
 
     vm: VmOptions
     out: Path
@@ -56,6 +64,7 @@ class RehearsalOptions:
     dump_directory: str = DUMP_DIRECTORY
     ready: str = READY
     patience: Patience = field(default_factory=Patience)
+    boot_memory: TriedBootMemory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +72,26 @@ class RehearsalResult:
     """``error`` is what went wrong on the way to ``phase``; None of a dump that is saved and good.
 
     ``fallback`` is what has become of a system that has fallen back to kdump, and of a crash there.
+    ``touched_bytes`` is the most boot memory touched in the capture boot; None if it didn't come to its end.
+    ``initrd_bytes`` is what was loaded beside the last kernel, as far as that was looked at.
     """
 
     outcome: Outcome
     watched: Watched
     timeline: list[tuple[Milestone, float]]
     resets: int
+    touched_bytes: int | None = None
+    initrd_bytes: int = 0
     judged: Judged | None = None
     error: str | None = None
     phase: Milestone | str | None = None
     fallback: Fallback | None = None
 
 
-def free_directory() -> Path:
+def free_directory(name: str = _NAME) -> Path:
     """A name for a rehearsal's files that nothing has yet."""
     number = 1
-    while (path := Path(f"{_NAME}-{number}")).exists():
+    while (path := Path(f"{name}-{number}")).exists():
         number += 1
     return path
 
@@ -152,16 +165,21 @@ def _watch(
 ) -> RehearsalResult:
     console = WatchedConsole(log, options.ready)
     with qemu_machine()(config, None, console) as machine:
-        session = Session(machine, _firmware(options.vm.platform), observer, verifier, silence_seconds=math.inf)
-        rehearsal = FallbackRehearsal(machine, session, console, options.patience)
+        touched = TouchedMemory(observer, machine.memory)
+        firmware = _firmware(options)
+        session = Session(machine, firmware, touched, verifier, silence_seconds=math.inf)
+        story = FallbackRehearsal if options.boot_memory is None else BriefRehearsal
+        rehearsal = story(machine, session, console, options.patience)
         outcome = Outcome.SAVED
         error: LostError | None = None
         fallback: Fallback | None = None
         try:
             rehearsal.run(options.crash_by)
+        except RefusedBootMemoryError as failed:
+            outcome, error = Outcome.REFUSED, failed
         except NotRegisteredError as failed:
             outcome, error = Outcome.NOT_REGISTERED, failed
-            fallback = rehearsal.follow_kdump(options.crash_by)
+            fallback = rehearsal.follow_kdump(options.crash_by) if isinstance(rehearsal, FallbackRehearsal) else None
         except LostError as failed:
             outcome, error = Outcome.LOST, failed
         record = session.record
@@ -170,14 +188,17 @@ def _watch(
             watched=rehearsal.watched,
             timeline=record.timeline,
             resets=record.resets,
+            touched_bytes=touched.touched_bytes,
+            initrd_bytes=firmware.initrd_bytes if isinstance(firmware, FirmwareWithBootMemory) else 0,
             error=None if error is None else str(error),
             phase=None if error is None else error.phase,
             fallback=fallback,
         )
 
 
-def _firmware(platform: Platform) -> Firmware:
-    return PowernvFirmware() if platform is Platform.POWERNV else PseriesFirmware()
+def _firmware(options: RehearsalOptions) -> Firmware:
+    firmware = PowernvFirmware() if options.vm.platform is Platform.POWERNV else PseriesFirmware()
+    return firmware if options.boot_memory is None else FirmwareWithBootMemory(firmware, options.boot_memory)
 
 
 def _judged(

@@ -17,7 +17,7 @@ from fadump.errors import FormatError, SetupError, reason
 from fadump.kernel.plan.cmdline import CommandLine, parse_command_line
 from fadump.kernel.plan.plan import Plan, make_plan
 from fadump.kernel.plan.read_memory import read_tree
-from fadump.kernel.plan.system import system_of
+from fadump.kernel.plan.system import cpu_names, system_of
 from fadump.kernel.traits import KIB, LINUX_6_1, LINUX_6_12, KernelTraits
 from fadump.memory.devicetree import DeviceTree
 from fadump.service.doctor.files import SystemFiles
@@ -59,6 +59,7 @@ class Machine:
     model: str | None
     release: str | None
     plan: Plan
+    cpus: int
     config: Mapping[str, str] | None
     meminfo: Mapping[str, int]
     initrd_bytes: int | None
@@ -88,12 +89,16 @@ class Machine:
         return parse_command_line(self.plan.cmdline, self.plan.kernel)
 
 
-def look_at(files: SystemFiles) -> Machine:
-    """What the files of a system say.
+_ADVICE = "--root DIR looks at what was copied from one, and --config FILE checks a configuration anywhere"
+"""What else doctor can do."""
+
+
+def look_at(files: SystemFiles, advice: str = _ADVICE) -> Machine:
+    """What the files of a system say; ``advice`` is for who isn't on a Power system.
 
     :raises SetupError: it is no Power system, or what there is of one is not enough.
     """
-    tree = _tree(files)
+    tree = _tree(files, advice)
     if tree.find("/rtas") is None and tree.find("/ibm,opal") is None:
         raise SetupError(f"{_whose(files)} is no Power system: its device tree has neither /rtas nor /ibm,opal")
     release = _line(files, "/proc/sys/kernel/osrelease")
@@ -110,6 +115,7 @@ def look_at(files: SystemFiles) -> Machine:
         model=_model(tree),
         release=release,
         plan=plan,
+        cpus=len(cpu_names(tree)),
         config=config,
         meminfo={name: int(size) * KIB for name, size in _MEMINFO.findall(files.text("/proc/meminfo") or "")},
         initrd_bytes=None if initrd is None else initrd.size_bytes,
@@ -125,17 +131,14 @@ def look_at(files: SystemFiles) -> Machine:
     )
 
 
-def _tree(files: SystemFiles) -> DeviceTree:
+def _tree(files: SystemFiles, advice: str) -> DeviceTree:
     for name in _TREES:
         if files.is_directory(name):
             try:
                 return read_tree(files.path(name))
             except (OSError, FormatError) as error:
                 raise SetupError(f"{files.path(name)} can't be read as a device tree: {reason(error)}") from error
-    raise SetupError(
-        f"{_whose(files)} is no Power system, as it has no /proc/device-tree; --root DIR looks at what was copied from "
-        "one, and --config FILE checks a configuration anywhere"
-    )
+    raise SetupError(f"{_whose(files)} is no Power system, as it has no /proc/device-tree; {advice}")
 
 
 def _whose(files: SystemFiles) -> str:

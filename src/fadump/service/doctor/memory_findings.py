@@ -7,7 +7,7 @@ from fadump.service.doctor.boot_loader import ask_for_fadump
 from fadump.service.doctor.files import SystemFiles
 from fadump.service.doctor.findings import Check, Finding, Severity
 from fadump.service.doctor.machine import Machine
-from fadump.service.doctor.need import UNPACKED, boot_memory_need, recommended_words
+from fadump.service.doctor.need import boot_memory_need, recommended_words
 
 
 def boot_memory_findings(machine: Machine, files: SystemFiles) -> Iterator[Finding]:
@@ -16,10 +16,7 @@ def boot_memory_findings(machine: Machine, files: SystemFiles) -> Iterator[Findi
     if there_bytes is None:
         return
     need = boot_memory_need(machine)
-    parts = f"{binary_size(need.kernel_bytes)} for kernel, tables and firmware"
-    if need.initrd_bytes:
-        parts += f", {binary_size(need.initrd_bytes)} for the initrd and {UNPACKED} times its size unpacked"
-    parts += f", {binary_size(need.user_space_bytes)} for user space"
+    parts = ", ".join(f"{binary_size(term_bytes)} for {name}" for name, term_bytes in need.named() if term_bytes)
     estimate = f"a capture boot needs about {binary_size(need.size_bytes)} (an estimate: {parts})"
     there = f"{binary_size(there_bytes)} of boot memory are reserved"
     tables = ", ".join(

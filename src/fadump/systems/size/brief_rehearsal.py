@@ -1,0 +1,83 @@
+"""A rehearsal that is as short as can be: a crash as soon as the kernel has registered, an end once the dump is saved.
+
+The platform ends the guest, so that nothing of its user space is waited for. The dump has been dealt with when Linux
+invalidates it; whether it is saved is told by the system's disk, as of every rehearsal.
+"""
+
+from contextlib import suppress
+
+from fadump.firmware.contract import State
+from fadump.observer import CrashBy, Milestone, Seen
+from fadump.systems.rehearsal import LostError, NotRegisteredError, Rehearsal, Service, Watched
+
+_WRITTEN_SECONDS = 5.0
+"""How long a service may take to reset the system after it has dealt with its dump."""
+
+_RESETS_OF_A_REBOOT = 2
+"""From the crash on: the dump's own, and one more."""
+
+
+class RefusedBootMemoryError(NotRegisteredError):
+    """Linux has reserved for kdump instead, as FADump takes more boot memory."""
+
+
+class BriefRehearsal(Rehearsal):
+    """One system on its machine, crashed early and left early."""
+
+    def run(self, crash_by: CrashBy = CrashBy.PLATFORM) -> Watched:
+        """From power-on until the dump is dealt with; the machine still runs then.
+
+        :raises RefusedBootMemoryError: there is no FADump with so little boot memory.
+        :raises LostError: as of a whole rehearsal.
+        """
+        self._session.reached(Milestone.POWER_ON)
+        self._to_registration()
+        self._session.reached(Milestone.REGISTERED)
+        self._crash(crash_by)
+        self._to_capture_boot()
+        self._to_saved()
+        return self.watched
+
+    def _to_registration(self) -> None:
+        self._until(
+            lambda: self._is_registered or self._console.not_enabled is not None or self._is_settled,
+            self._patience.production,
+            Milestone.REGISTERED,
+            "the system has neither registered nor shown a login prompt",
+            "see what its kernel says; if it is slow, give --patience 2",
+        )
+        if self._is_registered:
+            return
+        if self._console.not_enabled is not None:
+            raise self._lost(RefusedBootMemoryError, Milestone.REGISTERED, self._console.not_enabled)
+        self._to_production()
+
+    @property
+    def _is_registered(self) -> bool:
+        return self._session.firmware_state is State.REGISTERED
+
+    def _to_saved(self) -> None:
+        crashed = {Seen.CRASHED: "the capture kernel has crashed, too: see what it says before that"}
+        self._until(
+            lambda: self._is_settled or self._session.firmware_state is not State.ACTIVE,
+            self._patience.saving,
+            Milestone.SAVED,
+            "the capture boot has neither dealt with the dump nor come into production",
+            "see what its dump service waits for; if it is slow, give --patience 2",
+            lost_by=crashed,
+        )
+        if self._session.firmware_state is State.ACTIVE:
+            self.watched.service = Service.NOTHING
+        else:
+            self._session.reached(Milestone.SAVED)
+            self.watched.service = Service.REBOOTED if self._resets_soon() else Service.RELEASED
+        self._keep_lines()
+
+    def _resets_soon(self) -> bool:
+        """What is on its way to the disk has time to come there."""
+        end = self._clock() + _WRITTEN_SECONDS
+        with suppress(LostError):
+            while self._clock() < end and self._session.record.resets < _RESETS_OF_A_REBOOT:
+                self._machine.call_after(_WRITTEN_SECONDS / 2)
+                self._serve(Milestone.PRODUCTION, {})
+        return self._session.record.resets >= _RESETS_OF_A_REBOOT
