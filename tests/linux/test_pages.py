@@ -12,7 +12,7 @@ from fadump.linux import pages
 from fadump.linux.memory import KernelMemory
 from fadump.linux.pages import DumpLevel, PageClass, classify_pages, left_out
 from fadump.linux.sections import MemMap, find_mem_maps
-from fadump.linux.vmcoreinfo import Facts, MissingFactError
+from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
 from tests.linux.kernel_builder import (
     PAGE_OFFSET,
@@ -323,12 +323,6 @@ def test_sections_whose_struct_pages_are_not_neighbours_are_two_maps():
     assert [found.pages for found in find_mem_maps(kernel.read())] == [SECTION_PAGES, SECTION_PAGES]
 
 
-def test_a_section_without_struct_pages_is_none():
-    kernel = FakeKernel(memory_bytes=1 << SECTION_BITS)
-    add_sections(kernel, {0: VMEMMAP_START}, has_mem_map=1)
-    assert find_mem_maps(kernel.read()) == []
-
-
 def test_more_struct_pages_than_the_dump_has_room_for_are_refused():
     kernel = FakeKernel(memory_bytes=1 << SECTION_BITS)
     add_sections(kernel, {0: VMEMMAP_START})
@@ -390,13 +384,6 @@ def test_page_tables_that_show_the_same_struct_pages_over_and_over_are_refused()
         FormatError, match="claim .*more struct pages than the dump has memory for|more than the dump has memory for"
     ):
         classify_pages(KernelMemory(dump, Facts.of(dump)))
-
-
-def test_a_kernel_that_does_not_state_what_a_free_page_is():
-    kernel = kernel_with([{}])
-    del kernel.facts["NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)"]
-    with pytest.raises(MissingFactError, match="BUDDY"):
-        classify_pages(kernel.read())
 
 
 NAMES = sorted(kernel_with([{}]).facts)

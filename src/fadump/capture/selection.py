@@ -119,9 +119,14 @@ def _remarks(known: KnownPages, level: DumpLevel) -> list[str]:
         return []
     if known.classes is None:
         return [f"no page is left out by its class, as the classes aren't known: {known.why_not}"]
+    remarks = []
     if known.classes.unreadable:
-        return [f"pages kept whatever their class, as their struct pages can't be read: {known.classes.unreadable}"]
-    return []
+        remarks.append(
+            f"pages kept whatever their class, as their struct pages can't be read: {known.classes.unreadable}"
+        )
+    if level & DumpLevel.FREE and known.classes.free_unknown is not None:
+        remarks.append(f"free pages are kept, but for those that were found: {known.classes.free_unknown}")
+    return remarks
 
 
 def _exclude(classes: PageClasses, level: DumpLevel, pages: PageBits) -> Counter[PageClass]:

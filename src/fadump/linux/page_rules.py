@@ -8,17 +8,19 @@ copied out first, a strip of struct pages at a time, which stays in the processo
 copied. The tests then run over arrays without gaps, and write into arrays that are reused.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fadump.abi.layout import STRUCT_ORDER, ByteOrder
+from fadump.abi.layout import ByteOrder
 from fadump.abi.linux import page as abi
 from fadump.errors import FormatError
 from fadump.linux.page_class import PageClass
-from fadump.linux.vmcoreinfo import Facts, MissingFactError
+from fadump.linux.page_layout import SecondPage, page_layout
+from fadump.linux.vmcoreinfo import Facts
 from fadump.vmcore.contract import Bytes
 
 _STRIP_PAGES = 1 << 13
@@ -70,26 +72,29 @@ class PageTests:
             _flag(facts, name) if f"NUMBER({name})" in facts else None
             for name in ("PG_slab", "PG_hwpoison", "PG_hugetlb")
         )
-        self._head = np.uint32(_limited(facts, "PG_head_mask", 1 << 32))
+        self._head = np.uint32(_limited(facts, "PG_head_mask", 1 << 32) if "NUMBER(PG_head_mask)" in facts else 0)
         self._orders = min(facts.length("zone.free_area"), _MOST_ORDER)
-        self._hugetlb_dtor = facts.number("HUGETLB_PAGE_DTOR") if "NUMBER(HUGETLB_PAGE_DTOR)" in facts else None
 
         types = {
             name: abi.type_test(facts.number(f"PAGE_{name}_MAPCOUNT_VALUE"))
             for name in ("SLAB", "BUDDY", "OFFLINE", "HUGETLB")
             if f"NUMBER(PAGE_{name}_MAPCOUNT_VALUE)" in facts
         }
-        if "BUDDY" not in types:
-            raise MissingFactError("NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)")
-        in_top_byte = all(mask == abi.TYPE_BYTE for mask, _expected in types.values())
+        in_top_byte = bool(types) and all(mask == abi.TYPE_BYTE for mask, _expected in types.values())
         type_of, shift = (np.uint8, abi.TYPE_BYTE_SHIFT) if in_top_byte else (np.uint32, 0)
         tests = {name: (type_of(mask >> shift), type_of(expected >> shift)) for name, (mask, expected) in types.items()}
-        self._buddy = tests["BUDDY"]
         self._slab, self._offline, self._hugetlb = (tests.get(name) for name in ("SLAB", "OFFLINE", "HUGETLB"))
-        self._order_is_in_flags = self._hugetlb is not None or self._hugetlb_flag is not None
-        self._layout = _page_layout(facts, byte_order, self.page_bytes, types_in_top_byte=in_top_byte)
-        self._members = frozenset(self._layout.names or ())
-        self._columns = _Columns(most_pages, type_of)
+        self._buddy = tests.get("BUDDY") if "OFFSET(page.private)" in facts else None
+        order_in_flags = self._hugetlb is not None or self._hugetlb_flag is not None
+        self._second = SecondPage.stated(facts, order_in_flags=order_in_flags)
+        layout = page_layout(facts, byte_order, self.page_bytes, types_in_top_byte=in_top_byte, has_types=bool(types))
+        self._layout = layout
+        self._columns = _Columns(most_pages, type_of, layout.names or ())
+
+    @property
+    def knows_free_pages(self) -> bool:
+        """Whether a free page is known by its own struct page; before v3.10, VMCOREINFO doesn't say how."""
+        return self._buddy is not None
 
     def classify(self, raw: Bytes, first_pfn: int, classes: ClassArray) -> Blocks:
         """Fill ``classes`` from as many struct pages, each by itself; return the blocks that begin with one of them."""
@@ -104,7 +109,7 @@ class PageTests:
         _raise(classes, columns.free, _FREE, columns.product)
 
         buddies = np.flatnonzero(columns.free)
-        buddy_orders = pages["private"][buddies]
+        buddy_orders = pages["private"][buddies] if self._buddy is not None else np.empty(0, np.uint64)
         small = buddy_orders < self._orders
         classes[buddies[~small]] = _KERNEL
         orders = self._compound_orders(pages, heads, first_pfn)
@@ -120,9 +125,13 @@ class PageTests:
         not_slab[:] = True
         if self._slab_flag is not None:
             np.logical_not(columns.any_flag(self._slab_flag, mask), out=not_slab)
-        free = columns.is_type(self._buddy, columns.free)
-        free &= not_slab
-        free &= columns.not_tail
+        free = columns.free
+        if self._buddy is None:
+            free[:] = False
+        else:
+            columns.is_type(self._buddy, free)
+            free &= not_slab
+            free &= columns.not_tail
         if self._slab is not None:
             not_slab &= np.logical_not(columns.is_type(self._slab, mask), out=mask)
         anonymous &= not_slab
@@ -150,11 +159,8 @@ class PageTests:
         """
         seconds = heads[heads + 1 < len(pages)] + 1
         orders = np.zeros(len(heads), np.int64)
-        if self._order_is_in_flags:
-            orders[: len(seconds)] = pages["flags"][seconds] & abi.FOLIO_ORDER
-        elif "order" in self._members:
-            orders[: len(seconds)] = pages["order"][seconds]
-        orders[orders > _MOST_ORDER] = 0
+        orders[: len(seconds)] = self._second.orders(pages, seconds)
+        orders[(orders < 0) | (orders > _MOST_ORDER)] = 0
         orders[(first_pfn + heads) & (np.int64(1) << orders) - 1 != 0] = 0
         return orders
 
@@ -166,32 +172,35 @@ class PageTests:
         found = np.zeros(len(heads), np.bool_)
         if self._hugetlb_flag is not None:
             found[: len(seconds)] = pages["flags"][seconds] & self._hugetlb_flag != 0
-        elif self._hugetlb_dtor is not None and "dtor" in self._members:
-            found[: len(seconds)] = pages["dtor"][seconds] == self._hugetlb_dtor
+        else:
+            found[: len(seconds)] = self._second.are_hugetlb(pages, seconds)
         return found
 
 
 class _Columns:
     """An array for each member of struct pages, and arrays for what is computed from them."""
 
-    def __init__(self, pages: int, type_of: "type[np.uint8 | np.uint32]") -> None:
+    def __init__(self, pages: int, type_of: "type[np.uint8 | np.uint32]", members: Sequence[str]) -> None:
         self._type_of = type_of
+        self._has = frozenset(members)
         self.flags, self._flags_tested = np.empty((2, pages), np.uint32)
         self.types, self._types_tested = np.empty((2, pages), type_of)
         self.anonymous, self.not_tail = np.empty((2, pages), np.bool_)
         self.not_slab, self.cache, self.free, self.mask = np.empty((4, pages), np.bool_)
+        self.types[:] = 0  # of no type, where struct page's word for it isn't known
         self.product = np.empty(pages, np.uint8)
         self._flags_seen = _NO_FLAG
 
     def of(self, pages: int) -> "_Columns":
         """Columns for ``pages`` struct pages: these if the number is right, else new ones."""
-        return self if pages == len(self.flags) else _Columns(pages, self._type_of)
+        return self if pages == len(self.flags) else _Columns(pages, self._type_of, tuple(self._has))
 
     def fetch(self, pages: Words) -> None:
         """Copy the members out."""
         anonymous, not_tail = self.anonymous.view(np.uint8), self.not_tail.view(np.uint8)
-        members = [pages[name] for name in ("flags", "_mapcount", "mapping", "compound_head")]
-        arrays = [self.flags, self.types, anonymous, not_tail]
+        copies = {"flags": self.flags, "_mapcount": self.types, "mapping": anonymous, "compound_head": not_tail}
+        members = [pages[name] for name in copies if name in self._has]
+        arrays = [array for name, array in copies.items() if name in self._has]
         for start in range(0, len(pages), _STRIP_PAGES):
             strip = slice(start, start + _STRIP_PAGES)
             for array, member in zip(arrays, members, strict=True):
@@ -228,42 +237,6 @@ def _raise(classes: ClassArray, where: Flags, to: np.uint8, product: ClassArray)
     """Raise the classes of some pages to ``to``; higher ones stay."""
     np.multiply(where.view(np.uint8), to, out=product)
     np.maximum(classes, product, out=classes)
-
-
-def _page_layout(
-    facts: Facts, byte_order: ByteOrder, page_bytes: int, *, types_in_top_byte: bool
-) -> "np.dtype[np.void]":
-    """The members of struct page that are tested; of wide ones only the bytes that matter.
-
-    "order" and "dtor" are those of a compound page's second page.
-    """
-    order = STRUCT_ORDER[byte_order]
-
-    def part(member: str, member_bytes: int, wanted_bytes: int, *, skipped: int = 0) -> tuple[str, int]:
-        """The ``wanted_bytes`` bytes of a number that are above its ``skipped`` lowest ones."""
-        before = member_bytes - wanted_bytes - skipped if byte_order == "big" else skipped
-        return f"{order}u{wanted_bytes}", facts.offset(member) + before
-
-    # the union of compound_head is called compound_info in kernels whose VMCOREINFO says so
-    head = "page.compound_info" if "OFFSET(page.compound_info)" in facts else "page.compound_head"
-    members = {
-        "flags": part("page.flags", 8, 4),
-        "mapping": part("page.mapping", 8, 1),
-        "_mapcount": part("page._mapcount", 4, 1, skipped=3) if types_in_top_byte else part("page._mapcount", 4, 4),
-        "private": part("page.private", 8, 8),
-        "compound_head": part(head, 8, 1),
-    }
-    for name in ("order", "dtor"):
-        if f"OFFSET(page.compound_{name})" in facts:
-            members[name] = ("u1", facts.offset(f"page.compound_{name}"))
-        elif f"OFFSET(folio._folio_{name})" in facts:  # its offset counts from the first page
-            members[name] = ("u1", facts.offset(f"folio._folio_{name}") - page_bytes)
-    formats = [format_ for format_, _offset in members.values()]
-    offsets = [offset for _format, offset in members.values()]
-    for name, (format_, offset) in members.items():
-        if not 0 <= offset <= page_bytes - np.dtype(format_).itemsize:
-            raise FormatError(f"VMCOREINFO has {name} at byte {offset} of a struct page, which has {page_bytes}")
-    return np.dtype({"names": list(members), "formats": formats, "offsets": offsets, "itemsize": page_bytes})
 
 
 def _flag(facts: Facts, name: str) -> np.uint32:

@@ -5,6 +5,7 @@ After the last step of "follow one crash" in docs/architecture.md. A page's clas
 :data:`CHUNK_PAGES` struct pages are tested at once.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -12,10 +13,12 @@ from itertools import chain
 import numpy as np
 
 from fadump.errors import FormatError
-from fadump.linux.memory import KernelMemory
+from fadump.linux.free_lists import read_free_blocks
+from fadump.linux.memory import UNREADABLE, KernelMemory
 from fadump.linux.page_class import DumpLevel, PageClass, left_out
 from fadump.linux.page_rules import Blocks, ClassArray, PageTests
 from fadump.linux.sections import MemMap, bytes_in, find_mem_maps
+from fadump.linux.vmcoreinfo import MissingFactError
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import Bytes, State
 
@@ -43,12 +46,13 @@ class PageClasses:
     """The classes of all pages; a page number times ``page_bytes`` is a physical address.
 
     Blocks are in rising order. Pages in none of them are UNKNOWN; ``unreadable`` counts pages whose struct page can't
-    be read.
+    be read. ``free_unknown`` says why not all free pages are known; None: they are.
     """
 
     page_bytes: int
     blocks: Sequence[PageBlock]
     unreadable: int = 0
+    free_unknown: str | None = None
 
     def of(self, pfns: Range) -> ClassArray:
         """The classes of some pages; UNKNOWN for those without a struct page."""
@@ -94,7 +98,23 @@ def classify_pages(memory: KernelMemory) -> PageClasses:
             raise FormatError("the kernel's tables claim more struct pages than the dump has memory for")
         blocks.append(block)
     unreadable = sum(mem_map.pages for mem_map in maps) - sum(len(block.classes) for block in blocks)
-    return PageClasses(memory.facts.page_bytes(), tuple(blocks), unreadable)
+    free_unknown = None if tests.knows_free_pages else _mark_free(memory, maps, blocks)
+    return PageClasses(memory.facts.page_bytes(), tuple(blocks), unreadable, free_unknown)
+
+
+def _mark_free(memory: KernelMemory, maps: Sequence[MemMap], blocks: Sequence[PageBlock]) -> str | None:
+    """Give the pages on the lists of free pages their class; why not all could be found, None if they could."""
+    starts = [block.first_pfn for block in blocks]
+    try:
+        for free in read_free_blocks(memory, maps):
+            pfns = Range.sized(free.first_pfn, free.pages)
+            for block in blocks[max(0, bisect_right(starts, pfns.start) - 1) : bisect_left(starts, pfns.end)]:
+                both = pfns.intersection(Range.sized(block.first_pfn, len(block.classes)))
+                if both is not None:
+                    block.classes[both.start - block.first_pfn : both.end - block.first_pfn] = PageClass.FREE
+    except (*UNREADABLE, MissingFactError) as error:
+        return str(error)
+    return None
 
 
 def _blocks(memory: KernelMemory, tests: PageTests, mem_map: MemMap) -> Iterator[PageBlock]:

@@ -115,6 +115,9 @@ def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, 
         if cpu.backtrace.ended is not None
     )
     tasks = tried("tasks", lambda: system.tasks) if own is not None else None
+    page_counts = tried("pages", lambda: system.page_classes.count(list(system.dump.memory)))
+    if page_counts is not None and system.page_classes.free_unknown is not None:
+        attempts.missing.append(f"free pages: {system.page_classes.free_unknown}")
     running = (
         {} if tasks is None else _running(system, [cpu.number for cpu in cpus if cpu.number is not None], attempts)
     )
@@ -128,7 +131,7 @@ def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, 
         running=running,
         tasks=tasks,
         wants_vmlinux=not system.has_vmlinux,
-        page_counts=tried("pages", lambda: system.page_classes.count(list(system.dump.memory))),
+        page_counts=page_counts,
     )
 
 

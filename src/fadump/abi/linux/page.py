@@ -13,6 +13,8 @@ COMPOUND_TAIL = 1
 FOLIO_ORDER = 0xFF
 """In the flags of a compound page's second page: its order, for 2^order pages."""
 
+SECTION_SIZE_BITS = 24
+"""The size of a memory section on ppc64, as a power of two, in every kernel: arch/powerpc/include/asm/sparsemem.h."""
 SECTION_HAS_MEM_MAP = 1 << 1
 """In mem_section.section_mem_map: the section has struct pages."""
 SECTION_MAP_FLAGS = 0xFF
