@@ -228,31 +228,48 @@ class Log:
         kernel.state("LENGTH", printk_info_subsystem=16, printk_info_device=48)
 
 
-def add_old_log(kernel, messages, buffer_bytes=512, struct_name="printk_log"):
+def add_old_log(kernel, messages, buffer_bytes=512, struct_name="printk_log", *, with_caller=False):
     """The records before the ring buffer; when the buffer is full, the oldest go. The messages that are left."""
+    header_bytes = 20 if with_caller else 16
     records, at, left = bytearray(buffer_bytes), 0, []
     for message in messages:
-        size = -(-(16 + len(message.text)) // 8) * 8
-        if at + size + 16 > buffer_bytes:
-            records[at : at + 16] = bytes(16)
+        names = (("SUBSYSTEM", message.subsystem), ("DEVICE", message.device))
+        dictionary = b"\0".join(b"%s=%s" % (key.encode(), value) for key, value in names if value)
+        size = -(-(header_bytes + len(message.text) + len(dictionary)) // 8) * 8
+        if at + size + header_bytes > buffer_bytes:
+            records[at : at + header_bytes] = bytes(header_bytes)
             left = [(start, old) for start, old in left if start < at]
             at = 0
         # Linux keeps room for a header behind the newest
-        left = [(start, old) for start, old in left if not at <= start <= at + size + 16]
-        header = kernel.pack(
-            "QHHHBB", message.ns, size, len(message.text), 0, message.facility, flags_byte(kernel, message)
-        )
-        records[at : at + size] = (header + message.text).ljust(size, b"\0")
+        left = [(start, old) for start, old in left if not at <= start <= at + size + header_bytes]
+        lengths = size, len(message.text), len(dictionary)
+        header = kernel.pack("QHHHBB", message.ns, *lengths, message.facility, flags_byte(kernel, message))
+        header += kernel.pack("I", message.caller) if with_caller else b""
+        records[at : at + size] = (header + message.text + dictionary).ljust(size, b"\0")
         left.append((at, message))
         at += size
     kernel.symbol("log_buf", kernel.place(kernel.pack("Q", kernel.place(bytes(records)))))
     kernel.symbol("log_buf_len", kernel.place(kernel.pack("I", buffer_bytes)))
     kernel.symbol("log_first_idx", kernel.place(kernel.pack("I", left[0][0] if left else at)))
     kernel.symbol("log_next_idx", kernel.place(kernel.pack("I", at)))
-    kernel.facts[f"SIZE({struct_name})"] = "16"
+    kernel.facts[f"SIZE({struct_name})"] = str(header_bytes)
     for member, offset in {"ts_nsec": 0, "len": 8, "text_len": 10, "dict_len": 12}.items():
         kernel.facts[f"OFFSET({struct_name}.{member})"] = str(offset)
     return [message for _start, message in left]
+
+
+def add_flat_log(kernel, text, buffer_bytes=256, *, wrapped=False, cleared=False):
+    """The log before v3.5: the last of ``text`` in a ring. ``wrapped``: log_end has gone past 32 bits; ``cleared``:
+    dmesg -c has reset logged_chars."""
+    ring = bytearray(buffer_bytes)
+    for at, char in enumerate(text):
+        ring[at % buffer_bytes] = char
+    kernel.symbol("log_buf", kernel.place(kernel.pack("Q", kernel.place(bytes(ring)))))
+    kernel.symbol("log_buf_len", kernel.place(kernel.pack("I", buffer_bytes)))
+    end = len(text) % buffer_bytes if wrapped else len(text)
+    kernel.symbol("log_end", kernel.place(kernel.pack("I", end)))
+    chars = 0 if cleared else min(len(text), buffer_bytes)
+    kernel.symbol("logged_chars", kernel.place(kernel.pack("I", chars)))
 
 
 def add_kallsyms(kernel, symbols: Mapping[str, int], kind="relative"):

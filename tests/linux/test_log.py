@@ -8,7 +8,7 @@ from fadump.abi.linux.printk import LogFlags
 from fadump.errors import AddressError, FadumpError, FormatError
 from fadump.linux.log import LogRecord, read_log
 from fadump.linux.vmcoreinfo import MissingFactError
-from tests.linux.kernel_builder import PAGE_OFFSET, FakeKernel, Log, Message, add_old_log
+from tests.linux.kernel_builder import PAGE_OFFSET, FakeKernel, Log, Message, add_flat_log, add_old_log
 
 ORDERS = pytest.mark.parametrize("byte_order", ["little", "big"])
 messages = st.lists(st.builds(Message, st.binary(max_size=60).map(lambda text: b"x" + text)), max_size=40)
@@ -165,6 +165,63 @@ def test_records_of_old_kernels(byte_order, struct_name, written):
     found = list(read_log(kernel.read()))
     assert [record.text for record in found] == [kept.text.decode("utf-8", "backslashreplace") for kept in left]
     assert {(record.timestamp_ns, record.level, record.facility) for record in found} <= {(9, 4, 3)}
+
+
+@ORDERS
+def test_records_of_old_kernels_have_their_caller_and_their_device(byte_order):
+    kernel = FakeKernel(byte_order, memory_bytes=1 << 14)
+    device = {"subsystem": b"pci", "device": b"+pci:0000:00:01.0"}
+    written = [Message(b"of a thread", caller=7), Message(b"of a CPU", caller=1 << 31 | 3, **device)]
+    add_old_log(kernel, written, with_caller=True)
+    found = [(record.text, record.caller, record.subsystem, record.device) for record in read_log(kernel.read())]
+    assert found == [("of a thread", "T7", "", ""), ("of a CPU", "C3", "pci", "+pci:0000:00:01.0")]
+
+
+def test_records_without_a_caller_have_none():
+    kernel = FakeKernel(memory_bytes=1 << 14)
+    add_old_log(kernel, [Message(b"one", subsystem=b"pci")])
+    (record,) = read_log(kernel.read())
+    assert (record.text, record.caller, record.subsystem) == ("one", None, "pci")
+
+
+@ORDERS
+def test_the_text_of_kernels_before_3_5(byte_order):
+    kernel = FakeKernel(byte_order, memory_bytes=1 << 14)
+    add_flat_log(kernel, b"<6>[    1.500000] one\n<12>[   12.000001] of a program\n<4>two\nthree\n")
+    shown = [(record.timestamp_ns, record.facility, record.level, record.text) for record in read_log(kernel.read())]
+    assert shown == [
+        (1_500_000_000, 0, 6, "one"),
+        (12_000_001_000, 1, 4, "of a program"),
+        (None, 0, 4, "two"),
+        (None, 0, 4, "three"),
+    ]
+    assert [line for record in read_log(kernel.read()) for line in record.lines()] == [
+        *("[    1.500000] one", "[   12.000001] of a program", "two", "three"),
+    ]
+
+
+@pytest.mark.parametrize("how", [{}, {"wrapped": True}, {"cleared": True}])
+def test_the_ring_of_kernels_before_3_5_has_the_last_text(how):
+    kernel = FakeKernel(memory_bytes=1 << 14)
+    text = b"".join(b"<6>flat line %d\n" % number for number in range(100))
+    add_flat_log(kernel, text, 256, **how)
+    left = text[-256:].decode().replace("<6>", "").splitlines()
+    assert texts(kernel)[1:] == left[1:] and texts(kernel)[-1] == "flat line 99"
+
+
+def test_an_empty_text_is_no_record():
+    kernel = FakeKernel(memory_bytes=1 << 14)
+    add_flat_log(kernel, b"")
+    assert texts(kernel) == []
+
+
+@pytest.mark.parametrize("claimed", [0, (1 << 25) + 1])
+def test_a_text_of_impossible_size_is_refused(claimed):
+    kernel = FakeKernel(memory_bytes=1 << 14)
+    add_flat_log(kernel, b"text")
+    kernel.symbol("log_buf_len", kernel.place(kernel.pack("I", claimed)))
+    with pytest.raises(FormatError, match="bytes (of|for) the log"):
+        texts(kernel)
 
 
 @given(st.integers(0, 511), st.binary(min_size=1, max_size=16))

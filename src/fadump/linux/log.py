@@ -1,55 +1,25 @@
 """The crashed kernel's log.
 
 After the last step of "follow one crash" in docs/architecture.md. Linux: kernel/printk/printk_ringbuffer.c since
-commit 896fbe20b4e2 ("printk: use the lockless ringbuffer") (in v5.10); before that the records of struct printk_log,
-which was struct log until v3.11. VMCOREINFO shows which of the three it is. A record whose text isn't in the dump, or
-makes no sense, has None as ``text``.
+commit 896fbe20b4e2 ("printk: use the lockless ringbuffer") (in v5.10); :mod:`fadump.linux.old_log` has the two forms
+before that. VMCOREINFO shows which of the three it is. A record whose text isn't in the dump, or makes no sense, has
+None as ``text``.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from fadump.abi.linux import printk as abi
 from fadump.errors import FormatError, LimitError
+from fadump.linux.log_record import LogRecord, caller_name, decoded
 from fadump.linux.memory import UNREADABLE, KernelMemory
+from fadump.linux.old_log import FlatBuffer, RecordBuffer
 from fadump.linux.vmcoreinfo import Facts, MissingFactError
-from fadump.printable import printable
+
+__all__ = ["LogRecord", "read_log"]
 
 _MOST_DESCRIPTOR_BITS = 26
 _MOST_TEXT_BITS = 31
-_MOST_OLD_BYTES = 1 << 31
-_NANOSECONDS = 1_000_000_000
 _ROWS_AT_ONCE_BYTES = 1 << 15
-
-
-@dataclass(frozen=True, slots=True)
-class LogRecord:
-    """One message.
-
-    ``timestamp_ns`` counts nanoseconds since boot; ``facility`` and ``level`` are syslog(3)'s. ``text`` has no closing
-    newline but may have newlines inside; bytes that are not UTF-8 are shown as escapes. None: it can't be read.
-    ``caller`` is "T" and a thread's number or "C" and a processor's, None if the kernel doesn't record it.
-    """
-
-    sequence: int
-    timestamp_ns: int
-    facility: int
-    level: int
-    flags: abi.LogFlags
-    text: str | None
-    caller: str | None = None
-    subsystem: str = ""
-    device: str = ""
-
-    def lines(self) -> Iterator[str]:
-        """The record as dmesg(1) prints it: "[    0.000000] text", with the time on each line; see printable()."""
-        seconds, fraction = divmod(self.timestamp_ns, _NANOSECONDS)
-        prefix = f"[{seconds:5d}.{fraction // 1000:06d}] "
-        if self.text is None:
-            yield f"{prefix}(the dump doesn't have this message's text)"
-            return
-        for line in self.text.split("\n"):
-            yield prefix + printable(line)
 
 
 def read_log(memory: KernelMemory) -> Iterator[LogRecord]:
@@ -63,8 +33,10 @@ def read_log(memory: KernelMemory) -> Iterator[LogRecord]:
     if "SYMBOL(prb)" in memory.facts:
         return _RingBuffer(memory).records()
     if "SYMBOL(log_first_idx)" in memory.facts:
-        return _OldBuffer(memory).records()
-    raise MissingFactError("SYMBOL(prb) or SYMBOL(log_first_idx)")
+        return RecordBuffer(memory).records()
+    if "SYMBOL(log_end)" in memory.facts:
+        return FlatBuffer(memory).records()
+    raise MissingFactError("SYMBOL(prb), SYMBOL(log_first_idx) or SYMBOL(log_end)")
 
 
 class _RingBuffer:
@@ -129,7 +101,7 @@ class _RingBuffer:
         if end < start:
             return None
         try:
-            return _decoded(self._memory.read(self._texts + start, min(length, end - start)))
+            return decoded(self._memory.read(self._texts + start, min(length, end - start)))
         except UNREADABLE:
             return None
 
@@ -145,7 +117,7 @@ class _RingBuffer:
             level=level,
             flags=abi.LogFlags(flags),
             text=text,
-            caller=_caller(self._info_number(info, "caller_id", 4)),
+            caller=caller_name(self._info_number(info, "caller_id", 4)),
             subsystem=_name(info, device, facts, "subsystem"),
             device=_name(info, device, facts, "device"),
         )
@@ -186,59 +158,6 @@ class _Table:
             return self._memory.read(address, self._row_bytes)
 
 
-class _OldBuffer:
-    """The log before the ring buffer of v5.10: a sequence of records, each with its own length."""
-
-    def __init__(self, memory: KernelMemory) -> None:
-        facts = memory.facts
-        self._memory = memory
-        self._struct = "printk_log" if "SIZE(printk_log)" in facts else "log"
-        self._header_bytes = facts.size(self._struct)
-        self._buffer = memory.word(facts.symbol("log_buf"))
-        self._buffer_bytes = memory.number(facts.symbol("log_buf_len"))
-        if self._buffer_bytes > _MOST_OLD_BYTES:
-            raise LimitError("bytes of the log", found=self._buffer_bytes, limit=_MOST_OLD_BYTES)
-        self._first = memory.number(facts.symbol("log_first_idx"))
-        self._next = memory.number(facts.symbol("log_next_idx"))
-
-    def records(self) -> Iterator[LogRecord]:
-        at, done, sequence = self._first, 0, 0
-        while at != self._next:
-            header = self._memory.read(self._buffer + at, self._header_bytes)
-            length = self._field(header, "len", 2)
-            if not length:
-                if done >= self._buffer_bytes or at < self._next:
-                    raise FormatError("log whose records don't end", offset=at)
-                done, at = done + self._buffer_bytes - at, 0  # the buffer's end: continue at its start
-                continue
-            done += length
-            if length < self._header_bytes or length % 4 or at + length > self._buffer_bytes:
-                raise FormatError(f"a log record of impossible length, {length:#x} bytes,", offset=at)
-            yield self._record(header, at, length, sequence)
-            at, sequence = at + length, sequence + 1
-
-    def _record(self, header: bytes, at: int, length: int, sequence: int) -> LogRecord:
-        text_bytes = min(self._field(header, "text_len", 2), length - self._header_bytes)
-        try:
-            text = _decoded(self._memory.read(self._buffer + at + self._header_bytes, text_bytes))
-        except UNREADABLE:
-            text = None
-        facility = self._memory.facts.offset(f"{self._struct}.text_len") + abi.RECORD_FACILITY_OFFSET
-        flags, level = abi.split_flags(_byte(header, facility + 1), little_endian=self._memory.byte_order == "little")
-        return LogRecord(
-            sequence=sequence,
-            timestamp_ns=self._field(header, "ts_nsec", 8),
-            facility=_byte(header, facility),
-            level=level,
-            flags=abi.LogFlags(flags),
-            text=text,
-        )
-
-    def _field(self, header: bytes, member: str, size_bytes: int) -> int:
-        at = self._memory.facts.offset(f"{self._struct}.{member}")
-        return int.from_bytes(header[at : at + size_bytes], self._memory.byte_order)
-
-
 def _limited(what: str, bits: int, most: int) -> int:
     if bits > most:
         raise LimitError(f"bits in the {what}", found=bits, limit=most)
@@ -252,12 +171,4 @@ def _byte(data: bytes, offset: int) -> int:
 def _name(info: bytes, device_info: int, facts: Facts, member: str) -> str:
     start = device_info + facts.offset(f"dev_printk_info.{member}")
     raw = info[start : start + facts.length(f"printk_info_{member}")]
-    return _decoded(raw.partition(b"\0")[0])
-
-
-def _caller(id_: int) -> str:
-    return f"C{id_ & ~abi.CALLER_IS_CPU}" if id_ & abi.CALLER_IS_CPU else f"T{id_}"
-
-
-def _decoded(raw: bytes) -> str:
-    return raw.decode("utf-8", "backslashreplace")
+    return decoded(raw.partition(b"\0")[0])

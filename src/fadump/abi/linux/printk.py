@@ -6,6 +6,7 @@ and struct printk_log in kernel/printk/printk.c, before that. All in the kernel'
     printk_info, printk_log: text_len is followed, at these offsets from it, by
     printk_info  +0x02  u8  facility            printk_log  +0x04  u8  facility (after dict_len, u16)
                  +0x03  u8  flags:5, level:3                +0x05  u8  flags:5, level:3
+                                                            +0x06  u32 caller_id, since v5.1, in a header of 20 bytes
 """
 
 from enum import IntEnum, IntFlag
@@ -17,6 +18,8 @@ DESCRIPTOR_ID_MASK = (1 << DESCRIPTOR_STATE_SHIFT) - 1
 INFO_FACILITY_OFFSET = 2
 RECORD_FACILITY_OFFSET = 4
 """Both from text_len; the byte after each has flags and level."""
+RECORD_CALLER_BYTES = 4
+"""The size of a record's caller_id, which follows these where a header has room for it (CONFIG_PRINTK_CALLER)."""
 
 DATALESS = 1
 """The bit in a text block's begin and next that means that there is no block."""
