@@ -26,6 +26,7 @@ from fadump.printable import MOST_LISTED
 from fadump.vmcore.structures import decode_file
 from tests.linux.crashed_kernel import INNER, crashed_kernel
 from tests.linux.kernel_builder import Log, Message
+from tests.linux.smp_builder import SmpKernel
 from tests.linux.test_symbols import vmlinux
 from tests.vmcore.core_builder import Load, build_core, note, prstatus
 
@@ -52,6 +53,20 @@ def test_what_crashed_when_and_why(run):
     assert any(line.endswith("outer+0x8/0x100") for line in lines)
     assert any(line.split()[:2] == ["free", "0.1"] for line in lines)
     assert any(line.split()[:2] == ["kernel", "0.9"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "shown"),
+    [
+        (SmpKernel(1, online=0b1111, crashing=2), "4 online, registers of 1, crashed on CPU 2"),
+        (SmpKernel(2, online=0b1, crashing=0), "1 online, registers of 2"),
+        (SmpKernel(4, online=0b1101, present=0b1111, owners=[0, 1, None, 3]), "3 online, 1 offline"),
+        (SmpKernel(3), "registers of 3"),
+    ],
+)
+def test_the_kernels_mask_says_how_many_cpus_were_online(run, kernel, shown):
+    _status, out, _err = run(kernel.core())
+    assert f"CPUs     {shown}" in [line.rstrip() for line in out.splitlines()]
 
 
 def test_the_same_as_json(run):
@@ -86,7 +101,7 @@ def test_bars_fit_the_terminal_and_keep_their_proportion(run, monkeypatch, colum
 def test_a_dump_without_registers_says_so(run):
     kernel = crashed_kernel()
     kernel.cpus = []
-    assert "CPUs     the dump has no registers of any\n" in run(kernel.core())[1]
+    assert "CPUs     1 online, the dump has no registers of any\n" in run(kernel.core())[1]
 
 
 def test_what_is_missing_is_named_and_the_rest_is_shown(run):

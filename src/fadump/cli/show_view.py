@@ -73,11 +73,7 @@ def head(summary: Summary) -> Iterator[tuple[str, str]]:
         if ending.task is not None:
             yield "Task", f"{ending.task.name}, PID {ending.task.pid}"
     yield "Dump", ", ".join(_file(summary))
-    crashed = [str(cpu.number) for cpu in summary.cpus if cpu.crashed]
-    offline = sum(cpu.online is False for cpu in summary.cpus)
-    are_known = any(cpu.online is not None for cpu in summary.cpus)
-    count = len(summary.cpus) - offline
-    yield "CPUs", ", ".join(_counts(f"{count} online" if are_known else _registers_of(count), offline, crashed))
+    yield "CPUs", ", ".join(_cpu_counts(summary))
 
 
 def _without_panic(cpus: Sequence[Cpu]) -> str:
@@ -90,14 +86,17 @@ def _without_panic(cpus: Sequence[Cpu]) -> str:
     return f"none: {TRAPS.get(traps[0], f'interrupt {traps[0]:#x}')} led straight to the dump"
 
 
-def _registers_of(count: int) -> str:
-    return f"registers of {count}" if count else "the dump has no registers of any"
-
-
-def _counts(online: str, offline: int, crashed: list[str]) -> Iterator[str]:
-    yield online
+def _cpu_counts(summary: Summary) -> Iterator[str]:
+    """How many CPUs there were, by the kernel, and of how many the dump has registers, if that differs."""
+    crashed = [str(cpu.number) for cpu in summary.cpus if cpu.crashed]
+    offline = sum(cpu.online is False for cpu in summary.cpus)
+    if summary.online is not None:
+        yield f"{summary.online} online"
     if offline:
         yield f"{offline} offline"
+    if summary.online is None or len(summary.cpus) != summary.online + offline:
+        count = len(summary.cpus)
+        yield f"registers of {count}" if count else "the dump has no registers of any"
     if crashed:
         yield f"crashed on CPU {', '.join(crashed)}"
 

@@ -24,6 +24,8 @@ _UNKNOWN = (*UNREADABLE, MissingFactError, UnknownSymbolError)
 """What is raised if the dump or its kernel lacks the information."""
 _MASKS = ("__cpu_online_mask", "__cpu_present_mask")
 """Masks that may be those of the CPUs with notes."""
+_OLDER_MASKS = {"__cpu_online_mask": "cpu_online_bits", "__cpu_present_mask": "cpu_present_bits"}
+"""Their names before 5aec01b834fd (v4.5)."""
 
 
 def number_registers(
@@ -66,7 +68,10 @@ def online_cpus(memory: KernelMemory, symbols: SymbolTable | None) -> list[int]:
 
 def cpus_in(mask: str, memory: KernelMemory, symbols: SymbolTable | None) -> list[int]:
     """The numbers of the CPUs in one of the kernel's masks, rising; none if they can't be known."""
-    if symbols is None or mask not in symbols:
+    if symbols is None:
+        return []
+    mask = mask if mask in symbols else _OLDER_MASKS.get(mask, mask)
+    if mask not in symbols:
         return []
     try:
         words = memory.unpack(f"{-(-cpu_count(memory, symbols) // 64)}Q", symbols.address(mask))

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from fadump.errors import SetupError
+from fadump.linux.cpu_numbers import online_cpus
 from fadump.linux.cpus import Cpu, read_cpus, read_registers
 from fadump.linux.crash import Ending, KernelName
 from fadump.linux.kallsyms import read_kallsyms
@@ -37,7 +38,8 @@ class MemoryRange:
 class Summary:
     """What is known. What isn't is None or an empty sequence.
 
-    ``format`` is the file's, ``crash_time`` in seconds since 1970, UTC. ``page_counts`` count pages in the dump's
+    ``format`` is the file's, ``crash_time`` in seconds since 1970, UTC. ``online`` is how many CPUs were online by the
+    kernel's mask, however many registers there are. ``page_counts`` count pages in the dump's
     memory. ``running`` has the thread of each CPU, by the CPU's number. ``wants_vmlinux`` says that tasks could be read
     with one.
     """
@@ -53,6 +55,7 @@ class Summary:
     crash_time: int | None = None
     ending: Ending | None = None
     cpus: Sequence[Cpu] = ()
+    online: int | None = None
     running: Mapping[int, Task] = field(default_factory=dict)
     tasks: Sequence[Task] | None = None
     wants_vmlinux: bool = False
@@ -128,6 +131,7 @@ def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, 
         is_radix=tried("MMU", lambda: memory.translation.is_radix),
         ending=tried("log", lambda: system.ending),
         cpus=tuple(cpus),
+        online=len(online_cpus(memory, symbols)) or None,
         running=running,
         tasks=tasks,
         wants_vmlinux=not system.has_vmlinux,
