@@ -66,6 +66,9 @@ class Kdump:
     status: int = 0
     machine: str = "ppc64le"
     nodename: str = "node"
+    domainname: str = "(none)"
+    phys_base: int = 0
+    erase_info: bytes = b""
     one_bitmap: bool = False
     places: dict[str, int] = field(default_factory=dict)
     """Filled in by :func:`build_kdump`: where bitmaps, descriptors and data begin."""
@@ -126,7 +129,7 @@ def _header(dump: Kdump, bitmap_blocks: int) -> bytes:
         release=b"6.12.0",
         version=b"#1",
         machine=dump.machine.encode(),
-        domainname=b"(none)",
+        domainname=dump.domainname.encode(),
         seconds=1_700_000_000,
         microseconds=5,
         status=dump.status,
@@ -144,7 +147,7 @@ def _sub_header(dump: Kdump) -> bytes:
     notes_at = dump.page_bytes + SUB_HEADER.size_bytes
     is_new = dump.version >= 6
     sub_header = KdumpSubHeader(
-        phys_base=0,
+        phys_base=dump.phys_base,
         dump_level=31,
         split=int(bool(dump.split)),
         start_pfn=0 if is_new else start,
@@ -153,13 +156,13 @@ def _sub_header(dump: Kdump) -> bytes:
         size_vmcoreinfo=len(dump.vmcoreinfo),
         offset_note=notes_at,
         size_note=len(dump.notes),
-        offset_eraseinfo=0,
-        size_eraseinfo=0,
+        offset_eraseinfo=notes_at + len(dump.notes) + len(dump.vmcoreinfo),
+        size_eraseinfo=len(dump.erase_info),
         start_pfn_64=start if is_new else 0,
         end_pfn_64=end if is_new else 0,
         max_mapnr_64=dump.pages if is_new else 0,
     )
-    return SUB_HEADER.in_order(dump.byte_order).encode(sub_header) + dump.notes + dump.vmcoreinfo
+    return SUB_HEADER.in_order(dump.byte_order).encode(sub_header) + dump.notes + dump.vmcoreinfo + dump.erase_info
 
 
 def _bitmap(pages: Sequence[int] | set[int], size_bytes: int) -> bytes:

@@ -5,30 +5,40 @@ Step "saved" of docs/architecture.md. Notes are copied in their order; only the 
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+from fadump.abi import elf
 from fadump.abi.layout import ByteOrder
 from fadump.linux.crash import KernelName
+from fadump.linux.memory import is_of_power
 from fadump.linux.pages import DumpLevel
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
-from fadump.vmcore.contract import Dump
-from fadump.vmcore.notes import VMCOREINFO_NAME, Note
+from fadump.vmcore.contract import Dump, VirtualRange
+from fadump.vmcore.notes import ERASEINFO_NAME, VMCOREINFO_NAME, Note
 from fadump.vmcore.seal import is_seal
 
 _EVERY_LEVEL = 31
+_WORD = (1 << 64) - 1
+_NO_NAME = KernelName("Linux", "(none)", "(unknown)", "(unknown)", "(unknown)", "(none)")
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """``crash_time`` counts seconds since 1970, UTC; 0: unknown. ``notes`` have VMCOREINFO if the dump has it.
-    ``level_before`` is the level at which it had been filtered already."""
+    """``name`` has no empty text: libkdumpfile takes such a header for a damaged one. ``seconds`` since 1970, UTC, and
+    ``microseconds`` are the time of the crash, or of the dump if that isn't known; 0: neither is. ``notes`` have
+    VMCOREINFO and erase info if the dump has them. ``level_before`` is the level at which it had been filtered already.
+    ``phys_base`` is how far x86 has moved its memory, ``virtual_ranges`` where other machines than Power have theirs.
+    """
 
     byte_order: ByteOrder
     machine: str
     name: KernelName
-    crash_time: int
+    seconds: int
+    microseconds: int
+    phys_base: int
     notes: Sequence[Note]
     level_before: DumpLevel
+    virtual_ranges: Sequence[VirtualRange]
 
     @property
     def cpus(self) -> int:
@@ -37,22 +47,55 @@ class About:
 
 
 def describe(system: CrashedSystem, dump: Dump) -> About:
-    """What the headers of ``dump``, the system's with what was added, are to say; what can't be read stays empty."""
-    name, seconds = _nameless(""), 0
+    """What the headers of ``dump``, the system's with what was added, are to say.
+
+    Each fact is the kernel's own; what its memory and VMCOREINFO lack, the dump's header may have.
+    """
+    header = dump.system_name
+    seconds, microseconds = (header.seconds, header.microseconds) if header is not None else (0, 0)
+    phys_base = header.phys_base if header is not None else 0
+    own = None
     if dump.vmcoreinfo is not None:
-        with suppress(*UNREADABLE_KERNEL):  # a name is no reason not to save
-            name = system.kernel or _nameless(system.vmcoreinfo.text("OSRELEASE"))
-            seconds = system.crash_time or 0
-    elif dump.system_name is not None:
-        header = dump.system_name
-        name = KernelName("Linux", header.nodename, header.release, "", dump.machine, "(none)")
-        seconds = header.timestamp
+        with suppress(*UNREADABLE_KERNEL):  # none of this is a reason not to save
+            phys_base = phys_base or system.vmcoreinfo.number("phys_base") & _WORD
+        with suppress(*UNREADABLE_KERNEL):
+            own = system.kernel
+        with suppress(*UNREADABLE_KERNEL):
+            crashed = system.vmcoreinfo.plain_number("CRASHTIME")
+            if crashed != seconds:
+                seconds, microseconds = crashed, 0
     notes = [note for note in dump.notes if not is_seal(note)]
-    if dump.vmcoreinfo is not None and all(note.name != VMCOREINFO_NAME for note in notes):
-        notes.append(Note(VMCOREINFO_NAME, 0, dump.vmcoreinfo, 0))
-    level = DumpLevel(dump.dump_level & _EVERY_LEVEL)
-    return About(dump.byte_order, dump.machine, name, seconds, tuple(notes), level)
+    for name, data in ((VMCOREINFO_NAME, dump.vmcoreinfo), (ERASEINFO_NAME, dump.erase_info)):
+        if data is not None and all(note.name != name or not note.desc for note in notes):
+            notes.append(Note(name, 0, data, 0))
+    return About(
+        byte_order=dump.byte_order,
+        machine=dump.machine,
+        name=_whole_name(system, dump, own),
+        seconds=seconds,
+        microseconds=microseconds,
+        phys_base=phys_base,
+        notes=tuple(notes),
+        level_before=DumpLevel(dump.dump_level & _EVERY_LEVEL),
+        virtual_ranges=() if is_of_power(dump) else dump.virtual_ranges,
+    )
 
 
-def _nameless(release: str) -> KernelName:
-    return KernelName("Linux", "(none)", release, "", "", "(none)")
+def _whole_name(system: CrashedSystem, dump: Dump, own: KernelName | None) -> KernelName:
+    """The kernel's name with no text empty: the first that is known of each."""
+    header, release = dump.system_name, ""
+    if dump.vmcoreinfo is not None:
+        with suppress(*UNREADABLE_KERNEL):
+            release = system.vmcoreinfo.text("OSRELEASE")
+    names = [own] if own is not None else []
+    if header is not None:
+        names.append(
+            KernelName(header.system, header.node, header.release, header.version, header.machine, header.domain)
+        )
+    names += [KernelName("", "", release, "", "", ""), _NO_NAME]
+    known = {
+        field.name: next(filter(None, (getattr(name, field.name) for name in names))) for field in fields(_NO_NAME)
+    }
+    if dump.machine in elf.MACHINES.values():  # not what QEMU writes for Power, "Unknown", nor a mere number
+        known["machine"] = dump.machine
+    return KernelName(**known)

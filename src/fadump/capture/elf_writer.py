@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fadump.abi import elf
-from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.capture.about import About
 from fadump.capture.bits import PageBits
 from fadump.capture.packing import PackedBatch
 from fadump.capture.sealing import Checksums, SealedNotes, agrees, chunks, sealed
 from fadump.capture.selection import Selection
 from fadump.capture.target import FileTarget, Target
+from fadump.capture.virtual_addresses import VirtualAddresses
 from fadump.errors import FadumpError, FormatError
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.contract import READABLE, Dump
-from fadump.vmcore.elfcore import ElfCore
+from fadump.vmcore.elfcore import MOST_PROGRAM_HEADERS, ElfCore
 from fadump.vmcore.seal import Seal
 from fadump.vmcore.source import Source
 
@@ -45,12 +45,14 @@ _MACHINES = {name: machine for (machine, _byte_order), name in elf.MACHINES.item
 class _Segment:
     """Memory that is contiguous in the file, too; its first page is number ``rank`` of those in the file.
 
-    ``end_rank`` is the number of the page after its last one.
+    ``end_rank`` is the number of the page after its last one, ``virtual`` is p_vaddr. Memory that has several virtual
+    addresses is in as many segments, with the same bytes of the file.
     """
 
     physical: Range
     rank: int
     end_rank: int
+    virtual: int
 
 
 class ElfWriter:
@@ -66,7 +68,11 @@ class ElfWriter:
         self._page_bytes = selection.page_bytes
         self._flags = elf.PPC64_ABI.get(about.machine, 0)
         self._machine = _machine(about.machine)
-        self._segments = _segments(selection, memory)
+        self._segments = _segments(selection, memory, VirtualAddresses(about.machine, about.virtual_ranges))
+        if len(self._segments) >= MOST_PROGRAM_HEADERS:
+            raise FadumpError(
+                f"memory is in {len(self._segments):,} pieces, too many for an ELF core: use --format kdump"
+            )
         self._ranks = [segment.rank for segment in self._segments]
         count = 1 + len(self._segments)
         notes_at = elf.ELF_HEADER.size_bytes + count * elf.PROGRAM_HEADER.size_bytes
@@ -110,6 +116,7 @@ class ElfWriter:
         if self._rank > self._durable_rank:
             self._target.barrier()
             first = max(0, bisect_left(self._ranks, self._durable_rank) - 1)
+            first = bisect_left(self._ranks, self._ranks[first])
             headers = self._program_headers(self._rank, Range(first, bisect_left(self._ranks, self._rank)))
             self._target.write(elf.ELF_HEADER.size_bytes + (1 + first) * elf.PROGRAM_HEADER.size_bytes, headers)
             self._durable_rank = self._rank
@@ -187,8 +194,9 @@ class ElfWriter:
                 continue
             physical, size_bytes = segment.physical.start, segment.physical.size_bytes
             offset = self._offset_of(segment)
-            virtual = _virtual(self._about.machine, physical)
-            header = elf.ProgramHeader(elf.PT_LOAD, elf.PF_RWX, offset, virtual, physical, size_bytes, size_bytes)
+            header = elf.ProgramHeader(
+                elf.PT_LOAD, elf.PF_RWX, offset, segment.virtual, physical, size_bytes, size_bytes
+            )
             headers.append(layout.encode(header))
         return b"".join(headers)
 
@@ -245,7 +253,7 @@ def without_holes(batch: PackedBatch, page_bytes: int) -> Iterator[Range]:
             yield Range(int(part[0]), int(part[-1]) + 1)
 
 
-def _segments(selection: Selection, memory: RangeSet) -> list[_Segment]:
+def _segments(selection: Selection, memory: RangeSet, addresses: VirtualAddresses) -> list[_Segment]:
     page_bytes = selection.page_bytes
     wanted = RangeSet(Range(run.start * page_bytes, run.end * page_bytes) for run in selection.wanted.runs())
     most_bytes = max(CHECKPOINT_BYTES, -(-wanted.size_bytes // _MOST_CUTS // page_bytes) * page_bytes)
@@ -254,10 +262,10 @@ def _segments(selection: Selection, memory: RangeSet) -> list[_Segment]:
     for run in wanted:
         for start in range(run.start, run.end, most_bytes):
             part = Range(start, min(start + most_bytes, run.end))
-            for physical in memory & RangeSet([part]):
+            for physical, virtual in addresses.of(memory & RangeSet([part])):
                 first, end = physical.start // page_bytes, -(-physical.end // page_bytes)
                 at = rank + first - run.start // page_bytes
-                segments.append(_Segment(physical, at, at + end - first))
+                segments.append(_Segment(physical, at, at + end - first, virtual))
         rank += run.size_bytes // page_bytes
     return segments
 
@@ -267,8 +275,3 @@ def _machine(name: str) -> int:
     if machine is None:
         raise FadumpError(f"there is no ELF core of the machine {name!r} here: use --format kdump")
     return machine
-
-
-def _virtual(machine: str, physical: int) -> int:
-    """p_vaddr: the address in the linear map on Power; readers don't use it elsewhere."""
-    return PAGE_OFFSET | physical if machine.startswith("ppc64") else 0

@@ -3,7 +3,7 @@
 Step "saved" of docs/architecture.md. Callers use an :class:`OutputFormat` and never ask which one it is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from fadump.capture.selection import Selection
 from fadump.capture.target import FileTarget, Target
 from fadump.capture.unreadable import Unreadable
 from fadump.errors import FadumpError
+from fadump.linux.memory import is_of_power
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES
@@ -114,7 +115,9 @@ class KdumpFormat:
     has_note_of_every_cpu = True
 
     def fit(self, dump: Dump, selection: Selection) -> Selection:
-        return selection
+        if is_of_power(dump) or not any(part.virtual for part in dump.virtual_ranges):
+            return selection
+        return _with_remark(selection, "a kdump-compressed file can't hold the virtual addresses of the PT_LOADs")
 
     def check_library(self) -> None:
         make_page_packer(self.compression)
@@ -144,7 +147,10 @@ class ElfFormat:
     has_note_of_every_cpu = False
 
     def fit(self, dump: Dump, selection: Selection) -> Selection:
-        return fit_for_elf(dump, selection)
+        fitting = fit_for_elf(dump, selection)
+        if is_of_power(dump) or dump.virtual_ranges:
+            return fitting
+        return _with_remark(fitting, "the PT_LOADs have no virtual addresses, as the dump doesn't say them")
 
     def check_library(self) -> None:
         pass
@@ -166,6 +172,10 @@ class ElfFormat:
 
     def fixed_bytes(self, about: About, selection: Selection, files: int) -> int:
         return 0
+
+
+def _with_remark(selection: Selection, remark: str) -> Selection:
+    return replace(selection, remarks=(*selection.remarks, remark))
 
 
 def output_format(name: Format, compression: Compression) -> OutputFormat:

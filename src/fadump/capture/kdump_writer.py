@@ -33,6 +33,7 @@ from fadump.vmcore.kdump_header import (
     encode_header,
     encode_sub_header,
 )
+from fadump.vmcore.notes import ERASEINFO_NAME, VMCOREINFO_NAME
 from fadump.vmcore.seal import Seal
 from fadump.vmcore.source import Source
 
@@ -175,7 +176,7 @@ class KdumpWriter:
         self._unsafe_bytes += len(data)
 
     def _head(self, header: KdumpHeader, seal: Seal) -> bytes:
-        first = encode_header(header, kernel_version=self._about.name.version, cpus=self._about.cpus)
+        first = encode_header(header)
         second = encode_sub_header(header) + self._notes.encode(seal)
         return (first.ljust(header.page_bytes, b"\0") + second).ljust(header.bitmap_offset, b"\0")
 
@@ -202,17 +203,24 @@ def _header(
     return KdumpHeader(
         byte_order=about.byte_order,
         version=NEWEST_VERSION,
+        sysname=about.name.system,
         nodename=about.name.node,
         release=about.name.release,
-        machine=about.machine,
-        timestamp=about.crash_time,
+        kernel_version=about.name.version,
+        machine=about.name.machine,
+        domainname=about.name.domain,
+        timestamp=about.seconds,
+        microseconds=about.microseconds,
         status=INCOMPLETE | int(compression.flag),
         page_bytes=page_bytes,
         sub_header_blocks=-(-(notes.where.end - page_bytes) // page_bytes),
         bitmap_blocks=_bitmap_blocks(selection),
         pages=selection.pages,
+        cpus=about.cpus,
+        phys_base=about.phys_base,
         dump_level=int(selection.level | about.level_before),
         split=split,
         notes=notes.where,
-        vmcoreinfo=notes.vmcoreinfo,
+        vmcoreinfo=notes.text_of(VMCOREINFO_NAME),
+        erase_info=notes.text_of(ERASEINFO_NAME),
     )

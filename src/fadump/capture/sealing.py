@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from fadump.abi.layout import ByteOrder
 from fadump.capture.packers import crc32
 from fadump.memory.ranges import Range
-from fadump.vmcore.notes import VMCOREINFO_NAME, Note, encode_note
+from fadump.vmcore.notes import Note, encode_note
 from fadump.vmcore.seal import NAME, SEAL_BYTES, TYPE, Row, Seal, encode_table
 from fadump.vmcore.source import Source
 
@@ -28,14 +28,17 @@ class SealedNotes:
         """Where they stand in the file."""
         self.seal = Range(self.where.end - SEAL_BYTES, self.where.end)
         """Where the seal's own bytes stand."""
-        self.vmcoreinfo = Range(0, 0)
-        """Where VMCOREINFO's text stands; empty: there is none."""
-        at = offset
-        for note, data in zip(notes, encoded, strict=True):
-            if note.name == VMCOREINFO_NAME and not self.vmcoreinfo:
-                start = at + len(data) - _padded(len(note.desc))
-                self.vmcoreinfo = Range.sized(start, len(note.desc))
-            at += len(data)
+        self._offset = offset
+        self._notes = [(note, len(data)) for note, data in zip(notes, encoded, strict=True)]
+
+    def text_of(self, name: str) -> Range:
+        """Where the first note of a name has its text, VMCOREINFO's say; empty: there is none with any."""
+        at = self._offset
+        for note, size_bytes in self._notes:
+            at += size_bytes
+            if note.name == name and note.desc:
+                return Range.sized(at - _padded(len(note.desc)), len(note.desc))
+        return Range(0, 0)
 
     def encode(self, seal: Seal) -> bytes:
         """All notes."""

@@ -17,6 +17,8 @@ from fadump.linux.vmcoreinfo import MissingFactError
 
 _NAME_BYTES = 65
 _NAMES = 6
+_NAME_OFFSETS = (4, 0)
+"""Where struct uts_namespace may have the names: behind a kref, or first."""
 _KERNEL_FACILITY = 0
 """LOG_KERN; what a program writes to /dev/kmsg has another one (devkmsg_write())."""
 _PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
@@ -86,12 +88,25 @@ class Ending:
 
 
 def read_name(memory: KernelMemory) -> KernelName | None:
-    """The kernel's name; None if VMCOREINFO doesn't say where it is, or it can't be read."""
+    """The kernel's name; None if VMCOREINFO doesn't say where it is, or it can't be read.
+
+    Before v5.11 its place in struct uts_namespace isn't stated: that is behind the count of references,
+    and right if the release there is VMCOREINFO's.
+    """
+    facts = memory.facts
     try:
-        start = memory.facts.symbol("init_uts_ns") + memory.facts.offset("uts_namespace.name")
-        raw = memory.read(start, _NAMES * _NAME_BYTES)
+        start = facts.symbol("init_uts_ns")
+        if "OFFSET(uts_namespace.name)" in facts:
+            return _name_at(memory, start + facts.offset("uts_namespace.name"))
+        release = facts.text("OSRELEASE")
+        found = (_name_at(memory, start + offset) for offset in _NAME_OFFSETS)
+        return next((name for name in found if name.release == release), None)
     except (MissingFactError, AddressError, TranslationError, ReadError):
         return None
+
+
+def _name_at(memory: KernelMemory, address: int) -> KernelName:
+    raw = memory.read(address, _NAMES * _NAME_BYTES)
     texts = [raw[at : at + _NAME_BYTES].partition(b"\0")[0] for at in range(0, len(raw), _NAME_BYTES)]
     return KernelName(*(text.decode("utf-8", "backslashreplace") for text in texts))
 
@@ -135,9 +150,8 @@ class _Story:
                 self._last[cause] = _first_line(text)
         panic = _PANIC.match(text)
         if panic is not None:
-            own = (self._last.get(cause) for says, cause in _CAUSE_OF_PANIC if says.match(panic[1]))
-            cause = next(filter(None, own), self.so_far.cause)
-            self.end = replace(self.so_far, panic=panic[1], cause=cause)
+            own = [self._last.get(cause) for says, cause in _CAUSE_OF_PANIC if says.match(panic[1])]
+            self.end = replace(self.so_far, panic=panic[1], cause=next(filter(None, own), self.so_far.cause))
             self._in_cause = False
             self._left_of_panic, self._names_of_panic = _MOST_RECORDS_OF_PANIC, Ending()
         elif _END_OF_CAUSE in text:

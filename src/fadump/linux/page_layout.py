@@ -115,7 +115,7 @@ class SecondPage:
     @classmethod
     def stated(cls, facts: Facts, *, order_in_flags: bool) -> Self:
         """As VMCOREINFO has it."""
-        has_list = "SYMBOL(free_huge_page)" in facts  # until 8639a847b0e1 (v4.6)
+        has_list = "SYMBOL(free_huge_page)" in facts  # until v4.6
         if "NUMBER(HUGETLB_PAGE_DTOR)" in facts:
             dtor: int | None = facts.number("HUGETLB_PAGE_DTOR")
         else:

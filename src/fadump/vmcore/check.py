@@ -144,12 +144,22 @@ def _check_notes(dump: Dump) -> Iterator[Finding]:
 
 
 def _check_program_headers(core: ElfCore) -> Iterator[Finding]:
-    by_address = sorted(segment.physical for segment in core.segments if segment.physical)
+    """PT_LOADs may share bytes of the file, each for another virtual address of the same memory; no others may."""
+    by_distance: dict[int, list[Range]] = {}
+    for load in core.segments:
+        if load.physical:
+            by_distance.setdefault(load.physical.start - load.file_offset, []).append(load.physical)
+    by_address = sorted(physical for ranges in by_distance.values() for physical in RangeSet(ranges))
     overlaps = (f"PT_LOADs {lower} and {higher} overlap" for lower, higher in _overlapping(by_address))
     yield from _listed((f"{overlap}, the first in the file counts" for overlap in overlaps), Weight.REMARK)
-    in_file = sorted(Range.sized(load.file_offset, load.file_bytes) for load in core.segments if load.file_bytes)
+    in_file: dict[int, list[Range]] = {}
+    for load in core.segments:
+        if load.file_bytes:
+            where = Range.sized(load.file_offset, load.file_bytes)
+            in_file.setdefault(load.physical.start - load.file_offset, []).append(where)
+    by_offset = sorted(where for ranges in in_file.values() for where in RangeSet(ranges))
     yield from _listed(
-        f"two PT_LOADs share bytes of the file: {lower} and {higher}" for lower, higher in _overlapping(in_file)
+        f"two PT_LOADs share bytes of the file: {lower} and {higher}" for lower, higher in _overlapping(by_offset)
     )
 
 

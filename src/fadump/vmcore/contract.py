@@ -23,8 +23,9 @@ from fadump.vmcore.notes import VMCOREINFO_NAME, Note
 Bytes = npt.NDArray[np.uint8]
 """Memory as a read-only array of one dimension."""
 
-MOST_MEMORY_RANGES = 1 << 16
-"""How many ranges :attr:`Dump.memory` may have, as a file can claim any number: far more than machines have."""
+MOST_MEMORY_RANGES = 1 << 17
+"""How many ranges :attr:`Dump.memory` may have, and program headers an ELF core, so that each format takes what another
+has: a file can claim any number, and machines have far fewer."""
 MOST_RANGES = 1 << 20
 """How many ranges :attr:`Dump.readable` may have; a strict dump level leaves many."""
 
@@ -100,12 +101,26 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class SystemName:
-    """What a format's own header says about the crashed system: two of uname(2)'s names, and the time of the dump in
-    seconds since 1970, UTC."""
+    """What a format's own header says about the crashed system: uname(2)'s names, the time of the dump in seconds since
+    1970, UTC, and how far x86 has moved its memory (``phys_base``)."""
 
-    nodename: str
+    system: str
+    node: str
     release: str
-    timestamp: int
+    version: str
+    machine: str
+    domain: str
+    seconds: int
+    microseconds: int
+    phys_base: int
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualRange:
+    """The virtual address at which a file's header has some physical memory."""
+
+    physical: Range
+    virtual: int
 
 
 class Dump(ABC):
@@ -134,6 +149,10 @@ class Dump(ABC):
     """The size of the pages that memory is stored in; None: its format, such as ELF, has no pages."""
     system_name: SystemName | None = None
     """The crashed system by the file's header; None: its format, such as ELF, doesn't say."""
+    erase_info: bytes | None = None
+    """What makedumpfile has written about the data that it has erased; None: nothing."""
+    virtual_ranges: Sequence[VirtualRange] = ()
+    """Where an ELF core's PT_LOADs have its memory, in the order of the file; other formats don't say."""
 
     @abstractmethod
     def mapping(self, wanted: Range) -> Iterator[Piece]:

@@ -9,10 +9,21 @@ from itertools import chain
 from fadump.abi.elf import CORE_NAME, DUMP_ELF_INCOMPLETE, ELF_HEADER, MACHINES, NT_AUXV
 from fadump.errors import AddressError, FormatError
 from fadump.memory.ranges import Range, RangeSet
-from fadump.vmcore.contract import READABLE, Bytes, Dump, Kind, NotInDumpError, Piece, State, merged, vmcoreinfo_of
+from fadump.vmcore.contract import (
+    READABLE,
+    Bytes,
+    Dump,
+    Kind,
+    NotInDumpError,
+    Piece,
+    State,
+    VirtualRange,
+    merged,
+    vmcoreinfo_of,
+)
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.extents import Extent
-from fadump.vmcore.notes import Note
+from fadump.vmcore.notes import Note, erase_info_of
 from fadump.vmcore.seal import unsealed
 from fadump.vmcore.source import Source
 
@@ -48,7 +59,10 @@ class ElfDump(Dump):
         self.machine = MACHINES.get((self._core.machine, self.byte_order), f"e_machine {self._core.machine}")
         self.notes = self._core.notes
         self.vmcoreinfo = vmcoreinfo_of(self.notes)
-        self.memory = RangeSet(segment.physical for segment in self._core.segments)
+        self.erase_info = erase_info_of(self.notes)
+        segments = self._core.segments
+        self.virtual_ranges = tuple(VirtualRange(segment.physical, segment.virtual_address) for segment in segments)
+        self.memory = RangeSet(segment.physical for segment in segments)
         if self._core.flags & DUMP_ELF_INCOMPLETE and self.machine != "ppc64":
             damage.append(FormatError("marked as incomplete by who wrote it", offset=ELF_HEADER.offset("e_flags")))
         damage += filter(None, [unsealed(self.notes, self.byte_order), _of_process(self.notes)])

@@ -64,13 +64,14 @@ class KdumpDump(Dump):
         self._cache = _PageCache()
         header = files[0].header
         self.page_bytes: int = header.page_bytes
-        self.system_name = SystemName(header.nodename, header.release, header.timestamp)
+        self.system_name = _system_name(header)
         self.flattened = False
         self.machine = header.machine
         self.byte_order = header.byte_order
         self.dump_level = header.dump_level
         self.notes = next((file.notes for file in files if file.notes), ())
         self.vmcoreinfo = next((file.vmcoreinfo for file in files if file.vmcoreinfo), None)
+        self.erase_info = next((file.erase_info for file in files if file.erase_info), None)
         self.memory = max(files, key=lambda file: file.bitmap.pages_known).memory()
         self._ranges = list(self.memory)
         self._last_read = Range(0, 0)
@@ -263,6 +264,20 @@ def _run_lengths(goes_on: _Flags) -> npt.NDArray[np.int64]:
     borders = np.concatenate([[0], np.flatnonzero(~goes_on) + 1, [len(goes_on) + 1]])
     lengths = np.diff(borders)
     return np.repeat(lengths, lengths)
+
+
+def _system_name(header: KdumpHeader) -> SystemName:
+    return SystemName(
+        system=header.sysname,
+        node=header.nodename,
+        release=header.release,
+        version=header.kernel_version,
+        machine=header.machine,
+        domain=header.domainname,
+        seconds=header.timestamp,
+        microseconds=header.microseconds,
+        phys_base=header.phys_base,
+    )
 
 
 def _check_set(files: Sequence[KdumpFile]) -> None:

@@ -26,7 +26,7 @@ from fadump.vmcore.kdump_header import (
     Descriptor,
     read_kdump_header,
 )
-from fadump.vmcore.notes import Note, iter_notes
+from fadump.vmcore.notes import Note, erase_info_of, iter_notes
 from fadump.vmcore.seal import unsealed
 from fadump.vmcore.source import Source
 
@@ -73,6 +73,9 @@ class KdumpFile:
         self.header = header = read_kdump_header(source)
         self.notes = tuple(self._read_notes())
         self.vmcoreinfo = self._read_vmcoreinfo()
+        self.erase_info = self._read_part(header.erase_info, _MOST_NOTE_BYTES, "erase info") or erase_info_of(
+            self.notes
+        )
         self.pages = Range(0, header.pages) if header.split is None else header.split
         """The pages that this file covers: all, or its part of a set."""
         second_bitmap = header.bitmaps_bytes // 2 if header.has_two_bitmaps else 0

@@ -108,25 +108,32 @@ class KdumpHeader:
     """What both headers say. Page numbers (pfn) are physical addresses in pages.
 
     ``split`` is the pages that one file of a set covers, None if it isn't one of a set. ``notes`` and ``vmcoreinfo``
-    are where they are in the file, empty if it has none. ``dump_level`` is makedumpfile's -d, ``timestamp`` seconds
-    since 1970.
+    are where they are in the file, empty if it has none, as is ``erase_info``. ``dump_level`` is makedumpfile's -d,
+    ``timestamp`` seconds since 1970, of which ``microseconds`` is the rest.
     """
 
     byte_order: ByteOrder
     version: int
+    sysname: str
     nodename: str
     release: str
+    kernel_version: str
     machine: str
+    domainname: str
     timestamp: int
+    microseconds: int
     status: int
     page_bytes: int
     sub_header_blocks: int
     bitmap_blocks: int
     pages: int
+    cpus: int
+    phys_base: int
     dump_level: int
     split: Range | None
     notes: Range
     vmcoreinfo: Range
+    erase_info: Range
 
     @property
     def bitmap_offset(self) -> int:
@@ -171,19 +178,26 @@ def read_kdump_header(source: Source) -> KdumpHeader:
     header = KdumpHeader(
         byte_order=byte_order,
         version=version,
+        sysname=_text(first.sysname),
         nodename=_text(first.nodename),
         release=_text(first.release),
+        kernel_version=_text(first.version),
         machine=_text(first.machine),
+        domainname=_text(first.domainname),
         timestamp=first.seconds,
+        microseconds=first.microseconds,
         status=first.status,
         page_bytes=page_bytes,
         sub_header_blocks=first.sub_hdr_size,
         bitmap_blocks=first.bitmap_blocks,
         pages=sub.max_mapnr_64 if version >= 6 else first.max_mapnr,
+        cpus=first.nr_cpus,
+        phys_base=sub.phys_base,
         dump_level=sub.dump_level,
         split=_split(sub, version, page_bytes),
         notes=Range.sized(sub.offset_note, sub.size_note) if version >= 4 else Range(0, 0),
         vmcoreinfo=Range.sized(sub.offset_vmcoreinfo, sub.size_vmcoreinfo) if version >= 3 else Range(0, 0),
+        erase_info=Range.sized(sub.offset_eraseinfo, sub.size_eraseinfo) if version >= 5 else Range(0, 0),
     )
     most = min(header.bitmaps_bytes * 8, _MOST_PAGES)
     if not 0 < header.pages <= most:
@@ -192,25 +206,25 @@ def read_kdump_header(source: Source) -> KdumpHeader:
     return header
 
 
-def encode_header(header: KdumpHeader, *, kernel_version: str, cpus: int) -> bytes:
-    """The first header. ``kernel_version`` is uname(2)'s, ``cpus`` the number with registers; long texts are cut."""
+def encode_header(header: KdumpHeader) -> bytes:
+    """The first header; long texts are cut."""
     first = DiskDumpHeader(
         signature=SIGNATURE,
         header_version=header.version,
-        sysname=b"Linux",
+        sysname=_encode_text(header.sysname),
         nodename=_encode_text(header.nodename),
         release=_encode_text(header.release),
-        version=_encode_text(kernel_version),
+        version=_encode_text(header.kernel_version),
         machine=_encode_text(header.machine),
-        domainname=b"(none)",
+        domainname=_encode_text(header.domainname),
         seconds=header.timestamp,
-        microseconds=0,
+        microseconds=header.microseconds,
         status=header.status,
         block_size=header.page_bytes,
         sub_hdr_size=header.sub_header_blocks,
         bitmap_blocks=header.bitmap_blocks,
         max_mapnr=min(header.pages, _MOST_PAGES_32),
-        nr_cpus=max(1, cpus),
+        nr_cpus=max(1, header.cpus),
     )
     return HEADER.in_order(header.byte_order).encode(first)
 
@@ -219,7 +233,7 @@ def encode_sub_header(header: KdumpHeader) -> bytes:
     """The second header."""
     split = Range(0, 0) if header.split is None else header.split
     sub = KdumpSubHeader(
-        phys_base=0,
+        phys_base=header.phys_base,
         dump_level=header.dump_level,
         split=int(header.split is not None),
         start_pfn=min(split.start, _MOST_PAGES_32),
@@ -228,8 +242,8 @@ def encode_sub_header(header: KdumpHeader) -> bytes:
         size_vmcoreinfo=header.vmcoreinfo.size_bytes,
         offset_note=header.notes.start,
         size_note=header.notes.size_bytes,
-        offset_eraseinfo=0,
-        size_eraseinfo=0,
+        offset_eraseinfo=header.erase_info.start,
+        size_eraseinfo=header.erase_info.size_bytes,
         start_pfn_64=split.start,
         end_pfn_64=split.end,
         max_mapnr_64=header.pages,

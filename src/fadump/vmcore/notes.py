@@ -8,7 +8,7 @@ in the byte order of the dump; the padding after the last note may be missing.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -20,6 +20,8 @@ from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.errors import FormatError
 
 VMCOREINFO_NAME = "VMCOREINFO"
+ERASEINFO_NAME = "ERASEINFO"
+"""makedumpfile's, of type 0: what it has erased."""
 _VMCOREINFO_LINE = re.compile(rb"^([^=\n]+)=([^\n]*)$", re.MULTILINE)
 
 
@@ -55,6 +57,11 @@ class VmcoreinfoLine(NamedTuple):
     key: str
     value: str
     offset: int
+
+
+def erase_info_of(notes: Iterable[Note]) -> bytes | None:
+    """What a dump's notes say about erased data; None: nothing."""
+    return next((note.desc for note in notes if note.name == ERASEINFO_NAME), None)
 
 
 def iter_notes(data: bytes, byte_order: ByteOrder, offset: int = 0) -> Iterator[Note]:

@@ -34,6 +34,8 @@ class OverlayDump(Dump):
         self.dump_level = base.dump_level
         self.page_bytes = base.page_bytes
         self.system_name = base.system_name
+        self.erase_info = base.erase_info
+        self.virtual_ranges = base.virtual_ranges
         self._base = base
         self._patches = sorted(patches.items())
         self._patched = RangeSet(Range.sized(address, len(data)) for address, data in self._patches)
