@@ -53,11 +53,28 @@ def test_a_file_cut_short_is_found(saved, data):
 
 def test_a_seal_that_another_tool_copied_says_nothing(saved):
     with open_bytes(saved) as dump:
-        _seal, offset = find_seal(dump.notes, dump.byte_order)
-    changed = bytearray(saved + b"more")
+        seal, offset = find_seal(dump.notes, dump.byte_order)
+    changed = bytearray(saved[: seal.table_offset] + b"more")  # it has no table of checksums
     changed[offset - 40] ^= 1  # VMCOREINFO's end
     with open_bytes(bytes(changed)) as dump:
         assert not [finding for finding in check_dump(dump).findings if "written" in finding.text]
+
+
+@pytest.mark.parametrize("behind", [bytes(5000), b"another dump was on this disk before"], ids=["zeros", "others"])
+def test_a_dump_that_other_bytes_follow_is_whole_and_they_are_told(saved, behind):
+    with open_bytes(saved + behind) as dump:
+        report = check_dump(dump)
+    assert report.whole
+    assert f"{len(behind):#x} bytes follow the dump in its file" in "".join(found.text for found in report.findings)
+
+
+def test_damage_to_headers_is_found_where_other_bytes_follow(saved):
+    with open_bytes(saved) as dump:
+        _seal, offset = find_seal(dump.notes, dump.byte_order)
+    changed = bytearray(saved + bytes(100))
+    changed[offset - 40] ^= 1
+    with open_bytes(bytes(changed)) as dump:
+        assert not check_dump(dump).whole
 
 
 def test_checksums_are_zlibs(saved):

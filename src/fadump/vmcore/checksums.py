@@ -28,13 +28,26 @@ def broken_checksums(source: Source, notes: Sequence[Note], byte_order: ByteOrde
     seal, seal_offset = found
     end = seal.table_offset + seal.table_bytes
     head_is_right = _crc(source, Range(0, seal_offset)) == seal.head_crc
-    if not head_is_right and source.size_bytes != end:
+    if not head_is_right and source.size_bytes != end and not _has_table(source, seal):
         return  # a tool has rewritten the dump and copied the note
     if not head_is_right:
         yield f"its headers, before offset {seal_offset:#x}, are not what was written"
-    if source.size_bytes != end:
+    if source.size_bytes < end:
         yield f"the file was {end:#x} bytes when it was written and is {source.size_bytes:#x} now"
     yield from _broken_rows(source, seal, seal_offset + SEAL_BYTES, byte_order)
+
+
+def bytes_behind(source: Source, notes: Sequence[Note], byte_order: ByteOrder) -> int:
+    """How many bytes follow a sealed dump: it was written to a disk, or a copy of it is padded. 0 if it has no seal."""
+    found = find_seal(notes, byte_order)
+    if found is None or not found[0].table_offset or not _has_table(source, found[0]):
+        return 0
+    return source.size_bytes - found[0].table_offset - found[0].table_bytes
+
+
+def _has_table(source: Source, seal: Seal) -> bool:
+    where = Range.sized(seal.table_offset, seal.table_bytes)
+    return seal.table_bytes <= _MOST_TABLE_BYTES and _crc(source, where) == seal.table_crc
 
 
 def _broken_rows(source: Source, seal: Seal, start: int, byte_order: ByteOrder) -> Iterator[str]:

@@ -15,13 +15,13 @@ from fadump.vmcore.contract import Dump, Kind, NotInDumpError, Piece, State
 from fadump.vmcore.elf_dump import ElfDump
 from fadump.vmcore.flattened import SIGNATURE as FLATTENED_SIGNATURE
 from fadump.vmcore.flattened import FlattenedSource
+from fadump.vmcore.foreign import MOST_MAGIC_BYTES, what_else
 from fadump.vmcore.kdump import KdumpDump
 from fadump.vmcore.kdump_header import SIGNATURE as KDUMP_SIGNATURE
 from fadump.vmcore.source import FileSource, Source, StrPath, open_file
 
 __all__ = ["Dump", "Kind", "NotInDumpError", "Piece", "State", "StrPath", "open_dump", "open_source"]
 
-_PACKED_FILES = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
 _SEVERAL = "several files, of which the first is an ELF core: only a kdump-compressed dump can be split"
 
 
@@ -60,7 +60,8 @@ def open_source(sources: Sequence[Source]) -> Dump:
     if magic.startswith(KDUMP_SIGNATURE):
         dump = KdumpDump(unflattened)
     elif not magic.startswith(ELFMAG):
-        raise FormatError(_what_else(magic))
+        first = unflattened[0]
+        raise FormatError(what_else(first.read(0, min(MOST_MAGIC_BYTES, first.size_bytes), "file")))
     elif len(sources) > 1:
         raise FormatError(_SEVERAL)
     else:
@@ -72,15 +73,6 @@ def open_source(sources: Sequence[Source]) -> Dump:
 
 def _magic(source: Source) -> bytes:
     return source.read(0, min(len(FLATTENED_SIGNATURE), source.size_bytes), "file")
-
-
-def _what_else(magic: bytes) -> str:
-    if not magic:
-        return "the file is empty"
-    for packed, program in _PACKED_FILES.items():
-        if magic.startswith(packed):
-            return f"compressed with {program}: decompress it first"
-    return "not a dump file: neither ELF nor kdump-compressed nor flattened"
 
 
 def _open_file(path: StrPath) -> Source:

@@ -26,6 +26,7 @@ from fadump.vmcore.notes import Note, iter_notes
 from fadump.vmcore.source import FileSource, Source, StrPath, open_file
 
 _NO_CORE = "an ELF file, but no core: a vmlinux is given together with a dump, not as one"
+_NO_PROGRAM_HEADERS = "number of program headers (Xen's xl dump-core writes none: crash opens such a core)"
 MOST_PROGRAM_HEADERS = 1 << 17
 """How many program headers are read: the PT_LOADs, and one or more PT_NOTEs."""
 _MOST_NOTE_BYTES = 128 << 20
@@ -267,7 +268,7 @@ def _read_header(file: Source) -> _Header:
 def _read_program_headers(file: Source, header: _Header, report: _Report) -> Iterator[_Entry]:
     offset, count, count_at = header.program_headers_offset, header.program_headers, header.count_offset
     if not count:
-        raise FormatError("number of program headers", offset=count_at, expected="1 or more", found=count)
+        raise FormatError(_NO_PROGRAM_HEADERS, offset=count_at, expected="1 or more", found=count)
     if count > MOST_PROGRAM_HEADERS:
         raise LimitError("program headers", found=count, limit=MOST_PROGRAM_HEADERS, offset=count_at)
     layout = elf.PROGRAM_HEADER.in_order(header.byte_order)

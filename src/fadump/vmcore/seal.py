@@ -7,7 +7,7 @@ fields have the byte order of the dump.
     0x00  u32  version, 1
     0x04  u32  state: 1 while the dump is being written, 0 once all of it is on the disk
     0x08  u64  offset of the table in the file; 0: there is none yet
-    0x10  u64  size of the table, bytes; the file ends with it
+    0x10  u64  size of the table, bytes; the dump ends with it
     0x18  u32  CRC-32 of the table
     0x1c  u32  CRC-32 of the file from its first byte up to this note's own
 
@@ -17,7 +17,8 @@ fields have the byte order of the dump.
     0x08  u32  size, bytes; at most 1 GiB
     0x0c  u32  CRC-32, zlib's
 
-A tool that rewrites a dump may copy the note. Then 0x1c is wrong, and the file doesn't end where the table did.
+Other bytes may follow, as on a partition. A tool that rewrites a dump may copy the note: then 0x18 and 0x1c are wrong,
+and the file doesn't end where the table did.
 """
 
 import struct
