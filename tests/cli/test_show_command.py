@@ -116,7 +116,8 @@ def test_a_dump_without_vmcoreinfo_has_memory_and_registers(run):
     status, out, err = run(build_core([Load(0x1000, bytes(0x2000))], [prstatus({"nip": 0x1234})]))
     assert status == 1
     assert err == (
-        "fadump: the kernel: the dump has no VMCOREINFO: without it, nothing of the kernel can be found in memory\n"
+        "fadump: the kernel: the dump has no VMCOREINFO, nor was it found in memory: "
+        "without it, nothing of the kernel can be found\n"
     )
     assert "0x1000..0x3000" in out and "NIP 0000000000001234" in out
     assert "CPUs     registers of 1\n" in out and "vmlinux" not in out

@@ -13,6 +13,7 @@ from fadump.linux.crash import KernelName
 from fadump.linux.memory import is_of_power
 from fadump.linux.pages import DumpLevel
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
+from fadump.linux.vmcoreinfo import Facts, MissingFactError
 from fadump.vmcore.contract import Dump, VirtualRange
 from fadump.vmcore.notes import ERASEINFO_NAME, VMCOREINFO_NAME, Note
 from fadump.vmcore.seal import is_seal
@@ -54,24 +55,25 @@ def describe(system: CrashedSystem, dump: Dump) -> About:
     header = dump.system_name
     seconds, microseconds = (header.seconds, header.microseconds) if header is not None else (0, 0)
     phys_base = header.phys_base if header is not None else 0
-    own = None
-    if dump.vmcoreinfo is not None:
-        with suppress(*UNREADABLE_KERNEL):  # none of this is a reason not to save
-            phys_base = phys_base or system.vmcoreinfo.number("phys_base") & _WORD
+    own = facts = None
+    with suppress(*UNREADABLE_KERNEL):  # none of this is a reason not to save
+        facts = system.vmcoreinfo
+        own = system.kernel
+    if facts is not None:
         with suppress(*UNREADABLE_KERNEL):
-            own = system.kernel
+            phys_base = phys_base or facts.number("phys_base") & _WORD
         with suppress(*UNREADABLE_KERNEL):
-            crashed = system.vmcoreinfo.plain_number("CRASHTIME")
+            crashed = facts.plain_number("CRASHTIME")
             if crashed != seconds:
                 seconds, microseconds = crashed, 0
     notes = [note for note in dump.notes if not is_seal(note)]
-    for name, data in ((VMCOREINFO_NAME, dump.vmcoreinfo), (ERASEINFO_NAME, dump.erase_info)):
+    for name, data in ((VMCOREINFO_NAME, None if facts is None else facts.data), (ERASEINFO_NAME, dump.erase_info)):
         if data is not None and all(note.name != name or not note.desc for note in notes):
             notes.append(Note(name, 0, data, 0))
     return About(
         byte_order=dump.byte_order,
         machine=dump.machine,
-        name=_whole_name(system, dump, own),
+        name=_whole_name(dump, facts, own),
         seconds=seconds,
         microseconds=microseconds,
         phys_base=phys_base,
@@ -81,12 +83,12 @@ def describe(system: CrashedSystem, dump: Dump) -> About:
     )
 
 
-def _whole_name(system: CrashedSystem, dump: Dump, own: KernelName | None) -> KernelName:
+def _whole_name(dump: Dump, facts: Facts | None, own: KernelName | None) -> KernelName:
     """The kernel's name with no text empty: the first that is known of each."""
     header, release = dump.system_name, ""
-    if dump.vmcoreinfo is not None:
-        with suppress(*UNREADABLE_KERNEL):
-            release = system.vmcoreinfo.text("OSRELEASE")
+    if facts is not None:
+        with suppress(MissingFactError):
+            release = facts.text("OSRELEASE")
     names = [own] if own is not None else []
     if header is not None:
         names.append(
@@ -96,6 +98,8 @@ def _whole_name(system: CrashedSystem, dump: Dump, own: KernelName | None) -> Ke
     known = {
         field.name: next(filter(None, (getattr(name, field.name) for name in names))) for field in fields(_NO_NAME)
     }
-    if dump.machine in elf.MACHINES.values():  # not what QEMU writes for Power, "Unknown", nor a mere number
+    if own is not None and own.machine in elf.PPC64_ABI and is_of_power(dump):  # QEMU writes "Unknown" of Power
+        known["machine"] = own.machine
+    elif dump.machine in elf.MACHINES.values():
         known["machine"] = dump.machine
     return KernelName(**known)

@@ -74,6 +74,8 @@ def with_registers(system: CrashedSystem, *, every_cpu: bool = False) -> tuple[D
 
 def _with_registers(system: CrashedSystem, symbols: SymbolTable, *, every_cpu: bool) -> tuple[Dump, AddedRegisters]:
     memory, dump = system.memory, system.dump
+    if memory.byte_order != dump.byte_order:
+        return dump, AddedRegisters(why_not="the dump's headers have another byte order than its kernel")
     notes = [note for note in dump.notes if note.is_prstatus()]
     numbers = number_registers(memory, symbols, [decode_prstatus(note, dump.byte_order).registers for note in notes])
     numbered = {number: note for number, note in zip(numbers, notes, strict=True) if number is not None}

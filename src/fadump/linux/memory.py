@@ -5,15 +5,17 @@ After the last step of "follow one crash" in docs/architecture.md; everything in
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from fadump.abi.layout import STRUCT_ORDER
+from fadump.abi.layout import STRUCT_ORDER, ByteOrder
+from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.errors import FadumpError, FormatError, LimitError
 from fadump.linux.translate import Mapped, Translation, TranslationError, covering
-from fadump.linux.vmcoreinfo import Facts
+from fadump.linux.vmcoreinfo import Facts, MissingFactError
 from fadump.memory.ranges import Range
 from fadump.vmcore import contract
 from fadump.vmcore.contract import Bytes, Dump
@@ -24,6 +26,8 @@ MOST_BYTES = 1 << 28
 UNREADABLE = (*contract.UNREADABLE, TranslationError)
 """What a read raises if memory isn't mapped, isn't in the dump, or is on a failing disk."""
 
+_MACHINES: Mapping[bytes, ByteOrder] = MappingProxyType({b"\0ppc64le\0": "little", b"\0ppc64\0": "big"})
+_NAMES_BYTES = 8 + 6 * 65
 _STRING_STEP_BYTES = 64
 _WINDOW_BYTES = 1 << 28
 """How much is translated at once."""
@@ -50,8 +54,8 @@ class KernelMemory:
             raise OtherMachineError(f"this is a dump of {dump.machine}: only the Linux of ppc64 can be looked into")
         self.dump = dump
         self.facts = facts
-        self.byte_order = dump.byte_order
-        self.translation = Translation(dump.read_physical, facts, dump.byte_order)
+        self.byte_order = _byte_order(dump, facts)
+        self.translation = Translation(dump.read_physical, facts, self.byte_order)
 
     def read(self, virtual: int, length: int) -> bytes:
         """Read ``length`` bytes from a virtual address.
@@ -122,6 +126,21 @@ class KernelMemory:
             step = _STRING_STEP_BYTES - at % _STRING_STEP_BYTES  # no step crosses a page boundary
             found += self.read(at, min(step, most_bytes - len(found)))
         return found.partition(b"\0")[0]
+
+
+def _byte_order(dump: Dump, facts: Facts) -> ByteOrder:
+    """The kernel's byte order.
+
+    QEMU's headers have the one in which the CPU takes interrupts, which isn't the kernel's before that has set it. A
+    dump without VMCOREINFO may be QEMU's: then the machine's name in the kernel's memory says which it is.
+    """
+    if dump.vmcoreinfo is not None:
+        return dump.byte_order
+    try:
+        names = dump.read_physical(facts.symbol("init_uts_ns") - PAGE_OFFSET, _NAMES_BYTES)
+    except (*contract.UNREADABLE, MissingFactError):
+        return dump.byte_order
+    return next((order for machine, order in _MACHINES.items() if machine in names), dump.byte_order)
 
 
 def _steps(wanted: Range, step_bytes: int) -> Iterator[Range]:

@@ -15,6 +15,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
+from fadump.errors import FormatError
 from fadump.linux.cpus import Cpu, read_cpus
 from fadump.linux.crash import Ending, KernelName, crash_time, find_ending, read_name
 from fadump.linux.dwarf import NoDebugInformationError, Offsets, read_offsets
@@ -26,6 +27,7 @@ from fadump.linux.pages import PageClasses, classify_pages
 from fadump.linux.symbols import SymbolOffset, SymbolTable, UnknownSymbolError
 from fadump.linux.tasks import STRUCTS, Task, UnknownMemberError, read_tasks, running_task
 from fadump.linux.vmcoreinfo import Facts, MissingFactError, NoVmcoreinfoError
+from fadump.linux.vmcoreinfo_note import find_vmcoreinfo
 from fadump.linux.vmlinux import NoSymbolsError, OtherKernelError, read_vmlinux
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.dump import open_dump
@@ -60,20 +62,35 @@ class CrashedSystem:
 
     @cached_property
     def vmcoreinfo(self) -> Facts:
-        """What the kernel says about itself.
+        """What the kernel says about itself, as the dump or the kernel's memory has it.
 
-        :raises NoVmcoreinfoError: the dump doesn't have it.
+        :raises NoVmcoreinfoError: neither has.
+        :raises SetupError: the dump is packed with LZO or Snappy, which the host lacks.
         """
-        return Facts.of(self.dump)
+        found = self._found_vmcoreinfo if self.dump.vmcoreinfo is None else None
+        return Facts.of(self.dump) if found is None else Facts(found)
+
+    @cached_property
+    def _found_vmcoreinfo(self) -> bytes | None:
+        return find_vmcoreinfo(self.dump)
 
     @property
     def page_bytes(self) -> int:
-        """Bytes in a page: in the dump if its format has pages, else in the kernel.
+        """Bytes in a page: in the kernel, or in the dump if that isn't known or its pages are smaller.
+
+        QEMU has pages of 64 KiB in its dumps of Power, whatever the guest's are.
 
         :raises NoVmcoreinfoError: the dump's format has no pages, and it has no VMCOREINFO.
         :raises MissingFactError: nor does its VMCOREINFO have the size.
         """
-        return self.dump.page_bytes or self.vmcoreinfo.page_bytes()
+        in_dump = self.dump.page_bytes
+        if in_dump is None:
+            return self.vmcoreinfo.page_bytes()
+        try:
+            in_kernel = self.vmcoreinfo.page_bytes()
+        except (NoVmcoreinfoError, MissingFactError, FormatError):
+            return in_dump
+        return min(in_kernel, in_dump)
 
     @cached_property
     def memory(self) -> KernelMemory:

@@ -36,7 +36,9 @@ class NoVmcoreinfoError(FadumpError, LookupError):
     """A dump has no VMCOREINFO."""
 
     def __init__(self) -> None:
-        super().__init__("the dump has no VMCOREINFO: without it, nothing of the kernel can be found in memory")
+        super().__init__(
+            "the dump has no VMCOREINFO, nor was it found in memory: without it, nothing of the kernel can be found"
+        )
 
 
 class Facts:
@@ -49,6 +51,8 @@ class Facts:
         """
         if len(data) > _MOST_BYTES:
             raise LimitError("bytes of VMCOREINFO", found=len(data), limit=_MOST_BYTES)
+        self.data = data
+        """The bytes that they were read from."""
         self._lines = {line.key: line for line in vmcoreinfo_lines(data)}
         self._sizes: dict[str, int] = {}
 
@@ -59,7 +63,7 @@ class Facts:
         :raises NoVmcoreinfoError: it has none.
         :raises FormatError: as above.
         """
-        if dump.vmcoreinfo is None:
+        if not dump.vmcoreinfo:
             raise NoVmcoreinfoError
         return cls(dump.vmcoreinfo)
 

@@ -251,5 +251,6 @@ def _continues(last: Piece, piece: Piece) -> bool:
 
 
 def vmcoreinfo_of(notes: Sequence[Note]) -> bytes | None:
-    """The bytes of the first VMCOREINFO note; None if there is none."""
-    return next((note.desc for note in notes if note.name == VMCOREINFO_NAME), None)
+    """The text of the first VMCOREINFO note that has any; None if there is none."""
+    texts = (note.desc for note in notes if note.name == VMCOREINFO_NAME)
+    return next((text for text in texts if text.strip(b"\0\n")), None)
