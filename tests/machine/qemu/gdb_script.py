@@ -3,12 +3,16 @@
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from fadump.firmware.contract import Answer, FirmwareCall
 from fadump.machine.contract import Called, Handover, LetGo
-from tests.machine.qemu.small_kernel import TOKEN
+from tests.machine.qemu.small_kernel import PAGE, TOKEN, machine_with
 
 SECONDS = 60
+ROUNDS = 20
+OUR_STOP = PAGE + 0x18
+"""Where the machine stops its guest: behind the load, a comparison of four instructions and the way round."""
 
 
 def free_port():
@@ -110,3 +114,11 @@ class Served:
                 assert isinstance(event, Called | LetGo), event
         self.events.append(event)
         return event
+
+
+@contextmanager
+def served(kernel, **options):
+    """A machine that runs this kernel, and the port where a gdb may attach to it."""
+    port = free_port()
+    with machine_with(kernel, gdb_port=port, **options) as machine:
+        yield Served(machine), port

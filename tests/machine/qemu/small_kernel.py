@@ -11,6 +11,10 @@ from fadump.memory.devicetree import DeviceTree, Node, encode_cells
 
 LOADED = 0x40_0000
 TREE, RTAS, ARGUMENTS = LOADED + 0x1000, LOADED + 0x2000, LOADED + 0x3000
+CALL, BRANCH, RETURNED = LOADED + 0x30, LOADED + 0x44, LOADED + 0x48
+"""Its instructions where a call begins, where it is made, and where it returns to."""
+PAGE = RTAS + 0x20
+"""Where the machine puts its entry page."""
 TOKEN = 0x2E00
 MEMORY_BYTES = 256 << 20
 HOLD = 0x101_0000
@@ -52,7 +56,7 @@ call:
     .org    {RTAS - LOADED}
     addi    30, 30, 1           # how many calls the machine's own RTAS has had
     blr
-    .set    page, {RTAS + 0x20}
+    .set    page, {PAGE}
     .org    {ARGUMENTS - LOADED}
     .long   {TOKEN}, 0, 1, 0
 """
