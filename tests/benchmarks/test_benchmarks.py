@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import cycle, keep, plan, preserve, report, stops
+from benchmarks import cycle, keep, plan, preserve, report, stops, systems
 
 
 @pytest.mark.parametrize(("source_percent", "destination_percent"), preserve.CASES)
@@ -43,3 +43,20 @@ def test_a_report_is_a_table_or_json(capsys):
 def test_a_cycle_is_measured():
     row = cycle.row("small", [*cycle.scattered(3)[:2], "--cpus", "1"], 1)
     assert row["cycle s"] > 0 and 0 < row["RssAnon MiB"] < 500
+
+
+def test_boots_of_systems_are_medians_and_their_ratios():
+    with_us = [
+        systems.Boot(seconds, cpu_seconds, 2, 0) for seconds, cpu_seconds in ((40.0, 33.0), (9.0, 22.0), (6.0, 9.0))
+    ]
+    without = [systems.Boot(seconds, cpu_seconds) for seconds, cpu_seconds in ((4.0, 11.0), (3.0, 10.0), (90.0, 12.0))]
+    assert systems.row(with_us, without) == {
+        "with us s": 9.0,
+        "without s": 4.0,
+        "ratio": 2.25,
+        "with us CPU s": 22.0,
+        "without CPU s": 11.0,
+        "CPU ratio": 2.0,
+        "stops": 2,
+        "our calls": 0,
+    }
