@@ -116,6 +116,15 @@ class Served:
         return event
 
 
+def stops_at_reads(port, *addresses):
+    """What a gdb is told, and where the CPU is, when one of these words is read, three times."""
+    with Gdb(port) as gdb:
+        gdb.ask("?")
+        for address in addresses:
+            assert gdb.ask(f"Z3,{address:x},4") == "OK"
+        return [(gdb.ask("vCont;c"), gdb.pc()) for _round in range(3)]
+
+
 @contextmanager
 def served(kernel, **options):
     """A machine that runs this kernel, and the port where a gdb may attach to it."""

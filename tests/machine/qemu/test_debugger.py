@@ -9,7 +9,7 @@ import pytest
 from fadump.firmware.contract import Answer, FirmwareCall
 from fadump.machine.contract import Called, GuestReset, Handover, LetGo, StopAt
 from fadump.memory.ranges import RangeSet
-from tests.machine.qemu.gdb_script import OUR_STOP, ROUNDS, SECONDS, Gdb, served
+from tests.machine.qemu.gdb_script import OUR_STOP, ROUNDS, SECONDS, Gdb, served, stops_at_reads
 from tests.machine.qemu.small_kernel import (
     ARGUMENTS,
     BRANCH,
@@ -95,6 +95,17 @@ def test_a_breakpoint_at_the_machines_own_is_gdbs_first(kernel):
         hits = firmware.while_running(script, port)
         first = hits[0][1]
         assert hits == [(OUR_STOP, first), (OUR_STOP, first + 1), (OUR_STOP, first + 2)]
+
+
+def test_a_watchpoint_is_gdbs(kernel):
+    with served(kernel) as (firmware, port):
+        while not firmware.calls:
+            firmware.serve()
+        before = firmware.calls
+        hits = firmware.while_running(stops_at_reads, port, ARGUMENTS)
+        assert hits == [(f"T05thread:p01.01;rwatch:{ARGUMENTS:016x};", PAGE + 4)] * 3
+        assert firmware.calls >= before + 2  # between them
+        assert firmware.machine.served.foreign_stops == 0
 
 
 def test_what_gdb_leaves_behind_goes_with_it_however_it_goes(kernel):

@@ -1,8 +1,13 @@
-"""What only a newer QEMU can do, with one from a later Debian suite: SMT, POWER11, and a FADump of its own."""
+"""What only a newer QEMU can do, with one from a later Debian suite: SMT, POWER11, and a FADump of its own; and what it
+does otherwise."""
 
 import pytest
 
 from fadump.kit.kernel import build_kernel
+from fadump.kit.qemu import fetch_qemu
+from tests.machine.qemu.gdb_script import served, stops_at_reads
+from tests.machine.qemu.small_kernel import ARGUMENTS, HOLD, PAGE
+from tests.machine.qemu.small_kernel import build_kernel as build_small_kernel
 from tests.real_linux.fadump_command import fadump_run
 
 CYCLE = ["--qemu", "newest", "--verify"]
@@ -36,3 +41,15 @@ def test_what_qemus_own_dump_gets_wrong_is_found(tmp_path):
     assert (done.status, done.json["result"], done.json["reboots"]) == (1, "different", 1)
     assert done.json["verified"]["bytes_different"] > 1 << 20
     assert "passed through: dump triggered by os-term" in done.file("firmware.log")
+
+
+@pytest.mark.parametrize(
+    ("watched", "told"), [([ARGUMENTS], f"rwatch:{ARGUMENTS:016x};"), ([ARGUMENTS, HOLD + 8], "")], ids=["one", "two"]
+)
+def test_a_watchpoint_that_qemu_does_not_tell_of_is_gdbs(tmp_path, watched, told):
+    with served(build_small_kernel(tmp_path), qemu=str(fetch_qemu().path)) as (firmware, port):
+        while not firmware.calls:
+            firmware.serve()
+        hits = firmware.while_running(stops_at_reads, port, *watched)
+        assert hits == [(f"T05thread:p01.01;{told}", PAGE + 4)] * 3
+        assert firmware.machine.served.foreign_stops == 0

@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 
@@ -26,6 +26,8 @@ from fadump.machine.qemu.registers import MSR_DR_IR
 
 _MOST_STEPS_HOME = 400
 """From a firmware call back into Linux takes some 40 instructions (arch/powerpc/kernel/rtas_entry.S)."""
+_STOP_FIELDS = {2: b"watch", 3: b"rwatch", 4: b"awatch"}
+"""How a stop names a watchpoint, by the type of its Z packet."""
 
 
 class _Holder(Enum):
@@ -59,6 +61,12 @@ class Breakpoint:
     def is_at(self, pc: int) -> bool:
         """Whether it stops a CPU at this instruction."""
         return self.type <= 1 and self.address == pc
+
+    @property
+    def stop_field(self) -> bytes:
+        """What a stop says of the watchpoint that it comes from; empty for a breakpoint."""
+        field = _STOP_FIELDS.get(self.type)
+        return b"" if field is None else b"%s:%016x;" % (field, self.address)
 
 
 class _Silence:
@@ -250,19 +258,26 @@ class Debugger:
 
     async def _give(self, stop: Stop) -> None:
         try:
-            users = not self._machine_wants and await self._is_users(stop)
+            users = None if self._machine_wants else await self._users(stop)
         except MachineError:  # QEMU is gone, which the machine is told of
             return
-        if users:
-            self._hold(stop)
-        else:
+        if users is None:
             self._give_to_machine(stop)
+        else:
+            self._hold(users)
 
-    async def _is_users(self, stop: Stop) -> bool:
+    async def _users(self, stop: Stop) -> Stop | None:
+        """The stop as the user is told of it; None: it is the machine's."""
         if stop.thread == self._run.stepping or stop.is_watchpoint or not stop.is_trap:
-            return True
+            return stop
         (pc,) = await self._registers.read(stop.thread, "pc")  # after a reset by somebody else, nobody's any more
-        return any(breakpoint_.is_at(pc) for breakpoint_ in self._breakpoints)
+        if any(breakpoint_.is_at(pc) for breakpoint_ in self._breakpoints):
+            return stop
+        fields = [field for breakpoint_ in self._breakpoints if (field := breakpoint_.stop_field)]
+        if pc == self._ours() or not fields:
+            return None
+        # An access that QEMU 11.1 doesn't tell of: of which watchpoint it was is known if there is but one.
+        return replace(stop, packet=stop.packet + fields[0]) if len(fields) == 1 else stop
 
     def _give_to_machine(self, stop: Stop) -> None:
         self._machine_wants = False
