@@ -72,7 +72,9 @@ def test_headers_may_have_another_byte_order_than_the_kernel(kernels, headers, t
     with open_bytes(core(guest(kernels), headers)) as dump:
         save_file(dump, tmp_path / "out", SaveOptions(levels=(DumpLevel(31),)))
     with open_system(tmp_path / "out") as system:
-        assert system.kernel.machine == NAMES[kernels].decode()
+        assert system.kernel.machine == system.dump.machine == NAMES[kernels].decode()
+        assert system.dump.byte_order == kernels
+        assert system.cpus[0].registers["nip"] == guest(kernels).cpus[0]["nip"]
 
 
 def test_a_saved_dump_has_the_note_that_was_found(tmp_path):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 
 from fadump.abi import elf
 from fadump.abi.layout import ByteOrder
+from fadump.capture.note_order import in_order
 from fadump.linux.crash import KernelName
 from fadump.linux.memory import is_of_power
 from fadump.linux.pages import DumpLevel
@@ -20,15 +21,18 @@ from fadump.vmcore.seal import is_seal
 
 _EVERY_LEVEL = 31
 _WORD = (1 << 64) - 1
+_POWER = {name: known for known, name in elf.MACHINES.items() if known[0] == elf.EM_PPC64}
 _NO_NAME = KernelName("Linux", "(none)", "(unknown)", "(unknown)", "(unknown)", "(none)")
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """``name`` has no empty text: libkdumpfile takes such a header for a damaged one. ``seconds`` since 1970, UTC, and
-    ``microseconds`` are the time of the crash, or of the dump if that isn't known; 0: neither is. ``notes`` have
-    VMCOREINFO and erase info if the dump has them. ``level_before`` is the level at which it had been filtered already.
-    ``phys_base`` is how far x86 has moved its memory, ``virtual_ranges`` where other machines than Power have theirs.
+    """``byte_order`` is the kernel's. ``name`` has no empty text: libkdumpfile takes such a header for a damaged one.
+
+    ``seconds`` since 1970, UTC, and ``microseconds`` are the time of the crash, or of the dump if that isn't known; 0:
+    neither is. ``phys_base`` is how far x86 has moved its memory, ``virtual_ranges`` where other machines than Power
+    have theirs. ``notes`` have VMCOREINFO and erase info if the dump has them. ``level_before`` is the level at which
+    it had been filtered already.
     """
 
     byte_order: ByteOrder
@@ -56,8 +60,10 @@ def describe(system: CrashedSystem, dump: Dump) -> About:
     seconds, microseconds = (header.seconds, header.microseconds) if header is not None else (0, 0)
     phys_base = header.phys_base if header is not None else 0
     own = facts = None
+    byte_order = dump.byte_order
     with suppress(*UNREADABLE_KERNEL):  # none of this is a reason not to save
         facts = system.vmcoreinfo
+        byte_order = system.memory.byte_order
         own = system.kernel
     if facts is not None:
         with suppress(*UNREADABLE_KERNEL):
@@ -66,14 +72,17 @@ def describe(system: CrashedSystem, dump: Dump) -> About:
             crashed = facts.plain_number("CRASHTIME")
             if crashed != seconds:
                 seconds, microseconds = crashed, 0
-    notes = [note for note in dump.notes if not is_seal(note)]
+    notes = [note for note in in_order(dump.notes, dump.byte_order, byte_order) if not is_seal(note)]
     for name, data in ((VMCOREINFO_NAME, None if facts is None else facts.data), (ERASEINFO_NAME, dump.erase_info)):
         if data is not None and all(note.name != name or not note.desc for note in notes):
             notes.append(Note(name, 0, data, 0))
+    machine = dump.machine
+    if is_of_power(dump) and own is not None and (elf.EM_PPC64, byte_order) == _POWER.get(own.machine):
+        machine = own.machine  # QEMU writes "Unknown" into kdump-compressed dumps of Power
     return About(
-        byte_order=dump.byte_order,
-        machine=dump.machine,
-        name=_whole_name(dump, facts, own),
+        byte_order=byte_order,
+        machine=machine,
+        name=_whole_name(dump, machine, facts, own),
         seconds=seconds,
         microseconds=microseconds,
         phys_base=phys_base,
@@ -83,7 +92,7 @@ def describe(system: CrashedSystem, dump: Dump) -> About:
     )
 
 
-def _whole_name(dump: Dump, facts: Facts | None, own: KernelName | None) -> KernelName:
+def _whole_name(dump: Dump, machine: str, facts: Facts | None, own: KernelName | None) -> KernelName:
     """The kernel's name with no text empty: the first that is known of each."""
     header, release = dump.system_name, ""
     if facts is not None:
@@ -98,8 +107,6 @@ def _whole_name(dump: Dump, facts: Facts | None, own: KernelName | None) -> Kern
     known = {
         field.name: next(filter(None, (getattr(name, field.name) for name in names))) for field in fields(_NO_NAME)
     }
-    if own is not None and own.machine in elf.PPC64_ABI and is_of_power(dump):  # QEMU writes "Unknown" of Power
-        known["machine"] = own.machine
-    elif dump.machine in elf.MACHINES.values():
-        known["machine"] = dump.machine
+    if machine in elf.MACHINES.values():
+        known["machine"] = machine
     return KernelName(**known)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from fadump.abi.elf import BYTE_ORDERS, NOTE_HEADER
 from fadump.abi.linux.page_table import LINEAR_END, PAGE_OFFSET
 from fadump.errors import FadumpError
+from fadump.linux.memory import is_of_power
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import UNREADABLE, Dump, State
@@ -83,7 +84,9 @@ def _text_at(dump: Dump, name_at: int) -> bytes | None:
 
 
 def _is_own(dump: Dump, text: bytes) -> bool:
-    """Whether the kernel in memory has the name that a VMCOREINFO says it has."""
+    """Whether the kernel in memory has the name that a VMCOREINFO says it has; of other machines than Power, any."""
+    if not is_of_power(dump):
+        return True
     try:
         facts = Facts(text)
         address, release = facts.symbol("init_uts_ns"), facts.text("OSRELEASE")
