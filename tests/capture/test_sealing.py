@@ -14,8 +14,8 @@ FIRST, SECOND = b"OSRELEASE=6.12.0\n", b"OSRELEASE=6.1.0\n"
 
 @pytest.mark.parametrize(
     ("infos", "text"),
-    [([], b""), ([FIRST], FIRST), ([FIRST[:-1]], FIRST[:-1]), ([FIRST, SECOND], FIRST)],
-    ids=["none", "one", "of an odd length", "two"],
+    [([], b""), ([FIRST], FIRST), ([FIRST[:-1]], FIRST[:-1]), ([FIRST, SECOND], FIRST), ([b"", SECOND], SECOND)],
+    ids=["none", "one", "of an odd length", "two", "an empty one first"],
 )
 def test_the_text_of_the_first_vmcoreinfo_is_found_among_the_notes(infos, text):
     notes = [
@@ -25,7 +25,7 @@ def test_the_text_of_the_first_vmcoreinfo_is_found_among_the_notes(infos, text):
     ]
     sealed = SealedNotes(notes, "little", OFFSET)
     data = sealed.encode(Seal(complete=False))
-    found = sealed.vmcoreinfo
+    found = sealed.text_of("VMCOREINFO")
     assert data[found.start - OFFSET : found.end - OFFSET] == text or not found
     assert found.size_bytes == len(text)
     assert (sealed.where.start, sealed.where.size_bytes) == (OFFSET, len(data))
