@@ -59,13 +59,14 @@ def test_no_name_is_empty_where_the_kernels_own_cannot_be_read(tmp_path):
 
 
 def test_what_the_sources_header_says_stays_where_the_kernel_says_nothing(tmp_path):
-    source = sample(domainname="example.org", phys_base=0x1234_5000, vmcoreinfo=b"", machine="x86_64")
+    source = sample(domainname="example.org", phys_base=0x1234_5000, cpus=12, vmcoreinfo=b"", machine="x86_64")
     for data in (build_kdump(source), flattened(build_kdump(source))):
         saved = save(data, tmp_path / "out")
         (tmp_path / "out").unlink()
         assert header_names(saved) == ["Linux", "node", "6.12.0", "#1", "x86_64", "example.org"]
         assert header_time(saved) == (1_700_000_000, 5)
         assert struct.unpack_from("<Q", saved, PAGE_BYTES) == (0x1234_5000,)
+        assert struct.unpack_from("<i", saved, 460) == (12,)
 
 
 def test_the_sources_header_fills_in_what_the_kernels_memory_lacks(tmp_path):
@@ -180,6 +181,14 @@ def test_a_core_of_as_many_pieces_as_pn_xnum_is_for_is_saved_and_read_again(tmp_
 
 def test_what_one_format_can_have_the_other_can():
     assert MOST_MEMORY_RANGES == MOST_PROGRAM_HEADERS
+
+
+def test_a_dump_of_more_pieces_than_a_set_of_ranges_has_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("fadump.vmcore.check.MOST_RANGES", 4, raising=False)  # it has none any more
+    pages = {number: bytes([number + 1]) * PAGE_BYTES for number in range(0, 40, 2)}
+    save(build_kdump(sample(stored=pages, excluded=frozenset(range(1, 40, 2)))), tmp_path / "out")
+    with open_dump(tmp_path / "out") as dump:
+        assert check_dump(dump).whole
 
 
 def test_a_core_that_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):

@@ -3,9 +3,11 @@ Struct pages are laid out here once more, as include/linux/mm_types.h had them t
 
 import pytest
 
+from fadump.capture.selection import know_pages, select_pages
 from fadump.errors import FormatError
-from fadump.linux.pages import PageClass, classify_pages
+from fadump.linux.pages import DumpLevel, PageClass, classify_pages
 from fadump.linux.sections import MemMap, find_mem_maps
+from fadump.linux.system import CrashedSystem
 from fadump.memory.ranges import Range
 from tests.linux.kernel_builder import VMEMMAP_START, FakeKernel, add_vmemmap_list
 from tests.linux.test_pages import PAGE, SECTION_PAGES, add_sections, kernel_with
@@ -176,6 +178,19 @@ def test_a_damaged_list_of_free_pages_is_told_and_what_was_found_stays(target, m
     found = classify_pages(kernel.read())
     assert found.of(Range(0, 2)).tolist() == [PageClass.FREE, PageClass.KERNEL]
     assert message in found.free_unknown
+
+
+def test_pages_without_a_struct_page_are_kept_and_counted():
+    """A section without struct pages: none is said to have been left out that was not."""
+    kernel = OldKernel(V3_10, [{"flags": LRU}])
+    kernel.memory += bytes(3 << SECTION_BITS)
+    with CrashedSystem(kernel.dump()) as system:
+        selection = select_pages(system.dump, know_pages(system), DumpLevel(31))
+    beyond = len(kernel.memory) // PAGE - PAGES
+    assert selection.remarks == (
+        f"pages kept whatever their class, as the kernel has no struct page of them: {beyond}",
+    )
+    assert selection.excluded == {PageClass.CACHE: 1}
 
 
 def test_lists_that_are_not_stated_are_told():

@@ -68,6 +68,7 @@ class Kdump:
     nodename: str = "node"
     domainname: str = "(none)"
     phys_base: int = 0
+    cpus: int = 1
     erase_info: bytes = b""
     one_bitmap: bool = False
     places: dict[str, int] = field(default_factory=dict)
@@ -137,7 +138,7 @@ def _header(dump: Kdump, bitmap_blocks: int) -> bytes:
         sub_hdr_size=1,
         bitmap_blocks=bitmap_blocks,
         max_mapnr=min(dump.pages, 2**32 - 1),
-        nr_cpus=1,
+        nr_cpus=dump.cpus,
     )
     return HEADER.in_order(dump.byte_order).encode(header)
 

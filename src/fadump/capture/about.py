@@ -31,8 +31,8 @@ class About:
 
     ``seconds`` since 1970, UTC, and ``microseconds`` are the time of the crash, or of the dump if that isn't known; 0:
     neither is. ``phys_base`` is how far x86 has moved its memory, ``virtual_ranges`` where other machines than Power
-    have theirs. ``notes`` have VMCOREINFO and erase info if the dump has them. ``level_before`` is the level at which
-    it had been filtered already.
+    have theirs. ``cpus`` are those with registers; if there are none, as many as the dump's header says. ``notes`` have
+    VMCOREINFO and erase info if the dump has them. ``level_before`` is the level at which it had been filtered already.
     """
 
     byte_order: ByteOrder
@@ -41,14 +41,10 @@ class About:
     seconds: int
     microseconds: int
     phys_base: int
+    cpus: int
     notes: Sequence[Note]
     level_before: DumpLevel
     virtual_ranges: Sequence[VirtualRange]
-
-    @property
-    def cpus(self) -> int:
-        """How many CPUs' registers there are."""
-        return sum(note.is_prstatus() for note in self.notes)
 
 
 def describe(system: CrashedSystem, dump: Dump) -> About:
@@ -76,6 +72,7 @@ def describe(system: CrashedSystem, dump: Dump) -> About:
     for name, data in ((VMCOREINFO_NAME, None if facts is None else facts.data), (ERASEINFO_NAME, dump.erase_info)):
         if data is not None and all(note.name != name or not note.desc for note in notes):
             notes.append(Note(name, 0, data, 0))
+    registers = sum(note.is_prstatus() for note in notes)
     machine = dump.machine
     if is_of_power(dump) and own is not None and (elf.EM_PPC64, byte_order) == _POWER.get(own.machine):
         machine = own.machine  # QEMU writes "Unknown" into kdump-compressed dumps of Power
@@ -86,6 +83,7 @@ def describe(system: CrashedSystem, dump: Dump) -> About:
         seconds=seconds,
         microseconds=microseconds,
         phys_base=phys_base,
+        cpus=registers or (header.cpus if header is not None else 0),
         notes=tuple(notes),
         level_before=DumpLevel(dump.dump_level & _EVERY_LEVEL),
         virtual_ranges=() if is_of_power(dump) else dump.virtual_ranges,

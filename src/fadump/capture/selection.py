@@ -110,11 +110,11 @@ def select_pages(dump: Dump, known: KnownPages, level: DumpLevel) -> Selection:
         missing=missing,
         excluded=excluded,
         excluded_before=before,
-        remarks=tuple(_remarks(known, level)),
+        remarks=tuple(_remarks(known, level, wanted)),
     )
 
 
-def _remarks(known: KnownPages, level: DumpLevel) -> list[str]:
+def _remarks(known: KnownPages, level: DumpLevel, wanted: PageBits) -> list[str]:
     if not level & _CLASS_LEVELS:
         return []
     if known.classes is None:
@@ -124,6 +124,11 @@ def _remarks(known: KnownPages, level: DumpLevel) -> list[str]:
         remarks.append(
             f"pages kept whatever their class, as their struct pages can't be read: {known.classes.unreadable}"
         )
+    unknown = wanted.count() - known.classes.unreadable
+    for block in known.classes.blocks:
+        unknown -= wanted.count_between(*(min(pfn, wanted.pages) for pfn in (block.first_pfn, block.end_pfn)))
+    if unknown > 0:
+        remarks.append(f"pages kept whatever their class, as the kernel has no struct page of them: {unknown}")
     if level & DumpLevel.FREE and known.classes.free_unknown is not None:
         remarks.append(f"free pages are kept, but for those that were found: {known.classes.free_unknown}")
     return remarks

@@ -40,6 +40,11 @@ class PageBlock:
     first_pfn: int
     classes: ClassArray
 
+    @property
+    def end_pfn(self) -> int:
+        """The number of the page after its last one."""
+        return self.first_pfn + len(self.classes)
+
 
 @dataclass(frozen=True, slots=True)
 class PageClasses:

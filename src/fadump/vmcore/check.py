@@ -17,7 +17,7 @@ from fadump.memory.ranges import Range, RangeSet
 from fadump.printable import first_of
 from fadump.progress import binary_size
 from fadump.vmcore.checksums import broken_checksums, bytes_behind
-from fadump.vmcore.contract import MOST_RANGES, Dump, State, limited_set
+from fadump.vmcore.contract import Dump, State
 from fadump.vmcore.elf_dump import ElfDump
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.kdump import KdumpDump
@@ -218,12 +218,8 @@ def _check_bitmaps(dump: KdumpDump) -> Iterator[Finding]:
     page_bytes = dump.page_bytes
     for file in dump.files:
         runs = (Range(start * page_bytes, end * page_bytes) for start, end in file.bitmap.runs())
-        try:
-            odd = limited_set(runs, MOST_RANGES) - dump.memory
-        except FormatError as error:
-            yield _damage(str(error))
-        else:
-            yield from _listed(f"pages {pages} are in the file, and were no memory" for pages in odd)
+        odd = (RangeSet([run]) - dump.memory for run in runs if not dump.memory.contains(run))
+        yield from _listed(f"pages {pages} are in the file, and were no memory" for parts in odd for pages in parts)
 
 
 def _check_pages(file: KdumpFile, reading: _Reading) -> Iterator[Finding]:

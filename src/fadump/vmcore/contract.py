@@ -102,7 +102,7 @@ class Piece:
 @dataclass(frozen=True, slots=True)
 class SystemName:
     """What a format's own header says about the crashed system: uname(2)'s names, the time of the dump in seconds since
-    1970, UTC, and how far x86 has moved its memory (``phys_base``)."""
+    1970, UTC, how far x86 has moved its memory (``phys_base``), and how many CPUs there were."""
 
     system: str
     node: str
@@ -113,6 +113,7 @@ class SystemName:
     seconds: int
     microseconds: int
     phys_base: int
+    cpus: int
 
 
 @dataclass(frozen=True, slots=True)

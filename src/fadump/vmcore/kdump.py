@@ -277,6 +277,7 @@ def _system_name(header: KdumpHeader) -> SystemName:
         seconds=header.timestamp,
         microseconds=header.microseconds,
         phys_base=header.phys_base,
+        cpus=header.cpus,
     )
 
 
