@@ -25,8 +25,9 @@ from fadump.memory.ranges import Range
 from fadump.printable import MOST_LISTED
 from fadump.vmcore.structures import decode_file
 from tests.linux.crashed_kernel import INNER, crashed_kernel
-from tests.linux.kernel_builder import Log, Message
+from tests.linux.kernel_builder import VMEMMAP_START, Log, Message
 from tests.linux.smp_builder import SmpKernel
+from tests.linux.test_pages import add_sections
 from tests.linux.test_symbols import vmlinux
 from tests.vmcore.core_builder import Load, build_core, note, prstatus
 
@@ -67,6 +68,14 @@ def test_what_crashed_when_and_why(run):
 def test_the_kernels_mask_says_how_many_cpus_were_online(run, kernel, shown):
     _status, out, _err = run(kernel.core())
     assert f"CPUs     {shown}" in [line.rstrip() for line in out.splitlines()]
+
+
+def test_pages_of_which_no_structure_can_be_read_are_told(run):
+    kernel = crashed_kernel()
+    add_sections(kernel, {0: VMEMMAP_START + 0x4000_0000})
+    status, _out, err = run(kernel.core())
+    assert status == 1
+    assert "pages: the kernel's tables say where their structures are, but none can be read" in err
 
 
 def test_the_same_as_json(run):

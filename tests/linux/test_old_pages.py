@@ -193,6 +193,15 @@ def test_pages_without_a_struct_page_are_kept_and_counted():
     assert selection.excluded == {PageClass.CACHE: 1}
 
 
+def test_struct_pages_that_only_an_unstated_list_would_lead_to_are_told():
+    kernel = OldKernel(V2_6_32, [{"flags": LRU}])
+    del kernel.facts["SYMBOL(vmemmap_list)"]
+    with CrashedSystem(kernel.dump()) as system:
+        selection = select_pages(system.dump, know_pages(system), DumpLevel(31))
+    assert "struct pages can't be read: 256" in selection.remarks[0]
+    assert selection.wanted.count() == selection.memory.count()
+
+
 def test_lists_that_are_not_stated_are_told():
     kernel = OldKernel(V2_6_32 - {"LENGTH(free_area.free_list)"}, [{"flags": LRU}])
     found = classify_pages(kernel.read())

@@ -118,9 +118,7 @@ def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, 
         if cpu.backtrace.ended is not None
     )
     tasks = tried("tasks", lambda: system.tasks) if own is not None else None
-    page_counts = tried("pages", lambda: system.page_classes.count(list(system.dump.memory)))
-    if page_counts is not None and system.page_classes.free_unknown is not None:
-        attempts.missing.append(f"free pages: {system.page_classes.free_unknown}")
+    page_counts = _page_counts(system, attempts)
     running = (
         {} if tasks is None else _running(system, [cpu.number for cpu in cpus if cpu.number is not None], attempts)
     )
@@ -137,6 +135,17 @@ def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, 
         wants_vmlinux=not system.has_vmlinux,
         page_counts=page_counts,
     )
+
+
+def _page_counts(system: CrashedSystem, attempts: "_Attempts") -> Mapping[PageClass, int] | None:
+    counts = attempts.tried("pages", lambda: system.page_classes.count(list(system.dump.memory)))
+    if counts is None:
+        return None
+    if system.page_classes.free_unknown is not None:
+        attempts.missing.append(f"free pages: {system.page_classes.free_unknown}")
+    if counts[PageClass.UNKNOWN] == sum(counts.values()):
+        attempts.missing.append("pages: the kernel's tables say where their structures are, but none can be read")
+    return counts
 
 
 def _running(system: CrashedSystem, numbers: Sequence[int], attempts: "_Attempts") -> Mapping[int, Task]:
