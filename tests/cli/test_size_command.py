@@ -39,6 +39,7 @@ def test_a_machine_that_is_no_power_system_says_so(size, tmp_path):
     (["--kernel", "vmlinux"], "give the system's --disk"),
     (["--disk", "disk", "--root", "/"], "give --disk to measure a system, or --root to predict"),
     (["--disk", "disk", "--memory", "1G"], "--memory must be 1280 MiB or more"),
+    (["--disk", "disk", "--gdb", "12345"], "--gdb goes with a single crash"),
     (["--disk", "disk", "--for", "1G"], "--for must be 1280 MiB or more"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_and_leaves_nothing(size, tmp_path, monkeypatch, words, said):
@@ -56,10 +57,13 @@ def test_a_power_system_is_predicted_by_its_own_numbers(size, power):
     model = told["model"]
     assert told["measured"] == [] and told["needed_bytes"] == sum(model.values())
     assert model["struct_pages_bytes"] == 16 * MIB
-    # 80 MiB less struct pages, two CPUs, and the hash tables of nearly 16 GiB: 2 MiB and 1 MiB buckets of 8 bytes
-    assert model["kernel_bytes"] == pytest.approx(80 * MIB - 16 * MIB - model["per_cpu_bytes"] - 24 * MIB, abs=1024)
+    # less struct pages, 320 KiB of each CPU, and hash tables for nearly 16 GiB: 2 and 1 Mi buckets of 8 bytes
+    assert model["kernel_bytes"] == pytest.approx(80 * MIB - 16 * MIB - 640 * 1024 - 24 * MIB, abs=1024)
     assert (told["minimum_bytes"], told["recommended_bytes"]) == (320 * MIB, 320 * MIB)
     assert told["recommended_crashkernel"] == "320M"
+    assert told["linux_default_bytes"] == 768 * MIB  # 5 % are 819.2
+    tables = {table["distribution"].split()[0]: table["size_bytes"] for table in told["distributions"]}
+    assert tables == {"Fedora,": 1024 * MIB, "Debian,": 512 * MIB, "SUSE": 819 * MIB}
     (larger,) = told["predicted"]
     assert larger["model"]["struct_pages_bytes"] == 160 * MIB
     assert larger["model"]["per_cpu_bytes"] == 5 * model["per_cpu_bytes"]
@@ -74,4 +78,4 @@ def test_doctor_and_size_never_disagree(size, power, capsys):
     findings = json.loads(capsys.readouterr().out)["findings"]
     (boot_memory,) = [finding["text"] for finding in findings if finding["check"] == "boot-memory"]
     assert f"a capture boot needs about {needed / MIB:.1f} MiB" in boot_memory
-    assert "distributions' tables have for so much RAM:" in out and "Debian" in out
+    assert "Debian" in out and " 768 MiB  Linux (5 % of RAM, in steps of 256 MiB, at least 320 MiB)\n" in out

@@ -14,7 +14,7 @@ from fadump.cli.sizes import size
 from fadump.cli.system_arguments import add_system_arguments, system_options
 from fadump.errors import SetupError, UsageError
 from fadump.given import check_directory
-from fadump.kernel.plan.boot_memory import LARGEST_SHARE
+from fadump.kernel.plan.boot_memory import LARGEST_SHARE, default_bytes
 from fadump.kernel.plan.need import CaptureNeed, CaptureSystem, capture_need, recommended_bytes
 from fadump.kernel.plan.recommended import recommendations
 from fadump.kernel.traits import MIB, PAGE_BYTES, least_boot_memory_bytes
@@ -214,7 +214,9 @@ def _size_lines(found: _Size) -> Iterator[str]:
         )
     for name, size_bytes in found.need.named():
         yield f"  {_mib(size_bytes):>11}  for {name}"
-    yield "  distributions' tables have for so much RAM:"
+    yield "  for so much RAM there is without crashkernel=, and recommended by distributions:"
+    default = default_bytes(found.platform, found.memory_bytes)
+    yield f"  {_mib(default):>11}  Linux (5 % of RAM, in steps of 256 MiB, at least {_mib(floor_bytes)})"
     for table in recommendations(found.memory_bytes):
         row = "no row" if table.size_bytes is None else _mib(table.size_bytes)
         yield f"  {row:>11}  {table.distribution}"
@@ -252,6 +254,7 @@ def _size_as_json(found: _Size) -> dict[str, Any]:
         "recommended_bytes": found.recommended_bytes,
         "recommended_crashkernel": found.crashkernel,
         "model": asdict(found.need),
+        "linux_default_bytes": default_bytes(found.platform, found.memory_bytes),
         "distributions": [asdict(table) for table in recommendations(found.memory_bytes)],
     }
 

@@ -256,7 +256,7 @@ def test_boot_memory_that_is_too_little_for_the_capture_boot(tmp_path):
     (finding,) = found(examine(tree.files), Check.BOOT_MEMORY)
     assert finding[0] is Severity.WARNING
     assert finding[1].startswith(
-        "320.0 MiB of boot memory are reserved, and a capture boot needs about 384.7 MiB (an estimate: 303.9 MiB for "
+        "320.0 MiB of boot memory are reserved, and a capture boot needs about 390.1 MiB (an estimate: 309.3 MiB for "
         "kernel and firmware, 4.0 MiB for struct pages of all RAM, 6.0 MiB for per-CPU memory, 768.0 KiB for hash "
         "tables, 70.0 MiB for user space and its page cache); distributions recommend for this much RAM: "
     )

@@ -103,6 +103,11 @@ def boot_memory(
     )
 
 
+def default_bytes(platform: Platform, ram_bytes: int) -> int:
+    """What Linux takes of so much RAM without crashkernel=."""
+    return _default(platform, ram_bytes, 0, "").size_bytes
+
+
 def relocate(address: int, regions: Sequence[Region], copy_address: int) -> int:
     """fadump_relocate(): where the firmware copies ``address`` to; outside boot memory, ``address`` itself.
 

@@ -27,6 +27,8 @@ USER_SPACE_BYTES = 70 * MIB
 """A Debian with systemd that saves with makedumpfile."""
 PER_CPU_BYTES = MappingProxyType({4 * KIB: MIB, 64 * KIB: 3 * MIB})
 """Of each CPU, by the page's size."""
+_EARLY_PER_CPU_BYTES = 320 * KIB
+"""Of that what is taken before anything else: its area, its PACA, its first stacks."""
 KERNEL_BYTES = 40 * MIB
 """Where nothing is known of the kernel."""
 UNPACKED = 3
@@ -66,7 +68,7 @@ class CaptureNeed:
     @property
     def size_bytes(self) -> int:
         """The sum."""
-        return self.early_bytes + self.user_space_bytes
+        return sum(term_bytes for _name, term_bytes in self.named())
 
     def named(self) -> Iterator[tuple[str, int]]:
         """Each term as people call it, and its bytes."""
@@ -76,17 +78,6 @@ class CaptureNeed:
         yield "hash tables", self.hash_tables_bytes
         yield "the initrd, packed and unpacked", self.initrd_bytes
         yield "user space and its page cache", self.user_space_bytes
-
-    @property
-    def early_bytes(self) -> int:
-        """What is taken before user space runs."""
-        return (
-            self.kernel_bytes
-            + self.struct_pages_bytes
-            + self.per_cpu_bytes
-            + self.hash_tables_bytes
-            + self.initrd_bytes
-        )
 
 
 def capture_need(system: CaptureSystem, ram_bytes: int, cpus: int) -> CaptureNeed:
@@ -102,6 +93,12 @@ def capture_need(system: CaptureSystem, ram_bytes: int, cpus: int) -> CaptureNee
         initrd_bytes=system.initrd_bytes,
         user_space_bytes=system.user_space_bytes,
     )
+
+
+def early_bytes(ram_bytes: int, page_bytes: int, cpus: int, own_bytes: int) -> int:
+    """What a kernel with so much memory of its own has taken of it by the time that it counts what is left (MemTotal),
+    beside its image: for all RAM, for its CPUs so far, for hash tables."""
+    return struct_pages_bytes(ram_bytes, page_bytes) + cpus * _EARLY_PER_CPU_BYTES + hash_tables_bytes(own_bytes)
 
 
 def struct_pages_bytes(ram_bytes: int, page_bytes: int) -> int:

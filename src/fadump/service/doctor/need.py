@@ -14,7 +14,7 @@ from fadump.kernel.plan.need import (
     CaptureNeed,
     CaptureSystem,
     capture_need,
-    hash_tables_bytes,
+    early_bytes,
     recommended_bytes,
 )
 from fadump.kernel.traits import MIB
@@ -34,8 +34,7 @@ def capture_system(machine: Machine) -> CaptureSystem:
     page_bytes = machine.plan.kernel.page_bytes
     kernel_bytes = KERNEL_BYTES
     if total_bytes is not None and total_bytes <= ram_bytes and not machine.has_dump:
-        by_ram = capture_need(CaptureSystem(page_bytes, 0, 0, 0), ram_bytes, machine.cpus)
-        others_bytes = by_ram.struct_pages_bytes + by_ram.per_cpu_bytes + hash_tables_bytes(total_bytes)
+        others_bytes = early_bytes(ram_bytes, page_bytes, machine.cpus, total_bytes)
         kernel_bytes = max(0, ram_bytes - total_bytes - _kept_back(machine) - others_bytes)
     return CaptureSystem(page_bytes, kernel_bytes, (1 + UNPACKED) * (machine.initrd_bytes or 0))
 

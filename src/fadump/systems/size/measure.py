@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 from fadump.errors import FadumpError, UsageError
 from fadump.kernel.plan.boot_memory import LARGEST_SHARE
-from fadump.kernel.plan.need import CaptureSystem, capture_need
+from fadump.kernel.plan.need import CaptureSystem, capture_need, early_bytes
 from fadump.kernel.traits import MIB, align_down, least_boot_memory_bytes
+from fadump.run.console import CONSOLE_LOG, telling_log
 from fadump.systems.rehearsal import Patience
 from fadump.systems.rehearse import RehearsalOptions, check_rehearsal
 from fadump.systems.size.boot_memory import TriedBootMemory
@@ -59,6 +60,8 @@ def check_size(options: RehearsalOptions) -> None:
     :raises SetupError: a file isn't there, or can't be read.
     """
     check_rehearsal(options)
+    if options.vm.gdb_port is not None:
+        raise UsageError("--gdb goes with a single crash: give it to fadump rehearse")
     least_bytes = least_boot_memory_bytes(options.vm.platform) * LARGEST_SHARE
     if options.vm.memory_bytes < least_bytes:
         raise UsageError(
@@ -84,7 +87,8 @@ def measure(options: RehearsalOptions, told: Callable[[Probe], None], attempt: T
         nonlocal patience
         tried = tried_with(size_bytes, floor_bytes)
         out = options.out / f"try-{len(probes) + 1}"
-        probe = attempt(replace(options, out=out, patience=patience), tried)
+        with telling_log(out / CONSOLE_LOG):
+            probe = attempt(replace(options, out=out, patience=patience), tried)
         probes.append(probe)
         told(probe)
         if probe.result in (ProbeResult.FALLBACK, ProbeResult.NOT_REGISTERED):
@@ -114,16 +118,17 @@ def measured_system(measurement: Measurement, cpus: int) -> CaptureSystem | None
     """The model's system that needs what was measured; None if its console doesn't say what its kernel took.
 
     What was taken before user space ran is known; less what the model makes of the RAM and the CPUs, it is the
-    kernel's. The rest of the least size is user space's.
+    kernel's. What was needed beside all that is user space's.
     """
     good = _smallest_good(measurement.probes)
     if good is None or good.early_bytes is None or good.page_bytes is None:
         return None
-    nothing = CaptureSystem(good.page_bytes, 0, good.initrd_bytes, 0)
-    by_ram = capture_need(nothing, good.memory_bytes, cpus)
-    kernel_bytes = max(0, good.early_bytes - by_ram.early_bytes)
-    user_space_bytes = max(0, measurement.needed_bytes - good.early_bytes)
-    return replace(nothing, kernel_bytes=kernel_bytes, user_space_bytes=user_space_bytes)
+    memory_bytes, page_bytes = good.memory_bytes, good.page_bytes
+    others_bytes = early_bytes(memory_bytes, page_bytes, cpus, good.boot_memory.size_bytes) + good.initrd_bytes
+    kernel_bytes = max(0, good.early_bytes - others_bytes)
+    system = CaptureSystem(page_bytes, kernel_bytes, good.initrd_bytes, user_space_bytes=0)
+    rest_bytes = measurement.needed_bytes - capture_need(system, memory_bytes, cpus).size_bytes
+    return replace(system, user_space_bytes=max(0, rest_bytes))
 
 
 def _smallest_good(probes: Sequence[Probe]) -> Probe | None:
