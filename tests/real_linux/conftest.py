@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,8 @@ from tests.real_linux.fadump_command import fadump_run
 from tests.real_linux.foreign import ForeignProgram
 from tests.real_linux.page_sets import BUSY_CPUS, WORKLOAD, crash_under_load
 
+ROOT = Path(__file__).parents[2]
+BUILD_SECONDS = 3600
 REHEARSAL_SECONDS = 1800
 SUITES = ["forky", "sid"]
 """Whose makedumpfile and crash know the kernels that are crashed here."""
@@ -73,6 +76,15 @@ def debian(kernel):
     """A whole Debian with that kernel, as the object of fadump image build; `make test` has built it."""
     command = [sys.executable, "-m", "fadump", "image", "build", "--json"]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+@pytest.fixture(scope="session")
+def packaged_debian(kernel):
+    """The same with our Debian package in it, of these sources."""
+    options = {"stdout": subprocess.PIPE, "text": True, "cwd": ROOT, "timeout": BUILD_SECONDS}
+    package = subprocess.run(["make", "--silent", "deb"], check=True, **options).stdout.splitlines()[-1]
+    command = [sys.executable, "-m", "fadump", "image", "build", "--add", package, "--json"]
+    return json.loads(subprocess.run(command, check=True, **options).stdout)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from fadump.service.root import Root
 from tests.mount.mounted import Mounted, emptied
 
-collect_ignore = [] if os.geteuid() == 0 else ["test_as_root.py"]
+collect_ignore = [] if os.geteuid() == 0 else ["test_after_kdump_as_root.py", "test_as_root.py"]
 
 
 def pytest_report_header():

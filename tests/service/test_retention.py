@@ -90,3 +90,12 @@ def test_an_interrupted_removal_is_gone_on_with(tmp_path):
     (half / "vmcore").unlink()
     retain(newest, KeepSettings(dumps=1))
     assert left(tmp_path) == ["2"]
+
+
+def test_what_another_service_has_saved_is_removed_once_it_has_a_record(tmp_path):
+    newest = dump(tmp_path, 3)
+    theirs = dump(tmp_path, 2, others=["dump.202611291605", "dmesg.202611291605"])
+    (theirs / "vmcore").unlink()
+    dump(tmp_path, 1, whole=False)
+    assert [path.name for path in retain(newest, KeepSettings(dumps=2)).removed] == ["1"]
+    assert [path.name for path in retain(newest, KeepSettings(dumps=1)).removed] == ["2"]

@@ -62,6 +62,13 @@ def test_the_units_are_in_no_circle_with_kdump_tools_and_the_network(tmp_path):
     assert verify(tmp_path, "all.target") == (0, "")
 
 
+def test_systemd_understands_the_drop_in_for_kdump_tools(tmp_path):
+    (tmp_path / "kdump-tools.service").write_text(KDUMP_TOOLS)
+    (tmp_path / "kdump-tools.service.d").mkdir()
+    (tmp_path / "kdump-tools.service.d" / "fadump.conf").write_text(text_of("kdump-tools.conf"))
+    assert verify(tmp_path, "kdump-tools.service") == (0, "")
+
+
 @pytest.mark.parametrize("name", UNITS)
 def test_a_unit_starts_nothing_in_a_boot_without_a_dump_and_waits_as_long_as_one_takes(name):
     assert text_of(name).count("ConditionPathExists=") == 2

@@ -14,6 +14,8 @@ from fadump.service.root import HOST
 _EXAMPLE = """example:
   fadump capture                      as fadump-capture.service does it in the boot after a crash
   fadump capture --config mine.toml   with other settings
+  fadump capture --saved-in /var/crash
+      once another service has saved the dump there: prove that one, release its memory, register again
 """
 
 
@@ -36,6 +38,10 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--vmcore", type=path, metavar="FILE", help=f"save another dump than {HOST.vmcore}, and release nothing"
     )
+    parser.add_argument(
+        "--saved-in", type=path, metavar="DIR",
+        help="where another service has saved the dump: if it is whole there, it is not saved once more",
+    )  # fmt: skip
 
 
 def _capture(options: argparse.Namespace, _output: Output) -> Answer:
@@ -44,7 +50,7 @@ def _capture(options: argparse.Namespace, _output: Output) -> Answer:
     if options.vmcore not in (None, HOST.vmcore):
         check_file("--vmcore", options.vmcore)
     config = read_config(options.config or HOST.config, may_be_missing=options.config is None)
-    captured = capture(HOST, config, options.vmcore)
+    captured = capture(HOST, config, options.vmcore, options.saved_in)
     return Answer(
         captured.as_json(),
         printable(captured.text()),

@@ -8,7 +8,7 @@ next boot begins anew: what an attempt has left says of itself that it is incomp
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,13 +33,16 @@ from fadump.service.result import Attempt, Captured, Result
 from fadump.service.retention import retain
 from fadump.service.root import Root
 from fadump.service.targets.contract import VMCORE_NAME, DumpDirectory, Stored, Target, TargetError, Tell
+from fadump.service.targets.theirs import TheirDirectory
 from fadump.signals import held
 
 _DMESG_NAME = dmesg_name(Path(VMCORE_NAME)).name
 
 
-def capture(root: Root, config: Config, vmcore: Path | None = None) -> Captured:
+def capture(root: Root, config: Config, vmcore: Path | None = None, saved_in: Path | None = None) -> Captured:
     """Save the dump of this boot, or with ``vmcore`` another one, which is not released then.
+
+    ``saved_in`` is where another service has saved it: if it is whole there, that is enough.
 
     :raises SetupError: another capture is running, or the library that is to pack the dump isn't there.
     """
@@ -48,11 +51,13 @@ def capture(root: Root, config: Config, vmcore: Path | None = None) -> Captured:
         return Captured(Result.NOTHING)
     options = _options(root, config)
     options.check_library()
+    theirs = [] if saved_in is None else [TheirDirectory(saved_in)]
+    targets = [*theirs, *(settings.target(root) for settings in config.targets)]
     with _alone(root) if source == root.vmcore else nullcontext():
         before = _hook("before", config, config.hooks.before, {"FADUMP_VMCORE": str(source)})
         with ExitStack() as opened:
             with lowered(config.save.priority):
-                captured, stored = _save(root, config, options, source, opened)
+                captured, stored = _save(targets, options, source, opened)
             captured = replace(captured, remarks=[*before, *captured.remarks])
             if stored is not None and source == root.vmcore:
                 captured = _give_back(root, captured, stored)
@@ -91,15 +96,14 @@ class _Taken:
 
 
 def _save(
-    root: Root, config: Config, options: SaveOptions, source: Path, opened: ExitStack
+    targets: Iterable[Target], options: SaveOptions, source: Path, opened: ExitStack
 ) -> tuple[Captured, Stored | None]:
     """Save to the first target that takes the dump, which stays open."""
     try:
         with open_system(source) as system:
             crash = read_crash(system)
             attempts: list[Attempt] = []
-            for settings in config.targets:
-                target = settings.target(root)
+            for target in targets:
                 with ExitStack() as its:
                     its.callback(target.close)
                     try:

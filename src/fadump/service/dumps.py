@@ -2,8 +2,9 @@
 
 20261129T160534Z/vmcore                         fadump capture
 202611291605/dump.202611291605                  Debian's kdump-tools, dump-incomplete while it is written
+202611291605/vmcore.202611291605                the same, where makedumpfile has failed and cp has not
 127.0.0.1-2026-11-29-16:05:34/vmcore            kdump-utils of RHEL and Fedora, vmcore-incomplete likewise
-2026-11-29-16:05/vmcore                         openSUSE's kdump
+2026-11-29-16-05/vmcore                         openSUSE's kdump, with a colon in the time before its version 2
 """
 
 import re
@@ -18,12 +19,12 @@ from fadump.service.crash import Crash, read_crash
 from fadump.service.record import read_record
 from fadump.vmcore.check import Weight, check_dump
 
-_WHOLE_NAME = re.compile(r"vmcore(\.flat)?|dump\.\d{12}")
+_WHOLE_NAME = re.compile(r"vmcore(\.flat|\.\d{12})?|dump\.\d{12}")
 _INCOMPLETE_NAME = re.compile(r"vmcore[.-]incomplete|vmcore\.flat-incomplete|dump-incomplete")
 _MADE_BY = [
     (re.compile(r"\d{12}"), "kdump-tools"),
     (re.compile(r".+-\d{4}-\d\d-\d\d-\d\d:\d\d:\d\d"), "kdump-utils"),
-    (re.compile(r"\d{4}-\d\d-\d\d-\d\d:\d\d"), "openSUSE's kdump"),
+    (re.compile(r"\d{4}-\d\d-\d\d-\d\d[-:]\d\d"), "openSUSE's kdump"),
 ]
 """By the directory's name."""
 _BLOCK_BYTES = 512
@@ -51,11 +52,21 @@ def find_dumps(directory: Path, *, check: bool = False) -> Iterator[FoundDump]:
 
     :raises OSError: the directory can't be read.
     """
+    return (_look(path, check=check) for path in dump_files(directory))
+
+
+def dump_files(directory: Path) -> list[Path]:
+    """Their files, in the order of their names.
+
+    :raises OSError: the directory can't be read.
+    """
+    found = []
     for path in sorted(directory.iterdir()):
         if _is_file(path) and _is_dump(path.name):
-            yield _look(path, check=check)
+            found.append(path)
         elif path.is_dir() and not path.is_symlink():
-            yield from (_look(file, check=check) for file in _files(path))
+            found += _files(path)
+    return found
 
 
 def _is_file(path: Path) -> bool:
@@ -76,8 +87,8 @@ def _is_dump(name: str) -> bool:
 def _look(path: Path, *, check: bool) -> FoundDump:
     record = read_record(path.parent)
     size_bytes = path.lstat().st_blocks * _BLOCK_BYTES
-    made_by = "fadump" if record is not None else _service(path.parent.name)
-    was_proven = record is not None and record.proof is not None and path.name == "vmcore"
+    made_by = _service(path.parent.name) or (None if record is None else "fadump")
+    was_proven = record is not None and record.proof is not None and is_whole_name(path.name)
     try:
         with open_system(path) as system:
             crash: Crash | None = read_crash(system)
@@ -93,6 +104,11 @@ def _look(path: Path, *, check: bool) -> FoundDump:
     is_proven = check or was_proven or bool(damage)
     told = with_others(damage) if damage else None
     return FoundDump(path, made_by, size_bytes, crash, whole=not damage, proven=is_proven, damage=told)
+
+
+def is_whole_name(name: str) -> bool:
+    """Whether a file is called as a dump is that was saved to its end."""
+    return _WHOLE_NAME.fullmatch(name) is not None
 
 
 def _service(name: str) -> str | None:

@@ -13,6 +13,7 @@ from fadump.vmcore.dump import open_dump
 from fadump.vmcore.seal import find_seal
 
 CHECKED = "every page and checksum"
+PAGES = "every page"
 GAPS = "every page and checksum of what could be read"
 
 
@@ -23,6 +24,27 @@ def prove_file(path: Path, tell: Tell, *, complete: bool) -> str:
 
     :raises TargetError: it isn't whole, or can't be read.
     """
+    damage, sealed = _read_back(path, tell)
+    if not sealed:
+        raise TargetError(f"{path} has no checksums that fadump wrote")
+    if damage and complete:
+        raise TargetError(f"{path} is not whole: {with_others(damage)}")
+    return CHECKED if complete else GAPS
+
+
+def prove_theirs(path: Path, tell: Tell) -> str:
+    """Prove a file that another program has written to be a whole dump, as far as that can be: it has no checksums.
+
+    :raises TargetError: it isn't whole, or can't be read.
+    """
+    damage, _sealed = _read_back(path, tell)
+    if damage:
+        raise TargetError(f"{path} is not whole: {with_others(damage)}")
+    return PAGES
+
+
+def _read_back(path: Path, tell: Tell) -> tuple[list[str], bool]:
+    """What is wrong with a dump, and whether it has our checksums."""
     try:
         _drop_from_memory(path)
         with open_dump(path) as dump:
@@ -37,12 +59,8 @@ def prove_file(path: Path, tell: Tell, *, complete: bool) -> str:
             sealed = find_seal(dump.notes, dump.byte_order)
     except (FadumpError, OSError) as error:
         raise TargetError(f"{path} can't be read back: {reason(error)}") from error
-    if sealed is None or not sealed[0].table_offset:
-        raise TargetError(f"{path} has no checksums that fadump wrote")
     damage = [finding.text for finding in report.findings if finding.weight is Weight.DAMAGE]
-    if damage and complete:
-        raise TargetError(f"{path} is not whole: {with_others(damage)}")
-    return CHECKED if complete else GAPS
+    return damage, sealed is not None and bool(sealed[0].table_offset)
 
 
 def _drop_from_memory(path: Path) -> None:

@@ -1,9 +1,10 @@
 """How many dumps stay: the oldest are removed once there are more than was asked for, incomplete ones first.
 
-The newest never is, nor anything that we haven't made. A directory in which somebody has put a file of theirs is left
-as it is.
+The newest never is, nor anything that has no record of ours: that is, what we have made, and what another service has
+and we have proven. A directory in which somebody has put a file of theirs is left as it is.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,19 @@ from fadump.capture.dmesg import dmesg_name
 from fadump.capture.target import incomplete_name
 from fadump.errors import reason
 from fadump.service.config import KeepSettings
+from fadump.service.dumps import is_whole_name
 from fadump.service.record import RECORD_NAME, read_record
 from fadump.service.targets.contract import OPAL_CORE_NAME, VMCORE_NAME
 from fadump.service.targets.directory import dump_directories
 
 _BLOCK_BYTES = 512
 _OURS = [VMCORE_NAME, dmesg_name(Path(VMCORE_NAME)).name, OPAL_CORE_NAME, RECORD_NAME]
-"""In the order in which they are removed: with the record, a directory stops being one of ours."""
+_OTHERS = re.compile(
+    r"(dump|dmesg|vmcore)\.\d{12}|dump-incomplete"  # kdump-tools
+    r"|vmcore\.flat|vmcore(\.flat)?-incomplete|vmcore-dmesg-incomplete\.txt|kexec-dmesg\.log"  # kdump-utils
+    r"|dmesg|README\.txt"  # openSUSE's kdump
+)
+"""What other services write beside their dumps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,7 @@ def retain(newest: Path, keep: KeepSettings) -> Retained:
     for dump in others:
         if not (0 < keep.dumps < count or 0 < keep.bytes < size_bytes):
             break
-        strange = [path.name for path in dump.path.iterdir() if path.name not in _names()]
+        strange = [path.name for path in dump.path.iterdir() if not _is_known(path.name)]
         if strange:
             remarks.append(f"{dump.path} stays, as {min(strange)} in it is none of ours")
             continue
@@ -76,18 +83,21 @@ def _others(newest: Path) -> Iterator[Kept]:
         record = read_record(path)
         if path != newest and record is not None:
             time = path.stat().st_mtime if record.crash.time is None else record.crash.time
-            yield Kept(path, (path / VMCORE_NAME).exists(), time, _size(path))
+            whole = any(is_whole_name(file.name) for file in path.iterdir())
+            yield Kept(path, whole, time, _size(path))
 
 
 def _size(directory: Path) -> int:
     return sum(path.lstat().st_blocks for path in directory.iterdir()) * _BLOCK_BYTES
 
 
-def _names() -> list[str]:
-    return [name for own in _OURS for name in (incomplete_name(Path(own)).name, own)]
+def _is_known(name: str) -> bool:
+    ours = any(name in (own, incomplete_name(Path(own)).name) for own in _OURS)
+    return ours or _OTHERS.fullmatch(name) is not None
 
 
 def _remove(directory: Path) -> None:
-    for name in _names():
-        (directory / name).unlink(missing_ok=True)
+    """The record goes last: without it, a directory stops being one of ours."""
+    for path in sorted(directory.iterdir(), key=lambda path: path.name == RECORD_NAME):
+        path.unlink()
     directory.rmdir()

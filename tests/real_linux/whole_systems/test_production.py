@@ -16,22 +16,12 @@ from tests.real_linux.conftest import REHEARSAL_SECONDS
 from tests.real_linux.debian_guest import DebianGuest
 from tests.real_linux.vm import vm
 
-ROOT = Path(__file__).parents[3]
-BUILD_SECONDS = 3600
-
-
-def output_of(*command, **options):
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT, **options).stdout
-
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, kernel):
+def server(tmp_path_factory, packaged_debian):
     """The disk of a Debian with the package, whose service is enabled as an administrator does it."""
-    package = output_of("make", "--silent", "deb", timeout=BUILD_SECONDS).splitlines()[-1]
-    build = [sys.executable, "-m", "fadump", "image", "build", "--add", package, "--json"]
-    built = output_of(*build, timeout=BUILD_SECONDS)
     disk = tmp_path_factory.mktemp("server") / "server.img"
-    shutil.copyfile(json.loads(built)["path"], disk)
+    shutil.copyfile(packaged_debian["path"], disk)
     with vm(disk.parent, "--disk", disk) as machine:
         guest = DebianGuest(machine)
         guest.run("systemctl enable fadump-capture.service")

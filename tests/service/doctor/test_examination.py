@@ -304,6 +304,8 @@ def test_kdump_tools_udev_rules_take_a_registration_away(armed):
     (finding,) = found(examination, Check.HOTPLUG)
     assert f"({RULES_FILE})" in finding[1] and "hotplug_ready is 1" in finding[1]
     assert finding[2] == "ln -s /dev/null /etc/udev/rules.d/50-kdump-tools.rules && udevadm control --reload"
+    armed.link("/etc/systemd/system/kdump-tools.service", "/dev/null")  # which udev doesn't ask for
+    assert found(examine(armed.files), Check.HOTPLUG) == [finding]
     armed.put("/etc/default/kdump-tools", "USE_KDUMP=0\n")  # kdump-config refuses then
     assert found(examine(armed.files), Check.HOTPLUG) == []
 

@@ -1,6 +1,7 @@
 """Each distribution's service, read from its files as its own scripts read them."""
 
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
 
@@ -48,6 +49,18 @@ def test_kdump_tools_saves_where_its_defaults_say(tree, settings, place):
 def test_kdump_tools_level_is_makedumpfile_s(tree):
     tree.kdump_tools('USE_KDUMP=1\nMAKEDUMP_ARGS="-c -d 17"\n')
     assert only(tree).level == 17
+
+
+DROP_IN = "/etc/systemd/system/kdump-tools.service.d/fadump.conf"
+
+
+def test_kdump_tools_with_our_drop_in_does_not_reboot(tree):
+    tree.kdump_tools()
+    tree.put(DROP_IN, (files("fadump.service") / "data" / "kdump-tools.conf").read_bytes())
+    assert (only(tree).saves, only(tree).reboots) == (True, False)
+    tree.remove(DROP_IN)
+    tree.put(DROP_IN, "[Service]\nEnvironment=MORE=1\n")
+    assert only(tree).reboots
 
 
 @pytest.mark.parametrize("settings", ["", "USE_KDUMP=0\n", "#USE_KDUMP=1\n", 'USE_KDUMP=1\nUSE_KDUMP="0"\n'])

@@ -86,8 +86,9 @@ def hotplug_findings(machine: Machine, files: SystemFiles) -> Iterator[Finding]:
         yield Finding(
             Check.HOTPLUG, Severity.WARNING,
             f"kdump-tools' udev rules ({reregisters}) take the registration away and bring it back whenever memory or "
-            "a CPU comes or goes, at each boot once for each CPU: a crash in that moment, about half a second each "
-            "time, has no dump; this kernel doesn't need that (hotplug_ready is 1)",
+            "a CPU comes or goes, at each boot once for each CPU, whether kdump-tools is enabled or not: a crash in "
+            "that moment, about half a second each time, has no dump; this kernel doesn't need that (hotplug_ready is "
+            "1)",
             f"ln -s /dev/null {_OWN_RULES} && udevadm control --reload",
         )  # fmt: skip
     elif reregisters:

@@ -189,7 +189,16 @@ def _kdump_tools(files: SystemFiles) -> Saver | None:
     else:
         place = _server(protocol.lower(), settings[protocol])
     level = _level(settings.get("MAKEDUMP_ARGS", ""))
-    return Saver(Service.KDUMP_TOOLS, unit, KDUMP_TOOLS_CONFIG, (place,), level, True, obstacle, mend)
+    reboots = not any("/kernel/fadump/release_mem" in text for text in _drop_ins(files, unit))
+    return Saver(Service.KDUMP_TOOLS, unit, KDUMP_TOOLS_CONFIG, (place,), level, reboots, obstacle, mend)
+
+
+def _drop_ins(files: SystemFiles, unit: str) -> Iterator[str]:
+    """What is added to a unit: see systemd.unit(5)."""
+    for directory in (f"{place}/{unit}.d" for place in _UNIT_DIRECTORIES):
+        for name in files.names(directory):
+            if name.endswith(".conf"):
+                yield files.text(f"{directory}/{name}") or ""
 
 
 def _kdump(files: SystemFiles) -> Saver | None:
