@@ -141,6 +141,13 @@ def test_each_panic_has_its_own_kind_of_cause(cause, panic):
     assert (found.panic, found.cause) == (panic, cause)
 
 
+def test_a_machine_check_is_its_first_line_and_none_that_was_recovered_from():
+    lines = "CPU0: machine check (Severe) Host UE Load/Store DAR: 0 [Not recovered]", "CPU0: NIP: [c000000000012345] f"
+    recovered = "MCE: CPU1: machine check (Warning) Guest SLB Multihit [Recovered]"
+    found = ending(*(f"MCE: {line}" for line in lines), recovered, "Kernel panic - not syncing: Fatal exception")
+    assert found.cause == f"MCE: {lines[0]}"
+
+
 def test_a_warning_is_not_the_cause_of_another_panic():
     found = ending("sysrq: Trigger a crash", *OTHERS, "Kernel panic - not syncing: sysrq triggered crash")
     assert found.cause == "sysrq: Trigger a crash"

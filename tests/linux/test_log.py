@@ -224,6 +224,16 @@ def test_a_text_of_impossible_size_is_refused(claimed):
         texts(kernel)
 
 
+@given(st.binary(max_size=300), st.integers(0, (1 << 32) - 1), st.integers(0, 1 << 12))
+def test_any_bytes_in_the_ring_are_lines_or_an_error(text, end, size):
+    kernel = FakeKernel(memory_bytes=1 << 14)
+    add_flat_log(kernel, text)
+    kernel.symbol("log_end", kernel.place(kernel.pack("I", end)))
+    kernel.symbol("log_buf_len", kernel.place(kernel.pack("I", size)))
+    with contextlib.suppress(FadumpError):
+        assert len(texts(kernel)) <= size
+
+
 @given(st.integers(0, 511), st.binary(min_size=1, max_size=16))
 def test_a_damaged_old_log_gives_records_or_an_error(at, damage):
     kernel = FakeKernel(memory_bytes=1 << 14)

@@ -1,10 +1,15 @@
 """Page classes of older kernels, by the facts that their VMCOREINFO has: what isn't in it, and what is in its place.
 Struct pages are laid out here once more, as include/linux/mm_types.h had them then."""
 
+from contextlib import suppress
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fadump.capture.selection import know_pages, select_pages
-from fadump.errors import FormatError
+from fadump.errors import FadumpError, FormatError
+from fadump.linux import free_lists
 from fadump.linux.pages import DumpLevel, PageClass, classify_pages
 from fadump.linux.sections import MemMap, find_mem_maps
 from fadump.linux.system import CrashedSystem
@@ -191,6 +196,50 @@ def test_pages_without_a_struct_page_are_kept_and_counted():
         f"pages kept whatever their class, as the kernel has no struct page of them: {beyond}",
     )
     assert selection.excluded == {PageClass.CACHE: 1}
+
+
+FACTS = sorted(OldKernel(V2_6_32, []).facts.keys() | VALUES.keys())
+
+
+@given(st.sampled_from(FACTS), st.integers(-2, 70) | st.integers(0, (1 << 64) - 1))
+def test_any_fact_may_be_wrong(name, value):
+    kernel = OldKernel(V2_6_32, [{"flags": LRU}])
+    kernel.add_free_lists([(4, 2)])
+    kernel.facts[name] = f"{value:x}" if name.startswith("SYMBOL") else str(value)
+    with suppress(FadumpError):
+        assert sum(len(block.classes) for block in classify_pages(kernel.read()).blocks) <= 1 << 20
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_nodes_and_lists_may_be_damaged(data):
+    kernel = OldKernel(V2_6_32, [{"flags": LRU}])
+    kernel.add_free_lists([(4, 2), (8, 3), (1, 0)])
+    start = int(kernel.facts["SYMBOL(node_data)"], 16)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.sampled_from(range(start - 0x800, start + 0x20, 8)))
+        kernel.poke(at, kernel.pack("Q", data.draw(st.integers(0, (1 << 64) - 1) | st.just(start))))
+    with suppress(FadumpError):
+        assert len(classify_pages(kernel.read()).of(Range(0, 8))) == 8
+
+
+def test_nodes_of_more_lists_than_any_machine_has_are_told(monkeypatch):
+    monkeypatch.setattr(free_lists, "_MOST_LISTS", 1 << 12)
+    kernel = OldKernel(V2_6_32, [{"flags": LRU}])
+    kernel.add_free_lists([])
+    node = kernel.place(bytes(0x800))
+    kernel.poke(node + 0x700, kernel.pack("I", 16))
+    for zone in range(16):
+        kernel.poke(node + 0x2E0 + 8 * zone, kernel.pack("Q", 1))
+    kernel.symbol("node_data", kernel.place(kernel.pack("1024Q", *[node] * 1024)))
+    kernel.state("LENGTH", node_data=1024, zone__free_area=40, free_area__free_list=40)
+    kernel.state("SIZE", zone=8, free_area=0, list_head=0)
+    kernel.state("OFFSET", zone__free_area=0)
+    kernel.link(node, [])
+    for zone in range(16):
+        kernel.poke(node + 8 * zone, kernel.pack("Q", node + 8 * zone))
+    found = classify_pages(kernel.read())
+    assert "lists of free pages, more than the" in found.free_unknown
 
 
 def test_struct_pages_that_only_an_unstated_list_would_lead_to_are_told():

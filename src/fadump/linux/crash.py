@@ -24,7 +24,8 @@ _KERNEL_FACILITY = 0
 _PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
 _CAUSE = re.compile(
     r"BUG:|Oops:|kernel BUG at|Unable to handle kernel|(?:sysrq: )?SysRq ?: Trigger a crash|sysrq: Trigger a crash"
-    r"|System Reset|(?:Severe )?Machine check|MCE: |Unrecoverable |Bad kernel stack pointer"
+    r"|System Reset|(?:Severe )?Machine check|MCE: CPU\d+: machine check (?!.*\[Recovered\])"
+    r"|Unrecoverable |Bad kernel stack pointer"
     r"|(?:NMI )?watchdog: .*(?i:lockup)|(?i:watchdog) CPU:.*(?i:lockup)"
 )
 """How the first message of an error begins that can end a kernel. Each is looked for at a message's start."""

@@ -10,14 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from fadump.errors import FormatError
+from fadump.errors import FormatError, LimitError
 from fadump.linux.memory import KernelMemory
 from fadump.linux.sections import MemMap
 
 _MOST_NODES = 1 << 10
 _MOST_ZONES = 1 << 4
-_MOST_LISTS = 1 << 8
-"""Of orders, and of migrate types."""
+_MOST_ORDERS = _MOST_TYPES = 40
+_MOST_LISTS = 1 << 16
+"""Of all nodes together: 256 nodes of two zones each have half of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,9 @@ def _list_heads(memory: KernelMemory) -> Iterator[tuple[int, int]]:
     """Each list's order, and the address of its head."""
     facts = memory.facts
     orders, types = facts.length("zone.free_area"), facts.length("free_area.free_list")
-    if max(orders, types) > _MOST_LISTS:
+    if orders > _MOST_ORDERS or types > _MOST_TYPES:
         raise FormatError(f"VMCOREINFO has {orders} orders of free pages of {types} types each")
+    lists = 0
     for node in _nodes(memory):
         count = memory.number(node + facts.offset("pglist_data.nr_zones"))
         if count > _MOST_ZONES:
@@ -60,6 +62,9 @@ def _list_heads(memory: KernelMemory) -> Iterator[tuple[int, int]]:
             zone = node + facts.offset("pglist_data.node_zones") + number * facts.size("zone")
             if not memory.word(zone + facts.offset("zone.spanned_pages")):
                 continue
+            lists += orders * types
+            if lists > _MOST_LISTS:
+                raise LimitError("lists of free pages", found=lists, limit=_MOST_LISTS)
             for order in range(orders):
                 area = zone + facts.offset("zone.free_area") + order * facts.size("free_area")
                 for type_ in range(types):
