@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fadump.abi.linux.page_table import PAGE_OFFSET
-from fadump.abi.linux.pt_regs import DATA_TRAPS, TRAPS
+from fadump.abi.linux.pt_regs import DATA_TRAPS, TRAPS, led_to_dump
 from fadump.linux.backtrace import Frame
 from fadump.linux.cpus import Cpu
 from fadump.linux.pages import PageClass
@@ -83,7 +83,7 @@ def _without_panic(cpus: Sequence[Cpu]) -> str:
         return "none in the log: the kernel may have had no part in its end"
     if not traps[0]:
         return "none in the log: something else led the kernel to the dump"
-    return f"none: {TRAPS.get(traps[0], f'interrupt {traps[0]:#x}')} led straight to the dump"
+    return f"none: {led_to_dump(traps[0])}"
 
 
 def _cpu_counts(summary: Summary) -> Iterator[str]:

@@ -9,8 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from fadump.abi.linux.pt_regs import TRAPS, led_to_dump
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.vmcore.contract import Dump
+from fadump.vmcore.notes import decode_prstatus
 
 LATEST_SECONDS = 253_402_300_799
 """The last second of the year 9999."""
@@ -20,7 +22,8 @@ _NAME = "%Y%m%dT%H%M%SZ"
 @dataclass(frozen=True, slots=True)
 class Crash:
     """``identity`` is the same for every dump of one crash. ``time`` counts seconds since 1970, UTC, ``release`` is
-    the kernel's, as uname -r, and ``cause`` a line of its log; None where the dump doesn't say."""
+    the kernel's, as uname -r, and ``cause`` a line of its log, or the interrupt that led to the dump; None where the
+    dump doesn't say."""
 
     identity: str
     time: int | None = None
@@ -45,7 +48,7 @@ def read_crash(system: CrashedSystem) -> Crash:
     with suppress(*UNREADABLE_KERNEL):
         release = system.vmcoreinfo.text("OSRELEASE")
     with suppress(*UNREADABLE_KERNEL):
-        cause = system.ending.cause or system.ending.panic
+        cause = system.ending.cause or system.ending.panic or _interrupt(system.dump)
     return Crash(identity(system.dump), time, release, cause)
 
 
@@ -55,3 +58,12 @@ def identity(dump: Dump) -> str:
     for registers in sorted(note.desc for note in dump.notes if note.is_prstatus()):
         told.update(registers)
     return told.hexdigest()[:32]
+
+
+def _interrupt(dump: Dump) -> str | None:
+    """What a kernel without a last word was ended by, as by a system reset: the firmware has no trap of other CPUs.
+
+    :raises FormatError: a note is cut short.
+    """
+    traps = {decode_prstatus(note, dump.byte_order).registers["trap"] for note in dump.notes if note.is_prstatus()}
+    return next((led_to_dump(trap) for trap in sorted(traps & TRAPS.keys())), None)

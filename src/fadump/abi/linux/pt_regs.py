@@ -30,3 +30,8 @@ TRAPS: Mapping[int, str] = MappingProxyType(
 """The names of those that a kernel crashes with."""
 DATA_TRAPS = frozenset({0x300, 0x380, 0x600})
 """Those that set DAR to the address of the access."""
+
+
+def led_to_dump(trap: int) -> str:
+    """What a kernel has crashed with that wrote nothing about it."""
+    return f"{TRAPS.get(trap, f'interrupt {trap:#x}')} led straight to the dump"
