@@ -80,11 +80,11 @@ def debian(kernel):
 
 @pytest.fixture(scope="session")
 def packaged_debian(kernel):
-    """The same with our Debian package in it, of these sources."""
+    """The same with our Debian package in it, of these sources, and OpenSSH's client."""
     options = {"stdout": subprocess.PIPE, "text": True, "cwd": ROOT, "timeout": BUILD_SECONDS}
     package = subprocess.run(["make", "--silent", "deb"], check=True, **options).stdout.splitlines()[-1]
-    command = [sys.executable, "-m", "fadump", "image", "build", "--add", package, "--json"]
-    return json.loads(subprocess.run(command, check=True, **options).stdout)
+    command = [sys.executable, "-m", "fadump", "image", "build", "--add", "openssh-client"]
+    return json.loads(subprocess.run([*command, "--add", package, "--json"], check=True, **options).stdout)
 
 
 @pytest.fixture
