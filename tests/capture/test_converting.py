@@ -165,6 +165,21 @@ def test_adjacent_memory_at_two_distances_is_in_two_segments(tmp_path):
     assert virtual_memory(tmp_path / "out") == {TEXT: (0x1000, ord("A")), LINEAR: (0x2000, ord("B"))}
 
 
+def test_memory_that_a_bitmap_is_too_small_for_is_refused_before(tmp_path, monkeypatch):
+    monkeypatch.setattr("fadump.capture.formats.MOST_PAGES", 15)
+    core = build_core([Load(15 * 4096, b"M")], [note("VMCOREINFO", 0, VMCOREINFO)], machine=X86_64)
+    with pytest.raises(FadumpError, match="up to page 0x10 is too much for its bitmaps: use --format elf"):
+        save(core, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_only_a_header_has_is_told_when_an_elf_core_takes_it(tmp_path):
+    options = SaveOptions(levels=(DumpLevel(0),), format=Format.ELF)
+    with open_bytes(build_kdump(sample(vmcoreinfo=b""))) as dump:
+        remarks = save_file(dump, tmp_path / "elf", options).remarks
+    assert [remark for remark in remarks if "can't hold the kernel's name, 6.12.0, and the time" in remark]
+
+
 def core_of_many_loads(count):
     """As many PT_LOADs of a page, each far from the next; PN_XNUM."""
     loads = [Load(number << 17, b"\1") for number in range(count)]

@@ -136,6 +136,15 @@ def test_of_two_vmcoreinfos_the_first_with_text_counts():
         assert system.vmcoreinfo.page_bytes() == 0x10000
 
 
+@pytest.mark.parametrize("empty", [b"", b"\0" * 64])
+def test_an_empty_vmcoreinfo_of_a_kdump_file_leaves_that_of_its_notes(empty):
+    notes = note("VMCOREINFO", 0, b"OSRELEASE=6.1\n")
+    with open_bytes(build_kdump(Kdump({0: bytes(4096)}, vmcoreinfo=empty, notes=notes))) as dump:
+        assert dump.vmcoreinfo == b"OSRELEASE=6.1\n"
+    with open_bytes(build_kdump(Kdump({0: bytes(4096)}, vmcoreinfo=empty))) as dump:
+        assert dump.vmcoreinfo is None
+
+
 def test_a_dump_of_something_else_has_none():
     with CrashedSystem(open_bytes(build_core([Load(0, b"VMCOREINFO" * 50)]))) as system, pytest.raises(FadumpError):
         _ = system.vmcoreinfo

@@ -19,7 +19,7 @@ from fadump.errors import FadumpError
 from fadump.linux.memory import is_of_power
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import Dump
-from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES
+from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES, MOST_PAGES
 from fadump.vmcore.source import Source
 
 
@@ -115,6 +115,8 @@ class KdumpFormat:
     has_note_of_every_cpu = True
 
     def fit(self, dump: Dump, selection: Selection) -> Selection:
+        if selection.pages > MOST_PAGES:
+            raise FadumpError(f"memory up to page {selection.pages:#x} is too much for its bitmaps: use --format elf")
         if is_of_power(dump) or not any(part.virtual for part in dump.virtual_ranges):
             return selection
         return _with_remark(selection, "a kdump-compressed file can't hold the virtual addresses of the PT_LOADs")
@@ -148,6 +150,9 @@ class ElfFormat:
 
     def fit(self, dump: Dump, selection: Selection) -> Selection:
         fitting = fit_for_elf(dump, selection)
+        if dump.vmcoreinfo is None and dump.system_name is not None and dump.system_name.release:
+            lost = f"the kernel's name, {dump.system_name.release}, and the time of the dump"
+            fitting = _with_remark(fitting, f"an ELF core can't hold {lost}, which are only in the source's header")
         if is_of_power(dump) or dump.virtual_ranges:
             return fitting
         return _with_remark(fitting, "the PT_LOADs have no virtual addresses, as the dump doesn't say them")

@@ -214,7 +214,7 @@ class KdumpFile:
 
     def _read_vmcoreinfo(self) -> bytes | None:
         data = self._read_part(self.header.vmcoreinfo, _MOST_VMCOREINFO_BYTES, "VMCOREINFO")
-        return data or vmcoreinfo_of(self.notes)
+        return data if data.strip(b"\0\n") else vmcoreinfo_of(self.notes)
 
     def _read_part(self, where: Range, most_bytes: int, what: str) -> bytes:
         """Read as much of ``where`` as the file has."""

@@ -31,7 +31,7 @@ _BLOCK_SIZE_OFFSET_32 = 416
 """The offset of block_size on a 32-bit machine, whose timestamp is shorter."""
 _LEAST_BLOCK_BYTES, _MOST_BLOCK_BYTES = 1 << 12, 1 << 18
 """No size in this range is still in it with its bytes swapped."""
-_MOST_PAGES = 1 << 33
+MOST_PAGES = 1 << 33
 """The size of a bitmap is limited to 1 GiB: 512 TiB of 64K pages."""
 
 
@@ -199,7 +199,7 @@ def read_kdump_header(source: Source) -> KdumpHeader:
         vmcoreinfo=Range.sized(sub.offset_vmcoreinfo, sub.size_vmcoreinfo) if version >= 3 else Range(0, 0),
         erase_info=Range.sized(sub.offset_eraseinfo, sub.size_eraseinfo) if version >= 5 else Range(0, 0),
     )
-    most = min(header.bitmaps_bytes * 8, _MOST_PAGES)
+    most = min(header.bitmaps_bytes * 8, MOST_PAGES)
     if not 0 < header.pages <= most:
         at = page_bytes + SUB_HEADER.offset("max_mapnr_64") if version >= 6 else HEADER.offset("max_mapnr")
         raise FormatError("number of pages", offset=at, expected=f"1 to {most}", found=header.pages)
