@@ -2,7 +2,8 @@
 
 Specification: DWARF, versions 4 and 5; the numbers are in :mod:`fadump.abi.linux.dwarf`. Only what is needed to find
 members by name is read: compile units in turn, until every structure has been found. In a kernel that takes few of
-them, as almost every file includes its core headers.
+them, as almost every file includes its core headers. Attributes that take no bytes of an entry are read once, with
+their abbreviation, so that a walk takes no more steps than a unit has bytes.
 """
 
 from collections.abc import Mapping
@@ -11,10 +12,12 @@ from typing import NamedTuple
 from fadump.abi.layout import ByteOrder
 from fadump.abi.linux import dwarf as abi
 from fadump.errors import FadumpError, FormatError
+from fadump.limits import MOST_ABBREVIATIONS, MOST_DEBUG_BYTES, MOST_NAME_BYTES, Budget
 from fadump.linux.elf import ElfFile
 
 _MOST_UNITS = 64
 _MOST_LEB128_BYTES = 10
+_ADDRESS_BYTES = (4, 8)
 _LONG_LENGTH = 0xFFFF_FFFF
 
 Offsets = Mapping[str, int]
@@ -38,13 +41,17 @@ def read_offsets(elf: ElfFile, structs: frozenset[str]) -> Offsets:
     strings = {abi.FORM_STRP: elf.named(".debug_str") or b"", abi.FORM_LINE_STRP: elf.named(".debug_line_str") or b""}
     found: dict[str, dict[str, int]] = {}
     reader = _Reader(info, elf.byte_order)
+    tables = _Abbreviations(abbreviations, elf.byte_order)
+    budget = Budget("bytes of the vmlinux's debug information", MOST_DEBUG_BYTES)
     for _ in range(_MOST_UNITS):
         if reader.at >= len(info):
             break
         unit = _read_unit(reader)
         if unit.is_compile:
-            table = _abbreviations(_Reader(abbreviations, elf.byte_order, unit.abbreviations))
-            found |= _Walk(reader, unit, table, strings).structs(structs - found.keys())
+            if unit.address_bytes not in _ADDRESS_BYTES:
+                raise FormatError("DWARF with addresses of unknown size", offset=reader.at, found=unit.address_bytes)
+            budget.spend(unit.end - reader.at, offset=reader.at)
+            found |= _Walk(reader, unit, tables.at(unit.abbreviations), strings).structs(structs - found.keys())
         reader.at = unit.end
         if structs == found.keys():
             return {f"{name}.{member}": at for name, members in found.items() for member, at in members.items()}
@@ -63,13 +70,15 @@ class _Unit(NamedTuple):
 class _Attribute(NamedTuple):
     name: int
     form: int
-    constant: int
 
 
 class _Abbreviation(NamedTuple):
+    """``attributes`` are those with bytes in each entry; ``location`` is the member's, if the abbreviation has it."""
+
     tag: int
     has_children: bool
     attributes: list[_Attribute]
+    location: int | None
 
 
 class _Reader:
@@ -124,19 +133,40 @@ def _read_unit(reader: _Reader) -> _Unit:
     raise FormatError("DWARF of another version", offset=reader.at - 2, expected="4 or 5", found=version)
 
 
-def _abbreviations(reader: _Reader) -> dict[int, _Abbreviation]:
-    table: dict[int, _Abbreviation] = {}
-    while code := reader.leb128():
-        tag, has_children = reader.leb128(), bool(reader.number(1))
-        attributes = []
-        while True:
-            name, form = reader.leb128(), reader.leb128()
-            constant = reader.leb128() if form == abi.FORM_IMPLICIT_CONST else 0
-            if not name and not form:
-                break
-            attributes.append(_Attribute(name, form, constant))
-        table[code] = _Abbreviation(tag, has_children, attributes)
-    return table
+class _Abbreviations:
+    """The tables of abbreviations, each read once."""
+
+    def __init__(self, section: bytes, byte_order: ByteOrder) -> None:
+        self._section = section
+        self._byte_order = byte_order
+        self._tables: dict[int, dict[int, _Abbreviation]] = {}
+        self._budget = Budget("abbreviations in the vmlinux's debug information", MOST_ABBREVIATIONS)
+
+    def at(self, offset: int) -> dict[int, _Abbreviation]:
+        """The table at an offset, by the abbreviations' codes."""
+        if offset not in self._tables:
+            self._tables[offset] = self._read(_Reader(self._section, self._byte_order, offset))
+        return self._tables[offset]
+
+    def _read(self, reader: _Reader) -> dict[int, _Abbreviation]:
+        table: dict[int, _Abbreviation] = {}
+        while code := reader.leb128():
+            tag, has_children = reader.leb128(), bool(reader.number(1))
+            self._budget.spend(offset=reader.at)
+            attributes = []
+            location = None
+            while True:
+                name, form = reader.leb128(), reader.leb128()
+                if not name and not form:
+                    break
+                if form == abi.FORM_IMPLICIT_CONST:
+                    constant = reader.leb128()
+                    location = constant if name == abi.AT_MEMBER_LOCATION else location
+                elif form != abi.FORM_FLAG_PRESENT:
+                    self._budget.spend(offset=reader.at)
+                    attributes.append(_Attribute(name, form))
+            table[code] = _Abbreviation(tag, has_children, attributes, location)
+        return table
 
 
 class _Walk:
@@ -175,7 +205,7 @@ class _Walk:
         return found
 
     def _attributes(self, entry: _Abbreviation) -> tuple[str, int | None]:
-        name, location = "", None
+        name, location = "", entry.location
         for attribute in entry.attributes:
             value = self._value(attribute, wanted=attribute.name == abi.AT_NAME)
             if attribute.name == abi.AT_NAME and isinstance(value, bytes):
@@ -188,9 +218,7 @@ class _Walk:
         """The value if it is a number or a string; a string in another section is read only if it is ``wanted``."""
         form, reader = attribute.form, self._reader
         value: int | bytes | None = None
-        if form in (abi.FORM_IMPLICIT_CONST, abi.FORM_FLAG_PRESENT):
-            value = attribute.constant
-        elif form in abi.FIXED_BYTES:
+        if form in abi.FIXED_BYTES:
             value = reader.number(abi.FIXED_BYTES[form])
         elif form in abi.OFFSET_FORMS:
             value = reader.number(self._unit.offset_bytes)
@@ -211,8 +239,9 @@ class _Walk:
         return value if form in abi.CONSTANT_FORMS else None
 
     def _string(self, form: int, offset: int) -> bytes:
+        """A string of another section; of one that is longer than any name, its beginning."""
         strings = self._strings[form]
-        end = strings.find(b"\0", offset)
-        if end < 0:
+        end = strings.find(b"\0", offset, offset + MOST_NAME_BYTES)
+        if end < 0 and offset + MOST_NAME_BYTES > len(strings):
             raise FormatError("DWARF string outside of its section", offset=offset)
-        return strings[offset:end]
+        return strings[offset : end if end >= 0 else offset + MOST_NAME_BYTES]

@@ -1,8 +1,8 @@
 """The crashed kernel's own list of symbols.
 
 After the last step of "follow one crash" in docs/architecture.md; the layout is in :mod:`fadump.abi.linux.kallsyms`.
-It has the kernel's symbols, not its modules'. Nothing in it is trusted: the number of symbols is limited, and a table
-that contradicts itself is an error.
+It has the kernel's symbols, not its modules'. Nothing in it is trusted: the number of symbols and the size of all
+names together are limited, and a table that contradicts itself is an error.
 """
 
 from codecs import charmap_decode
@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fadump.abi.linux import kallsyms as abi
 from fadump.errors import FormatError, LimitError
+from fadump.limits import MOST_NAME_BYTES, MOST_NAMES_BYTES, MOST_SYMBOLS
 from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import Symbol, SymbolTable
 
-_MOST_SYMBOLS = 1 << 22
-_MOST_NAME_BYTES = 1 << 14
 _MOST_TOKEN_BYTES = 1 << 16
 _STEP_BYTES = 1 << 16
 _ADDRESS_MASK = (1 << 64) - 1
@@ -30,8 +29,8 @@ def read_kallsyms(memory: KernelMemory) -> SymbolTable:
     """
     facts = memory.facts
     count = memory.number(facts.symbol("kallsyms_num_syms"))
-    if count > _MOST_SYMBOLS:
-        raise LimitError("symbols that the kernel lists", found=count, limit=_MOST_SYMBOLS)
+    if count > MOST_SYMBOLS:
+        raise LimitError("symbols that the kernel lists", found=count, limit=MOST_SYMBOLS)
     packed = _packed_names(memory, facts.symbol("kallsyms_names"), count)
     names = _unpacked(packed, _tokens(memory))
     return SymbolTable(
@@ -42,12 +41,19 @@ def read_kallsyms(memory: KernelMemory) -> SymbolTable:
 def _unpacked(packed: Iterable[bytes], tokens: Sequence[bytes]) -> Iterator[str]:
     """Names, each after the letter of its kind. Each byte of a packed one stands for a token."""
     token_of = {number: token.decode("latin-1") for number, token in enumerate(tokens)}
+    longest = max(map(len, tokens))
+    names_bytes = 0
     for number, packed_name in enumerate(packed):
+        if len(packed_name) * longest > MOST_NAME_BYTES:  # else it can't be too long
+            name_bytes = sum(len(tokens[byte]) for byte in packed_name)
+            if name_bytes > MOST_NAME_BYTES:
+                raise LimitError(f"bytes in the name of symbol {number}", found=name_bytes, limit=MOST_NAME_BYTES)
         name, _length = charmap_decode(packed_name, "strict", token_of)
         if not name:
             raise FormatError(f"symbol {number} of the kernel's own list has no name")
-        if len(name) > _MOST_NAME_BYTES:
-            raise LimitError(f"bytes in the name of symbol {number}", found=len(name), limit=_MOST_NAME_BYTES)
+        names_bytes += len(name)
+        if names_bytes > MOST_NAMES_BYTES:
+            raise LimitError("bytes in the names of symbols", found=names_bytes, limit=MOST_NAMES_BYTES)
         yield name if name.isascii() else _name_of(name.encode("latin-1"))
 
 

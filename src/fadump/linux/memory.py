@@ -120,12 +120,16 @@ class KernelMemory:
 
     def string(self, virtual: int, most_bytes: int) -> bytes:
         """The bytes up to a zero byte, at most ``most_bytes``; errors as :meth:`read`."""
-        found = b""
-        while len(found) < most_bytes and b"\0" not in found:
-            at = virtual + len(found)
-            step = _STRING_STEP_BYTES - at % _STRING_STEP_BYTES  # no step crosses a page boundary
-            found += self.read(at, min(step, most_bytes - len(found)))
-        return found.partition(b"\0")[0]
+        parts: list[bytes] = []
+        at, end = virtual, virtual + most_bytes
+        while at < end:
+            step = min(_STRING_STEP_BYTES - at % _STRING_STEP_BYTES, end - at)  # no step crosses a page boundary
+            part, zero, _rest = self.read(at, step).partition(b"\0")
+            parts.append(part)
+            if zero:
+                break
+            at += step
+        return b"".join(parts)
 
 
 def _byte_order(dump: Dump, facts: Facts) -> ByteOrder:

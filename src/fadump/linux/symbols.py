@@ -1,6 +1,6 @@
 """Names of kernel addresses, from :mod:`fadump.linux.kallsyms` or :mod:`fadump.linux.vmlinux`."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,10 +77,5 @@ class SymbolTable:
         if not 0 < after < len(self._sorted):
             return None
         start = self._addresses[after - 1]
-        first = self._sorted[self._first_at(start, after - 1)]
+        first = self._sorted[bisect_left(self._addresses, start)]
         return SymbolOffset(first.name, address - start, self._addresses[after] - start)
-
-    def _first_at(self, address: int, index: int) -> int:
-        while index and self._addresses[index - 1] == address:
-            index -= 1
-        return index

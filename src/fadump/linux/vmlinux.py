@@ -18,6 +18,7 @@ from fadump.abi.elf import (
     SYMBOL,
 )
 from fadump.errors import FadumpError
+from fadump.limits import MOST_NAME_BYTES, MOST_NAMES_BYTES, MOST_PROGRAM_NOTES_BYTES, MOST_SYMBOLS, Budget
 from fadump.linux.elf import ElfFile, open_elf
 from fadump.linux.symbols import Symbol, SymbolTable
 from fadump.linux.vmcoreinfo import Facts
@@ -62,20 +63,28 @@ def read_vmlinux(path: StrPath, facts: Facts) -> SymbolTable:
 
 def _symbols(elf: ElfFile) -> Iterator[Symbol]:
     layout = SYMBOL.in_order(elf.byte_order)
-    for section in elf.sections(SHT_SYMTAB):
-        names, raw = elf.linked(section), elf.data(section)
-        whole = memoryview(raw)[: len(raw) - len(raw) % layout.size_bytes]
-        for name, info, _other, index, address, _size in layout.decode_all(whole):
-            kind = _SYMBOL_KINDS.get(info & 0xF)
-            if kind is None or index == SHN_UNDEF or not 0 < name < len(names):
-                continue
-            end = names.find(b"\0", name)
-            text = names[name : end if end >= 0 else len(names)].decode("utf-8", "backslashreplace")
-            yield Symbol(text, address, kind.upper() if info >> 4 else kind)
+    section = next(elf.sections(SHT_SYMTAB), None)  # a file has at most one
+    if section is None:
+        return
+    names, raw = elf.linked(section), elf.data(section)
+    whole = memoryview(raw)[: len(raw) - len(raw) % layout.size_bytes]
+    Budget("symbols in the vmlinux", MOST_SYMBOLS).spend(len(whole) // layout.size_bytes, offset=section.sh_offset)
+    all_names = Budget("bytes in the names of the vmlinux's symbols", MOST_NAMES_BYTES)
+    for name, info, _other, index, address, _size in layout.decode_all(whole):
+        kind = _SYMBOL_KINDS.get(info & 0xF)
+        if kind is None or index == SHN_UNDEF or not 0 < name < len(names):
+            continue
+        most = min(name + MOST_NAME_BYTES, len(names))
+        end = names.find(b"\0", name, most)
+        text = names[name : end if end >= 0 else most].decode("utf-8", "backslashreplace")
+        all_names.spend(len(text), offset=section.sh_offset)
+        yield Symbol(text, address, kind.upper() if info >> 4 else kind)
 
 
 def _build_ids(elf: ElfFile) -> Iterator[str]:
+    budget = Budget("bytes of notes in the vmlinux", MOST_PROGRAM_NOTES_BYTES)
     for section in elf.sections(SHT_NOTE):
+        budget.spend(section.sh_size, offset=section.sh_offset)
         for note in iter_notes(elf.data(section), elf.byte_order, section.sh_offset):
             if note.name == GNU_NAME and note.type == NT_GNU_BUILD_ID:
                 yield note.desc.hex()

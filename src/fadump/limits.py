@@ -1,0 +1,77 @@
+"""How much is read of an input, whatever it claims: the budgets of all readers, each with its reason.
+
+A file of a few KiB can claim anything: a table may be as long as a number says, many tables may share the same bytes,
+and memory that is all zeros takes no room in a file. So the size of a file bounds nothing by itself. A reader's work
+and memory are bounded by the bytes that are there, or by a budget of this module; limits that hold for two things hold
+for their product too, as a :class:`Budget` counts all of it together. What is over a budget is left out, or refused, in
+one sentence. Each budget is several times what the largest machines have.
+"""
+
+from fadump.errors import LimitError
+
+MOST_SYMBOLS = 1 << 21
+"""Of a kernel. Distributions' have 200,000, one with everything built in a million."""
+MOST_NAME_BYTES = 1 << 14
+"""One name: Linux has up to 512 bytes (KSYM_NAME_LEN), a compiler makes longer ones for C++ and Rust."""
+MOST_NAMES_BYTES = 1 << 27
+"""All names of a table together: 64 bytes each for as many symbols as there may be."""
+
+MOST_NOTES = 1 << 18
+MOST_NOTES_BYTES = 128 << 20
+"""The notes of a dump: a few for each CPU, of up to 512 bytes."""
+MOST_VMCOREINFO_BYTES = 1 << 20
+"""Linux has one page for it."""
+MOST_PROGRAM_NOTES_BYTES = 1 << 20
+"""The notes of a vmlinux: its build id, and a few lines about the compiler."""
+MOST_CPUS = 1 << 16
+"""Linux for Power has 8192 at most (CONFIG_NR_CPUS)."""
+MOST_STACK_FRAMES = 1 << 8
+"""Of one stack; real ones have fewer than 100."""
+MOST_FRAMES = 1 << 19
+"""Of all stacks together: 64 for each of 8192 CPUs."""
+MOST_TASKS = 1 << 20
+"""Threads of a system."""
+
+MOST_LOG_RECORDS = 1 << 22
+"""Those that Linux sets aside for a log of 128 MiB."""
+MOST_LOG_BYTES = 1 << 28
+"""The text of a log: log_buf_len= is rarely more than a few MiB."""
+
+MOST_DEBUG_BYTES = 1 << 27
+"""Debug information that is walked to find a few structures, which nearly all of a kernel's files define."""
+MOST_ABBREVIATIONS = 1 << 20
+"""Abbreviations of debug information and their attributes; a file of the kernel has some thousands."""
+
+MOST_SEGMENTS = 1 << 17
+"""Program headers of an ELF core, and ranges of memory in any dump: more than machines have."""
+MOST_PIECES = 1 << 20
+"""Pieces that memory, or a flattened file, is cut into; a strict dump level leaves many."""
+MOST_PAGES = 1 << 33
+"""Numbers of pages up to the end of memory: 512 TiB of 64K pages. A bitmap of them takes 1 GiB."""
+MOST_CHECKSUMS_BYTES = 1 << 26
+"""The checksums of a file: four million rows, of 1 MiB or more each."""
+MOST_HEAD_BYTES = 1 << 28
+"""What comes before a file's checksums: headers and notes."""
+
+MOST_TREE_BYTES = 64 << 20
+"""A device tree; PowerVM's largest are a few MiB."""
+MOST_TREE_ITEMS = 1 << 20
+"""Nodes and properties of a device tree; real ones have some ten thousands."""
+
+
+class Budget:
+    """What a reader may take of ``what``, all in all; it is spent bit by bit."""
+
+    def __init__(self, what: str, limit: int) -> None:
+        self._what = what
+        self._limit = limit
+        self._spent = 0
+
+    def spend(self, amount: int = 1, *, offset: int | None = None) -> None:
+        """Count ``amount`` more, which is about to be read at ``offset`` of the input.
+
+        :raises LimitError: together that is more than the budget.
+        """
+        self._spent += amount
+        if self._spent > self._limit:
+            raise LimitError(self._what, found=self._spent, limit=self._limit, offset=offset)
