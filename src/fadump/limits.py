@@ -27,8 +27,8 @@ MOST_CPUS = 1 << 16
 """Linux for Power has 8192 at most (CONFIG_NR_CPUS)."""
 MOST_STACK_FRAMES = 1 << 8
 """Of one stack; real ones have fewer than 100."""
-MOST_FRAMES = 1 << 19
-"""Of all stacks together: 64 for each of 8192 CPUs."""
+MOST_FRAMES = 1 << 17
+"""Of all stacks together: 64 for each of 2048 CPUs, which no machine has."""
 MOST_TASKS = 1 << 20
 """Threads of a system."""
 
@@ -42,8 +42,9 @@ MOST_DEBUG_BYTES = 1 << 27
 MOST_ABBREVIATIONS = 1 << 20
 """Abbreviations of debug information and their attributes; a file of the kernel has some thousands."""
 
-MOST_SEGMENTS = 1 << 17
-"""Program headers of an ELF core, and ranges of memory in any dump: more than machines have."""
+MOST_MEMORY_RANGES = 1 << 17
+"""Ranges of memory in any dump, and program headers of an ELF core, so that each format takes what another has:
+more than machines have."""
 MOST_PIECES = 1 << 20
 """Pieces that memory, or a flattened file, is cut into; a strict dump level leaves many."""
 MOST_PAGES = 1 << 33

@@ -9,10 +9,8 @@ from fadump.errors import FadumpError
 from fadump.linux.pages import DumpLevel
 from fadump.linux.system import open_system
 from fadump.vmcore.check import check_dump
-from fadump.vmcore.contract import MOST_MEMORY_RANGES
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.elf_dump import ElfDump
-from fadump.vmcore.elfcore import MOST_PROGRAM_HEADERS
 from tests.capture.saving import save_file
 from tests.linux.kernel_builder import FakeKernel
 from tests.vmcore.core_builder import Load, build_core, note
@@ -194,10 +192,6 @@ def test_a_core_of_as_many_pieces_as_pn_xnum_is_for_is_saved_and_read_again(tmp_
         assert dump.read_physical(69_999 << 17, 1) == b"\1"
 
 
-def test_what_one_format_can_have_the_other_can():
-    assert MOST_MEMORY_RANGES == MOST_PROGRAM_HEADERS
-
-
 def test_a_dump_of_more_pieces_than_a_set_of_ranges_has_is_whole(tmp_path, monkeypatch):
     monkeypatch.setattr("fadump.vmcore.check.MOST_RANGES", 4, raising=False)  # it has none any more
     pages = {number: bytes([number + 1]) * PAGE_BYTES for number in range(0, 40, 2)}
@@ -207,7 +201,7 @@ def test_a_dump_of_more_pieces_than_a_set_of_ranges_has_is_whole(tmp_path, monke
 
 
 def test_a_core_that_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("fadump.capture.elf_writer.MOST_PROGRAM_HEADERS", 16)
+    monkeypatch.setattr("fadump.capture.elf_writer.MOST_MEMORY_RANGES", 16)
     with pytest.raises(FadumpError, match="in 20 pieces, too many for an ELF core: use --format kdump"):
         save(core_of_many_loads(20), tmp_path / "out", Format.ELF)
     assert not (tmp_path / "out").exists()

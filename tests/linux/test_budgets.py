@@ -5,7 +5,8 @@ import struct
 import pytest
 
 from fadump.errors import LimitError
-from fadump.linux import dwarf
+from fadump.linux import cpus, dwarf
+from fadump.linux.cpus import read_cpus
 from fadump.linux.dwarf import read_offsets
 from fadump.linux.elf import ElfFile
 from fadump.linux.kallsyms import read_kallsyms
@@ -14,7 +15,7 @@ from fadump.linux.symbols import Symbol, SymbolTable
 from fadump.linux.vmcoreinfo import Facts
 from fadump.linux.vmlinux import read_vmlinux
 from tests.bounded import MIB, bounded
-from tests.linux.kernel_builder import PAGE_OFFSET, FakeKernel
+from tests.linux.kernel_builder import PAGE_OFFSET, FakeKernel, add_stack
 from tests.vmcore.core_builder import Section, build_sections
 from tests.vmcore.dump_helpers import open_bytes
 
@@ -174,3 +175,28 @@ def test_more_abbreviations_than_any_kernel_has_are_refused(tmp_path, monkeypatc
     path = tmp_path / "vmlinux"
     path.write_bytes(debug_file(b"\1\x24\0" + b"\x0b\x0b" * 1000 + b"\0\0\0", b"\1"))
     assert "1,001 abbreviations in the vmlinux's debug information" in walk(path)
+
+
+# Processors
+
+
+def kernel_with_stacks(processors, frames):
+    kernel = FakeKernel()
+    pointer = add_stack(kernel, [PAGE_OFFSET + 0x8000] * frames)
+    kernel.cpus = [{"nip": PAGE_OFFSET, "gpr1": pointer}] * processors
+    return kernel
+
+
+def test_frames_of_all_stacks_are_counted_together(monkeypatch):
+    monkeypatch.setattr(cpus, "MOST_FRAMES", 100)
+    found = read_cpus(kernel_with_stacks(20, 30).read(), None)
+    assert [len(cpu.backtrace.frames) for cpu in found] == [31, 31, 31, 7, *[0] * 16]
+    assert found[2].backtrace.ended is None
+    assert found[3].backtrace.ended == "101 frames of all stacks, more than the 100 that are read"
+
+
+def test_more_processors_than_any_machine_has_are_refused(monkeypatch):
+    monkeypatch.setattr(cpus, "MOST_CPUS", 4)
+    assert len(read_cpus(kernel_with_stacks(4, 1).read(), None)) == 4
+    with pytest.raises(LimitError, match="5 notes with a processor's registers, more than the 4 that are read"):
+        read_cpus(kernel_with_stacks(5, 1).read(), None)

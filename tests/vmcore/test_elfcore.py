@@ -284,7 +284,7 @@ def test_a_huge_sparse_file_full_of_notes_is_refused_unread(tmp_path):
 
 
 def test_one_note_segment_named_by_very_many_headers_is_refused(monkeypatch):
-    monkeypatch.setattr(elfcore, "_MOST_NOTES", 4)
+    monkeypatch.setattr(elfcore, "MOST_NOTES", 4)
     data = note("CORE", 1, b"")
     with pytest.raises(FormatError, match="more than 4 notes"):
         open_bytes(build_core([], [data] * 5))

@@ -22,9 +22,10 @@ from fadump.capture.selection import Selection
 from fadump.capture.target import FileTarget, Target
 from fadump.capture.virtual_addresses import VirtualAddresses
 from fadump.errors import FadumpError, FormatError
+from fadump.limits import MOST_MEMORY_RANGES
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.contract import READABLE, Dump
-from fadump.vmcore.elfcore import MOST_PROGRAM_HEADERS, ElfCore
+from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.seal import Seal
 from fadump.vmcore.source import Source
 
@@ -69,7 +70,7 @@ class ElfWriter:
         self._flags = elf.PPC64_ABI.get(about.machine, 0)
         self._machine = _machine(about.machine)
         self._segments = _segments(selection, memory, VirtualAddresses(about.machine, about.virtual_ranges))
-        if len(self._segments) >= MOST_PROGRAM_HEADERS:
+        if len(self._segments) >= MOST_MEMORY_RANGES:
             raise FadumpError(
                 f"memory is in {len(self._segments):,} pieces, too many for an ELF core: use --format kdump"
             )

@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fadump.abi.elf import CORE_NAME, NOTE_HEADER, NT_PRSTATUS
+from fadump.limits import MOST_CPUS, Budget
 from fadump.linux.cpu_numbers import number_registers, online_cpus
 from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import SymbolTable
@@ -77,6 +78,7 @@ def _with_registers(system: CrashedSystem, symbols: SymbolTable, *, every_cpu: b
     if memory.byte_order != dump.byte_order:
         return dump, AddedRegisters(why_not="the dump's headers have another byte order than its kernel")
     notes = [note for note in dump.notes if note.is_prstatus()]
+    Budget("notes with a processor's registers", MOST_CPUS).spend(len(notes))
     numbers = number_registers(memory, symbols, [decode_prstatus(note, dump.byte_order).registers for note in notes])
     numbered = {number: note for number, note in zip(numbers, notes, strict=True) if number is not None}
     unknown = [note for number, note in zip(numbers, notes, strict=True) if number is None]

@@ -12,11 +12,10 @@ from fadump.abi.linux import stack as abi
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.linux.pt_regs import REGISTER_NAMES
 from fadump.errors import FormatError
+from fadump.limits import MOST_STACK_FRAMES, Budget
 from fadump.linux.memory import UNREADABLE, KernelMemory
 from fadump.linux.symbols import SymbolOffset, SymbolTable
 from fadump.linux.vmcoreinfo import MissingFactError
-
-_MOST_FRAMES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +39,21 @@ class Backtrace:
     ended: str | None = None
 
 
-def follow_stack(memory: KernelMemory, symbols: SymbolTable | None, registers: Mapping[str, int]) -> Backtrace:
-    """The backtrace from some registers; empty in user space."""
+def follow_stack(
+    memory: KernelMemory, symbols: SymbolTable | None, registers: Mapping[str, int], budget: Budget | None = None
+) -> Backtrace:
+    """The backtrace from some registers; empty in user space. ``budget`` is for the frames of all stacks together."""
     frames: list[Frame] = []
     if registers["msr"] & abi.MSR_PR:
         return Backtrace(())
     ended: str | None = None
     try:
         for frame in _Stack(memory, symbols).frames(registers):
-            if len(frames) == _MOST_FRAMES:
-                ended = f"more than {_MOST_FRAMES} frames"
+            if len(frames) == MOST_STACK_FRAMES:
+                ended = f"more than {MOST_STACK_FRAMES} frames"
                 break
+            if budget is not None:
+                budget.spend()
             frames.append(frame)
     except (*UNREADABLE, MissingFactError) as error:
         ended = str(error)

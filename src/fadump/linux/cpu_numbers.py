@@ -14,11 +14,10 @@ from collections.abc import Mapping, Sequence
 
 from fadump.abi.linux import stack as abi
 from fadump.abi.linux.page_table import PAGE_OFFSET
+from fadump.limits import MOST_CPUS
 from fadump.linux.memory import UNREADABLE, KernelMemory
 from fadump.linux.symbols import SymbolTable, UnknownSymbolError
 from fadump.linux.vmcoreinfo import MissingFactError
-
-MOST_CPUS = 1 << 16
 
 _UNKNOWN = (*UNREADABLE, MissingFactError, UnknownSymbolError)
 """What is raised if the dump or its kernel lacks the information."""
@@ -81,7 +80,7 @@ def cpus_in(mask: str, memory: KernelMemory, symbols: SymbolTable | None) -> lis
 
 
 def cpu_count(memory: KernelMemory, symbols: SymbolTable) -> int:
-    """The number of possible CPUs, which all CPU numbers are below. At most :data:`MOST_CPUS`.
+    """The number of possible CPUs, which all CPU numbers are below. At most :data:`~fadump.limits.MOST_CPUS`.
 
     :raises UnknownSymbolError: the kernel doesn't list nr_cpu_ids.
     :raises FadumpError: the dump doesn't have it.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fadump.abi.linux import stack as abi
+from fadump.limits import MOST_CPUS, MOST_FRAMES, Budget
 from fadump.linux.backtrace import Backtrace, follow_stack
 from fadump.linux.cpu_numbers import crashing_cpu, number_registers, online_cpus
 from fadump.linux.memory import KernelMemory
@@ -39,9 +40,10 @@ class Cpu:
 def read_cpus(memory: KernelMemory, symbols: SymbolTable | None) -> list[Cpu]:
     """All CPUs with registers in the dump; without ``symbols`` they have no numbers and no symbols.
 
-    :raises FormatError: a note is cut short.
+    :raises FormatError: a note is cut short, or there are too many.
     """
     registers = _registers(memory.dump)
+    frames = Budget("frames of all stacks", MOST_FRAMES)
     numbers = number_registers(memory, symbols, registers)
     crashing, online = crashing_cpu(memory, symbols), frozenset(online_cpus(memory, symbols))
     return [
@@ -50,7 +52,7 @@ def read_cpus(memory: KernelMemory, symbols: SymbolTable | None) -> list[Cpu]:
             crashed=None if crashing is None or number is None else number == crashing,
             online=None if not online or number is None else number in online,
             registers=values,
-            backtrace=follow_stack(memory, symbols, values),
+            backtrace=follow_stack(memory, symbols, values, frames),
         )
         for number, values in zip(numbers, registers, strict=True)
     ]
@@ -68,4 +70,6 @@ def read_registers(dump: Dump) -> list[Cpu]:
 
 
 def _registers(dump: Dump) -> list[Mapping[str, int]]:
-    return [decode_prstatus(note, dump.byte_order).registers for note in dump.notes if note.is_prstatus()]
+    notes = [note for note in dump.notes if note.is_prstatus()]
+    Budget("notes with a processor's registers", MOST_CPUS).spend(len(notes))
+    return [decode_prstatus(note, dump.byte_order).registers for note in notes]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fadump.errors import FadumpError, FormatError
+from fadump.limits import MOST_TASKS
 from fadump.linux.cpu_numbers import paca_address
 from fadump.linux.dwarf import Offsets
 from fadump.linux.memory import KernelMemory
@@ -18,7 +19,6 @@ from fadump.linux.symbols import SymbolTable
 STRUCTS = frozenset({"task_struct", "signal_struct", "paca_struct"})
 """The structures whose members' offsets are needed."""
 
-_MOST_TASKS = 1 << 22
 _NAME_BYTES = 16
 _STATES = "RSDTtXZP"
 _REPORTED_STATES = 0x7F
@@ -89,7 +89,7 @@ class _Tasks:
         node = self._memory.word(head)
         while node != head:
             self._count += 1
-            if node in seen or self._count > _MOST_TASKS:
+            if node in seen or self._count > MOST_TASKS:
                 raise FormatError("list of tasks that doesn't come back to its start", offset=node)
             seen.add(node)
             yield node - member_offset

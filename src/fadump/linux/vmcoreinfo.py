@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from fadump.errors import FadumpError, FormatError, LimitError
+from fadump.limits import MOST_VMCOREINFO_BYTES
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.notes import vmcoreinfo_lines
 
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,16}")
 _NUMBER = re.compile(r"-?[0-9]{1,20}|0x[0-9a-fA-F]{1,16}")
-_MOST_BYTES = 1 << 20
 
 
 class MissingFactError(FadumpError, LookupError):
@@ -49,8 +49,8 @@ class Facts:
 
         :raises FormatError: it is larger than any VMCOREINFO.
         """
-        if len(data) > _MOST_BYTES:
-            raise LimitError("bytes of VMCOREINFO", found=len(data), limit=_MOST_BYTES)
+        if len(data) > MOST_VMCOREINFO_BYTES:
+            raise LimitError("bytes of VMCOREINFO", found=len(data), limit=MOST_VMCOREINFO_BYTES)
         self.data = data
         """The bytes that they were read from."""
         self._lines = {line.key: line for line in vmcoreinfo_lines(data)}

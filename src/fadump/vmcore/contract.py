@@ -17,17 +17,12 @@ import numpy.typing as npt
 
 from fadump.abi.layout import ByteOrder
 from fadump.errors import AddressError, FadumpError, FormatError, LimitError, ReadError
+from fadump.limits import MOST_PIECES
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.notes import VMCOREINFO_NAME, Note
 
 Bytes = npt.NDArray[np.uint8]
 """Memory as a read-only array of one dimension."""
-
-MOST_MEMORY_RANGES = 1 << 17
-"""How many ranges :attr:`Dump.memory` may have, and program headers an ELF core, so that each format takes what another
-has: a file can claim any number, and machines have far fewer."""
-MOST_RANGES = 1 << 20
-"""How many ranges :attr:`Dump.readable` may have; a strict dump level leaves many."""
 
 
 class Kind(StrEnum):
@@ -190,10 +185,10 @@ class Dump(ABC):
     def readable(self) -> RangeSet:
         """The part of :attr:`memory` that can be read. Computed at every use; :meth:`mapping` takes less memory.
 
-        :raises FormatError: it has more than :data:`MOST_RANGES` ranges.
+        :raises FormatError: it has more than :data:`~fadump.limits.MOST_PIECES` ranges.
         """
         pieces = (piece for part in self.memory for piece in self.mapping(part))
-        return limited_set((piece.range for piece in pieces if piece.state in READABLE), MOST_RANGES)
+        return limited_set((piece.range for piece in pieces if piece.state in READABLE), MOST_PIECES)
 
     def why_not(self, address: int) -> State | None:
         """Why the byte at ``address`` can't be read: HOLE, EXCLUDED or MISSING. None: it can."""

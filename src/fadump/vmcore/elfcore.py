@@ -20,6 +20,7 @@ from typing import NamedTuple, Self
 from fadump.abi import elf
 from fadump.abi.layout import ByteOrder
 from fadump.errors import AddressError, FormatError, LimitError
+from fadump.limits import MOST_MEMORY_RANGES, MOST_NOTES, MOST_NOTES_BYTES
 from fadump.memory.ranges import Range
 from fadump.vmcore.extents import Extent, first_wins
 from fadump.vmcore.notes import Note, iter_notes
@@ -27,10 +28,6 @@ from fadump.vmcore.source import FileSource, Source, StrPath, open_file
 
 _NO_CORE = "an ELF file, but no core: a vmlinux is given together with a dump, not as one"
 _NO_PROGRAM_HEADERS = "number of program headers (Xen's xl dump-core writes none: crash opens such a core)"
-MOST_PROGRAM_HEADERS = 1 << 17
-"""How many program headers are read: the PT_LOADs, and one or more PT_NOTEs."""
-_MOST_NOTE_BYTES = 128 << 20
-_MOST_NOTES = 1 << 18
 _ADDRESS_LIMIT = 1 << 64
 
 
@@ -269,8 +266,8 @@ def _read_program_headers(file: Source, header: _Header, report: _Report) -> Ite
     offset, count, count_at = header.program_headers_offset, header.program_headers, header.count_offset
     if not count:
         raise FormatError(_NO_PROGRAM_HEADERS, offset=count_at, expected="1 or more", found=count)
-    if count > MOST_PROGRAM_HEADERS:
-        raise LimitError("program headers", found=count, limit=MOST_PROGRAM_HEADERS, offset=count_at)
+    if count > MOST_MEMORY_RANGES:
+        raise LimitError("program headers", found=count, limit=MOST_MEMORY_RANGES, offset=count_at)
     layout = elf.PROGRAM_HEADER.in_order(header.byte_order)
     try:
         file.check_has(offset, count * layout.size_bytes, "program headers")
@@ -303,24 +300,40 @@ def _load_segments(entries: Sequence[_Entry], report: _Report) -> Iterator[LoadS
 
 def _read_notes(file: Source, byte_order: ByteOrder, entries: Sequence[_Entry], report: _Report) -> Iterator[Note]:
     note_bytes = note_count = 0
-    for at, entry in entries:
-        if entry.p_type != elf.PT_NOTE:
+    segments = [entry for entry in entries if entry.header.p_type == elf.PT_NOTE]
+    shared = _sharing(segments)
+    for at, entry in segments:
+        if at in shared:
             continue
         there = min(entry.p_filesz, max(0, file.size_bytes - entry.p_offset))  # a segment with fewer has been reported
         note_bytes += there
-        if note_bytes > _MOST_NOTE_BYTES:
-            wanted = f"at most {_MOST_NOTE_BYTES:#x}"
+        if note_bytes > MOST_NOTES_BYTES:
+            wanted = f"at most {MOST_NOTES_BYTES:#x}"
             report(FormatError("size of all PT_NOTEs", offset=at, expected=wanted, found=note_bytes))
             return
         try:
             for note in iter_notes(file.read(entry.p_offset, there, "PT_NOTE"), byte_order, entry.p_offset):
                 note_count += 1
-                if note_count > _MOST_NOTES:
-                    report(FormatError(f"more than {_MOST_NOTES} notes", offset=note.offset))
+                if note_count > MOST_NOTES:
+                    report(FormatError(f"more than {MOST_NOTES} notes", offset=note.offset))
                     return
                 yield note
         except FormatError as error:
             report(error)
+    if shared:
+        message = f"{len(shared):,} PT_NOTE that share bytes of the file with others and aren't read, the first"
+        report(FormatError(message, offset=min(shared)))
+
+
+def _sharing(segments: Sequence[_Entry]) -> set[int]:
+    """Where the program headers are of those that begin before the end of one that begins earlier in the file."""
+    shared: set[int] = set()
+    end = 0
+    for at, entry in sorted(segments, key=lambda segment: (segment.header.p_offset, segment.at)):
+        if entry.p_filesz and entry.p_offset < end:
+            shared.add(at)
+        end = max(end, entry.p_offset + entry.p_filesz)
+    return shared
 
 
 def _extents(segment: LoadSegment) -> Iterator[Extent]:

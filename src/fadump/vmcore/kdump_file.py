@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fadump.errors import FormatError, ReadError
+from fadump.limits import MOST_MEMORY_RANGES, MOST_NOTES, MOST_NOTES_BYTES, MOST_VMCOREINFO_BYTES
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.bitmap import PageBitmap
 from fadump.vmcore.codecs import unpack_page
-from fadump.vmcore.contract import MOST_MEMORY_RANGES, State, limited_set, vmcoreinfo_of
+from fadump.vmcore.contract import State, limited_set, vmcoreinfo_of
 from fadump.vmcore.kdump_header import (
     DESCRIPTOR,
     DESCRIPTOR_BYTES,
@@ -30,9 +31,6 @@ from fadump.vmcore.notes import Note, erase_info_of, iter_notes
 from fadump.vmcore.seal import unsealed
 from fadump.vmcore.source import Source
 
-_MOST_NOTE_BYTES = 128 << 20
-_MOST_VMCOREINFO_BYTES = 1 << 20
-_MOST_NOTES = 1 << 18
 _LAST_PAGES = 1 << 16
 """How many descriptors are checked to see whether a file was cut short."""
 STATES = (State.EXCLUDED, State.STORED, State.MISSING)
@@ -73,7 +71,7 @@ class KdumpFile:
         self.header = header = read_kdump_header(source)
         self.notes = tuple(self._read_notes())
         self.vmcoreinfo = self._read_vmcoreinfo()
-        self.erase_info = self._read_part(header.erase_info, _MOST_NOTE_BYTES, "erase info") or erase_info_of(
+        self.erase_info = self._read_part(header.erase_info, MOST_NOTES_BYTES, "erase info") or erase_info_of(
             self.notes
         )
         self.pages = Range(0, header.pages) if header.split is None else header.split
@@ -202,18 +200,18 @@ class KdumpFile:
         return (offsets <= end) & (sizes <= end - np.minimum(offsets, end))
 
     def _read_notes(self) -> Iterator[Note]:
-        data = self._read_part(self.header.notes, _MOST_NOTE_BYTES, "notes")
+        data = self._read_part(self.header.notes, MOST_NOTES_BYTES, "notes")
         try:
             for number, note in enumerate(iter_notes(data, self.header.byte_order, self.header.notes.start)):
-                if number == _MOST_NOTES:
-                    self.damage.append(FormatError(f"more than {_MOST_NOTES} notes", offset=note.offset))
+                if number == MOST_NOTES:
+                    self.damage.append(FormatError(f"more than {MOST_NOTES} notes", offset=note.offset))
                     return
                 yield note
         except FormatError as error:
             self.damage.append(error)
 
     def _read_vmcoreinfo(self) -> bytes | None:
-        data = self._read_part(self.header.vmcoreinfo, _MOST_VMCOREINFO_BYTES, "VMCOREINFO")
+        data = self._read_part(self.header.vmcoreinfo, MOST_VMCOREINFO_BYTES, "VMCOREINFO")
         return data if data.strip(b"\0\n") else vmcoreinfo_of(self.notes)
 
     def _read_part(self, where: Range, most_bytes: int, what: str) -> bytes:
