@@ -49,10 +49,8 @@ MOST_PIECES = 1 << 20
 """Pieces that memory, or a flattened file, is cut into; a strict dump level leaves many."""
 MOST_PAGES = 1 << 33
 """Numbers of pages up to the end of memory: 512 TiB of 64K pages. A bitmap of them takes 1 GiB."""
-MOST_CHECKSUMS_BYTES = 1 << 26
-"""The checksums of a file: four million rows, of 1 MiB or more each."""
-MOST_HEAD_BYTES = 1 << 28
-"""What comes before a file's checksums: headers and notes."""
+MOST_CHECKSUMS_BYTES = 1 << 30
+"""The table of a file's checksums: 67 million rows, of 256 KiB of memory or more each."""
 
 MOST_TREE_BYTES = 64 << 20
 """A device tree; PowerVM's largest are a few MiB."""

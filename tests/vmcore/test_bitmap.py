@@ -33,6 +33,7 @@ def test_it_is_a_list_of_booleans(data, pages, offset, draw):
 @pytest.mark.parametrize("chunk_bytes", [512, 1 << 20])
 def test_ranks_and_runs_are_right_across_blocks_and_chunks(monkeypatch, chunk_bytes):
     monkeypatch.setattr(module, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(module, "_RUNS_BYTES", chunk_bytes)
     data = np.random.default_rng(1).integers(0, 256, 2500, dtype=np.uint8)
     data[600:1600] = 255
     file = BytesSource(data.tobytes())

@@ -2,12 +2,14 @@
 
 import os
 import struct
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.errors import FormatError
+from fadump.errors import FormatError, LimitError
+from fadump.memory.ranges import Range
 from fadump.vmcore import flattened as module
 from fadump.vmcore.flattened import FlattenedSource
 from fadump.vmcore.source import FileSource
@@ -130,3 +132,27 @@ def test_a_dump_cut_short_in_its_stream_never_lies():
                         assert dump.read_physical(number * 4096, 4096) == stored[number]
                         readable.add(number)
     assert readable >= set(range(9))
+
+
+@given(records, st.integers(0, 90), st.integers(0, 90))
+def test_only_what_is_in_a_record_is_data(some_records, offset, length):
+    written = bytearray(200)
+    for at, piece in some_records:
+        written[at : at + len(piece)] = b"\1" * len(piece)
+    stream = opened(flatten(some_records))
+    found = list(stream.data_ranges(Range.sized(offset, length)))
+    listed = bytearray(200)
+    for range_ in found:
+        listed[range_.start : range_.end] = b"\1" * range_.size_bytes
+    assert listed == bytes(offset) + written[offset : offset + length] + bytes(200 - offset - length)
+    assert all(lower.end < higher.start for lower, higher in pairwise(found))
+    following = written.find(1, offset)
+    assert stream.next_data(offset) == (stream.size_bytes if following < 0 else following)
+
+
+def test_records_that_overlap_are_limited(monkeypatch):
+    monkeypatch.setattr(module, "MOST_PIECES", 3)
+    apart = [(at, b"xx") for at in range(0, 40, 4)]
+    assert opened(flatten([*apart, (1, b"x"), (5, b"x")][:11])).size_bytes == 38
+    with pytest.raises(LimitError, match="4 records of a flattened dump that overlap, more than the 3 that are read"):
+        opened(flatten([*apart, (1, b"x"), (5, b"x")]))

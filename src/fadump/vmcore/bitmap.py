@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from fadump.memory.ranges import Range
 from fadump.vmcore.source import Source
 
 _BLOCK_BYTES = 64
 _BLOCK_PAGES = 8 * _BLOCK_BYTES
 _CHUNK_BYTES = 1 << 20
 """How much is counted at once; whole blocks."""
+_RUNS_BYTES = 1 << 15
+"""How much is searched for runs at once, of which it may have four in each byte."""
 _BITS_IN = np.array([byte.bit_count() for byte in range(256)], np.uint8)
 
 Bytes = npt.NDArray[np.uint8]
@@ -33,19 +36,22 @@ class PageBitmap:
     """Bits of pages 0 up to ``pages``. Only the first ``pages_known`` are in the file; the others count as not set."""
 
     def __init__(self, source: Source, offset: int, pages: int) -> None:
-        """Read the bitmap at ``offset``, as far as the file has it. It takes ``pages`` / 8 bytes of memory.
+        """Read the bitmap at ``offset``, as far as the file has it. It takes ``pages`` / 8 bytes of memory,
+        without those that are zeros.
 
         :raises OSError: the file can't be read.
         """
         there = max(0, min(-(-pages // 8), source.size_bytes - offset))
         self.pages = pages
         self.pages_known = min(pages, there * 8)
-        self._data = bytearray(there)
-        if there:
-            source.read_into(offset, memoryview(self._data), "page bitmap")
+        self._data = np.zeros(there, np.uint8).data  # the system sets nothing aside for parts that stay zeros
+        for data in source.data_ranges(Range.sized(offset, there)) if there else ():
+            source.read_into(data.start, self._data[data.start - offset : data.end - offset], "page bitmap")
         if self.pages_known % 8:
             self._data[-1] &= (1 << self.pages_known % 8) - 1
-        before = np.concatenate([[0], np.cumsum(self._block_counts(), dtype=np.int64)])
+        counts = self._block_counts()
+        before = np.zeros(len(counts) + 1, np.int64)
+        np.cumsum(counts, out=before[1:])
         self._before = before.data  # indexing it gives Python's integers
 
     def __contains__(self, page: int) -> bool:
@@ -89,17 +95,19 @@ class PageBitmap:
 
     def runs(self) -> Iterator[tuple[int, int]]:
         """Where bits are set: first page and page after the last, rising. Adjacent runs may not be merged."""
-        for start in range(0, self.pages_known, 8 * _CHUNK_BYTES):
-            end = min(start + 8 * _CHUNK_BYTES, self.pages_known)
+        for start in range(0, self.pages_known, 8 * _RUNS_BYTES):
+            end = min(start + 8 * _RUNS_BYTES, self.pages_known)
+            if not self.count_between(start, end):
+                continue
             padded = np.zeros(end - start + 2, dtype=np.int8)
             padded[1:-1] = self.flags(start, end)
             edges = np.flatnonzero(np.diff(padded)) + start
             yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
-    def _block_counts(self) -> npt.NDArray[np.int64]:
+    def _block_counts(self) -> npt.NDArray[np.uint16]:
         counts = []
         for at in range(0, len(self._data), _CHUNK_BYTES):
             chunk = np.frombuffer(self._data, np.uint8, min(_CHUNK_BYTES, len(self._data) - at), at)
             starts = np.arange(0, len(chunk), _BLOCK_BYTES)
-            counts.append(np.add.reduceat(bits_in(chunk), starts, dtype=np.int64))
-        return np.concatenate(counts) if counts else np.zeros(0, dtype=np.int64)
+            counts.append(np.add.reduceat(bits_in(chunk), starts, dtype=np.uint16))
+        return np.concatenate(counts) if counts else np.zeros(0, dtype=np.uint16)

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fadump.errors import FormatError
+from fadump.limits import MOST_PIECES, Budget
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import Bytes
 from fadump.vmcore.extents import Extent, first_wins
@@ -35,6 +36,7 @@ _RECORD = struct.Struct(">qq")
 _END = -1
 END_OF_STREAM = _RECORD.pack(_END, _END)
 _MOST_BYTES = 1 << 62
+_OVERLAPPING = "records of a flattened dump that overlap"
 _MOST_RECORDS = 1 << 25
 
 
@@ -47,7 +49,7 @@ class FlattenedSource:
     def __init__(self, source: Source) -> None:
         """Index all records; this object owns ``source`` from then on, unless this fails.
 
-        :raises FormatError: it is not a flattened file.
+        :raises FormatError: it is not a flattened file, or very many records overlap.
         :raises OSError: the file can't be read.
         """
         raw = source.read(0, struct.calcsize(_HEADER_FIELDS), "header of a flattened dump")
@@ -66,7 +68,7 @@ class FlattenedSource:
 
     def read(self, offset: int, length: int, what: str) -> bytes:
         check_has(self, offset, length, what)
-        index = int(np.searchsorted(self._starts, offset, side="right")) - 1
+        index = self._index(offset)
         if index >= 0 and offset + length <= self._ends[index]:
             return self._source.read(int(self._places[index]) + offset - int(self._starts[index]), length, what)
         data = bytearray(length)
@@ -74,14 +76,32 @@ class FlattenedSource:
         return bytes(data)
 
     def data_ranges(self, wanted: Range) -> Iterator[Range]:
-        if wanted:
-            yield wanted
+        """The parts of ``wanted`` that are in a record; the rest was never written and is zeros."""
+        if not wanted:
+            return
+        first, last = max(0, self._index(wanted.start)), self._index(wanted.end - 1) + 1
+        starts, ends = self._starts[first:last], self._ends[first:last]
+        gaps = starts[1:] != ends[:-1]
+        for start, end in zip(starts[np.append(True, gaps)], ends[np.append(gaps, True)], strict=True) if last else ():
+            found = Range(int(start), int(end)).intersection(wanted)
+            if found is not None:
+                yield found
+
+    def next_data(self, offset: int) -> int:
+        index = self._index(offset)
+        if index >= 0 and offset < self._ends[index]:
+            return offset
+        return int(self._starts[index + 1]) if index + 1 < len(self._starts) else self.size_bytes
+
+    def _index(self, offset: int) -> int:
+        """The last record that begins at or before ``offset``; -1: none does."""
+        return int(np.searchsorted(self._starts, offset, side="right")) - 1
 
     def read_into(self, offset: int, buffer: memoryview, what: str) -> None:
         check_has(self, offset, len(buffer), what)
         end = offset + len(buffer)
         at = offset
-        index = max(0, int(np.searchsorted(self._starts, offset, side="right")) - 1)
+        index = max(0, self._index(offset))
         while at < end:
             start, stop = (
                 (int(self._starts[index]), int(self._ends[index])) if index < len(self._starts) else (end, end)
@@ -103,7 +123,7 @@ class FlattenedSource:
     def view(self, offset: int, length: int) -> Bytes | None:
         """The bytes without a copy; None if they are in more than one record."""
         check_has(self, offset, length, "view")
-        index = int(np.searchsorted(self._starts, offset, side="right")) - 1
+        index = self._index(offset)
         if index < 0 or offset + length > self._ends[index]:
             return None
         return self._source.view(int(self._places[index]) + offset - int(self._starts[index]), length)
@@ -150,6 +170,7 @@ def _without_overlaps(records: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.in
     firsts = np.flatnonzero(np.concatenate([[True], starts[1:] >= np.maximum.accumulate(ends)[:-1]])[: len(starts)])
     counts = np.diff(np.append(firsts, len(starts)))
     alone = firsts[counts == 1]
+    Budget(_OVERLAPPING, MOST_PIECES).spend(len(records) - len(alone))
     pieces = [np.column_stack([starts[alone], ends[alone], rising[alone, 2]])]
     for first, count in zip(firsts[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True):
         group = rising[first : first + count]

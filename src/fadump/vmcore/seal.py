@@ -100,8 +100,8 @@ def encode_table(rows: Iterable[Row], byte_order: ByteOrder) -> bytes:
     return np.array(fields, dtype=_row_type(byte_order)).tobytes()
 
 
-def decode_table(data: bytes, byte_order: ByteOrder) -> list[Row]:
-    """The rows of a table; an incomplete row at its end is left out."""
+def decode_rows(data: bytes, byte_order: ByteOrder) -> list[Row]:
+    """The rows of a table, or of a part of it; an incomplete row at its end is left out."""
     layout = _row_type(byte_order)
     whole = len(data) // layout.itemsize * layout.itemsize
     return [Row(*fields) for fields in np.frombuffer(data[:whole], layout).tolist()]

@@ -62,6 +62,9 @@ class Source(Protocol):
     def data_ranges(self, wanted: Range) -> Iterator[Range]:
         """Those of the ``wanted`` bytes that may be anything but zeros; errors as for :meth:`read`."""
 
+    def next_data(self, offset: int) -> int:
+        """Where the first byte is from ``offset`` on that may be anything but a zero; ``size_bytes``: there is none."""
+
     def view(self, offset: int, length: int) -> Bytes | None:
         """The same bytes without a copy; None if that is impossible. ``length`` isn't 0."""
 
@@ -142,6 +145,14 @@ class FileSource:
             yield from data_ranges(self._fd, wanted)
         except OSError as error:
             raise ReadError(self._name, wanted.start, wanted.size_bytes, error) from error
+
+    def next_data(self, offset: int) -> int:
+        """Where the hole at ``offset`` ends, or ``offset`` itself: in no time, as the end of data isn't searched."""
+        try:
+            found = first_data(self._fd, offset)
+        except OSError as error:
+            raise ReadError(self._name, offset, 1, error) from error
+        return self.size_bytes if found is None else found
 
     def view(self, offset: int, length: int) -> Bytes | None:
         """The bytes without a copy; None for a file that can't be mapped.
