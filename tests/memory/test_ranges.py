@@ -116,3 +116,10 @@ def test_a_hundred_thousand_ranges_are_combined_and_searched_at_once():
     assert even | odd == RangeSet([Range(0, 200_000)])
     assert (even | odd) - odd == even
     assert sum(address in even for address in range(200_000)) == 100_000
+
+
+@given(range_lists, ranges)
+def test_the_parts_within_a_range_are_those_in_both(given_ranges, wanted):
+    found = list(RangeSet(given_ranges).within(wanted))
+    assert RangeSet(found) == RangeSet(given_ranges) & RangeSet([wanted])
+    assert all(found) and found == sorted(found)

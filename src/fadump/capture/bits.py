@@ -3,7 +3,7 @@
 Step "saved" of docs/architecture.md. 64 GiB of 64K pages take 128 KiB.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ Flags = npt.NDArray[np.bool_]
 
 WINDOW_PAGES = 1 << 16
 """How many pages are looked at at a time."""
+_EMPTY_PAGES = 64 * WINDOW_PAGES
+"""How many are passed over at a time if there are none."""
 
 
 class PageBits:
@@ -32,7 +34,9 @@ class PageBits:
     def copy(self) -> "PageBits":
         """A copy that can be changed."""
         same = PageBits(self.pages)
-        same._bytes[:] = self._bytes
+        for window in self.windows(0, self.pages):  # what has none takes no memory
+            where = slice(window.start // 8, -(-window.end // 8))
+            same._bytes[where] = self._bytes[where]
         return same
 
     def count(self) -> int:
@@ -43,16 +47,23 @@ class PageBits:
 
     def count_between(self, start: int, end: int) -> int:
         """How many of the pages from ``start`` up to ``end`` are in it."""
-        return sum(int(self.flags(at, min(at + WINDOW_PAGES, end)).sum()) for at in range(start, end, WINDOW_PAGES))
+        return sum(int(self.flags(window.start, window.end).sum()) for window in self.windows(start, end))
 
-    def find(self, rank: int) -> int:
-        """The page in the set that ``rank`` others come before; ``pages`` if there is none."""
+    def find(self, ranks: Sequence[int]) -> list[int]:
+        """For each of rising ``ranks``, the page in the set that so many others come before; ``pages``: there is none.
+
+        The set is looked through once.
+        """
+        found: list[int] = []
+        before = 0
         for window in self.windows(0, self.pages):
+            if len(found) == len(ranks):
+                break
             numbers = np.flatnonzero(self.flags(window.start, window.end))
-            if rank < len(numbers):
-                return window.start + int(numbers[rank])
-            rank -= len(numbers)
-        return self.pages
+            while len(found) < len(ranks) and ranks[len(found)] < before + len(numbers):
+                found.append(window.start + int(numbers[ranks[len(found)] - before]))
+            before += len(numbers)
+        return found + [self.pages] * (len(ranks) - len(found))
 
     def flags(self, start: int, end: int) -> Flags:
         """Whether each page from ``start`` up to ``end`` is in it."""
@@ -79,10 +90,17 @@ class PageBits:
 
     def windows(self, start: int, end: int) -> Iterator[Range]:
         """Pieces of ``start`` up to ``end`` of at most :data:`WINDOW_PAGES` pages, without those that have none."""
-        for at in range(start, end, WINDOW_PAGES):
-            window = Range(at, min(at + WINDOW_PAGES, end))
-            if self._bytes[window.start // 8 : -(-window.end // 8)].any():
-                yield window
+        for part in range(start, end, _EMPTY_PAGES):
+            part_end = min(part + _EMPTY_PAGES, end)
+            if not self._any(part, part_end):
+                continue
+            for at in range(part, part_end, WINDOW_PAGES):
+                window = Range(at, min(at + WINDOW_PAGES, end))
+                if self._any(window.start, window.end):
+                    yield window
+
+    def _any(self, start: int, end: int) -> bool:
+        return bool(self._bytes[start // 8 : -(-end // 8)].any())
 
     def runs(self) -> Iterator[Range]:
         """Runs of pages that are in the set, in order; two of them may be adjacent."""

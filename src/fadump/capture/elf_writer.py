@@ -263,7 +263,7 @@ def _segments(selection: Selection, memory: RangeSet, addresses: VirtualAddresse
     for run in wanted:
         for start in range(run.start, run.end, most_bytes):
             part = Range(start, min(start + most_bytes, run.end))
-            for physical, virtual in addresses.of(memory & RangeSet([part])):
+            for physical, virtual in addresses.of(memory.within(part)):
                 first, end = physical.start // page_bytes, -(-physical.end // page_bytes)
                 at = rank + first - run.start // page_bytes
                 segments.append(_Segment(physical, at, at + end - first, virtual))

@@ -52,7 +52,7 @@ def _estimate(original: Original, asked: Selection, options: SaveOptions) -> Est
     selection = output.fit(dump, asked)
     page_bytes, wanted = selection.page_bytes, selection.wanted.count()
     packer = output.packer(dump, page_bytes)
-    starts = sorted({selection.wanted.find(wanted * number // _SAMPLES) for number in range(_SAMPLES)})
+    starts = sorted({*selection.wanted.find([wanted * number // _SAMPLES for number in range(_SAMPLES)])})
     firsts = (
         batch
         for start, end in zip(starts, [*starts[1:], selection.pages], strict=True)

@@ -16,10 +16,11 @@ from fadump.capture.selection import Selection
 from fadump.capture.target import FileTarget, Target
 from fadump.capture.unreadable import Unreadable
 from fadump.errors import FadumpError
+from fadump.limits import MOST_PAGES
 from fadump.linux.memory import is_of_power
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import Dump
-from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES, MOST_PAGES
+from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES
 from fadump.vmcore.source import Source
 
 

@@ -139,6 +139,7 @@ class Job:
     def _parts(self) -> list[Range]:
         """The pages of each file: about as many wanted ones in each. crash counts in words of the bitmap."""
         wanted, files = self._fitted.wanted, self._options.split
-        ends = [wanted.find(wanted.count() * number // files) for number in range(1, files)]
+        count = wanted.count()
+        ends = wanted.find([count * number // files for number in range(1, files)])
         ends = [end // _WORD_PAGES * _WORD_PAGES for end in ends]
         return [Range(start, end) for start, end in zip([0, *ends], [*ends, wanted.pages], strict=True)]

@@ -11,6 +11,7 @@ Step "saved" of docs/architecture.md; the layout is :mod:`fadump.vmcore.kdump_he
 A descriptor is written only when its page is durable. So whatever is lost, every page in the file is right.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -79,11 +80,12 @@ class KdumpWriter:
         :raises OSError: the file can't be written; the other steps raise it too.
         """
         head = self._head(self._header, Seal(complete=False))
-        bitmaps = self._bitmaps()
         self._target.write(0, head)
-        self._target.write(self._header.bitmap_offset, bitmaps)
+        for offset, bits in self._bitmaps():
+            if bits != bytes(len(bits)) or offset + len(bits) == self._descriptors_at:
+                self._target.write(offset, bits)
+                self._checksums.add_bytes(offset, bits)
         self._target.allocate(self._descriptors_at, self._count * DESCRIPTOR_BYTES)
-        self._checksums.add_bytes(self._header.bitmap_offset, bitmaps)
         self._target.barrier()
         self._append(self._share_zeros())
 
@@ -143,7 +145,7 @@ class KdumpWriter:
         return self._agrees(source, exactly=False)
 
     def has_begun(self, source: Source) -> bool:
-        bitmaps = agrees(source, self._header.bitmap_offset, self._bitmaps(), [], exactly=True)
+        bitmaps = all(agrees(source, offset, bits, [], exactly=True) for offset, bits in self._bitmaps())
         zeros = agrees(source, self._data_at, self._packed_zeros()[0], [], exactly=True)
         return bitmaps and zeros and self._agrees(source, exactly=True)
 
@@ -156,7 +158,8 @@ class KdumpWriter:
         kept = self._selection.wanted.count_between(self._pages.start, page)
         rows_at, room = self._descriptors_at, self._count * DESCRIPTOR_BYTES
         rows = source.read(rows_at, kept * DESCRIPTOR_BYTES, "page descriptors")
-        self._checksums.add_bytes(self._header.bitmap_offset, self._bitmaps())
+        for offset, bits in self._bitmaps():
+            self._checksums.add_bytes(offset, bits)
         self._data_at += len(self._share_zeros())
         table = np.frombuffer(rows, self._row)
         ends = table["offset"] + table["size"]
@@ -180,10 +183,13 @@ class KdumpWriter:
         second = encode_sub_header(header) + self._notes.encode(seal)
         return (first.ljust(header.page_bytes, b"\0") + second).ljust(header.bitmap_offset, b"\0")
 
-    def _bitmaps(self) -> bytes:
+    def _bitmaps(self) -> Iterator[tuple[int, bytes]]:
+        """Offset and bytes of pieces of both bitmaps. Those of zeros needn't be written if others follow them."""
         half = self._header.bitmaps_bytes // 2
-        both = (self._selection.memory.data, self._selection.wanted.data)
-        return b"".join(bytes(bits).ljust(half, b"\0") for bits in both)
+        for number, bits in enumerate((self._selection.memory.data, self._selection.wanted.data)):
+            start = self._header.bitmap_offset + number * half
+            for at, size_bytes in chunks(0, half):
+                yield start + at, bytes(bits[at : at + size_bytes]).ljust(size_bytes, b"\0")
 
 
 def head_bytes(about: About, selection: Selection, compression: Compression) -> int:

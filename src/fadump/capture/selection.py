@@ -13,6 +13,7 @@ import numpy as np
 
 from fadump.capture.bits import WINDOW_PAGES, PageBits
 from fadump.errors import FadumpError
+from fadump.limits import MOST_PAGES, Budget
 from fadump.linux.pages import DumpLevel, PageClass, PageClasses, left_out
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.linux.vmcoreinfo import NoVmcoreinfoError
@@ -79,13 +80,14 @@ def know_pages(system: CrashedSystem) -> KnownPages:
 def select_pages(dump: Dump, known: KnownPages, level: DumpLevel) -> Selection:
     """The pages to save at a level.
 
-    :raises FadumpError: the dump has no memory.
+    :raises FadumpError: the dump has no memory, or some at an address that no machine has.
     :raises OSError: the dump can't be read.
     """
     page_bytes = known.page_bytes
     end = max((-(-range_.end // page_bytes) for range_ in dump.memory), default=0)
     if not end:
         raise FadumpError("the dump has no memory: there is nothing to save")
+    Budget("pages up to the end of the dump's memory", MOST_PAGES).spend(end)
     memory, wanted, missing = PageBits(end), PageBits(end), PageBits(end)
     for range_ in dump.memory:
         memory.fill(range_.start // page_bytes, -(-range_.end // page_bytes), value=True)

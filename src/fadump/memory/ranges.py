@@ -7,6 +7,7 @@ bytes; a range includes its ``start`` and excludes its ``end``.
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 
@@ -124,6 +125,16 @@ class RangeSet:
         """Whether any address of ``wanted`` is in the set."""
         last = self._at_or_before(wanted.end - 1)
         return last is not None and last.overlaps(wanted)
+
+    def within(self, wanted: Range) -> Iterator[Range]:
+        """The parts of ``wanted`` that are in the set, rising; the first is found by a binary search."""
+        first = max(0, bisect_right(self._starts, wanted.start) - 1)
+        for range_ in islice(self._ranges, first, None):
+            if range_.start >= wanted.end:
+                return
+            both = range_.intersection(wanted)
+            if both is not None:
+                yield both
 
     def _at_or_before(self, address: int) -> Range | None:
         index = bisect_right(self._starts, address)

@@ -17,6 +17,7 @@ from typing import Annotated, NamedTuple
 
 from fadump.abi.layout import ByteOrder, Layout, raw, s32, s64, u32, u64
 from fadump.errors import FormatError
+from fadump.limits import MOST_PAGES
 from fadump.memory.ranges import Range
 from fadump.vmcore.codecs import PACKED
 from fadump.vmcore.source import Source
@@ -31,8 +32,6 @@ _BLOCK_SIZE_OFFSET_32 = 416
 """The offset of block_size on a 32-bit machine, whose timestamp is shorter."""
 _LEAST_BLOCK_BYTES, _MOST_BLOCK_BYTES = 1 << 12, 1 << 18
 """No size in this range is still in it with its bytes swapped."""
-MOST_PAGES = 1 << 33
-"""The size of a bitmap is limited to 1 GiB: 512 TiB of 64K pages."""
 
 
 class DiskDumpHeader(NamedTuple):

@@ -76,7 +76,7 @@ class OverlayDump(Dump):
                 yield piece
                 continue
             at = piece.range.start
-            for page in self._pages & RangeSet([piece.range]):
+            for page in self._pages.within(piece.range):
                 if at < page.start:
                     yield piece.part(Range(at, page.start))
                 yield Piece(page, State.STORED)
