@@ -32,8 +32,8 @@ MOST_FRAMES = 1 << 17
 MOST_TASKS = 1 << 20
 """Threads of a system."""
 
-MOST_LOG_RECORDS = 1 << 22
-"""Those that Linux sets aside for a log of 128 MiB."""
+MOST_LOG_RECORDS = 1 << 21
+"""Those that Linux sets aside for a log of 64 MiB (PRB_AVGBITS)."""
 MOST_LOG_BYTES = 1 << 28
 """The text of a log: log_buf_len= is rarely more than a few MiB."""
 

@@ -5,18 +5,19 @@ import struct
 import pytest
 
 from fadump.errors import LimitError
-from fadump.linux import cpus, dwarf
+from fadump.linux import cpus, dwarf, log
 from fadump.linux.cpus import read_cpus
 from fadump.linux.dwarf import read_offsets
 from fadump.linux.elf import ElfFile
 from fadump.linux.kallsyms import read_kallsyms
+from fadump.linux.log import read_log
 from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import Symbol, SymbolTable
 from fadump.linux.vmcoreinfo import Facts
 from fadump.linux.vmlinux import read_vmlinux
 from tests.bounded import MIB, bounded
-from tests.linux.kernel_builder import PAGE_OFFSET, FakeKernel, add_stack
-from tests.vmcore.core_builder import Section, build_sections
+from tests.linux.kernel_builder import PAGE_OFFSET, FakeKernel, Log, Message, add_old_log, add_stack
+from tests.vmcore.core_builder import Load, Section, build_core, build_sections, note
 from tests.vmcore.dump_helpers import open_bytes
 
 EMPTY = Section(0, b"")
@@ -200,3 +201,60 @@ def test_more_processors_than_any_machine_has_are_refused(monkeypatch):
     assert len(read_cpus(kernel_with_stacks(4, 1).read(), None)) == 4
     with pytest.raises(LimitError, match="5 notes with a processor's registers, more than the 4 that are read"):
         read_cpus(kernel_with_stacks(5, 1).read(), None)
+
+
+# The log
+
+
+def records_of(kernel):
+    """The texts of the records, and the sentence of the LimitError at their end."""
+    texts = []
+    try:
+        texts.extend(record.text for record in read_log(kernel.read()))
+    except LimitError as error:
+        texts.append(str(error))
+    return texts
+
+
+def read_ring(core):
+    dump = open_bytes(core)
+    return sentence(list, read_log(KernelMemory(dump, Facts.of(dump))))
+
+
+def test_descriptors_in_memory_of_zeros_cost_nothing():
+    """A ring of 2^26 descriptors, which would be 1.5 GiB, in memory that takes no room in the file."""
+    kernel = FakeKernel()
+    ring = Log(kernel, [])
+    zeros = 1 << 36
+    fields = kernel.pack("I4xQQQQQ", 26, PAGE_OFFSET + zeros, PAGE_OFFSET + zeros, (1 << 26) - 1, 0, 0)
+    kernel.poke(ring.ring, fields)
+    notes = [note("VMCOREINFO", 0, kernel.vmcoreinfo())]
+    core = build_core([Load(0, bytes(kernel.memory)), Load(zeros, b"", memory_bytes=1 << 33)], notes)
+    found = bounded(read_ring, core, most_bytes=64 * MIB)
+    assert found == "67,108,864 records of the log, more than the 2,097,152 that are read"
+
+
+MESSAGES = [Message(b"message %02d" % number) for number in range(40)]
+
+
+@pytest.mark.parametrize(
+    "write", [lambda kernel: Log(kernel, MESSAGES, 6, 11), lambda k: add_old_log(k, MESSAGES, 2048)]
+)
+def test_the_text_of_a_log_is_limited(write, monkeypatch):
+    monkeypatch.setattr(log, "MOST_LOG_BYTES", 100)
+    kernel = FakeKernel()
+    write(kernel)
+    assert records_of(kernel) == [
+        *(message.text.decode() for message in MESSAGES[:10]),
+        "110 characters of the log, more than the 100 that are read",
+    ]
+
+
+def test_of_too_many_records_the_newest_are_read(monkeypatch):
+    monkeypatch.setattr(log, "MOST_LOG_RECORDS", 10)
+    kernel = FakeKernel()
+    Log(kernel, MESSAGES, 6, 11)
+    assert records_of(kernel) == [
+        *(message.text.decode() for message in MESSAGES[30:]),
+        "40 records of the log, more than the 10 that are read",
+    ]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from fadump.abi.linux import printk as abi
 from fadump.errors import FormatError, LimitError
+from fadump.limits import MOST_LOG_BYTES, MOST_LOG_RECORDS, Budget
 from fadump.linux.log_record import LogRecord, caller_name, decoded
 from fadump.linux.memory import UNREADABLE, KernelMemory
 from fadump.linux.old_log import FlatBuffer, RecordBuffer
@@ -30,13 +31,19 @@ def read_log(memory: KernelMemory) -> Iterator[LogRecord]:
     :raises TranslationError: they are at an address that isn't mapped.
     :raises FormatError: they make no sense.
     """
-    if "SYMBOL(prb)" in memory.facts:
-        return _RingBuffer(memory).records()
-    if "SYMBOL(log_first_idx)" in memory.facts:
-        return RecordBuffer(memory).records()
-    if "SYMBOL(log_end)" in memory.facts:
-        return FlatBuffer(memory).records()
+    for symbol, buffer in (("prb", _RingBuffer), ("log_first_idx", RecordBuffer), ("log_end", FlatBuffer)):
+        if f"SYMBOL({symbol})" in memory.facts:
+            return _within_budgets(buffer(memory).records())
     raise MissingFactError("SYMBOL(prb), SYMBOL(log_first_idx) or SYMBOL(log_end)")
+
+
+def _within_budgets(records: Iterator[LogRecord]) -> Iterator[LogRecord]:
+    """The same as long as they are no more, and no longer, than a log can be: they may all be about the same bytes."""
+    count, text = Budget("records of the log", MOST_LOG_RECORDS), Budget("characters of the log", MOST_LOG_BYTES)
+    for record in records:
+        count.spend()
+        text.spend(len(record.text or ""))
+        yield record
 
 
 class _RingBuffer:
@@ -71,10 +78,16 @@ class _RingBuffer:
         used = (self._head - self._tail & abi.DESCRIPTOR_ID_MASK) + 1
         if used > self._count:
             raise FormatError(f"the log has {used:,} records and only {self._count:,} descriptors for them")
-        for number in range(used):
-            record = self._record(self._tail + number & abi.DESCRIPTOR_ID_MASK)
+        number = older = max(0, used - MOST_LOG_RECORDS)
+        while number < used:
+            id_ = self._tail + number & abi.DESCRIPTOR_ID_MASK
+            unused = self._descriptors.zeros_from(id_ % self._count)
+            record = None if unused else self._record(id_)
+            number += unused or 1
             if record is not None:
                 yield record
+        if older:
+            raise LimitError("records of the log", found=used, limit=MOST_LOG_RECORDS)
 
     def _record(self, id_: int) -> LogRecord | None:
         descriptor = self._descriptors.row(id_ % self._count)
@@ -140,14 +153,26 @@ class _Table:
         self._count = count
         self._first = 0
         self._rows = b""
+        self._are_zeros = False
 
     def row(self, number: int) -> bytes:
         """One structure; errors as :meth:`KernelMemory.read`."""
+        at = self._load(number)
+        return self._rows[at : at + self._row_bytes]
+
+    def zeros_from(self, number: int) -> int:
+        """How many structures from one on are known to be all zeros; errors as :meth:`KernelMemory.read`."""
+        at = self._load(number)
+        return (len(self._rows) - at) // self._row_bytes if self._are_zeros else 0
+
+    def _load(self, number: int) -> int:
+        """Where a structure is in what was read last, which has it then."""
         at = (number - self._first) * self._row_bytes
         if not 0 <= at < len(self._rows):
             self._first = number
             self._rows, at = self._read(number), 0
-        return self._rows[at : at + self._row_bytes]
+            self._are_zeros = bool(self._rows) and self._rows == bytes(len(self._rows))
+        return at
 
     def _read(self, number: int) -> bytes:
         address = self._address + number * self._row_bytes
