@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fadump.errors import FadumpError, FormatError
+from fadump.errors import FadumpError, FormatError, LimitError
+from fadump.limits import MOST_TREE_BYTES
+from fadump.memory import devicetree
 from fadump.memory.devicetree import (
     MAX_DEPTH,
     MAX_NAME_BYTES,
-    MAX_TOTAL_BYTES,
     DeviceTree,
     MissingPropertyError,
     Node,
@@ -236,7 +237,7 @@ def test_a_tree_is_read_if_its_version_is_compatible(version, compatible, readab
     [
         (0, 0xD00DFEEE, "without its magic"),
         (1, 35, "smaller than its header"),
-        (1, MAX_TOTAL_BYTES + 1, "67,108,865 bytes of a device tree, more than the 67,108,864"),
+        (1, MOST_TREE_BYTES + 1, "67,108,865 bytes of a device tree, more than the 67,108,864"),
         (1, 1000, "device tree cut short"),
         (2, 58, "structure block misaligned"),
         (2, 1 << 31, "structure block misaligned or outside"),
@@ -295,7 +296,7 @@ def test_the_names_of_properties_stand_once_in_the_strings():
         DeviceTree(reservations=[Range(5, 5)]),
         DeviceTree(reservations=[Range(1 << 63, (1 << 64) + 1)]),
         DeviceTree(reservations=[Range(0, 1 << 64)]),
-        DeviceTree(Node("", {"p": bytes(MAX_TOTAL_BYTES)})),
+        DeviceTree(Node("", {"p": bytes(MOST_TREE_BYTES)})),
     ],
     ids=[
         "zero in node name",
@@ -416,3 +417,13 @@ def test_an_initrd_has_both_ends(ends, found):
     chosen = Node("chosen", {f"linux,initrd-{end}": value for end, value in ends.items()})
     assert DeviceTree(Node("", {}, [chosen])).initrd() == found
     assert DeviceTree().initrd() is None
+
+
+def test_more_nodes_and_properties_than_any_tree_has_are_refused(monkeypatch):
+    """16 bytes of a tree are a node of several hundred."""
+    tree = DeviceTree(Node("", {"p": b""}, [Node("n", {"q": b""}) for _ in range(4)]))
+    monkeypatch.setattr(devicetree, "MOST_TREE_ITEMS", 10)
+    assert DeviceTree.parse(tree.encode()) == tree
+    tree.root.children.append(Node("n"))
+    with pytest.raises(LimitError, match="11 nodes and properties of a device tree, more than the 10 that are read"):
+        DeviceTree.parse(tree.encode())

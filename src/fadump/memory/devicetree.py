@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fadump.errors import FadumpError, FormatError, LimitError
+from fadump.limits import MOST_TREE_BYTES, MOST_TREE_ITEMS, Budget
 from fadump.memory.ranges import Range
 
 MAGIC = 0xD00DFEED
@@ -26,8 +27,6 @@ VERSION = 17
 LAST_COMPATIBLE_VERSION = 16
 MAX_DEPTH = 64
 """How deep nodes may nest; real trees have fewer than ten levels."""
-MAX_TOTAL_BYTES = 64 << 20
-"""How large a tree may be; PowerVM's largest are a few MiB."""
 MAX_NAME_BYTES = 255
 """How long a name may be. The specification has 31, which real firmware exceeds."""
 
@@ -193,7 +192,7 @@ class DeviceTree:
         structure_offset = _HEADER.size + len(reservations)
         strings_offset = structure_offset + len(structure)
         total_bytes = strings_offset + len(strings.block)
-        if total_bytes > MAX_TOTAL_BYTES:
+        if total_bytes > MOST_TREE_BYTES:
             raise ValueError(f"a device tree of {total_bytes:#x} bytes is too large")
         if not 0 <= self.boot_cpu < 1 << 32:
             raise ValueError(f"boot CPU {self.boot_cpu:#x} is not an u32")
@@ -255,8 +254,8 @@ def header_total_size(blob: bytes | memoryview) -> int:
         raise FormatError("device tree without its magic", offset=0, expected=MAGIC, found=magic)
     if total_bytes < _HEADER_V16.size:
         raise FormatError("device tree smaller than its header", offset=4, expected=_HEADER_V16.size, found=total_bytes)
-    if total_bytes > MAX_TOTAL_BYTES:
-        raise LimitError("bytes of a device tree", found=total_bytes, limit=MAX_TOTAL_BYTES, offset=4)
+    if total_bytes > MOST_TREE_BYTES:
+        raise LimitError("bytes of a device tree", found=total_bytes, limit=MOST_TREE_BYTES, offset=4)
     return int(total_bytes)
 
 
@@ -285,6 +284,7 @@ class _Reader:
         self._structure_end = self._end_of(self._structure_offset, structure_bytes, 4, "structure")
         self._end_of(self._reservations_offset, 0, 8, "reservations")
         self._names: dict[int, str] = {}
+        self._items = Budget("nodes and properties of a device tree", MOST_TREE_ITEMS)
 
     def tree(self) -> DeviceTree:
         return DeviceTree(self._root(), self._reservations(), self._boot_cpu)
@@ -331,11 +331,13 @@ class _Reader:
                 raise FormatError(f"device tree token {token:#x} has no place", offset=token_offset)
 
     def _begin_node(self, offset: int) -> tuple[Node, int]:
+        self._items.spend(offset=offset)
         name = self._name(offset, self._structure_end)
         return Node(name), _aligned(offset + len(name) + 1)
 
     def _property(self, node: Node, offset: int) -> int:
         length, name_offset = self._unpack(_PROPERTY, offset, self._structure_end, "property")
+        self._items.spend(offset=offset)
         start = offset + _PROPERTY.size
         if start + length > self._structure_end:
             raise FormatError("property cut short", offset=start, expected=length, found=self._structure_end - start)

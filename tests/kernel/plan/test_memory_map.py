@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap, find_from_top, free_ranges, limited, regions_of
 from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB
 from fadump.memory.ranges import Range, RangeSet
+from tests.bounded import bounded
 
 TOP = 64
 ranges = st.builds(lambda ends: Range(min(ends), max(ends)), st.tuples(st.integers(0, TOP), st.integers(0, TOP)))
@@ -112,3 +113,15 @@ def test_the_first_block_is_remembered_though_it_is_merged():
 def test_a_kernel_needs_memory_at_0(given_blocks, message):
     with pytest.raises(ValueError, match=message):
         MemoryMap.of(given_blocks, RangeSet(), RangeSet())
+
+
+def split_by_node(map_):
+    return len(map_.by_node(map_.regions))
+
+
+def test_many_pieces_and_many_nodes_are_not_multiplied():
+    """10,000 pieces of memory with a gap after each, and 10,000 borders of nodes."""
+    blocks = [MemoryBlock(Range.sized(2 * index * MIB, MIB), node=index % 2) for index in range(10_000)]
+    map_ = MemoryMap.of(blocks, RangeSet(), RangeSet())
+    assert len(map_.node_borders) == 9_999
+    assert bounded(split_by_node, map_, most_steps=600_000) == 10_000

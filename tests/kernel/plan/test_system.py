@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from fadump.abi.platform import Platform
 from fadump.errors import FadumpError, FormatError
+from fadump.kernel.plan import system as system_module
 from fadump.kernel.plan.memory_map import free_ranges
 from fadump.kernel.plan.system import system_of
 from fadump.kernel.traits import GIB, LINUX_6_12, MIB, Mmu
@@ -227,3 +228,12 @@ def test_any_tree_is_a_system_or_refused(children, properties):
         return
     memory = found.system.memory
     assert RangeSet(free_ranges(memory.regions, memory.firmware)) == RangeSet(memory.regions) - memory.firmware
+
+
+def test_pieces_of_memory_are_counted_together(monkeypatch):
+    monkeypatch.setattr(system_module, "MOST_PIECES", 5)
+    some = [memory_node(0, GIB), memory_node(2 * GIB, GIB)]
+    blocks = [(number * 2 * GIB, ASSIGNED) for number in range(4, 7)]
+    assert len(regions(*some, dynamic_v1(BLOCK, *blocks))) == 5
+    with pytest.raises(FormatError, match="6 pieces of memory in a device tree, more than the 5 that are read"):
+        regions(*some, dynamic_v1(BLOCK, *blocks, (20 * GIB, ASSIGNED)))

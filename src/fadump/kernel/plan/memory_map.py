@@ -8,6 +8,7 @@ root's ``reserved-ranges``.
 """
 
 import itertools
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -71,8 +72,8 @@ class MemoryMap:
         """
         found = []
         for region in RangeSet(regions):
-            inside = [border for border in self.node_borders if region.start < border < region.end]
-            edges = [region.start, *inside, region.end]
+            first, last = bisect_right(self.node_borders, region.start), bisect_left(self.node_borders, region.end)
+            edges = [region.start, *self.node_borders[first:last], region.end]
             found += [Range(start, end) for start, end in itertools.pairwise(edges)]
         return tuple(found)
 

@@ -10,7 +10,8 @@ from fadump.errors import FormatError, naming
 from fadump.kernel.plan.map_text import parse_map
 from fadump.kernel.plan.memory_map import MemoryMap
 from fadump.kernel.plan.system import FoundSystem, system_of
-from fadump.memory.devicetree import MAGIC, MAX_DEPTH, MAX_TOTAL_BYTES, DeviceTree, Node
+from fadump.limits import MOST_TREE_BYTES
+from fadump.memory.devicetree import MAGIC, MAX_DEPTH, DeviceTree, Node
 
 _IN_EVERY_ROOT = "#address-cells"
 """A directory without this property is refused: reading all of / to refuse it would take long."""
@@ -26,7 +27,7 @@ def read_memory(path: Path) -> FoundSystem | MemoryMap:
         with naming(path):
             return system_of(read_tree(path))
     with path.open("rb") as file:
-        content = file.read(MAX_TOTAL_BYTES + 1)
+        content = file.read(MOST_TREE_BYTES + 1)
     if content.startswith(MAGIC.to_bytes(4, "big")):
         with naming(path):
             return system_of(DeviceTree.parse(content))
@@ -61,7 +62,7 @@ def _node(directory: Path, name: str, depth: int) -> Node:
         elif entry.is_file():
             try:
                 with entry.open("rb") as file:
-                    node.properties[entry.name] = file.read(MAX_TOTAL_BYTES)
+                    node.properties[entry.name] = file.read(MOST_TREE_BYTES)
             except PermissionError:  # only root can read some; none of them is about memory
                 continue
     return node

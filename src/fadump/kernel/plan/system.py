@@ -15,6 +15,7 @@ from fadump.errors import FormatError, LimitError
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.plan.reserve import System
 from fadump.kernel.traits import Mmu, least_boot_memory_bytes
+from fadump.limits import MOST_PIECES, Budget
 from fadump.memory.devicetree import DeviceTree, Node, join_cells
 from fadump.memory.ranges import Range, RangeSet
 
@@ -22,7 +23,6 @@ _CPU_STATE, _HPTE = 0x0001, 0x0002
 _ASSIGNED, _RESERVED, _HOT_REMOVABLE = 0x08, 0x80, 0x100
 _DEFAULT_CELLS = (1,)
 _AVAILABLE = (b"okay", b"ok")
-_MAX_BLOCKS = 1 << 20
 _ASSOCIATIVITY, _REFERENCE_POINTS = "ibm,associativity", "ibm,associativity-reference-points"
 _LOOKUP_ARRAYS, _MOST_LOOKUP_CELLS = "ibm,associativity-lookup-arrays", 1 << 16
 _NO_NODE = 0xFFFF
@@ -44,7 +44,7 @@ def system_of(tree: DeviceTree) -> FoundSystem:
 
     :raises FormatError: a property is not what it should be, or there is no memory at 0.
     """
-    blocks = list(_blocks(tree))
+    blocks = list(_limited(_blocks(tree)))
     try:
         memory = MemoryMap.of(blocks, RangeSet(_pairs(tree.root, "reserved-ranges")), RangeSet(_later(tree)))
     except ValueError as error:
@@ -75,6 +75,13 @@ def cpu_names(tree: DeviceTree) -> Sequence[int]:
     )
     servers = sorted(server for cpu in cpus for server in cpu.cells("ibm,ppc-interrupt-server#s"))
     return servers if tree.find("/ibm,opal") is not None else range(len(servers))
+
+
+def _limited(blocks: Iterator[MemoryBlock]) -> Iterator[MemoryBlock]:
+    budget = Budget("pieces of memory in a device tree", MOST_PIECES)
+    for block in blocks:
+        budget.spend()
+        yield block
 
 
 def _blocks(tree: DeviceTree) -> Iterator[MemoryBlock]:
@@ -132,8 +139,8 @@ def _dynamic_blocks(node: Node, address_cells: int, depth: int) -> Iterator[Memo
     for at in range(0, count * width, width):
         entry = cells[at : at + width]
         run = entry.pop(0) if is_run else 1
-        if run > _MAX_BLOCKS:
-            raise LimitError(f"blocks in a run of {name}", found=run, limit=_MAX_BLOCKS, offset=4 * at + 4)
+        if run > MOST_PIECES:
+            raise LimitError(f"blocks in a run of {name}", found=run, limit=MOST_PIECES, offset=4 * at + 4)
         flags = entry[-1]
         if flags & _RESERVED or not flags & _ASSIGNED:
             continue
