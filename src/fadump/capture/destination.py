@@ -16,6 +16,8 @@ from fadump.errors import SetupError, UsageError
 from fadump.vmcore.source import StrPath
 
 _MOST_NAMES = 4
+_NAME_MAX = 255
+"""Bytes in a file's name: Linux, and nearly all of its file systems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,9 @@ class Destination:
         :raises SetupError: ``path`` is a directory, something would be replaced, or a source be written to; or there
             is nothing to go on with.
         """
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir() fails where a name is too long
             raise SetupError(f"{path} is a directory: name a file in it")
+        _check_length(path, options)
         numbered = [path.with_name(f"{path.name}.{number}") for number in range(1, options.split + 1)]
         names = numbered if options.split > 1 else [path]
         written = [*map(incomplete_name, names), *(names if options.continued else [])]
@@ -53,6 +56,17 @@ def listed(paths: Sequence[Path]) -> str:
     """Names of files in a sentence; of many, the first ones."""
     more = [f"{len(paths) - _MOST_NAMES} more"] if len(paths) > _MOST_NAMES else []
     return ", ".join([*map(str, paths[:_MOST_NAMES]), *more])
+
+
+def _check_length(path: Path, options: SaveOptions) -> None:
+    """Check that the names of the files can be names, also while they are incomplete."""
+    last = path.with_name(f"{path.name}.{options.split}") if options.split > 1 else path
+    too_many = len(os.fsencode(incomplete_name(last).name)) - _NAME_MAX
+    if too_many > 0:
+        raise SetupError(
+            f"{path} is {too_many} bytes too long for a name, to which .incomplete is added until the dump is whole: "
+            "give it a shorter one"
+        )
 
 
 def _refuse_to_read_what_is_written(sources: Sequence[StrPath], paths: Sequence[Path]) -> None:

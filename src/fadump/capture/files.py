@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from fadump.file_systems import fsync_directory
+
 Bytes = bytes | bytearray | memoryview
 
 
@@ -97,11 +99,7 @@ class HostFiles:
         path.unlink()
 
     def fsync_directory(self, path: Path) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        fsync_directory(path)
 
 
 HOST = HostFiles()

@@ -40,8 +40,8 @@ def save_in_place(path: Path, options: SaveOptions, vmlinux: StrPath | None = No
     if not saved.complete:
         _try_to_remove(new, files)
         raise SaveError(f"{path} stays as it was: not all of it can be read: fadump check says what is wrong")
-    _replace(path, new, files)
-    return replace(saved, files=(path,), dmesg=dmesg_name(path))
+    _replace(path, new, files, with_log=saved.dmesg is not None)
+    return replace(saved, files=(path,), dmesg=None if saved.dmesg is None else dmesg_name(path))
 
 
 def _save(path: Path, new: Path, options: SaveOptions, vmlinux: StrPath | None, files: Files) -> Saved:
@@ -54,9 +54,10 @@ def _save(path: Path, new: Path, options: SaveOptions, vmlinux: StrPath | None, 
         return save_dump(system, destination, options, files=files, tell=tell)
 
 
-def _replace(path: Path, new: Path, files: Files) -> None:
+def _replace(path: Path, new: Path, files: Files, *, with_log: bool) -> None:
     try:
-        files.rename(dmesg_name(new), dmesg_name(path))
+        if with_log:
+            files.rename(dmesg_name(new), dmesg_name(path))
         files.rename(new, path)
         files.fsync_directory(path.parent)
     except OSError as error:

@@ -6,8 +6,9 @@ Step "saved" of docs/architecture.md. The first file to read of this package: :f
 import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from fadump.capture.destination import Destination, listed
 from fadump.capture.dmesg import save_dmesg
@@ -70,12 +71,11 @@ def save_dump(
         targets = [_open(path, files, options, opened) for path in destination.files]
         with _says_what_is_left(targets):
             job = _job_to_go_on_with(jobs, targets) if options.continued else next(jobs)
-            missing_log = save_dmesg(system, destination.dmesg, files)
+            log = _save_log(system, destination.dmesg, files)
             job, written, too_large = _write(job, jobs, targets, keep=options.continued)
         _publish(targets)
-    remarks = [missing_log] if missing_log else []
-    remarks += [f"there was no room for level {int(level)}" for level in too_large]
-    return _saved(original, job, written, destination, remarks)
+    remarks = [*log.remarks, *(f"there was no room for level {int(level)}" for level in too_large)]
+    return replace(_saved(original, job, written, destination, remarks), dmesg=log.path)
 
 
 def stream_dump(
@@ -98,6 +98,22 @@ def stream_dump(
     except OSError as error:
         raise SaveError(f"can't write the stream, which says that it broke off: {reason(error)}") from error
     return _saved(original, job, written, None, [])
+
+
+class _Log(NamedTuple):
+    """Where the log is, if it could be written, and what is to be said of it."""
+
+    path: Path | None
+    remarks: tuple[str, ...]
+
+
+def _save_log(system: CrashedSystem, path: Path, files: Files) -> _Log:
+    """Save the log beside the dump. It is an extra: the dump has it too, and is saved without."""
+    try:
+        missing = save_dmesg(system, path, files)
+    except OSError as error:
+        return _Log(None, (f"the log isn't beside the dump: {path} can't be written: {reason(error)}",))
+    return _Log(path, (missing,) if missing else ())
 
 
 def _job_to_go_on_with(jobs: Iterable[Job], targets: Sequence[FileTarget]) -> Job:
@@ -138,7 +154,7 @@ def _saved(
     return Saved(
         files=() if destination is None else destination.files,
         size_bytes=written.size_bytes,
-        dmesg=None if destination is None else destination.dmesg,
+        dmesg=None,
         level=job.selection.level | original.about.level_before,
         pages=report_pages(job.selection, written.zeros, job.unreadable.pages),
         complete=job.source_is_complete,

@@ -16,10 +16,12 @@ from typing import Protocol
 
 from fadump.capture.files import Bytes, Files, fsync_file, write_all
 from fadump.errors import FadumpError, SetupError, unwritable
+from fadump.file_systems import lock_at_once
 from fadump.vmcore.flattened import END_OF_STREAM, encode_record, encode_stream_header
 from fadump.vmcore.source import FileSource, Source
 
 _PRIVATE = 0o600
+_NO_FILES = (errno.EMFILE, errno.ENFILE)
 _WRITE_OUT_BYTES = 8 << 20
 """So much is written before the disk is told to begin."""
 
@@ -72,8 +74,11 @@ class FileTarget:
         self._fd = self._open()
         try:
             self._take()
-        except BaseException:
+        except SetupError:
             self.has_begun = True  # it isn't ours, so it must not be removed
+            self.close()
+            raise
+        except BaseException:
             self.close()
             raise
 
@@ -97,16 +102,15 @@ class FileTarget:
                 raise SetupError(f"there is no directory {self.path.parent} to save to") from None
             if self.has_begun:
                 raise unwritable(error)(f"can't go on with {self._name}: {error.strerror}") from error
-            raise unwritable(error)(f"can't make {self._name}: {error.strerror}: name a file elsewhere") from error
+            what_next = "raise the limit (ulimit -n)" if error.errno in _NO_FILES else "name a file elsewhere"
+            raise unwritable(error)(f"can't make {self._name}: {error.strerror}: {what_next}") from error
 
     def _take(self) -> None:
         """Make sure that it is a file, and that nobody else writes it."""
         if not stat.S_ISREG(os.fstat(self._fd).st_mode):
             raise self._no_file()
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SetupError(f"another process is writing {self._name}: wait, or name another file") from None
+        if not lock_at_once(self._fd):
+            raise SetupError(f"another process is writing {self._name}: wait, or name another file")
         if not _is_called(self._fd, self._name):
             raise SetupError(f"another process has just finished {self._name}: look at {self.path}")
         with suppress(OSError):  # there are file systems without modes
@@ -230,14 +234,11 @@ def is_being_written(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not lock_at_once(fd, fcntl.LOCK_SH)
     except OSError:
         return False
     finally:
         os.close(fd)
-    return False
 
 
 def _is_called(fd: int, path: Path) -> bool:

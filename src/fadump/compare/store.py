@@ -4,7 +4,6 @@ Only Linux's side is stored: the model is run each time. A file is valid for the
 questions, firmware and machine; otherwise Linux is run again.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO, Self
 from fadump.compare.configuration import Configuration
 from fadump.compare.seen import Seen
 from fadump.errors import SetupError, unwritable
+from fadump.file_systems import lock_at_once
 
 _PRIVATE = 0o600
 _MATTERS = (
@@ -60,11 +60,9 @@ class Store:
             self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
         except OSError as error:
             raise unwritable(error)(f"can't write to {directory}: {error.strerror}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_at_once(self._lock):
             os.close(self._lock)
-            raise SetupError(f"another comparison uses {directory}: wait for it, or name another --out") from None
+            raise SetupError(f"another comparison uses {directory}: wait for it, or name another --out")
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,6 @@
 Locks are flock(2) locks: they end with the process that holds them, however it ends.
 """
 
-import fcntl
 import os
 import shutil
 import stat
@@ -19,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fadump.errors import SetupError
+from fadump.file_systems import fsync_directory, lock_at_once, wait_for_lock
 
 
 def cache_directory() -> Path:
@@ -62,9 +62,9 @@ def lock(name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]
     except OSError as error:
         raise SetupError(f"the lock {path} can't be opened: {error.strerror}") from error
     try:
-        if not _locked_at_once(descriptor):
+        if not lock_at_once(descriptor):
             (waiting or _say_nothing)()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            wait_for_lock(descriptor)
         yield
     finally:
         os.close(descriptor)
@@ -87,13 +87,13 @@ def new_entry(path: Path) -> Iterator[Path]:
         for file in scratch.rglob("*"):
             file.chmod(0o700 if file.is_dir() or file.stat().st_mode & stat.S_IXUSR else 0o600)
             _write_back(file)
-        _write_back(scratch)
+        fsync_directory(scratch)
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=".new-", dir=path.parent))
             path.rename(old)  # an empty directory may be replaced; without a maker, it goes at next use
             shutil.rmtree(old)
         scratch.rename(path)
-        _write_back(path.parent)
+        fsync_directory(path.parent)
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def new_file(path: Path) -> Iterator[Path]:
         file.chmod(0o600)
         _write_back(file)
         file.replace(path)
-        _write_back(path.parent)
+        fsync_directory(path.parent)
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def _new_locked_directory(parent: Path, prefix: str) -> tuple[Path, int]:
         scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         with suppress(FileNotFoundError):
             descriptor = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            wait_for_lock(descriptor)
             if scratch.exists():
                 return scratch, descriptor
             os.close(descriptor)  # before it was locked it looked abandoned to another process
@@ -141,17 +141,10 @@ def _remove_abandoned(parent: Path, prefix: str) -> None:
         except OSError:  # not a directory, not ours, or gone by now
             continue
         try:
-            if os.fstat(descriptor).st_uid == os.geteuid() and _locked_at_once(descriptor):
+            if os.fstat(descriptor).st_uid == os.geteuid() and lock_at_once(descriptor):
                 shutil.rmtree(path, ignore_errors=True)
         finally:
             os.close(descriptor)
-
-
-def _locked_at_once(descriptor: int) -> bool:
-    with suppress(BlockingIOError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
 
 
 def _write_back(path: Path) -> None:

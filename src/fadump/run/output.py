@@ -6,7 +6,6 @@ created new, 0600. A dump is called ``.incomplete`` until all of it is durable: 
 """
 
 import errno
-import fcntl
 import io
 import json
 import os
@@ -21,6 +20,7 @@ from typing import Any, Self
 from fadump.capture.files import HOST, Files
 from fadump.capture.target import FileTarget
 from fadump.errors import MachineError, SetupError, naming, unwritable
+from fadump.file_systems import lock_at_once
 from fadump.firmware.contract import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger, Watched
 from fadump.machine.channel import Report, Saved, SavedOpalCore
 from fadump.observer import Milestone, Observer, Seen, milestone_after
@@ -92,10 +92,8 @@ class OutputDirectory:
                 put_back(self.earlier)
 
     def _lock(self, directory_fd: int) -> None:
-        try:
-            fcntl.flock(directory_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SetupError(f"another run is writing to {self.path}: wait for it, or name another --out") from None
+        if not lock_at_once(directory_fd):
+            raise SetupError(f"another run is writing to {self.path}: wait for it, or name another --out")
 
     @property
     def vmcore_fd(self) -> int:

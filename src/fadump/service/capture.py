@@ -6,7 +6,6 @@ before the dump has been read back from its target. Whatever ends this before, t
 next boot begins anew: what an attempt has left says of itself that it is incomplete.
 """
 
-import fcntl
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -18,6 +17,7 @@ from fadump.capture.dmesg import dmesg_name, read_dmesg
 from fadump.capture.options import SaveOptions
 from fadump.capture.save import save_dump, stream_dump
 from fadump.errors import FadumpError, SetupError, reason
+from fadump.file_systems import lock_at_once
 from fadump.linux.system import CrashedSystem, open_system
 from fadump.progress import Progress, Step
 from fadump.service.config import Config
@@ -75,10 +75,8 @@ def _alone(root: Root) -> Iterator[None]:
     except OSError as error:
         raise SetupError(f"{root.lock} can't be opened: {reason(error)}") from error
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SetupError(f"another fadump capture is running, as {root.lock} says: wait until it is done") from None
+        if not lock_at_once(fd):
+            raise SetupError(f"another fadump capture is running, as {root.lock} says: wait until it is done")
         yield
     finally:
         os.close(fd)
