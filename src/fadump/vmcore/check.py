@@ -218,7 +218,7 @@ def _check_bitmaps(dump: KdumpDump) -> Iterator[Finding]:
     page_bytes = dump.page_bytes
     for file in dump.files:
         runs = (Range(start * page_bytes, end * page_bytes) for start, end in file.bitmap.runs())
-        odd = (RangeSet([run]) - dump.memory for run in runs if not dump.memory.contains(run))
+        odd = (RangeSet([run]) - RangeSet(dump.memory.within(run)) for run in runs if not dump.memory.contains(run))
         yield from _listed(f"pages {pages} are in the file, and were no memory" for parts in odd for pages in parts)
 
 
