@@ -48,7 +48,9 @@ more than machines have."""
 MOST_PIECES = 1 << 20
 """Pieces that memory, or a flattened file, is cut into; a strict dump level leaves many."""
 MOST_PAGES = 1 << 33
-"""Numbers of pages up to the end of memory: 512 TiB of 64K pages. A bitmap of them takes 1 GiB."""
+"""Numbers of pages in a kdump-compressed file: 512 TiB of 64K pages. A bitmap of them takes 1 GiB."""
+MOST_SELECTED_PAGES = 1 << 34
+"""The same of a dump that is saved: 64 TiB of 4K pages, which is what Linux for x86_64 can have."""
 MOST_CHECKSUMS_BYTES = 1 << 30
 """The table of a file's checksums: 67 million rows, of 256 KiB of memory or more each."""
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from fadump.capture.bits import WINDOW_PAGES, PageBits
 from fadump.errors import FadumpError
-from fadump.limits import MOST_PAGES, Budget
+from fadump.limits import MOST_SELECTED_PAGES, Budget
 from fadump.linux.pages import DumpLevel, PageClass, PageClasses, left_out
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.linux.vmcoreinfo import NoVmcoreinfoError
@@ -87,7 +87,7 @@ def select_pages(dump: Dump, known: KnownPages, level: DumpLevel) -> Selection:
     end = max((-(-range_.end // page_bytes) for range_ in dump.memory), default=0)
     if not end:
         raise FadumpError("the dump has no memory: there is nothing to save")
-    Budget("pages up to the end of the dump's memory", MOST_PAGES).spend(end)
+    Budget("pages up to the end of the dump's memory", MOST_SELECTED_PAGES).spend(end)
     memory, wanted, missing = PageBits(end), PageBits(end), PageBits(end)
     for range_ in dump.memory:
         memory.fill(range_.start // page_bytes, -(-range_.end // page_bytes), value=True)
