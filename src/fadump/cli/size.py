@@ -242,7 +242,7 @@ def _probe_as_json(probe: Probe) -> dict[str, Any]:
         "available_bytes": probe.available_bytes,
         "touched_bytes": probe.touched_bytes,
         "out_of_memory_lines": probe.killed,
-        "error": probe.error,
+        "error": None if probe.error is None else probe.error.splitlines()[0],
     }
 
 
