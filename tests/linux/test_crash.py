@@ -191,3 +191,10 @@ def test_the_time_of_the_crash():
     kernel = FakeKernel()
     kernel.facts["CRASHTIME"] = "1795468935"
     assert crash_time(kernel.read()) == 1795468935
+
+
+def test_a_tasks_name_is_no_longer_than_one_can_be():
+    """A message of 64 KiB with 2700 beginnings of such a line would be searched to its end from each of them."""
+    escapes = "\\xfc" * 15
+    assert ending(f"CPU: 1 PID: 7 Comm: {escapes} Not tainted").task == EndingTask(7, escapes)
+    assert ending(f"CPU: 1 PID: 7 Comm: {'x' * 65} Not tainted").task is None

@@ -43,10 +43,12 @@ _CAUSE_OF_PANIC = (
 lives on after most of them."""
 _END_OF_CAUSE = "---[ end trace "
 _TASK = re.compile(
-    r"CPU: \d+ (?:UID: \d+ )?PID: (\d+) Comm: (.*?) (?:Kdump: loaded )?(?:Not tainted|Tainted:)"
-    r"|Pid: (\d+), comm: (.*?) (?:Not tainted|Tainted:)"  # until v3.9, dump_stack() and show_regs()
-    r"|TASK = [0-9a-f]+\[(\d+)\] '(.*?)' THREAD: "  # ppc64's show_regs(), until v5.2
+    r"CPU: \d+ (?:UID: \d+ )?PID: (\d+) Comm: (.{0,64}?) (?:Kdump: loaded )?(?:Not tainted|Tainted:)"
+    r"|Pid: (\d+), comm: (.{0,64}?) (?:Not tainted|Tainted:)"  # until v3.9, dump_stack() and show_regs()
+    r"|TASK = [0-9a-f]+\[(\d+)\] '(.{0,64}?)' THREAD: "  # ppc64's show_regs(), until v5.2
 )
+"""A task's name is 15 bytes, four characters each if they are shown as escapes. Were it looked for without a limit, a
+message of many beginnings would be searched to its end from each."""
 _HARDWARE = re.compile(r"Hardware name: (.*)")
 _MOST_RECORDS_OF_PANIC = 8
 """panic() logs the task that called it within so many records after its message."""
