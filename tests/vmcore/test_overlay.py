@@ -7,6 +7,7 @@ from fadump.memory.ranges import Range
 from fadump.vmcore.contract import NotInDumpError, State
 from fadump.vmcore.notes import Note
 from fadump.vmcore.overlay import OverlayDump
+from tests.bounded import bounded
 from tests.vmcore.core_builder import Load, build_core, note
 from tests.vmcore.dump_helpers import open_bytes, pieces
 
@@ -91,3 +92,12 @@ def test_reading_is_the_base_with_the_patches_over_it(patches, start, end):
     assert b"".join(dump.read_physical(piece.range.start, piece.range.size_bytes) for piece in pieces(dump)) == bytes(
         wanted
     )
+
+
+def read_patches(dump):
+    return sum(dump.read_physical(0x10000 + at, 4) == b"abcd" for at in range(0, 0x4000, 16))
+
+
+def test_many_patches_are_found_without_a_look_at_each():
+    dump = overlay({0x10000 + at: b"abcd" for at in range(0, 0x4000, 16)})
+    assert bounded(read_patches, dump, most_steps=150_000) == 1024

@@ -4,7 +4,9 @@ After the last step of "follow one crash" in docs/architecture.md: what is added
 overlay, so that readers and writers need no special case for it.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -38,6 +40,7 @@ class OverlayDump(Dump):
         self.virtual_ranges = base.virtual_ranges
         self._base = base
         self._patches = sorted(patches.items())
+        self._longest = max(map(len, patches.values()), default=0)
         self._patched = RangeSet(Range.sized(address, len(data)) for address, data in self._patches)
         self._pages = RangeSet(
             Range(where.start // page_bytes * page_bytes, -(-where.end // page_bytes) * page_bytes)
@@ -62,7 +65,10 @@ class OverlayDump(Dump):
         self._base.close()
 
     def _patch(self, wanted: Range, data: bytearray) -> bytearray:
-        for address, patch in self._patches:
+        first = bisect_left(self._patches, wanted.start - self._longest, key=_address)
+        for address, patch in islice(self._patches, first, None):
+            if address >= wanted.end:
+                break
             common = wanted.intersection(Range.sized(address, len(patch)))
             if common is not None:
                 data[common.start - wanted.start : common.end - wanted.start] = patch[
@@ -83,3 +89,7 @@ class OverlayDump(Dump):
                 at = page.end
             if at < piece.range.end:
                 yield piece.part(Range(at, piece.range.end))
+
+
+def _address(patch: tuple[int, bytes]) -> int:
+    return patch[0]
