@@ -11,6 +11,7 @@ import re
 import select
 import shlex
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ _REAP_SECONDS = 5
 _CHANGED = "its host key is another than {known_hosts} has: find out why, then put the right one there"
 _UNKNOWN = "its host key is not in {known_hosts}: compare it with the machine's own, and add it"
 _REFUSED = "it doesn't take {key}: add its public half to that user's authorized_keys there"
+_LOST = "the connection was lost"
 _EXPLAINED = (
     (r"IDENTIFICATION HAS CHANGED", _CHANGED),
     (r"Host key verification failed", _UNKNOWN),
@@ -35,10 +37,13 @@ _EXPLAINED = (
     (r"Could not resolve hostname", "its name is not known here: give its address, or add it to /etc/hosts"),
     (r"Connection refused", "nobody listens there: start sshd, or give its port"),
     (r"No route to host|Network is unreachable", "there is no way to it: is the network up?"),
-    (r"[Tt]imed out|Timeout|^$", "it hasn't answered for {seconds} seconds"),
-    (r"[Cc]losed by|Broken pipe|reset by|Connection closed|disconnect", "the connection was lost"),
+    (r"[Tt]imed out|Timeout", "it hasn't answered for {seconds} seconds"),
+    (r"[Cc]losed by|Broken pipe|reset by|Connection closed|disconnect", _LOST),
 )
-"""What ssh says (ssh.c, sshconnect.c, clientloop.c, packet.c), and what it means here."""
+"""What ssh says (ssh.c, sshconnect.c, clientloop.c, packet.c), and what it means here.
+
+OpenSSH 10 says nothing of a connection that is lost.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,8 @@ class Ssh:
         """Where it runs."""
         remote = shlex.join(["exec", "sh", "-c", " ".join(script.split("\n")), "sh", *arguments])
         command = [*account.command(), remote]
+        self.active_at = time.monotonic()
+        """When it has last taken something."""
         self._told = os.memfd_create("ssh", os.MFD_CLOEXEC)
         try:
             self._process = subprocess.Popen(
@@ -149,12 +156,14 @@ class Ssh:
         status = self._process.returncode
         last = told.splitlines()[-1].strip() if told else ""
         if status == _SSH_FAILED:
-            return (
-                _explained(told, self.account)
-                or last
-                or f"it hasn't answered for {self.account.patience_seconds} seconds"
-            )
+            return _explained(told, self.account) or last or self._ended_in_silence()
         return f"it says: {last}" if last else f"sh has ended with exit status {status}"
+
+    def _ended_in_silence(self) -> str:
+        patience = self.account.patience_seconds
+        if time.monotonic() - self.active_at < patience / 2:
+            return _LOST
+        return f"{_LOST}, or it hasn't answered for {patience} seconds"
 
 
 class Sink(HostFiles):
@@ -179,6 +188,7 @@ class Sink(HostFiles):
                 raise OSError(error.errno, self._why()) from error
             self.sha256.update(memoryview(data)[:written])
             self.sent_bytes += written
+            self._ssh.active_at = time.monotonic()
             return written
 
     def _wait(self, fd: int) -> None:
