@@ -78,4 +78,5 @@ def test_doctor_and_size_never_disagree(size, power, capsys):
     findings = json.loads(capsys.readouterr().out)["findings"]
     (boot_memory,) = [finding["text"] for finding in findings if finding["check"] == "boot-memory"]
     assert f"a capture boot needs about {needed / MIB:.1f} MiB" in boot_memory
+    assert "\n     16.0 MiB  for struct pages of all RAM\n" in out and "initrd" not in out  # there is none
     assert "Debian" in out and " 768 MiB  Linux (5 % of RAM, in steps of 256 MiB, at least 320 MiB)\n" in out

@@ -19,7 +19,7 @@ from fadump.kernel.plan.need import CaptureNeed, CaptureSystem, capture_need, re
 from fadump.kernel.plan.recommended import recommendations
 from fadump.kernel.traits import MIB, PAGE_BYTES, least_boot_memory_bytes
 from fadump.printable import printable
-from fadump.progress import duration
+from fadump.progress import binary_size, duration
 from fadump.service.doctor.files import SystemFiles
 from fadump.service.doctor.machine import look_at
 from fadump.service.doctor.need import capture_system
@@ -213,7 +213,8 @@ def _size_lines(found: _Size) -> Iterator[str]:
             "less becomes slow before it fails"
         )
     for name, size_bytes in found.need.named():
-        yield f"  {_mib(size_bytes):>11}  for {name}"
+        if size_bytes:
+            yield f"  {binary_size(size_bytes):>11}  for {name}"
     yield "  for so much RAM there is without crashkernel=, and recommended by distributions:"
     default = default_bytes(found.platform, found.memory_bytes)
     yield f"  {_mib(default):>11}  Linux (5 % of RAM, in steps of 256 MiB, at least {_mib(floor_bytes)})"
