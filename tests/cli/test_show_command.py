@@ -78,6 +78,14 @@ def test_pages_of_which_no_structure_can_be_read_are_told(run):
     assert "pages: the kernel's tables say where their structures are, but none can be read" in err
 
 
+def test_what_was_erased_on_purpose_is_told(run):
+    erased = b"erase task_struct.comm 16\n"
+    data = build_core([Load(0x1000, bytes(0x2000))], [note("ERASEINFO", 0, erased)])
+    assert "some data erased on purpose" in run(data)[1]
+    assert json.loads(run(data, "--json")[1])["erased"] == erased.decode()
+    assert json.loads(run(crashed_kernel().core(), "--json")[1])["erased"] is None
+
+
 def test_the_same_as_json(run):
     status, out, _err = run(crashed_kernel().core(), "--json")
     found = json.loads(out)

@@ -37,6 +37,7 @@ def as_json(summary: Summary) -> dict[str, object]:
         "pages": None
         if summary.page_counts is None
         else {page_class.name.lower(): count for page_class, count in summary.page_counts.items()},
+        "erased": summary.erased,
         "missing": list(summary.missing),
     }
 

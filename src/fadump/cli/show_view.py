@@ -118,6 +118,8 @@ def _file(summary: Summary) -> Iterator[str]:
         yield f"pages of {summary.page_bytes >> 10} KiB"
     if summary.mmu is not None:
         yield f"{summary.mmu} MMU"
+    if summary.erased is not None:
+        yield "some data erased on purpose"
 
 
 def _show_cpu(cpu: Cpu, task: Task | None, console: Console) -> None:

@@ -39,9 +39,9 @@ class Summary:
     """What is known. What isn't is None or an empty sequence.
 
     ``format`` is the file's, ``crash_time`` in seconds since 1970, UTC. ``online`` is how many CPUs were online by the
-    kernel's mask, however many registers there are. ``page_counts`` count pages in the dump's
-    memory. ``running`` has the thread of each CPU, by the CPU's number. ``wants_vmlinux`` says that tasks could be read
-    with one.
+    kernel's mask, however many registers there are. ``page_counts`` count pages in the dump's memory. ``erased`` is
+    what makedumpfile wrote of the data that it has erased. ``running`` has the thread of each CPU, by the CPU's number.
+    ``wants_vmlinux`` says that tasks could be read with one.
     """
 
     format: str
@@ -59,6 +59,7 @@ class Summary:
     running: Mapping[int, Task] = field(default_factory=dict)
     tasks: Sequence[Task] | None = None
     wants_vmlinux: bool = False
+    erased: str | None = None
     page_counts: Mapping[PageClass, int] | None = None
 
     @property
@@ -84,7 +85,8 @@ def summarize(system: CrashedSystem) -> Summary:
     attempts = _Attempts(list(first_of(map(str, dump.damage))))
     tried = attempts.tried
     format_ = f"{dump.kind}{', flattened' if dump.flattened else ''}"
-    summary = Summary(format_, dump.machine, tried("memory", lambda: _memory(dump)) or (), missing=())
+    erased = None if dump.erase_info is None else dump.erase_info.decode("utf-8", "backslashreplace")
+    summary = Summary(format_, dump.machine, tried("memory", lambda: _memory(dump)) or (), missing=(), erased=erased)
     lost_bytes = summary.bytes_in(State.MISSING)
     if lost_bytes:
         attempts.missing.append(f"{binary_size(lost_bytes)} of memory should be in the file and isn't")
