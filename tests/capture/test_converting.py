@@ -1,6 +1,8 @@
 """What a dump says beside its memory is in the saved file, too, whatever the two formats are."""
 
 import struct
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +14,7 @@ from fadump.vmcore.check import check_dump
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.elf_dump import ElfDump
 from tests.capture.saving import save_file
+from tests.capture.test_continue import DyingFiles, KilledError
 from tests.linux.kernel_builder import FakeKernel
 from tests.vmcore.core_builder import Load, build_core, note
 from tests.vmcore.dump_helpers import open_bytes
@@ -144,6 +147,25 @@ def test_memory_with_two_virtual_addresses_keeps_both_and_stands_in_the_file_onc
         report = check_dump(dump)
         assert report.whole and not [found for found in report.findings if "overlap" in found.text]
         assert dump.read_physical(0x1000, len(memory)) == memory
+
+
+@pytest.mark.parametrize("calls", range(4, 30, 2))
+def test_two_virtual_addresses_survive_an_interruption(tmp_path, monkeypatch, calls):
+    """Whatever of the file is there is right, and it is gone on with."""
+    monkeypatch.setattr("fadump.capture.elf_writer.CHECKPOINT_BYTES", 8192)
+    monkeypatch.setattr("fadump.capture.batches.BATCH_BYTES", 8192)
+    monkeypatch.setattr("fadump.capture.batches._LEAST_BATCH_BYTES", 4096)
+    memory = b"".join(bytes([number]) * 4096 for number in range(1, 17))
+    loads = [Load(0x3000, memory[0x2000:0x9000], virtual=TEXT), Load(0x1000, memory, virtual=LINEAR)]
+    options = SaveOptions(levels=(DumpLevel(0),), format=Format.ELF)
+    save(x86_core(loads), tmp_path / "once", Format.ELF)
+    with open_bytes(x86_core(loads)) as dump, suppress(KilledError):
+        save_file(dump, tmp_path / "out", options, files=DyingFiles(calls))
+    whole = virtual_memory(tmp_path / "once")
+    assert virtual_memory(tmp_path / "out.incomplete").items() < whole.items()
+    with open_bytes(x86_core(loads)) as dump:
+        save_file(dump, tmp_path / "out", replace(options, continued=True))
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "once").read_bytes()
 
 
 def test_virtual_addresses_that_a_format_cannot_hold_are_told(tmp_path):
