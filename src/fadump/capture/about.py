@@ -55,9 +55,10 @@ def describe(system: CrashedSystem, dump: Dump) -> About:
     header = dump.system_name
     seconds, microseconds = (header.seconds, header.microseconds) if header is not None else (0, 0)
     phys_base = header.phys_base if header is not None else 0
-    own = facts = None
+    own = facts = own_text = None
     byte_order = dump.byte_order
     with suppress(*UNREADABLE_KERNEL):  # none of this is a reason not to save
+        own_text = system.vmcoreinfo_text
         facts = system.vmcoreinfo
         byte_order = system.memory.byte_order
         own = system.kernel
@@ -69,7 +70,7 @@ def describe(system: CrashedSystem, dump: Dump) -> About:
             if crashed != seconds:
                 seconds, microseconds = crashed, 0
     notes = [note for note in in_order(dump.notes, dump.byte_order, byte_order) if not is_seal(note)]
-    for name, data in ((VMCOREINFO_NAME, None if facts is None else facts.data), (ERASEINFO_NAME, dump.erase_info)):
+    for name, data in ((VMCOREINFO_NAME, own_text), (ERASEINFO_NAME, dump.erase_info)):
         if data is not None and all(note.name != name or not note.desc for note in notes):
             notes.append(Note(name, 0, data, 0))
     registers = sum(note.is_prstatus() for note in notes)

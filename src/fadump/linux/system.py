@@ -15,7 +15,6 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
-from fadump.errors import FormatError
 from fadump.linux.cpus import Cpu, read_cpus
 from fadump.linux.crash import Ending, KernelName, crash_time, find_ending, read_name
 from fadump.linux.dwarf import NoDebugInformationError, Offsets, read_offsets
@@ -29,6 +28,7 @@ from fadump.linux.tasks import STRUCTS, Task, UnknownMemberError, read_tasks, ru
 from fadump.linux.vmcoreinfo import Facts, MissingFactError, NoVmcoreinfoError
 from fadump.linux.vmcoreinfo_note import find_vmcoreinfo
 from fadump.linux.vmlinux import NoSymbolsError, OtherKernelError, read_vmlinux
+from fadump.linux.vmlinux_facts import vmlinux_facts
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.notes import Note
@@ -62,17 +62,25 @@ class CrashedSystem:
 
     @cached_property
     def vmcoreinfo(self) -> Facts:
-        """What the kernel says about itself, as the dump or the kernel's memory has it.
+        """What the kernel says about itself, as the dump or the kernel's memory has it; else what its vmlinux says.
 
-        :raises NoVmcoreinfoError: neither has.
+        :raises NoVmcoreinfoError: neither has, and no vmlinux was given.
         :raises SetupError: the dump is packed with LZO or Snappy, which the host lacks.
+        :raises FadumpError: the vmlinux is another kernel's, or has no symbols.
+        :raises OSError: it can't be read.
         """
-        found = self._found_vmcoreinfo if self.dump.vmcoreinfo is None else None
-        return Facts.of(self.dump) if found is None else Facts(found)
+        text = self.vmcoreinfo_text
+        if text is None and self._vmlinux is not None:
+            return vmlinux_facts(self.dump, self._vmlinux)
+        return Facts.of(self.dump) if text is None else Facts(text)
 
     @cached_property
-    def _found_vmcoreinfo(self) -> bytes | None:
-        return find_vmcoreinfo(self.dump)
+    def vmcoreinfo_text(self) -> bytes | None:
+        """The kernel's own VMCOREINFO, of the dump or found in memory; None if neither has it.
+
+        :raises SetupError: as :attr:`vmcoreinfo`.
+        """
+        return find_vmcoreinfo(self.dump) if self.dump.vmcoreinfo is None else self.dump.vmcoreinfo
 
     @property
     def page_bytes(self) -> int:
@@ -88,7 +96,7 @@ class CrashedSystem:
             return self.vmcoreinfo.page_bytes()
         try:
             in_kernel = self.vmcoreinfo.page_bytes()
-        except (NoVmcoreinfoError, MissingFactError, FormatError):
+        except UNREADABLE_KERNEL:
             return in_dump
         return min(in_kernel, in_dump)
 

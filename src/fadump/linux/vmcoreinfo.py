@@ -51,8 +51,6 @@ class Facts:
         """
         if len(data) > MOST_VMCOREINFO_BYTES:
             raise LimitError("bytes of VMCOREINFO", found=len(data), limit=MOST_VMCOREINFO_BYTES)
-        self.data = data
-        """The bytes that they were read from."""
         self._lines = {line.key: line for line in vmcoreinfo_lines(data)}
         self._sizes: dict[str, int] = {}
 
