@@ -37,6 +37,8 @@ MOST_LOG_RECORDS = 1 << 21
 MOST_LOG_BYTES = 1 << 28
 """The text of a log: log_buf_len= is rarely more than a few MiB."""
 
+MOST_SECTION_BYTES = 1 << 30
+"""One section of a vmlinux; debug information is the largest, with some hundred MiB."""
 MOST_DEBUG_BYTES = 1 << 27
 """Debug information that is walked to find a few structures, which nearly all of a kernel's files define."""
 MOST_ABBREVIATIONS = 1 << 20
@@ -45,6 +47,8 @@ MOST_ABBREVIATIONS = 1 << 20
 MOST_MEMORY_RANGES = 1 << 17
 """Ranges of memory in any dump, and program headers of an ELF core, so that each format takes what another has:
 more than machines have."""
+MOST_RECORDS = 1 << 25
+"""Records of a flattened file, of 24 bytes of memory each: 128 GiB by a writer that has one for each page of 4K."""
 MOST_PIECES = 1 << 20
 """Pieces that memory, or a flattened file, is cut into; a strict dump level leaves many."""
 MOST_PAGES = 1 << 33

@@ -103,7 +103,7 @@ def test_a_hole_of_a_sparse_file_ends_the_stream_at_once(tmp_path):
 
 
 def test_there_is_a_limit_to_the_number_of_records(monkeypatch):
-    monkeypatch.setattr(module, "_MOST_RECORDS", 3)
+    monkeypatch.setattr(module, "MOST_RECORDS", 3)
     stream = opened(flatten([(at, b"x") for at in range(4)]))
     assert (stream.size_bytes, len(stream.damage)) == (3, 1)
 

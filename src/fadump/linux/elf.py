@@ -12,10 +12,10 @@ from typing import BinaryIO
 from fadump.abi import elf
 from fadump.abi.elf import SectionHeader
 from fadump.errors import FormatError, naming
+from fadump.limits import MOST_SECTION_BYTES
 from fadump.vmcore.source import StrPath, open_file
 
 _START = elf.ELFMAG + bytes([elf.ELFCLASS64])
-_MOST_BYTES = 1 << 30
 
 
 @contextmanager
@@ -97,8 +97,8 @@ class ElfFile:
         return b"" if section.sh_type == elf.SHT_NOBITS else self._read(section.sh_offset, section.sh_size)
 
     def _read(self, offset: int, length: int) -> bytes:
-        if offset + length > self._size_bytes or length > _MOST_BYTES:
-            there = max(0, min(self._size_bytes - offset, _MOST_BYTES))
+        if offset + length > self._size_bytes or length > MOST_SECTION_BYTES:
+            there = max(0, min(self._size_bytes - offset, MOST_SECTION_BYTES))
             raise FormatError("ELF file cut short", offset=offset, expected=length, found=there)
         self._file.seek(offset)
         return self._file.read(length)

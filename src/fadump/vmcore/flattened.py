@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fadump.errors import FormatError
-from fadump.limits import MOST_PIECES, Budget
+from fadump.limits import MOST_PIECES, MOST_RECORDS, Budget
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import Bytes
 from fadump.vmcore.extents import Extent, first_wins
@@ -37,7 +37,6 @@ _END = -1
 END_OF_STREAM = _RECORD.pack(_END, _END)
 _MOST_BYTES = 1 << 62
 _OVERLAPPING = "records of a flattened dump that overlap"
-_MOST_RECORDS = 1 << 25
 
 
 class FlattenedSource:
@@ -139,7 +138,7 @@ class FlattenedSource:
             offset, size = _RECORD.unpack(self._source.read(at, _RECORD.size, "record of a flattened dump"))
             if offset == size == _END:
                 break
-            if offset < 0 or size < 1 or offset + size > _MOST_BYTES or len(records) == 3 * _MOST_RECORDS:
+            if offset < 0 or size < 1 or offset + size > _MOST_BYTES or len(records) == 3 * MOST_RECORDS:
                 self.damage.append(FormatError(f"record of {size:#x} bytes for offset {offset:#x}", offset=at))
                 break
             at += _RECORD.size
