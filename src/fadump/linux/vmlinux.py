@@ -17,7 +17,7 @@ from fadump.abi.elf import (
     STT_OBJECT,
     SYMBOL,
 )
-from fadump.errors import FadumpError
+from fadump.errors import FadumpError, LimitError
 from fadump.limits import MOST_NAME_BYTES, MOST_NAMES_BYTES, MOST_PROGRAM_NOTES_BYTES, MOST_SYMBOLS, Budget
 from fadump.linux.elf import ElfFile, open_elf
 from fadump.linux.symbols import Symbol, SymbolTable
@@ -69,15 +69,16 @@ def _symbols(elf: ElfFile) -> Iterator[Symbol]:
     names, raw = elf.linked(section), elf.data(section)
     whole = memoryview(raw)[: len(raw) - len(raw) % layout.size_bytes]
     Budget("symbols in the vmlinux", MOST_SYMBOLS).spend(len(whole) // layout.size_bytes, offset=section.sh_offset)
-    all_names = Budget("bytes in the names of the vmlinux's symbols", MOST_NAMES_BYTES)
+    names_bytes = 0
     for name, info, _other, index, address, _size in layout.decode_all(whole):
         kind = _SYMBOL_KINDS.get(info & 0xF)
         if kind is None or index == SHN_UNDEF or not 0 < name < len(names):
             continue
-        most = min(name + MOST_NAME_BYTES, len(names))
-        end = names.find(b"\0", name, most)
-        text = names[name : end if end >= 0 else most].decode("utf-8", "backslashreplace")
-        all_names.spend(len(text), offset=section.sh_offset)
+        end = names.find(b"\0", name, name + MOST_NAME_BYTES)
+        text = names[name : end if end >= 0 else name + MOST_NAME_BYTES].decode("utf-8", "backslashreplace")
+        names_bytes += len(text)
+        if names_bytes > MOST_NAMES_BYTES:
+            raise LimitError("bytes in the names of the vmlinux's symbols", found=names_bytes, limit=MOST_NAMES_BYTES)
         yield Symbol(text, address, kind.upper() if info >> 4 else kind)
 
 
