@@ -135,8 +135,8 @@ class FileTarget:
         self.truncate(0)
 
     def write(self, offset: int, data: Bytes) -> None:
-        self.has_begun = True
         write_all(self._files, self._fd, data, offset)
+        self.has_begun = True
         self._written = max(self._written, offset + len(data))
         if self._written - self._written_out >= _WRITE_OUT_BYTES:
             # the piece before is on the disk by now and can leave memory
