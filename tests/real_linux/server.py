@@ -99,7 +99,7 @@ class Crashes:
 
 @dataclass(slots=True)
 class Server:
-    """The running system. ``at`` is how much of its console has been read."""
+    """The running system. ``at`` is how much of its console has been read, ``boot_from`` where this boot's begins."""
 
     machine: QemuMachine
     session: Session
@@ -109,6 +109,7 @@ class Server:
     started: float
     at: int = 0
     hope_from: int = 0
+    boot_from: int = 0
 
     def until(self, done, what, seconds=SECONDS, look_seconds=1.0):
         """Serve the machine until something is so, and return that."""
@@ -161,11 +162,9 @@ class Server:
         return self.session.firmware_state
 
     def prompt(self):
-        """Read up to root's prompt; what stands before it."""
-        start = self.at
+        """Read up to root's prompt."""
         self.until(lambda: self.found(PROMPT), "a prompt of root's")
         self.at = len(self.transcript.text)
-        return self.transcript.text[start : self.at]
 
     def run(self, command, seconds=SECONDS):
         """What a command prints."""
@@ -177,10 +176,11 @@ class Server:
         return self.transcript.text[start:end].rstrip("\n")
 
     def log_in(self):
-        """Wait for root's prompt, and have nothing else on the console but answers; what stands before the prompt."""
-        said = self.prompt()
+        """Wait for this boot's prompt, and have nothing else on the console but answers."""
+        prompt = re.compile(PROMPT)
+        self.until(lambda: prompt.search(self.transcript.text, self.boot_from), "a prompt of root's")
+        self.at = len(self.transcript.text)
         self.run(_QUIET)
-        return said
 
     def crash(self):
         """Crash the kernel by what is typed at the prompt, until the firmware has the dump."""
@@ -204,7 +204,7 @@ class Server:
         self._begin_boot()
 
     def _begin_boot(self):
-        self.at = self.hope_from = len(self.transcript.text)
+        self.at = self.hope_from = self.boot_from = len(self.transcript.text)
 
     def power_off(self):
         """Have the system power its machine off."""
