@@ -17,7 +17,8 @@ THERE = "198.18.0.2"
 _CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
-_MACHINE = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
+_UNSHARE = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
+_MACHINE = ["setpriv", "--pdeathsig", "KILL", "--", *_UNSHARE]
 _START = f"""
 mount -t tmpfs -o mode=755 tmpfs /run
 echo started
