@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -165,8 +166,60 @@ def test_a_file_that_is_not_there_stands_for_the_defaults_only_where_none_was_na
     assert read_config(tmp_path / "none", may_be_missing=True) == DEFAULTS
     with pytest.raises(SetupError, match="none can't be read: No such file"):
         read_config(tmp_path / "none")
-    with pytest.raises(SetupError, match="Is a directory"):
+    with pytest.raises(SetupError, match="is a directory"):
         read_config(tmp_path, may_be_missing=True)
+
+
+def test_a_configuration_that_is_no_file_or_has_no_end_is_one_sentence(tmp_path):
+    """No default takes its place, and nothing waits for it."""
+    path = tmp_path / "fadump.toml"
+    path.symlink_to("nowhere")
+    with pytest.raises(SetupError, match="can't be read: No such file"):
+        read_config(path, may_be_missing=True)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(SetupError, match="is no file: put a file there"):
+        read_config(path, may_be_missing=True)
+    path.unlink()
+    path.write_bytes(b"#" * (1 << 20))
+    assert read_config(path) == DEFAULTS
+    os.truncate(path, 1 << 40)
+    with pytest.raises(SetupError, match="more than 1,048,576 bytes"):
+        read_config(path)
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "0x" + "f" * 5000, "[" * 300 + "]" * 300, f'"{"x" * 5000}"'])
+def test_what_is_wrong_is_shown_in_a_line(value):
+    (problem,) = problems(f"[save]\nlevel = {value}")
+    assert problem.startswith(("save.level is ", "it is not TOML: ")) and len(problem) < 400
+
+
+def test_tables_in_each_other_without_an_end_are_one_sentence():
+    (problem,) = problems(f"save.level{'.a' * 3000} = 1")
+    assert problem.startswith("save.level is too much to be shown: allowed is a level")
+
+
+@pytest.mark.parametrize("key", [r"\u001b[2J", r"a\nb"])
+def test_a_key_that_is_no_word_is_shown_as_it_is_written(key):
+    assert problems(f'"{key}" = 1')[0].startswith(f'"{key}" is no setting: There are ')
+
+
+@pytest.mark.parametrize("mail", ["<", '"', "a@[", "a,b", ".", "a..b", "\u00f6@x", "a@b@c", "a(b"])
+def test_an_address_that_no_mail_can_be_sent_to_is_refused(mail):
+    assert problems(f"[notify]\nmail = '{mail}'")[0].endswith('allowed is an address, or "" for none')
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        r'type = "directory"@path = "/a\nb"',
+        r'type = "filesystem"@device = "UUID=x"@path = "a\u001bb"',
+        r'type = "raw"@device = "/dev/\n/../../etc/passwd"',
+    ],
+)
+def test_a_name_with_control_characters_is_refused(target):
+    (problem,) = problems("[[target]]\n" + target.replace("@", "\n"))
+    assert problem.startswith(("target 1: path is ", "target 1: device is "))
 
 
 def test_the_service_starts_nothing_of_the_machines():

@@ -3,6 +3,8 @@
 Whatever is wrong with a file is said at once, a sentence each. ``data/fadump.toml`` is the commented default.
 """
 
+import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,6 +40,9 @@ _TYPE = "type"
 _TARGET = "target"
 _MOST_LEVEL = 31
 _MOST_SECONDS = 86400
+_MOST_BYTES = 1 << 20
+_WORDS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+"""Either half of an address; RFC 5322's dot-atom, for which a mail's header needs no quotes."""
 
 
 class ConfigError(UsageError):
@@ -113,7 +118,7 @@ class NotifySettings:
     """Who is told of the end, each within so many seconds; nothing: nobody."""
 
     command: Annotated[tuple[str, ...], COMMAND] = ()
-    mail: Annotated[str, matching(r"|[^\s@]+(@[^\s@]+)?", 'an address, or "" for none')] = ""
+    mail: Annotated[str, matching(rf"|{_WORDS}(@{_WORDS})?", 'an address, or "" for none')] = ""
     webhook: Annotated[str, matching(r"|https?://\S+", 'an address that begins with http:// or https://, or ""')] = ""
     timeout: Annotated[int, _SECONDS] = 30
 
@@ -140,12 +145,29 @@ def read_config(path: Path, *, may_be_missing: bool = False) -> Config:
     :raises SetupError: it can't be read.
     """
     try:
-        raw = path.read_bytes()
+        raw = _read(path)
     except OSError as error:
-        if may_be_missing and isinstance(error, FileNotFoundError):
+        if may_be_missing and isinstance(error, FileNotFoundError) and not path.is_symlink():
             return Config()
         raise SetupError(f"{path} can't be read: {reason(error)}") from error
+    if len(raw) > _MOST_BYTES:
+        raise SetupError(f"{path} has more than {_MOST_BYTES:,} bytes, which is no configuration")
     return parse_config(raw, path)
+
+
+def _read(path: Path) -> bytes:
+    """A file's bytes, one too many if there are more than are read. A pipe isn't waited for.
+
+    :raises SetupError: it is something else than a file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            raise SetupError(f"{path} is {'a directory' if stat.S_ISDIR(mode) else 'no file'}: put a file there")
+        return os.read(fd, _MOST_BYTES + 1)
+    finally:
+        os.close(fd)
 
 
 def parse_config(raw: bytes, path: Path) -> Config:
@@ -157,7 +179,7 @@ def parse_config(raw: bytes, path: Path) -> Config:
         table = tomllib.loads(raw.decode())
     except UnicodeDecodeError as error:
         raise ConfigError(path, [f"its bytes from {error.start} on are not UTF-8, as TOML has to be"]) from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is no TOMLDecodeError
         raise ConfigError(path, [f"it is not TOML: {error}"]) from error
     problems: list[str] = []
     own = read_settings(Config, table, "", problems, others=[*_TABLES, _TARGET])

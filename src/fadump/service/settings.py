@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_type_hints
 
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _SIZE = re.compile(r"(\d+)([KMGT]?)(?:i?B)?")
+_MOST_SHOWN = 200
 
 T = TypeVar("T")
 
@@ -65,8 +66,12 @@ def read_settings(
 
 
 def shown(value: object) -> str:
-    """A value as TOML has it, or nearly."""
-    return json.dumps(value, default=str, ensure_ascii=False)
+    """A value as TOML has it, or nearly; of a long one the beginning."""
+    try:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    except (ValueError, RecursionError):  # a number of thousands of digits, thousands of tables in each other
+        return "too much to be shown"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def _unknown(where: str, key: str, known: Sequence[str]) -> str:
@@ -74,7 +79,8 @@ def _unknown(where: str, key: str, known: Sequence[str]) -> str:
 
     near = get_close_matches(key, known, n=1)
     did_you_mean = f"did you mean {near[0]}? " if near else ""
-    return f"{where}{key} is no setting: {did_you_mean}There are {', '.join(known)}"
+    shown_key = key if key.isidentifier() else shown(key)
+    return f"{where}{shown_key} is no setting: {did_you_mean}There are {', '.join(known)}"
 
 
 def choice(choices: type[StrEnum]) -> Kind:
@@ -135,14 +141,14 @@ def matching(pattern: str, allowed: str) -> Kind:
 
 def _absolute(value: object) -> Path:
     path = Path(_text(value))
-    if not path.is_absolute() or ".." in path.parts or "\0" in _text(value):
+    if not path.is_absolute() or ".." in path.parts or not _text(value).isprintable():
         raise ValueError
     return path
 
 
 def _relative(value: object) -> Path:
     path = Path(_text(value))
-    if path.is_absolute() or ".." in path.parts or "\0" in _text(value):
+    if path.is_absolute() or ".." in path.parts or not _text(value).isprintable():
         raise ValueError
     return path
 

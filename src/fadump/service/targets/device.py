@@ -13,7 +13,7 @@ from fadump.service.settings import Kind, matching
 from fadump.service.targets.contract import TargetError
 
 DEVICE: Kind = matching(
-    r"/dev/(?!.*\.\.)[^\0]+|(UUID|LABEL|PARTUUID|PARTLABEL)=[^\0]+",
+    r"/dev/(?!.*\.\.)[^\0-\x1f\x7f]+|(UUID|LABEL|PARTUUID|PARTLABEL)=[^\0-\x1f\x7f]+",
     'a device below /dev, or "UUID=", "LABEL=", "PARTUUID=" or "PARTLABEL=" and what it is',
 )
 _LOOK_SECONDS = 0.2
