@@ -61,7 +61,8 @@ def captured(tmp_path, vmcore, target):
 def mounted():
     """Where anything is mounted below /run/fadump-, and the directories there."""
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    return [point for point in points if point.startswith("/run/fadump-")], [*Path("/run").glob("fadump-*")]
+    left = [path for path in Path("/run").glob("fadump-*") if path.is_dir()]  # a lock may stay
+    return [point for point in points if point.startswith("/run/fadump-")], left
 
 
 def test_a_file_system_is_mounted_for_the_dump_alone(tmp_path, vmcore, device, file_system):
@@ -147,6 +148,21 @@ def test_swap_is_refused(device):
     subprocess.run(["mkswap", device], check=True, capture_output=True)
     with pytest.raises(TargetError, match=f"^{device} has swap on it"):
         RawSettings(device).target(None).prepare()
+
+
+def test_a_hook_that_cannot_be_killed_is_not_waited_for(tmp_path, device, file_system):
+    """As one that waits for a dead disk: here, for a file system that takes no writes."""
+    run = (
+        "import sys; from fadump.service.programs import run_program; "
+        'print(run_program("it,", ["touch", sys.argv[1]], 1, {}))'
+    )
+    script = (
+        'mount "$1" mnt; fsfreeze -f mnt; timeout 60 "$2" -c "$3" mnt/x || failed=$?; fsfreeze -u mnt; exit $failed'
+    )
+    (tmp_path / "mnt").mkdir()
+    words = ["unshare", "--mount", "sh", "-ec", script, "sh", device, sys.executable, run]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "it, touch was not done after 1 seconds and has been killed\n")
 
 
 @contextmanager

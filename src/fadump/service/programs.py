@@ -24,15 +24,14 @@ def run_program(
         )
     except (OSError, ValueError) as error:
         return f"{what} {command[0]} can't be started: {reason(error)}"
-    with process:
-        try:
-            process.communicate(text, timeout=seconds)
-        except subprocess.TimeoutExpired:
-            _kill(process)
-            return f"{what} {command[0]} was not done after {seconds:g} seconds and has been killed"
-        except BaseException:
-            _kill(process)
-            raise
+    try:  # not "with", which waits without an end
+        process.communicate(text, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        return f"{what} {command[0]} was not done after {seconds:g} seconds and has been killed"
+    except BaseException:
+        _kill(process)
+        raise
     if process.returncode < 0:
         return f"{what} {command[0]} was ended by {signal.Signals(-process.returncode).name}"
     return f"{what} {command[0]} failed with exit status {process.returncode}" if process.returncode else None
@@ -41,5 +40,8 @@ def run_program(
 def _kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    if process.stdin is not None:
+        with suppress(OSError):  # nobody reads what is left
+            process.stdin.close()
     with suppress(subprocess.TimeoutExpired):  # one that waits for a dead disk can't be killed
         process.wait(_GRACE_SECONDS)
