@@ -15,6 +15,11 @@ def printable(text: str) -> str:
     )
 
 
+def in_a_line(text: str) -> str:
+    """The same as one line: what breaks it is escaped, too, as in the name of a file that isn't ours."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def first_of(sentences: Iterable[str]) -> Iterator[str]:
     """The first of some sentences, and one that counts the others."""
     more = 0

@@ -12,6 +12,7 @@ from fadump.capture.save import save_dump
 from fadump.linux.pages import DumpLevel
 from fadump.linux.system import open_system
 from fadump.service.crash import Crash, identity, read_crash
+from fadump.service.record import Record
 from fadump.service.targets.contract import TargetError
 from fadump.service.targets.directory import DirectorySettings, dump_directories
 from fadump.vmcore.dump import open_dump
@@ -81,6 +82,26 @@ def test_a_dump_that_is_there_is_found_and_proven(saved, vmcore):
         assert target.find(read_crash(system)).path == saved
     assert target.prove(nothing, complete=True) == "every page and checksum"
     assert target.find(CRASH) is None
+
+
+def test_a_record_that_lies_is_not_believed_and_its_dump_stays(saved, tmp_path):
+    """The record is of another crash than the dump beside it: that crash is not saved yet."""
+    directory = copied(saved, tmp_path)
+    (directory / "fadump.json").write_bytes(Record(CRASH, "every page", complete=True).encode())
+    target = DirectorySettings(directory.parent).target(None)
+    assert target.find(CRASH) is None
+    assert target.open(CRASH).path != directory and (directory / "vmcore").read_bytes() == saved.read_bytes()
+
+
+def test_a_directory_in_the_place_of_a_file_does_not_keep_a_dump_from_being_saved(saved, vmcore, tmp_path):
+    directory = copied(saved, tmp_path)
+    (directory / "vmcore").unlink()
+    (directory / "vmcore").mkdir()
+    target = DirectorySettings(directory.parent).target(None)
+    stored, _ = save(target, vmcore)
+    assert stored.path.parent == directory.with_name(f"{directory.name}-2") and (directory / "vmcore").is_dir()
+    with open_system(vmcore) as system:
+        assert target.find(read_crash(system)).path == stored.path
 
 
 @pytest.mark.parametrize("at", [0, 4096, 100_000, -1])

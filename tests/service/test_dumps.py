@@ -93,6 +93,14 @@ def test_the_command_lists_them_and_judges_them_if_it_is_asked_to(directory, cap
     assert {dump["made_by"] for dump in told["dumps"]} == {who for who, _ in LAYOUTS.values()}
 
 
+def test_a_name_that_is_not_ours_makes_no_lines_of_its_own(tmp_path, small, capsys):
+    (tmp_path / "a\n\x1b[2Jb\tc").mkdir()
+    os.link(small, tmp_path / "a\n\x1b[2Jb\tc" / "vmcore")
+    assert main(["dumps", str(tmp_path)]) == 0
+    *_, path = capsys.readouterr().out.splitlines()
+    assert path == f"  {tmp_path}/a\\n\\x1b[2Jb\\tc/vmcore"
+
+
 def test_an_empty_directory_and_none_at_all(tmp_path, capsys):
     assert main(["dumps", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"no dumps in {tmp_path}\n"

@@ -1,6 +1,8 @@
 """Which dumps are removed, and which never are."""
 
+import fcntl
 import os
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +84,28 @@ def test_a_directory_with_somebodys_own_file_stays_as_it_is(tmp_path):
     retained = retain(newest, KeepSettings(dumps=1))
     assert left(tmp_path) == ["1", "3"] and left(noted) == ["analysis.txt", "fadump.json", "vmcore"]
     assert retained.remarks == (f"{noted} stays, as analysis.txt in it is none of ours",)
+
+
+@pytest.mark.parametrize("name", ["vmcore", "vmcore-dmesg.txt"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/null")])
+def test_what_is_called_as_ours_and_is_no_file_stays_with_all_that_is_beside_it(tmp_path, name, make):
+    newest = dump(tmp_path, 2)
+    old = dump(tmp_path, 1)
+    (old / name).unlink()
+    make(old / name)
+    retained = retain(newest, KeepSettings(dumps=1))
+    assert left(old) == ["fadump.json", "vmcore", "vmcore-dmesg.txt"]
+    assert retained.remarks == (f"{old} stays, as {name} in it is none of ours",)
+
+
+def test_a_dump_that_another_capture_is_writing_stays(tmp_path):
+    newest = dump(tmp_path, 2)
+    other = dump(tmp_path, 1, whole=False)
+    with (other / "vmcore.incomplete").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        retained = retain(newest, KeepSettings(dumps=1))
+    assert left(tmp_path) == ["1", "2"]
+    assert retained.remarks == (f"{other} stays, as vmcore.incomplete in it is being written",)
 
 
 def test_an_interrupted_removal_is_gone_on_with(tmp_path):

@@ -9,7 +9,7 @@ from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.given import check_directory, reading
-from fadump.printable import counted, printable
+from fadump.printable import counted, in_a_line, printable
 from fadump.progress import Progress, binary_size
 from fadump.service.config import read_config
 from fadump.service.dumps import FoundDump, find_dumps
@@ -78,7 +78,8 @@ def _text(dump: FoundDump) -> list[str]:
     release = (crash and crash.release) or "unknown kernel"
     state = ("whole" if dump.proven else "looks whole") if dump.whole else f"not whole: {dump.damage}"
     why = (crash and crash.cause) or "the log has no cause, or can't be read"
-    return [f"{when}  Linux {release}  {binary_size(dump.size_bytes)}  {state}", f"  {why}", f"  {dump.path}"]
+    lines = [f"{when}  Linux {release}  {binary_size(dump.size_bytes)}  {state}", f"  {why}", f"  {dump.path}"]
+    return list(map(in_a_line, lines))
 
 
 def _time(seconds: int) -> str:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from fadump.printable import in_a_line
 from fadump.progress import binary_size
 from fadump.service.crash import Crash
 
@@ -101,4 +102,4 @@ class Captured:
         lines += [] if self.error is None else [f"error: {self.error}"]
         if self.released:
             lines.append(f"released; {'registered again' if self.registered else 'not registered'}")
-        return "\n".join(lines)
+        return "\n".join(map(in_a_line, lines))

@@ -5,12 +5,13 @@ and we have proven. A directory in which somebody has put a file of theirs is le
 """
 
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from fadump.capture.dmesg import dmesg_name
-from fadump.capture.target import incomplete_name
+from fadump.capture.target import incomplete_name, is_being_written
 from fadump.errors import reason
 from fadump.service.config import KeepSettings
 from fadump.service.dumps import is_whole_name
@@ -64,11 +65,11 @@ def retain(newest: Path, keep: KeepSettings) -> Retained:
     for dump in others:
         if not (0 < keep.dumps < count or 0 < keep.bytes < size_bytes):
             break
-        strange = [path.name for path in dump.path.iterdir() if not _is_known(path.name)]
-        if strange:
-            remarks.append(f"{dump.path} stays, as {min(strange)} in it is none of ours")
-            continue
         try:
+            why = _why_it_stays(dump.path)
+            if why is not None:
+                remarks.append(f"{dump.path} stays, as {why}")
+                continue
             _remove(dump.path)
         except OSError as error:
             remarks.append(f"{dump.path} can't be removed: {reason(error)}")
@@ -89,6 +90,15 @@ def _others(newest: Path) -> Iterator[Kept]:
 
 def _size(directory: Path) -> int:
     return sum(path.lstat().st_blocks for path in directory.iterdir()) * _BLOCK_BYTES
+
+
+def _why_it_stays(directory: Path) -> str | None:
+    for path in sorted(directory.iterdir()):
+        if not (_is_known(path.name) and stat.S_ISREG(path.lstat().st_mode)):
+            return f"{path.name} in it is none of ours"
+        if is_being_written(path):
+            return f"{path.name} in it is being written"
+    return None
 
 
 def _is_known(name: str) -> bool:

@@ -17,13 +17,14 @@ from typing import Annotated
 
 from fadump.capture.files import HOST as HOST_FILES
 from fadump.capture.target import incomplete_name, is_being_written, write_text
-from fadump.errors import reason
-from fadump.service.crash import Crash
+from fadump.errors import FadumpError, reason
+from fadump.service.crash import Crash, identity
 from fadump.service.proof import prove_file
 from fadump.service.record import RECORD_NAME, Record, read_record
 from fadump.service.root import Root
 from fadump.service.settings import ABSOLUTE_PATH
 from fadump.service.targets.contract import VMCORE_NAME, DumpDirectory, Stored, TargetError, Tell
+from fadump.vmcore.dump import open_dump
 
 DEFAULT_DIRECTORY = Path("/var/crash")
 _PRIVATE_DIRECTORY = 0o700
@@ -73,13 +74,15 @@ class DirectoryTarget:
 
     def find(self, crash: Crash) -> Stored | None:
         for directory in dump_directories(self._path):
-            if _is_of(directory, crash) and _is_file(directory / VMCORE_NAME):
+            vmcore = directory / VMCORE_NAME
+            if _is_of(directory, crash) and _is_file(vmcore) and not _is_of_another(vmcore, crash):
                 self._own = directory
                 return self.settle()
         return None
 
     def open(self, crash: Crash) -> DumpDirectory:
-        own = next((directory for directory in dump_directories(self._path) if _is_of(directory, crash)), None)
+        begun = (directory for directory in dump_directories(self._path) if _is_of(directory, crash))
+        own = next((directory for directory in begun if _may_be_replaced(directory, crash)), None)
         if own is None:
             own = self._make(crash.name(time.time()))
         vmcore = own / VMCORE_NAME
@@ -149,3 +152,18 @@ def _is_file(path: Path) -> bool:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
         return False
+
+
+def _is_of_another(vmcore: Path, crash: Crash) -> bool:
+    """Whether it is another crash's dump, as where somebody has copied one: of that a record proves nothing."""
+    try:
+        with open_dump(vmcore) as dump:
+            return identity(dump) != crash.identity
+    except (FadumpError, OSError):  # it is damaged, which is found when it is proven
+        return False
+
+
+def _may_be_replaced(directory: Path, crash: Crash) -> bool:
+    """Whether all in it is what an earlier attempt has left there, and nothing is somebody else's."""
+    vmcore = directory / VMCORE_NAME
+    return all(map(_is_file, directory.iterdir())) and not _is_of_another(vmcore, crash)
