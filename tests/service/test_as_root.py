@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +92,18 @@ def test_a_file_system_is_not_left_mounted_by_a_capture_that_is_killed(tmp_path,
     assert not mounted()[0]
     for left in mounted()[1]:
         left.rmdir()
+
+
+def test_a_signal_while_it_is_unmounted_leaves_nothing(tmp_path, vmcore, file_system):
+    tool = tmp_path / "bin" / "umount"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\nkill -TERM $PPID\nexec {shutil.which("umount")} "$@"\n')
+    tool.chmod(0o755)
+    path = {"PATH": f"{tool.parent}:{os.environ['PATH']}"}
+    words = command(tmp_path, vmcore, f'type = "filesystem"\ndevice = "UUID={file_system}"')
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | path)
+    assert (done.returncode, json.loads(done.stdout)["error"]) == (143, "ended by SIGTERM")
+    assert mounted() == ([], [])
 
 
 def mounted_by(pid):

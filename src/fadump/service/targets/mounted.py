@@ -17,6 +17,7 @@ from fadump.service.root import Root
 from fadump.service.targets.contract import Stored, TargetError
 from fadump.service.targets.device import run_tool
 from fadump.service.targets.directory import DirectoryTarget
+from fadump.signals import held
 
 _CLONE_NEWNS = 0x20000
 _unshare = ctypes.CDLL(None, use_errno=True).unshare
@@ -41,7 +42,8 @@ class MountedTarget(DirectoryTarget, ABC):
     def prepare(self) -> None:
         words = self.mount_words()
         _own_namespace()
-        self._point = Path(tempfile.mkdtemp(prefix="fadump-", dir=self._root.run))
+        with held():  # what is made is known, whatever comes
+            self._point = Path(tempfile.mkdtemp(prefix="fadump-", dir=self._root.run))
         done = run_tool("mount", *words, str(self._point))
         if done.returncode:
             self._point.rmdir()
@@ -62,9 +64,10 @@ class MountedTarget(DirectoryTarget, ABC):
     def close(self) -> None:
         point, self._point = self._point, None
         if point is not None:
-            _unmount(point)
-            with suppress(OSError):
-                point.rmdir()
+            with held():  # the signal that ends a capture may not be the last one
+                _unmount(point)
+                with suppress(OSError):
+                    point.rmdir()
 
 
 def _unmount(point: Path) -> None:
