@@ -79,6 +79,13 @@ def test_a_program_that_hangs_is_killed_with_all_that_it_has_started(tmp_path):
         time.sleep(0.01)
 
 
+def test_a_program_leaves_nothing_running(tmp_path):
+    assert run_program("it,", [script(tmp_path, "forks", "sleep 1000 & echo $! >pid")], 60, {}) is None
+    pid = int((tmp_path / "pid").read_text())
+    while is_running(pid):
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [

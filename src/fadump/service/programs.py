@@ -32,6 +32,8 @@ def run_program(
     except BaseException:
         _kill(process)
         raise
+    with suppress(ProcessLookupError):  # what it has left running would keep a file system busy
+        os.killpg(process.pid, signal.SIGKILL)
     if process.returncode < 0:
         return f"{what} {command[0]} was ended by {signal.Signals(-process.returncode).name}"
     return f"{what} {command[0]} failed with exit status {process.returncode}" if process.returncode else None
