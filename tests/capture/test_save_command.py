@@ -197,11 +197,6 @@ def test_a_file_of_a_set_is_not_gone_on_with_from_itself(vmcore, tmp_path, capsy
         ("/dev/full", "/dev/full exists and is not replaced: name another file"),
         ("pipe", "{}/pipe exists and is not replaced: name another file"),
         ("dangling", "{}/dangling exists and is not replaced: name another file"),
-        ("a" * 255, "{}/" + "a" * 255 + ".incomplete: File name too long"),
-        (
-            "a" * 240,
-            "can't save to {}/" + "a" * 240 + ": File name too long; nothing is written: name a file elsewhere",
-        ),
     ],
 )
 def test_a_place_where_no_dump_can_be_is_told_and_nothing_is_left_there(vmcore, tmp_path, capsys, where, sentence):
@@ -209,7 +204,7 @@ def test_a_place_where_no_dump_can_be_is_told_and_nothing_is_left_there(vmcore, 
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "dangling").symlink_to("nothing")
     before = sorted(tmp_path.iterdir())
-    assert main(["save", str(vmcore), str(tmp_path / where)]) == (1 if "nothing is written" in sentence else 125)
+    assert main(["save", str(vmcore), str(tmp_path / where)]) == 125
     assert capsys.readouterr().err.splitlines()[-1] == f"fadump: {sentence.format(tmp_path)}"
     assert sorted(tmp_path.iterdir()) == before
 
