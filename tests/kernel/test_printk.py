@@ -21,6 +21,7 @@ class MemoryDump:
 
     byte_order = "little"
     machine = "ppc64le"
+    vmcoreinfo = b""
 
     def __init__(self, memory):
         self.read_physical = memory.read

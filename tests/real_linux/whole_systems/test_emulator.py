@@ -67,6 +67,7 @@ def test_a_crash_is_dumped_and_the_caller_has_qemu_as_ever(emulator, tmp_path, m
     monitor = Monitor("cont")  # before the firmware can be there
     with emulator("-S", monitor=monitor) as guest:
         guest.at_prompt("cat /sys/kernel/fadump/registered", "1")
+        guest.expect(PROMPT)  # else it is taken for that of the next boot
         monitor.ask("stop")
         assert monitor.ask("query-status")["status"] == "paused"
         monitor.ask("system_reset")
