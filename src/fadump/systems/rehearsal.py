@@ -22,6 +22,7 @@ _SETTLED_SECONDS = 5.0
 _MOST_QUOTED = 2
 _MOST_KEPT = 50
 _CRASH_COMMAND = b"echo c > /proc/sysrq-trigger\n"
+_CRASHED_AGAIN = {Seen.CRASHED: "the capture kernel has crashed, too: see what it says before that"}
 
 
 class Service(StrEnum):
@@ -222,21 +223,23 @@ class Rehearsal:
             "see whether its boot loader waits for somebody",
         )
 
-    def _back_to_production(self) -> None:
-        again = {Seen.CRASHED: "the capture kernel has crashed, too: see what it says before that"}
+    def _to_saved(self) -> None:
         self._until(
             lambda: self._is_settled or self._session.firmware_state is not State.ACTIVE,
             self._patience.saving,
             Milestone.SAVED,
             "the capture boot has neither dealt with the dump nor come into production",
             "see what its dump service waits for; if it is slow, give --patience 2",
-            lost_by=again,
+            lost_by=_CRASHED_AGAIN,
         )
+
+    def _back_to_production(self) -> None:
+        self._to_saved()
         registered = self._settle(
             Milestone.PRODUCTION,
             "the system has dealt with its dump, and has not come back into production",
             "see what it waits for",
-            again,
+            _CRASHED_AGAIN,
         )
         self._keep_lines()
         if self._session.firmware_state is State.ACTIVE:

@@ -7,7 +7,7 @@ invalidates it; whether it is saved is told by the system's disk, as of every re
 from contextlib import suppress
 
 from fadump.firmware.contract import State
-from fadump.observer import CrashBy, Milestone, Seen
+from fadump.observer import CrashBy, Milestone
 from fadump.systems.rehearsal import LostError, NotRegisteredError, Rehearsal, Service, Watched
 
 _WRITTEN_SECONDS = 5.0
@@ -35,7 +35,7 @@ class BriefRehearsal(Rehearsal):
         self._session.reached(Milestone.REGISTERED)
         self._crash(crash_by)
         self._to_capture_boot()
-        self._to_saved()
+        self._to_end_of_saving()
         return self.watched
 
     def _to_registration(self) -> None:
@@ -56,16 +56,8 @@ class BriefRehearsal(Rehearsal):
     def _is_registered(self) -> bool:
         return self._session.firmware_state is State.REGISTERED
 
-    def _to_saved(self) -> None:
-        crashed = {Seen.CRASHED: "the capture kernel has crashed, too: see what it says before that"}
-        self._until(
-            lambda: self._is_settled or self._session.firmware_state is not State.ACTIVE,
-            self._patience.saving,
-            Milestone.SAVED,
-            "the capture boot has neither dealt with the dump nor come into production",
-            "see what its dump service waits for; if it is slow, give --patience 2",
-            lost_by=crashed,
-        )
+    def _to_end_of_saving(self) -> None:
+        self._to_saved()
         if self._session.firmware_state is State.ACTIVE:
             self.watched.service = Service.NOTHING
         else:
