@@ -5,7 +5,6 @@ import os
 import re
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,6 +18,7 @@ from fadump.service.last_resort import last_resort
 from fadump.service.programs import run_program
 from fadump.service.result import Result
 from fadump.service.targets.directory import DirectorySettings
+from tests.kit.conftest import wait_until
 
 SAVE = SaveSettings(priority=Priority.NORMAL)
 FOREVER = "sleep 1000 & echo $! >pid; wait"
@@ -75,15 +75,13 @@ def test_a_hook_that_hangs_or_fails_is_said_and_nothing_is_lost(machine, root, t
 def test_a_program_that_hangs_is_killed_with_all_that_it_has_started(tmp_path):
     assert "killed" in run_program("it,", [script(tmp_path, "hangs", FOREVER)], 1, {})
     pid = int((tmp_path / "pid").read_text())
-    while is_running(pid):
-        time.sleep(0.01)
+    wait_until(lambda: not is_running(pid))
 
 
 def test_a_program_leaves_nothing_running(tmp_path):
     assert run_program("it,", [script(tmp_path, "forks", "sleep 1000 & echo $! >pid")], 60, {}) is None
     pid = int((tmp_path / "pid").read_text())
-    while is_running(pid):
-        time.sleep(0.01)
+    wait_until(lambda: not is_running(pid))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ No notification ever fails a capture: what goes wrong with one is a remark.
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 
@@ -36,11 +37,10 @@ def _said(sentence: str | None) -> list[str]:
 
 
 def _mail(address: str, told: Mapping[str, object], text: str) -> bytes:
-    import socket  # noqa: PLC0415 - both are slow to start, and few captures end with a mail
-    from email.message import EmailMessage  # noqa: PLC0415
+    from email.message import EmailMessage  # noqa: PLC0415 - slow to start, and few captures end with a mail
 
     mail = EmailMessage()
     mail["To"] = address
-    mail["Subject"] = f"{socket.gethostname()}: a crash's dump: {told['result']}"
+    mail["Subject"] = f"{os.uname().nodename}: a crash's dump: {told['result']}"
     mail.set_content(printable(text))
     return bytes(mail)
