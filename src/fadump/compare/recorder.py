@@ -14,9 +14,10 @@ from fadump.abi.pseries.dump_structure import MAX_BYTES, DumpStructure
 from fadump.abi.pseries.rtas import DumpCommand
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import AddressError, FormatError
-from fadump.firmware.contract import Answer, CallName, Firmware, FirmwareCall, Outcome, PreservedDump, State, Trigger
+from fadump.firmware.contract import Answer, Firmware, FirmwareCall, Outcome, PreservedDump, Trigger
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
+from fadump.firmware.wrapped import WrappedFirmware
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 
@@ -35,46 +36,28 @@ class _Boot:
     calls: list[str] = field(default_factory=list)
 
 
-class Recorder:
+class Recorder(WrappedFirmware):
     """A firmware that passes everything on to ``firmware``, and records calls and answers."""
 
     def __init__(self, firmware: Firmware) -> None:
-        self._firmware = firmware
+        super().__init__(firmware)
         self._boots: list[_Boot] = []
         self.cpus: Sequence[CpuRegisters] = ()
         """The CPUs' registers at the crash."""
 
-    @property
-    def state(self) -> State:
-        return self._firmware.state
-
-    @property
-    def tokens(self) -> frozenset[int]:
-        return self._firmware.tokens
-
-    @property
-    def preserved(self) -> PreservedDump | None:
-        return self._firmware.preserved
-
-    def name_of(self, call: FirmwareCall) -> CallName | None:
-        return self._firmware.name_of(call)
-
     def call(self, call: FirmwareCall, memory: GuestMemory) -> Outcome:
         text = self._opal_text(call) if self._is_opal() else self._rtas_text(call, memory)
-        outcome = self._firmware.call(call, memory)
+        outcome = super().call(call, memory)
         self._boots[-1].calls.append(f"{text} -> {_outcome_text(outcome)}")
         return outcome
 
     def preserve(self, trigger: Trigger, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> PreservedDump:
         self.cpus = cpus
-        return self._firmware.preserve(trigger, memory, cpus)
+        return super().preserve(trigger, memory, cpus)
 
     def describe(self, tree: DeviceTree) -> None:
         self._boots.append(_Boot(tree.encode(), tree))
-        self._firmware.describe(tree)
-
-    def on_reset(self) -> None:
-        self._firmware.on_reset()
+        super().describe(tree)
 
     @property
     def trees(self) -> Sequence[tuple[bytes, bytes]]:
@@ -88,7 +71,7 @@ class Recorder:
 
     def dump(self) -> str:
         """What the firmware says that it has copied, one region per line."""
-        preserved = self._firmware.preserved
+        preserved = self.preserved
         return "" if preserved is None else "\n".join(_dump_lines(preserved))
 
     def _is_opal(self) -> bool:

@@ -20,16 +20,8 @@ from dataclasses import dataclass, replace
 
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError, UsageError
-from fadump.firmware.contract import (
-    Answer,
-    CallName,
-    Firmware,
-    FirmwareCall,
-    Outcome,
-    PreservedDump,
-    State,
-    Trigger,
-)
+from fadump.firmware.contract import Answer, CallName, Firmware, FirmwareCall, Outcome, PreservedDump, Trigger
+from fadump.firmware.wrapped import WrappedFirmware
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
@@ -148,11 +140,11 @@ class FaultNames:
         return status, int(match[2]) if match[2] else FOR_EVER
 
 
-class FaultyFirmware:
+class FaultyFirmware(WrappedFirmware):
     """A firmware that behaves like ``firmware`` except for ``faults``."""
 
     def __init__(self, firmware: Firmware, names: FaultNames, faults: Iterable[FirmwareFault] = ()) -> None:
-        self._firmware = firmware
+        super().__init__(firmware)
         self._names = names
         self._answers: dict[CallName, list[tuple[StatusFault, int | None, int]]] = {}
         self._dump_faults: list[DumpFault] = []
@@ -180,24 +172,10 @@ class FaultyFirmware:
         self._unstruck.clear()
 
     @property
-    def state(self) -> State:
-        """The state of the wrapped firmware, whatever was answered."""
-        return self._firmware.state
-
-    @property
-    def tokens(self) -> frozenset[int]:
-        """The calls to stop the guest for."""
-        return self._firmware.tokens
-
-    @property
     def preserved(self) -> PreservedDump | None:
         """The current dump, as it is presented."""
-        dump = self._firmware.preserved
+        dump = super().preserved
         return None if dump is None else self._presented(dump)
-
-    def name_of(self, call: FirmwareCall) -> CallName | None:
-        """The purpose of a call."""
-        return self._firmware.name_of(call)
 
     def call(self, call: FirmwareCall, memory: GuestMemory) -> Outcome:
         """Handle a call, or only answer it."""
@@ -205,12 +183,12 @@ class FaultyFirmware:
         status = None if name is None else self._next_answer(name)
         if status is not None:
             return Answer(status, reason="this status was asked for")
-        return self._firmware.call(call, memory)
+        return super().call(call, memory)
 
     def preserve(self, trigger: Trigger, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> PreservedDump:
         """Take the dump and apply the faults to it; a dump that is presented again stays as it is."""
-        held = self._firmware.preserved
-        dump = self._firmware.preserve(trigger, memory, cpus)
+        held = super().preserved
+        dump = super().preserve(trigger, memory, cpus)
         if dump is not held:
             self._dumps += 1
             self._faulty = self._with_faults(memory, dump) if self._dump_faults else None
@@ -228,13 +206,9 @@ class FaultyFirmware:
 
     def describe(self, tree: DeviceTree) -> None:
         """Write the firmware's properties; a faulty dump is presented as the faults left it."""
-        self._firmware.describe(tree)
-        if self._faulty is not None and self._firmware.preserved is not None:
+        super().describe(tree)
+        if self._faulty is not None and super().preserved is not None:
             self._names.present(tree, self._faulty)
-
-    def on_reset(self) -> None:
-        """The guest was reset other than by a trigger."""
-        self._firmware.on_reset()
 
     def _presented(self, dump: PreservedDump) -> PreservedDump:
         if self._faulty is None or self._faulty.structure is None:

@@ -11,10 +11,9 @@ memory reserved (the root's ``reserved-ranges``; Linux arch/powerpc/kernel/prom.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fadump.abi.registers import CpuRegisters
-from fadump.firmware.contract import CallName, Firmware, FirmwareCall, Outcome, PreservedDump, State, Trigger
+from fadump.firmware.contract import Firmware
+from fadump.firmware.wrapped import WrappedFirmware
 from fadump.memory.devicetree import DeviceTree, encode_strings
-from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
 from fadump.memory.reserved import reserve
 from fadump.systems.crashkernel import with_crashkernel
@@ -33,45 +32,21 @@ class TriedBootMemory:
         return self.crashkernel_bytes - self.held_back_bytes
 
 
-class FirmwareWithBootMemory:
+class FirmwareWithBootMemory(WrappedFirmware):
     """A firmware that also says in each kernel's device tree how much boot memory there is to be."""
 
     def __init__(self, firmware: Firmware, tried: TriedBootMemory) -> None:
-        self._firmware = firmware
+        super().__init__(firmware)
         self._tried = tried
         self.initrd_bytes = 0
         """Of the kernel that was entered last."""
 
-    @property
-    def state(self) -> State:
-        return self._firmware.state
-
-    @property
-    def tokens(self) -> frozenset[int]:
-        return self._firmware.tokens
-
-    @property
-    def preserved(self) -> PreservedDump | None:
-        return self._firmware.preserved
-
-    def name_of(self, call: FirmwareCall) -> CallName | None:
-        return self._firmware.name_of(call)
-
-    def call(self, call: FirmwareCall, memory: GuestMemory) -> Outcome:
-        return self._firmware.call(call, memory)
-
-    def preserve(self, trigger: Trigger, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> PreservedDump:
-        return self._firmware.preserve(trigger, memory, cpus)
-
-    def on_reset(self) -> None:
-        self._firmware.on_reset()
-
     def describe(self, tree: DeviceTree) -> None:
-        self._firmware.describe(tree)
+        super().describe(tree)
         self._change_command_line(tree)
         initrd = tree.initrd()
         self.initrd_bytes = 0 if initrd is None else initrd.size_bytes
-        dump = self._firmware.preserved
+        dump = self.preserved
         if dump is not None and self._tried.held_back_bytes:
             for piece in _upper_end(list(dump.boot_memory), self._tried.held_back_bytes):
                 reserve(tree, piece)
