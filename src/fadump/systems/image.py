@@ -138,25 +138,38 @@ def build_image(
     """The image from the cache, else built now: some minutes on 2 processors.
 
     The packages are those in the cache, if there are any and ``update`` doesn't ask for today's. ``added`` packages
-    come with what they depend on. A process that finds another one building an image waits for it.
+    come with what they depend on. A process that has to build one waits for
+    another that is building one; an image in the cache is there at once.
 
     :raises UsageError: ``crashkernel`` is none that FADump takes.
     :raises SetupError: something is missing, no suite is whole, or the build fails.
     """
     command_line = _command_line(crashkernel)
     _check_kernel(kernel)
-    with lock("images", say_waiting("building a disk image")):
-        packages = None if update else kept_packages(suites, added)
-        if packages is None:
-            _check_room()
-            packages = fetch_packages(suites, added)
-        key = _key(packages, kernel, command_line)
-        directory = cache_directory() / "images" / f"debian-{packages.suite}-{kernel.page_size}-{key[:12]}"
-        if not directory.exists():
-            _check_room()
-            require("building a disk image", TOOLS)
-            _build(directory, packages, kernel, command_line, key, added)
+    packages = None if update else kept_packages(suites, added)
+    if packages is None or not (directory := _directory(packages, kernel, command_line)).exists():
+        with lock("images", say_waiting("building a disk image")):
+            directory = _made(kernel, command_line, suites, update=update, added=added)
     return _load(directory)
+
+
+def _made(kernel: Kernel, command_line: str, suites: Sequence[str], *, update: bool, added: Added) -> Path:
+    """An image's directory, built unless the process that was waited for has built it."""
+    packages = None if update else kept_packages(suites, added)
+    if packages is None:
+        _check_room()
+        packages = fetch_packages(suites, added)
+    directory = _directory(packages, kernel, command_line)
+    if not directory.exists():
+        _check_room()
+        require("building a disk image", TOOLS)
+        _build(directory, packages, kernel, command_line, added)
+    return directory
+
+
+def _directory(packages: PackageSet, kernel: Kernel, command_line: str) -> Path:
+    name = f"debian-{packages.suite}-{kernel.page_size}-{_key(packages, kernel, command_line)[:12]}"
+    return cache_directory() / "images" / name
 
 
 def _check_kernel(kernel: Kernel) -> None:
@@ -180,7 +193,7 @@ def _command_line(crashkernel: str) -> str:
     return f"console=hvc0 fadump=on crashkernel={crashkernel}"
 
 
-def _build(directory: Path, packages: PackageSet, kernel: Kernel, command_line: str, key: str, added: Added) -> None:
+def _build(directory: Path, packages: PackageSet, kernel: Kernel, command_line: str, added: Added) -> None:
     started = time.monotonic()
     with (
         new_entry(directory) as entry,
@@ -203,7 +216,7 @@ def _build(directory: Path, packages: PackageSet, kernel: Kernel, command_line: 
             "kernel": str(kernel.bootable),
             "command_line": command_line,
             "size_bytes": DISK_BYTES,
-            "key": key,
+            "key": _key(packages, kernel, command_line),
             "packages": packages.versions,
             "build_seconds": round(time.monotonic() - started, 1),
             "added": added.packages,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fadump.kit.cache import lock
 from fadump.systems.image import build_image, list_images
 from tests.kit.conftest import is_alive, wait_until
 from tests.systems.image.parts import left_in, thing
@@ -36,6 +37,19 @@ def test_an_interrupted_build_leaves_no_process_and_no_image(
     again.join()
     assert again.exitcode == 0
     assert left_in(cache) == [list_images()[0].path.parent.name]
+
+
+def test_an_image_in_the_cache_does_not_wait_for_another_being_built(
+    archive, machine, kernel, tmp_path, command, capfd
+):
+    archive.publish("trixie", thing(tmp_path))
+    built = build_image(kernel)
+    capfd.readouterr()
+    with lock("images"):
+        again = command("build", "--json")
+        again.join(60)
+        assert again.exitcode == 0
+    assert json.loads(capfd.readouterr().out)["path"] == str(built.path)
 
 
 def test_the_command_answers_with_json(archive, machine, kernel, tmp_path, command, capfd):
