@@ -64,6 +64,10 @@ def add_parser(commands: Commands) -> None:
         help="who takes the dump: ours (default), or qemu, QEMU's own FADump, which 10.2 and later have",
     )  # fmt: skip
     parser.add_argument(
+        "--strict", action="store_true",
+        help="our firmware does what LoPAR says and no more; if Linux endangers its next dump by itself, the run fails",
+    )  # fmt: skip
+    parser.add_argument(
         "--crash-by", choices=list(CrashBy), type=CrashBy, default=CrashBy.SYSRQ, metavar="HOW",
         help="sysrq: Linux crashes itself (default); nmi: a system reset interrupt; platform: without Linux's help",
     )  # fmt: skip
@@ -115,9 +119,12 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
             None if terminal is None else terminal.seat,
         )
     RunView(output.stream).summary(result)
+    for judged in result.cycles:
+        if judged.freed_header is not None:
+            output.remark(str(judged.freed_header))
     for fault in result.never_struck:
         output.remark(str(fault))
-    wrong = list(_wrong(result))
+    wrong = list(_wrong(options, result))
     return Answer(
         _as_json(options, result),
         exit_code=ExitCode.FAILED if wrong else ExitCode.DONE,
@@ -133,6 +140,7 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
         initrd=options.initrd,
         qemu=options.qemu,
         firmware=options.firmware,
+        strict=options.strict,
         crash_by=options.crash_by,
         cycles=options.cycles,
         interactive=options.interactive,
@@ -144,11 +152,13 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
     )
 
 
-def _wrong(result: RunResult) -> Iterator[str]:
+def _wrong(options: argparse.Namespace, result: RunResult) -> Iterator[str]:
     """Sentences about a run that has come to its end."""
     for judged in result.cycles:
         if judged.verdict is not None and not judged.verdict.same:
             yield f"{judged.vmcore}: {different_text(judged.verdict)}"
+        if options.strict and judged.freed_header is not None and not judged.freed_header.kept:
+            yield str(judged.freed_header)
     yield from map(str, result.never_struck)
 
 
@@ -184,6 +194,7 @@ def _cycle_as_json(judged: JudgedCycle) -> dict[str, Any]:
         "boot_memory_bytes": cycle.boot_memory_bytes,
         "reserved_bytes": cycle.reserved_bytes,
         "memory_released": cycle.memory_released,
+        "freed_header": None if judged.freed_header is None else asdict(judged.freed_header),
         "reboots": cycle.reboots,
         "timeline": [
             {"event": milestone, "at_seconds": round(at_seconds, 3)} for milestone, at_seconds in cycle.timeline

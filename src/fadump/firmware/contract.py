@@ -14,7 +14,7 @@ from typing import Protocol
 from fadump.abi.registers import CpuRegisters
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
-from fadump.memory.ranges import RangeSet
+from fadump.memory.ranges import Range, RangeSet
 
 
 class State(Enum):
@@ -155,6 +155,8 @@ class PreservedDump:
     ``keep`` is RAM above boot memory top, and every destination: the machine must keep every byte of it
     across resets until the dump is invalidated. ``crash_info`` is where the crashed kernel's crash-info header is,
     None if that is unknown. ``tags`` are the values that the next kernel can query, on a platform that has them.
+    ``protected`` is what the capture kernel is told to leave alone though no specification asks for it: without that
+    Linux would free it at the release, and register it again.
     """
 
     regions: tuple[PreservedRegion, ...]
@@ -163,6 +165,7 @@ class PreservedDump:
     keep: RangeSet
     crash_info: int | None = None
     tags: tuple[int, ...] = ()
+    protected: Range | None = None
 
 
 class Firmware(Protocol):

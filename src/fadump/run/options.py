@@ -64,6 +64,7 @@ class RunOptions:
 
     ``qemu`` is a program's name or path, or "newest". ``kernel_version`` and ``page_size`` are the model's, None its
     defaults; with ``petitboot`` each boot goes through a small kernel that preserves dumps.
+    A ``strict`` firmware does what its specification says, and doesn't protect the dump from Linux's bugs.
     ``interactive`` lets somebody into the guest, on its console, before the crash and before the dump is saved.
     ``save`` is how each dump is saved after its cycle, None: it isn't. ``faults`` are this platform's.
     """
@@ -86,6 +87,7 @@ class RunOptions:
     initrd: Path | None = None
     qemu: str = DEFAULT_QEMU
     firmware: WhoseFirmware = WhoseFirmware.OURS
+    strict: bool = False
     crash_by: CrashBy = CrashBy.SYSRQ
     crash_cpu: int = 0
     cycles: int = 1

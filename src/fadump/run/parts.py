@@ -143,7 +143,8 @@ def make_firmware(options: RunOptions) -> Firmware:
     """The firmware for these options, with its faults."""
     if options.firmware is WhoseFirmware.QEMU:
         return WatchedFirmware()
-    return with_faults(PowernvFirmware() if options.platform is Platform.POWERNV else PseriesFirmware(), options.faults)
+    powernv = options.platform is Platform.POWERNV
+    return with_faults(PowernvFirmware() if powernv else PseriesFirmware(strict=options.strict), options.faults)
 
 
 def kernel_command_line(options: RunOptions) -> str:

@@ -113,16 +113,16 @@ def with_section(*extra: DumpSection) -> DumpStructure:
     return replace(STRUCTURE, sections=(*STRUCTURE.sections, *extra))
 
 
-def described_firmware() -> PseriesFirmware:
+def described_firmware(*, strict: bool = False) -> PseriesFirmware:
     """A firmware that has seen its first handover."""
-    firmware = PseriesFirmware(REGISTERS_PER_CPU)
+    firmware = PseriesFirmware(REGISTERS_PER_CPU, strict=strict)
     firmware.describe(device_tree())
     return firmware
 
 
-def firmware_in(state: State, memory: GuestMemory) -> PseriesFirmware:
+def firmware_in(state: State, memory: GuestMemory, *, strict: bool = False) -> PseriesFirmware:
     """A firmware that has come to ``state`` the way a guest brings it there."""
-    firmware = described_firmware()
+    firmware = described_firmware(strict=strict)
     if state is State.IDLE:
         return firmware
     register(firmware, memory)

@@ -112,6 +112,16 @@ def test_the_page_that_linux_would_free_with_its_next_header_is_reserved_while_a
     assert tree.root.cells("reserved-ranges") == (0, 0x1000, 0, 0x1000, 0, page, 0, 0x10000)
 
 
+def test_a_strict_firmware_reserves_nothing_that_lopar_does_not_ask_for():
+    tree = device_tree()
+    with guest_memory() as memory:
+        firmware = firmware_in(State.REGISTERED, memory, strict=True)
+        crash(firmware, memory)
+    described(tree, firmware)
+    assert "reserved-ranges" not in tree.root.properties
+    assert "ibm,kernel-dump" in tree.find("/rtas").properties
+
+
 def test_a_stale_dump_is_taken_out():
     tree = device_tree()
     tree.find("/rtas").properties["ibm,kernel-dump"] = b"of another firmware"

@@ -18,6 +18,7 @@ Where LoPAR leaves it open:
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fadump.abi.pseries import register_names, register_save_area
 from fadump.abi.pseries.dump_structure import DumpStructure, SectionType
@@ -38,7 +39,7 @@ from fadump.firmware.contract import (
 from fadump.firmware.message import read_message
 from fadump.firmware.pseries.dump import take_dump
 from fadump.firmware.pseries.sections import RegistrationError, check_structure, read_structure
-from fadump.firmware.pseries.tree import PseriesPlatform, find_platform, write_properties
+from fadump.firmware.pseries.tree import PseriesPlatform, find_platform, next_crash_info, write_properties
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 
@@ -56,11 +57,13 @@ class PseriesFirmware:
     """RTAS's part in FADump, for one guest from power-on to power-off.
 
     ``registers_per_cpu`` is the most registers that one CPU can have in a dump; it sets the size of the CPU state
-    section.
+    section. A ``strict`` firmware does what LoPAR says and no more; else it protects the next crash's header from a
+    bug of Linux's, see :func:`.next_crash_info`.
     """
 
-    def __init__(self, registers_per_cpu: int = REGISTERS_PER_CPU) -> None:
+    def __init__(self, registers_per_cpu: int = REGISTERS_PER_CPU, *, strict: bool = False) -> None:
         self._registers_per_cpu = registers_per_cpu
+        self._strict = strict
         self._state = State.IDLE
         self._platform: PseriesPlatform | None = None  # known from the first handover on
         self._registration: DumpStructure | None = None
@@ -114,15 +117,14 @@ class PseriesFirmware:
                 f"no dump can be taken for this {trigger.kind.value}: the guest has not registered for one"
             )
         self._state = State.TRIGGERED
-        self._dump = take_dump(self._registration, memory, cpus)
+        dump = take_dump(self._registration, memory, cpus)
+        self._dump = dump if self._strict else replace(dump, protected=next_crash_info(dump))
         self._registration = None
         self._state = State.ACTIVE
         return self._dump
 
     def describe(self, tree: DeviceTree) -> None:
         """Write the properties in /rtas. Tokens and sizes stay what they were at the first handover.
-
-        With a dump active, the page that Linux would lose when it releases memory is added to reserved-ranges.
 
         :raises FadumpError: the tree has no RTAS, no ibm,os-term, no memory at 0 or no CPUs; it is unchanged.
         """

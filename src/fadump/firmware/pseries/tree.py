@@ -71,9 +71,7 @@ def write_properties(
 ) -> None:
     """Offer the calls and, if there is a ``dump``, present its structure; a stale one is removed.
 
-    The page with the crash-info header is added to the root's ``reserved-ranges``: when Linux releases preserved memory
-    it also frees that page, as its reserved area ends within it (arch/powerpc/kernel/fadump.c,
-    fadump_release_reserved_area()), and the header of the next dump would be in memory that is used.
+    What the dump has to protect from Linux is added to the root's ``reserved-ranges``.
 
     ``offered`` has the sizes in bytes of the sections that the firmware fills, by type.
 
@@ -87,9 +85,20 @@ def write_properties(
         properties.pop(rtas.KERNEL_DUMP, None)
         return
     properties[rtas.KERNEL_DUMP] = dump.structure
-    if dump.crash_info is not None:
-        page = dump.crash_info // _LINUX_PAGE_BYTES * _LINUX_PAGE_BYTES
-        reserve(tree, Range.sized(page, _LINUX_PAGE_BYTES))
+    if dump.protected is not None:
+        reserve(tree, dump.protected)
+
+
+def next_crash_info(dump: PreservedDump) -> Range | None:
+    """The page that has the crash-info header, and will have the next crash's.
+
+    When Linux since 6.10 releases preserved memory it frees that page too, as its reserved area ends within it
+    (arch/powerpc/kernel/fadump.c, get_fadump_area_size() and fadump_release_reserved_area()), and so the next header
+    would be in memory that is used.
+    """
+    if dump.crash_info is None:
+        return None
+    return Range.sized(dump.crash_info // _LINUX_PAGE_BYTES * _LINUX_PAGE_BYTES, _LINUX_PAGE_BYTES)
 
 
 def _rtas(tree: DeviceTree) -> Node:
