@@ -14,6 +14,7 @@ from fadump.machine.channel import Report
 from fadump.machine.contract import Called, ConsoleLog, LetGo
 from fadump.machine.qemu.gdb import GdbClient, GoneError, Stop
 from fadump.machine.qemu.guest import LONGEST_LINE_BYTES, read_report
+from fadump.machine.qemu.host_delay import HostDelay
 from fadump.machine.qemu.process import CONSOLE, GUEST, QemuConfig, QemuProcess
 from fadump.machine.qemu.registers import RegisterFile
 from fadump.machine.qemu.started import EARLY_COMMANDS, StartedQemu
@@ -65,6 +66,8 @@ class QemuLink:
         """Whether somebody else holds the guest, who lets it go; only where it is somebody else's."""
         self.let_go_by_others = 0
         """How often they have."""
+        self.host_delay = HostDelay(process.process.pid) if isinstance(process, QemuProcess) else None
+        """None where QEMU is somebody else's."""
         self._console_log = console_log
         self._failure = failure
         self._qmp = QMPClient("fadump")

@@ -82,6 +82,7 @@ class QemuMachine:
         if config.gdb_port is not None:
             self._listener = self._ends.enter_context(listen(config.gdb_port))
         self._stop_at = config.stop_at
+        self._clock = 0.0
 
     def __enter__(self) -> Self:
         try:
@@ -213,8 +214,10 @@ class QemuMachine:
         look()
 
     def clock(self) -> float:
-        """Seconds on a clock that stands still while somebody's gdb has the guest."""
-        return self.served.debugger.clock()
+        """Seconds on a clock that stands still while somebody's gdb has the guest, or the host doesn't let QEMU run."""
+        delay = 0.0 if self._link.host_delay is None else self._link.host_delay.seconds()
+        self._clock = max(self._clock, self.served.debugger.clock() - delay)
+        return self._clock
 
     def press_power(self) -> None:
         """Ask the guest to power off, as the button of a server does; whether it does is its own affair."""
