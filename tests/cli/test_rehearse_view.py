@@ -53,7 +53,9 @@ def test_programs_are_told_the_same_and_what_memory_there_was():
         warnings=["it was slow"],
         out_of_memory=["Out of memory: Killed process 1"],
     )
-    told = _as_json(RehearsalResult(Outcome.LOST, watched, [], 1, touched_bytes=300 << 20), 4 * GIB)
+    told = _as_json(
+        RehearsalResult(Outcome.LOST, watched, [], 1, touched_bytes=300 << 20, least_available_bytes=90 << 20), 4 * GIB
+    )
     assert told["unregistered"] == [{"start": 46.5, "end": 47.75, "boot": 1, "console": "reloading"}]
     assert told["more_unregistered"] == {"times": 0, "seconds": 0.0}
     assert told["warnings"] == ["it was slow", "out of memory: Out of memory: Killed process 1"]
@@ -62,5 +64,6 @@ def test_programs_are_told_the_same_and_what_memory_there_was():
         "reserved_bytes": 600 << 20,
         "boot_memory_bytes": None,
         "available_bytes": 400 << 20,
+        "least_available_bytes": 90 << 20,
         "touched_bytes": 300 << 20,
     }

@@ -128,6 +128,7 @@ def _as_json(result: RehearsalResult, memory_bytes: int) -> dict[str, Any]:
             "reserved_bytes": watched.reserved_bytes,
             "boot_memory_bytes": None if watched.dump is None else watched.dump.boot_memory.size_bytes,
             "available_bytes": watched.available_bytes,
+            "least_available_bytes": result.least_available_bytes,
             "touched_bytes": result.touched_bytes,
         },
         "dump": None,

@@ -227,6 +227,8 @@ def _tell(probe: Probe, output: Output) -> None:
     what = f"{_mib(probe.boot_memory.size_bytes)} of boot memory: {probe.result}, {duration(probe.seconds)}"
     if probe.available_bytes is not None:
         what += f", {_mib(probe.available_bytes)} left when the capture kernel began"
+    if probe.least_available_bytes is not None:
+        what += f", {_mib(probe.least_available_bytes)} at the least later"
     if probe.killed:
         what += ", processes were killed for want of memory"
     print(what, file=output.live, flush=True)
@@ -241,6 +243,7 @@ def _probe_as_json(probe: Probe) -> dict[str, Any]:
         "seconds": round(probe.seconds, 1),
         "saving_seconds": None if probe.saving_seconds is None else round(probe.saving_seconds, 1),
         "available_bytes": probe.available_bytes,
+        "least_available_bytes": probe.least_available_bytes,
         "touched_bytes": probe.touched_bytes,
         "out_of_memory_lines": probe.killed,
         "error": None if probe.error is None else probe.error.splitlines()[0],

@@ -19,10 +19,15 @@ from fadump.session import PoweredOffError, Session
 from fadump.systems.console import WatchedConsole
 
 _SETTLED_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
 _MOST_QUOTED = 2
 _MOST_KEPT = 50
 _CRASH_COMMAND = b"echo c > /proc/sysrq-trigger\n"
 _CRASHED_AGAIN = {Seen.CRASHED: "the capture kernel has crashed, too: see what it says before that"}
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""
 
 
 class Service(StrEnum):
@@ -84,7 +89,8 @@ class Watched:
     ``reserved_bytes`` is what the kernel had reserved for a dump, ``available_bytes`` what the capture kernel had of
     its boot memory to begin with; None if the console doesn't say. ``captured`` are the console's last lines of the
     capture boot, once that is over. Of ``windows`` and ``out_of_memory`` the first 50 are kept; ``more_windows``, with
-    ``more_seconds`` in all, and ``more_out_of_memory`` count the others.
+    ``more_seconds`` in all, and ``more_out_of_memory`` count the others. ``saving_seconds`` is from the crash until the
+    dump was dealt with, by the machine's clock, where that is timed.
     """
 
     windows: list[Window] = field(default_factory=list)
@@ -95,6 +101,7 @@ class Watched:
     available_bytes: int | None = None
     out_of_memory: list[str] = field(default_factory=list)
     captured: list[str] = field(default_factory=list)
+    saving_seconds: float | None = None
     more_windows: int = 0
     more_seconds: float = 0.0
     more_out_of_memory: int = 0
@@ -145,6 +152,8 @@ class Rehearsal:
     ) -> None:
         self.watched = Watched()
         """What has been seen so far, also after an error."""
+        self.look: Callable[[], None] = _nobody
+        """Called again and again while a capture kernel runs that has a dump to deal with."""
         self._machine = machine
         self._session = session
         self._console = console
@@ -223,9 +232,10 @@ class Rehearsal:
             "see whether its boot loader waits for somebody",
         )
 
-    def _to_saved(self) -> None:
+    def _to_saved(self, idle_seconds: float) -> None:
+        """Up to a dump that has been dealt with, or a system that has been ready for its user for so long without."""
         self._until(
-            lambda: self._is_settled or self._session.firmware_state is not State.ACTIVE,
+            lambda: self._is_ready_for(idle_seconds) or self._session.firmware_state is not State.ACTIVE,
             self._patience.saving,
             Milestone.SAVED,
             "the capture boot has neither dealt with the dump nor come into production",
@@ -234,7 +244,7 @@ class Rehearsal:
         )
 
     def _back_to_production(self) -> None:
-        self._to_saved()
+        self._to_saved(self._settled_seconds)
         registered = self._settle(
             Milestone.PRODUCTION,
             "the system has dealt with its dump, and has not come back into production",
@@ -278,7 +288,7 @@ class Rehearsal:
         while not done():
             if self._clock() >= deadline:
                 raise self._late(phase, otherwise, seconds, advice)
-            self._machine.call_after(min(seconds, self._settled_seconds) / 2)
+            self._machine.call_after(min(seconds, self._settled_seconds, _LOOK_SECONDS) / 2)
             self._serve(phase, lost_by)
 
     def _settle(
@@ -318,7 +328,10 @@ class Rehearsal:
     @property
     def _is_settled(self) -> bool:
         """Whether the system has been ready for its user for a while."""
-        return self._ready_since is not None and self._clock() - self._ready_since >= self._settled_seconds
+        return self._is_ready_for(self._settled_seconds)
+
+    def _is_ready_for(self, seconds: float) -> bool:
+        return self._ready_since is not None and self._clock() - self._ready_since >= seconds
 
     @property
     def _stands(self) -> tuple[bool, State]:
@@ -330,6 +343,8 @@ class Rehearsal:
             self._session.serve()
         except PoweredOffError:
             raise self._lost(LostError, phase, "the system has powered off: see why it should have") from None
+        if self._session.firmware_state is State.ACTIVE and self._console.available_bytes is not None:
+            self.look()
         record = self._session.record
         new, self._known = record.since(self._known), record.seen_in_all
         for seen, at_seconds in new:

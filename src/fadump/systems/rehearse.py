@@ -73,6 +73,7 @@ class RehearsalResult:
 
     ``fallback`` is what has become of a system that has fallen back to kdump, and of a crash there.
     ``touched_bytes`` is the most boot memory touched in the capture boot; None if it didn't come to its end.
+    ``least_available_bytes`` is the least that its kernel had available meanwhile, None if that isn't known.
     ``initrd_bytes`` is what was loaded beside the last kernel, as far as that was looked at.
     """
 
@@ -81,6 +82,7 @@ class RehearsalResult:
     timeline: list[tuple[Milestone, float]]
     resets: int
     touched_bytes: int | None = None
+    least_available_bytes: int | None = None
     initrd_bytes: int = 0
     judged: Judged | None = None
     error: str | None = None
@@ -170,6 +172,7 @@ def _watch(
         session = Session(machine, firmware, touched, verifier, silence_seconds=math.inf)
         story = FallbackRehearsal if options.boot_memory is None else BriefRehearsal
         rehearsal = story(machine, session, console, options.patience)
+        rehearsal.look = touched.least_available.look
         outcome = Outcome.SAVED
         error: LostError | None = None
         fallback: Fallback | None = None
@@ -189,6 +192,7 @@ def _watch(
             timeline=record.timeline,
             resets=record.resets,
             touched_bytes=touched.touched_bytes,
+            least_available_bytes=touched.least_available.least_bytes,
             initrd_bytes=firmware.initrd_bytes if isinstance(firmware, FirmwareWithBootMemory) else 0,
             error=None if error is None else str(error),
             phase=None if error is None else error.phase,

@@ -73,6 +73,7 @@ def test_a_hang_is_waited_for_four_times_as_long_as_a_good_try():
     measure(options(), lambda _probe: None, script)
     waits = [asked.patience.saving for asked, _tried in script.asked]
     assert waits[0] == Patience().saving and set(waits[1:]) == {4 * SAVING_SECONDS}
+    assert {asked.patience.idle for asked, _tried in script.asked[1:]} == {SAVING_SECONDS}
 
 
 def test_a_quarter_of_ram_that_is_too_little_is_told():

@@ -2,11 +2,10 @@
 
 import pytest
 
-from fadump.observer import Milestone
 from fadump.systems.rehearsal import Watched
 from fadump.systems.rehearse import Outcome, RehearsalResult
 from fadump.systems.size.boot_memory import TriedBootMemory
-from fadump.systems.size.probe import Probe, ProbeResult, _saving_seconds, _told_apart
+from fadump.systems.size.probe import Probe, ProbeResult, _told_apart
 
 MIB = 1 << 20
 DUMP = object()
@@ -29,13 +28,6 @@ LATE = "the capture boot has neither dealt with the dump nor come into productio
 ])  # fmt: skip
 def test_what_it_has_come_to(outcome, watched, error, result):
     assert _told_apart(RehearsalResult(outcome, watched, [], 1, error=error)) is result
-
-
-def test_saving_takes_from_the_reset_until_the_dump_is_dealt_with():
-    timeline = [(Milestone.CRASH, 5.0), (Milestone.PRESERVED, 6.0), (Milestone.CAPTURE_BOOT, 9.0)]
-    assert _saving_seconds(RehearsalResult(Outcome.LOST, Watched(), timeline, 1)) is None
-    timeline.append((Milestone.SAVED, 40.5))
-    assert _saving_seconds(RehearsalResult(Outcome.SAVED, Watched(), timeline, 1)) == 34.5
 
 
 def test_what_is_taken_early_is_what_is_not_available_of_what_the_capture_kernel_has():

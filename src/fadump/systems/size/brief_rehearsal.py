@@ -1,13 +1,15 @@
 """A rehearsal that is as short as can be: a crash as soon as the kernel has registered, an end once the dump is saved.
 
 The platform ends the guest, so that nothing of its user space is waited for. The dump has been dealt with when Linux
-invalidates it; whether it is saved is told by the system's disk, as of every rehearsal.
+invalidates it; whether it is saved is told by the system's disk, as of every rehearsal. Once the capture kernel has
+killed a process for want of memory there is nothing left to wait for: so much is too little, whatever becomes of it.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 from fadump.firmware.contract import State
-from fadump.observer import CrashBy, Milestone
+from fadump.observer import CrashBy, Milestone, Seen
 from fadump.systems.rehearsal import LostError, NotRegisteredError, Rehearsal, Service, Watched
 
 _WRITTEN_SECONDS = 5.0
@@ -21,8 +23,13 @@ class RefusedBootMemoryError(NotRegisteredError):
     """Linux has reserved for kdump instead, as FADump takes more boot memory."""
 
 
+_KILLED = "Killed process"
+
+
 class BriefRehearsal(Rehearsal):
     """One system on its machine, crashed early and left early."""
+
+    _crashed_at = 0.0
 
     def run(self, crash_by: CrashBy = CrashBy.PLATFORM) -> Watched:
         """From power-on until the dump is dealt with; the machine still runs then.
@@ -34,9 +41,15 @@ class BriefRehearsal(Rehearsal):
         self._to_registration()
         self._session.reached(Milestone.REGISTERED)
         self._crash(crash_by)
+        self._crashed_at = self._clock()
         self._to_capture_boot()
         self._to_end_of_saving()
         return self.watched
+
+    def _serve(self, phase: Milestone, lost_by: Mapping[Seen, str]) -> None:
+        super()._serve(phase, lost_by)
+        if self._session.firmware_state is State.ACTIVE and any(_KILLED in line for line in self.watched.out_of_memory):
+            raise self._lost(LostError, phase, "the capture kernel has killed a process")
 
     def _to_registration(self) -> None:
         self._until(
@@ -57,10 +70,11 @@ class BriefRehearsal(Rehearsal):
         return self._session.firmware_state is State.REGISTERED
 
     def _to_end_of_saving(self) -> None:
-        self._to_saved()
+        self._to_saved(self._patience.idle)
         if self._session.firmware_state is State.ACTIVE:
             self.watched.service = Service.NOTHING
         else:
+            self.watched.saving_seconds = self._clock() - self._crashed_at
             self._session.reached(Milestone.SAVED)
             self.watched.service = Service.REBOOTED if self._resets_soon() else Service.RELEASED
         self._keep_lines()

@@ -20,6 +20,8 @@ _GUESS = 1.25
 _SLOWER = 4
 """So many times as long as a good try, nothing comes of it any more."""
 _LEAST_SECONDS = 60.0
+_LEAST_IDLE_SECONDS = 30.0
+"""A service may begin after the login prompt is there."""
 Try = Callable[[RehearsalOptions, TriedBootMemory], Probe]
 
 
@@ -137,7 +139,8 @@ def _smallest_good(probes: Sequence[Probe]) -> Probe | None:
 
 
 def _patience(usual: Patience, good_seconds: float) -> Patience:
-    return replace(usual, saving=min(usual.saving, max(_LEAST_SECONDS, _SLOWER * good_seconds)))
+    saving = min(usual.saving, max(_LEAST_SECONDS, _SLOWER * good_seconds))
+    return replace(usual, saving=saving, idle=min(usual.idle, max(_LEAST_IDLE_SECONDS, good_seconds)))
 
 
 def _unregistered(probe: Probe) -> str:

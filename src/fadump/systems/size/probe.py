@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fadump.errors import FadumpError
 from fadump.linux.vmcoreinfo import Facts
-from fadump.observer import CrashBy, Milestone, Unwatched
+from fadump.observer import CrashBy, Unwatched
 from fadump.systems.rehearse import Outcome, RehearsalOptions, RehearsalResult, rehearse
 from fadump.systems.size.boot_memory import TriedBootMemory
 from fadump.vmcore.dump import open_dump
@@ -39,11 +39,13 @@ class ProbeResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A try. ``seconds`` is all of it, ``saving_seconds`` from the reset until the dump was dealt with.
+    """A try. ``seconds`` is all of it, ``saving_seconds`` from the crash until the dump was dealt with, less what QEMU
+    waited for the host's processors.
 
     ``page_bytes`` and ``initrd_bytes`` are the kernel's and its initrd's sizes, as it was loaded.
-    ``available_bytes`` is what the capture kernel had left of its boot memory when it began, ``touched_bytes`` how much
-    of it was touched; None where it isn't known. ``killed`` counts the console's lines of processes killed.
+    ``available_bytes`` is what the capture kernel had left of its boot memory when it began, ``least_available_bytes``
+    the least that it had later, ``touched_bytes`` how much of it was touched; None where it isn't known. ``killed``
+    counts the console's lines of processes killed.
     """
 
     memory_bytes: int
@@ -55,6 +57,7 @@ class Probe:
     initrd_bytes: int = 0
     available_bytes: int | None = None
     touched_bytes: int | None = None
+    least_available_bytes: int | None = None
     killed: int = 0
     error: str | None = None
 
@@ -79,11 +82,12 @@ def try_boot_memory(options: RehearsalOptions, tried: TriedBootMemory) -> Probe:
         boot_memory=tried,
         result=_told_apart(result),
         seconds=time.monotonic() - started,
-        saving_seconds=_saving_seconds(result),
+        saving_seconds=watched.saving_seconds,
         page_bytes=page_bytes,
         initrd_bytes=result.initrd_bytes,
         available_bytes=watched.available_bytes,
         touched_bytes=result.touched_bytes,
+        least_available_bytes=result.least_available_bytes,
         killed=len(watched.out_of_memory) + watched.more_out_of_memory,
         error=result.error,
     )
@@ -103,13 +107,6 @@ def _told_apart(result: RehearsalResult) -> ProbeResult:
     if result.watched.out_of_memory or _WITHOUT_MEMORY.search(error):
         return ProbeResult.OUT_OF_MEMORY
     return ProbeResult.HANG if _LATE.search(error.splitlines()[0]) else ProbeResult.LOST
-
-
-def _saving_seconds(result: RehearsalResult) -> float | None:
-    times = dict(result.timeline)
-    if Milestone.SAVED not in times:
-        return None
-    return times[Milestone.SAVED] - times[Milestone.PRESERVED]
 
 
 def _page_bytes(result: RehearsalResult) -> int | None:

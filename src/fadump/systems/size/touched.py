@@ -12,6 +12,7 @@ from fadump.machine.channel import Report
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
 from fadump.observer import Milestone, Observer, Seen
+from fadump.systems.size.available import LeastAvailable
 
 PIECE_BYTES = 64 << 10
 _READ_BYTES = 8 << 20
@@ -25,6 +26,7 @@ class TouchedMemory:
         self._memory = memory
         self._boot_memory = RangeSet()
         self._before: dict[int, int] = {}
+        self.least_available = LeastAvailable(memory)
         self.touched_bytes: int | None = None
         """None until a capture boot has invalidated its dump."""
 
@@ -48,6 +50,7 @@ class TouchedMemory:
 
     def preserved(self, dump: PreservedDump, at_seconds: float) -> None:
         self._boot_memory = dump.boot_memory
+        self.least_available.find()
         self._observer.preserved(dump, at_seconds)
 
     def report(self, report: Report) -> None:

@@ -1,0 +1,84 @@
+"""What a running kernel has available, against numbers worked out by hand from counters that a builder placed."""
+
+import os
+from contextlib import contextmanager
+
+import pytest
+
+from fadump.memory.guest import GuestMemory, Segment
+from fadump.memory.ranges import Range
+from fadump.systems.size.available import LeastAvailable, find_counters
+from tests.linux.kernel_builder import FakeKernel, add_kallsyms
+from tests.vmcore.core_builder import note
+
+PAGE = 0x10000
+NAMES = {"little": b"ppc64le", "big": b"ppc64"}
+
+
+def counting_kernel(byte_order="little", *, free, file=(0, 0), slab=0, reserve):
+    kernel = FakeKernel(byte_order)
+    symbols = {
+        "Dvm_zone_stat": kernel.place(kernel.pack("3q", free, 7, 7)),
+        "Dvm_node_stat": kernel.place(kernel.pack("8q", 1000, 1000, *file, 1000, slab, 1000, 1000)),
+        "Dtotalreserve_pages": kernel.place(kernel.pack("Q", reserve)),
+    }
+    add_kallsyms(kernel, symbols)
+    names = (b"Linux", b"guest", b"6.12.0-fake", b"#1 SMP", NAMES[byte_order], b"(none)")
+    kernel.symbol("init_uts_ns", kernel.place(b"".join(name.ljust(65, b"\0") for name in names)))
+    kernel.place(note("VMCOREINFO", 0, kernel.vmcoreinfo(), byte_order), align=4)
+    kernel.counters = symbols
+    return kernel
+
+
+@contextmanager
+def memory_of(kernel):
+    fd = os.memfd_create("guest")
+    os.ftruncate(fd, len(kernel.memory))
+    with GuestMemory([Segment(Range(0, len(kernel.memory)), fd, 0)]) as memory:
+        memory.write(0, bytes(kernel.memory))
+        yield memory
+    os.close(fd)
+
+
+@pytest.mark.parametrize("byte_order", ["little", "big"])
+@pytest.mark.parametrize(("counts", "pages"), [
+    ({"free": 100, "reserve": 30}, 70),
+    ({"free": 100, "file": (40, 60), "reserve": 30}, 70 + 100 - 30),  # the reserve is less than half of the file pages
+    ({"free": 100, "file": (10, 10), "slab": 8, "reserve": 30}, 70 + 10 + 4),  # half of either is kept
+    ({"free": 20, "reserve": 30}, 0),
+    ({"free": 100, "file": (-3, 0), "reserve": 30}, 70),  # other CPUs have counted the rest
+])  # fmt: skip
+def test_what_is_available_is_what_linux_makes_of_its_counters(byte_order, counts, pages):
+    with memory_of(counting_kernel(byte_order, **counts)) as memory:
+        assert find_counters(memory).available_bytes(memory) == pages * PAGE
+
+
+@pytest.mark.parametrize("counts", [{"free": 0, "reserve": 30}, {"free": 100, "reserve": 0}])
+def test_a_kernel_that_has_only_begun_counts_nothing(counts):
+    with memory_of(counting_kernel(**counts)) as memory:
+        assert find_counters(memory).available_bytes(memory) is None
+
+
+def test_the_least_of_all_looks_is_kept():
+    kernel = counting_kernel(free=100, reserve=30)
+    with memory_of(kernel) as memory:
+        least = LeastAvailable(memory)
+        least.look()
+        assert least.least_bytes is None
+        least.find()
+        seen = []
+        for free in (100, 50, 80):
+            kernel.poke(kernel.counters["Dvm_zone_stat"], kernel.pack("q", free))
+            memory.write(0, bytes(kernel.memory))
+            least.look()
+            seen.append(least.least_bytes)
+    assert seen == [70 * PAGE, 20 * PAGE, 20 * PAGE]
+
+
+def test_memory_without_a_kernel_has_no_counters():
+    with memory_of(FakeKernel()) as memory:
+        assert find_counters(memory) is None
+        least = LeastAvailable(memory)
+        least.find()
+        least.look()
+        assert least.least_bytes is None
