@@ -71,6 +71,19 @@ def test_linux_releases_no_memory_of_rtas(cycle):
     assert not [extent for extent in freed if int(extent[0], 16) <= rtas < int(extent[1], 16)]
 
 
+def test_what_linux_frees_too_much_is_told(cycle):
+    console = cycle.file("console.log")
+    freed = re.findall(r"freeing reserved memory \((0x[0-9a-f]+) - (0x[0-9a-f]+)\)", console)
+    told = {entry["what"]: entry for entry in cycle.json["freed_by_linux"]}
+    assert {what: entry["kept"] for what, entry in told.items()} == {
+        "crash-info header": True,
+        "bootargs_append": False,
+    }
+    for entry in told.values():
+        is_freed = any(int(start, 16) <= entry["address"] < int(end, 16) for start, end in freed)
+        assert is_freed == (not entry["kept"])
+
+
 def test_only_our_calls_stopped_the_guest(cycle):
     calls = [line.split(maxsplit=1)[1] for line in cycle.file("firmware.log").splitlines() if " token " in line]
     assert len(calls) == 4

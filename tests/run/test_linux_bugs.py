@@ -22,33 +22,56 @@ def has_freed(tmp_path, address):
     return any(int(start, 16) <= address < int(end, 16) for start, end in freed)
 
 
+def freed(result, what):
+    return [entry for entry in result["freed_by_linux"] if entry["what"] == what]
+
+
 @pytest.mark.parametrize("page_size", ["4K", "64K"])
 def test_a_page_that_the_firmware_has_kept_from_linux_is_told(tmp_path, capsys, page_size):
     code, result, said = run(tmp_path, capsys, "--page-size", page_size)
-    header = result["freed_header"]
+    (header,) = freed(result, "crash-info header")
     assert (code, header["kept"], has_freed(tmp_path, header["address"])) == (0, True, False)
-    assert f"would have freed the page of its next crash's header, at {header['address']:#x}: kept" in said
+    assert f"would have freed the page of crash-info header, at {header['address']:#x}" in said
 
 
 @pytest.mark.parametrize("page_size", ["4K", "64K"])
-def test_a_run_with_a_strict_firmware_fails_if_linux_frees_what_it_registers_again(tmp_path, capsys, page_size):
+def test_a_run_with_a_strict_firmware_fails_if_linux_frees_what_it_uses_again(tmp_path, capsys, page_size):
     code, result, said = run(tmp_path, capsys, "--page-size", page_size, "--strict")
-    header = result["freed_header"]
+    (header,) = freed(result, "crash-info header")
     assert (code, header["kept"], has_freed(tmp_path, header["address"])) == (1, False, True)
-    assert result["result"] == "saved" and result["error"] in said
-    assert f"has freed the page of its next crash's header, at {header['address']:#x}" in result["error"]
+    assert result["result"] == "saved" and result["error"].startswith("at the release Linux has freed the page of")
+    assert f"has freed the page of crash-info header, at {header['address']:#x}" in said
+
+
+def test_a_parameter_area_that_linux_frees_is_named(tmp_path, capsys):
+    code, result, said = run(tmp_path, capsys)
+    (area,) = freed(result, "bootargs_append")
+    assert (code, area["kept"], has_freed(tmp_path, area["address"])) == (0, False, True)
+    assert "bootargs_append" not in said
+    code, result, said = run(tmp_path, capsys, "--strict")
+    assert code == 1 and f"has freed the page of bootargs_append, at {area['address']:#x}" in said
 
 
 @pytest.mark.parametrize("options", [("--kernel-version", "6.1"), ("--platform", "powernv")])
 def test_where_linux_frees_no_such_page_nothing_is_said(tmp_path, capsys, options):
     for firmware in ((), ("--strict",)):
         code, result, said = run(tmp_path, capsys, *options, *firmware)
-        assert (code, result["freed_header"]) == (0, None)
-        assert "crash's header" not in said
+        assert (code, result["freed_by_linux"]) == (0, [])
+        assert "at the release" not in said
 
 
 def test_a_console_may_claim_any_freed_memory(tmp_path, capsys):
     line = "fadump: freeing reserved memory (0xffffffffffffffff - 0x0)"
     code, result, _said = run(tmp_path, capsys, "--strict", "--kernel-version", "6.1", "--cmdline", f"'{line}'")
     assert line in (tmp_path / "out/console.log").read_text()
-    assert (code, result["freed_header"]) == (0, None)
+    assert (code, result["freed_by_linux"]) == (0, [])
+
+
+def test_a_hole_below_boot_memory_top_is_told_before_linux_loses_the_dump(tmp_path, capsys):
+    memory = ("--memory", "1G", "--dimm", "8G@8G", "--cmdline", "crashkernel=2200M")
+    code, result, said = run(tmp_path, capsys, *memory)
+    assert (code, result["result"]) == (1, "failed")
+    assert "remark: memory ranges meet at 0x40000000, within boot memory" in said
+    assert "the whole dump is lost" in said and "Fadump header is corrupted" in result["error"]
+    code, _result, said = run(tmp_path, capsys, "--memory", "4G", "--dimm", "8G@8G", *memory[4:])
+    assert code == 0 and "memory ranges meet" not in said

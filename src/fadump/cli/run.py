@@ -120,8 +120,9 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
         )
     RunView(output.stream).summary(result)
     for judged in result.cycles:
-        if judged.freed_header is not None:
-            output.remark(str(judged.freed_header))
+        for freed in judged.freed:
+            if freed.kept or options.strict:
+                output.remark(str(freed))
     for fault in result.never_struck:
         output.remark(str(fault))
     wrong = list(_wrong(options, result))
@@ -157,8 +158,8 @@ def _wrong(options: argparse.Namespace, result: RunResult) -> Iterator[str]:
     for judged in result.cycles:
         if judged.verdict is not None and not judged.verdict.same:
             yield f"{judged.vmcore}: {different_text(judged.verdict)}"
-        if options.strict and judged.freed_header is not None and not judged.freed_header.kept:
-            yield str(judged.freed_header)
+        if options.strict:
+            yield from map(str, judged.freed)
     yield from map(str, result.never_struck)
 
 
@@ -194,7 +195,7 @@ def _cycle_as_json(judged: JudgedCycle) -> dict[str, Any]:
         "boot_memory_bytes": cycle.boot_memory_bytes,
         "reserved_bytes": cycle.reserved_bytes,
         "memory_released": cycle.memory_released,
-        "freed_header": None if judged.freed_header is None else asdict(judged.freed_header),
+        "freed_by_linux": [asdict(freed) for freed in judged.freed],
         "reboots": cycle.reboots,
         "timeline": [
             {"event": milestone, "at_seconds": round(at_seconds, 3)} for milestone, at_seconds in cycle.timeline

@@ -4,42 +4,65 @@ Step "release" of docs/architecture.md.
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
+from fadump.abi.pseries.dump_structure import SectionType
 from fadump.cycle import CycleResult
 
 _FREED = re.compile(rb"fadump: freeing reserved memory \((0x[0-9a-f]{1,16}) - (0x[0-9a-f]{1,16})\)")
 _LEAST_PAGE_BYTES = 4096
 
 
+class StillNeeded(StrEnum):
+    """Memory that Linux needs for its next dump."""
+
+    CRASH_INFO = "crash-info header"
+    PARAMETER_AREA = "bootargs_append"
+
+
+_CONSEQUENCES = {
+    StillNeeded.CRASH_INFO: "the next dump may be lost",
+    StillNeeded.PARAMETER_AREA: "the next capture kernel's command line may be anybody's words",
+}
+
+
 @dataclass(frozen=True, slots=True)
-class FreedHeader:
-    """At the release, Linux has freed the page that will have its next crash's header, at physical ``address``.
+class FreedByLinux:
+    """At the release Linux has freed the page of ``what``, at physical ``address``, though its next dump needs it.
 
     If it was ``kept``, Linux would have, had the firmware not reserved it.
     """
 
+    what: StillNeeded
     address: int
     kept: bool
 
     def __str__(self) -> str:
-        page = f"the page of its next crash's header, at {self.address:#x}"
+        page = f"the page of {self.what}, at {self.address:#x}, which it uses again"
         if self.kept:
             return f"at the release Linux would have freed {page}: kept by the firmware (with --strict it isn't)"
-        return f"at the release Linux has freed {page}, and has registered it again: the next dump may be lost"
+        return f"at the release Linux has freed {page}: {_CONSEQUENCES[self.what]}"
 
 
-def freed_header(cycle: CycleResult, console: Path) -> FreedHeader | None:
-    """Whether the bug has been met, by the console of all cycles up to this one.
+def freed_by_linux(cycle: CycleResult, console: Path) -> Sequence[FreedByLinux]:
+    """What Linux has freed too much, by the console of all cycles up to this one."""
+    freed = [(int(start, 16), int(end, 16)) for start, end in _FREED.findall(console.read_bytes())]
+    return [
+        FreedByLinux(what, address, is_kept)
+        for what, address, is_kept in _needed(cycle)
+        if is_kept or any(start <= address < end for start, end in freed)
+    ]
 
-    Linux frees the page within which its reserved area ends.
-    """
-    address = cycle.dump.crash_info
-    if address is None:
-        return None
-    freed = _FREED.findall(console.read_bytes())
-    if any(int(start, 16) <= address < int(end, 16) for start, end in freed):
-        return FreedHeader(address, kept=False)
-    ends_within_page = cycle.reserved_bytes is not None and cycle.reserved_bytes % _LEAST_PAGE_BYTES
-    return FreedHeader(address, kept=True) if cycle.dump.protected is not None and ends_within_page else None
+
+def _needed(cycle: CycleResult) -> Iterator[tuple[StillNeeded, int, bool]]:
+    """The last item: has the firmware kept it from Linux, which frees the page that its reserved area ends in?"""
+    dump = cycle.dump
+    if dump.crash_info is not None:
+        ends_within_page = cycle.reserved_bytes is not None and cycle.reserved_bytes % _LEAST_PAGE_BYTES != 0
+        yield StillNeeded.CRASH_INFO, dump.crash_info, dump.protected is not None and ends_within_page
+    for region in dump.regions:
+        if region.type == SectionType.PARAMETER_AREA:
+            yield StillNeeded.PARAMETER_AREA, region.destination, False

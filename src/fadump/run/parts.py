@@ -21,13 +21,16 @@ from fadump.firmware.pseries import PseriesFirmware, WatchedFirmware
 from fadump.kernel.model import DEFAULT_VERSION, KernelConfig
 from fadump.kernel.plan.boot_memory import LARGEST_SHARE
 from fadump.kernel.plan.cmdline import parse_crashkernel
+from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
+from fadump.kernel.plan.plan import make_plan
+from fadump.kernel.plan.reserve import System
 from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES, size_text
 from fadump.kit.initramfs import INIT_PATH
 from fadump.machine.contract import ConsoleLog, Machine
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.qemu.process import QemuConfig
-from fadump.memory.ranges import Range
+from fadump.memory.ranges import Range, RangeSet
 from fadump.run.faults import Faults, with_faults
 from fadump.run.host import QemuFiles, find_qemu_files, qemu_machine
 from fadump.run.options import LEAST_CRASHKERNEL_MEMORY, RunOptions, WhichMachine, WhoseFirmware
@@ -83,7 +86,7 @@ def make_parts(options: RunOptions) -> Parts:
         output=OutputDirectory(options.out, options.disk_bytes, options.cycles),
         save=options.save,
         vmlinux=vmlinux,
-        remarks=list(_cmdline_remarks(options)),
+        remarks=[*_cmdline_remarks(options), *_hole_remarks(options)],
     )
 
 
@@ -119,13 +122,11 @@ def qemu_config(options: RunOptions, files: QemuFiles) -> QemuConfig:
 
 def embedded_config(options: RunOptions) -> EmbeddedConfig:
     """The embedded machine for these options."""
-    ends = itertools.accumulate(options.nodes or (options.memory_bytes,))
-    nodes = [Range(start, end) for start, end in itertools.pairwise([0, *ends])]
     return EmbeddedConfig(
         cmdline=kernel_command_line(options),
         platform=options.platform,
-        memory=(*nodes, *(dimm.range for dimm in options.dimms)),
-        nodes=len(nodes),
+        memory=(*_nodes(options), *(dimm.range for dimm in options.dimms)),
+        nodes=len(_nodes(options)),
         cpus=options.cpus,
         smt=options.smt,
         max_cpus=options.max_cpus,
@@ -137,6 +138,11 @@ def embedded_config(options: RunOptions) -> EmbeddedConfig:
             epoch_seconds=int(time.time()),
         ),
     )
+
+
+def _nodes(options: RunOptions) -> Sequence[Range]:
+    ends = itertools.accumulate(options.nodes or (options.memory_bytes,))
+    return [Range(start, end) for start, end in itertools.pairwise([0, *ends])]
 
 
 def make_firmware(options: RunOptions) -> Firmware:
@@ -169,3 +175,13 @@ def _cmdline_remarks(options: RunOptions) -> Iterator[str]:
     elif asked.size_bytes > most_bytes:
         wanted, most = size_text(asked.size_bytes), size_text(most_bytes)
         yield f"crashkernel= asks for {wanted}: Linux cuts that to {most}, a quarter of RAM"
+
+
+def _hole_remarks(options: RunOptions) -> Iterator[str]:
+    """Linux's own bug about holes below boot memory top, if this memory meets it."""
+    blocks = [*map(MemoryBlock, _nodes(options)), *(MemoryBlock(dimm.range) for dimm in options.dimms)]
+    system = System(options.platform, MemoryMap.of(blocks, RangeSet(), RangeSet()))
+    kernel = KERNEL_VERSIONS[options.kernel_version or DEFAULT_VERSION]
+    plan = make_plan(system, kernel, kernel_command_line(options))
+    if plan.reservation is not None:
+        yield from plan.reservation.boot_memory.warnings

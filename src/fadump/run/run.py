@@ -21,7 +21,7 @@ from fadump.run.console import CONSOLE_LOG, shown
 from fadump.run.faults import NeverStruck, never_struck
 from fadump.run.host import check_host
 from fadump.run.inputs import check_inputs
-from fadump.run.linux_bugs import FreedHeader, freed_header
+from fadump.run.linux_bugs import FreedByLinux, freed_by_linux
 from fadump.run.options import RunOptions, check_options
 from fadump.run.output import OutputDirectory
 from fadump.run.parts import Parts, make_parts
@@ -34,15 +34,15 @@ from fadump.signals import EndedBySignal
 class JudgedCycle:
     """A finished cycle, its dump, and the verdict about it if that was asked for.
 
-    ``saved`` is the result of saving the dump, None: it wasn't. ``freed_header`` is whether Linux has met a bug of its
-    own at the release, None: it hasn't.
+    ``saved`` is the result of saving the dump, None: it wasn't. ``freed`` is what Linux has freed too much at the
+    release, by bugs of its own.
     """
 
     cycle: CycleResult
     verdict: Verdict | None
     vmcore: Path
     saved: Saved | None = None
-    freed_header: FreedHeader | None = None
+    freed: Sequence[FreedByLinux] = ()
 
     @property
     def good(self) -> bool:
@@ -174,7 +174,7 @@ def _run_one(
 
 def _keep(result: CycleResult, verdict: Verdict | None, vmcore: Path, parts: Parts) -> JudgedCycle:
     saved = None if parts.save is None else save_in_place(vmcore, parts.save, parts.vmlinux)
-    return JudgedCycle(result, verdict, vmcore, saved, freed_header(result, parts.output.path / CONSOLE_LOG))
+    return JudgedCycle(result, verdict, vmcore, saved, freed_by_linux(result, parts.output.path / CONSOLE_LOG))
 
 
 def _lacks_room(error: RefusedError | OSError, output: OutputDirectory) -> bool:

@@ -110,14 +110,14 @@ def test_a_first_block_of_half_the_size_leaves_nothing_for_the_second():
     found = boot([(0, 256), (512, 4096)], "crashkernel=512M")
     assert found.regions == (Region(0, 256 * MIB),)
     assert found.top == 768 * MIB
-    assert "are registered, the rest is lost" in found.warnings[0]
+    assert "are registered, and the whole dump is lost" in found.warnings[0]
 
 
 def test_a_first_block_of_more_than_half_makes_the_second_endless():
     found = boot([(0, 300), (512, 4096)], "crashkernel=512M")
     assert found.regions == (Region(0, 300 * MIB), Region(512 * MIB, (1 << 64) - 88 * MIB))
     assert found.top == (512 + 212) * MIB
-    assert "0xfffffffffa800000 bytes from 0x20000000, which no firmware can copy" in found.warnings[0]
+    assert "0xfffffffffa800000 bytes from 0x20000000, which no firmware takes" in found.warnings[0]
 
 
 def test_an_endless_block_is_too_many_ranges_for_opal():

@@ -220,10 +220,11 @@ def _warnings(
         huge = next(region for region in regions if region.size_bytes > top)
         yield (
             f"memory ranges meet at {first.end:#x}, within boot memory, and Linux counts them twice: it asks the "
-            f"firmware for {huge.size_bytes:#x} bytes from {huge.start:#x}, which no firmware can copy"
+            f"firmware for {huge.size_bytes:#x} bytes from {huge.start:#x}, which no firmware takes"
         )
     elif count != size_bytes:
         yield (
             f"memory ranges meet at {first.end:#x}, within boot memory, and Linux counts them twice: {count:#x} of "
-            f"{size_bytes:#x} bytes of boot memory are registered, the rest is lost at a crash"
+            f"{size_bytes:#x} bytes of boot memory are registered, and the whole dump is lost: the capture kernel "
+            "looks for the crash-info header right behind them"
         )
