@@ -119,10 +119,8 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
             None if terminal is None else terminal.seat,
         )
     RunView(output.stream).summary(result)
-    for judged in result.cycles:
-        for freed in judged.freed:
-            if freed.kept or options.strict:
-                output.remark(str(freed))
+    for freed in _freed(options, result):
+        output.remark(freed)
     for fault in result.never_struck:
         output.remark(str(fault))
     wrong = list(_wrong(options, result))
@@ -158,9 +156,13 @@ def _wrong(options: argparse.Namespace, result: RunResult) -> Iterator[str]:
     for judged in result.cycles:
         if judged.verdict is not None and not judged.verdict.same:
             yield f"{judged.vmcore}: {different_text(judged.verdict)}"
-        if options.strict:
-            yield from map(str, judged.freed)
+    yield from _freed(options, result)
     yield from map(str, result.never_struck)
+
+
+def _freed(options: argparse.Namespace, result: RunResult) -> Iterator[str]:
+    """What Linux has freed too much, where that is asked for."""
+    return (str(freed) for judged in result.cycles for freed in judged.freed if options.strict)
 
 
 def _save_options(options: argparse.Namespace) -> SaveOptions | None:

@@ -83,6 +83,9 @@ class RunView:
         for judged in result.cycles:
             if judged.verdict is not None:
                 self._verdict(judged.verdict)
+            for freed in judged.freed:
+                if freed.kept:
+                    self.remark(str(freed))
             self._print(_dump_line(judged))
         for hint in hints(result):
             self._print(hint)

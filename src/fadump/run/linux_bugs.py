@@ -23,9 +23,9 @@ class StillNeeded(StrEnum):
     PARAMETER_AREA = "bootargs_append"
 
 
-_CONSEQUENCES = {
-    StillNeeded.CRASH_INFO: "the next dump may be lost",
-    StillNeeded.PARAMETER_AREA: "the next capture kernel's command line may be anybody's words",
+_WORDS = {
+    StillNeeded.CRASH_INFO: ("the crash-info header", "the dump may be lost"),
+    StillNeeded.PARAMETER_AREA: ("bootargs_append", "the capture kernel's command line may be anybody's words"),
 }
 
 
@@ -41,10 +41,11 @@ class FreedByLinux:
     kept: bool
 
     def __str__(self) -> str:
-        page = f"the page of {self.what}, at {self.address:#x}, which it uses again"
+        content, consequence = _WORDS[self.what]
+        page = f"the page with {content}, at {self.address:#x}, which it needs at its next crash"
         if self.kept:
-            return f"at the release Linux would have freed {page}: kept by the firmware (with --strict it isn't)"
-        return f"at the release Linux has freed {page}: {_CONSEQUENCES[self.what]}"
+            return f"Linux would have freed {page}: kept by the firmware (with --strict it isn't)"
+        return f"Linux has freed {page}: {consequence}"
 
 
 def freed_by_linux(cycle: CycleResult, console: Path) -> Sequence[FreedByLinux]:
