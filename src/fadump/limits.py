@@ -31,6 +31,16 @@ MOST_FRAMES = 1 << 17
 """Of all stacks together: 64 for each of 2048 CPUs, which no machine has."""
 MOST_TASKS = 1 << 20
 """Threads of a system."""
+MOST_OBJECTS = 1 << 22
+"""Objects that lists, trees and arrays of the kernel lead to: four for each of as many threads as there may be."""
+MOST_ERASED_BYTES = 1 << 28
+"""What is erased of a dump: keys, strings and structures take a few MiB."""
+MOST_ERASED_PIECES = 1 << 20
+"""In how many pieces; each is a line of the text that says so."""
+MOST_STRING_BYTES = 1 << 20
+"""One string of the kernel's: a command line has a few KiB."""
+MOST_RULES_BYTES = 1 << 20
+"""A file of rules that a person has written."""
 
 MOST_LOG_RECORDS = 1 << 21
 """Those that Linux sets aside for a log of 64 MiB (PRB_AVGBITS)."""
@@ -43,6 +53,12 @@ MOST_DEBUG_BYTES = 1 << 27
 """Debug information that is walked to find a few structures, which nearly all of a kernel's files define."""
 MOST_ABBREVIATIONS = 1 << 20
 """Abbreviations of debug information and their attributes; a file of the kernel has some thousands."""
+MOST_BTF_BYTES = 1 << 26
+"""A kernel's description of its types; distributions' take some 6 MiB."""
+MOST_TYPE_DEPTH = 64
+"""How many steps lead from a type to what it is: typedefs, qualifiers, arrays of arrays."""
+MOST_NESTED = 1 << 9
+"""Structures without a name within a structure; struct page has some 20."""
 
 MOST_MEMORY_RANGES = 1 << 17
 """Ranges of memory in any dump, and program headers of an ELF core, so that each format takes what another has:

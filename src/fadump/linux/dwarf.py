@@ -40,18 +40,18 @@ def read_offsets(elf: ElfFile, structs: frozenset[str]) -> Offsets:
         raise NoDebugInformationError("the vmlinux has no debug information: give one that was built with it")
     strings = {abi.FORM_STRP: elf.named(".debug_str") or b"", abi.FORM_LINE_STRP: elf.named(".debug_line_str") or b""}
     found: dict[str, dict[str, int]] = {}
-    reader = _Reader(info, elf.byte_order)
-    tables = _Abbreviations(abbreviations, elf.byte_order)
+    reader = Reader(info, elf.byte_order)
+    tables = Abbreviations(abbreviations, elf.byte_order)
     budget = Budget("bytes of the vmlinux's debug information", MOST_DEBUG_BYTES)
     for _ in range(_MOST_UNITS):
         if reader.at >= len(info):
             break
-        unit = _read_unit(reader)
+        unit = read_unit(reader)
         if unit.is_compile:
             if unit.address_bytes not in _ADDRESS_BYTES:
                 raise FormatError("DWARF with addresses of unknown size", offset=reader.at, found=unit.address_bytes)
             budget.spend(unit.end - reader.at, offset=reader.at)
-            found |= _Walk(reader, unit, tables.at(unit.abbreviations), strings).structs(structs - found.keys())
+            found |= Walk(reader, unit, tables.at(unit.abbreviations), strings).structs(structs - found.keys())
         reader.at = unit.end
         if structs == found.keys():
             return {f"{name}.{member}": at for name, members in found.items() for member, at in members.items()}
@@ -59,7 +59,10 @@ def read_offsets(elf: ElfFile, structs: frozenset[str]) -> Offsets:
     raise NoDebugInformationError(f"the vmlinux's debug information doesn't have struct {missing} in its first files")
 
 
-class _Unit(NamedTuple):
+class Unit(NamedTuple):
+    """A unit of debug information, from ``start`` to ``end`` of the section; ``abbreviations`` is where its are."""
+
+    start: int
     end: int
     abbreviations: int
     address_bytes: int
@@ -67,21 +70,23 @@ class _Unit(NamedTuple):
     is_compile: bool
 
 
-class _Attribute(NamedTuple):
+class Attribute(NamedTuple):
+    """An attribute that entries have, by its number, and the form of its value."""
+
     name: int
     form: int
 
 
-class _Abbreviation(NamedTuple):
-    """``attributes`` are those with bytes in each entry; ``location`` is the member's, if the abbreviation has it."""
+class Abbreviation(NamedTuple):
+    """``attributes`` are those with bytes in each entry, ``constants`` the values that the abbreviation itself has."""
 
     tag: int
     has_children: bool
-    attributes: list[_Attribute]
-    location: int | None
+    attributes: list[Attribute]
+    constants: Mapping[int, int]
 
 
-class _Reader:
+class Reader:
     """Reads successive numbers from a section."""
 
     def __init__(self, data: bytes, byte_order: ByteOrder, at: int = 0) -> None:
@@ -90,6 +95,7 @@ class _Reader:
         self._byte_order = byte_order
 
     def number(self, size_bytes: int) -> int:
+        """Read an unsigned number."""
         self.skip(size_bytes)
         return int.from_bytes(self.data[self.at - size_bytes : self.at], self._byte_order)
 
@@ -104,6 +110,7 @@ class _Reader:
         raise FormatError("DWARF number too long", offset=self.at)
 
     def string(self) -> bytes:
+        """Read a string up to its zero byte."""
         end = self.data.find(b"\0", self.at)
         if end < 0:
             raise FormatError("DWARF string without an end", offset=self.at)
@@ -111,12 +118,18 @@ class _Reader:
         return self.data[start:end]
 
     def skip(self, size_bytes: int) -> None:
+        """Go on behind so many bytes."""
         if self.at + size_bytes > len(self.data):
             raise FormatError("DWARF cut short", offset=self.at, expected=size_bytes, found=len(self.data) - self.at)
         self.at += size_bytes
 
 
-def _read_unit(reader: _Reader) -> _Unit:
+def read_unit(reader: Reader) -> Unit:
+    """Read a unit's header.
+
+    :raises FormatError: it is cut short, or of another version.
+    """
+    start = reader.at
     length, offset_bytes = reader.number(4), 4
     if length == _LONG_LENGTH:
         length, offset_bytes = reader.number(8), 8
@@ -126,54 +139,55 @@ def _read_unit(reader: _Reader) -> _Unit:
     version = reader.number(2)
     if version == 4:
         abbreviations = reader.number(offset_bytes)
-        return _Unit(end, abbreviations, reader.number(1), offset_bytes, is_compile=True)
+        return Unit(start, end, abbreviations, reader.number(1), offset_bytes, is_compile=True)
     if version == 5:
         type_, address_bytes = reader.number(1), reader.number(1)
-        return _Unit(end, reader.number(offset_bytes), address_bytes, offset_bytes, type_ == abi.UT_COMPILE)
+        return Unit(start, end, reader.number(offset_bytes), address_bytes, offset_bytes, type_ == abi.UT_COMPILE)
     raise FormatError("DWARF of another version", offset=reader.at - 2, expected="4 or 5", found=version)
 
 
-class _Abbreviations:
+class Abbreviations:
     """The tables of abbreviations, each read once."""
 
     def __init__(self, section: bytes, byte_order: ByteOrder) -> None:
         self._section = section
         self._byte_order = byte_order
-        self._tables: dict[int, dict[int, _Abbreviation]] = {}
+        self._tables: dict[int, dict[int, Abbreviation]] = {}
         self._budget = Budget("abbreviations in the vmlinux's debug information", MOST_ABBREVIATIONS)
 
-    def at(self, offset: int) -> dict[int, _Abbreviation]:
+    def at(self, offset: int) -> dict[int, Abbreviation]:
         """The table at an offset, by the abbreviations' codes."""
         if offset not in self._tables:
-            self._tables[offset] = self._read(_Reader(self._section, self._byte_order, offset))
+            self._tables[offset] = self._read(Reader(self._section, self._byte_order, offset))
         return self._tables[offset]
 
-    def _read(self, reader: _Reader) -> dict[int, _Abbreviation]:
-        table: dict[int, _Abbreviation] = {}
+    def _read(self, reader: Reader) -> dict[int, Abbreviation]:
+        table: dict[int, Abbreviation] = {}
         while code := reader.leb128():
             tag, has_children = reader.leb128(), bool(reader.number(1))
             self._budget.spend(offset=reader.at)
             attributes = []
-            location = None
+            constants = {}
             while True:
                 name, form = reader.leb128(), reader.leb128()
                 if not name and not form:
                     break
                 if form == abi.FORM_IMPLICIT_CONST:
-                    constant = reader.leb128()
-                    location = constant if name == abi.AT_MEMBER_LOCATION else location
-                elif form != abi.FORM_FLAG_PRESENT:
+                    constants[name] = reader.leb128()
+                elif form == abi.FORM_FLAG_PRESENT:
+                    constants[name] = 1
+                else:
                     self._budget.spend(offset=reader.at)
-                    attributes.append(_Attribute(name, form))
-            table[code] = _Abbreviation(tag, has_children, attributes, location)
+                    attributes.append(Attribute(name, form))
+            table[code] = Abbreviation(tag, has_children, attributes, constants)
         return table
 
 
-class _Walk:
+class Walk:
     """One walk over the entries of a unit; ``reader`` is at the first one."""
 
     def __init__(
-        self, reader: _Reader, unit: _Unit, table: dict[int, _Abbreviation], strings: Mapping[int, bytes]
+        self, reader: Reader, unit: Unit, table: dict[int, Abbreviation], strings: Mapping[int, bytes]
     ) -> None:
         self._reader = reader
         self._unit = unit
@@ -192,10 +206,8 @@ class _Walk:
                 if depth <= 0:
                     break
                 continue
-            entry = self._table.get(code)
-            if entry is None:
-                raise FormatError(f"DWARF entry of abbreviation {code}, which there is not,", offset=self._reader.at)
-            name, location = self._attributes(entry)
+            entry = self.abbreviation(code)
+            name, location = self._name_and_location(entry)
             if depth == members_at and entry.tag == abi.TAG_MEMBER and name and location is not None:
                 found[inside].setdefault(name, location)
             depth += entry.has_children
@@ -204,8 +216,30 @@ class _Walk:
                 found.setdefault(name, {})
         return found
 
-    def _attributes(self, entry: _Abbreviation) -> tuple[str, int | None]:
-        name, location = "", entry.location
+    def abbreviation(self, code: int) -> Abbreviation:
+        """The abbreviation of the entry that the reader is in.
+
+        :raises FormatError: there is none of this code.
+        """
+        entry = self._table.get(code)
+        if entry is None:
+            raise FormatError(f"DWARF entry of abbreviation {code}, which there is not,", offset=self._reader.at)
+        return entry
+
+    def values(self, entry: Abbreviation) -> dict[int, int | bytes]:
+        """The attributes of an entry that are numbers, strings or other entries, by their names.
+
+        :raises FormatError: they make no sense.
+        """
+        values: dict[int, int | bytes] = dict(entry.constants)
+        for attribute in entry.attributes:
+            value = self._value(attribute, wanted=attribute.name == abi.AT_NAME)
+            if value is not None:
+                values[attribute.name] = value
+        return values
+
+    def _name_and_location(self, entry: Abbreviation) -> tuple[str, int | None]:
+        name, location = "", entry.constants.get(abi.AT_MEMBER_LOCATION)
         for attribute in entry.attributes:
             value = self._value(attribute, wanted=attribute.name == abi.AT_NAME)
             if attribute.name == abi.AT_NAME and isinstance(value, bytes):
@@ -214,8 +248,11 @@ class _Walk:
                 location = value
         return name, location
 
-    def _value(self, attribute: _Attribute, *, wanted: bool) -> int | bytes | None:
-        """The value if it is a number or a string; a string in another section is read only if it is ``wanted``."""
+    def _value(self, attribute: Attribute, *, wanted: bool) -> int | bytes | None:
+        """The value if it is a number, a string or an entry's offset in the section.
+
+        A string in another section is read only if it is ``wanted``.
+        """
         form, reader = attribute.form, self._reader
         value: int | bytes | None = None
         if form in abi.FIXED_BYTES:
@@ -236,7 +273,9 @@ class _Walk:
             reader.skip(reader.leb128())
         else:
             raise FormatError(f"DWARF attribute of unknown form {form:#x}", offset=reader.at)
-        return value if form in abi.CONSTANT_FORMS else None
+        if form in abi.UNIT_REFERENCE_FORMS and isinstance(value, int):
+            return self._unit.start + value
+        return value if form in abi.CONSTANT_FORMS or form == abi.FORM_REF_ADDR else None
 
     def _string(self, form: int, offset: int) -> bytes:
         """A string of another section; of one that is longer than any name, its beginning."""

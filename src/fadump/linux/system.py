@@ -15,9 +15,11 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
+from fadump.linux.btf import Btf, read_btf
 from fadump.linux.cpus import Cpu, read_cpus
 from fadump.linux.crash import Ending, KernelName, crash_time, find_ending, read_name
 from fadump.linux.dwarf import NoDebugInformationError, Offsets, read_offsets
+from fadump.linux.dwarf_types import DwarfTypes
 from fadump.linux.elf import open_elf
 from fadump.linux.kallsyms import read_kallsyms
 from fadump.linux.log import LogRecord, read_log
@@ -25,6 +27,7 @@ from fadump.linux.memory import UNREADABLE, KernelMemory, OtherMachineError
 from fadump.linux.pages import PageClasses, classify_pages
 from fadump.linux.symbols import SymbolOffset, SymbolTable, UnknownSymbolError
 from fadump.linux.tasks import STRUCTS, Task, UnknownMemberError, read_tasks, running_task
+from fadump.linux.types import Types, UnknownTypeError
 from fadump.linux.vmcoreinfo import Facts, MissingFactError, NoVmcoreinfoError
 from fadump.linux.vmcoreinfo_note import find_vmcoreinfo
 from fadump.linux.vmlinux import NoSymbolsError, OtherKernelError, read_vmlinux
@@ -54,6 +57,10 @@ class CrashedSystem:
     def has_vmlinux(self) -> bool:
         """Whether the kernel's vmlinux was given."""
         return self._vmlinux is not None
+
+    def over(self, dump: Dump) -> "CrashedSystem":
+        """The same system in another dump, which owns this one's; whatever has been read of this one is forgotten."""
+        return CrashedSystem(dump, self._vmlinux)
 
     @property
     def notes(self) -> Sequence[Note]:
@@ -123,6 +130,27 @@ class CrashedSystem:
         if self._vmlinux is not None:
             return read_vmlinux(self._vmlinux, self.vmcoreinfo)
         return read_kallsyms(self.memory)
+
+    @cached_property
+    def types(self) -> Types:
+        """The kernel's types: by the debug information of its vmlinux, or the BTF there, or that in its memory.
+
+        :raises FadumpError: there is none of them, or it can't be read.
+        :raises OSError: the vmlinux can't be read.
+        """
+        if self._vmlinux is not None:
+            with open_elf(self._vmlinux) as elf:
+                if elf.named(".debug_info"):
+                    return DwarfTypes(elf)
+                btf = elf.named(".BTF")
+                if btf:
+                    return Btf(btf)
+        try:
+            return read_btf(self.memory, self.symbols)
+        except UnknownSymbolError:
+            raise UnknownTypeError(
+                "nothing says what the kernel's types are: it has no BTF; give a vmlinux with debug information"
+            ) from None
 
     @cached_property
     def cpus(self) -> Sequence[Cpu]:
