@@ -82,6 +82,10 @@ def test_what_was_erased_on_purpose_is_told(run):
     erased = b"erase task_struct.comm 16\n"
     data = build_core([Load(0x1000, bytes(0x2000))], [note("ERASEINFO", 0, erased)])
     assert "some data erased on purpose" in run(data)[1]
+    assert "Erased   task_struct.comm\n" in run(data)[1]
+    many = b"".join(b"erase v%d size 8\nerase v%d nullify\n" % (number, number) for number in range(10))
+    shown = run(build_core([Load(0x1000, bytes(0x2000))], [note("ERASEINFO", 0, many + b"\xff\0erase")]))[1]
+    assert f"Erased   {', '.join(f'v{number} (2 times)' for number in range(8))}, 2 more\n" in shown
     assert json.loads(run(data, "--json")[1])["erased"] == erased.decode()
     assert json.loads(run(crashed_kernel().core(), "--json")[1])["erased"] is None
 

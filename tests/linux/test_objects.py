@@ -58,7 +58,9 @@ def test_paths(path, parts):
     assert parse_path(path) == parts
 
 
-@pytest.mark.parametrize("path", ["a..b", ".a", "[0]", "a[", "a[-1]", "a b", "a[0]b", "a->b", "a.", "0a", "a[**]", "a" + ".a" * 64])
+@pytest.mark.parametrize(
+    "path", ["a..b", ".a", "[0]", "a[", "a[-1]", "a b", "a[0]b", "a->b", "a.", "0a", "a[**]", "a" + ".a" * 64]
+)
 def test_what_is_no_path(path):
     with pytest.raises(PathError, match="is no path"):
         parse_path(path)

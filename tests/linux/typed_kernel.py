@@ -13,6 +13,7 @@ from tests.linux.kernel_builder import FakeKernel, Log, Message, add_kallsyms
 AT = {"id": 0, "link": 8, "hash": 24, "node": 40, "next": 64, "label": 72, "secret": 80, "length": 104}
 AT |= {"payload": 112, "kind": 120}
 ITEM_BYTES = 128
+END = 0xC000_0000_0010_0000
 
 
 def item_types(byte_order="little"):
@@ -76,7 +77,11 @@ class TypedKernel(FakeKernel):
             self.btf_at = self.symbol_of("__start_BTF", self.place(data))
             self.symbol_of("__stop_BTF", self.btf_at + len(data))
         self.cpus = [dict.fromkeys(REGISTER_NAMES, 0)]
-        self.kernel_symbols["Tend"] = PAGE_OFFSET_END
+        self.kernel_symbols["Tend"] = END
+        self.symbols_again()
+
+    def symbols_again(self):
+        """List the symbols, once more if there are new ones."""
         add_kallsyms(self, dict(sorted(self.kernel_symbols.items(), key=lambda item: item[1])))
 
     def symbol_of(self, name, virtual):
@@ -102,6 +107,3 @@ class TypedKernel(FakeKernel):
         for node, left in zip(nodes, [*nodes[1:-1], 0, 0], strict=False):
             self.poke(node, self.pack("QQQ", 1, 0, left))
         self.poke(nodes[0] + 8, self.pack("Q", nodes[-1]))
-
-
-PAGE_OFFSET_END = 0xC000_0000_0010_0000

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fadump.capture.destination import Destination, listed
+from fadump.capture.erase.erased import Erased, erase
+from fadump.capture.erase.rules import read_rules
 from fadump.capture.estimate import Estimate, estimate_sizes
 from fadump.capture.job import Tell
 from fadump.capture.options import Format, SaveOptions
@@ -77,7 +79,14 @@ def add_parser(commands: Commands) -> None:
         "--vmlinux",
         type=path,
         metavar="FILE",
-        help="the crashed kernel's vmlinux, to add registers where it lists no symbols",
+        help="the crashed kernel's vmlinux, for registers where it lists no symbols, and for --erase its types",
+    )
+    parser.add_argument(
+        "--erase",
+        type=path,
+        metavar="RULES",
+        help="overwrite what the rules in this file lead to, such as keys, and say in the dump that it was; "
+        "docs/erase.md has every rule",
     )
     parser.add_argument("--dry-run", action="store_true", help="write nothing, say how large it would be")
     parser.add_argument(
@@ -98,19 +107,22 @@ def _save(arguments: argparse.Namespace, output: Output) -> Answer:
     )
     if arguments.vmlinux is not None:
         check_file("--vmlinux", arguments.vmlinux)
-    with open_system(arguments.source, vmlinux=arguments.vmlinux) as system:
-        if system.dump.damage:
-            output.remark(f"the source is not whole: {system.dump.damage[0]}")
+    rules = () if arguments.erase is None else read_rules(arguments.erase)
+    with open_system(arguments.source, vmlinux=arguments.vmlinux) as opened:
+        if opened.dump.damage:
+            output.remark(f"the source is not whole: {opened.dump.damage[0]}")
+        system, erased = erase(opened, rules) if rules else (opened, ())
         if arguments.dry_run:
             return _estimated(estimate_sizes(system, options))
         saved = _run(system, arguments.source, arguments.destination, options, output)
     exit_code = ExitCode.DONE if saved.complete else ExitCode.FAILED
     if not saved.files:
-        output.aside(_text(saved))
+        output.aside(_text(saved, erased))
         return Answer(exit_code=exit_code)
     return Answer(
-        saved_as_json(saved) | {"registers_added": list(saved.registers.cpus)},
-        _text(saved),
+        saved_as_json(saved)
+        | {"registers_added": list(saved.registers.cpus), "erased": [one.as_json() for one in erased]},
+        _text(saved, erased),
         exit_code=exit_code,
         error=None if saved.complete else f"{with_others(arguments.source)}: {_INCOMPLETE}",
     )
@@ -174,7 +186,7 @@ def _estimate_json(estimate: Estimate) -> dict[str, object]:
     }
 
 
-def _text(saved: Saved) -> str:
+def _text(saved: Saved, erased: Sequence[Erased]) -> str:
     added = saved.registers
     lines = [saved.pages.text(), ""]
     if saved.kept_bytes:
@@ -183,6 +195,7 @@ def _text(saved: Saved) -> str:
         lines.append(f"registers added for drgn and crash: CPUs {', '.join(map(str, added.cpus))}")
     if added.why_not is not None:
         lines.append(f"remark: no registers were added for drgn and crash: {added.why_not}")
+    lines += [sentence for one in erased for sentence in one.sentences()]
     lines += [f"remark: {remark}" for remark in saved.remarks]
     if not saved.complete:
         lines.append(_INCOMPLETE)

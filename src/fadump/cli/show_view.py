@@ -1,5 +1,6 @@
 """How ``fadump show`` prints what a dump says."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -13,7 +14,7 @@ from fadump.linux.cpus import Cpu
 from fadump.linux.pages import PageClass
 from fadump.linux.summary import MemoryRange, Summary, cpu_name
 from fadump.linux.tasks import Task
-from fadump.printable import printable
+from fadump.printable import MOST_LISTED, printable
 from fadump.progress import binary_size
 from fadump.vmcore.contract import READABLE, State
 
@@ -73,6 +74,10 @@ def head(summary: Summary) -> Iterator[tuple[str, str]]:
         if ending.task is not None:
             yield "Task", f"{ending.task.name}, PID {ending.task.pid}"
     yield "Dump", ", ".join(_file(summary))
+    if summary.erased is not None:
+        erased = ", ".join(_erased(summary.erased))
+        if erased:
+            yield "Erased", erased
     yield "CPUs", ", ".join(_cpu_counts(summary))
 
 
@@ -120,6 +125,15 @@ def _file(summary: Summary) -> Iterator[str]:
         yield f"{summary.mmu} MMU"
     if summary.erased is not None:
         yield "some data erased on purpose"
+
+
+def _erased(text: str) -> Iterator[str]:
+    """What was erased, by makedumpfile's text of it: a line for each piece, "erase key.payload size 32"."""
+    times = Counter(words[1] for line in text.splitlines() if len(words := line.split()) > 1 and words[0] == "erase")
+    for expression, count in list(times.items())[:MOST_LISTED]:
+        yield expression if count == 1 else f"{expression} ({count} times)"
+    if len(times) > MOST_LISTED:
+        yield f"{len(times) - MOST_LISTED} more"
 
 
 def _show_cpu(cpu: Cpu, task: Task | None, console: Console) -> None:
