@@ -1,6 +1,9 @@
 """PowerNV: real Linux takes its dump through OPAL's MPIPL, served by our firmware beside skiboot."""
 
+import json
+import re
 import subprocess
+import sys
 
 from fadump.abi.platform import Platform
 from fadump.observer import CrashBy
@@ -63,6 +66,13 @@ def test_gdb_reads_opals_core_with_each_threads_registers(powernv_cycle):
     assert f"LWP {100 + CRASH_PIR}" in done.stdout  # Linux adds 100 to a PIR
     assert done.stdout.count("\npc ") == 2
     assert f"{SKIBOOT:#x}:" in done.stdout
+    shown = subprocess.run(
+        [sys.executable, "-m", "fadump", "show", "--json", powernv_cycle.out / "opalcore"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    cpus = json.loads(shown.stdout)["cpus"]
+    assert {100 + cpu["pir"] for cpu in cpus} == {int(thread) for thread in re.findall(r"LWP (\d+)", done.stdout)}
+    assert [cpu["pir"] for cpu in cpus if cpu["crashed"]] == [CRASH_PIR]
 
 
 def test_with_more_boot_memory_skiboots_own_is_compared_too(tmp_path, kernel):

@@ -166,6 +166,8 @@ def test_opals_core_is_saved_and_proven(tmp_path, capsys, crash_by):
     assert (status, opal["bytes_different"], opal["bytes_compared"] > 28 * MIB) == (0, 0, True)
     with ElfCore.open(tmp_path / "out" / "opalcore") as core:
         assert sum(note.is_prstatus() for note in core.notes) == said["cpus"]
+    assert main(["show", str(tmp_path / "out" / "opalcore"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["opal"]["ended_by_itself"] == (crash_by is CrashBy.PLATFORM)
 
 
 def test_a_dump_may_be_larger_than_the_file_system_has_room_for(tmp_path, capsys):

@@ -59,8 +59,9 @@ def _error(files: list[Path], report: CheckReport) -> str:
 
 
 def _text(dump: Dump, report: CheckReport) -> str:
+    what = "" if dump.opal_entry is None else " of OPAL itself"
     flattened = ", flattened" if dump.flattened else ""
-    lines = [f"{_KINDS[dump.kind]}{flattened}, {dump.machine}, registers of {counted(report.cpus, 'CPU')}"]
+    lines = [f"{_KINDS[dump.kind]}{what}{flattened}, {dump.machine}, registers of {counted(report.cpus, 'CPU')}"]
     lines += [f"  {_SHOWN[state]:18} {binary_size(size)}" for state, size in report.sizes.items() if size]
     lines += [f"{finding.weight}: {finding.text}" for finding in report.findings]
     usable = max(0, sum(report.sizes[state] for state in READABLE) - report.unreadable_bytes)

@@ -10,7 +10,7 @@ def as_json(summary: Summary) -> dict[str, object]:
     ending = summary.ending
     return {
         "result": "incomplete" if summary.missing else "complete",
-        "kind": "dump",
+        "kind": "dump" if summary.opal is None else "opalcore",
         "format": summary.format,
         "machine": summary.machine,
         "release": summary.release,
@@ -38,6 +38,9 @@ def as_json(summary: Summary) -> dict[str, object]:
         if summary.page_counts is None
         else {page_class.name.lower(): count for page_class, count in summary.page_counts.items()},
         "erased": summary.erased,
+        "opal": None
+        if summary.opal is None
+        else {"entry": summary.opal.entry, "ended_by_itself": summary.opal.by_itself},
         "missing": list(summary.missing),
     }
 
@@ -51,6 +54,7 @@ def _task_json(task: Task | None) -> dict[str, object] | None:
 def _cpu_json(cpu: Cpu) -> dict[str, object]:
     return {
         "number": cpu.number,
+        "pir": cpu.pir,
         "crashed": cpu.crashed,
         "online": cpu.online,
         "registers": dict(cpu.registers),

@@ -10,7 +10,7 @@ from rich.text import Text
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.linux.pt_regs import DATA_TRAPS, TRAPS, led_to_dump
 from fadump.linux.backtrace import Frame
-from fadump.linux.cpus import Cpu
+from fadump.linux.cpus import Cpu, OpalCore
 from fadump.linux.pages import PageClass
 from fadump.linux.summary import MemoryRange, Summary, cpu_name
 from fadump.linux.tasks import Task
@@ -58,6 +58,9 @@ def show_summary(summary: Summary, console: Console) -> None:
 
 def head(summary: Summary) -> Iterator[tuple[str, str]]:
     """What is said in one line each: its label and text."""
+    if summary.opal is not None:
+        yield from _opal(summary, summary.opal)
+        return
     name = "Linux" if summary.kernel is None else summary.kernel.system
     version = "" if summary.kernel is None else f", {summary.kernel.version}"
     yield "Kernel", f"{name} {summary.release or 'of unknown release'}, {summary.machine}{version}"
@@ -81,6 +84,14 @@ def head(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "CPUs", ", ".join(_cpu_counts(summary))
 
 
+def _opal(summary: Summary, opal: OpalCore) -> Iterator[tuple[str, str]]:
+    yield "OPAL", f"its own core, {summary.machine}, entered at {opal.entry:#x}; gdb has its addresses"
+    if opal.by_itself is not None:
+        yield "Crashed", "OPAL itself has ended" if opal.by_itself else "the kernel asked for a dump"
+    yield "Dump", ", ".join(_file(summary))
+    yield "CPUs", ", ".join(_cpu_counts(summary))
+
+
 def _without_panic(cpus: Sequence[Cpu]) -> str:
     """An Oops, too, may lead to the dump without panic(): Linux arch/powerpc/kernel/traps.c, oops_end()."""
     traps = [cpu.registers["trap"] for cpu in cpus if cpu.crashed]
@@ -93,7 +104,7 @@ def _without_panic(cpus: Sequence[Cpu]) -> str:
 
 def _cpu_counts(summary: Summary) -> Iterator[str]:
     """How many CPUs there were, by the kernel, and of how many the dump has registers, if that differs."""
-    crashed = [str(cpu.number) for cpu in summary.cpus if cpu.crashed]
+    crashed = [cpu_name(cpu) for cpu in summary.cpus if cpu.crashed]
     offline = sum(cpu.online is False for cpu in summary.cpus)
     if summary.online is not None:
         yield f"{summary.online} online"
@@ -103,7 +114,7 @@ def _cpu_counts(summary: Summary) -> Iterator[str]:
         count = len(summary.cpus)
         yield f"registers of {count}" if count else "the dump has no registers of any"
     if crashed:
-        yield f"crashed on CPU {', '.join(crashed)}"
+        yield f"crashed on {', '.join(crashed)}"
 
 
 def _when(summary: Summary) -> Iterator[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from fadump.abi import elf
 from fadump.abi.elf import CORE_NAME, NT_AUXV, NT_PRSTATUS, ProgramHeader
+from fadump.abi.linux.opal_core import AT_ENTRY, PID_OF_PIR_0, SIGNAL_OF_KERNEL_CRASH, SIGNAL_OF_OPAL_CRASH
 from fadump.abi.powernv import cpu_data
 from fadump.abi.powernv.mpipl import METADATA_VERSION, MpiplMetadata, MpiplTag
 from fadump.abi.powernv.opal import OpalStatus
@@ -32,10 +33,6 @@ RELEASE_CORE = "/sys/firmware/opal/mpipl/release_core"
 _P = "opal core: "
 _MOST_LOADS = 8
 _METADATA_BYTES = 0x1000
-_AT_ENTRY = 9
-_SIGUSR1, _SIGTERM = 10, 15
-_PID_OF_PIR_0 = 100
-"""pr_pid of the thread with PIR 0: gdb doesn't accept a process 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +70,7 @@ class OpalCore:
         base, entry = (opal.properties.get(f"opal-{name}-address", b"") for name in ("base", "boot"))
         if not (base and entry):
             self._state.log.pr_warn(f"{_P}WARNING: Failed to read OPAL base & entry values")
-        signal = _SIGUSR1 if kernel_initiated else _SIGTERM
+        signal = SIGNAL_OF_KERNEL_CRASH if kernel_initiated else SIGNAL_OF_OPAL_CRASH
         self.file = self._create(config, int.from_bytes(base, "big"), int.from_bytes(entry, "big"), signal)
         self._is_there = True
 
@@ -162,7 +159,7 @@ class OpalCore:
     def _create(self, config: _Config, base: int, entry: int, signal: int) -> VmCore:
         """create_opalcore(): headers and notes, then OPAL's memory, region by region."""
         notes_at = headers_bytes(1 + len(config.loads))
-        auxv = encode_note(CORE_NAME, NT_AUXV, struct.pack(">QQQ", _AT_ENTRY, entry, 0), "big")
+        auxv = encode_note(CORE_NAME, NT_AUXV, struct.pack(">QQQ", AT_ENTRY, entry, 0), "big")
         notes_bytes = config.threads * len(_status_note(None, config, 0)) + len(auxv)
         offset = align_up(notes_at + notes_bytes, self._state.traits.page_bytes)
         headers = [ProgramHeader(elf.PT_NOTE, p_offset=notes_at, p_filesz=notes_bytes, p_memsz=notes_bytes)]
@@ -190,7 +187,7 @@ def _status_note(cpu: CpuRegisters | None, config: _Config, signal: int) -> byte
         registers,
         "big",
         signal=signal if cpu.cpu_id == config.crashing_pir else 0,
-        pid=_PID_OF_PIR_0 + cpu.cpu_id,
+        pid=PID_OF_PIR_0 + cpu.cpu_id,
         parent=1,
     )
     return encode_note(CORE_NAME, NT_PRSTATUS, status, "big")

@@ -4,7 +4,7 @@ After the last step of "follow one crash" in docs/architecture.md. The registers
 :mod:`fadump.linux.cpu_numbers` finds out which CPU that is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fadump.abi.linux import stack as abi
@@ -14,7 +14,8 @@ from fadump.linux.cpu_numbers import crashing_cpu, number_registers, online_cpus
 from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import SymbolTable
 from fadump.vmcore.contract import Dump
-from fadump.vmcore.notes import decode_prstatus
+from fadump.vmcore.notes import Prstatus, decode_prstatus
+from fadump.vmcore.opal_core import ended_by_itself, opal_cpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class Cpu:
     """A CPU. ``number`` is Linux's, None if it can't be known; ``registers`` are by pt_regs' names.
 
     ``crashed`` says whether the kernel crashed on it, ``online`` whether Linux used it, as Linux may not use every
-    thread of a core; None if that can't be known.
+    thread of a core; None if that can't be known. ``pir`` is the processor identification register, which OPAL's core
+    names CPUs by.
     """
 
     number: int | None
@@ -30,6 +32,7 @@ class Cpu:
     online: bool | None
     registers: Mapping[str, int]
     backtrace: Backtrace
+    pir: int | None = None
 
     @property
     def in_user_space(self) -> bool:
@@ -69,7 +72,36 @@ def read_registers(dump: Dump) -> list[Cpu]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class OpalCore:
+    """OPAL at its end: where it is entered, the CPUs, and whether it ended ``by_itself``, None if nothing says so."""
+
+    entry: int
+    cpus: Sequence[Cpu]
+    by_itself: bool | None
+
+
+def read_opal(dump: Dump) -> OpalCore | None:
+    """What OPAL's core says; None: it is another dump.
+
+    :raises FormatError: a note is cut short, or there are too many.
+    """
+    if dump.opal_entry is None:
+        return None
+    statuses = _statuses(dump)
+    cpus = [
+        Cpu(None, cpu.crashed, online=None, registers=status.registers, backtrace=Backtrace(()), pir=cpu.pir)
+        for cpu, status in zip(opal_cpus(statuses), statuses, strict=True)
+        if cpu is not None
+    ]
+    return OpalCore(dump.opal_entry, cpus, ended_by_itself(statuses))
+
+
 def _registers(dump: Dump) -> list[Mapping[str, int]]:
+    return [status.registers for status in _statuses(dump)]
+
+
+def _statuses(dump: Dump) -> list[Prstatus]:
     notes = [note for note in dump.notes if note.is_prstatus()]
     Budget("notes with a processor's registers", MOST_CPUS).spend(len(notes))
-    return [decode_prstatus(note, dump.byte_order).registers for note in notes]
+    return [decode_prstatus(note, dump.byte_order) for note in notes]

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from fadump.errors import SetupError
 from fadump.linux.cpu_numbers import online_cpus
-from fadump.linux.cpus import Cpu, read_cpus, read_registers
+from fadump.linux.cpus import Cpu, OpalCore, read_cpus, read_opal, read_registers
 from fadump.linux.crash import Ending, KernelName
 from fadump.linux.kallsyms import read_kallsyms
 from fadump.linux.memory import KernelMemory, is_of_power
@@ -41,7 +41,7 @@ class Summary:
     ``format`` is the file's, ``crash_time`` in seconds since 1970, UTC. ``online`` is how many CPUs were online by the
     kernel's mask, however many registers there are. ``page_counts`` count pages in the dump's memory. ``erased`` is
     what makedumpfile wrote of the data that it has erased. ``running`` has the thread of each CPU, by the CPU's number.
-    ``wants_vmlinux`` says that tasks could be read with one.
+    ``wants_vmlinux`` says that tasks could be read with one. ``opal``: this is OPAL's core.
     """
 
     format: str
@@ -60,6 +60,7 @@ class Summary:
     tasks: Sequence[Task] | None = None
     wants_vmlinux: bool = False
     erased: str | None = None
+    opal: OpalCore | None = None
     page_counts: Mapping[PageClass, int] | None = None
 
     @property
@@ -90,6 +91,11 @@ def summarize(system: CrashedSystem) -> Summary:
     lost_bytes = summary.bytes_in(State.MISSING)
     if lost_bytes:
         attempts.missing.append(f"{binary_size(lost_bytes)} of memory should be in the file and isn't")
+    if dump.opal_entry is not None:
+        opal = tried("processors", lambda: read_opal(dump))
+        return replace(
+            summary, opal=opal, cpus=() if opal is None else tuple(opal.cpus), missing=tuple(attempts.missing)
+        )
     facts = tried("the kernel", lambda: system.vmcoreinfo)
     if facts is not None:
         summary = replace(
@@ -159,7 +165,9 @@ def _running(system: CrashedSystem, numbers: Sequence[int], attempts: "_Attempts
 
 def cpu_name(cpu: Cpu) -> str:
     """The name of a CPU in output."""
-    return "a CPU of unknown number" if cpu.number is None else f"CPU {cpu.number}"
+    if cpu.number is not None:
+        return f"CPU {cpu.number}"
+    return "a CPU of unknown number" if cpu.pir is None else f"the CPU with PIR {cpu.pir:#x}"
 
 
 class _Attempts:

@@ -15,6 +15,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
+from fadump.errors import FadumpError
 from fadump.linux.btf import Btf, read_btf
 from fadump.linux.cpus import Cpu, read_cpus
 from fadump.linux.crash import Ending, KernelName, crash_time, find_ending, read_name
@@ -73,9 +74,11 @@ class CrashedSystem:
 
         :raises NoVmcoreinfoError: neither has, and no vmlinux was given.
         :raises SetupError: the dump is packed with LZO or Snappy, which the host lacks.
-        :raises FadumpError: the vmlinux is another kernel's, or has no symbols.
+        :raises FadumpError: this is OPAL's core; the vmlinux is another kernel's, or has no symbols.
         :raises OSError: it can't be read.
         """
+        if self.dump.opal_entry is not None:
+            raise FadumpError("this is OPAL's core, and no dump of Linux: gdb opens it")
         text = self.vmcoreinfo_text
         if text is None and self._vmlinux is not None:
             return vmlinux_facts(self.dump, self._vmlinux)

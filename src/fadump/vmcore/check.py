@@ -133,10 +133,14 @@ def _check_notes(dump: Dump) -> Iterator[Finding]:
                     decode_prstatus(note, dump.byte_order)
                 except FormatError as error:
                     yield _damage(str(error))
-    if dump.vmcoreinfo is None:
+    if dump.vmcoreinfo is not None:
+        yield from _check_vmcoreinfo(dump, dump.vmcoreinfo)
+    elif dump.opal_entry is None:
         yield _remark("it has no VMCOREINFO: little can be said about the Linux in it")
-        return
-    facts = {line.key: line.value for line in vmcoreinfo_lines(dump.vmcoreinfo)}
+
+
+def _check_vmcoreinfo(dump: Dump, vmcoreinfo: bytes) -> Iterator[Finding]:
+    facts = {line.key: line.value for line in vmcoreinfo_lines(vmcoreinfo)}
     for fact in _WANTED_FACTS:
         if fact not in facts:
             yield _damage(f"its VMCOREINFO doesn't say {fact}")

@@ -149,6 +149,8 @@ class Dump(ABC):
     """What makedumpfile has written about the data that it has erased; None: nothing."""
     virtual_ranges: Sequence[VirtualRange] = ()
     """Where an ELF core's PT_LOADs have its memory, in the order of the file; other formats don't say."""
+    opal_entry: int | None = None
+    """Where OPAL is entered, if this is OPAL's core and not a dump of Linux: its addresses count from OPAL's base."""
 
     @abstractmethod
     def mapping(self, wanted: Range) -> Iterator[Piece]:

@@ -24,6 +24,7 @@ from fadump.vmcore.contract import (
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.extents import Extent
 from fadump.vmcore.notes import Note, erase_info_of
+from fadump.vmcore.opal_core import opal_entry
 from fadump.vmcore.seal import unsealed
 from fadump.vmcore.source import Source
 
@@ -31,7 +32,7 @@ from fadump.vmcore.source import Source
 def _of_process(notes: Sequence[Note]) -> FormatError | None:
     """The error if it is the core of a process, whose addresses aren't physical; None: it isn't.
 
-    All of those have NT_AUXV (Linux fs/binfmt_elf.c, fill_note_info()); the core of a system never has it.
+    All of those have NT_AUXV (Linux fs/binfmt_elf.c, fill_note_info()); the core of a system never has it, but OPAL's.
     """
     for note in notes:
         if note.name == CORE_NAME and note.type == NT_AUXV:
@@ -65,7 +66,10 @@ class ElfDump(Dump):
         self.memory = RangeSet(segment.physical for segment in segments)
         if self._core.flags & DUMP_ELF_INCOMPLETE and self.machine != "ppc64":
             damage.append(FormatError("marked as incomplete by who wrote it", offset=ELF_HEADER.offset("e_flags")))
-        damage += filter(None, [unsealed(self.notes, self.byte_order), _of_process(self.notes)])
+        self.opal_entry = opal_entry(self.notes, self.byte_order)
+        damage += filter(None, [unsealed(self.notes, self.byte_order)])
+        if self.opal_entry is None:
+            damage += filter(None, [_of_process(self.notes)])
         self.damage = damage
 
     @property
