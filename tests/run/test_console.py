@@ -58,5 +58,5 @@ def test_a_run_that_fails_says_once_where_its_console_is(tmp_path, monkeypatch, 
     out, err = capsys.readouterr()
     assert json.loads(out)["console"] == "fadump-run/console.log"
     assert err.count("the console is in") == 1
-    assert main(["run", "--memory", "1G", "--cpus", "99"]) == 2
+    assert main(["run", "--memory", "1G", "--cpus", "4096"]) == 2
     assert "console" not in capsys.readouterr().err

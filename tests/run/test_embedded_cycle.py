@@ -159,6 +159,18 @@ def test_a_fault_of_the_firmware_is_gone_through(tmp_path, capsys):
     assert (tmp_path / "out" / "firmware.log").read_text().count("status -2") == 3
 
 
+@pytest.mark.parametrize(("platform", "memory"), [("pseries", "2G"), ("powernv", "16G")])
+def test_a_machine_of_2048_cpus(tmp_path, capsys, platform, memory):
+    options = ("--platform", platform, "--memory", memory, "--cpus", "2048", "--smt", "8", "--crash-cpu", "2047")
+    status, said = fadump_run(tmp_path, capsys, *options, "--verify")
+    assert (status, said["cpus"], said["verified"]["registers_different"]) == (0, 2048, [])
+    with ElfCore.open(tmp_path / "out" / "vmcore") as core:
+        assert sum(note.is_prstatus() for note in core.notes) == 2048
+    assert main(["show", str(tmp_path / "out" / "vmcore"), "--json"]) == 0
+    cpus = json.loads(capsys.readouterr().out)["cpus"]
+    assert [cpu["number"] for cpu in cpus if cpu["crashed"]] == [2047]
+
+
 @pytest.mark.parametrize("crash_by", CrashBy)
 def test_opals_core_is_saved_and_proven(tmp_path, capsys, crash_by):
     status, said = fadump_run(tmp_path, capsys, "--platform", "powernv", "--crash-by", crash_by, "--verify")
@@ -261,7 +273,7 @@ def test_a_run_that_fails_has_no_dump_of_an_earlier_one_beside_it(tmp_path, caps
     assert main(["run", "--out", str(tmp_path)]) == 0
     assert main(["run", "--out", str(tmp_path), "--fault", "register=-1"]) == 1
     assert not (tmp_path / "vmcore").exists() and (tmp_path / "earlier-1" / "vmcore").exists()
-    assert main(["run", "--out", str(tmp_path), "--cpus", "33"]) != 0  # refused: nothing is touched
+    assert main(["run", "--out", str(tmp_path), "--cpus", "2049"]) != 0  # refused: nothing is touched
     assert (tmp_path / "console.log").exists() and not (tmp_path / "earlier-2").exists()
 
 

@@ -39,8 +39,8 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
         ({"cpus": 4, "smt": 3}, "--smt must be 1, 2, 4 or 8 and divide --cpus, 3 is not"),
         ({"cpus": 2, "max_cpus": 1}, "--max-cpus must be at least --cpus and whole cores, 1 is not"),
         ({"cycles": 0}, "--cycles must be from 1 to 1000, 0 is not"),
-        ({"cpus": 0}, "--cpus must be from 1 to 32, 0 is not"),
-        ({"cpus": 33}, "--cpus must be from 1 to 32, 33 is not"),
+        ({"cpus": 0}, "--cpus must be from 1 to 32 with --machine qemu, 0 is not"),
+        ({"cpus": 33}, "--cpus must be from 1 to 32 with --machine qemu, 33 is not"),
         ({"max_cpus": 4097}, "--max-cpus must be at most 4096, as many as QEMU's pseries has, 4097 is not"),
         ({"crash_by": CrashBy.NMI, "crash_cpu": 1}, "--crash-cpu goes with --crash-by sysrq: nmi stops all CPUs"),
         ({"crash_cpu": 2}, "--crash-cpu must be a CPU of the guest, 0 to 1, 2 is not"),
@@ -110,15 +110,15 @@ def test_the_users_words_come_last(tmp_path):
 
 
 def test_a_refusal_is_one_sentence_and_exit_2(tmp_path, capsys):
-    assert main(["run", "--cpus", "33", "--out", str(tmp_path / "out")]) == 2
+    assert main(["run", "--cpus", "2049", "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
-    assert captured.err == "fadump: --cpus must be from 1 to 32, 33 is not\n"
+    assert captured.err == "fadump: --cpus must be from 1 to 2048, 2049 is not\n"
     assert captured.out == ""
     assert not (tmp_path / "out").exists()
 
 
 def test_with_json_a_refusal_is_an_object_too(tmp_path, capsys):
-    assert main(["run", "--json", "--cpus", "33", "--out", str(tmp_path / "out")]) == 2
+    assert main(["run", "--json", "--cpus", "2049", "--out", str(tmp_path / "out")]) == 2
     assert json.loads(capsys.readouterr().out)["result"] == "failed"
 
 

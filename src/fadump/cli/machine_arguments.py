@@ -12,7 +12,7 @@ from fadump.firmware.faults import UnknownFaultError
 from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES
 from fadump.machine.qemu.process import Dimm
 from fadump.run.faults import Faults, fault_answers, fault_list, faults_by_kind, parse_faults
-from fadump.run.options import MOST_CPUS
+from fadump.run.options import MOST_CPUS, MOST_EMBEDDED_CPUS
 
 _DEFAULT_MEMORY = {Platform.PSERIES: 2 << 30, Platform.POWERNV: 4 << 30}
 FAULT_LIST = "list"
@@ -24,7 +24,9 @@ def add_machine_arguments(parser: argparse.ArgumentParser, *, real_linux_too: bo
 
     With ``real_linux_too`` the command has ``--machine qemu``, and the help says what is for the other one.
     """
-    embedded, most = ("embedded: ", "64T, with qemu 256G") if real_linux_too else ("", "64T")
+    embedded, most, most_cpus = "", "64T", str(MOST_EMBEDDED_CPUS)
+    if real_linux_too:
+        embedded, most, most_cpus = "embedded: ", "64T, with qemu 256G", f"{MOST_EMBEDDED_CPUS}, with qemu {MOST_CPUS}"
     parser.add_argument(
         "--platform", choices=list(Platform), type=Platform, default=Platform.PSERIES, metavar="PLATFORM",
         help="pseries: RTAS (default); powernv: OPAL, MPIPL",
@@ -37,7 +39,7 @@ def add_machine_arguments(parser: argparse.ArgumentParser, *, real_linux_too: bo
         "--dimm", type=_dimm, action="append", default=[], metavar="SIZE@ADDR", help="a DIMM above the other memory"
     )
     parser.add_argument(
-        "--cpus", type=whole_number, default=2, help=f"CPUs that Linux sees, 1 to {MOST_CPUS} (default: %(default)s)"
+        "--cpus", type=whole_number, default=2, help=f"CPUs that Linux sees, up to {most_cpus} (default: %(default)s)"
     )
     parser.add_argument("--smt", type=whole_number, default=1, help="threads per core (default: %(default)s)")
     parser.add_argument("--max-cpus", type=whole_number, help="CPUs that can be plugged (default: no more than --cpus)")

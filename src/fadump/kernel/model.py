@@ -38,7 +38,7 @@ from fadump.kernel.plan.system import cpu_names, system_of
 from fadump.kernel.printk import Printk
 from fadump.kernel.rtas_fadump import RtasFadump
 from fadump.kernel.state import LOG, UTS_NAMESPACE, FadumpState
-from fadump.kernel.traits import KERNEL_VERSIONS, LINUX_6_12, KernelTraits, Mmu
+from fadump.kernel.traits import DISTRIBUTIONS_NR_CPUS, KERNEL_VERSIONS, LINUX_6_12, KernelTraits, Mmu
 from fadump.kernel.vmcore import Registers, VmCore
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
@@ -57,9 +57,13 @@ class KernelConfig:
     epoch_seconds: int = 0
 
     @classmethod
-    def of_version(cls, version: str, *, page_bytes: int | None = None, epoch_seconds: int = 0) -> "KernelConfig":
-        """The kernel of a ``--kernel-version``; pages are 64 KiB unless given."""
+    def of_version(
+        cls, version: str, *, cpus: int = 1, page_bytes: int | None = None, epoch_seconds: int = 0
+    ) -> "KernelConfig":
+        """The kernel of a ``--kernel-version`` for so many CPUs; pages are 64 KiB unless given."""
         traits = KERNEL_VERSIONS[version]
+        if cpus > traits.nr_cpus:
+            traits = replace(traits, nr_cpus=DISTRIBUTIONS_NR_CPUS)
         traits = traits if page_bytes is None else replace(traits, page_bytes=page_bytes)
         return cls(traits, f"{version}.0-model", epoch_seconds=epoch_seconds)
 

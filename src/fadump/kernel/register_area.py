@@ -30,6 +30,8 @@ from fadump.memory.ranges import Range
 NOTE_BUFFER_BYTES = NOTE_HEADER.size_bytes * 2 + padded_note_bytes(len(CORE_NAME) + 1) + PRSTATUS.size_bytes
 """sizeof(note_buf_t): a CPU's note and a closing one."""
 _MOST_ENTRIES = 1024
+_NEAR_BYTES = 1 << 12
+"""More than a CPU has, so that no extent of memory has to be found for each."""
 _CHUNK_BYTES = 1 << 20
 _MOST_ALLOCATION_BYTES = 1 << 30
 """More than the page allocator can allocate at once, with any page size: MAX_PAGE_ORDER."""
@@ -83,6 +85,9 @@ def _registers(memory: GuestMemory, start: int, end: int) -> Iterator[tuple[str,
 def _find_end(memory: GuestMemory, start: int) -> int:
     """The address of the first CPUEND, entry by entry from ``start`` on; untouched memory is skipped."""
     extent = next(piece for piece in memory.ram if start in piece)
+    near = _aligned(memory.read(start, min(_NEAR_BYTES, extent.end - start)))
+    if near is not None:
+        return start + near
     for part in memory.populated(Range(start, extent.end)):
         first = start + (part.start - start) // ENTRY.size_bytes * ENTRY.size_bytes
         for at in range(first, part.end, _CHUNK_BYTES):

@@ -132,6 +132,7 @@ LINUX_6_1 = KernelTraits(
 """Debian's 6.1.176."""
 KERNEL_VERSIONS = MappingProxyType({"6.1": LINUX_6_1, "6.12": LINUX_6_12})
 """Kernels by ``--kernel-version``."""
+DISTRIBUTIONS_NR_CPUS = 2048
 PAGE_BYTES = MappingProxyType({"4K": 4 * KIB, "64K": 64 * KIB})
 """Page sizes by ``--page-size``."""
 

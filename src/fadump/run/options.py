@@ -13,6 +13,7 @@ from pathlib import Path
 from fadump.abi.platform import Platform
 from fadump.capture.options import SaveOptions
 from fadump.errors import UsageError
+from fadump.kernel.traits import DISTRIBUTIONS_NR_CPUS
 from fadump.machine.contract import StopAt
 from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Dimm, Fault
 from fadump.observer import CrashBy
@@ -25,6 +26,8 @@ _LEAST_POWERNV_MEMORY = 4096 * MIB
 _MOST_EMBEDDED_MEMORY = 64 << 40
 _MEMORY_STEP = 256 * MIB
 MOST_CPUS = 32
+"""That QEMU takes in reasonable time."""
+MOST_EMBEDDED_CPUS = DISTRIBUTIONS_NR_CPUS
 _MOST_MAX_CPUS = 4096
 """As many as QEMU's pseries can have (query-machines, cpu-max)."""
 _MOST_POWERNV_THREADS = 4
@@ -163,8 +166,10 @@ def _memory_refusals(options: RunOptions) -> Iterator[str]:
 
 
 def _cpu_refusals(options: RunOptions) -> Iterator[str]:
-    if not 1 <= options.cpus <= MOST_CPUS:
-        yield f"--cpus must be from 1 to {MOST_CPUS}, {options.cpus} is not"
+    embedded = options.machine is WhichMachine.EMBEDDED
+    most, where = (MOST_EMBEDDED_CPUS, "") if embedded else (MOST_CPUS, " with --machine qemu")
+    if not 1 <= options.cpus <= most:
+        yield f"--cpus must be from 1 to {most}{where}, {options.cpus} is not"
     if options.smt not in (1, 2, 4, 8) or options.cpus % options.smt:
         yield f"--smt must be 1, 2, 4 or 8 and divide --cpus, {options.smt} is not"
     elif options.max_cpus is not None and (options.max_cpus < options.cpus or options.max_cpus % options.smt):

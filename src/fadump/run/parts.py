@@ -134,6 +134,7 @@ def embedded_config(options: RunOptions) -> EmbeddedConfig:
         radix=options.cpu_model != _HASH_ONLY_CPU,
         kernel=KernelConfig.of_version(
             options.kernel_version or DEFAULT_VERSION,
+            cpus=options.cpus,
             page_bytes=None if options.page_size is None else PAGE_BYTES[options.page_size],
             epoch_seconds=int(time.time()),
         ),
