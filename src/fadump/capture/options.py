@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fadump.capture.formats import Format, OutputFormat, output_format
 from fadump.capture.packers import Compression
+from fadump.capture.plugins import Plugin
 from fadump.errors import UsageError
 from fadump.linux.pages import DumpLevel
 
@@ -20,7 +21,7 @@ class SaveOptions:
 
     ``compression`` is for a kdump-compressed file. ``split`` is the number of files; an ELF core is always one.
     ``continued`` goes on with files that were interrupted. ``registers`` adds each CPU's registers where other readers
-    look for them (:mod:`fadump.capture.registers`).
+    look for them (:mod:`fadump.capture.registers`). ``plugins`` are asked in turn which pages are left in.
     """
 
     levels: Sequence[DumpLevel] = (DumpLevel(0),)
@@ -30,6 +31,7 @@ class SaveOptions:
     split: int = 1
     continued: bool = False
     registers: bool = True
+    plugins: Sequence[Plugin] = ()
 
     def __post_init__(self) -> None:
         """:raises UsageError: a dump of this format can't be split."""

@@ -3,10 +3,12 @@
 Step "saved" of docs/architecture.md.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fadump.capture.about import About, describe
 from fadump.capture.options import SaveOptions
+from fadump.capture.plugins import Plugin, ask_plugins
 from fadump.capture.registers import AddedRegisters, with_registers
 from fadump.capture.selection import KnownPages, Selection, know_pages, select_pages
 from fadump.linux.pages import DumpLevel
@@ -22,14 +24,16 @@ class Original:
     about: About
     pages: KnownPages
     added: AddedRegisters
+    system: CrashedSystem
+    plugins: Sequence[Plugin]
 
     def select(self, level: DumpLevel) -> Selection:
         """The pages to save at a level.
 
-        :raises FadumpError: the dump has no memory.
+        :raises FadumpError: the dump has no memory, or a plugin gives no answer.
         :raises OSError: the dump can't be read.
         """
-        return select_pages(self.dump, self.pages, level)
+        return ask_plugins(select_pages(self.dump, self.pages, level), self.plugins, self.system, self.pages)
 
 
 def read_original(system: CrashedSystem, options: SaveOptions) -> Original:
@@ -44,4 +48,4 @@ def read_original(system: CrashedSystem, options: SaveOptions) -> Original:
     dump, added = system.dump, AddedRegisters()
     if options.registers:
         dump, added = with_registers(system, every_cpu=options.output.has_note_of_every_cpu)
-    return Original(dump, describe(system, dump), pages, added)
+    return Original(dump, describe(system, dump), pages, added, system, options.plugins)

@@ -37,11 +37,12 @@ class PageReport:
     excluded_before: int
     missing: int
     zeros_are_estimated: bool = False
+    excluded_by_plugin: int = 0
 
     @property
     def excluded_pages(self) -> int:
         """All pages that are not saved; those of zeros included where the level leaves them out."""
-        return self.zeros + sum(self.excluded.values()) + self.excluded_before
+        return self.zeros + sum(self.excluded.values()) + self.excluded_before + self.excluded_by_plugin
 
     @property
     def remaining(self) -> int:
@@ -67,6 +68,8 @@ class PageReport:
         ]
         if self.excluded_before:
             lines.append(f"    Excluded earlier        : {_number(self.excluded_before)}")
+        if self.excluded_by_plugin:
+            lines.append(f"    Left out by a plugin    : {_number(self.excluded_by_plugin)}")
         lines += [f"  Remaining pages  : {_number(self.remaining)}{mark}"]
         if self.missing:
             lines.append(f"    Missing in the source   : {_number(self.missing)}")
@@ -91,6 +94,7 @@ class PageReport:
             "zero": self.zeros,
             **{page_class.name.lower(): self.excluded.get(page_class, 0) for page_class in _CLASS_WORDS},
             "excluded_before": self.excluded_before,
+            "excluded_by_plugin": self.excluded_by_plugin,
             "remaining": self.remaining,
             "missing": self.missing,
             "percent": self.percent,
@@ -110,6 +114,7 @@ def report_pages(
         excluded=selection.excluded,
         excluded_before=selection.excluded_before,
         missing=selection.missing.count() + unreadable,
+        excluded_by_plugin=selection.excluded_by_plugin,
         zeros_are_estimated=zeros_are_estimated and DumpLevel.ZERO in selection.level,
     )
 

@@ -28,8 +28,9 @@ class Selection:
     """``memory`` are the pages of the machine's memory, ``wanted`` those to be saved; of these, ``missing`` are those
     that the dump should have and doesn't, all or in part.
 
-    ``excluded`` counts the pages that ``level`` leaves out, by class, and ``excluded_before`` those that the dump
-    didn't have any more; pages of zeros are found when they are read. ``remarks`` are sentences for the user.
+    ``excluded`` counts the pages that ``level`` leaves out, by class, ``excluded_before`` those that the dump didn't
+    have any more, and ``excluded_by_plugin`` those that a user's own function leaves out; pages of zeros are found when
+    they are read. ``remarks`` are sentences for the user.
     """
 
     level: DumpLevel
@@ -40,6 +41,7 @@ class Selection:
     excluded: Mapping[PageClass, int]
     excluded_before: int
     remarks: tuple[str, ...]
+    excluded_by_plugin: int = 0
 
     @property
     def pages(self) -> int:

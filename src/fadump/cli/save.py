@@ -12,6 +12,7 @@ from fadump.capture.estimate import Estimate, estimate_sizes
 from fadump.capture.job import Tell
 from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
+from fadump.capture.plugins import Plugin, load_plugin
 from fadump.capture.save import Saved, save_dump, stream_dump
 from fadump.cli.numbers import number
 from fadump.cli.output import Answer, ExitCode, Output
@@ -88,6 +89,13 @@ def add_parser(commands: Commands) -> None:
         help="overwrite what the rules in this file lead to, such as keys, and say in the dump that it was; "
         "docs/erase.md has every rule",
     )
+    for option, which in (("--only", "left in"), ("--drop", "left out")):
+        parser.add_argument(
+            option,
+            type=name,
+            metavar="FILE.py:FUNCTION",
+            help=f"a Python function that says which of the pages that the level leaves in are {which}; docs/erase.md",
+        )
     parser.add_argument("--dry-run", action="store_true", help="write nothing, say how large it would be")
     parser.add_argument(
         "--continue", dest="continued", action="store_true", help="go on with DST.incomplete, with the same options"
@@ -104,6 +112,7 @@ def _save(arguments: argparse.Namespace, output: Output) -> Answer:
         split=arguments.split,
         continued=arguments.continued,
         registers=not arguments.no_registers,
+        plugins=_plugins(arguments),
     )
     if arguments.vmlinux is not None:
         check_file("--vmlinux", arguments.vmlinux)
@@ -126,6 +135,11 @@ def _save(arguments: argparse.Namespace, output: Output) -> Answer:
         exit_code=exit_code,
         error=None if saved.complete else f"{with_others(arguments.source)}: {_INCOMPLETE}",
     )
+
+
+def _plugins(arguments: argparse.Namespace) -> Sequence[Plugin]:
+    given = ((arguments.only, False), (arguments.drop, True))
+    return [load_plugin(text, drops=drops) for text, drops in given if text is not None]
 
 
 def _refuse_contradictions(arguments: argparse.Namespace) -> None:
