@@ -80,3 +80,16 @@ def test_doctor_and_size_never_disagree(size, power, capsys):
     assert f"a capture boot needs about {needed / MIB:.1f} MiB" in boot_memory
     assert "\n     16.0 MiB  for struct pages of all RAM\n" in out and "initrd" not in out  # there is none
     assert "Debian" in out and " 768 MiB  Linux (5 % of RAM, in steps of 256 MiB, at least 320 MiB)\n" in out
+
+
+def test_what_is_taken_for_other_pages_is_said_aloud(size, power):
+    asked = ("--root", power, "--for", "16G", "--for-page-size")
+    _status, same, _err = size(*asked, "64K")
+    _status, other, _err = size(*asked, "4K")
+    note = "with pages of 4 KiB user space was not measured"
+    assert note in other and "was not measured" not in same
+    told = json.loads(size(*asked, "4K", "--json")[1])
+    (predicted,) = told["predicted"]
+    assert (told["page_bytes"], predicted["page_bytes"]) == (64 << 10, 4 << 10)
+    assert predicted["model"]["struct_pages_bytes"] == 256 * MIB
+    assert predicted["model"]["user_space_bytes"] < told["model"]["user_space_bytes"]

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fadump.abi.platform import Platform
@@ -17,7 +17,7 @@ from fadump.given import check_directory
 from fadump.kernel.plan.boot_memory import LARGEST_SHARE, default_bytes
 from fadump.kernel.plan.need import CaptureNeed, CaptureSystem, capture_need, recommended_bytes
 from fadump.kernel.plan.recommended import recommendations
-from fadump.kernel.traits import MIB, PAGE_BYTES, least_boot_memory_bytes
+from fadump.kernel.traits import KIB, MIB, PAGE_BYTES, least_boot_memory_bytes
 from fadump.printable import printable
 from fadump.progress import binary_size, duration
 from fadump.service.doctor.files import SystemFiles
@@ -51,6 +51,8 @@ class _Size:
     cpus: int
     need: CaptureNeed
     needed_bytes: int
+    page_bytes: int
+    is_of_other_pages: bool = False
 
     @property
     def minimum_bytes(self) -> int:
@@ -144,7 +146,7 @@ def _measured(options: argparse.Namespace, output: Output) -> Answer:
     system = measured_system(measured, vm.cpus) or CaptureSystem()
     need = capture_need(system, vm.memory_bytes, vm.cpus)
     return _answer(
-        _Size(vm.platform, vm.memory_bytes, vm.cpus, need, measured.needed_bytes),
+        _Size(vm.platform, vm.memory_bytes, vm.cpus, need, measured.needed_bytes, system.page_bytes),
         _others(options, system, vm.platform, vm.cpus),
         measured,
     )
@@ -161,17 +163,20 @@ def _predicted(options: argparse.Namespace) -> Answer:
     system = capture_system(machine)
     need = capture_need(system, ram_bytes, machine.cpus)
     return _answer(
-        _Size(platform, ram_bytes, machine.cpus, need, need.size_bytes),
+        _Size(platform, ram_bytes, machine.cpus, need, need.size_bytes, system.page_bytes),
         _others(options, system, platform, machine.cpus),
     )
 
 
 def _others(options: argparse.Namespace, system: CaptureSystem, platform: Platform, cpus: int) -> list[_Size]:
-    if options.for_page_size is not None:
-        system = replace(system, page_bytes=PAGE_BYTES[options.for_page_size])
+    page_bytes = PAGE_BYTES[options.for_page_size] if options.for_page_size else system.page_bytes
+    other = system.with_pages_of(page_bytes)
     cpus = options.for_cpus or cpus
-    needs = [(memory_bytes, capture_need(system, memory_bytes, cpus)) for memory_bytes in options.for_memory]
-    return [_Size(platform, memory_bytes, cpus, need, need.size_bytes) for memory_bytes, need in needs]
+    needs = [(memory_bytes, capture_need(other, memory_bytes, cpus)) for memory_bytes in options.for_memory]
+    return [
+        _Size(platform, memory_bytes, cpus, need, need.size_bytes, page_bytes, page_bytes != system.page_bytes)
+        for memory_bytes, need in needs
+    ]
 
 
 def _answer(found: _Size, others: Sequence[_Size], measured: Measurement | None = None) -> Answer:
@@ -215,6 +220,11 @@ def _size_lines(found: _Size) -> Iterator[str]:
     for name, size_bytes in found.need.named():
         if size_bytes:
             yield f"  {binary_size(size_bytes):>11}  for {name}"
+    if found.is_of_other_pages:
+        yield (
+            f"  with pages of {found.page_bytes // KIB} KiB user space was not measured: its share is taken as it is "
+            "in a Debian; measure with such a --kernel to be sure"
+        )
     yield "  for so much RAM there is without crashkernel=, and recommended by distributions:"
     default = default_bytes(found.platform, found.memory_bytes)
     yield f"  {_mib(default):>11}  Linux (5 % of RAM, in steps of 256 MiB, at least {_mib(floor_bytes)})"
@@ -254,6 +264,7 @@ def _size_as_json(found: _Size) -> dict[str, Any]:
     return {
         "memory_bytes": found.memory_bytes,
         "cpus": found.cpus,
+        "page_bytes": found.page_bytes,
         "minimum_bytes": found.minimum_bytes,
         "recommended_bytes": found.recommended_bytes,
         "recommended_crashkernel": found.crashkernel,

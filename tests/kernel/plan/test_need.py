@@ -37,9 +37,27 @@ def test_the_need_is_the_sum_of_its_terms():
     system = CaptureSystem(64 * KIB, kernel_bytes=40 * MIB, initrd_bytes=10 * MIB, user_space_bytes=60 * MIB)
     need = capture_need(system, 64 * GIB, 4)
     assert (need.kernel_bytes, need.struct_pages_bytes, need.initrd_bytes) == (40 * MIB, 64 * MIB, 10 * MIB)
-    assert need.user_space_bytes == 60 * MIB
+    assert need.user_space_bytes == (60 - 10) * MIB
     assert need.size_bytes == sum(size for _name, size in need.named())
     assert need.hash_tables_bytes == (32768 + 16384) * 8
+
+
+@pytest.mark.parametrize(("initrd", "user_space", "in_initrd", "both"), [
+    (0, 60, False, 60), (10, 60, False, 60), (70, 60, False, 70 + 12), (10, 60, True, 70), (0, 5, False, 5),
+])  # fmt: skip
+def test_an_initrd_is_given_back_before_user_space_needs_most(initrd, user_space, in_initrd, both):
+    system = CaptureSystem(64 * KIB, 40 * MIB, initrd * MIB, user_space * MIB, in_initrd)
+    need = capture_need(system, 4 * GIB, 2)
+    assert need.initrd_bytes + need.user_space_bytes == both * MIB
+    assert need.size_bytes == sum(size for _name, size in need.named())
+
+
+def test_other_pages_are_an_estimate_for_user_space_too():
+    system = CaptureSystem(64 * KIB, 40 * MIB, 10 * MIB, 46 * MIB)
+    other = system.with_pages_of(4 * KIB)
+    assert (other.page_bytes, other.kernel_bytes, other.initrd_bytes) == (4 * KIB, 40 * MIB, 10 * MIB)
+    assert other.user_space_bytes == 35 * MIB  # 70 MiB for 92
+    assert other.with_pages_of(64 * KIB) == system
 
 
 def test_what_is_taken_early_is_what_a_kernel_counts_as_reserved():

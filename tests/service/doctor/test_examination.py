@@ -256,15 +256,18 @@ def test_boot_memory_that_is_too_little_for_the_capture_boot(tmp_path):
     (finding,) = found(examine(tree.files), Check.BOOT_MEMORY)
     assert finding[0] is Severity.WARNING
     assert finding[1].startswith(
-        "320.0 MiB of boot memory are reserved, and a capture boot needs about 390.1 MiB (an estimate: 309.3 MiB for "
+        "320.0 MiB of boot memory are reserved, and a capture boot needs about 412.1 MiB (an estimate: 309.3 MiB for "
         "kernel and firmware, 4.0 MiB for struct pages of all RAM, 6.0 MiB for per-CPU memory, 768.0 KiB for hash "
-        "tables, 70.0 MiB for user space and its page cache); distributions recommend for this much RAM: "
+        "tables, 92.0 MiB for user space and its page cache); distributions recommend for this much RAM: "
     )
     assert "Debian, Ubuntu (kdump-tools, ppc64el): 512.0 MiB" in finding[1]
-    assert finding[2].endswith("fadump=on crashkernel=512M")
+    assert finding[2].endswith("fadump=on crashkernel=576M")
 
 
-def test_an_initrd_counts_packed_and_unpacked(tmp_path):
+@pytest.mark.parametrize(("unit", "beside_mib"), [("fadump-capture.service", 12), ("kdump.service", 92)])
+def test_an_initrd_counts_packed_and_unpacked_and_is_given_back_unless_dumps_are_saved_there(
+    tmp_path, unit, beside_mib
+):
     def with_initrd(tree):
         chosen = tree.find("/chosen").properties
         chosen["linux,initrd-start"], chosen["linux,initrd-end"] = (
@@ -272,8 +275,10 @@ def test_an_initrd_counts_packed_and_unpacked(tmp_path):
         )
 
     tree = booted(tmp_path, "fadump=nocma", memory=FOUR_GIB, on_tree=with_initrd)
+    tree.unit(unit)
     (finding,) = found(examine(tree.files), Check.BOOT_MEMORY, Severity.GOOD)
-    assert "80.0 MiB for the initrd, packed and unpacked" in finding[1]
+    assert "92.0 MiB for the initrd, packed and unpacked" in finding[1]
+    assert f"{beside_mib}.0 MiB for user space" in finding[1]
 
 
 @pytest.mark.parametrize(("words", "severity", "sentence"), [

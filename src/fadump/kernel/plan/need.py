@@ -8,31 +8,38 @@ The step "capture boot" of docs/architecture.md. A capture kernel has boot memor
 * **per-CPU memory**: areas, stacks and kernel threads of each CPU that is brought up;
 * **hash tables**: of directory entries and inodes (fs/dcache.c, fs/inode.c). They are sized by the memory that isn't
   reserved (mm/mm_init.c alloc_large_system_hash(), arch_reserved_kernel_pages()): in a capture boot by boot memory;
-* **initrd**: as it is loaded, and unpacked;
+* **initrd**: as it is loaded, and unpacked, which is more with larger pages;
 * **user space**: its processes, slabs, and so much page cache that programs aren't read from the disk all the time.
 
-The last one is no step but a slope: with less, a capture boot first becomes slow, then kills processes. Where a system
+The last two are not needed at the same time: an initrd's memory is given back when the system's own root is mounted.
+So user space needs what is more than that, and at least what the kernel itself works with meanwhile. Where dumps are
+saved in the initrd (kdump-utils, openSUSE), both are needed.
+
+User space is no step but a slope: with less, a capture boot first becomes slow, then kills processes. Where a system
 was measured, what it needs there is taken instead of the default.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from fadump.abi.platform import Platform
 from fadump.kernel.plan.boot_memory import LARGEST_SHARE
 from fadump.kernel.traits import GIB, KIB, MIB, align_up, least_boot_memory_bytes
 
-USER_SPACE_BYTES = 70 * MIB
-"""A Debian with systemd that saves with makedumpfile."""
+USER_SPACE_BYTES = MappingProxyType({4 * KIB: 70 * MIB, 64 * KIB: 92 * MIB})
+"""A Debian with systemd that saves with ``fadump capture``, by the page's size: each file, stack and slab takes whole
+pages."""
+_WORKING_BYTES = MappingProxyType({4 * KIB: 8 * MIB, 64 * KIB: 12 * MIB})
+"""Slabs, kernel threads and the kernel's reserve while an initrd is unpacked."""
 PER_CPU_BYTES = MappingProxyType({4 * KIB: MIB, 64 * KIB: 3 * MIB})
 """Of each CPU, by the page's size."""
 _EARLY_PER_CPU_BYTES = 320 * KIB
 """Of that what is taken before anything else: its area, its PACA, its first stacks."""
 KERNEL_BYTES = 40 * MIB
 """Where nothing is known of the kernel."""
-UNPACKED = 3
-"""What an initrd unpacks to, times its size, where that isn't known; kdump-utils reckons with as much."""
+UNPACKED = MappingProxyType({4 * KIB: 3.2, 64 * KIB: 3.6})
+"""What an initrd unpacks to, times its size, where that isn't known: Debian's, by gzip. kdump-utils reckons with 3."""
 MARGIN = 4
 """A quarter more than is needed is recommended."""
 STEP_BYTES = 64 * MIB
@@ -46,12 +53,21 @@ _ADAPT_BYTES = 64 * GIB
 
 @dataclass(frozen=True, slots=True)
 class CaptureSystem:
-    """What a system's need depends on beside its RAM and CPUs; ``initrd_bytes`` is packed and unpacked."""
+    """What a system's need depends on beside its RAM and CPUs; ``initrd_bytes`` is packed and unpacked.
+
+    ``user_space_bytes`` is what the system needs on its own root; ``saves_in_initrd``: it has none.
+    """
 
     page_bytes: int = 64 * KIB
     kernel_bytes: int = KERNEL_BYTES
     initrd_bytes: int = 0
-    user_space_bytes: int = USER_SPACE_BYTES
+    user_space_bytes: int = USER_SPACE_BYTES[64 * KIB]
+    saves_in_initrd: bool = False
+
+    def with_pages_of(self, page_bytes: int) -> "CaptureSystem":
+        """The same system on a kernel with other pages: an estimate, by what Debian needs with either."""
+        share = USER_SPACE_BYTES[page_bytes] / USER_SPACE_BYTES[self.page_bytes]
+        return replace(self, page_bytes=page_bytes, user_space_bytes=int(self.user_space_bytes * share))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +100,23 @@ def capture_need(system: CaptureSystem, ram_bytes: int, cpus: int) -> CaptureNee
     """What a system needs with so much RAM and so many CPUs."""
     struct_pages = struct_pages_bytes(ram_bytes, system.page_bytes)
     per_cpu = cpus * PER_CPU_BYTES[system.page_bytes]
-    rest = system.kernel_bytes + struct_pages + per_cpu + system.initrd_bytes + system.user_space_bytes
+    user_space = _user_space_bytes(system)
+    rest = system.kernel_bytes + struct_pages + per_cpu + system.initrd_bytes + user_space
     return CaptureNeed(
         kernel_bytes=system.kernel_bytes,
         struct_pages_bytes=struct_pages,
         per_cpu_bytes=per_cpu,
         hash_tables_bytes=hash_tables_bytes(rest),
         initrd_bytes=system.initrd_bytes,
-        user_space_bytes=system.user_space_bytes,
+        user_space_bytes=user_space,
     )
+
+
+def _user_space_bytes(system: CaptureSystem) -> int:
+    """What user space needs beside an initrd, or the kernel while it unpacks that."""
+    if system.saves_in_initrd or not system.initrd_bytes:
+        return system.user_space_bytes
+    return max(_WORKING_BYTES[system.page_bytes], system.user_space_bytes - system.initrd_bytes)
 
 
 def early_bytes(ram_bytes: int, page_bytes: int, cpus: int, own_bytes: int) -> int:

@@ -21,6 +21,7 @@ from fadump.kernel.plan.system import cpu_names, system_of
 from fadump.kernel.traits import KIB, LINUX_6_1, LINUX_6_12, KernelTraits
 from fadump.memory.devicetree import DeviceTree
 from fadump.service.doctor.files import SystemFiles
+from fadump.service.doctor.savers import saves_in_initrd
 
 FADUMP = "/sys/kernel/fadump"
 REGISTERED = f"{FADUMP}/registered"
@@ -48,7 +49,8 @@ class Machine:
     """A Power system. A fact that its files don't say is None.
 
     ``plan`` is what a kernel with these ``traits`` makes of the device tree and the command line. ``config`` are the
-    kernel's options, without those that aren't set. ``initrd_bytes`` is what the boot loader has loaded.
+    kernel's options, without those that aren't set. ``initrd_bytes`` is what the boot loader has loaded,
+    ``saves_in_initrd`` whether dumps are saved there.
     ``enabled``, ``registered``, ``reserved_bytes``, ``hotplug_ready`` are the kernel's files of that name.
     ``registered_bytes`` is boot memory as it is registered, by debugfs. ``kdump_loaded`` and ``kdump_bytes`` are
     whether a kernel is loaded for kdump, and the memory reserved for it. ``complaint`` is the last thing that the
@@ -63,6 +65,7 @@ class Machine:
     config: Mapping[str, str] | None
     meminfo: Mapping[str, int]
     initrd_bytes: int | None
+    saves_in_initrd: bool
     enabled: bool | None
     registered: bool | None
     reserved_bytes: int | None
@@ -119,6 +122,7 @@ def look_at(files: SystemFiles, advice: str = _ADVICE) -> Machine:
         config=config,
         meminfo={name: int(size) * KIB for name, size in _MEMINFO.findall(files.text("/proc/meminfo") or "")},
         initrd_bytes=None if initrd is None else initrd.size_bytes,
+        saves_in_initrd=saves_in_initrd(files),
         enabled=_flag(files, f"{FADUMP}/enabled", "/sys/kernel/fadump_enabled"),
         registered=_flag(files, REGISTERED, "/sys/kernel/fadump_registered"),
         reserved_bytes=files.number(f"{FADUMP}/mem_reserved"),

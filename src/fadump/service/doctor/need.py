@@ -11,6 +11,7 @@ the most that a dump of this moment can have.
 from fadump.kernel.plan.need import (
     KERNEL_BYTES,
     UNPACKED,
+    USER_SPACE_BYTES,
     CaptureNeed,
     CaptureSystem,
     capture_need,
@@ -36,7 +37,13 @@ def capture_system(machine: Machine) -> CaptureSystem:
     if total_bytes is not None and total_bytes <= ram_bytes and not machine.has_dump:
         others_bytes = early_bytes(ram_bytes, page_bytes, machine.cpus, total_bytes)
         kernel_bytes = max(0, ram_bytes - total_bytes - _kept_back(machine) - others_bytes)
-    return CaptureSystem(page_bytes, kernel_bytes, (1 + UNPACKED) * (machine.initrd_bytes or 0))
+    return CaptureSystem(
+        page_bytes,
+        kernel_bytes,
+        int((1 + UNPACKED[page_bytes]) * (machine.initrd_bytes or 0)),
+        USER_SPACE_BYTES[page_bytes],
+        machine.saves_in_initrd,
+    )
 
 
 def recommended_words(machine: Machine) -> str | None:

@@ -18,6 +18,7 @@ from fadump.service.doctor.files import SystemFiles
 
 _NETWORK_UNIT = "fadump-capture-network.service"
 _OUR_UNITS = ("fadump-capture.service", _NETWORK_UNIT)
+_KDUMP_UNIT = "kdump.service"
 OUR_CONFIG = "/etc/fadump.toml"
 KDUMP_TOOLS_CONFIG = "/etc/default/kdump-tools"
 _KDUMP_UTILS_CONFIG = "/etc/kdump.conf"
@@ -99,6 +100,11 @@ def savers(files: SystemFiles) -> list[Saver]:
     if ours is not None and ours.unit == _NETWORK_UNIT:
         found = [_kdump(files), _kdump_tools(files), ours]
     return [saver for saver in found if saver is not None]
+
+
+def saves_in_initrd(files: SystemFiles) -> bool:
+    """Whether a service is enabled that saves dumps before the system's own root is mounted."""
+    return unit_state(files, _KDUMP_UNIT) is UnitState.ENABLED
 
 
 def unit_state(files: SystemFiles, unit: str) -> UnitState:
@@ -203,7 +209,7 @@ def _drop_ins(files: SystemFiles, unit: str) -> Iterator[str]:
 
 def _kdump(files: SystemFiles) -> Saver | None:
     """kdump.service, which kdump-utils and openSUSE both have."""
-    unit = "kdump.service"
+    unit = _KDUMP_UNIT
     if unit_state(files, unit) is UnitState.MISSING:
         return None
     obstacle, mend = _state(files, unit)

@@ -129,8 +129,9 @@ def measured_system(measurement: Measurement, cpus: int) -> CaptureSystem | None
     others_bytes = early_bytes(memory_bytes, page_bytes, cpus, good.boot_memory.size_bytes) + good.initrd_bytes
     kernel_bytes = max(0, good.early_bytes - others_bytes)
     system = CaptureSystem(page_bytes, kernel_bytes, good.initrd_bytes, user_space_bytes=0)
-    rest_bytes = measurement.needed_bytes - capture_need(system, memory_bytes, cpus).size_bytes
-    return replace(system, user_space_bytes=max(0, rest_bytes))
+    without = capture_need(system, memory_bytes, cpus)
+    rest_bytes = measurement.needed_bytes - without.size_bytes + without.user_space_bytes
+    return replace(system, user_space_bytes=good.initrd_bytes + max(0, rest_bytes))
 
 
 def _smallest_good(probes: Sequence[Probe]) -> Probe | None:
