@@ -91,8 +91,13 @@ class Objects:
         """The address of a symbol.
 
         :raises UnknownSymbolError: there is none.
+        :raises PathError: there are several of this name, as files may have variables of their own.
         """
-        return self._symbols.address(name)
+        address = self._symbols.address(name)
+        others = sum(symbol.name == name and symbol.address != address for symbol in self._symbols)
+        if others:
+            raise PathError(f"the kernel has {others + 1} symbols called {name}: which of them can't be said")
+        return address
 
     def variable(self, name: str, type_name: str | None = None) -> Object:
         """The variable of a name; its type is that of ``type_name``, else what is known of it.
@@ -100,7 +105,7 @@ class Objects:
         :raises UnknownSymbolError: there is no such symbol.
         :raises UnknownTypeError: there is no such type, or nothing says what type the variable has.
         """
-        address = self._symbols.address(name)
+        address = self.symbol_address(name)
         if type_name is not None:
             return self.at(address, type_name)
         ref = self.types.variable(name)
@@ -119,13 +124,6 @@ class Objects:
         target = name[:-1].strip()
         ref = 0 if target == "void" else self.types.named(target).ref
         return Object(address, Type(0, Kind.POINTER, "", POINTER_BYTES, target=ref))
-
-    def bare(self, name: str) -> Object:
-        """What is at a symbol, whatever it is.
-
-        :raises UnknownSymbolError: there is no such symbol.
-        """
-        return Object(self._symbols.address(name), _VOID)
 
     def size_of(self, found: Object) -> int:
         """The size of an object in bytes; 0: that isn't known."""

@@ -355,6 +355,31 @@ def test_a_save_that_was_interrupted_goes_on_with_erased_bytes(files):
     assert (files.directory / "out").read_bytes() == whole and not any(secret in raw for secret in SECRETS)
 
 
+def test_a_save_that_did_not_erase_is_not_gone_on_with(files, capsys):
+    files.write(TypedKernel(), BY_LIST)
+    assert main(["save", str(files.directory / "vmcore"), str(files.directory / "out")]) == 0
+    (files.directory / "out").rename(files.directory / "out.incomplete")
+    assert main(files.command("--continue")) == 125
+    assert "was saved with other options" in capsys.readouterr().err
+
+
+def test_of_several_symbols_of_one_name_none_is_guessed(files, capsys):
+    kernel = TypedKernel()
+    kernel.kernel_symbols["dall_items"] = kernel.place(bytes(16))
+    kernel.symbols_again()
+    files.write(kernel, BY_LIST)
+    assert main(files.command()) == 1
+    assert "the kernel has 2 symbols called all_items" in capsys.readouterr().err
+
+
+def test_a_text_ends_with_its_array(tmp_path):
+    kernel = TypedKernel()
+    kernel.poke(kernel.items[0] + AT["secret"], b"s" * 24 + b"notthis!")
+    system, erased = erased_by(kernel, rule(start="first_item.secret", type="item*", string=True), tmp_path)
+    memory = system.dump.read_physical(kernel.items[0] + AT["secret"] - PAGE_OFFSET, 32)
+    assert memory == b"X" * 24 + b"notthis!" and erased[0].size_bytes == 24
+
+
 def test_overlapping_rules_erase_once(tmp_path):
     kernel = TypedKernel()
     both = rule(start="first_item", type="item*") + rule(start="first_item.secret", type="item*")

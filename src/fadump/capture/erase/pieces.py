@@ -148,7 +148,8 @@ class _Finder:
         if isinstance(condition.value, int):
             return self._objects.number(there) == condition.value
         if self._is_text(there):
-            return self._text_at(there) == condition.value.encode()
+            wanted = condition.value.encode()
+            return self._text_at(there, len(wanted) + 1) == wanted
         return self._objects.number(there) == self._objects.symbol_address(condition.value)
 
     def _is_text(self, found: Object) -> bool:
@@ -158,9 +159,12 @@ class _Finder:
         element = self._objects.types.resolve(type_.target)
         return element.kind is Kind.NUMBER and element.size_bytes == 1
 
-    def _text_at(self, found: Object) -> bytes:
+    def _text_at(self, found: Object, most_bytes: int) -> bytes:
+        """The text that is in an array, or that a pointer leads to."""
         whole = self._objects.target(found) if found.type.kind is Kind.POINTER else found
-        return b"" if whole is None else self._memory.string(whole.address, MOST_STRING_BYTES)
+        if found.type.kind is Kind.ARRAY:
+            most_bytes = min(most_bytes, self._objects.size_of(found) or most_bytes)
+        return b"" if whole is None else self._memory.string(whole.address, most_bytes)
 
     def _piece(self, rule: Rule, last: Object, data: Object) -> Range | None:
         """What is erased of an object; None: nothing."""
@@ -171,7 +175,7 @@ class _Finder:
         if rule.size is not None:
             size_bytes = self._number(last, rule.size)
         elif rule.is_string or is_text:
-            size_bytes = len(self._text_at(data))
+            size_bytes = len(self._text_at(data, MOST_STRING_BYTES))
             if size_bytes == MOST_STRING_BYTES:
                 raise PathError(f"the string at {whole.address:#x} has no end")
         else:
