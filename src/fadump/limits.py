@@ -31,8 +31,8 @@ MOST_FRAMES = 1 << 17
 """Of all stacks together: 64 for each of 2048 CPUs, which no machine has."""
 MOST_TASKS = 1 << 20
 """Threads of a system."""
-MOST_OBJECTS = 1 << 22
-"""Objects that lists, trees and arrays of the kernel lead to: four for each of as many threads as there may be."""
+MOST_OBJECTS = 1 << 21
+"""Objects that lists, trees and arrays of the kernel lead to: two for each of as many threads as there may be."""
 MOST_ERASED_BYTES = 1 << 28
 """What is erased of a dump: keys, strings and structures take a few MiB."""
 MOST_ERASED_PIECES = 1 << 20
