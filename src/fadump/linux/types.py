@@ -7,7 +7,6 @@ types are without ``struct``, ``union`` and ``enum``, as these share names with 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 
 from fadump.errors import FadumpError, FormatError
@@ -124,6 +123,8 @@ class Types(ABC):
         """
         found = self._member(type_.ref, name, 0, set())
         if found is None:
+            from difflib import get_close_matches  # noqa: PLC0415 - only wrong words need it
+
             what = f"{type_.kind.value} {type_.name}".rstrip()
             names = [member.name for member in self.members(type_.ref) if member.name]
             near = get_close_matches(name, names, n=1)
