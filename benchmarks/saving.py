@@ -23,11 +23,12 @@ from benchmarks.truth import PAGE, Truth, fill_elf, make_truth, write_elf
 from fadump.capture.batches import BATCH_BYTES
 from fadump.capture.destination import Destination
 from fadump.capture.options import SaveOptions
-from fadump.capture.packers import Compression, Numbers, Pack, make_packer, make_page_packer, pack_each
+from fadump.capture.packers import Compression, Numbers, PackPage, make_packer, make_page_packer
 from fadump.capture.save import save_dump
 from fadump.linux.pages import DumpLevel, left_out
 from fadump.linux.system import open_system
 from fadump.memory.ranges import Range
+from fadump.vmcore.contract import Bytes
 from fadump.vmcore.dump import open_dump
 
 LEVELS = (31, 1)
@@ -120,7 +121,7 @@ class _Case:
 
     def codec_alone(self) -> None:
         """The codec, a page a call."""
-        self._pack_only(lambda: partial(pack_each, make_page_packer(self.compression)))
+        self._pack_only(lambda: partial(_pack_each, make_page_packer(self.compression)))
 
     def batches_alone(self) -> None:
         """The save's packer, a batch a call."""
@@ -131,9 +132,9 @@ class _Case:
         with open_system(self.source) as system:
             save_dump(system, Destination.take(destination, options), options)
 
-    def _pack_only(self, make: Callable[[], Pack]) -> None:
+    def _pack_only(self, make: Callable[[], Callable[[Bytes, Numbers, int], object]]) -> None:
         with open_dump(self.source) as dump:
-            view = dump.view_physical(Range(0, dump.memory.size_bytes)).data
+            view = dump.view_physical(Range(0, dump.memory.size_bytes))
 
             def work(mine: Numbers) -> None:
                 pack = make()
@@ -145,6 +146,12 @@ class _Case:
                 worker.start()
             for worker in workers:
                 worker.join()
+
+
+def _pack_each(pack: PackPage, data: Bytes, starts: Numbers, page_bytes: int) -> None:
+    view = data.data
+    for start in starts.tolist():
+        pack(view[start : start + page_bytes])
 
 
 def memory_row(truth: Truth, source: Path, out: Path) -> dict[str, object]:

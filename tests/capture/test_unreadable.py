@@ -203,3 +203,16 @@ def test_no_more_is_viewed_at_once_than_is_read_at_once(page_bytes):
     extents = [int(span.pages[-1] - span.pages[0] + 1) for batch in batches for span in batch.spans]
     assert max(extents) * page_bytes <= MOST_POPULATED_BYTES and max(extents) > 16
     assert sum(batch.count for batch in batches) == wanted.count()
+
+
+@pytest.mark.parametrize("apart", [1, 3, 16, 17])
+def test_no_span_is_longer_than_a_batch_and_all_pages_are_in_one(apart):
+    wanted = PageBits(4096)
+    wanted.put(0, np.arange(4096) % apart == 0)
+    selection = Selection(DumpLevel(0), 4096, wanted, wanted, PageBits(4096), {}, 0, ())
+    with open_bytes(build_core([Load(0, bytes(16 << 20))])) as dump:
+        batches = list(cut_batches(dump, selection, Range(0, 4096), 1 << 20))
+    spans = [span.pages for batch in batches for span in batch.spans]
+    assert max(int(pages[-1] - pages[0] + 1) for pages in spans) <= 256
+    assert np.array_equal(np.concatenate(spans), np.arange(0, 4096, apart))
+    assert max(batch.count for batch in batches) <= 256

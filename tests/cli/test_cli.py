@@ -33,6 +33,16 @@ def test_a_command_that_there_is_not_is_answered_with_those_that_there_are(capsy
     assert "choose run, vm, rehearse, size, mount" in said and said.endswith("did you mean show?\n")
 
 
+def test_numpy_starts_no_threads_of_its_own():
+    program = (
+        "import os, sys; from fadump.__main__ import main\n"
+        "sys.argv = ['fadump', 'save', '--help']; main(); print(len(os.listdir('/proc/self/task')))"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_NUM")}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines()[-1] == "1"
+
+
 def test_a_command_imports_nothing_of_the_others():
     program = (
         "import sys; from fadump.cli import main\n"

@@ -194,6 +194,30 @@ def test_memory_in_one_piece_is_viewed_without_a_copy_and_outlives_the_dump():
     assert not view.flags.owndata and not view.flags.writeable and not copied.flags.writeable
 
 
+def test_memory_for_one_use_is_read_into_a_buffer_where_it_is_in_one_piece():
+    buffer = np.full(0x1000, 0xFF, np.uint8)
+    with open_bytes(core()) as dump:
+        read = dump.read_or_view(Range(0x1001, 0x1008), buffer)
+        assert read.tobytes() == b"irstfir" and np.shares_memory(read, buffer)
+        assert dump.read_or_view(Range(0x11F0, 0x11F8), buffer).tobytes() == b"irstnext"
+        assert dump.read_or_view(Range(0x5800, 0x5900), buffer).tobytes() == bytes(256)
+        with pytest.raises(NotInDumpError):
+            dump.read_or_view(Range(0x11F0, 0x11F9), buffer)
+
+
+def test_a_hole_is_not_read_into_a_buffer(tmp_path, monkeypatch):
+    path, at = tmp_path / "sparse", 32 << 20
+    data = build_core([Load(0, b"data")])
+    data = changed(data, 64 + 32, 1 << 26)
+    data = changed(data, 64 + 40, 1 << 26)
+    path.write_bytes(data)
+    os.truncate(path, len(data) + (1 << 26))
+    with open_dump(path) as dump:
+        monkeypatch.setattr("fadump.vmcore.source.FileSource.read_into", lambda *_: pytest.fail("read"))
+        found = dump.read_or_view(Range(at, at + 0x1000), np.empty(0x1000, np.uint8))
+        assert len(found) == 0x1000 and not found.any()
+
+
 def test_a_hole_is_viewed_without_reading_it(tmp_path, monkeypatch):
     path = tmp_path / "sparse"
     with path.open("wb") as file:

@@ -41,6 +41,14 @@ def test_a_view_of_other_memory_is_the_files_own():
         assert np.array_equal(mapped, seen) and not seen.flags.owndata
 
 
+def test_what_is_read_for_one_use_is_patched_too():
+    dump, buffer = overlay({0x10FFE: b"four"}), np.empty(4 * PAGE, np.uint8)
+    wanted = DATA[:0xFFE] + b"four" + DATA[0x1002:]
+    assert bytes(dump.read_or_view(Range(0x10000, 0x14000), buffer)) == wanted
+    plain = dump.read_or_view(Range(0x12000, 0x14000), buffer)
+    assert bytes(plain) == DATA[2 * PAGE :] and np.shares_memory(plain, buffer)
+
+
 def test_patched_pages_are_stored_but_nowhere_in_the_file():
     found = pieces(overlay({0x10FFE: b"four", 0x14010: b"x"}))
     assert [(piece.range, piece.state, piece.file_offset is None) for piece in found] == [

@@ -1,9 +1,10 @@
 """Cutting the wanted pages into batches, each of which one thread reads and packs.
 
 Step "saved" of docs/architecture.md. A batch is a few milliseconds of work, so that what Python does once per batch
-hardly counts. Its pages are read through views of the dump's file where there are any, in spans that may have unwanted
-pages in between, as skipping a few pages costs less than another view. No span is longer than what a view reads at
-once, so that a failing disk is an error and not a signal.
+hardly counts, and less than a processor's cache holds. Its pages are read in spans that may have unwanted pages in
+between, as skipping a few pages costs less than another read. No span is longer than a batch, so that a thread reads
+into the same memory again and again, nor longer than what a view reads at once, so that a failing disk is an error
+and not a signal.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from fadump.memory.ranges import Range
 from fadump.vmcore.contract import READABLE, Bytes, Dump
 from fadump.vmcore.source import MOST_POPULATED_BYTES
 
-BATCH_BYTES = 4 << 20
+BATCH_BYTES = 2 << 20
 _ALL_BATCHES_BYTES = 96 << 20
 """How much memory the batches of all threads may take: a capture kernel has little."""
 _LEAST_BATCH_BYTES = 256 << 10
@@ -77,8 +78,8 @@ def cut_batches(dump: Dump, selection: Selection, pages: Range, batch_bytes: int
         yield Batch(tuple(spans), count)
 
 
-def read_span(dump: Dump, span: Span, page_bytes: int) -> tuple[Bytes, Numbers]:
-    """The bytes of a span that has any, and where its pages are in them, counted in pages.
+def read_span(dump: Dump, span: Span, page_bytes: int, buffer: Bytes | None = None) -> tuple[Bytes, Numbers]:
+    """The bytes of a span that has any, in ``buffer`` or elsewhere, and where its pages are in them, counted in pages.
 
     :raises FadumpError: the dump doesn't have them after all, they don't unpack, or it can't be read.
     """
@@ -87,7 +88,9 @@ def read_span(dump: Dump, span: Span, page_bytes: int) -> tuple[Bytes, Numbers]:
         return np.frombuffer(b"".join(parts), np.uint8), np.arange(len(parts))
     first, last = int(span.pages[0]), int(span.pages[-1])
     where = Range(first * page_bytes, (last + 1) * page_bytes)
-    return dump.view_physical(where), span.pages - first
+    if buffer is None or where.size_bytes > len(buffer):
+        return dump.view_physical(where), span.pages - first
+    return dump.read_or_view(where, buffer), span.pages - first
 
 
 def read_partial_page(dump: Dump, page: int, page_bytes: int) -> bytes:
@@ -107,8 +110,7 @@ def _spans(dump: Dump, selection: Selection, pages: Range, most: int) -> Iterato
         owners, has, skipped = _owners(dump, selection, window)
         owner = owners[numbers]
         cuts = (np.diff(owner) != 0) | (np.diff(numbers) > skipped[owner[1:]])
-        cuts |= np.diff(numbers // (MOST_POPULATED_BYTES // selection.page_bytes)) != 0
-        for first, last in _pairs(cuts, len(numbers), most):
+        for first, last in _pairs(cuts, numbers, min(most, MOST_POPULATED_BYTES // selection.page_bytes)):
             yield Span(numbers[first:last] + window.start, has[owner[first]])
 
 
@@ -131,9 +133,13 @@ def _owners(
     return owners, has, np.array(apart, np.int32)
 
 
-def _pairs(cuts: npt.NDArray[np.bool_], count: int, most: int) -> Iterator[tuple[int, int]]:
-    """Pieces of ``count`` elements, cut where ``cuts`` says so between two, and none longer than ``most``."""
-    borders = [0, *(np.flatnonzero(cuts) + 1).tolist(), count]
+def _pairs(cuts: npt.NDArray[np.bool_], numbers: Numbers, most: int) -> Iterator[tuple[int, int]]:
+    """Pieces of ``numbers``, cut where ``cuts`` says so between two, and where they are ``most`` or more apart."""
+    borders = [0, *(np.flatnonzero(cuts) + 1).tolist(), len(numbers)]
     for start, end in pairwise(borders):
-        for at in range(start, end, most):
-            yield at, min(at + most, end)
+        at = start
+        while at < end:
+            beyond = numbers[at] + most
+            stop = end if numbers[end - 1] < beyond else at + int(np.searchsorted(numbers[at:end], beyond))
+            yield at, stop
+            at = stop

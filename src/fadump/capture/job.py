@@ -11,6 +11,7 @@ import numpy as np
 
 from fadump.capture.batches import batch_bytes_for, cut_batches
 from fadump.capture.formats import Writer
+from fadump.capture.heap import keep_freed_memory
 from fadump.capture.options import SaveOptions
 from fadump.capture.original import Original
 from fadump.capture.resume import Kept, kept_pages
@@ -88,6 +89,7 @@ class Job:
 
     def _write(self, target: Target, pages: Range, *, keep: bool) -> tuple[int, int, int]:
         page_bytes = self.selection.page_bytes
+        keep_freed_memory()
         packer = self._format.packer(self._dump, page_bytes)
         writer = self._writer(target, pages)
         with InOrder(self._options.threads) as threads:

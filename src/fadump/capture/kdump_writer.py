@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fadump.capture.about import About
+from fadump.capture.files import Bytes
 from fadump.capture.packers import Compression, pack_page
 from fadump.capture.packing import PackedBatch
 from fadump.capture.sealing import Checksums, SealedNotes, agrees, chunks, sealed
@@ -105,10 +106,13 @@ class KdumpWriter:
         """Step 2: the next pages."""
         rows = np.zeros(len(batch.pages), self._row)
         ends = np.cumsum(batch.sizes, dtype=np.uint64)
-        rows["offset"] = ends - batch.sizes + np.uint64(self._data_at)
-        rows["size"], rows["flags"] = batch.sizes, batch.flags
-        rows[batch.zeros] = self._zero
-        rows[batch.missing] = 0
+        there = ~batch.missing
+        for field, values in {
+            "offset": ends - batch.sizes + np.uint64(self._data_at),
+            "size": batch.sizes,
+            "flags": batch.flags,
+        }.items():
+            rows[field] = np.where(batch.zeros, self._zero[field], values) * there
         self._checksums.add(self._data_at, len(batch.data), batch.crc)
         self._append(batch.data)
         self._pending.append(rows)
@@ -173,7 +177,7 @@ class KdumpWriter:
         target.truncate(end)
         self._data_at, self._descriptors_at = end, rows_at + len(rows)
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, data: Bytes) -> None:
         self._target.write(self._data_at, data)
         self._data_at += len(data)
         self._unsafe_bytes += len(data)

@@ -1,8 +1,9 @@
 """Packing pages, many at a time: each codec as makedumpfile uses it, at its fastest level.
 
-Step "saved" of docs/architecture.md; :mod:`fadump.vmcore.codecs` unpacks. All codecs release the interpreter's lock
-while they work, so threads pack at the same time. zlib streams come from ISA-L where Python has it: three times as
-fast as zlib at the same size, and any zlib unpacks them. A packer belongs to one thread.
+Step "saved" of docs/architecture.md; :mod:`fadump.vmcore.codecs` unpacks. Codecs release the interpreter's lock while
+they work, so threads pack at the same time; LZO with small pages doesn't. zlib streams come from ISA-L where Python has
+it: three times as fast as zlib at the same size, and any zlib unpacks them. A packer belongs to one thread, what it
+returns to the caller.
 """
 
 import ctypes
@@ -10,14 +11,14 @@ import zlib
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
-from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import zstandard
 
 from fadump.vmcore.codecs import PageFlag, lzo_function
+from fadump.vmcore.contract import Bytes
 from fadump.vmcore.snappy import find_snappy
 
 try:
@@ -29,13 +30,24 @@ else:
 
 _FASTEST = 1
 _LZO_WORK_BYTES = 16384 * ctypes.sizeof(ctypes.c_void_p)
+_SMALL_PAGE_BYTES = 1 << 12
+"""Up to here, LZO takes no longer for a page than threads take to hand over the interpreter's lock: it is kept."""
 
 Numbers = npt.NDArray[np.int64]
+Sizes = npt.NDArray[np.uint32]
 PackPage = Callable[[bytes | memoryview], Any]
 """Packs one page: bytes in, bytes out."""
 
-Pack = Callable[[memoryview, Numbers, int], list[Any]]
-"""Packs pages, given bytes, where the pages begin in them, and a page's size; the results can be joined to bytes."""
+
+class PackedPages(NamedTuple):
+    """Pages end to end, and how many bytes each has; one that gets no smaller is there as it is."""
+
+    data: bytes | memoryview
+    sizes: Sizes
+
+
+Pack = Callable[[Bytes, Numbers, int], PackedPages]
+"""Packs pages, given bytes, where the pages begin in them, and a page's size."""
 
 crc32: Callable[..., int] = _fast_zlib.crc32
 """zlib's CRC-32."""
@@ -66,6 +78,8 @@ def make_packer(compression: Compression) -> Pack:
             return _zstd_packer()
         case Compression.LZO:
             return _lzo_packer()
+        case Compression.NONE:
+            return _pack_nothing
         case _:
             return partial(pack_each, make_page_packer(compression))
 
@@ -81,8 +95,8 @@ def make_page_packer(compression: Compression) -> PackPage:
         case Compression.ZSTD:
             return zstandard.ZstdCompressor(level=_FASTEST).compress
         case Compression.LZO:
-            pack = _lzo_packer()
-            return lambda page: pack(memoryview(page), np.zeros(1, np.int64), len(page))[0]
+            pack = make_packer(compression)
+            return lambda page: pack(np.frombuffer(page, np.uint8), np.zeros(1, np.int64), len(page)).data
         case Compression.SNAPPY:
             return find_snappy().compress
         case Compression.NONE:
@@ -103,41 +117,65 @@ def pack_page(compression: Compression, page: bytes) -> bytes:
     return bytes(make_page_packer(compression)(page))
 
 
-def pack_each(pack: PackPage, data: memoryview, starts: Numbers, page_bytes: int) -> list[Any]:
+def pack_each(pack: PackPage, data: Bytes, starts: Numbers, page_bytes: int) -> PackedPages:
     """Pack many pages, one call for each; with ``pack`` bound, this is a :data:`Pack`."""
-    return [pack(data[start : start + page_bytes]) for start in starts.tolist()]
+    view = data.data
+    packed = [pack(view[start : start + page_bytes]) for start in starts.tolist()]
+    return _joined(packed, data, starts, page_bytes)
+
+
+def _joined(packed: list[Any], data: Bytes, starts: Numbers, page_bytes: int) -> PackedPages:
+    sizes = np.fromiter(map(len, packed), np.uint32, len(packed))
+    for number in np.flatnonzero(sizes >= page_bytes).tolist():
+        start = int(starts[number])
+        packed[number] = data.data[start : start + page_bytes]
+    return PackedPages(b"".join(packed), np.minimum(sizes, np.uint32(page_bytes)))
+
+
+def _pack_nothing(data: Bytes, starts: Numbers, page_bytes: int) -> PackedPages:
+    pages = data.reshape(-1, page_bytes)[starts // page_bytes]
+    return PackedPages(pages.reshape(-1).data, np.full(len(starts), page_bytes, np.uint32))
 
 
 def _zstd_packer() -> Pack:
     compressor = zstandard.ZstdCompressor(level=_FASTEST)
 
-    def pack(data: memoryview, starts: Numbers, page_bytes: int) -> list[Any]:
+    def pack(data: Bytes, starts: Numbers, page_bytes: int) -> PackedPages:
         """Pack many pages in one call; the frames are the same."""
         if not len(starts):
-            return []
+            return _joined([], data, starts, page_bytes)
         segments = np.column_stack([starts, np.full(len(starts), page_bytes)]).astype(np.uint64)
-        pages = zstandard.BufferWithSegments(data, segments.tobytes())
+        pages = zstandard.BufferWithSegments(data.data, segments.tobytes())
         together: Any = compressor.multi_compress_to_buffer(pages, threads=1)
-        return list(together)
+        return _joined(list(together), data, starts, page_bytes)
 
     return pack
 
 
 def _lzo_packer() -> Pack:
-    compress = lzo_function("lzo1x_1_compress")
     work = ctypes.create_string_buffer(_LZO_WORK_BYTES)
-    length = ctypes.c_size_t()
+    size = ctypes.c_size_t()
+    keeping_lock, releasing_lock = (lzo_function("lzo1x_1_compress", kind) for kind in (ctypes.PyDLL, ctypes.CDLL))
+    room = np.empty(0, np.uint8)
 
-    def pack(data: memoryview, starts: Numbers, page_bytes: int) -> list[Any]:
-        """Pack many pages end to end: by addresses, as copying a page takes a quarter as long as packing it."""
-        most_bytes = page_bytes + page_bytes // 16 + 67
-        out = np.empty((len(starts) + 1) * most_bytes, np.uint8)
-        work_at, length_at = ctypes.addressof(work), ctypes.addressof(length)
-        out_at = out.ctypes.data
-        ends = [0]
-        for page_at in (starts + np.frombuffer(data, np.uint8).ctypes.data).tolist():
-            compress(page_at, page_bytes, out_at + ends[-1], length_at, work_at)
-            ends.append(ends[-1] + length.value)
-        return [out.data[start:end] for start, end in pairwise(ends)]
+    def pack(data: Bytes, starts: Numbers, page_bytes: int) -> PackedPages:
+        """Pack many pages end to end, by addresses: copying a page takes a quarter as long as packing it."""
+        nonlocal room
+        compress = keeping_lock if page_bytes <= _SMALL_PAGE_BYTES else releasing_lock
+        room_bytes = (len(starts) + 1) * (page_bytes + page_bytes // 16 + 67)
+        if len(room) < room_bytes:
+            room = np.empty(room_bytes, np.uint8)
+        size_at, work_at = ctypes.addressof(size), ctypes.addressof(work)
+        sizes: list[int] = []
+        at = first = room.ctypes.data
+        for page_at in (starts + data.ctypes.data).tolist():
+            compress(page_at, page_bytes, at, size_at, work_at)
+            packed_bytes = size.value
+            if packed_bytes >= page_bytes:
+                packed_bytes = page_bytes
+                ctypes.memmove(at, page_at, page_bytes)
+            sizes.append(packed_bytes)
+            at += packed_bytes
+        return PackedPages(room.data[: at - first].tobytes(), np.array(sizes, np.uint32))
 
     return pack

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fadump.capture.batches import Batch, Has, Numbers, read_span
-from fadump.capture.packers import Compression, Pack, crc32, make_packer
+from fadump.capture.batches import BATCH_BYTES, Batch, Has, Numbers, read_span
+from fadump.capture.packers import Compression, crc32, make_packer
 from fadump.capture.unreadable import NONE, Unreadable, without_unreadable
 from fadump.vmcore.contract import UNREADABLE, Bytes, Dump
 
@@ -26,13 +26,21 @@ class PackedBatch:
     """
 
     pages: Numbers
-    data: bytes
+    data: bytes | memoryview
     crc: int
     sizes: npt.NDArray[np.uint32]
     flags: npt.NDArray[np.uint32]
     zeros: npt.NDArray[np.bool_]
     missing: npt.NDArray[np.bool_]
     unreadable: Unreadable = NONE
+
+
+class _Mine(local):
+    """What each thread has of its own: a packer, and memory to read into, for the spans of a batch."""
+
+    def __init__(self, compression: Compression) -> None:
+        self.pack = make_packer(compression)
+        self.buffer = np.empty(BATCH_BYTES, np.uint8)
 
 
 class Packer:
@@ -47,8 +55,7 @@ class Packer:
         self._page_bytes = page_bytes
         self._compression = compression
         self._zeros_too = zeros_too
-        self._mine = local()
-        make_packer(compression)  # so that a missing library is found here and not in a thread
+        self._mine = _Mine(compression)  # a missing library is found here and not in a thread
 
     def pack(self, batch: Batch) -> PackedBatch:
         """A batch packed, of whatever can be read of it.
@@ -64,8 +71,7 @@ class Packer:
     def _pack_all(self, batch: Batch) -> PackedBatch:
         page_bytes = self._page_bytes
         zeros, missing = np.zeros(batch.count, np.bool_), np.zeros(batch.count, np.bool_)
-        pack = self._pack()
-        packed: list[Any] = []
+        packed: list[bytes | memoryview] = []
         all_sizes = [np.empty(0, np.uint32)]
         at = 0
         for span in batch.spans:
@@ -74,20 +80,16 @@ class Packer:
             if span.has is Has.NOTHING:
                 missing[here] = True
                 continue
-            data, places = read_span(self._dump, span, page_bytes)
+            data, places = read_span(self._dump, span, page_bytes, self._mine.buffer)
             zeros[here] = zero = are_zeros(data, places, page_bytes)
             kept = places if self._zeros_too else places[~zero]
-            packed_here = pack(data.data, kept * page_bytes, page_bytes)
-            sizes = np.fromiter(map(len, packed_here), np.uint32, len(packed_here))
-            for number in np.flatnonzero(sizes >= page_bytes).tolist():
-                start = int(kept[number]) * page_bytes
-                packed_here[number] = data.data[start : start + page_bytes]
-            packed += packed_here
-            all_sizes.append(np.minimum(sizes, np.uint32(page_bytes)))
+            here_packed = self._mine.pack(data, kept * page_bytes, page_bytes)
+            packed.append(here_packed.data)
+            all_sizes.append(here_packed.sizes)
         sizes = np.concatenate(all_sizes)
         flags = np.where(sizes < page_bytes, self._compression.flag, 0)
         has_bytes = ~missing if self._zeros_too else ~(zeros | missing)
-        data_bytes = b"".join(packed)
+        data_bytes = packed[0] if len(packed) == 1 else b"".join(packed)
         return PackedBatch(
             pages=np.concatenate([span.pages for span in batch.spans]),
             data=data_bytes,
@@ -97,13 +99,6 @@ class Packer:
             zeros=zeros,
             missing=missing,
         )
-
-    def _pack(self) -> Pack:
-        """This thread's packer."""
-        pack: Pack | None = getattr(self._mine, "pack", None)
-        if pack is None:
-            pack = self._mine.pack = make_packer(self._compression)
-        return pack
 
 
 def are_zeros(data: Bytes, places: Numbers, page_bytes: int) -> npt.NDArray[np.bool_]:

@@ -116,19 +116,21 @@ _LZO = _ThreadsLzo()
 
 
 @cache
-def lzo_function(name: str) -> Callable[..., int]:
+def lzo_function(name: str, library: type[ctypes.CDLL] = ctypes.CDLL) -> Callable[..., int]:
     """A function of LZO's library: (input, its size, output, pointer to its size, work memory) -> 0, or an error.
+
+    With PyDLL as ``library`` it keeps the interpreter's lock.
 
     :raises SetupError: the host doesn't have that library.
     """
     try:
-        function = ctypes.CDLL(_LZO_LIBRARY)[name]
+        function = library(_LZO_LIBRARY)[name]
     except OSError as error:
         raise SetupError(
             f"pages packed with LZO need {_LZO_LIBRARY}, which isn't here: apt-get install {_LZO_PACKAGE}"
         ) from error
-    pointer = ctypes.c_void_p  # bytes, a buffer or an address
-    function.argtypes = [pointer, ctypes.c_size_t, pointer, pointer, pointer]
+    # bytes, buffers and addresses; and the size, as ctypes takes a pointer's number in half the time of a c_size_t
+    function.argtypes = [ctypes.c_void_p] * 5
     function.restype = ctypes.c_int
     return function
 

@@ -183,6 +183,13 @@ class Dump(ABC):
         """
         return np.frombuffer(self.read_physical(wanted.start, wanted.size_bytes), dtype=np.uint8)
 
+    def read_or_view(self, wanted: Range, buffer: Bytes) -> Bytes:
+        """The bytes of ``wanted``, for one use: in ``buffer``, which has room for them, if they must be read anyway.
+
+        Mapping a page and unmapping it takes longer than copying it. Errors are those of :meth:`view_physical`.
+        """
+        return self.view_physical(wanted)
+
     @property
     def readable(self) -> RangeSet:
         """The part of :attr:`memory` that can be read. Computed at every use; :meth:`mapping` takes less memory.

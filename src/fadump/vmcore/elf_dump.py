@@ -103,6 +103,15 @@ class ElfDump(Dump):
                 return view
         return super().view_physical(wanted)
 
+    def read_or_view(self, wanted: Range, buffer: Bytes) -> Bytes:
+        pieces = list(self._readable_pieces(wanted))
+        offset = pieces[0].file_offset if len(pieces) == 1 else None
+        if offset is None or self._source.next_data(offset) >= offset + wanted.size_bytes:
+            return self.view_physical(wanted)
+        data = buffer[: wanted.size_bytes]
+        self._source.read_into(offset, data.data, "memory")
+        return data
+
     def close(self) -> None:
         self._core.close()
 

@@ -61,6 +61,11 @@ class OverlayDump(Dump):
             return view
         return np.frombuffer(bytes(self._patch(wanted, bytearray(view))), dtype=np.uint8)
 
+    def read_or_view(self, wanted: Range, buffer: Bytes) -> Bytes:
+        if self._patched.overlaps(wanted):
+            return self.view_physical(wanted)
+        return self._base.read_or_view(wanted, buffer)
+
     def close(self) -> None:
         self._base.close()
 
