@@ -88,12 +88,12 @@ class Truth:
         return found
 
 
-def make_truth(size_bytes: int, symbols: int = 100_000, seed: int = 1) -> Truth:
-    """A kernel with so many symbols; ``size_bytes`` is a multiple of 32 MiB."""
+def make_truth(size_bytes: int, symbols: int = 100_000, seed: int = 1, section_bits: int = SECTION_BITS) -> Truth:
+    """A kernel with so many symbols; ``size_bytes`` is a multiple of 32 MiB and of a section of memory."""
     pages = size_bytes // PAGE
     own_pages = -(-(KERNEL_BYTES + pages * STRUCT) // (PAGE * _BLOCK)) * _BLOCK
     pattern, kinds = _pattern(min(pages, PATTERN_PAGES), seed)
-    return Truth(size_bytes, _kernel(pages, symbols), pattern, kinds, own_pages)
+    return Truth(size_bytes, _kernel(pages, symbols, section_bits), pattern, kinds, own_pages)
 
 
 def write_elf(truth: Truth, path: Path) -> None:
@@ -116,9 +116,13 @@ def write_elf(truth: Truth, path: Path) -> None:
         file.write(own * (truth.own_pages // _PER_PAGE))
 
 
-def fill_elf(truth: Truth, path: Path, distinct_pages: int = 1 << 15) -> None:
-    """Put something into each page of a core that isn't the kernel's own; one of eight is zeros."""
-    pages = np.frombuffer(bytearray(_contents(distinct_pages)), np.uint8).reshape(-1, PAGE)
+def fill_elf(truth: Truth, path: Path, contents: bytes | None = None, distinct_pages: int = 1 << 15) -> None:
+    """Put something into each page of a core that isn't the kernel's own; one of eight is zeros.
+
+    ``contents`` are pages that are repeated; else they are made up.
+    """
+    contents = contents or _contents(distinct_pages)
+    pages = np.frombuffer(bytearray(contents[: len(contents) // PAGE * PAGE]), np.uint8).reshape(-1, PAGE)
     pages[::8] = 0
     contents = pages.tobytes()
     with path.open("r+b") as file:
@@ -229,13 +233,13 @@ def _notes(truth: Truth) -> bytes:
     return cpus + note("VMCOREINFO", 0, truth.kernel.vmcoreinfo())
 
 
-def _kernel(pages: int, symbols: int) -> FakeKernel:
+def _kernel(pages: int, symbols: int, section_bits: int) -> FakeKernel:
     kernel = FakeKernel(page_bytes=PAGE, memory_bytes=KERNEL_BYTES)
     kernel.facts |= {"CRASHTIME": "1795468935", "KERNELOFFSET": "0", "SYMBOL(_stext)": f"{PAGE_OFFSET:x}"}
     tables = PageTables(kernel)
     for start in range(0, pages * STRUCT, tables.page_bytes(2)):
         tables.map(VMEMMAP_START + start, KERNEL_BYTES + start, level=2)
-    _add_sections(kernel, pages * PAGE >> SECTION_BITS)
+    _add_sections(kernel, pages * PAGE >> section_bits, section_bits)
     kernel.state("OFFSET", page__flags=0, page__compound_head=8, page__mapping=24, page__private=40, page___mapcount=48)
     kernel.state("NUMBER", PG_lru=5, PG_private=14, PG_swapcache=10, PG_swapbacked=17, PG_head_mask=_HEAD)
     for name, value in {"BUDDY": _BUDDY, "OFFLINE": _OFFLINE, "HUGETLB": _HUGETLB, "SLAB": _SLAB}.items():
@@ -255,7 +259,7 @@ def _kernel(pages: int, symbols: int) -> FakeKernel:
     return kernel
 
 
-def _add_sections(kernel: FakeKernel, sections: int) -> None:
+def _add_sections(kernel: FakeKernel, sections: int, section_bits: int) -> None:
     per_root = PAGE // 16
     roots = []
     for first in range(0, sections, per_root):
@@ -266,7 +270,7 @@ def _add_sections(kernel: FakeKernel, sections: int) -> None:
     kernel.state("LENGTH", mem_section=len(roots) + 1, zone__free_area=_ORDERS)
     kernel.state("SIZE", mem_section=16, page=STRUCT)
     kernel.state("OFFSET", mem_section__section_mem_map=0)
-    kernel.state("NUMBER", SECTION_SIZE_BITS=SECTION_BITS, MAX_PHYSMEM_BITS=51)
+    kernel.state("NUMBER", SECTION_SIZE_BITS=section_bits, MAX_PHYSMEM_BITS=51)
 
 
 def _add_kallsyms(kernel: FakeKernel, symbols: dict[str, int]) -> None:
