@@ -5,7 +5,6 @@ their numbers, of those that the dump level leaves in. Whatever it raises, or re
 sentence, and nothing is saved.
 """
 
-import runpy
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -100,6 +99,8 @@ def load_plugin(text: str, *, drops: bool) -> Plugin:
     if not colon or not file or not name.isidentifier():
         raise UsageError(f"{option} {text}: a plugin is FILE.py:function")
     check_file(option, Path(file))
+    import runpy  # noqa: PLC0415 - slow to start, and few have a plugin
+
     try:
         names = runpy.run_path(file)
     except (Exception, SystemExit) as error:

@@ -2,12 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fadump.capture.destination import Destination, listed
-from fadump.capture.erase.erased import Erased, erase
-from fadump.capture.erase.rules import read_rules
 from fadump.capture.estimate import Estimate, estimate_sizes
 from fadump.capture.job import Tell
 from fadump.capture.options import Format, SaveOptions
@@ -25,6 +24,9 @@ from fadump.linux.pages import DumpLevel
 from fadump.linux.system import CrashedSystem, open_system
 from fadump.printable import with_others
 from fadump.progress import Progress, Step, binary_size
+
+if TYPE_CHECKING:
+    from fadump.capture.erase.erased import Erased
 
 _STDOUT = "-"
 _INCOMPLETE = "the source is incomplete, and so is what was saved; it says so"
@@ -116,11 +118,11 @@ def _save(arguments: argparse.Namespace, output: Output) -> Answer:
     )
     if arguments.vmlinux is not None:
         check_file("--vmlinux", arguments.vmlinux)
-    rules = () if arguments.erase is None else read_rules(arguments.erase)
+    erase = _eraser(arguments.erase)
     with open_system(arguments.source, vmlinux=arguments.vmlinux) as opened:
         if opened.dump.damage:
             output.remark(f"the source is not whole: {opened.dump.damage[0]}")
-        system, erased = erase(opened, rules) if rules else (opened, ())
+        system, erased = erase(opened)
         if arguments.dry_run:
             return _estimated(estimate_sizes(system, options))
         saved = _run(system, arguments.source, arguments.destination, options, output)
@@ -135,6 +137,17 @@ def _save(arguments: argparse.Namespace, output: Output) -> Answer:
         exit_code=exit_code,
         error=None if saved.complete else f"{with_others(arguments.source)}: {_INCOMPLETE}",
     )
+
+
+def _eraser(path: Path | None) -> Callable[[CrashedSystem], tuple[CrashedSystem, Sequence["Erased"]]]:
+    """What overwrites in a system what the rules in a file name; they are read here."""
+    if path is None:
+        return lambda system: (system, ())
+    from fadump.capture.erase.erased import erase  # noqa: PLC0415 - slow to start, and few want it
+    from fadump.capture.erase.rules import read_rules  # noqa: PLC0415 - as above
+
+    rules = read_rules(path)
+    return lambda system: erase(system, rules) if rules else (system, ())
 
 
 def _plugins(arguments: argparse.Namespace) -> Sequence[Plugin]:
@@ -200,7 +213,7 @@ def _estimate_json(estimate: Estimate) -> dict[str, object]:
     }
 
 
-def _text(saved: Saved, erased: Sequence[Erased]) -> str:
+def _text(saved: Saved, erased: Sequence["Erased"]) -> str:
     added = saved.registers
     lines = [saved.pages.text(), ""]
     if saved.kept_bytes:
