@@ -14,12 +14,14 @@ import pytest
 from fadump.capture.erase.erased import erase
 from fadump.capture.erase.rules import read_rules
 from fadump.cli import main
+from fadump.linux.btf import Btf
 from fadump.linux.system import CrashedSystem, open_system
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.dump import open_dump
 from tests.linux.kernel_builder import PAGE_OFFSET
-from tests.linux.typed_kernel import AT, TypedKernel
-from tests.vmcore.core_builder import Load, build_core, note
+from tests.linux.typed_kernel import AT, TypedKernel, item_types
+from tests.linux.types_builder import Unit, types_file
+from tests.vmcore.core_builder import Load, Section, build_core, build_sections, note
 
 SECRETS = [b"SECRET-%d-SECRET-%d" % (number, number) for number in (1, 2, 3)]
 PAYLOADS = [b"PAYLOAD-%d-PAYLOAD-%d" % (number, number) for number in (1, 2, 3)]
@@ -329,6 +331,43 @@ def test_what_was_erased_before_stays_said(files, capsys):
     capsys.readouterr()
     main(["show", str(files.directory / "third")])
     assert "Erased   item.secret (3 times), items_label\n" in capsys.readouterr().out
+
+
+def test_a_text_without_an_end_of_line_stays_a_line(files):
+    kernel = TypedKernel()
+    notes = note("VMCOREINFO", 0, kernel.vmcoreinfo()) + note("ERASEINFO", 0, b"erase earlier size 4")
+    files.write(build_core([Load(0, bytes(kernel.memory))], [notes]), rule(start="items_label", type="char*"))
+    files.save()
+    with open_dump(files.directory / "out") as dump:
+        assert dump.erase_info == b"erase earlier size 4\nerase items_label size 22\n"
+
+
+def test_a_vmcoreinfo_of_a_kdump_compressed_source_is_erased_too(files):
+    kernel = TypedKernel()
+    kernel.facts["KEY"] = "0123456789abcdefghijk"
+    kernel.symbol_of("vmcoreinfo_data", kernel.place(b"KEY=0123456789abcdefghijk\n"))
+    kernel.symbols_again()
+    files.write(kernel, "")
+    assert main(["save", str(files.directory / "vmcore"), str(files.directory / "first")]) == 0
+    (files.directory / "first").rename(files.directory / "vmcore")
+    (files.directory / "rules.toml").write_text(rule(start="vmcoreinfo_data", type="void", size=25))
+    raw = files.save("--compress", "none")
+    assert b"0123456789abcdefghijk" not in raw and b"PAGESIZE=65536" in raw
+
+
+@pytest.mark.parametrize("section", [".BTF", ".debug_info"])
+def test_types_may_come_from_a_vmlinux(tmp_path, section):
+    kernel = TypedKernel(btf=False)
+    path = tmp_path / "vmlinux"
+    if section == ".BTF":
+        names = b"\0.shstrtab\0.BTF\0"
+        sections = [Section(0, b""), Section(3, names, name_offset=1), Section(1, item_types(), name_offset=11)]
+        path.write_bytes(build_sections(sections, names_section=1))
+    else:
+        path.write_bytes(types_file([Unit()]))
+    types = CrashedSystem(kernel.dump(), path).types
+    assert types.source == {".BTF": "its BTF", ".debug_info": "the vmlinux's debug information"}[section]
+    assert types.find("item") == (Btf(item_types()).find("item") if section == ".BTF" else None)
 
 
 def test_json_says_what_was_erased(files, capsys):

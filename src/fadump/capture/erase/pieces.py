@@ -23,16 +23,14 @@ class EraseError(FadumpError):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a rule has led to. ``missing_bytes`` aren't in the dump, so that there is nothing to erase.
+    """What a rule has led to: ``pieces`` by virtual address, and ``memory``, where the dump has them, by physical one.
 
-    ``why_not`` says why it may not be all.
+    ``missing_bytes`` aren't in the dump, so that there is nothing to erase. ``why_not`` says why it may not be all.
     """
 
     rule: Rule
     pieces: Sequence[Range]
-    """By virtual address."""
     memory: Sequence[Range]
-    """By physical address, where the dump has them."""
     missing_bytes: int
     why_not: str | None
 
@@ -58,37 +56,32 @@ class _Finder:
 
     def find(self, rule: Rule) -> Found:
         pieces: list[Range] = []
+        memory: list[Range] = []
         why_not = None
         try:
             for piece in self._pieces(rule):
                 self._count.spend()
                 self._bytes.spend(piece.size_bytes)
+                memory += self._in_dump(piece)
                 pieces.append(piece)
         except ReadError:
-            raise  # the disk, of which nothing is known
+            raise  # the disk fails, and who knows what that leaves unfound
         except FadumpError as error:
             why_not = str(error)
         if why_not is None and not pieces:
             why_not = "it leads to nothing"
-        memory: list[Range] = []
-        missing_bytes = 0
-        try:
-            for piece in pieces:
-                there = list(self._in_dump(piece))
-                memory += there
-                missing_bytes += piece.size_bytes - sum(part.size_bytes for part in there)
-        except FadumpError as error:
-            why_not = str(error)
         if why_not is not None and not rule.is_optional:
             raise EraseError(f"{rule}: {why_not}; nothing is saved: correct it, or let it be optional = true")
+        missing_bytes = sum(piece.size_bytes for piece in pieces) - sum(part.size_bytes for part in memory)
         return Found(rule, pieces, memory, missing_bytes, why_not)
 
-    def _in_dump(self, piece: Range) -> Iterator[Range]:
+    def _in_dump(self, piece: Range) -> list[Range]:
+        """Where a piece is in the dump's memory, as far as it is there."""
+        parts = []
         for mapped in self._memory.translation.mapped(piece):
             physical = Range.sized(mapped.physical, mapped.virtual.size_bytes)
-            for part in self._memory.dump.mapping(physical):
-                if part.state in READABLE:
-                    yield part.range
+            parts += [part.range for part in self._memory.dump.mapping(physical) if part.state in READABLE]
+        return parts
 
     def _pieces(self, rule: Rule) -> Iterator[Range]:
         for found in self._starts(rule):
