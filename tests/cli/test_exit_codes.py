@@ -16,7 +16,7 @@ from tests.linux.crashed_kernel import crashed_kernel
 
 FADUMP = [sys.executable, "-m", "fadump"]
 WRONG_USAGE = [
-    ["nothing"], ["run", "--memory", "4"], ["run", "--cpus", "33"], ["run", "--machine", "toaster"],
+    ["nothing"], ["run", "--memory", "4"], ["run", "--cpus", "4096"], ["run", "--machine", "toaster"],
     ["run", "--fault", "x"],
     ["mount"], ["mount", "/", "--memory", "1M"], ["shell", "--fault", "second-crash"], ["shell", "--cpus", "x"],
     ["save", "only-one"], ["save", "a", "b", "--compress", "gzip"], ["show"], ["show", "a", "--nothing"], ["dmesg"],

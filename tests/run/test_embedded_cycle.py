@@ -331,7 +331,7 @@ def test_a_full_disk_is_the_hosts_and_not_the_guests(tmp_path, capsys, monkeypat
 
 
 def test_an_error_before_power_on_says_so(tmp_path):
-    for options in ({"cpus": 33}, {"machine": WhichMachine.QEMU, "kernel": tmp_path / "none"}):
+    for options in ({"cpus": 2049}, {"machine": WhichMachine.QEMU, "kernel": tmp_path / "none"}):
         with pytest.raises(FadumpError) as raised:
             run(RunOptions(tmp_path / "out", **options), RunView(io.StringIO()))
         assert raised.value.phase == "power_on"
