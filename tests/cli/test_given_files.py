@@ -27,6 +27,7 @@ READ = {
     "plan --memory-map": "plan --memory-map {}",
     "show --vmlinux": "show {dump} --vmlinux {}",
     "save --vmlinux": "save {dump} {dump}.out --vmlinux {}",
+    "save --erase": "save {dump} {dump}.out --erase {}",
     "capture --config": "capture --config {}",
     "capture --vmcore": "capture --vmcore {}",
     "doctor --config": "doctor --config {}",

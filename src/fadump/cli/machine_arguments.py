@@ -6,13 +6,14 @@ from typing import Any
 from fadump.abi.platform import Platform
 from fadump.cli.numbers import whole_number
 from fadump.cli.output import Answer
-from fadump.cli.parser import did_you_mean, nearest
+from fadump.cli.parser import did_you_mean
 from fadump.cli.sizes import size
 from fadump.firmware.faults import UnknownFaultError
 from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES
 from fadump.machine.qemu.process import Dimm
 from fadump.run.faults import Faults, fault_answers, fault_list, faults_by_kind, parse_faults
 from fadump.run.options import MOST_CPUS, MOST_EMBEDDED_CPUS
+from fadump.spelling import AMONG_FEW, nearest
 
 _DEFAULT_MEMORY = {Platform.PSERIES: 2 << 30, Platform.POWERNV: 4 << 30}
 FAULT_LIST = "list"
@@ -113,10 +114,10 @@ def _faults(options: argparse.Namespace) -> Faults:
 def _nearest_fault(name: str, platform: Platform) -> str | None:
     answers = fault_answers(platform)
     typed, equals, answer = name.partition("=")
-    part = nearest(typed, answers)
+    part = nearest(typed, answers, AMONG_FEW)
     if part is None:
         return None
-    likely = [answer, nearest(answer, answers[part])]
+    likely = [answer, nearest(answer, answers[part], AMONG_FEW)]
     names = [f"{part}{equals}{word}" for word in likely if word is not None]
     return next((name for name in names if _is_fault(name, platform)), None)
 

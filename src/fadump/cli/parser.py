@@ -5,12 +5,13 @@ A wrong word is answered in one line: what it was, what can stand there, and whi
 
 import argparse
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any, NoReturn, TypeAlias
 
 from fadump.cli.output import Answer, Output
 from fadump.errors import UsageError
+from fadump.spelling import AMONG_FEW, nearest
 
 Run = Callable[[argparse.Namespace, Output], Answer]
 """What a command does. Its text is printed by who called it; only what is told live goes to the output at once."""
@@ -21,10 +22,6 @@ _EXIT_CODES = """exit codes: 0 done, 1 failed, 2 wrong usage, 125 could not be t
 128+N ended by signal N; 'fadump --help' says more
 """
 _OPTION = re.compile(r"--?[a-z][^ ]*")
-_NEAR = 0.5
-"""How alike two words are, from 0 to 1, for one to be meant by the other: gzip and zlib are."""
-_NEAR_OPTION = 0.6
-"""The same of an option's name, as options are many and not alternatives: verify and memory are not alike."""
 
 
 class CommandLineError(UsageError):
@@ -86,7 +83,7 @@ class Parser(argparse.ArgumentParser):
         if not word.startswith("-"):
             self.error(f"{word} is a word too many")
         names = [option.removeprefix("--") for option in self._option_string_actions if option.startswith("--")]
-        near = nearest(word.partition("=")[0].lstrip("-"), names, _NEAR_OPTION)
+        near = nearest(word.partition("=")[0].lstrip("-"), names)
         self.error(f"there is no option {word}{did_you_mean(near and f'--{near}')}")
 
     def refuse_no_command(self) -> NoReturn:
@@ -133,7 +130,7 @@ class Parser(argparse.ArgumentParser):
         if action.choices is None or str(value) in map(str, action.choices):
             return
         choices = [str(choice) for choice in action.choices]
-        answer = f"choose {_listed(choices)}{did_you_mean(nearest(str(value), choices))}"
+        answer = f"choose {_listed(choices)}{did_you_mean(nearest(str(value), choices, AMONG_FEW))}"
         if action.nargs == argparse.PARSER:
             raise argparse.ArgumentError(None, f"there is no command {value}: {answer}")
         raise _wrong(action, str(value), answer)
@@ -190,13 +187,6 @@ def wants_json(words: Sequence[str]) -> bool:
     """Whether an object is wanted, though the words may make no sense otherwise. Behind -- they are another's."""
     ours = words[: words.index("--")] if "--" in words else words
     return JSON_OPTION in ours
-
-
-def nearest(word: str, choices: Iterable[str], near: float = _NEAR) -> str | None:
-    """What may have been meant by a word; None if nothing is like it."""
-    import difflib  # noqa: PLC0415 - slow to start, and only a wrong word needs it
-
-    return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=near)), None)
 
 
 def did_you_mean(near: str | None) -> str:

@@ -11,6 +11,7 @@ from enum import Enum
 
 from fadump.errors import FadumpError, FormatError
 from fadump.limits import MOST_NESTED, MOST_TYPE_DEPTH
+from fadump.spelling import nearest
 
 POINTER_BYTES = 8
 
@@ -123,12 +124,10 @@ class Types(ABC):
         """
         found = self._member(type_.ref, name, 0, set())
         if found is None:
-            from difflib import get_close_matches  # noqa: PLC0415 - only wrong words need it
-
             what = f"{type_.kind.value} {type_.name}".rstrip()
             names = [member.name for member in self.members(type_.ref) if member.name]
-            near = get_close_matches(name, names, n=1)
-            hint = f": did you mean {near[0]}?" if near else ""
+            near = nearest(name, names)
+            hint = "" if near is None else f": did you mean {near}?"
             raise UnknownTypeError(f"{what} has no member {name}{hint}")
         return found
 

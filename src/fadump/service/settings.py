@@ -14,6 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from fadump.spelling import nearest
+
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _SIZE = re.compile(r"(\d+)([KMGT]?)(?:i?B)?")
 _MOST_SHOWN = 200
@@ -75,10 +77,8 @@ def shown(value: object) -> str:
 
 
 def _unknown(where: str, key: str, known: Sequence[str]) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 - slow to start, and only a wrong word needs it
-
-    near = get_close_matches(key, known, n=1)
-    did_you_mean = f"did you mean {near[0]}? " if near else ""
+    near = nearest(key, known)
+    did_you_mean = "" if near is None else f"did you mean {near}? "
     shown_key = key if key.isidentifier() else shown(key)
     return f"{where}{shown_key} is no setting: {did_you_mean}There are {', '.join(known)}"
 

@@ -92,5 +92,5 @@ def test_a_wrong_one_is_one_sentence(tmp_path, text, why):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(SetupError, match="--erase .*: No such file"):
         read_rules(tmp_path / "none")
-    with pytest.raises(SetupError, match="Is a directory"):
+    with pytest.raises(SetupError, match="is a directory: give a file"):
         read_rules(tmp_path)

@@ -18,15 +18,15 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path as File
 
 from fadump.errors import UsageError
-from fadump.given import reading
+from fadump.given import check_file, reading
 from fadump.limits import MOST_ERASED_BYTES, MOST_RULES_BYTES
 from fadump.linux.objects import Path, PathError, parse_path
 from fadump.printable import in_a_line
+from fadump.spelling import nearest
 
 _HEADER = re.compile(r"\s*\[\[\s*erase\s*\]\]\s*(#.*)?")
 _RULE_KEYS = ("name", "start", "type", "walk", "data", "size", "string", "optional")
@@ -105,6 +105,7 @@ def read_rules(path: File) -> Sequence[Rule]:
     :raises SetupError: it can't be read.
     :raises RuleError: one of them makes no sense, or there is none.
     """
+    check_file("--erase", path)
     with reading("--erase", path), path.open("rb") as file:
         raw = file.read(MOST_RULES_BYTES + 1)
     if len(raw) > MOST_RULES_BYTES:
@@ -212,8 +213,8 @@ def _expression(start: str, steps: Sequence[Step], data: str | None) -> str:
 def _check_keys(table: Mapping[str, object], known: Sequence[str]) -> None:
     for key in table:
         if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            near = nearest(key, known)
+            hint = "" if near is None else f"did you mean {near}? "
             raise RuleError(f"{_shown(key)} is no key of it: {hint}There are {', '.join(known)}")
 
 
