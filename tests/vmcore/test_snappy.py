@@ -69,6 +69,15 @@ def test_without_the_package_pages_are_packed_and_unpacked_by_the_library():
         unpack_page(packed[:-1], PageFlag.SNAPPY, PAGE_BYTES, 0)
 
 
+def test_without_the_library_pages_are_packed_by_the_package(monkeypatch):
+    monkeypatch.setattr(snappy, "_LIBRARY", "libno-such-thing.so.9")
+    page = bytes(range(256)) * 16
+    packed = bytes(
+        make_packer(Compression.SNAPPY)(np.frombuffer(page, np.uint8), np.zeros(1, np.int64), PAGE_BYTES).data
+    )
+    assert len(packed) < PAGE_BYTES and unpack_page(packed, PageFlag.SNAPPY, PAGE_BYTES, 0) == page
+
+
 @pytest.mark.usefixtures("no_package")
 def test_without_either_the_sentence_names_both(monkeypatch):
     monkeypatch.setattr(snappy, "_LIBRARY", "libno-such-thing.so.9")

@@ -1,9 +1,9 @@
 """Packing pages, many at a time: each codec as makedumpfile uses it, at its fastest level.
 
 Step "saved" of docs/architecture.md; :mod:`fadump.vmcore.codecs` unpacks. Codecs release the interpreter's lock while
-they work, so threads pack at the same time; LZO with small pages doesn't. zlib streams come from ISA-L where Python has
-it: three times as fast as zlib at the same size, and any zlib unpacks them. A packer belongs to one thread, what it
-returns to the caller.
+they work, so threads pack at the same time; LZO and Snappy with small pages don't. zlib streams come from ISA-L where
+Python has it: three times as fast as zlib at the same size, and any zlib unpacks them. A packer belongs to one thread,
+what it returns to the caller.
 """
 
 import ctypes
@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
+from fadump.errors import SetupError
 from fadump.vmcore.codecs import PageFlag, lzo_function
 from fadump.vmcore.contract import Bytes
-from fadump.vmcore.snappy import find_snappy
+from fadump.vmcore.snappy import find_snappy, snappy_function
 
 try:
     from isal import isal_zlib
@@ -31,7 +32,10 @@ else:
 _FASTEST = 1
 _LZO_WORK_BYTES = 16384 * ctypes.sizeof(ctypes.c_void_p)
 _SMALL_PAGE_BYTES = 1 << 12
-"""Up to here, LZO takes no longer for a page than threads take to hand over the interpreter's lock: it is kept."""
+"""Up to here, a page takes LZO and Snappy no longer than threads take to hand over the interpreter's lock: it is kept.
+"""
+_LEAST_GROWTH, _MORE_BYTES = 6, 67
+"""What gets no smaller may get larger: with Snappy by a sixth and 32 bytes, with LZO by a sixteenth and 67."""
 
 Numbers = npt.NDArray[np.int64]
 Sizes = npt.NDArray[np.uint32]
@@ -78,6 +82,8 @@ def make_packer(compression: Compression) -> Pack:
             return _zstd_packer()
         case Compression.LZO:
             return _lzo_packer()
+        case Compression.SNAPPY:
+            return _snappy_packer()
         case Compression.NONE:
             return _pack_nothing
         case _:
@@ -154,22 +160,37 @@ def _zstd_packer() -> Pack:
 
 def _lzo_packer() -> Pack:
     work = ctypes.create_string_buffer(_LZO_WORK_BYTES)
+    return _packer_by_address(partial(lzo_function, "lzo1x_1_compress"), work)
+
+
+def _snappy_packer() -> Pack:
+    try:
+        return _packer_by_address(snappy_function)
+    except SetupError:  # the package may be here, which takes an object for each page
+        return partial(pack_each, make_page_packer(Compression.SNAPPY))
+
+
+def _packer_by_address(
+    find: Callable[[type[ctypes.CDLL]], Callable[..., int]], *more: ctypes.Array[ctypes.c_char]
+) -> Pack:
+    """A packer with a C function: (page, its size, output, pointer to the room for it and then its size, ``more``)."""
+    keeping_lock, releasing_lock = find(ctypes.PyDLL), find(ctypes.CDLL)
     size = ctypes.c_size_t()
-    keeping_lock, releasing_lock = (lzo_function("lzo1x_1_compress", kind) for kind in (ctypes.PyDLL, ctypes.CDLL))
     room = np.empty(0, np.uint8)
 
     def pack(data: Bytes, starts: Numbers, page_bytes: int) -> PackedPages:
         """Pack many pages end to end, by addresses: copying a page takes a quarter as long as packing it."""
         nonlocal room
         compress = keeping_lock if page_bytes <= _SMALL_PAGE_BYTES else releasing_lock
-        room_bytes = (len(starts) + 1) * (page_bytes + page_bytes // 16 + 67)
-        if len(room) < room_bytes:
-            room = np.empty(room_bytes, np.uint8)
-        size_at, work_at = ctypes.addressof(size), ctypes.addressof(work)
+        most_bytes = page_bytes + page_bytes // _LEAST_GROWTH + _MORE_BYTES
+        if len(room) < len(starts) * page_bytes + most_bytes:
+            room = np.empty(len(starts) * page_bytes + most_bytes, np.uint8)
+        size_at, more_at = ctypes.addressof(size), tuple(map(ctypes.addressof, more))
         sizes: list[int] = []
         at = first = room.ctypes.data
         for page_at in (starts + data.ctypes.data).tolist():
-            compress(page_at, page_bytes, at, size_at, work_at)
+            size.value = most_bytes
+            compress(page_at, page_bytes, at, size_at, *more_at)
             packed_bytes = size.value
             if packed_bytes >= page_bytes:
                 packed_bytes = page_bytes

@@ -7,7 +7,7 @@ import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from fadump.errors import SetupError
 
@@ -55,13 +55,7 @@ def _by_package() -> Snappy:
 
 
 def _by_library() -> Snappy:
-    try:
-        library = ctypes.CDLL(_LIBRARY)
-    except OSError as error:
-        raise SetupError(
-            "pages packed with Snappy need the Python package cramjam, which isn't here: pip install cramjam, "
-            f"or apt-get install {_LIBRARY_PACKAGE}"
-        ) from error
+    library = _open(ctypes.CDLL)
     size = ctypes.c_size_t
     library.snappy_max_compressed_length.argtypes = [size]
     library.snappy_max_compressed_length.restype = size
@@ -81,6 +75,28 @@ def _by_library() -> Snappy:
         return _called(library.snappy_uncompress, data, unpacked_bytes(data))
 
     return Snappy(_LIBRARY, compress, unpacked_bytes, decompress, SnappyError)
+
+
+def snappy_function(library: type[ctypes.CDLL]) -> Callable[..., int]:
+    """snappy_compress() of Snappy's library: (input, its size, output, pointer to the room for it and then its size).
+
+    It takes addresses. With PyDLL as ``library`` it keeps the interpreter's lock.
+
+    :raises SetupError: this computer doesn't have the library.
+    """
+    function = _open(library).snappy_compress
+    function.argtypes = [ctypes.c_void_p] * 4
+    return cast("Callable[..., int]", function)
+
+
+def _open(library: type[ctypes.CDLL]) -> ctypes.CDLL:
+    try:
+        return library(_LIBRARY)
+    except OSError as error:
+        raise SetupError(
+            "pages packed with Snappy need the Python package cramjam, which isn't here: pip install cramjam, "
+            f"or apt-get install {_LIBRARY_PACKAGE}"
+        ) from error
 
 
 def _called(function: Callable[..., int], data: bytes, most_bytes: int) -> bytes:
