@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from fadump.memory.guest import GuestMemory, Segment
-from fadump.memory.ranges import Range
+from fadump.memory.ranges import Range, RangeSet
 from fadump.systems.size.available import LeastAvailable, find_counters
 from tests.linux.kernel_builder import FakeKernel, add_kallsyms
 from tests.vmcore.core_builder import note
@@ -15,10 +15,10 @@ PAGE = 0x10000
 NAMES = {"little": b"ppc64le", "big": b"ppc64"}
 
 
-def counting_kernel(byte_order="little", *, free, file=(0, 0), slab=0, reserve):
+def counting_kernel(byte_order="little", *, free, file=(0, 0), slab=0, reserve, name="Dvm_zone_stat"):
     kernel = FakeKernel(byte_order)
     symbols = {
-        "Dvm_zone_stat": kernel.place(kernel.pack("3q", free, 7, 7)),
+        name: kernel.place(kernel.pack("3q", free, 7, 7)),
         "Dvm_node_stat": kernel.place(kernel.pack("8q", 1000, 1000, *file, 1000, slab, 1000, 1000)),
         "Dtotalreserve_pages": kernel.place(kernel.pack("Q", reserve)),
     }
@@ -50,22 +50,20 @@ def memory_of(kernel):
 ])  # fmt: skip
 def test_what_is_available_is_what_linux_makes_of_its_counters(byte_order, counts, pages):
     with memory_of(counting_kernel(byte_order, **counts)) as memory:
-        assert find_counters(memory).available_bytes(memory) == pages * PAGE
+        assert find_counters(memory, memory.ram).available_bytes(memory) == pages * PAGE
 
 
 @pytest.mark.parametrize("counts", [{"free": 0, "reserve": 30}, {"free": 100, "reserve": 0}])
 def test_a_kernel_that_has_only_begun_counts_nothing(counts):
     with memory_of(counting_kernel(**counts)) as memory:
-        assert find_counters(memory).available_bytes(memory) is None
+        assert find_counters(memory, memory.ram).available_bytes(memory) is None
 
 
 def test_the_least_of_all_looks_is_kept():
     kernel = counting_kernel(free=100, reserve=30)
     with memory_of(kernel) as memory:
         least = LeastAvailable(memory)
-        least.look()
-        assert least.least_bytes is None
-        least.find()
+        least.boot_memory = memory.ram
         seen = []
         for free in (100, 50, 80):
             kernel.poke(kernel.counters["Dvm_zone_stat"], kernel.pack("q", free))
@@ -75,10 +73,32 @@ def test_the_least_of_all_looks_is_kept():
     assert seen == [70 * PAGE, 20 * PAGE, 20 * PAGE]
 
 
-def test_memory_without_a_kernel_has_no_counters():
+def test_a_kernel_that_does_not_describe_itself_yet_is_looked_at_again():
+    kernel = counting_kernel(free=100, reserve=30)
     with memory_of(FakeKernel()) as memory:
-        assert find_counters(memory) is None
         least = LeastAvailable(memory)
-        least.find()
+        least.boot_memory = memory.ram
+        least.look()
+        assert least.least_bytes is None
+        memory.write(0, bytes(kernel.memory))
+        least.look()
+        assert least.least_bytes == 70 * PAGE
+
+
+def test_what_lies_outside_boot_memory_is_another_kernel_s():
+    with memory_of(counting_kernel(free=100, reserve=30)) as memory:
+        least = LeastAvailable(memory)
+        least.boot_memory = RangeSet([Range(0, 0x100)])
+        least.look()
+        assert least.least_bytes is None
+
+
+def test_a_kernel_whose_symbols_do_not_say_is_not_searched_again():
+    kernel = counting_kernel(free=100, reserve=30, name="Dvm_other_stat")
+    with memory_of(kernel) as memory:
+        least = LeastAvailable(memory)
+        least.boot_memory = memory.ram
+        least.look()
+        memory.write(0, bytes(counting_kernel(free=100, reserve=30).memory))
         least.look()
         assert least.least_bytes is None

@@ -1,9 +1,9 @@
 """The least memory that a capture boot has available, by its own kernel's counters, read from outside.
 
-The capture kernel is the one that crashed, at the same addresses: that one's symbols, looked for in guest memory before
-the reset, say where it counts. What is left at each look is worked out as Linux does for MemAvailable (mm/show_mem.c,
-si_mem_available()), with the pages that it keeps in reserve in the place of its low watermarks, which they contain: a
-little less than the guest itself would say. Counts that a CPU keeps to itself for now (vm_stat_diff) are not in it.
+Its symbols, looked for in its memory while it runs, say where it counts. What is left at each look is worked out as
+Linux does for MemAvailable (mm/show_mem.c, si_mem_available()), with the pages that it keeps in reserve in the place of
+its low watermarks, which they contain: a little less than the guest itself would say. Counts that a CPU keeps to itself
+for now (vm_stat_diff) are not in it.
 """
 
 import struct
@@ -14,6 +14,7 @@ from fadump.abi.layout import STRUCT_ORDER
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.errors import FadumpError, FormatError
 from fadump.linux.system import CrashedSystem
+from fadump.linux.vmcoreinfo import NoVmcoreinfoError
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.contract import Dump, Kind, Piece, State
@@ -25,6 +26,8 @@ _FILE_PAGES = slice(2, 4)
 """In vm_node_stat: inactive and active."""
 _RECLAIMABLE_SLAB = 5
 _NODE_COUNTERS = 6
+_MOST_TRIES = 60
+"""A kernel describes itself early; one that doesn't isn't searched for ever."""
 
 
 class _LiveMemory(Dump):
@@ -38,9 +41,9 @@ class _LiveMemory(Dump):
     vmcoreinfo = None
     damage: tuple[FormatError, ...] = ()
 
-    def __init__(self, memory: GuestMemory) -> None:
+    def __init__(self, memory: GuestMemory, wanted: RangeSet) -> None:
         self._memory = memory
-        self.memory = RangeSet(extent for ram in memory.ram for extent in memory.populated(ram))
+        self.memory = RangeSet(extent for part in wanted for extent in memory.populated(part))
 
     def mapping(self, wanted: Range) -> Iterator[Piece]:
         yield Piece(wanted, State.STORED)
@@ -76,15 +79,16 @@ class Counters:
         return struct.unpack(f"{self.order}{count}q", memory.read(address, 8 * count))
 
 
-def find_counters(memory: GuestMemory) -> Counters | None:
-    """Where the kernel counts that is in this memory; None if its symbols can't be found there."""
-    try:
-        system = CrashedSystem(_LiveMemory(memory))
-        symbols = system.symbols
-        addresses = tuple(symbols.address(name) - PAGE_OFFSET for name in _COUNTERS)
-        return Counters(addresses, STRUCT_ORDER[system.memory.byte_order], system.vmcoreinfo.page_bytes())
-    except (FadumpError, LookupError):
-        return None
+def find_counters(memory: GuestMemory, wanted: RangeSet) -> Counters:
+    """Where the kernel counts that is in this part of memory.
+
+    :raises NoVmcoreinfoError: there is none yet that describes itself.
+    :raises FadumpError: its symbols don't say.
+    """
+    system = CrashedSystem(_LiveMemory(memory, wanted))
+    symbols = system.symbols
+    addresses = tuple(symbols.address(name) - PAGE_OFFSET for name in _COUNTERS)
+    return Counters(addresses, STRUCT_ORDER[system.memory.byte_order], system.vmcoreinfo.page_bytes())
 
 
 class LeastAvailable:
@@ -93,17 +97,30 @@ class LeastAvailable:
     def __init__(self, memory: GuestMemory) -> None:
         self._memory = memory
         self._counters: Counters | None = None
+        self._tries = _MOST_TRIES
+        self.boot_memory = RangeSet()
+        """Where the capture kernel is."""
         self.least_bytes: int | None = None
         """None if nothing is known."""
 
-    def find(self) -> None:
-        """Find where the kernel counts that has crashed, as long as its memory is there."""
-        self._counters = find_counters(self._memory)
-
     def look(self) -> None:
-        """Look at the capture kernel, once it runs."""
+        """Look at the capture kernel, which runs."""
+        if self._counters is None:
+            self._find()
         if self._counters is None:
             return
         available_bytes = self._counters.available_bytes(self._memory)
         if available_bytes is not None and (self.least_bytes is None or available_bytes < self.least_bytes):
             self.least_bytes = available_bytes
+
+    def _find(self) -> None:
+        """Find the counters, if the kernel has come far enough to describe itself."""
+        if not self._tries:
+            return
+        self._tries -= 1
+        try:
+            self._counters = find_counters(self._memory, self.boot_memory)
+        except NoVmcoreinfoError:
+            pass
+        except FadumpError:
+            self._tries = 0

@@ -50,7 +50,7 @@ class TouchedMemory:
 
     def preserved(self, dump: PreservedDump, at_seconds: float) -> None:
         self._boot_memory = dump.boot_memory
-        self.least_available.find()
+        self.least_available.boot_memory = dump.boot_memory
         self._observer.preserved(dump, at_seconds)
 
     def report(self, report: Report) -> None:
