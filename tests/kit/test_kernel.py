@@ -290,6 +290,12 @@ def test_an_option_that_is_a_module_where_it_must_be_built_in_stops_the_build(li
         build_kernel("9.9")
 
 
+def test_debug_information_is_turned_on_in_a_linux_whose_other_options_need_that(linux, cache):
+    before_5_18 = "\tgrep -q -x CONFIG_DEBUG_INFO=y $(KCONFIG_ALLCONFIG) || sed -i /_DEBUG_INFO/d .config\nvmlinux:\n"
+    linux(makefile=MAKEFILE.replace("vmlinux:\n", before_5_18, 1))
+    assert "CONFIG_DEBUG_INFO_DWARF4=y" in build_kernel("9.9").config.read_text().splitlines()
+
+
 def test_a_build_that_installs_no_modules_is_refused(linux, cache):
     linux(makefile=MAKEFILE.replace(">$(INSTALL_MOD_PATH)/lib/modules/9.9.1-fadump/modules.dep", ""))
     with pytest.raises(SetupError, match=r"^building Linux 9\.9 left no modules\.dep in "):

@@ -63,6 +63,10 @@ NEEDED_OPTIONS = (
 OFF = "n"
 """The value of an option that is not set."""
 
+IN_OLDER_KERNELS = {"DEBUG_INFO": "y"}
+"""What our own options need besides in kernels that don't turn it on by themselves, as f9b3cd245784 (v5.18) does. Apart
+from ``data/kernel.config``, as newer kernels don't let it be set and are what they were without it."""
+
 _SETTING = re.compile(r"CONFIG_(\w+)=(.+)")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set")
 _PAGE_SIZE = re.compile(r"PPC_(\w+)_PAGES")

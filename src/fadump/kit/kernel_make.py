@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fadump.errors import SetupError
 from fadump.kit.kernel_config import (
+    IN_OLDER_KERNELS,
     OFF,
     Options,
     as_fragment,
@@ -73,7 +74,7 @@ class KernelMake:
         :raises SetupError: this Linux can't be configured so.
         """
         ours = options_of(configuration_fragment(page_size))
-        fragment.write_text(as_fragment(merge(ours, theirs)), encoding="utf-8")
+        fragment.write_text(as_fragment({**IN_OLDER_KERNELS, **merge(ours, theirs)}), encoding="utf-8")
         fragment.chmod(0o644)  # make may be another user's
         self._make(f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig", doing="configuring")
         configured = options_of((self.objects / ".config").read_text(encoding="utf-8"))
