@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 
+from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression
 from fadump.linux.pages import DumpLevel, PageClass, left_out
@@ -11,11 +12,15 @@ from fadump.linux.system import open_system
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.contract import State
 from fadump.vmcore.dump import open_dump
+from fadump.vmcore.elfcore import ElfCore
 from tests.capture.saving import save_file
 from tests.real_linux.scenario import Scenario
 
 LEVELS = (1, 2, 4, 8, 16, 31)
 VIEW_BYTES = 64 << 20
+RADIX_4K_DIRECTORY_SHIFT = 39
+RADIX_DIRECTORY_ENTRIES = 1 << 13
+WORD_BYTES = 8
 WORKLOAD = r"""
 mkdir -p /mnt /disk && mount -t tmpfs tmpfs /mnt || exit 1
 head -c 40M /dev/urandom >/mnt/file
@@ -56,8 +61,9 @@ def compare_page_sets(vmcore, makedumpfile, out):
     with open_system(vmcore) as system:
         classes = system.page_classes
         size = classes.page_bytes
-        memory = [Range(-(-piece.start // size) * size, piece.end // size * size) for piece in system.dump.memory]
-        kinds = np.concatenate([classes.of(Range(piece.start // size, piece.end // size)) for piece in memory])
+        pages = whole_pages(system)
+        memory = [Range(piece.start * size, piece.end * size) for piece in pages]
+        kinds = np.concatenate([classes.of(piece) for piece in pages])
         zeros = np.concatenate([zeros_in(system.dump, piece, size) for piece in memory])
         zero_edges = sum(edges_of_zeros(system.dump, piece, size) for piece in system.dump.memory)
         saved = {level: excluded_from_ours(system.dump, level, out, memory, size) for level in LEVELS}
@@ -79,6 +85,12 @@ def compare_page_sets(vmcore, makedumpfile, out):
     return counts, differing
 
 
+def whole_pages(system):
+    """Which pages the dump has whole, by number, in ranges."""
+    size = system.page_classes.page_bytes
+    return [Range(-(-piece.start // size), piece.end // size) for piece in system.dump.memory]
+
+
 def excluded_from_ours(source, level, out, memory, size):
     """Which pages ``fadump save`` leaves out."""
     save_file(source, out, SaveOptions(levels=(DumpLevel(level),), compression=Compression.LZO, threads=2))
@@ -86,6 +98,22 @@ def excluded_from_ours(source, level, out, memory, size):
         excluded = np.concatenate([excluded_in(dump, piece, size) for piece in memory])
     out.unlink()
     return excluded
+
+
+def lead_makedumpfile_to_vmemmap(vmcore):
+    """Put the page directory's entry for struct pages where makedumpfile looks for it, in an ELF core of a kernel with
+    pages of 4 KiB and radix; docs/page-classes.md says why."""
+    with open_system(vmcore) as system:
+        directory = system.vmcoreinfo.symbol("swapper_pg_dir") - PAGE_OFFSET
+        place = (system.vmcoreinfo.symbol("vmemmap") >> RADIX_4K_DIRECTORY_SHIFT) % RADIX_DIRECTORY_ENTRIES * WORD_BYTES
+        entry = system.dump.read_physical(directory + place, WORD_BYTES)
+    looked_at = directory + place % system.page_bytes
+    assert any(entry) and place >= system.page_bytes
+    with ElfCore.open(vmcore) as core:
+        (extent,) = core.extents(Range.sized(looked_at, WORD_BYTES))
+    with vmcore.open("r+b") as file:
+        file.seek(extent.file_offset)
+        file.write(entry)
 
 
 def zeros_in(dump, memory, size):
