@@ -75,3 +75,27 @@ def test_a_system_that_stays_at_its_prompt_has_done_nothing():
     assert brief.watched.service is Service.NOTHING
     assert brief.watched.saving_seconds is None
     assert boot.clock() >= 60
+
+
+class RegisteringBoot(CaptureBoot):
+    """A kernel that registers one range after the other; its crash ends the story."""
+
+    def __init__(self):
+        super().__init__(iter([]))
+        self.firmware_state = State.REGISTERED
+        self.crashed_at = None
+
+    def reached(self, milestone):
+        pass
+
+    def crash(self, by):
+        self.crashed_at = self.clock()
+        raise LostError("crashed")
+
+
+def test_a_kernel_is_not_crashed_before_it_is_through_with_registering():
+    """On powernv the firmware has registered something after the first of several calls."""
+    boot = RegisteringBoot()
+    with pytest.raises(LostError, match="crashed"):
+        rehearsal(boot).run()
+    assert boot.crashed_at >= 2

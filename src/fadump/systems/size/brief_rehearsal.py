@@ -15,6 +15,9 @@ from fadump.systems.rehearsal import LostError, NotRegisteredError, Rehearsal, S
 _WRITTEN_SECONDS = 5.0
 """How long a service may take to reset the system after it has dealt with its dump."""
 
+_REGISTERING_SECONDS = 2.0
+"""How long a kernel may take to be through with it: on powernv it registers one range after the other."""
+
 _RESETS_OF_A_REBOOT = 2
 """From the crash on: the dump's own, and one more."""
 
@@ -39,6 +42,7 @@ class BriefRehearsal(Rehearsal):
         """
         self._session.reached(Milestone.POWER_ON)
         self._to_registration()
+        self._serve_for(_REGISTERING_SECONDS, Milestone.REGISTERED)
         self._session.reached(Milestone.REGISTERED)
         self._crash(crash_by)
         self._crashed_at = self._clock()
@@ -81,9 +85,13 @@ class BriefRehearsal(Rehearsal):
 
     def _resets_soon(self) -> bool:
         """What is on its way to the disk has time to come there."""
-        end = self._clock() + _WRITTEN_SECONDS
         with suppress(LostError):
-            while self._clock() < end and self._session.record.resets < _RESETS_OF_A_REBOOT:
-                self._machine.call_after(_WRITTEN_SECONDS / 2)
-                self._serve(Milestone.PRODUCTION, {})
+            self._serve_for(_WRITTEN_SECONDS, Milestone.PRODUCTION, _RESETS_OF_A_REBOOT)
         return self._session.record.resets >= _RESETS_OF_A_REBOOT
+
+    def _serve_for(self, seconds: float, phase: Milestone, resets: int | None = None) -> None:
+        """Serve the machine for so long, or until so many resets."""
+        end = self._clock() + seconds
+        while self._clock() < end and self._session.record.resets != resets:
+            self._machine.call_after(seconds / 2)
+            self._serve(phase, {})
