@@ -25,6 +25,10 @@ MOST_PROGRAM_NOTES_BYTES = 1 << 20
 """The notes of a vmlinux: its build id, and a few lines about the compiler."""
 MOST_CPUS = 1 << 16
 """Linux for Power has 8192 at most (CONFIG_NR_CPUS)."""
+MOST_SAVED_REGISTERS = 1 << 20
+"""Entries of a register save area: 64 for each of 16,384 CPUs."""
+MOST_MPIPL_REGIONS = 1 << 16
+"""Regions that OPAL has copied; Linux registers 128 at most."""
 MOST_STACK_FRAMES = 1 << 8
 """Of one stack; real ones have fewer than 100."""
 MOST_FRAMES = 1 << 17
@@ -46,6 +50,31 @@ MOST_LOG_RECORDS = 1 << 21
 """Those that Linux sets aside for a log of 64 MiB (PRB_AVGBITS)."""
 MOST_LOG_BYTES = 1 << 28
 """The text of a log: log_buf_len= is rarely more than a few MiB."""
+MOST_LOG_BUFFER_BYTES = 1 << 31
+"""The ring of records of a log, which is read record by record; log_buf_len= has 2 GiB at most."""
+MOST_FLAT_LOG_BYTES = 1 << 25
+"""The ring of text of a log before v3.5, which is read at once."""
+
+MOST_PAGE_TABLES = 1 << 14
+MOST_MAPPED_PAGES = 1 << 24
+"""Page tables that one look for virtual addresses walks, and pages that it finds; the largest is for 256 MiB."""
+MOST_VMEMMAP_BLOCKS = 1 << 20
+"""Blocks of the vmemmap with the hash MMU, of 64 KiB or more each: 64 GiB of struct pages."""
+MOST_SECTION_ROOTS = 1 << 20
+MOST_MEMORY_SECTIONS = 1 << 23
+"""Memory sections, of 16 MiB or more each, and the pages of the table of them: 128 TiB."""
+MOST_MEM_MAPS = 1 << 18
+"""Places with contiguous struct pages: memory in so many pieces."""
+MOST_STRUCT_PAGES = 1 << 34
+"""Struct pages: those of 64 TiB in pages of 4 KiB, the most that any machine has."""
+MOST_CLASSES_BYTES = 1 << 30
+"""The classes of pages, a byte for each but where many in a row have the same: 64 TiB in pages of 64 KiB, 4 TiB in
+pages of 4 KiB, all of it mixed."""
+MOST_NODES = 1 << 10
+MOST_ZONES = 1 << 4
+MOST_FREE_ORDERS = MOST_FREE_TYPES = 40
+MOST_FREE_LISTS = 1 << 16
+"""Lists of free pages, of all nodes together: 256 nodes of two zones each have half of that."""
 
 MOST_SECTION_BYTES = 1 << 30
 """One section of a vmlinux; debug information is the largest, with some hundred MiB."""
@@ -63,6 +92,9 @@ MOST_NESTED = 1 << 9
 MOST_MEMORY_RANGES = 1 << 17
 """Ranges of memory in any dump, and program headers of an ELF core, so that each format takes what another has:
 more than machines have."""
+MOST_SHARED_BYTES = 1 << 30
+"""Memory of an ELF core that has its bytes of the file in common with other memory, and is written for each: no
+program makes such a file, but 131,072 program headers can claim a TiB over 8 MiB."""
 MOST_RECORDS = 1 << 25
 """Records of a flattened file, of 24 bytes of memory each: 128 GiB by a writer that has one for each page of 4K."""
 MOST_PIECES = 1 << 20

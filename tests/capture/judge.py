@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from fadump.capture import batches, elf_writer, kdump_writer
+from fadump.capture import batches, elf_writer, job, kdump_writer
 from fadump.errors import FormatError
 from fadump.linux.log import read_log
 from fadump.memory.ranges import Range
@@ -17,6 +17,8 @@ from tests.vmcore.dump_helpers import open_bytes
 
 PAGE = 0x1000
 LOW_PAGES, HIGH_AT = 40, 0x40_0000
+SPARSE_AT, SPARSE_PAGES = 0x60_0000, 56
+"""Memory of which the file has a page in the middle, and nothing of the others, which are zeros."""
 LOG = [Message(b"Linux version 6.12.0-fake"), Message(b"Kernel panic - not syncing: sysrq triggered crash", 5)]
 
 
@@ -33,7 +35,8 @@ def _contents(count):
 
 
 class Source:
-    """A dump of low memory, which has the kernel, and of memory above a hole that begins and ends within a page."""
+    """A dump of low memory, which has the kernel, of memory above a hole that begins and ends within a page, and of
+    memory of which nearly nothing is in the file."""
 
     def __init__(self, low_pages=LOW_PAGES):
         kernel = FakeKernel(page_bytes=PAGE, memory_bytes=low_pages * PAGE)
@@ -43,13 +46,21 @@ class Source:
         high = _contents(48)[0x1B0:-0x100]
         notes = b"".join(prstatus({"nip": number + 1}) for number in range(2))
         notes += note("VMCOREINFO", 0, kernel.vmcoreinfo())
-        loads = [Load(0, bytes(kernel.memory)), Load(HIGH_AT + 0x1B0, high)]
+        half = SPARSE_PAGES // 2 * PAGE
+        alone = np.random.default_rng(8).bytes(PAGE)
+        loads = [
+            Load(0, bytes(kernel.memory)),
+            Load(HIGH_AT + 0x1B0, high),
+            Load(SPARSE_AT, b"", memory_bytes=half),
+            Load(SPARSE_AT + half, alone, memory_bytes=half),
+        ]
         self.log = "".join(f"{line}\n" for record in read_log(kernel.read()) for line in record.lines())
         self.dump = open_bytes(build_core(loads, [notes]))
         low = {number: bytes(kernel.memory[number * PAGE :][:PAGE]) for number in range(low_pages)}
         whole = bytes(0x1B0) + high + bytes(0x100)
         above = {HIGH_AT // PAGE + number: whole[number * PAGE :][:PAGE] for number in range(len(whole) // PAGE)}
-        self.pages = low | above
+        zeros = {SPARSE_AT // PAGE + number: bytes(PAGE) for number in range(SPARSE_PAGES)}
+        self.pages = low | above | zeros | {(SPARSE_AT + half) // PAGE: alone}
         """What each page holds, by its number; what is no memory in the outermost ones is zeros."""
 
     def read(self, part):
@@ -61,6 +72,10 @@ class Source:
 def in_many_records(patch):
     """Let a small dump be saved in as many steps as a large one."""
     patch.setattr(batches, "BATCH_BYTES", 8 * PAGE)
+    patch.setattr(batches, "LEAST_ZEROS_BYTES", 4 * PAGE)
+    patch.setattr(batches, "_MOST_ZEROS_PAGES", 12)
+    patch.setattr(job, "LEAST_ZEROS_BYTES", 4 * PAGE)
+    patch.setattr(elf_writer, "LEAST_ABSENT_BYTES", 28 * PAGE)
     patch.setattr(kdump_writer, "CHECKPOINT_BYTES", 12 * PAGE)
     patch.setattr(elf_writer, "CHECKPOINT_BYTES", 12 * PAGE)
 

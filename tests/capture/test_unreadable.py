@@ -197,7 +197,7 @@ def test_no_more_is_viewed_at_once_than_is_read_at_once(page_bytes):
     wanted = PageBits(pages)
     wanted.put(0, np.arange(pages) % 16 == 0)
     none = PageBits(pages)
-    selection = Selection(DumpLevel(0), page_bytes, wanted, wanted, none, {}, 0, ())
+    selection = Selection(DumpLevel(0), page_bytes, wanted, wanted, none, none, {}, 0, ())
     with open_bytes(build_core([Load(0, bytes(64 << 20))])) as dump:
         batches = list(cut_batches(dump, selection, Range(0, pages), 1 << 30))
     extents = [int(span.pages[-1] - span.pages[0] + 1) for batch in batches for span in batch.spans]

@@ -17,8 +17,15 @@ from pathlib import Path
 import drgn
 import pytest
 
+from fadump.capture.destination import Destination
+from fadump.capture.options import Format, SaveOptions
+from fadump.capture.save import save_dump
 from fadump.cli import main
 from fadump.errors import MachineError
+from fadump.linux.pages import DumpLevel
+from fadump.linux.system import open_system
+from fadump.memory.ranges import Range, RangeSet
+from fadump.vmcore.check import check_dump, work_bytes
 from fadump.vmcore.dump import open_dump
 from tests.mount.mounted import Mounted, emptied, mounts
 from tests.real_linux.fadump_command import COMMAND, END_SECONDS, wait_until_gone
@@ -53,6 +60,51 @@ def test_from_registered_to_production_again(directory):
         assert machine.write(REGISTERED, "1") == 1
         machine.crash()
         assert machine.path(VMCORE).exists()
+
+
+def test_the_holes_of_a_dump_are_where_memory_was_never_touched(crashed):
+    with crashed.path(VMCORE).open("rb") as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        at, data_bytes = 0, 0
+        while at < size_bytes:
+            try:
+                start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError as error:
+                assert error.errno == errno.ENXIO
+                start = size_bytes
+            assert not any(os.pread(file.fileno(), start - at, at))
+            at = os.lseek(file.fileno(), start, os.SEEK_HOLE) if start < size_bytes else start
+            data_bytes += at - start
+        assert 4 << 20 < data_bytes < size_bytes // 4
+        with pytest.raises(OSError, match="No such device or address"):
+            os.lseek(file.fileno(), size_bytes, os.SEEK_DATA)
+
+
+def test_a_dump_of_64_tib_costs_what_is_in_it(directory, tmp_path):
+    with Mounted(directory, "--memory", "64T") as machine:
+        machine.crash()
+        with open_dump(machine.path(VMCORE)) as dump:
+            assert dump.memory.size_bytes > 63 << 40
+            assert work_bytes(dump) < 256 << 20
+            assert check_dump(dump).whole
+        options = SaveOptions(format=Format.ELF, registers=False, levels=(DumpLevel(0),))
+        with open_system(machine.path(VMCORE)) as system, open_dump(machine.path(VMCORE)) as source:
+            saved = save_dump(system, Destination.take(tmp_path / "saved", options), options)
+            assert saved.size_bytes < 1 << 30
+            with open_dump(tmp_path / "saved") as dump:
+                assert dump.memory == source.memory
+                assert not differing_data(dump, source)
+
+
+def differing_data(dump, source):
+    """Where two dumps differ, among what either has that isn't known to be zeros."""
+    both = RangeSet(data for part in source.memory for one in (dump, source) for data in one.data_ranges(part))
+    pieces = (Range(at, min(at + (1 << 20), part.end)) for part in both for at in range(part.start, part.end, 1 << 20))
+    return [
+        piece
+        for piece in pieces
+        if dump.read_physical(piece.start, piece.size_bytes) != source.read_physical(piece.start, piece.size_bytes)
+    ]
 
 
 def test_what_stat_and_readlink_say(crashed):

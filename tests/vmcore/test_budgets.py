@@ -67,7 +67,7 @@ def check(*files):
 def test_zeros_of_a_flattened_file_are_not_read():
     memory_bytes = (1 << 60) - 0x10000
     advanced, *damage = bounded(check, flattened_zeros(memory_bytes), most_bytes=64 * MIB, most_steps=20_000)
-    assert (advanced, damage) == (memory_bytes, [])
+    assert (advanced, damage) == (1, [])
 
 
 def flattened_bitmaps(pages):

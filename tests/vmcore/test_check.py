@@ -8,7 +8,7 @@ import pytest
 
 from fadump.cli import main
 from fadump.printable import MOST_LISTED
-from fadump.vmcore.check import Weight, check_dump, sizes
+from fadump.vmcore.check import Weight, check_dump, sizes, work_bytes
 from fadump.vmcore.contract import State
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.source import FileSource
@@ -133,7 +133,7 @@ def test_bytes_that_the_disk_does_not_give_are_named(monkeypatch):
     assert report.unreadable_bytes == sum(int(text.split()[0], 16) for text in found)
 
 
-def test_holes_of_a_file_are_not_read_and_count_as_looked_at(tmp_path, monkeypatch):
+def test_holes_of_a_file_are_neither_read_nor_counted(tmp_path, monkeypatch):
     path = tmp_path / "sparse"
     header = build_core([Load(0, bytes(1))])[: 64 + 56 - 24]
     path.write_bytes(header + (1 << 40).to_bytes(8, "little") * 2 + bytes(8))
@@ -149,7 +149,7 @@ def test_holes_of_a_file_are_not_read_and_count_as_looked_at(tmp_path, monkeypat
     with open_dump(path) as dump:
         assert dump.memory.size_bytes == 1 << 40
         assert check_dump(dump, advance=amounts.append).whole
-    assert sum(amounts) == 1 << 40
+        assert sum(amounts) == work_bytes(dump) < 1 << 16
     assert sum(read) < 1 << 22
 
 

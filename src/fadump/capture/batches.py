@@ -1,10 +1,10 @@
 """Cutting the wanted pages into batches, each of which one thread reads and packs.
 
-Step "saved" of docs/architecture.md. A batch is a few milliseconds of work, so that what Python does once per batch
-hardly counts, and less than a processor's cache holds. Its pages are read in spans that may have unwanted pages in
-between, as skipping a few pages costs less than another read. No span is longer than a batch, so that a thread reads
-into the same memory again and again, nor longer than what a view reads at once, so that a failing disk is an error
-and not a signal.
+Step "saved" of docs/architecture.md. Long runs of pages that are known to be zeros are cut out first, so that none of
+them costs anything. A batch is a few milliseconds of work, so that what Python does once per batch hardly counts, and
+less than a processor's cache holds. Its pages are read in spans that may have unwanted pages in between, as skipping a
+few pages costs less than another read. No span is longer than a batch, so that a thread reads into the same memory
+again and again, nor longer than what a view reads at once, so that a failing disk is an error and not a signal.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,6 +25,10 @@ _ALL_BATCHES_BYTES = 96 << 20
 """How much memory the batches of all threads may take: a capture kernel has little."""
 _LEAST_BATCH_BYTES = 256 << 10
 _MOST_APART_PAGES = 16
+LEAST_ZEROS_BYTES = 4 << 20
+"""Known zeros are read like data if they are fewer, as each end of theirs is one of a batch, too."""
+_MOST_ZEROS_PAGES = 1 << 18
+"""So that their descriptors, if there are any, take little memory."""
 
 Numbers = npt.NDArray[np.int64]
 
@@ -54,17 +58,54 @@ class Batch:
     spans: tuple[Span, ...]
     count: int
 
+    @property
+    def first_page(self) -> int:
+        """The number of its first page."""
+        return int(self.spans[0].pages[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Zeros:
+    """Wanted pages, one after another, of which none is read, as it is known that they are zeros."""
+
+    pages: Range
+
+    @property
+    def first_page(self) -> int:
+        """The number of its first page."""
+        return self.pages.start
+
 
 def batch_bytes_for(threads: int) -> int:
     """How large a batch may be if so many threads have several at a time."""
     return min(BATCH_BYTES, max(_LEAST_BATCH_BYTES, _ALL_BATCHES_BYTES // (4 * threads)))
 
 
-def cut_batches(dump: Dump, selection: Selection, pages: Range, batch_bytes: int) -> Iterator[Batch]:
-    """All wanted pages of those numbered ``pages``, in batches of so many bytes, or of one page that is larger.
+def cut_batches(dump: Dump, selection: Selection, pages: Range, batch_bytes: int) -> Iterator[Batch | Zeros]:
+    """All wanted pages of those numbered ``pages``, in order, in batches of so many bytes, or of one page that is
+    larger; between them what is zeros, if that is long.
 
     :raises OSError: the dump can't be read.
     """
+    at = pages.start
+    for run in long_zeros(selection, LEAST_ZEROS_BYTES):
+        zeros = run.intersection(pages)
+        if zeros is not None:
+            yield from _batches(dump, selection, Range(at, zeros.start), batch_bytes)
+            for start in range(zeros.start, zeros.end, _MOST_ZEROS_PAGES):
+                yield Zeros(Range(start, min(start + _MOST_ZEROS_PAGES, zeros.end)))
+            at = zeros.end
+    yield from _batches(dump, selection, Range(at, pages.end), batch_bytes)
+
+
+def long_zeros(selection: Selection, least_bytes: int) -> Iterator[Range]:
+    """Runs of wanted pages that are known to be zeros, of so many bytes or more."""
+    least_pages = -(-least_bytes // selection.page_bytes)
+    zeros = selection.zeros.intersection(selection.wanted)
+    return (run for run in zeros.runs() if run.size_bytes >= least_pages)
+
+
+def _batches(dump: Dump, selection: Selection, pages: Range, batch_bytes: int) -> Iterator[Batch]:
     most = max(1, batch_bytes // selection.page_bytes)
     spans: list[Span] = []
     count = 0

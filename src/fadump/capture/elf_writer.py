@@ -4,17 +4,20 @@ Step "saved" of docs/architecture.md; the headers are :mod:`fadump.abi.elf`'s, w
 :mod:`fadump.vmcore.seal`'s. As in a kdump-compressed file, program headers of memory are written when that memory is
 durable, so what can be read is right. Each is written once, when all of its memory is there: one that grows could be
 torn by a power cut between its two sizes, and what is beyond the smaller one would read as zeros. Memory that was left
-out is in no PT_LOAD, so that no reader takes it for zeros. Pages of zeros are holes of the file and take no room.
+out is in no PT_LOAD, so that no reader takes it for zeros. Pages of zeros are holes of the file and take no room; long
+runs of them, as far as they are known before, are PT_LOADs of which nothing is in the file.
 """
 
+import heapq
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fadump.abi import elf
 from fadump.capture.about import About
+from fadump.capture.batches import long_zeros
 from fadump.capture.bits import PageBits
 from fadump.capture.packing import PackedBatch
 from fadump.capture.sealing import Checksums, SealedNotes, agrees, chunks, sealed
@@ -27,7 +30,7 @@ from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.contract import READABLE, Dump
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.seal import Seal
-from fadump.vmcore.source import Source
+from fadump.vmcore.source import Source, data_or_all
 
 CHECKPOINT_BYTES = 256 << 20
 """How many bytes of memory are written before their program headers are."""
@@ -38,6 +41,10 @@ _MOST_CUTS = 1 << 13
 """How many more segments there may be because large ones are cut to about what one checkpoint writes."""
 _LEAST_HOLE_BYTES = 64 << 10
 """Fewer zeros are written: a hole for them would cost more than it saves."""
+LEAST_ABSENT_BYTES = 16 << 20
+"""Fewer zeros are in the file, if only as a hole."""
+_MOST_ABSENT = 1 << 11
+"""How many runs of zeros may be PT_LOADs of their own."""
 _MOST_GAP_PAGES = 1 << 20
 _MACHINES = {name: machine for (machine, _byte_order), name in elf.MACHINES.items()}
 
@@ -46,7 +53,8 @@ _MACHINES = {name: machine for (machine, _byte_order), name in elf.MACHINES.item
 class _Segment:
     """Memory that is contiguous in the file, too; its first page is number ``rank`` of those in the file.
 
-    ``end_rank`` is the number of the page after its last one, ``virtual`` is p_vaddr. Memory that has several virtual
+    ``end_rank`` is the number of the page after its last one, the same if it is zeros that aren't in the file;
+    ``virtual`` is p_vaddr. Memory that has several virtual
     addresses is in as many segments, with the same bytes of the file.
     """
 
@@ -54,6 +62,11 @@ class _Segment:
     rank: int
     end_rank: int
     virtual: int
+
+    @property
+    def file_bytes(self) -> int:
+        """How much of it is in the file."""
+        return self.physical.size_bytes if self.rank < self.end_rank else 0
 
 
 class ElfWriter:
@@ -69,7 +82,8 @@ class ElfWriter:
         self._page_bytes = selection.page_bytes
         self._flags = elf.PPC64_ABI.get(about.machine, 0)
         self._machine = _machine(about.machine)
-        self._segments = _segments(selection, memory, VirtualAddresses(about.machine, about.virtual_ranges))
+        absent = _absent(selection)
+        self._segments = _segments(selection, absent, memory, VirtualAddresses(about.machine, about.virtual_ranges))
         if len(self._segments) >= MOST_MEMORY_RANGES:
             raise FadumpError(
                 f"memory is in {len(self._segments):,} pieces, too many for an ELF core: use --format kdump"
@@ -81,7 +95,9 @@ class ElfWriter:
         self._notes = SealedNotes(about.notes, about.byte_order, notes_at)
         self._data_at = -(-self._notes.where.end // self._page_bytes) * self._page_bytes
         self._checksums = Checksums(about.byte_order)
-        self._wanted = selection.wanted
+        self._in_file = selection.wanted.copy()
+        for run in absent:
+            self._in_file.fill(run.start, run.end, value=False)
         self._rank = self._durable_rank = 0
         self._unsafe_bytes = self._end = 0
 
@@ -111,6 +127,10 @@ class ElfWriter:
         self._unsafe_bytes += int((~batch.zeros).sum()) * self._page_bytes
         if self._unsafe_bytes >= CHECKPOINT_BYTES:
             self.checkpoint()
+
+    def add_zeros(self, pages: Range) -> None:
+        """The next pages, of which nothing is written; where they are in the file, they are a hole."""
+        self._rank += self._in_file.count_between(pages.start, pages.end)
 
     def checkpoint(self) -> None:
         """Make all memory so far durable, then write its program headers."""
@@ -157,9 +177,10 @@ class ElfWriter:
         return any(agrees(source, 0, head, varying, exactly=exactly) for head in variants)
 
     def resume(self, target: FileTarget, source: Source, page: int) -> None:
-        self._rank = self._durable_rank = self._wanted.count_between(0, page)
-        for offset, size_bytes in chunks(self._data_at, self._offset(self._rank)):
-            self._checksums.add_bytes(offset, source.read(offset, size_bytes, "memory"))
+        self._rank = self._durable_rank = self._in_file.count_between(0, page)
+        for data in data_or_all(source, Range(self._data_at, self._offset(self._rank))):
+            for offset, size_bytes in chunks(data.start, data.end):
+                self._checksums.add_bytes(offset, source.read(offset, size_bytes, "memory"))
         target.write(0, self._head(self._rank, Seal(complete=False)))
         target.barrier()
         target.truncate(self._offset(self._rank))
@@ -196,7 +217,7 @@ class ElfWriter:
             physical, size_bytes = segment.physical.start, segment.physical.size_bytes
             offset = self._offset_of(segment)
             header = elf.ProgramHeader(
-                elf.PT_LOAD, elf.PF_RWX, offset, segment.virtual, physical, size_bytes, size_bytes
+                elf.PT_LOAD, elf.PF_RWX, offset, segment.virtual, physical, segment.file_bytes, size_bytes
             )
             headers.append(layout.encode(header))
         return b"".join(headers)
@@ -254,21 +275,37 @@ def without_holes(batch: PackedBatch, page_bytes: int) -> Iterator[Range]:
             yield Range(int(part[0]), int(part[-1]) + 1)
 
 
-def _segments(selection: Selection, memory: RangeSet, addresses: VirtualAddresses) -> list[_Segment]:
+def _absent(selection: Selection) -> list[Range]:
+    """The longest runs of pages that are known to be zeros: they needn't be in the file."""
+    least_bytes = LEAST_ABSENT_BYTES
+    while sum(1 for _run in long_zeros(selection, least_bytes)) > _MOST_ABSENT:
+        least_bytes *= 2
+    return list(long_zeros(selection, least_bytes))
+
+
+def _segments(
+    selection: Selection, absent: Sequence[Range], memory: RangeSet, addresses: VirtualAddresses
+) -> list[_Segment]:
+    """All segments; ``absent`` are pages that are not in the file."""
     page_bytes = selection.page_bytes
-    wanted = RangeSet(Range(run.start * page_bytes, run.end * page_bytes) for run in selection.wanted.runs())
-    most_bytes = max(CHECKPOINT_BYTES, -(-wanted.size_bytes // _MOST_CUTS // page_bytes) * page_bytes)
+    zeros = RangeSet(_addresses(run, page_bytes) for run in absent)
+    stored = RangeSet(_addresses(run, page_bytes) for run in selection.wanted.runs()) - zeros
+    most_bytes = max(CHECKPOINT_BYTES, -(-stored.size_bytes // _MOST_CUTS // page_bytes) * page_bytes)
     segments = []
     rank = 0
-    for run in wanted:
-        for start in range(run.start, run.end, most_bytes):
-            part = Range(start, min(start + most_bytes, run.end))
+    for run, is_stored in heapq.merge(((run, True) for run in stored), ((run, False) for run in zeros)):
+        for start in range(run.start, run.end, most_bytes if is_stored else run.size_bytes):
+            part = Range(start, min(start + most_bytes, run.end)) if is_stored else run
             for physical, virtual in addresses.of(memory.within(part)):
                 first, end = physical.start // page_bytes, -(-physical.end // page_bytes)
-                at = rank + first - run.start // page_bytes
-                segments.append(_Segment(physical, at, at + end - first, virtual))
-        rank += run.size_bytes // page_bytes
+                at = rank + first - run.start // page_bytes if is_stored else rank
+                segments.append(_Segment(physical, at, at + end - first if is_stored else rank, virtual))
+        rank += run.size_bytes // page_bytes if is_stored else 0
     return segments
+
+
+def _addresses(pages: Range, page_bytes: int) -> Range:
+    return Range(pages.start * page_bytes, pages.end * page_bytes)
 
 
 def _machine(name: str) -> int:

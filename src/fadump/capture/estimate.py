@@ -1,17 +1,18 @@
 """How large a dump would be, judged by a sample of its batches.
 
 Step "saved" of docs/architecture.md, for ``fadump save --dry-run``. The batches of the sample are evenly spaced among
-the wanted pages. The margin is twice the standard error of their mean: if contents differ at random from batch to
-batch, 19 of 20 dumps are within it.
+the wanted pages, without those that are known to be zeros. The margin is twice the standard error of their mean: if
+contents differ at random from batch to batch, 19 of 20 dumps are within it.
 """
 
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
-from fadump.capture.batches import cut_batches
+from fadump.capture.batches import LEAST_ZEROS_BYTES, Batch, cut_batches, long_zeros
 from fadump.capture.options import SaveOptions
 from fadump.capture.original import Original, read_original
 from fadump.capture.report import PageReport, report_pages
@@ -20,6 +21,7 @@ from fadump.capture.threads import InOrder
 from fadump.linux.pages import DumpLevel
 from fadump.linux.system import CrashedSystem
 from fadump.memory.ranges import Range
+from fadump.vmcore.contract import Dump
 
 _SAMPLES = 256
 _SAMPLE_BYTES = 256 << 10
@@ -50,22 +52,26 @@ def estimate_sizes(system: CrashedSystem, options: SaveOptions) -> list[Estimate
 def _estimate(original: Original, asked: Selection, options: SaveOptions) -> Estimate:
     dump, output = original.dump, options.output
     selection = output.fit(dump, asked)
-    page_bytes, wanted = selection.page_bytes, selection.wanted.count()
+    page_bytes, unread = selection.page_bytes, selection.wanted.copy()
+    for run in long_zeros(selection, LEAST_ZEROS_BYTES):
+        unread.fill(run.start, run.end, value=False)
+    wanted = unread.count()
+    known_zeros = selection.wanted.count() - wanted
     packer = output.packer(dump, page_bytes)
-    starts = sorted({*selection.wanted.find([wanted * number // _SAMPLES for number in range(_SAMPLES)])})
+    starts = sorted({*unread.find([wanted * number // _SAMPLES for number in range(_SAMPLES)])})
     firsts = (
         batch
         for start, end in zip(starts, [*starts[1:], selection.pages], strict=True)
-        for batch in islice(cut_batches(dump, selection, Range(start, end), _SAMPLE_BYTES), 1)
+        for batch in islice(_read_batches(dump, selection, Range(start, end)), 1)
     )
     with InOrder(options.threads) as threads:
         packed = [
             (len(batch.pages), output.bytes_of(batch, page_bytes), int(np.count_nonzero(batch.zeros)))
-            for batch in threads.map(packer.pack, firsts)
+            for batch in threads.map(packer.pack_batch, firsts)
         ]
     looked_at = sum(pages for pages, _size, _zeros in packed)
     share = wanted / looked_at if looked_at else 0
-    zeros = round(share * sum(zeros for _pages, _size, zeros in packed))
+    zeros = known_zeros + round(share * sum(zeros for _pages, _size, zeros in packed))
     ratios = [size / pages for pages, size, _zeros in packed if pages]
     margin = 2 * statistics.stdev(ratios) / len(ratios) ** 0.5 * wanted if len(ratios) > 1 and share > 1 else 0.0
     fixed = output.fixed_bytes(original.about, selection, options.split)
@@ -74,5 +80,10 @@ def _estimate(original: Original, asked: Selection, options: SaveOptions) -> Est
         size_bytes=fixed + round(share * sum(size for _pages, size, _zeros in packed)),
         margin_bytes=round(margin),
         pages=report_pages(asked, zeros, zeros_are_estimated=share > 1),
-        remarks=selection.remarks,
+        remarks=(*selection.remarks, *filter(None, [output.beforehand(selection)])),
     )
+
+
+def _read_batches(dump: Dump, selection: Selection, pages: Range) -> Iterator[Batch]:
+    batches = cut_batches(dump, selection, pages, _SAMPLE_BYTES)
+    return (batch for batch in batches if isinstance(batch, Batch))

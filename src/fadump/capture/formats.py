@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from fadump.capture.about import About
+from fadump.capture.batches import LEAST_ZEROS_BYTES, long_zeros
 from fadump.capture.elf_writer import ElfWriter, fit_for_elf, without_holes
 from fadump.capture.kdump_writer import KdumpWriter, head_bytes
 from fadump.capture.packers import Compression, make_page_packer
@@ -19,9 +20,13 @@ from fadump.errors import FadumpError
 from fadump.limits import MOST_PAGES
 from fadump.linux.memory import is_of_power
 from fadump.memory.ranges import Range
+from fadump.progress import binary_size
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES
 from fadump.vmcore.source import Source
+
+_MUCH_BYTES = 1 << 30
+"""Descriptors of pages that nobody would miss."""
 
 
 class Format(StrEnum):
@@ -43,6 +48,9 @@ class Writer(Protocol):
 
     def add(self, batch: PackedBatch) -> None:
         """Write the next pages."""
+
+    def add_zeros(self, pages: Range) -> None:
+        """Write the next pages, which are one after another and known to be zeros."""
 
     def checkpoint(self) -> None:
         """Make sure that the pages so far can be read whatever happens."""
@@ -66,6 +74,8 @@ class OutputFormat(Protocol):
 
     can_be_split: bool
     """Whether a dump can be several files."""
+    zeros_cost_bytes: int
+    """How many bytes are written for each page that is known to be zeros."""
     has_note_of_every_cpu: bool
     """Whether CPUs without registers need stand-ins; see :mod:`fadump.capture.registers`."""
 
@@ -75,6 +85,9 @@ class OutputFormat(Protocol):
         :raises FadumpError: it can't hold it.
         :raises OSError: the dump can't be read.
         """
+
+    def beforehand(self, selection: Selection) -> str | None:
+        """What is to be known before so much is written; None: nothing."""
 
     def check_library(self) -> None:
         """Accept that pages are to be packed on this host.
@@ -113,6 +126,7 @@ class KdumpFormat:
 
     compression: Compression
     can_be_split = True
+    zeros_cost_bytes = DESCRIPTOR_BYTES
     has_note_of_every_cpu = True
 
     def fit(self, dump: Dump, selection: Selection) -> Selection:
@@ -121,6 +135,16 @@ class KdumpFormat:
         if is_of_power(dump) or not any(part.virtual for part in dump.virtual_ranges):
             return selection
         return _with_remark(selection, "a kdump-compressed file can't hold the virtual addresses of the PT_LOADs")
+
+    def beforehand(self, selection: Selection) -> str | None:
+        zeros = sum(run.size_bytes for run in long_zeros(selection, LEAST_ZEROS_BYTES))
+        if zeros * DESCRIPTOR_BYTES < _MUCH_BYTES:
+            return None
+        takes = binary_size(zeros * DESCRIPTOR_BYTES)
+        return (
+            f"{zeros:,} pages are known to be zeros, and a kdump-compressed file takes {takes} to say so: "
+            "an ELF core, --format elf, takes nothing"
+        )
 
     def check_library(self) -> None:
         make_page_packer(self.compression)
@@ -147,6 +171,7 @@ class ElfFormat:
     """An ELF core, which is one file of uncompressed memory and can't say what is missing."""
 
     can_be_split = False
+    zeros_cost_bytes = 0
     has_note_of_every_cpu = False
 
     def fit(self, dump: Dump, selection: Selection) -> Selection:
@@ -157,6 +182,9 @@ class ElfFormat:
         if is_of_power(dump) or dump.virtual_ranges:
             return fitting
         return _with_remark(fitting, "the PT_LOADs have no virtual addresses, as the dump doesn't say them")
+
+    def beforehand(self, selection: Selection) -> str | None:
+        return None
 
     def check_library(self) -> None:
         pass

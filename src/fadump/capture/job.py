@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fadump.capture.batches import batch_bytes_for, cut_batches
+from fadump.capture.batches import LEAST_ZEROS_BYTES, Numbers, Zeros, batch_bytes_for, cut_batches, long_zeros
 from fadump.capture.formats import Writer
 from fadump.capture.heap import keep_freed_memory
 from fadump.capture.options import SaveOptions
@@ -23,7 +23,8 @@ from fadump.memory.ranges import Range
 from fadump.vmcore.dump import open_source
 
 Tell = Callable[[int, int], None]
-"""Is told how many bytes of memory are done, and how many there are."""
+"""Is told how many bytes are done, and how many there are: of memory, but for pages that are known to be zeros those
+that are written for them."""
 
 _WORD_PAGES = 64
 
@@ -50,7 +51,7 @@ class Job:
         self._format = options.output
         self._tell = tell
         self._fitted = self._format.fit(self._dump, selection)
-        self._total_bytes = self._fitted.wanted.count() * selection.page_bytes
+        self._total_bytes = self._work_bytes(Range(0, selection.pages))
         self._done_bytes = 0
         self.unreadable = NONE
         """The pages that turned out to be missing when they were written, besides those of the selection."""
@@ -68,6 +69,11 @@ class Job:
             return self._fitted.remarks
         count, first = self.unreadable.pages, self.unreadable.first
         return (*self._fitted.remarks, f"pages that can't be read and are missing: {count}, the first at {first}")
+
+    @property
+    def beforehand(self) -> str | None:
+        """A sentence for the user before anything is written; None: there is nothing to say."""
+        return self._format.beforehand(self._fitted)
 
     def matches(self, targets: Sequence[FileTarget]) -> bool:
         """Whether interrupted files can be of this job."""
@@ -98,10 +104,15 @@ class Job:
             try:
                 batches = cut_batches(self._dump, self._fitted, Range(kept.until, pages.end), self._batch_bytes)
                 for batch in threads.map(packer.pack, batches):
+                    if isinstance(batch, Zeros):
+                        writer.add_zeros(batch.pages)
+                        zeros += self.selection.wanted.count_between(batch.pages.start, batch.pages.end)
+                        self._advance(batch.pages.size_bytes * self._format.zeros_cost_bytes)
+                        continue
                     self._format.check_unreadable(batch.unreadable)
                     self.unreadable += batch.unreadable
                     writer.add(batch)
-                    zeros += int(np.count_nonzero(batch.zeros))
+                    zeros += self._asked_for(batch.pages[batch.zeros])
                     self._advance(len(batch.pages) * page_bytes)
             except BaseException:
                 with suppress(OSError):  # the error to report is the one that ended it
@@ -126,8 +137,22 @@ class Job:
             with open_source([source]) as there:
                 kept = kept_pages(self._dump, there, self._fitted, pages, threads)
                 writer.resume(target, source, kept.until)
-        self._advance(self._fitted.wanted.count_between(pages.start, kept.until) * self.selection.page_bytes)
+        self._advance(self._work_bytes(Range(pages.start, kept.until)))
         return kept
+
+    def _asked_for(self, pages: Numbers) -> int:
+        """How many of some pages were asked for; a format may have added others."""
+        if not len(pages):
+            return 0
+        first, last = int(pages[0]), int(pages[-1])
+        return int(np.count_nonzero(self.selection.wanted.flags(first, last + 1)[pages - first]))
+
+    def _work_bytes(self, pages: Range) -> int:
+        """How many bytes are to be read, or written for pages that aren't read: what takes time."""
+        runs = long_zeros(self._fitted, LEAST_ZEROS_BYTES)
+        zeros = sum(common.size_bytes for run in runs if (common := run.intersection(pages)) is not None)
+        read = self._fitted.wanted.count_between(pages.start, pages.end) - zeros
+        return read * self._fitted.page_bytes + zeros * self._format.zeros_cost_bytes
 
     def _advance(self, size_bytes: int) -> None:
         self._done_bytes += size_bytes

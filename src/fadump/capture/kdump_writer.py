@@ -37,12 +37,14 @@ from fadump.vmcore.kdump_header import (
 )
 from fadump.vmcore.notes import ERASEINFO_NAME, VMCOREINFO_NAME
 from fadump.vmcore.seal import Seal
-from fadump.vmcore.source import Source
+from fadump.vmcore.source import Source, data_or_all
 
 CHECKPOINT_BYTES = 256 << 20
 """How many bytes of pages are written before their descriptors are."""
 STREAM_CHECKPOINT_BYTES = 4 << 20
 """The same for a stream, which may break off at any time and doesn't have to wait for a disk."""
+_ROWS_BYTES = 65536 * DESCRIPTOR_BYTES
+"""How many bytes of descriptors are read back at once."""
 _ROWS_WEIGHT = 16
 """What a descriptor that waits in memory counts for, as pages of zeros have nothing else: 16 MiB wait at most."""
 
@@ -115,6 +117,16 @@ class KdumpWriter:
             rows[field] = np.where(batch.zeros, self._zero[field], values) * there
         self._checksums.add(self._data_at, len(batch.data), batch.crc)
         self._append(batch.data)
+        self._wait(rows)
+
+    def add_zeros(self, pages: Range) -> None:
+        """Step 2 for pages of zeros: each has a descriptor, as those that have none are taken for left out."""
+        rows = np.zeros(pages.size_bytes, self._row)
+        rows[:] = self._zero
+        self._wait(rows)
+
+    def _wait(self, rows: npt.NDArray[np.void]) -> None:
+        """Keep descriptors until their pages are durable."""
         self._pending.append(rows)
         self._unsafe_bytes += rows.nbytes * _ROWS_WEIGHT
         if self._unsafe_bytes >= self._most_unsafe_bytes:
@@ -161,21 +173,24 @@ class KdumpWriter:
     def resume(self, target: FileTarget, source: Source, page: int) -> None:
         kept = self._selection.wanted.count_between(self._pages.start, page)
         rows_at, room = self._descriptors_at, self._count * DESCRIPTOR_BYTES
-        rows = source.read(rows_at, kept * DESCRIPTOR_BYTES, "page descriptors")
         for offset, bits in self._bitmaps():
             self._checksums.add_bytes(offset, bits)
         self._data_at += len(self._share_zeros())
-        table = np.frombuffer(rows, self._row)
-        ends = table["offset"] + table["size"]
-        end = max(self._data_at, int(ends.max(initial=0)))
+        end, rows_end = self._data_at, rows_at + kept * DESCRIPTOR_BYTES
+        for at in range(rows_at, rows_end, _ROWS_BYTES):
+            rows = source.read(at, min(_ROWS_BYTES, rows_end - at), "page descriptors")
+            self._checksums.add_bytes(at, rows)
+            table = np.frombuffer(rows, self._row)
+            end = max(end, int((table["offset"] + table["size"]).max(initial=0)))
         for offset, size_bytes in chunks(self._data_at, end):
             self._checksums.add_bytes(offset, source.read(offset, size_bytes, "pages"))
-        self._checksums.add_bytes(rows_at, rows)
         target.write(0, self._head(self._header, Seal(complete=False)))
-        target.write(rows_at + len(rows), bytes(room - len(rows)))
+        for data in data_or_all(source, Range(rows_end, rows_at + room)):
+            for at in range(data.start, data.end, _ROWS_BYTES):
+                target.write(at, bytes(min(_ROWS_BYTES, data.end - at)))
         target.barrier()  # no descriptor is left of the pages that are cut off now
         target.truncate(end)
-        self._data_at, self._descriptors_at = end, rows_at + len(rows)
+        self._data_at, self._descriptors_at = end, rows_end
 
     def _append(self, data: Bytes) -> None:
         self._target.write(self._data_at, data)
@@ -190,10 +205,10 @@ class KdumpWriter:
     def _bitmaps(self) -> Iterator[tuple[int, bytes]]:
         """Offset and bytes of pieces of both bitmaps. Those of zeros needn't be written if others follow them."""
         half = self._header.bitmaps_bytes // 2
-        for number, bits in enumerate((self._selection.memory.data, self._selection.wanted.data)):
+        for number, bits in enumerate((self._selection.memory, self._selection.wanted)):
             start = self._header.bitmap_offset + number * half
             for at, size_bytes in chunks(0, half):
-                yield start + at, bytes(bits[at : at + size_bytes]).ljust(size_bytes, b"\0")
+                yield start + at, bits.bytes_at(at, size_bytes)
 
 
 def head_bytes(about: About, selection: Selection, compression: Compression) -> int:

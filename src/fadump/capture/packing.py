@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fadump.capture.batches import BATCH_BYTES, Batch, Has, Numbers, read_span
+from fadump.capture.batches import BATCH_BYTES, Batch, Has, Numbers, Zeros, read_span
 from fadump.capture.packers import Compression, crc32, make_packer
 from fadump.capture.unreadable import NONE, Unreadable, without_unreadable
 from fadump.vmcore.contract import UNREADABLE, Bytes, Dump
@@ -57,7 +57,11 @@ class Packer:
         self._zeros_too = zeros_too
         self._mine = _Mine(compression)  # a missing library is found here and not in a thread
 
-    def pack(self, batch: Batch) -> PackedBatch:
+    def pack(self, batch: Batch | Zeros) -> PackedBatch | Zeros:
+        """A batch packed; zeros that aren't read stay as they are. Errors are those of :meth:`pack_batch`."""
+        return batch if isinstance(batch, Zeros) else self.pack_batch(batch)
+
+    def pack_batch(self, batch: Batch) -> PackedBatch:
         """A batch packed, of whatever can be read of it.
 
         :raises SetupError: the host lacks a library that its pages need.

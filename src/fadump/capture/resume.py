@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from fadump.capture.batches import BATCH_BYTES, Batch, Has, cut_batches, read_span
+from fadump.capture.batches import BATCH_BYTES, Batch, Has, Zeros, cut_batches, read_span
 from fadump.capture.packing import are_zeros
 from fadump.capture.selection import Selection
 from fadump.capture.threads import InOrder
@@ -36,15 +36,17 @@ def kept_pages(source: Dump, there: Dump, selection: Selection, pages: Range, th
         lambda batch: (batch, compare(batch)), cut_batches(source, selection, pages, BATCH_BYTES)
     ):
         if found is None:
-            return Kept(int(batch.spans[0].pages[0]), zeros)
+            return Kept(batch.first_page, zeros)
         zeros += found
     return Kept(pages.end, zeros)
 
 
-def _zeros_if_there(source: Dump, there: Dump, selection: Selection, batch: Batch) -> int | None:
+def _zeros_if_there(source: Dump, there: Dump, selection: Selection, batch: Batch | Zeros) -> int | None:
     """How many pages of a batch are zeros; None if one of them is not there, not the same, or can't be read."""
     zeros = 0
     try:
+        if isinstance(batch, Zeros):
+            return batch.pages.size_bytes if _has_zeros(source, there, batch.pages, selection.page_bytes) else None
         for span in batch.spans:
             if span.has is not Has.NOTHING:
                 data, places = read_span(source, span, selection.page_bytes)
@@ -54,6 +56,20 @@ def _zeros_if_there(source: Dump, there: Dump, selection: Selection, batch: Batc
     except UNREADABLE:
         return None
     return zeros
+
+
+def _has_zeros(source: Dump, there: Dump, pages: Range, page_bytes: int) -> bool:
+    """Whether pages that are zeros in ``source`` are zeros ``there``; only what isn't known to be is read."""
+    for piece in source.mapping(Range(pages.start * page_bytes, pages.end * page_bytes)):
+        if piece.state not in READABLE:
+            continue
+        if any(found.state not in READABLE for found in there.mapping(piece.range)):
+            return False
+        for data in there.data_ranges(piece.range):
+            for at in range(data.start, data.end, BATCH_BYTES):
+                if any(there.read_physical(at, min(BATCH_BYTES, data.end - at))):
+                    return False
+    return True
 
 
 def _is_there(source: Dump, there: Dump, pages: list[int], page_bytes: int) -> bool:

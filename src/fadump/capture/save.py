@@ -4,7 +4,7 @@ Step "saved" of docs/architecture.md. The first file to read of this package: :f
 """
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,10 @@ from fadump.linux.system import CrashedSystem
 
 _TOO_LARGE = NO_ROOM | {errno.EFBIG}
 """Errors that a smaller dump may avoid: files on FAT are smaller than 4 GiB."""
+
+
+Say = Callable[[str], None]
+"""Is told a sentence for the user before anything is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ def save_dump(
     *,
     files: Files = HOST,
     tell: Tell | None = None,
+    say: Say | None = None,
 ) -> Saved:
     """Save a system's dump durably, as one file or as several.
 
@@ -71,6 +76,7 @@ def save_dump(
         targets = [_open(path, files, options, opened) for path in destination.files]
         with _says_what_is_left(targets):
             job = _job_to_go_on_with(jobs, targets) if options.continued else next(jobs)
+            _say_beforehand(job, say)
             log = _save_log(system, destination.dmesg, files)
             job, written, too_large = _write(job, jobs, targets, keep=options.continued)
         _publish(targets)
@@ -79,7 +85,13 @@ def save_dump(
 
 
 def stream_dump(
-    system: CrashedSystem, fd: int, options: SaveOptions, *, files: Files = HOST, tell: Tell | None = None
+    system: CrashedSystem,
+    fd: int,
+    options: SaveOptions,
+    *,
+    files: Files = HOST,
+    tell: Tell | None = None,
+    say: Say | None = None,
 ) -> Saved:
     """Write a system's dump as a flattened stream to an open descriptor, which stays the caller's; not its log.
 
@@ -89,6 +101,7 @@ def stream_dump(
     """
     original = read_original(system, options)
     job = Job(original, original.select(options.levels[0]), options, tell)
+    _say_beforehand(job, say)
     try:
         target = StreamTarget(fd, files)
         written = job.write([target], keep=False)
@@ -98,6 +111,12 @@ def stream_dump(
     except OSError as error:
         raise SaveError(f"can't write the stream, which says that it broke off: {reason(error)}") from error
     return _saved(original, job, written, None, [])
+
+
+def _say_beforehand(job: Job, say: Say | None) -> None:
+    sentence = job.beforehand
+    if say is not None and sentence is not None:
+        say(sentence)
 
 
 class _Log(NamedTuple):

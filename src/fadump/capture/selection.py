@@ -13,7 +13,7 @@ import numpy as np
 
 from fadump.capture.bits import WINDOW_PAGES, PageBits
 from fadump.errors import FadumpError
-from fadump.limits import MOST_SELECTED_PAGES, Budget
+from fadump.limits import MOST_SELECTED_PAGES, MOST_SHARED_BYTES, Budget
 from fadump.linux.pages import DumpLevel, PageClass, PageClasses, left_out
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.linux.vmcoreinfo import NoVmcoreinfoError
@@ -26,7 +26,8 @@ _CLASS_LEVELS = DumpLevel.CACHE | DumpLevel.CACHE_PRIVATE | DumpLevel.USER | Dum
 @dataclass(frozen=True, slots=True)
 class Selection:
     """``memory`` are the pages of the machine's memory, ``wanted`` those to be saved; of these, ``missing`` are those
-    that the dump should have and doesn't, all or in part.
+    that the dump should have and doesn't, all or in part. ``zeros`` are pages that are zeros, as is known without
+    reading them; not all of them need be wanted.
 
     ``excluded`` counts the pages that ``level`` leaves out, by class, ``excluded_before`` those that the dump didn't
     have any more, and ``excluded_by_plugin`` those that a user's own function leaves out; pages of zeros are found when
@@ -38,6 +39,7 @@ class Selection:
     memory: PageBits
     wanted: PageBits
     missing: PageBits
+    zeros: PageBits
     excluded: Mapping[PageClass, int]
     excluded_before: int
     remarks: tuple[str, ...]
@@ -82,13 +84,15 @@ def know_pages(system: CrashedSystem) -> KnownPages:
 def select_pages(dump: Dump, known: KnownPages, level: DumpLevel) -> Selection:
     """The pages to save at a level.
 
-    :raises FadumpError: the dump has no memory, or some at an address that no machine has.
+    :raises FadumpError: the dump has no memory, some at an address that no machine has, or much that shares bytes.
+    :raises SetupError: its pages are packed with LZO or Snappy, which the host lacks.
     :raises OSError: the dump can't be read.
     """
     page_bytes = known.page_bytes
     end = max((-(-range_.end // page_bytes) for range_ in dump.memory), default=0)
     if not end:
         raise FadumpError("the dump has no memory: there is nothing to save")
+    Budget("bytes of memory that share their place in the file with others", MOST_SHARED_BYTES).spend(dump.shared_bytes)
     Budget("pages up to the end of the dump's memory", MOST_SELECTED_PAGES).spend(end)
     memory, wanted, missing = PageBits(end), PageBits(end), PageBits(end)
     for range_ in dump.memory:
@@ -112,10 +116,22 @@ def select_pages(dump: Dump, known: KnownPages, level: DumpLevel) -> Selection:
         memory=memory,
         wanted=wanted,
         missing=missing,
+        zeros=_known_zeros(dump, wanted, missing, page_bytes),
         excluded=excluded,
         excluded_before=before,
         remarks=tuple(_remarks(known, level, wanted)),
     )
+
+
+def _known_zeros(dump: Dump, wanted: PageBits, missing: PageBits, page_bytes: int) -> PageBits:
+    zeros = wanted.copy()
+    for window in missing.windows(0, missing.pages):
+        there = ~missing.flags(window.start, window.end)
+        zeros.put(window.start, zeros.flags(window.start, window.end) & there)
+    for range_ in dump.memory:
+        for data in dump.data_ranges(range_):
+            zeros.fill(data.start // page_bytes, -(-data.end // page_bytes), value=False)
+    return zeros
 
 
 def _remarks(known: KnownPages, level: DumpLevel, wanted: PageBits) -> list[str]:

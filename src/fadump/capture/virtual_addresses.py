@@ -4,10 +4,12 @@ Step "saved" of docs/architecture.md. On other machines than Power, readers find
 x86_64 the kernel's text is in two PT_LOADs, once in the linear map and once where it runs.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from fadump.abi.linux.page_table import PAGE_OFFSET
+from fadump.limits import MOST_PIECES, Budget
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import VirtualRange
 
@@ -21,17 +23,15 @@ class VirtualAddresses:
         """``known`` are the source's PT_LOADs; Power doesn't need them."""
         self._is_power = machine.startswith("ppc64")
         self._known = [] if self._is_power else list(_cut(known))
+        self._ends = [where.end for where, _distances in self._known]
 
     def of(self, memory: Iterable[Range]) -> Iterator[tuple[Range, int]]:
         """Each piece of rising ``memory`` with its virtual address, once for each that it has; 0: that isn't known."""
         if self._is_power:
             yield from ((physical, PAGE_OFFSET | physical.start) for physical in memory)
             return
-        at = 0
         for physical in memory:
-            while at < len(self._known) and self._known[at][0].end <= physical.start:
-                at += 1
-            yield from self._pieces(physical, at)
+            yield from self._pieces(physical, bisect_right(self._ends, physical.start))
 
     def _pieces(self, physical: Range, at: int) -> Iterator[tuple[Range, int]]:
         start = physical.start
@@ -48,12 +48,16 @@ class VirtualAddresses:
 
 
 def _cut(known: Sequence[VirtualRange]) -> Iterator[tuple[Range, Sequence[int]]]:
-    """The same by rising physical addresses, without overlaps: how far the virtual ones of each piece are from it."""
+    """The same by rising physical addresses, without overlaps: how far the virtual ones of each piece are from it.
+
+    :raises LimitError: together they are more than any machine has.
+    """
     events: list[tuple[int, bool, int]] = []
     for number, part in enumerate(known):
         if part.physical:
             events += [(part.physical.start, True, number), (part.physical.end, False, number)]
     here: dict[int, None] = {}
+    budget = Budget("virtual addresses of pieces of memory", MOST_PIECES)
     last: tuple[Range, Sequence[int]] | None = None
     for (start, begins, number), (end, _begins, _number) in pairwise([*sorted(events), (0, False, 0)]):
         if begins:
@@ -62,6 +66,7 @@ def _cut(known: Sequence[VirtualRange]) -> Iterator[tuple[Range, Sequence[int]]]
             here.pop(number)
         if not here or end <= start:
             continue
+        budget.spend(len(here))
         distances = tuple(dict.fromkeys(known[n].virtual - known[n].physical.start for n in sorted(here)))
         if last is not None and last[0].end == start and last[1] == distances:
             last = (Range(last[0].start, end), distances)

@@ -9,7 +9,7 @@ from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.printable import counted, printable, with_others
 from fadump.progress import Progress, binary_size
-from fadump.vmcore.check import CheckReport, Weight, check_dump, sizes
+from fadump.vmcore.check import CheckReport, Weight, check_dump, work_bytes
 from fadump.vmcore.contract import READABLE, Dump, Kind, State
 from fadump.vmcore.dump import open_dump
 
@@ -42,8 +42,8 @@ def add_parser(commands: Commands) -> None:
 
 def _check(options: argparse.Namespace, _output: Output) -> Answer:
     with open_dump(options.file) as dump:
-        in_states = sizes(dump)
-        with Progress.step(f"Checking {options.file[0]}", in_states[State.STORED], "bytes") as step:
+        with Progress.step(f"Checking {options.file[0]}", unit="bytes") as step:
+            step.update(0, total=work_bytes(dump))
             report = check_dump(dump, advance=step.advance)
         return Answer(
             _as_json(options.file, dump, report),

@@ -169,11 +169,11 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
 def _run(system: CrashedSystem, sources: Sequence[str], name: str, options: SaveOptions, output: Output) -> Saved:
     if name == _STDOUT:
         with Progress.step("Saving", unit="bytes") as step:
-            return stream_dump(system, sys.stdout.fileno(), options, tell=_shown_by(step))
+            return stream_dump(system, sys.stdout.fileno(), options, tell=_shown_by(step), say=output.remark)
     destination = Destination.take(Path(name), options, sources)
     with Progress.step(f"Saving {name}", unit="bytes") as step:
         try:
-            return save_dump(system, destination, options, tell=_shown_by(step))
+            return save_dump(system, destination, options, tell=_shown_by(step), say=output.remark)
         except KeyboardInterrupt:
             _say_what_is_left(destination, output)
             raise

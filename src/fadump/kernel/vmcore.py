@@ -6,7 +6,7 @@ arch/powerpc/kernel/fadump.c, fadump_regs_to_elf_notes(), makes the CPUs' notes.
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fadump.abi.elf import (
@@ -110,6 +110,22 @@ def read_vmcore(vmcore: VmCore, memory: GuestMemory, offset: int, length: int) -
         if start < stop:
             parts.append(read_old_memory(memory, Range.sized(piece.address + start - piece.offset, stop - start)))
     return b"".join(parts)
+
+
+def data_from(vmcore: VmCore, memory: GuestMemory, offset: int) -> Iterator[Range]:
+    """Where the file has anything but zeros from ``offset`` on, rising; in Linux that is all of it.
+
+    A machine with 64 TiB has hardly any memory that was ever touched.
+    """
+    if offset < len(vmcore.head):
+        yield Range(offset, len(vmcore.head))
+    first = max(0, bisect_right(vmcore.pieces, offset, key=lambda piece: piece.offset) - 1)
+    for piece in vmcore.pieces[first:]:
+        shift = piece.offset - piece.address
+        start = max(piece.address, offset - shift)
+        end = piece.address + piece.size_bytes
+        for part in memory.populated_within(Range(start, end)) if start < end else ():
+            yield Range(part.start + shift, part.end + shift)
 
 
 def read_old_memory(memory: GuestMemory, wanted: Range) -> bytes:

@@ -138,6 +138,12 @@ class GuestMemory:
         parts = self._parts(wanted.start, wanted.size_bytes)
         return RangeSet(extent for mapping, part in parts for extent in mapping.extents(part))
 
+    def populated_within(self, wanted: Range) -> Iterator[Range]:
+        """The same, one after another, and only for those addresses that are RAM; the host looks as far as is asked."""
+        for ram in self._ram.within(wanted):
+            for mapping, part in self._parts(ram.start, ram.size_bytes):
+                yield from mapping.extents(part)
+
     def copy(self, source: Range, destination: int) -> int:
         """Copy ``source`` to ``destination``, and return its size in bytes.
 

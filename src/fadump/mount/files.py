@@ -131,6 +131,25 @@ class MachineFiles:
                 opened.shown = file.show()
             return opened.shown[offset : offset + length]
 
+    def seek(self, opened: "OpenFile", offset: int, whence: int) -> int:
+        """Where an open file's next data or hole is; see lseek(2), SEEK_DATA and SEEK_HOLE."""
+        with self._lock:
+            file = self._still_there(opened)
+            if not 0 <= offset < file.size_bytes:
+                raise _error(errno.ENXIO)
+            if file.data_from is None:
+                return offset if whence == os.SEEK_DATA else file.size_bytes
+            at = offset
+            for data in file.data_from(offset):
+                if whence == os.SEEK_DATA:
+                    return data.start
+                if data.start > at:
+                    return at
+                at = data.end
+            if whence == os.SEEK_DATA:
+                raise _error(errno.ENXIO)
+            return at
+
     def write(self, opened: "OpenFile", data: bytes) -> int:
         """Write to an open file, which may crash the machine; return the number of bytes written."""
         with self._lock:
@@ -240,6 +259,13 @@ class OpenFile:
         :raises OSError: as in Linux.
         """
         return self._files.read(self, offset, length)
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Where the next data or hole is.
+
+        :raises OSError: as in Linux.
+        """
+        return self._files.seek(self, offset, whence)
 
     def write(self, data: bytes) -> int:
         """One write(2), at any offset; return the number of bytes written.

@@ -55,7 +55,7 @@ def serve(files: MachineFiles, directory: Path, *, host: bool, on_mounted: Calla
         if handler is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)  # libfuse sets its own handler
     try:
-        mfusepy.FUSE(
+        _Fuse(
             operations,
             str(directory.absolute()),  # absolute, so that its name can't be an option
             foreground=True,
@@ -82,6 +82,12 @@ class _FileInfo(Protocol):
     direct_io: bool
 
 
+class _FileInfoPointer(Protocol):
+    """A pointer to one, by ctypes."""
+
+    contents: _FileInfo
+
+
 def _refuse(number: int) -> Callable[..., int]:
     """An operation that no file supports."""
 
@@ -89,6 +95,14 @@ def _refuse(number: int) -> Callable[..., int]:
         raise mfusepy.FuseOSError(number)
 
     return operation
+
+
+class _Fuse(mfusepy.FUSE):  # type: ignore[misc]  # untyped
+    """With SEEK_DATA and SEEK_HOLE, which mfusepy doesn't pass on."""
+
+    def lseek(self, path: bytes, offset: int, whence: int, fip: _FileInfoPointer) -> int:
+        """See lseek(2); the host's kernel asks for these two only."""
+        return int(self.operations.lseek(path.decode(self.encoding), offset, whence, fip.contents))
 
 
 class _Operations(mfusepy.Operations):  # type: ignore[misc]  # untyped
@@ -150,6 +164,9 @@ class _Operations(mfusepy.Operations):  # type: ignore[misc]  # untyped
 
     def read(self, path: str, size: int, offset: int, fi: _FileInfo) -> bytes:
         return self._open[fi.fh].read(offset, size)
+
+    def lseek(self, path: str, offset: int, whence: int, fi: _FileInfo) -> int:
+        return self._open[fi.fh].seek(offset, whence)
 
     def write(self, path: str, data: bytes, offset: int, fi: _FileInfo) -> int:
         return self._open[fi.fh].write(data)

@@ -7,8 +7,7 @@ from fadump.capture.files import HOST as HOST_FILES
 from fadump.errors import FadumpError, reason
 from fadump.printable import with_others
 from fadump.service.targets.contract import TargetError, Tell
-from fadump.vmcore.check import Weight, check_dump, sizes
-from fadump.vmcore.contract import State
+from fadump.vmcore.check import Weight, check_dump, work_bytes
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.seal import find_seal
 
@@ -48,7 +47,7 @@ def _read_back(path: Path, tell: Tell) -> tuple[list[str], bool]:
     try:
         _drop_from_memory(path)
         with open_dump(path) as dump:
-            done, total = 0, sizes(dump)[State.STORED]
+            done, total = 0, work_bytes(dump)
 
             def advance(size_bytes: int) -> None:
                 nonlocal done

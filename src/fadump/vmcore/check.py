@@ -16,15 +16,15 @@ from fadump.errors import FormatError, ReadError, reason
 from fadump.memory.ranges import Range, RangeSet
 from fadump.printable import first_of
 from fadump.progress import binary_size
-from fadump.vmcore.checksums import broken_checksums, bytes_behind
+from fadump.vmcore.checksums import broken_checksums, bytes_behind, proven_bytes
 from fadump.vmcore.contract import Dump, State
 from fadump.vmcore.elf_dump import ElfDump
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.kdump import KdumpDump
 from fadump.vmcore.kdump_file import KdumpFile, Pages
-from fadump.vmcore.kdump_header import Descriptor
+from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES, Descriptor
 from fadump.vmcore.notes import Note, decode_prstatus, vmcoreinfo_lines
-from fadump.vmcore.source import Source
+from fadump.vmcore.source import Source, data_or_all
 
 _PIECE_BYTES = 1 << 20
 _WINDOW_PAGES = 1 << 16
@@ -68,19 +68,20 @@ class CheckReport:
 
 
 def check_dump(dump: Dump, *, advance: Callable[[int], None] | None = None) -> CheckReport:
-    """Check all of an open dump; ``advance`` is called with the number of bytes of memory read since its last call.
+    """Check all of an open dump; ``advance`` is called with the number of bytes read since its last call.
 
-    For a whole dump, these add up to the stored bytes of :attr:`CheckReport.sizes`; see :func:`sizes`.
+    For a whole dump, these add up to :func:`work_bytes`.
 
     :raises SetupError: pages are packed with LZO or Snappy, which the host lacks.
     :raises OSError: a header can't be read.
     """
     reading = _Reading(advance or _ignore_progress)
     findings = list(_listed(map(str, dump.damage)))
-    in_states = sizes(dump)
+    in_states: dict[State, int] = {}
+    missing = list(_listed(_missing_memory(dump, in_states)))
     if not dump.memory:
         findings.append(_damage("it has no memory at all"))
-    findings += _missing_memory(dump)
+    findings += missing
     if in_states[State.ZEROS]:
         amount = binary_size(in_states[State.ZEROS])
         findings.append(_remark(f"{amount} of memory are not in the file: zeros, or pages that were left out"))
@@ -88,12 +89,12 @@ def check_dump(dump: Dump, *, advance: Callable[[int], None] | None = None) -> C
     if isinstance(dump, ElfDump):
         findings += _check_program_headers(dump.core)
         findings += _check_bytes(dump, reading)
-        findings += _check_seal(dump.core.source, dump.notes, dump.byte_order)
+        findings += _check_seal(dump.core.source, dump.notes, dump.byte_order, reading)
     if isinstance(dump, KdumpDump):
         findings += _check_bitmaps(dump)
         for file in dump.files:
             findings += _check_pages(file, reading)
-            findings += _check_seal(file.source, file.notes, dump.byte_order)
+            findings += _check_seal(file.source, file.notes, dump.byte_order, reading)
     cpus = sum(note.is_prstatus() for note in dump.notes)
     return CheckReport(MappingProxyType(in_states), cpus, tuple(findings), reading.unreadable_bytes)
 
@@ -111,16 +112,38 @@ def sizes(dump: Dump) -> dict[State, int]:
 
     :raises OSError: the file can't be read.
     """
-    counts: dict[State, int] = dict.fromkeys((state for state in State if state is not State.HOLE), 0)
-    for memory in dump.memory:
-        for piece in dump.mapping(memory):
-            counts[piece.state] += piece.range.size_bytes
+    counts: dict[State, int] = {}
+    for _missing in _missing_memory(dump, counts):
+        pass
     return counts
 
 
-def _missing_memory(dump: Dump) -> Iterator[Finding]:
-    missing = (piece.range for memory in dump.memory for piece in dump.mapping(memory) if piece.state is State.MISSING)
-    yield from _listed(f"memory {where} should be in the file and isn't" for where in missing)
+def work_bytes(dump: Dump) -> int:
+    """How many bytes a check reads: not the holes of a file, and of pages that share one of zeros only what says so.
+
+    :raises SetupError: as :func:`check_dump`.
+    :raises OSError: the file can't be read.
+    """
+    total = 0
+    if isinstance(dump, ElfDump):
+        source = dump.core.source
+        total += sum(data.size_bytes for part in _in_file(dump) for data in data_or_all(source, part))
+        total += proven_bytes(source, dump.notes, dump.byte_order)
+    if isinstance(dump, KdumpDump):
+        for file in dump.files:
+            total += sum(_page_bytes(file, pages) for pages in _looks(file))
+            total += proven_bytes(file.source, file.notes, dump.byte_order)
+    return total
+
+
+def _missing_memory(dump: Dump, counts: dict[State, int]) -> Iterator[str]:
+    """What should be in the file and isn't; afterwards ``counts`` has the bytes of memory in each state."""
+    counts.update(dict.fromkeys((state for state in State if state is not State.HOLE), 0))
+    for memory in dump.memory:
+        for piece in dump.mapping(memory):
+            counts[piece.state] += piece.range.size_bytes
+            if piece.state is State.MISSING:
+                yield f"memory {piece.range} should be in the file and isn't"
 
 
 def _check_notes(dump: Dump) -> Iterator[Finding]:
@@ -174,20 +197,22 @@ def _check_program_headers(core: ElfCore) -> Iterator[Finding]:
 
 def _check_bytes(dump: ElfDump, reading: _Reading) -> Iterator[Finding]:
     """Read all memory in the file, once; holes of the file are skipped."""
-    in_file = RangeSet(
+    buffer = memoryview(bytearray(_PIECE_BYTES))
+    yield from _listed(text for part in _in_file(dump) for text in _unreadable_bytes(dump.core, part, buffer, reading))
+
+
+def _in_file(dump: ElfDump) -> RangeSet:
+    """Where the file has memory."""
+    return RangeSet(
         Range.sized(piece.file_offset, piece.range.size_bytes)
         for memory in dump.memory
         for piece in dump.mapping(memory)
         if piece.file_offset is not None
     )
-    buffer = memoryview(bytearray(_PIECE_BYTES))
-    yield from _listed(text for part in in_file for text in _unreadable_bytes(dump.core, part, buffer, reading))
 
 
 def _unreadable_bytes(core: ElfCore, part: Range, buffer: memoryview, reading: _Reading) -> Iterator[str]:
-    at = part.start
-    for data in _data_ranges(core.source, part):
-        reading.advance(data.start - at)
+    for data in data_or_all(core.source, part):
         for at in range(data.start, data.end, len(buffer)):
             size_bytes = min(len(buffer), data.end - at)
             try:
@@ -196,26 +221,13 @@ def _unreadable_bytes(core: ElfCore, part: Range, buffer: memoryview, reading: _
                 reading.unreadable_bytes += size_bytes
                 yield f"{size_bytes:#x} bytes of the file at offset {at:#x} can't be read: {reason(error)}"
             reading.advance(size_bytes)
-        at = data.end
-    reading.advance(part.end - at)
 
 
-def _data_ranges(source: Source, part: Range) -> Iterator[Range]:
-    """What of a part isn't in a hole. If that can't be found out, all of it: reading it then gives the error."""
-    at = part.start
-    try:
-        for data in source.data_ranges(part):
-            yield data
-            at = data.end
-    except (OSError, FormatError):
-        yield Range(at, part.end)
-
-
-def _check_seal(source: Source, notes: Sequence[Note], byte_order: ByteOrder) -> Iterator[Finding]:
+def _check_seal(source: Source, notes: Sequence[Note], byte_order: ByteOrder, reading: _Reading) -> Iterator[Finding]:
     behind = bytes_behind(source, notes, byte_order)
     if behind:
         yield _remark(f"{behind:#x} bytes follow the dump in its file, which are no part of it")
-    yield from _listed(broken_checksums(source, notes, byte_order))
+    yield from _listed(broken_checksums(source, notes, byte_order, reading.advance))
 
 
 def _check_bitmaps(dump: KdumpDump) -> Iterator[Finding]:
@@ -228,19 +240,32 @@ def _check_bitmaps(dump: KdumpDump) -> Iterator[Finding]:
 
 def _check_pages(file: KdumpFile, reading: _Reading) -> Iterator[Finding]:
     """Unpack every page; pages that share bytes are unpacked once."""
+    yield from _listed(text for pages in _looks(file) for text in _unreadable_pages(file, pages, reading))
+
+
+def _looks(file: KdumpFile) -> Iterator[Pages]:
     end = min(file.pages.end, file.bitmap.pages_known)
     windows = ((at, min(at + _WINDOW_PAGES, end)) for at in range(file.pages.start, end, _WINDOW_PAGES))
-    looks = (file.look(*window) for window in windows if file.bitmap.count_between(*window))
-    yield from _listed(text for pages in looks for text in _unreadable_pages(file, pages, reading))
+    return (file.look(*window) for window in windows if file.bitmap.count_between(*window))
+
+
+def _page_bytes(file: KdumpFile, pages: Pages) -> int:
+    """How many bytes are read for some pages."""
+    zeros = int(np.count_nonzero(file.are_zeros(pages)))
+    return (int(np.count_nonzero(pages.stored)) - zeros) * file.header.page_bytes + zeros * DESCRIPTOR_BYTES
 
 
 def _unreadable_pages(file: KdumpFile, pages: Pages, reading: _Reading) -> Iterator[str]:
     page_bytes = file.header.page_bytes
     places = np.flatnonzero(pages.stored)
     rows = np.column_stack([pages.offsets[places], pages.sizes[places], pages.flags[places]])
-    unique, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
+    is_new = np.append(True, (rows[1:] != rows[:-1]).any(axis=1))[: len(rows)]
+    heads = np.flatnonzero(is_new)  # sorting takes long, and nearly all pages may be the same one of zeros
+    unique, first, which = np.unique(rows[heads], axis=0, return_index=True, return_inverse=True)
+    counts = np.bincount(which.ravel(), np.diff(heads, append=len(rows)), len(unique)).astype(np.int64)
+    zeros = file.are_zeros(pages)
     last_end = 0
-    found = zip(unique.tolist(), places[first].tolist(), counts.tolist(), strict=True)
+    found = zip(unique.tolist(), places[heads[first]].tolist(), counts.tolist(), strict=True)
     for (offset, size, flags), place, count in found:
         address = (pages.start + place) * page_bytes
         if offset < last_end:
@@ -251,7 +276,7 @@ def _unreadable_pages(file: KdumpFile, pages: Pages, reading: _Reading) -> Itera
         except (ReadError, FormatError) as error:
             reading.unreadable_bytes += page_bytes * count
             yield f"page {address:#x} can't be read: {reason(error)}"
-        reading.advance(page_bytes * count)
+        reading.advance(count * (DESCRIPTOR_BYTES if zeros[place] else page_bytes))
 
 
 def _overlapping(rising: Sequence[Range]) -> Iterator[tuple[Range, Range]]:

@@ -6,7 +6,7 @@ and aren't read: their part of a checksum is computed.
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, reduce
 from operator import xor
 
@@ -23,8 +23,12 @@ _ZEROS = bytes(_PIECE_BYTES)
 _ALL_ONES = 0xFFFF_FFFF
 
 
-def broken_checksums(source: Source, notes: Sequence[Note], byte_order: ByteOrder) -> Iterator[str]:
+def broken_checksums(
+    source: Source, notes: Sequence[Note], byte_order: ByteOrder, advance: Callable[[int], None]
+) -> Iterator[str]:
     """What is wrong with a file, in sentences; nothing if it has no seal, or one copied from another file.
+
+    ``advance`` is called with the number of bytes that were proven since its last call; see :func:`proven_bytes`.
 
     :raises OSError: the file can't be read.
     """
@@ -41,7 +45,16 @@ def broken_checksums(source: Source, notes: Sequence[Note], byte_order: ByteOrde
         yield f"its headers, before offset {seal_offset:#x}, are not what was written"
     if source.size_bytes < end:
         yield f"the file was {end:#x} bytes when it was written and is {source.size_bytes:#x} now"
-    yield from _broken_rows(source, sums, seal, seal_offset + SEAL_BYTES, byte_order)
+    yield from _broken_rows(source, sums, seal, seal_offset + SEAL_BYTES, byte_order, advance)
+
+
+def proven_bytes(source: Source, notes: Sequence[Note], byte_order: ByteOrder) -> int:
+    """How many bytes of a file have checksums in its table."""
+    found = find_seal(notes, byte_order)
+    if found is None or not found[0].table_offset or not _has_table(_Sums(source), found[0]):
+        return 0
+    table = Range.sized(found[0].table_offset, found[0].table_bytes)
+    return sum(row.size_bytes for row in _rows(source, table, byte_order))
 
 
 def bytes_behind(source: Source, notes: Sequence[Note], byte_order: ByteOrder) -> int:
@@ -57,7 +70,9 @@ def _has_table(sums: "_Sums", seal: Seal) -> bool:
     return seal.table_bytes <= MOST_CHECKSUMS_BYTES and sums.crc(where) == seal.table_crc
 
 
-def _broken_rows(source: Source, sums: "_Sums", seal: Seal, start: int, byte_order: ByteOrder) -> Iterator[str]:
+def _broken_rows(
+    source: Source, sums: "_Sums", seal: Seal, start: int, byte_order: ByteOrder, advance: Callable[[int], None]
+) -> Iterator[str]:
     table = Range.sized(seal.table_offset, seal.table_bytes)
     if seal.table_bytes > MOST_CHECKSUMS_BYTES:
         yield f"a table of checksums of {seal.table_bytes:#x} bytes is more than any file has"
@@ -79,6 +94,7 @@ def _broken_rows(source: Source, sums: "_Sums", seal: Seal, start: int, byte_ord
         where = Range.sized(row.offset, row.size_bytes)
         if sums.crc(where) != row.crc:
             yield f"bytes {where} of the file are not what was written: their checksum is wrong"
+        advance(row.size_bytes)
         at = where.end
     yield from _broken_zeros(source, Range(at, max(at, table.start)))
 

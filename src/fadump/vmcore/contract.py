@@ -147,6 +147,8 @@ class Dump(ABC):
     """The crashed system by the file's header; None: its format, such as ELF, doesn't say."""
     erase_info: bytes | None = None
     """What makedumpfile has written about the data that it has erased; None: nothing."""
+    shared_bytes: int = 0
+    """How much memory has its bytes of the file in common with other memory at another address, in an ELF core."""
     virtual_ranges: Sequence[VirtualRange] = ()
     """Where an ELF core's PT_LOADs have its memory, in the order of the file; other formats don't say."""
     opal_entry: int | None = None
@@ -161,6 +163,17 @@ class Dump(ABC):
         :raises FormatError: the file has become shorter since it was opened.
         :raises OSError: the file can't be read.
         """
+
+    def data_ranges(self, wanted: Range) -> Iterator[Range]:
+        """Those of the ``wanted`` addresses that may have anything but zeros, by rising starts.
+
+        No memory is read for this: all others that can be read are known to be zeros. Short runs of zeros, and what
+        can't be read, may be among them.
+
+        :raises FormatError: the file has become shorter since it was opened.
+        :raises OSError: the file can't be read.
+        """
+        return (piece.range for piece in self.mapping(wanted) if piece.state in READABLE)
 
     @abstractmethod
     def read_physical(self, address: int, length: int) -> bytes:

@@ -26,7 +26,7 @@ from fadump.vmcore.extents import Extent
 from fadump.vmcore.notes import Note, erase_info_of
 from fadump.vmcore.opal_core import opal_entry
 from fadump.vmcore.seal import unsealed
-from fadump.vmcore.source import Source
+from fadump.vmcore.source import Source, data_or_all
 
 
 def _of_process(notes: Sequence[Note]) -> FormatError | None:
@@ -64,6 +64,13 @@ class ElfDump(Dump):
         segments = self._core.segments
         self.virtual_ranges = tuple(VirtualRange(segment.physical, segment.virtual_address) for segment in segments)
         self.memory = RangeSet(segment.physical for segment in segments)
+        in_file = [
+            Range.sized(extent.file_offset, extent.physical.size_bytes)
+            for memory in self.memory
+            for extent in self._core.extents_within(memory)
+            if extent.file_offset is not None
+        ]
+        self.shared_bytes = sum(part.size_bytes for part in in_file) - RangeSet(in_file).size_bytes
         if self._core.flags & DUMP_ELF_INCOMPLETE and self.machine != "ppc64":
             damage.append(FormatError("marked as incomplete by who wrote it", offset=ELF_HEADER.offset("e_flags")))
         self.opal_entry = opal_entry(self.notes, self.byte_order)
@@ -79,6 +86,13 @@ class ElfDump(Dump):
 
     def mapping(self, wanted: Range) -> Iterator[Piece]:
         return merged(self._all_pieces(wanted))
+
+    def data_ranges(self, wanted: Range) -> Iterator[Range]:
+        for piece in self.mapping(wanted):
+            if piece.file_offset is not None:
+                shift = piece.range.start - piece.file_offset
+                for data in data_or_all(self._source, Range.sized(piece.file_offset, piece.range.size_bytes)):
+                    yield Range(data.start + shift, data.end + shift)
 
     def read_physical(self, address: int, length: int) -> bytes:
         if address < 0 or length < 0:

@@ -26,6 +26,8 @@ _FEW_PAGES = 16
 _LEAST_RUN_PAGES = 16
 """Fewer contiguous uncompressed pages are no piece of their own: where many pages share one of zeros, there would be
 as many pieces as pages."""
+_LEAST_GAP_PAGES = 256
+"""Shorter runs of zeros aren't told from data: there may be as many as pages."""
 _CACHE_PAGES = 1024
 """How many unpacked pages are kept, as in libkdumpfile."""
 _FIND_IT = "name it too; if its name ends in .incomplete, go on with fadump save --continue"
@@ -89,6 +91,20 @@ class KdumpDump(Dump):
 
     def mapping(self, wanted: Range) -> Iterator[Piece]:
         return merged(self._all_pieces(wanted))
+
+    def data_ranges(self, wanted: Range) -> Iterator[Range]:
+        at, end = wanted.start // self.page_bytes, -(-wanted.end // self.page_bytes)
+        for number, file in enumerate(self._files):
+            pages = self._known_pages(number).intersection(Range(at, end)) or Range(at, at)
+            for start in range(pages.start, pages.end, _WINDOW_PAGES):
+                stop = min(start + _WINDOW_PAGES, pages.end)
+                if file.bitmap.count_between(start, stop):
+                    found = file.look(start, stop)
+                    numbers = np.flatnonzero(found.stored & ~file.are_zeros(found)) + start
+                    for run in _runs_of(numbers):
+                        data = self._addresses(*run).intersection(wanted)
+                        if data is not None:
+                            yield data
 
     def read_physical(self, address: int, length: int) -> bytes:
         if address < 0 or length < 0:
@@ -257,6 +273,14 @@ class _PageCache:
 
     def clear(self) -> None:
         self._newer, self._older = {}, {}
+
+
+def _runs_of(numbers: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """First and last+1 of rising numbers; fewer than :data:`_LEAST_GAP_PAGES` in between are none."""
+    if len(numbers):
+        cuts = np.flatnonzero(np.diff(numbers) > _LEAST_GAP_PAGES)
+        starts, ends = numbers[np.append(0, cuts + 1)], numbers[np.append(cuts, len(numbers) - 1)] + 1
+        yield from zip(starts.tolist(), ends.tolist(), strict=True)
 
 
 def _run_lengths(goes_on: _Flags) -> npt.NDArray[np.int64]:

@@ -6,6 +6,7 @@ All pages of zeros share the same bytes in the file, so a stored page is identif
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 
@@ -88,6 +89,8 @@ class KdumpFile:
         """Where the descriptors end and pages may begin."""
         self._descriptor = DESCRIPTOR.in_order(header.byte_order)
         self._vector = self._descriptor.dtype
+        self._zeros: tuple[Descriptor, bool] | None = None
+        """The first page of the data, and whether it is of zeros."""
         self._judge()
 
     def memory(self) -> RangeSet:
@@ -121,6 +124,25 @@ class KdumpFile:
         offsets, sizes = table["offset"].astype(np.uint64), table["size"].astype(np.uint32)
         states[(offsets != 0) & self._are_there(offsets, sizes)] = _STORED
         return Pages(start, states, offsets, sizes, table["flags"].astype(np.uint32))
+
+    def are_zeros(self, pages: Pages) -> npt.NDArray[np.bool_]:
+        """Which pages are the one of zeros that all writers have as the first of a file, without a look at others.
+
+        :raises SetupError: as :meth:`unpack`.
+        """
+        first: npt.NDArray[np.bool_] = pages.stored & (pages.offsets == self.data_offset)
+        if not first.any():
+            return first
+        if self._zeros is None:
+            place = int(np.argmax(first))
+            found = Descriptor(self.data_offset, int(pages.sizes[place]), int(pages.flags[place]))
+            with suppress(ReadError, FormatError):
+                self._zeros = found, not any(self.unpack(found))
+        if self._zeros is None or not self._zeros[1]:
+            return np.zeros(len(first), np.bool_)
+        zeros = self._zeros[0]
+        first &= (pages.sizes == zeros.size) & (pages.flags == zeros.flags)
+        return first
 
     def find(self, page: int) -> Descriptor | State:
         """Where a page of :attr:`pages` is, or why it isn't in the file.

@@ -4,6 +4,7 @@ After the last step of "follow one crash" in docs/architecture.md: what is added
 overlay, so that readers and writers need no special case for it.
 """
 
+import heapq
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -37,6 +38,7 @@ class OverlayDump(Dump):
         self.page_bytes = base.page_bytes
         self.system_name = base.system_name
         self.erase_info = base.erase_info
+        self.shared_bytes = base.shared_bytes
         self.virtual_ranges = base.virtual_ranges
         self._base = base
         self._patches = sorted(patches.items())
@@ -49,6 +51,9 @@ class OverlayDump(Dump):
 
     def mapping(self, wanted: Range) -> Iterator[Piece]:
         return merged(self._all_pieces(wanted))
+
+    def data_ranges(self, wanted: Range) -> Iterator[Range]:
+        return heapq.merge(self._base.data_ranges(wanted), self._pages.within(wanted))
 
     def read_physical(self, address: int, length: int) -> bytes:
         data = self._base.read_physical(address, length)

@@ -222,3 +222,14 @@ def check_has(source: Source, offset: int, length: int, what: str) -> None:
     if offset < 0 or length < 0 or offset + length > source.size_bytes:
         there = max(0, source.size_bytes - offset)
         raise FormatError(f"{what} cut short", offset=offset, expected=length, found=there)
+
+
+def data_or_all(source: Source, wanted: Range) -> Iterator[Range]:
+    """What of ``wanted`` isn't in a hole. If that can't be found out, all of it: reading it then gives the error."""
+    at = wanted.start
+    try:
+        for data in source.data_ranges(wanted):
+            yield data
+            at = data.end
+    except (OSError, FormatError):
+        yield Range(at, wanted.end)

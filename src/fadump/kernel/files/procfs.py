@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fadump.kernel.files.sysfs import Entry, FileSystem, KernelFile, Show
 from fadump.kernel.state import FadumpState
-from fadump.kernel.vmcore import VmCore, read_vmcore
+from fadump.kernel.vmcore import VmCore, data_from, read_vmcore
 
 VMCORE = "/proc/vmcore"
 _KIB = 1 << 10
@@ -41,6 +41,7 @@ def proc_files(state: FadumpState, vmcore: VmCore | None, memory_use: Callable[[
             0o400,
             vmcore.size_bytes,
             read_at=lambda offset, length: read_vmcore(vmcore, state.memory, offset, length),
+            data_from=lambda offset: data_from(vmcore, state.memory, offset),
         )
     return entries
 

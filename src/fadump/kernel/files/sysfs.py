@@ -8,7 +8,7 @@ The set of files is fixed early in the boot, before the dump is processed: ``rel
 discarded or released.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -18,6 +18,7 @@ from fadump.kernel.image.vmcoreinfo import note_area_bytes
 from fadump.kernel.ops import FadumpOps
 from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES
 from fadump.kernel.state import VMCOREINFO_NOTE, FadumpState
+from fadump.memory.ranges import Range
 
 FADUMP = "/sys/kernel/fadump"
 REGISTERED = f"{FADUMP}/registered"
@@ -63,6 +64,8 @@ class KernelFile:
     show: Show | None = None
     store: Store | None = None
     read_at: ReadAt | None = None
+    data_from: Callable[[int], Iterator[Range]] | None = None
+    """Where an image has anything but zeros, from an offset on; None: nobody knows."""
     stream: Callable[[int], bytes] | None = None
 
     @property
