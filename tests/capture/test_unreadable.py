@@ -209,7 +209,7 @@ def test_no_more_is_viewed_at_once_than_is_read_at_once(page_bytes):
 def test_no_span_is_longer_than_a_batch_and_all_pages_are_in_one(apart):
     wanted = PageBits(4096)
     wanted.put(0, np.arange(4096) % apart == 0)
-    selection = Selection(DumpLevel(0), 4096, wanted, wanted, PageBits(4096), {}, 0, ())
+    selection = Selection(DumpLevel(0), 4096, wanted, wanted, PageBits(4096), PageBits(4096), {}, 0, ())
     with open_bytes(build_core([Load(0, bytes(16 << 20))])) as dump:
         batches = list(cut_batches(dump, selection, Range(0, 4096), 1 << 20))
     spans = [span.pages for batch in batches for span in batch.spans]

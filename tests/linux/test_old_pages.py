@@ -224,7 +224,7 @@ def test_nodes_and_lists_may_be_damaged(data):
 
 
 def test_nodes_of_more_lists_than_any_machine_has_are_told(monkeypatch):
-    monkeypatch.setattr(free_lists, "_MOST_LISTS", 1 << 12)
+    monkeypatch.setattr(free_lists, "MOST_FREE_LISTS", 1 << 12)
     kernel = OldKernel(V2_6_32, [{"flags": LRU}])
     kernel.add_free_lists([])
     node = kernel.place(bytes(0x800))

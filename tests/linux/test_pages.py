@@ -1,5 +1,6 @@
 """Classes are compared with makedumpfile's loop over pages, written down once more here, one page at a time."""
 
+import os
 import tracemalloc
 from contextlib import nullcontext
 
@@ -7,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.errors import FadumpError, FormatError
+from fadump.errors import FadumpError, FormatError, LimitError
 from fadump.linux import pages
 from fadump.linux.memory import KernelMemory
 from fadump.linux.pages import DumpLevel, PageClass, classify_pages, left_out
 from fadump.linux.sections import MemMap, find_mem_maps
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
+from fadump.vmcore.dump import open_source
 from tests.linux.kernel_builder import (
     PAGE_OFFSET,
     VMEMMAP_START,
@@ -22,6 +24,7 @@ from tests.linux.kernel_builder import (
     add_vmemmap_list,
     open_bytes,
 )
+from tests.vmcore.dump_helpers import BytesSource
 
 PAGE = 0x10000
 SECTION_BITS = 20
@@ -333,8 +336,11 @@ def test_more_struct_pages_than_the_dump_has_room_for_are_refused():
         find_mem_maps(kernel.read())
 
 
-def kernel_of_many_sections(mem_map, roots):
-    """A dump that claims nearly all of physical memory, and a table of sections of which all roots are one page."""
+def kernel_of_many_sections(mem_map, roots, memory_bytes=1 << 51, file_bytes=0):
+    """A dump that claims nearly all of physical memory, and a table of sections of which all roots are one page.
+
+    ``file_bytes`` is how large the file is, with a hole at its end; 0: it has none.
+    """
     kernel = FakeKernel(memory_bytes=2 << 20)
     PageTables(kernel)
     per_root = kernel.page_bytes // 16
@@ -347,8 +353,11 @@ def kernel_of_many_sections(mem_map, roots):
     kernel.state("NUMBER", SECTION_SIZE_BITS=24, MAX_PHYSMEM_BITS=51)
     core = bytearray(kernel.core())
     last_header = 64 + 56 * (int.from_bytes(core[56:58], "little") - 1)
-    core[last_header + 32 : last_header + 48] = kernel.pack("QQ", 1 << 51, 1 << 51)
-    dump = open_bytes(bytes(core))
+    core[last_header + 32 : last_header + 48] = kernel.pack("QQ", memory_bytes, memory_bytes)
+    source = BytesSource(bytes(core))
+    source.size_bytes = max(source.size_bytes, file_bytes)
+    os.truncate(source._fd, source.size_bytes)
+    dump = open_source([source])
     return KernelMemory(dump, Facts.of(dump))
 
 
@@ -362,6 +371,25 @@ def test_struct_pages_that_are_only_claimed_take_no_memory(mem_map):
         assert tracemalloc.get_traced_memory()[1] < 32 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_struct_pages_in_a_hole_have_one_class_and_take_no_memory():
+    """A GiB of struct pages, all zeros: their classes would be 16 MiB."""
+    memory = kernel_of_many_sections(PAGE_OFFSET, 16, 1 << 40, 2 << 40)
+    tracemalloc.start()
+    try:
+        found = classify_pages(memory)
+        assert sum(len(block.classes) for block in found.blocks) == 1 << 24
+        assert tracemalloc.get_traced_memory()[0] < 10 << 20
+    finally:
+        tracemalloc.stop()
+    assert found.of(Range(1 << 23, (1 << 23) + 2)).tolist() == [PageClass.KERNEL] * 2
+
+
+def test_the_classes_of_all_pages_have_a_budget(monkeypatch):
+    monkeypatch.setattr(pages, "MOST_CLASSES_BYTES", SECTION_PAGES - 1)
+    with pytest.raises(LimitError, match="16 bytes of memory for the classes of pages, more than the 15"):
+        classify_pages(kernel_with([{"flags": LRU}, {}]).read())
 
 
 def test_more_sections_than_any_machine_has_are_refused():

@@ -11,14 +11,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from fadump.errors import FormatError, LimitError
+from fadump.limits import MOST_FREE_LISTS, MOST_FREE_ORDERS, MOST_FREE_TYPES, MOST_NODES, MOST_ZONES
 from fadump.linux.memory import KernelMemory
 from fadump.linux.sections import MemMap
-
-_MOST_NODES = 1 << 10
-_MOST_ZONES = 1 << 4
-_MOST_ORDERS = _MOST_TYPES = 40
-_MOST_LISTS = 1 << 16
-"""Of all nodes together: 256 nodes of two zones each have half of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +46,20 @@ def _list_heads(memory: KernelMemory) -> Iterator[tuple[int, int]]:
     """Each list's order, and the address of its head."""
     facts = memory.facts
     orders, types = facts.length("zone.free_area"), facts.length("free_area.free_list")
-    if orders > _MOST_ORDERS or types > _MOST_TYPES:
+    if orders > MOST_FREE_ORDERS or types > MOST_FREE_TYPES:
         raise FormatError(f"VMCOREINFO has {orders} orders of free pages of {types} types each")
     lists = 0
     for node in _nodes(memory):
         count = memory.number(node + facts.offset("pglist_data.nr_zones"))
-        if count > _MOST_ZONES:
+        if count > MOST_ZONES:
             raise FormatError(f"the memory node at {node:#x} has {count} zones, more than any")
         for number in range(count):
             zone = node + facts.offset("pglist_data.node_zones") + number * facts.size("zone")
             if not memory.word(zone + facts.offset("zone.spanned_pages")):
                 continue
             lists += orders * types
-            if lists > _MOST_LISTS:
-                raise LimitError("lists of free pages", found=lists, limit=_MOST_LISTS)
+            if lists > MOST_FREE_LISTS:
+                raise LimitError("lists of free pages", found=lists, limit=MOST_FREE_LISTS)
             for order in range(orders):
                 area = zone + facts.offset("zone.free_area") + order * facts.size("free_area")
                 for type_ in range(types):
@@ -78,7 +73,7 @@ def _nodes(memory: KernelMemory) -> Iterator[int]:
         yield facts.symbol("contig_page_data")
         return
     count = facts.length("node_data")
-    if count > _MOST_NODES:
+    if count > MOST_NODES:
         raise FormatError(f"VMCOREINFO has {count} memory nodes, more than any machine")
     yield from filter(None, memory.unpack(f"{count}Q", facts.symbol("node_data")))
 

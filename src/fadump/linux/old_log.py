@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 
 from fadump.abi.linux import printk as abi
 from fadump.errors import FormatError, LimitError
+from fadump.limits import MOST_FLAT_LOG_BYTES, MOST_LOG_BUFFER_BYTES
 from fadump.linux.log_record import LogRecord, caller_name, decoded
 from fadump.linux.memory import UNREADABLE, KernelMemory
 
-_MOST_RECORD_BYTES = 1 << 31
-_MOST_FLAT_BYTES = 1 << 25
 _PREFIX = re.compile(rb"<(\d{1,4})>(?:\[ *(\d{1,10})\.(\d{6})\] ?)?")
 """printk()'s: facility times 8 plus level, and the time in seconds, with CONFIG_PRINTK_TIME."""
 _DEFAULT_LEVEL = 4
@@ -30,8 +29,8 @@ class RecordBuffer:
         self._header_bytes = facts.size(self._struct)
         self._buffer = memory.word(facts.symbol("log_buf"))
         self._buffer_bytes = memory.number(facts.symbol("log_buf_len"))
-        if self._buffer_bytes > _MOST_RECORD_BYTES:
-            raise LimitError("bytes of the log", found=self._buffer_bytes, limit=_MOST_RECORD_BYTES)
+        if self._buffer_bytes > MOST_LOG_BUFFER_BYTES:
+            raise LimitError("bytes of the log", found=self._buffer_bytes, limit=MOST_LOG_BUFFER_BYTES)
         self._first = memory.number(facts.symbol("log_first_idx"))
         self._next = memory.number(facts.symbol("log_next_idx"))
         self._facility_at = facts.offset(f"{self._struct}.text_len") + abi.RECORD_FACILITY_OFFSET
@@ -92,8 +91,8 @@ class FlatBuffer:
         self._buffer_bytes = memory.number(facts.symbol("log_buf_len"))
         if not self._buffer_bytes:
             raise FormatError("a buffer of 0 bytes for the log")
-        if self._buffer_bytes > _MOST_FLAT_BYTES:
-            raise LimitError("bytes of the log", found=self._buffer_bytes, limit=_MOST_FLAT_BYTES)
+        if self._buffer_bytes > MOST_FLAT_LOG_BYTES:
+            raise LimitError("bytes of the log", found=self._buffer_bytes, limit=MOST_FLAT_LOG_BYTES)
         self._end = memory.number(facts.symbol("log_end"))
         # log_end has 32 bits and begins anew; logged_chars stops at the ring's size, but begins anew when it is cleared
         chars = memory.number(facts.symbol("logged_chars")) if "SYMBOL(logged_chars)" in facts else 0

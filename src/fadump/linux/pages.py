@@ -13,6 +13,7 @@ from itertools import chain
 import numpy as np
 
 from fadump.errors import FormatError
+from fadump.limits import MOST_CLASSES_BYTES, Budget
 from fadump.linux.free_lists import read_free_blocks
 from fadump.linux.memory import UNREADABLE, KernelMemory
 from fadump.linux.page_class import DumpLevel, PageClass, left_out
@@ -96,9 +97,11 @@ def classify_pages(memory: KernelMemory) -> PageClasses:
     tests = PageTests(memory.facts, memory.byte_order, CHUNK_PAGES)
     maps = find_mem_maps(memory)
     room = bytes_in(memory.dump, State.STORED)
+    kept = Budget("bytes of memory for the classes of pages", MOST_CLASSES_BYTES)
     blocks = []
     for block in chain.from_iterable(_blocks(memory, tests, mem_map) for mem_map in maps):
         room -= len(block.classes) * tests.page_bytes
+        kept.spend(_own_bytes(block.classes))
         if room < 0:  # page tables can be forged to map the same bytes many times
             raise FormatError("the kernel's tables claim more struct pages than the dump has memory for")
         blocks.append(block)
@@ -107,13 +110,18 @@ def classify_pages(memory: KernelMemory) -> PageClasses:
     return PageClasses(memory.facts.page_bytes(), tuple(blocks), unreadable, free_unknown)
 
 
-def _mark_free(memory: KernelMemory, maps: Sequence[MemMap], blocks: Sequence[PageBlock]) -> str | None:
+def _mark_free(memory: KernelMemory, maps: Sequence[MemMap], blocks: list[PageBlock]) -> str | None:
     """Give the pages on the lists of free pages their class; why not all could be found, None if they could."""
     starts = [block.first_pfn for block in blocks]
+    kept = Budget("bytes of memory for the classes of pages", MOST_CLASSES_BYTES)
     try:
         for free in read_free_blocks(memory, maps):
             pfns = Range.sized(free.first_pfn, free.pages)
-            for block in blocks[max(0, bisect_right(starts, pfns.start) - 1) : bisect_left(starts, pfns.end)]:
+            for number in range(max(0, bisect_right(starts, pfns.start) - 1), bisect_left(starts, pfns.end)):
+                block = blocks[number]
+                if not block.classes.strides[0]:
+                    kept.spend(len(block.classes))
+                    block = blocks[number] = PageBlock(block.first_pfn, block.classes.copy())
                 both = pfns.intersection(Range.sized(block.first_pfn, len(block.classes)))
                 if both is not None:
                     block.classes[both.start - block.first_pfn : both.end - block.first_pfn] = PageClass.FREE
@@ -145,7 +153,14 @@ def _blocks(memory: KernelMemory, tests: PageTests, mem_map: MemMap) -> Iterator
 def _joined(end_pfn: int, parts: Sequence[ClassArray]) -> Iterator[PageBlock]:
     classes = np.concatenate([np.empty(0, np.uint8), *parts])
     if len(classes):
+        if (classes == classes[0]).all():
+            classes = np.broadcast_to(classes[:1].copy(), classes.shape)
         yield PageBlock(end_pfn - len(classes), classes)
+
+
+def _own_bytes(classes: ClassArray) -> int:
+    """How much memory they take: those that are all the same are one byte."""
+    return len(classes) if classes.strides[0] else 1
 
 
 def _chunks(

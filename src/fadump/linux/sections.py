@@ -17,16 +17,12 @@ from fadump.abi.layout import STRUCT_ORDER
 from fadump.abi.linux import page as abi
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.errors import FadumpError, FormatError, LimitError
+from fadump.limits import MOST_MEM_MAPS, MOST_MEMORY_SECTIONS, MOST_SECTION_ROOTS, MOST_STRUCT_PAGES
 from fadump.linux.memory import UNREADABLE, KernelMemory
 from fadump.linux.vmcoreinfo import MissingFactError
 from fadump.memory.ranges import RangeSet
 from fadump.vmcore.contract import Dump, State
 
-_MOST_ROOTS = 1 << 20
-_MOST_SECTIONS = 1 << 23
-_MOST_MAPS = 1 << 18
-_MOST_PAGES = 1 << 34
-"""64 TiB in pages of 4 KiB, the most that any machine has; a table can claim any number."""
 _ADDRESS_BITS = 64
 _WORD_BYTES = 8
 _WORD = (1 << _ADDRESS_BITS) - 1
@@ -55,8 +51,8 @@ def find_mem_maps(memory: KernelMemory) -> list[MemMap]:
     section_bits = _section_bits(memory)
     numbers, maps = _sections(memory, section_bits)
     pages = 1 << section_bits - (facts.page_bytes().bit_length() - 1)
-    if len(numbers) * pages > _MOST_PAGES:
-        raise LimitError("struct pages", found=len(numbers) * pages, limit=_MOST_PAGES)
+    if len(numbers) * pages > MOST_STRUCT_PAGES:
+        raise LimitError("struct pages", found=len(numbers) * pages, limit=MOST_STRUCT_PAGES)
     _check_room(memory, len(numbers) * pages * facts.size("page"))
     first_pfns = numbers * np.uint64(pages)
     virtuals = maps + first_pfns * np.uint64(facts.size("page"))
@@ -113,8 +109,8 @@ class _Table:
         section_bytes, roots = facts.size("mem_section"), facts.length("mem_section")
         if not _WORD_BYTES <= section_bytes <= facts.page_bytes() or roots <= 0:
             raise FormatError(f"VMCOREINFO has a table of {roots} pages of memory sections, {section_bytes} bytes each")
-        if roots > _MOST_ROOTS:
-            raise LimitError("pages in the table of memory sections", found=roots, limit=_MOST_ROOTS)
+        if roots > MOST_SECTION_ROOTS:
+            raise LimitError("pages in the table of memory sections", found=roots, limit=MOST_SECTION_ROOTS)
         at = facts.offset("mem_section.section_mem_map")
         if at + _WORD_BYTES > section_bytes:
             raise FormatError(
@@ -141,8 +137,8 @@ class _Table:
             )
             present = np.flatnonzero(table["map"] & np.uint64(abi.SECTION_HAS_MEM_MAP))
             count += len(present)
-            if count > _MOST_SECTIONS:
-                raise LimitError("memory sections", found=count, limit=_MOST_SECTIONS)
+            if count > MOST_MEMORY_SECTIONS:
+                raise LimitError("memory sections", found=count, limit=MOST_MEMORY_SECTIONS)
             numbers.append(present.astype(np.uint64) + np.uint64(root * self.per_root))
             maps.append(table["map"][present].astype(np.uint64))
         return self._in_the_dump(np.concatenate(numbers), np.concatenate(maps), virtual)
@@ -188,8 +184,8 @@ def _joined(first_pfns: Words, virtuals: Words, pages: int, page_bytes: int) -> 
         return []
     together = (np.diff(first_pfns) == pages) & (np.diff(virtuals) == pages * page_bytes)
     starts = np.concatenate([[0], np.flatnonzero(~together) + 1])
-    if len(starts) > _MOST_MAPS:
-        raise LimitError("places with struct pages", found=len(starts), limit=_MOST_MAPS)
+    if len(starts) > MOST_MEM_MAPS:
+        raise LimitError("places with struct pages", found=len(starts), limit=MOST_MEM_MAPS)
     ends = np.concatenate([starts[1:], [len(first_pfns)]])
     return [
         MemMap(int(first_pfns[start]), int(end - start) * pages, int(virtuals[start]))

@@ -24,15 +24,13 @@ import numpy.typing as npt
 from fadump.abi.layout import STRUCT_ORDER, ByteOrder
 from fadump.abi.linux import page_table as abi
 from fadump.errors import FadumpError
+from fadump.limits import MOST_MAPPED_PAGES, MOST_PAGE_TABLES, MOST_VMEMMAP_BLOCKS
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
 
 ReadPhysical = Callable[[int, int], bytes]
 Addresses = npt.NDArray[np.uint64]
 
-_MOST_TABLES = 1 << 14
-_MOST_BLOCKS = 1 << 20
-_MOST_MAPPED_PAGES = 1 << 24
 _BLOCK_SHIFTS = range(12, 35)
 
 
@@ -148,7 +146,7 @@ class Translation:
         blocks: dict[int, Mapped] = {}
         seen: set[int] = set()
         while member:
-            if member in seen or len(seen) == _MOST_BLOCKS:
+            if member in seen or len(seen) == MOST_VMEMMAP_BLOCKS:
                 raise TranslationError(member, "vmemmap_list is a loop, or longer than any")
             seen.add(member)
             member, physical, virtual = (self._word(member + offset) for offset in at)
@@ -218,8 +216,8 @@ class _Walk:
 
     def _table(self, table: int, level: int, wanted: Range) -> None:
         self._tables += 1
-        if self._tables > _MOST_TABLES:
-            raise TranslationError(wanted.start, f"it takes more than {_MOST_TABLES} page tables")
+        if self._tables > MOST_PAGE_TABLES:
+            raise TranslationError(wanted.start, f"it takes more than {MOST_PAGE_TABLES} page tables")
         shift = self._shifts[level]
         first, last = wanted.start >> shift, wanted.end - 1 >> shift
         index = first & (1 << self._index_bits[level]) - 1
@@ -237,8 +235,8 @@ class _Walk:
 
     def _keep(self, positions: npt.NDArray[np.intp], entries: Addresses, first: int, shift: int) -> None:
         self._pages += len(positions)
-        if self._pages > _MOST_MAPPED_PAGES:
-            raise TranslationError(self._wanted.start, f"it takes more than {_MOST_MAPPED_PAGES} pages")
+        if self._pages > MOST_MAPPED_PAGES:
+            raise TranslationError(self._wanted.start, f"it takes more than {MOST_MAPPED_PAGES} pages")
         if not len(positions):
             return
         firsts = np.uint64(first) + positions.astype(np.uint64) << np.uint64(shift)

@@ -11,6 +11,7 @@ from typing import Annotated, NamedTuple
 
 from fadump.abi.layout import Layout, u8, u32, u64
 from fadump.errors import FormatError
+from fadump.limits import MOST_MPIPL_REGIONS, Budget
 
 METADATA_VERSION = 1
 
@@ -87,6 +88,7 @@ class MpiplMetadata:
         if start + wanted > len(metadata):
             there = len(metadata) - start
             raise FormatError("MPIPL metadata's regions cut short", offset=start, expected=wanted, found=there)
+        Budget("regions in MPIPL metadata", MOST_MPIPL_REGIONS).spend(count, offset=METADATA.offset("regions"))
         regions = tuple(REGION.decode_all(metadata[start : start + wanted]))
         return cls(version, crashing_pir, cpu_data_version, cpu_data_bytes, regions)
 
