@@ -2,22 +2,21 @@
 
 To read a dump, ``fadump.open("vmcore")`` gives a :class:`CrashedSystem`; ``fadump.decode()`` reads the structures that
 firmware and kernels leave for each other. Whatever is wrong with a file or isn't in it is a :class:`FadumpError`, which
-says so in a sentence. docs/api.md has examples. What a name stands for is imported when it is first used.
+says so in a sentence. docs/api.md has examples. What a name stands for is imported when it is first used: nothing is
+here, as the command can't tell of a signal that comes before this has been read.
 """
 
-import os
-from collections.abc import Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING
-
-from fadump.errors import AddressError, FadumpError, FormatError, LimitError, ReadError, SetupError, UsageError
-
+TYPE_CHECKING = False  # as typing's, which takes a while to import
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
     from fadump.abi.linux.crash_info import CrashInfo
     from fadump.abi.powernv.kernel_metadata import KernelMetadata
     from fadump.abi.powernv.mpipl import MpiplMetadata
     from fadump.abi.pseries.dump_structure import DumpStructure
     from fadump.abi.registers import CpuRegisters
+    from fadump.errors import AddressError, FadumpError, FormatError, LimitError, ReadError, SetupError, UsageError
     from fadump.linux.backtrace import Backtrace, Frame
     from fadump.linux.cpus import Cpu
     from fadump.linux.crash import Ending, KernelName
@@ -89,6 +88,9 @@ _HOMES = {
     "fadump.abi.powernv.mpipl": ("MpiplMetadata",),
     "fadump.abi.pseries.dump_structure": ("DumpStructure",),
     "fadump.abi.registers": ("CpuRegisters",),
+    "fadump.errors": (
+        *("AddressError", "FadumpError", "FormatError", "LimitError", "ReadError", "SetupError", "UsageError"),
+    ),
     "fadump.linux.backtrace": ("Backtrace", "Frame"),
     "fadump.linux.cpus": ("Cpu",),
     "fadump.linux.crash": ("Ending", "KernelName"),
@@ -113,6 +115,8 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> object:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - as above
+
     return getattr(import_module(_HOME_OF[name]), name)
 
 
@@ -121,9 +125,9 @@ def __dir__() -> list[str]:
 
 
 def open(  # noqa: A001 - fadump.open, as in gzip.open
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    paths: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]",
     *,
-    vmlinux: str | os.PathLike[str] | None = None,
+    vmlinux: "str | os.PathLike[str] | None" = None,
 ) -> "CrashedSystem":
     """Open a dump of any kind, or all files of a split one in any order.
 
@@ -141,7 +145,7 @@ def open(  # noqa: A001 - fadump.open, as in gzip.open
     return open_system(paths, vmlinux=vmlinux)
 
 
-def decode(path: str | os.PathLike[str]) -> "Structure | None":
+def decode(path: "str | os.PathLike[str]") -> "Structure | None":
     """Read a structure that firmware or kernel leave for each other, told by its first bytes: a dump memory structure,
     a register save area, a crash-info header, MPIPL's or the kernel's metadata, a flattened device tree.
 

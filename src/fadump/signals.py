@@ -41,18 +41,13 @@ class OutOfTime(EndedBySignal):
         return 1
 
 
-def hold() -> None:
-    """Hold each of :data:`ENDING` back until :func:`held` ends."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-
-
 @contextmanager
 def held() -> Iterator[None]:
     """Within the block, each of :data:`ENDING` is held back; the first that has come then, or before, comes at its end.
 
     For imports: an exception in the middle of one may get lost, or leave half a module.
     """
-    hold()
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield
     finally:

@@ -52,9 +52,16 @@ def assert_is_one_object(start, tmp_path, how, module, number, sentence):
 
 
 @pytest.mark.parametrize("how", STARTS)
-@pytest.mark.parametrize("module", ["fadump.cli", "fadump.cli.run", "numpy"])
+@pytest.mark.parametrize("module", ["fadump.errors", "fadump.signals", "fadump.cli", "fadump.cli.run", "numpy"])
 def test_a_signal_during_imports_is_one_object(start, tmp_path, how, module):
     assert_is_one_object(start, tmp_path, how, module, signal.SIGINT, "interrupted")
+
+
+def test_nothing_is_imported_before_signals_are_held_back():
+    """But what Python has by then, and the module that holds them back."""
+    script = "import sys, signal; before = set(sys.modules); import fadump.__main__; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == {"fadump", "fadump.__main__"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
