@@ -30,6 +30,7 @@ from fadump.service.targets.kinds import KINDS, settings_of
 
 FILE = Path("/etc/fadump.toml")
 DEFAULT_TEXT = (files("fadump.service") / "data" / "fadump.toml").read_text(encoding="utf-8")
+LINE = re.compile(r"^line (\d+): ")
 SETTING = re.compile(r"^#(?=[a-z[])", re.MULTILINE)
 EXAMPLE = re.compile(r"^#  (?=[a-z[])", re.MULTILINE)
 DEFAULTS = Config(
@@ -77,7 +78,14 @@ def problems(text):
     with pytest.raises(ConfigError) as caught:
         parsed(text)
     assert all(f"/etc/fadump.toml: {problem}" in str(caught.value) for problem in caught.value.problems)
-    return list(caught.value.problems)
+    return [LINE.sub("", problem) for problem in caught.value.problems]
+
+
+def lines(text):
+    """The line that each problem names."""
+    with pytest.raises(ConfigError) as caught:
+        parsed(text)
+    return [int(found[1]) if (found := LINE.match(problem)) else None for problem in caught.value.problems]
 
 
 def test_the_default_file_says_nothing_and_shows_every_default():
@@ -155,6 +163,40 @@ def test_all_that_is_wrong_is_said_at_once():
     assert [problem.split(" is ")[0] for problem in found] == [
         *("x", "save.level", "save.threads", "target 1: type", "target 2: path"),
     ]
+
+
+TARGETS = """[[target]]
+type = "directory"
+[[target]]
+type = "ssh"
+[[target]]
+type = "directory"
+path = 1
+paht = 1
+[[target]]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("# first\nx = 1\n", [2]),
+        ("\n  [ save ] # it's\nlevel = 31\nthreads = 0\n", [4]),
+        ('save.level = 32\n"on failure" = 1', [2, 1]),
+        ("save = {level = 32}\n", [1]),
+        ("[keep]\ndumps = 1\n[save]\nlevel = [\n1,\n32]\n", [4]),
+        ("target = 1", [1]),
+        ("a = 1\nb = = 1", [None]),
+        (TARGETS, [3, 8, 7, 9]),
+    ],
+)
+def test_the_line_is_said(text, at):
+    assert lines(text) == at
+
+
+def test_of_what_is_not_toml_the_parser_says_the_line():
+    (problem,) = problems("a = 1\nb = = 1")
+    assert "line 2" in problem
 
 
 def test_bytes_that_are_no_text_are_one_sentence():

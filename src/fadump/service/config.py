@@ -16,6 +16,7 @@ from fadump.capture.options import Format
 from fadump.capture.packers import Compression
 from fadump.errors import SetupError, UsageError, reason
 from fadump.linux.pages import DumpLevel
+from fadump.service.lines import Problems, lines_of
 from fadump.service.settings import (
     COMMAND,
     SIZE,
@@ -176,46 +177,48 @@ def parse_config(raw: bytes, path: Path) -> Config:
     :raises ConfigError: with all that is wrong.
     """
     try:
-        table = tomllib.loads(raw.decode())
+        text = raw.decode()
+        table = tomllib.loads(text)
     except UnicodeDecodeError as error:
         raise ConfigError(path, [f"its bytes from {error.start} on are not UTF-8, as TOML has to be"]) from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits is no TOMLDecodeError
         raise ConfigError(path, [f"it is not TOML: {error}"]) from error
-    problems: list[str] = []
+    problems = Problems(lines_of(text))
     own = read_settings(Config, table, "", problems, others=[*_TABLES, _TARGET])
     save = _table(SaveSettings, table, "save", problems)
     keep = _table(KeepSettings, table, "keep", problems)
     hooks = _table(HookSettings, table, "hooks", problems)
     notify = _table(NotifySettings, table, "notify", problems)
     targets = _targets(table[_TARGET], problems) if _TARGET in table else Config().targets
-    if own is None or save is None or keep is None or hooks is None or notify is None or problems:
-        raise ConfigError(path, problems)
+    if own is None or save is None or keep is None or hooks is None or notify is None or problems.sentences:
+        raise ConfigError(path, problems.sentences)
     return Config(own.on_failure, save, targets, keep, hooks, notify)
 
 
-def _table(settings: type[T], file: Mapping[str, object], name: str, problems: list[str]) -> T | None:
+def _table(settings: type[T], file: Mapping[str, object], name: str, problems: Problems) -> T | None:
     table = file.get(name, {})
     if isinstance(table, Mapping):
         return read_settings(settings, table, f"{name}.", problems)
-    problems.append(f"{name} is {shown(table)}: allowed is a table [{name}] with {', '.join(keys(settings))}")
+    problems.add("", name, f"{name} is {shown(table)}: allowed is a table [{name}] with {', '.join(keys(settings))}")
     return None
 
 
-def _targets(tables: object, problems: list[str]) -> tuple[TargetSettings, ...]:
+def _targets(tables: object, problems: Problems) -> tuple[TargetSettings, ...]:
     if not isinstance(tables, list) or not tables or not all(isinstance(table, Mapping) for table in tables):
-        problems.append(f"{_TARGET} is {shown(tables)}: allowed are tables [[{_TARGET}]], each with a type")
+        sentence = f"{_TARGET} is {shown(tables)}: allowed are tables [[{_TARGET}]], each with a type"
+        problems.add("", _TARGET, sentence)
         return ()
     read = [_target(table, f"{_TARGET} {number}: ", problems) for number, table in enumerate(tables, start=1)]
     return tuple(target for target in read if target is not None)
 
 
-def _target(table: Mapping[str, object], where: str, problems: list[str]) -> TargetSettings | None:
+def _target(table: Mapping[str, object], where: str, problems: Problems) -> TargetSettings | None:
     types = " or ".join(f'"{name}"' for name in KINDS)
     name = table.get(_TYPE)
     if name is None:
-        problems.append(f"{where}{_TYPE} is missing: {types}")
+        problems.add(where, _TYPE, f"{where}{_TYPE} is missing: {types}")
     elif not isinstance(name, str) or name not in KINDS:
-        problems.append(f"{where}{_TYPE} is {shown(name)}: allowed is {types}")
+        problems.add(where, _TYPE, f"{where}{_TYPE} is {shown(name)}: allowed is {types}")
     else:
         rest = {key: value for key, value in table.items() if key != _TYPE}
         return read_settings(settings_of(name), rest, where, problems)

@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from fadump.service.lines import Problems
 from fadump.spelling import nearest
 
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
@@ -45,26 +46,30 @@ def keys(settings: type) -> dict[str, Kind]:
 
 
 def read_settings(
-    settings: type[T], table: Mapping[str, object], where: str, problems: list[str], *, others: Sequence[str] = ()
+    settings: type[T], table: Mapping[str, object], where: str, problems: Problems, *, others: Sequence[str] = ()
 ) -> T | None:
     """A table's settings; None if something is wrong, which ``problems`` then say.
 
     ``where`` names the table as its keys are named, "save." or nothing for the file's own. ``others`` are keys that
     the caller reads.
     """
-    kinds, before = keys(settings), len(problems)
+    kinds, before = keys(settings), len(problems.sentences)
     known = [*kinds, *others]
-    problems += [_unknown(where, key, known) for key in table if key not in known]
+    for key in table:
+        if key not in known:
+            problems.add(where, key, _unknown(where, key, known))
     required = [member.name for member in fields(settings) if member.name in kinds and member.default is MISSING]  # type: ignore[arg-type]
-    problems += [f"{where}{key} is missing: {kinds[key].allowed}" for key in required if key not in table]
+    for key in required:
+        if key not in table:
+            problems.add(where, key, f"{where}{key} is missing: {kinds[key].allowed}")
     values = {}
     for key, kind in kinds.items():
         if key in table:
             try:
                 values[key] = kind.read(table[key])
             except ValueError:
-                problems.append(f"{where}{key} is {shown(table[key])}: allowed is {kind.allowed}")
-    return settings(**values) if len(problems) == before else None
+                problems.add(where, key, f"{where}{key} is {shown(table[key])}: allowed is {kind.allowed}")
+    return settings(**values) if len(problems.sentences) == before else None
 
 
 def shown(value: object) -> str:

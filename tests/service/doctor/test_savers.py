@@ -192,7 +192,7 @@ def test_our_own_with_a_wrong_configuration_saves_nothing(tree):
     tree.unit("fadump-capture.service")
     tree.put("/etc/fadump.toml", "on_failure = 3\nkep = 1\n")
     saver = only(tree)
-    assert saver.obstacle.startswith("/etc/fadump.toml: kep is no setting: did you mean keep?")
+    assert saver.obstacle.startswith("/etc/fadump.toml: line 2: kep is no setting: did you mean keep?")
     assert saver.obstacle.endswith("(and 1 more)") and saver.mend == "fadump doctor --config /etc/fadump.toml"
 
 
