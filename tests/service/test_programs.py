@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 import sys
 import threading
 from contextlib import contextmanager
@@ -146,6 +147,27 @@ def test_a_program_an_address_and_a_server_are_told(machine, root, tmp_path, mon
     mail = message_from_bytes((tmp_path / "mail").read_bytes(), policy=policy.default)
     assert mail["To"] == "root@example.org" and mail["Subject"].endswith(": a crash's dump: saved")
     assert captured.where in mail.get_content()
+
+
+WITH_THAT_HOSTNAME = """
+import os, socket, sys
+from fadump.service.config import NotifySettings
+from fadump.service.notify import notify
+socket.sethostname(b"db1\\nBcc: them\\x1b[2J\\xff")
+print(*notify(NotifySettings(mail="root"), {"result": "saved"}, "saved", {}))
+"""
+
+
+def test_a_name_of_the_system_that_is_none_makes_no_other_mail(tmp_path):
+    script(tmp_path, "sendmail", "cat >mail")
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--uts", sys.executable, "-c", WITH_THAT_HOSTNAME],
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "\n"
+    mail = message_from_bytes((tmp_path / "mail").read_bytes(), policy=policy.default)
+    assert (mail["To"], mail["Bcc"]) == ("root", None)
+    assert mail["Subject"] == r"db1\nBcc: them\x1b[2J\udcff: a crash's dump: saved"
 
 
 @pytest.mark.parametrize("answer", [None, 500])

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 
-from fadump.printable import printable
+from fadump.printable import in_a_line, printable
 from fadump.service.config import NotifySettings
 from fadump.service.programs import run_program
 
@@ -41,6 +41,6 @@ def _mail(address: str, told: Mapping[str, object], text: str) -> bytes:
 
     mail = EmailMessage()
     mail["To"] = address
-    mail["Subject"] = f"{os.uname().nodename}: a crash's dump: {told['result']}"
+    mail["Subject"] = in_a_line(f"{os.uname().nodename}: a crash's dump: {told['result']}")
     mail.set_content(printable(text))
     return bytes(mail)

@@ -9,6 +9,7 @@ import urllib.request
 from http.client import HTTPException
 
 from fadump.errors import reason
+from fadump.printable import in_a_line
 
 
 def post(url: str, raw: bytes, seconds: float) -> str | None:
@@ -18,7 +19,7 @@ def post(url: str, raw: bytes, seconds: float) -> str | None:
         with urllib.request.urlopen(request, timeout=seconds):  # noqa: S310 - as above
             return None
     except urllib.error.HTTPError as error:
-        return f"the server says {error.code} {error.reason}"
+        return in_a_line(f"the server says {error.code} {error.reason}")
     except urllib.error.URLError as error:
         return str(error.reason)
     except (OSError, ValueError, HTTPException) as error:
