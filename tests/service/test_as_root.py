@@ -114,6 +114,23 @@ def mounted_by(pid):
     return [line for line in text.splitlines() if line.split()[4].startswith("/run/fadump-")]
 
 
+def test_a_second_file_system_takes_what_the_first_has_no_room_for_and_nothing_stays_there(
+    tmp_path, vmcore, device, file_system
+):
+    with loop(tmp_path / "small", 2 << 20) as small:
+        subprocess.run(["mkfs.ext4", "-q", small], check=True)
+        target = f'type = "filesystem"\ndevice = "{small}"\n[[target]]\ntype = "filesystem"\ndevice = "{device}"'
+        status, told = captured(tmp_path, vmcore, target)
+        assert (status, told["target"], told["remarks"]) == (0, f"{device}/crash", []), told
+        assert "No space left on device" in told["attempts"][0]["error"]
+        assert told["removed"] == [f"{small}/crash/{Path(told['where']).parent.name}"]
+        assert mounted() == ([], [])
+        (tmp_path / "mnt").mkdir()
+        look = ["unshare", "--mount", "sh", "-ec", 'mount "$1" "$2"; ls -A "$2/crash"', "sh"]
+        left = subprocess.run([*look, small, tmp_path / "mnt"], capture_output=True, text=True, check=True)
+        assert left.stdout == ""
+
+
 def test_a_file_system_that_cannot_be_mounted_is_one_sentence(tmp_path, vmcore, device):
     status, told = captured(tmp_path, vmcore, f'type = "filesystem"\ndevice = "{device}"')
     assert status == 1 and f"{device}/crash can't be mounted: " in told["error"]

@@ -26,6 +26,7 @@ from fadump.vmcore.dump import open_dump
 from tests.mount.mounted import Mounted, emptied
 from tests.real_linux.fadump_command import COMMAND, END_SECONDS
 from tests.service.conftest import root_of
+from tests.service.spoiling import Spoiling
 from tests.small_disk import run_on_a_small_disk
 
 
@@ -141,27 +142,6 @@ def test_a_capture_killed_at_any_operation_loses_nothing_and_leaves_nothing_half
     assert len(dumps(crash_directory)[0]) == 1 and dumps(crash_directory)[1] == []
 
 
-@dataclass(frozen=True)
-class Spoiling:
-    """A directory on a disk that changes a byte of what it is given."""
-
-    path: Path
-
-    def target(self, root):
-        return SpoilingTarget(self.path)
-
-
-class SpoilingTarget(DirectoryTarget):
-    def settle(self):
-        stored = super().settle()
-        with stored.path.open("r+b") as file:
-            file.seek(-100, os.SEEK_END)
-            byte = file.read(1)
-            file.seek(-100, os.SEEK_END)
-            file.write(bytes([byte[0] ^ 1]))
-        return stored
-
-
 def test_nothing_is_released_before_the_dump_is_proven(machine, root, crash_directory):
     captured = capture(root, Config(save=FAST, targets=(Spoiling(crash_directory),)))
     assert captured.result is Result.FAILED and not captured.released
@@ -199,15 +179,6 @@ def test_a_proven_dump_is_released_though_nothing_more_can_be_written(machine, r
     assert captured.remarks == ["fadump.json doesn't say that the dump is proven: No space left on device"]
 
 
-def test_the_second_target_takes_what_the_first_has_not_kept(machine, root, crash_directory, tmp_path):
-    (tmp_path / "file").touch()
-    targets = (DirectorySettings(tmp_path / "file"), Spoiling(tmp_path / "bad"), DirectorySettings(crash_directory))
-    captured = capture(root, Config(save=FAST, targets=targets))
-    assert captured.result is Result.SAVED and captured.released
-    assert [attempt.target for attempt in captured.attempts] == [str(tmp_path / "file"), str(tmp_path / "bad")]
-    assert captured.target == str(crash_directory) and is_whole(captured.where)
-
-
 def test_a_dump_named_by_hand_is_saved_and_nothing_is_released(machine, root, crash_directory, tmp_path):
     captured = capture(replace(root, proc=tmp_path), config(crash_directory), machine.path("/proc/vmcore"))
     assert captured.result is Result.SAVED and not captured.released
@@ -237,6 +208,14 @@ def test_two_captures_at_once_are_refused_in_a_sentence(root, crash_directory):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(SetupError, match=r"^another fadump capture is running"):
             capture(root, config(crash_directory))
+    assert not crash_directory.exists()
+
+
+def test_so_are_two_of_a_dump_that_is_named_by_hand(root, crash_directory, vmcore, tmp_path):
+    with vmcore.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(SetupError, match=rf"^another fadump capture is running, as {vmcore} says: wait until"):
+            capture(replace(root, proc=tmp_path), config(crash_directory), vmcore)
     assert not crash_directory.exists()
 
 

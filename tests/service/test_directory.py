@@ -12,9 +12,9 @@ from fadump.capture.save import save_dump
 from fadump.linux.pages import DumpLevel
 from fadump.linux.system import open_system
 from fadump.service.crash import Crash, identity, read_crash
-from fadump.service.record import Record
+from fadump.service.record import Record, dump_directories
 from fadump.service.targets.contract import TargetError
-from fadump.service.targets.directory import DirectorySettings, dump_directories
+from fadump.service.targets.directory import DirectorySettings
 from fadump.vmcore.dump import open_dump
 
 LEVEL_31 = SaveOptions(levels=[DumpLevel(31)])
@@ -32,7 +32,9 @@ def save(target, vmcore, options=LEVEL_31):
     with open_system(vmcore) as system:
         place = target.open(read_crash(system))
         saved = save_dump(system, Destination.take(place.vmcore, options), options)
-    return target.settle(), saved
+    stored = target.settle()
+    target.close()
+    return stored, saved
 
 
 @pytest.fixture(scope="session")
@@ -140,6 +142,51 @@ def test_nobody_elses_directory_is_taken_for_ours(tmp_path):
     assert target.open(CRASH).path == tmp_path / f"{name}-3"
     assert not [*(tmp_path / "elsewhere").iterdir()] and not [*(tmp_path / f"{name}-2").iterdir()]
     assert [*dump_directories(tmp_path)] == [tmp_path / f"{name}-3"]
+
+
+def test_what_a_power_cut_has_left_empty_is_removed_and_nobody_elses_directory(tmp_path):
+    for name in ("20000101T000000Z", "20000101T000000Z-2", "20000101", "mine"):
+        (tmp_path / name).mkdir(mode=0o700)
+    (tmp_path / "20000101T000000Z-2" / "fadump.json.incomplete").touch()
+    for name, file in (("20000102T000000Z", ".hidden"), ("20000103T000000Z", "fadump.json")):
+        (tmp_path / name).mkdir(mode=0o700)
+        (tmp_path / name / file).touch()
+    (tmp_path / "20000104T000000Z").mkdir(mode=0o755)
+    (tmp_path / "20000105T000000Z").symlink_to("mine")
+    (tmp_path / "20000106T000000Z").touch()
+    target = DirectorySettings(tmp_path).target(None)
+    target.prepare()
+    target.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("20000101", "20000102T000000Z", "20000103T000000Z", "20000104T000000Z", "20000105T000000Z"),
+        *("20000106T000000Z", "mine"),
+    ]
+
+
+def test_a_directory_that_another_machine_takes_for_one_that_was_left_empty_is_made_again(tmp_path, monkeypatch):
+    """In a directory that they share: between mkdir(2) and the record."""
+    target = DirectorySettings(tmp_path).target(None)
+    add_text, removed = target.add_text, []
+
+    def too_late(name, text):
+        if not removed:
+            removed.extend(tmp_path.iterdir())
+            removed[0].rmdir()
+        add_text(name, text)
+
+    monkeypatch.setattr(target, "add_text", too_late)
+    place = target.open(CRASH)
+    assert [place.path] == removed and [path.name for path in place.path.iterdir()] == ["fadump.json"]
+
+
+def test_a_directory_is_one_captures_at_a_time(tmp_path):
+    first, second = (DirectorySettings(tmp_path).target(None) for _ in range(2))
+    first.prepare()
+    with pytest.raises(TargetError, match=f"^another fadump capture is saving to {tmp_path}: wait until it is done$"):
+        second.prepare()
+    first.close()
+    second.prepare()
+    second.close()
 
 
 @pytest.mark.parametrize("record", ["", "[]", "{}", "[" * 100_000, '{"made_by": "fadump capture", "crash": 1}'])

@@ -120,7 +120,7 @@ def test_older_ones_are_removed_as_keep_says_once_they_were_proven(machine, root
     capture(root, keeping, saved_in=crash_directory)
     machine.crash()
     newest = saved("202611291606/vmcore.202611291606")
-    assert capture(root, keeping, saved_in=crash_directory).removed == (proven.parent,)
+    assert capture(root, keeping, saved_in=crash_directory).removed == [str(proven.parent)]
     assert never_proven.exists() and newest.exists() and not proven.exists()
 
 

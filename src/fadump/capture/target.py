@@ -10,7 +10,9 @@ import errno
 import fcntl
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from io import RawIOBase
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +24,7 @@ from fadump.vmcore.source import FileSource, Source
 
 _PRIVATE = 0o600
 _NO_FILES = (errno.EMFILE, errno.ENFILE)
+_PIECE_BYTES = 1 << 20
 _WRITE_OUT_BYTES = 8 << 20
 """So much is written before the disk is told to begin."""
 
@@ -253,13 +256,35 @@ def write_text(path: Path, text: bytes, files: Files) -> None:
 
     :raises OSError: it can't be written.
     """
+    _write_pieces(path, [text], files)
+
+
+def copy_file(source: Path, path: Path, files: Files) -> None:
+    """Copy a file durably, likewise.
+
+    :raises OSError: it can't be read or written.
+    """
+    with source.open("rb", buffering=0) as file:
+        _write_pieces(path, pieces(file), files)
+
+
+def pieces(file: RawIOBase) -> Iterator[bytes]:
+    """What a file has, in pieces of a bounded size."""
+    while piece := file.read(_PIECE_BYTES):
+        yield piece
+
+
+def _write_pieces(path: Path, data: Iterable[bytes], files: Files) -> None:
     incomplete = incomplete_name(path)
     with suppress(FileNotFoundError):
         files.unlink(incomplete)
     fd = files.open(incomplete, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
     try:
         try:
-            write_all(files, fd, text, 0)
+            offset = 0
+            for piece in data:
+                write_all(files, fd, piece, offset)
+                offset += len(piece)
             fsync_file(files, fd)
         finally:
             files.close(fd)

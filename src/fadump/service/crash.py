@@ -5,6 +5,7 @@ time (CRASHTIME); ``fadump save`` copies both into every format. They are in the
 """
 
 import hashlib
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +17,10 @@ from fadump.vmcore.notes import decode_prstatus
 
 LATEST_SECONDS = 253_402_300_799
 """The last second of the year 9999."""
-_NAME = "%Y%m%dT%H%M%SZ"
+NAME_FORMAT = "%Y%m%dT%H%M%SZ"
+"""Of a dump's directory."""
+NAME = re.compile(r"\d{8}T\d{6}Z(-\d+)?")
+"""What one is called; with a number behind it if there is one of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Crash:
 
     def name(self, now: float) -> str:
         """What a directory for its dump is called: when it crashed, or else that it is saved now. UTC."""
-        return datetime.fromtimestamp(now if self.time is None else self.time, UTC).strftime(_NAME)
+        return datetime.fromtimestamp(now if self.time is None else self.time, UTC).strftime(NAME_FORMAT)
 
 
 def read_crash(system: CrashedSystem) -> Crash:

@@ -3,10 +3,13 @@
 A directory is ours only with it. Nothing that is in it is taken for a proof that the dump is whole.
 """
 
+import hashlib
 import json
 import os
 import stat
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fadump.service.crash import LATEST_SECONDS, Crash
@@ -14,6 +17,14 @@ from fadump.service.crash import LATEST_SECONDS, Crash
 RECORD_NAME = "fadump.json"
 _MADE_BY = "fadump capture"
 _MOST_BYTES = 1 << 20
+_MACHINE_ID = Path("/etc/machine-id")
+
+
+def this_machine() -> str | None:
+    """A word for this system, which says nothing else of it; None: it has no ID, see machine-id(5)."""
+    with suppress(OSError):
+        return hashlib.sha256(b"fadump" + _MACHINE_ID.read_bytes().strip()).hexdigest()[:32]
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +35,18 @@ class Record:
     proof: str | None = None
     complete: bool = False
     """Whether the dump has all that it should have."""
+    machine: str | None = field(default_factory=this_machine)
+    """Whose dump it is, where several systems have theirs in one directory; None: it doesn't say."""
+
+    @property
+    def is_of_another_machine(self) -> bool:
+        """Whether it is not for this system to remove."""
+        return self.machine not in (None, this_machine())
 
     def encode(self) -> bytes:
         """The file's bytes."""
         told = {"made_by": _MADE_BY, "crash": asdict(self.crash), "proof": self.proof, "complete": self.complete}
+        told["machine"] = self.machine
         return json.dumps(told, indent=2).encode() + b"\n"
 
 
@@ -46,10 +65,23 @@ def read_record(directory: Path) -> Record | None:
         return None
     finally:
         os.close(fd)
-    return _decode(raw)
+    return decode_record(raw)
 
 
-def _decode(raw: bytes) -> Record | None:
+def dump_directories(path: Path) -> Iterator[Path]:
+    """The directories below ``path`` that we have made, by their names; links and those of others are none.
+
+    :raises OSError: it can't be read.
+    """
+    for directory in sorted(path.iterdir()):
+        with suppress(OSError):
+            status = directory.lstat()
+            if stat.S_ISDIR(status.st_mode) and status.st_uid in (0, os.geteuid()) and read_record(directory):
+                yield directory
+
+
+def decode_record(raw: bytes) -> Record | None:
+    """What the file's bytes say; None: they aren't what we have made."""
     try:
         told = json.loads(raw)
     except (ValueError, RecursionError):
@@ -66,6 +98,9 @@ def _decode(raw: bytes) -> Record | None:
             "proof": str() | None as proof,
             "complete": bool(complete),
         } if time is None or 0 <= time <= LATEST_SECONDS:
-            return Record(Crash(identity, time, release, cause), proof, complete)
+            machine = told.get("machine")
+            return Record(
+                Crash(identity, time, release, cause), proof, complete, None if machine is None else str(machine)
+            )
         case _:
             return None

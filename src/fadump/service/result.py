@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from fadump.printable import in_a_line
 from fadump.progress import binary_size
@@ -45,7 +44,7 @@ class Captured:
     released: bool = False
     registered: bool = False
     attempts: Sequence[Attempt] = ()
-    removed: Sequence[Path] = ()
+    removed: Sequence[str] = ()
     errors: Sequence[str] = ()
     remarks: Sequence[str] = ()
 
@@ -53,7 +52,7 @@ class Captured:
         """For programs."""
         told = asdict(self)
         size_bytes = told.pop("size_bytes")
-        return told | {"bytes": size_bytes, "removed": [str(path) for path in self.removed]}
+        return told | {"bytes": size_bytes}
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -97,7 +96,7 @@ class Captured:
             lines.append(
                 f"crash: {self.crash.cause or 'the log has no cause'}, Linux {self.crash.release or 'unknown'}"
             )
-        lines += [f"removed: {path}" for path in self.removed]
+        lines += [f"removed: {name}" for name in self.removed]
         lines += [f"remark: {remark}" for remark in self.remarks]
         lines += [] if self.error is None else [f"error: {self.error}"]
         if self.released:

@@ -86,6 +86,22 @@ def test_a_directory_s_room_is_that_of_its_file_system(armed):
     assert finding[2] == "remove older dumps from /var/crash, or name another place in /etc/default/kdump-tools"
 
 
+def test_a_directory_in_memory_keeps_no_dump(armed):
+    """By the numbers of the device that the tree is on, which its mountinfo calls a tmpfs; see proc(5)."""
+    device = armed.directory.stat().st_dev
+    numbers = f"{os.major(device)}:{os.minor(device)}"
+    armed.put(
+        "/proc/self/mountinfo",
+        f"21 1 0:19 / /x rw - ext4 /dev/sda1 rw\n22 1 {numbers} / / rw,relatime shared:1 - tmpfs tmpfs rw\n",
+    )
+    examination = examine(replace(armed.files, is_running_system=True))
+    assert examination.verdict.sentence.endswith(
+        "NOT be saved: /var/crash, where kdump-tools saves to, is on tmpfs, memory that a reboot clears."
+    )
+    (finding,) = found(examination, Check.TARGET)
+    assert finding[2] == "name a directory on a disk in /etc/default/kdump-tools"
+
+
 def test_a_server_that_dumps_go_to_is_asked_whether_it_is_there(armed):
     armed.put("/etc/default/kdump-tools", "USE_KDUMP=1\nSSH=root@localhost\n")
     (finding,) = found(examine(armed.files), Check.TARGET)

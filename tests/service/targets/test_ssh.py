@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +16,8 @@ from fadump.linux.pages import DumpLevel
 from fadump.linux.system import open_system
 from fadump.service.capture import capture
 from fadump.service.config import Config, ConfigError, parse_config
-from fadump.service.crash import Crash, read_crash
+from fadump.service.crash import read_crash
 from fadump.service.result import Result
-from fadump.service.root import HOST
 from fadump.service.settings import keys
 from fadump.service.targets.contract import TargetError
 from fadump.service.targets.ssh import CHECKED, SUMMED, SshSettings
@@ -30,10 +28,8 @@ from tests.capture.contents import differing_pages
 from tests.kit.conftest import wait_until
 from tests.real_linux.fadump_command import COMMAND
 from tests.service.targets.ssh_server import host_line, ssh_server
+from tests.service.targets.ssh_target import CRASH, NAMED, OTHER_CRASH, feed, send, ssh_processes, target_of, told
 
-CRASH = Crash("0123456789abcdef" * 2, 1_700_000_000, "6.12")
-NAMED = "20231114T221320Z"  # date --utc --date=@1700000000
-OTHER_CRASH = Crash("fedcba9876543210" * 2, 1_700_000_000, "6.12")
 SHORT_SECONDS = 12
 DISK = 8 << 20
 SENT = 1 << 20
@@ -52,33 +48,11 @@ def bare_server(tmp_path):
         yield server
 
 
-def target_of(server, **changed):
-    values = {"user": "root", "host": server.host, "port": server.port, "path": str(server.dumps)}
-    values |= {"key": server.key, "known_hosts": server.known_hosts, "timeout": 60} | changed
-    address = RemotePlace(**{name: values.pop(name) for name in ("user", "host", "port", "path")})
-    return SshSettings(address, **values).target(HOST)
-
-
 @pytest.fixture
 def target(server):
     target = target_of(server)
     yield target
     target.close()
-
-
-def told(_done, _total):
-    """Who is told how far a proof is, and doesn't care."""
-
-
-def feed(stream, data):
-    rest = memoryview(data)
-    while rest:
-        rest = rest[stream.files.write(stream.fd, rest) :]
-
-
-def send(target, data, crash=CRASH):
-    feed(target.open(crash), data)
-    target.settle()
 
 
 def names(server, directory=NAMED):
@@ -89,12 +63,6 @@ def arrived(server):
     """How many bytes of the dump are there."""
     file = server.files / NAMED / "vmcore.incomplete"
     return file.stat().st_size if file.exists() else 0
-
-
-def ssh_processes():
-    """The ssh that this process has started."""
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return [child for child in children if Path(f"/proc/{child}/comm").read_text() == "ssh\n"]
 
 
 def test_a_dump_is_there_whole_and_nothing_else(server, target, vmcore):

@@ -14,6 +14,7 @@ from fadump.service.doctor.findings import Check, Finding, Severity
 from fadump.service.doctor.machine import Machine
 from fadump.service.doctor.need import most_dump_bytes
 from fadump.service.doctor.savers import Saver, Service
+from fadump.service.lasting import in_memory
 
 _DISKS = "/dev/disk"
 _SECTOR_BYTES = 512
@@ -72,6 +73,10 @@ def _directory_finding(machine: Machine, files: SystemFiles, saver: Saver, direc
         sentence = f"{directory}, where {saver.name} saves to, is on a file system that is mounted read-only"
         mend = f'mount -o remount,rw "$(findmnt -n -o TARGET --target {there})"'
         return Finding(Check.TARGET, Severity.CRITICAL, sentence, mend)
+    memory = in_memory(files.path("/proc/self/mountinfo"), files.path(there))
+    if memory is not None:
+        sentence = f"{directory}, where {saver.name} saves to, is on {memory}, memory that a reboot clears"
+        return Finding(Check.TARGET, Severity.CRITICAL, sentence, f"name a directory on a disk in {saver.config}")
     mend = f"remove older dumps from {directory}, or name another place in {saver.config}"
     return _room(machine, saver, f"{directory} has {{}} free", status.f_bavail * status.f_frsize, mend)
 

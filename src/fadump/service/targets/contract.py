@@ -2,12 +2,16 @@
 
 Steps "saved" and "release" of docs/architecture.md. The calls come in this order:
 
-    prepare, find        and, of what was found, prove; it is the end if that is whole
-    open, add_text ...   then the dump is written
+    prepare, in_memory, find
+                         of each target, and, of what was found, prove; the dump is there if that is whole
+    open, add_text ...   of one target after the other; then the dump is written
     settle, prove, add_text
+    shelf                of all that are usable, for what earlier attempts have left there
+    add_file             then the dump is released
+    shelf                of the one that has the dump, for older ones
     close
 
-``close`` comes whatever happened. Any other call may raise a FadumpError, an OSError or
+``close`` comes whatever happened, also twice. Any other call may raise a FadumpError, an OSError or
 :class:`~fadump.signals.EndedBySignal`; then the dump isn't there, and the next target is tried. Before ``prove`` has
 returned nothing is released.
 
@@ -63,13 +67,39 @@ class DumpStream:
 class Stored:
     """A dump at its target. ``where`` is its name for people and for programs.
 
-    ``path`` is where this system has it as a file until the target is closed, None where it doesn't; ``directory`` is
-    the dump's own directory likewise, beside which are those of earlier dumps.
+    ``path`` is where this system has it as a file until the target is closed, None where it doesn't.
     """
 
     where: str
     path: Path | None = None
-    directory: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A dump that lies at a target, in a ``directory`` of its own; ``size_bytes`` is what that takes of the disk.
+
+    ``time`` is when it crashed, or was saved. ``is_own``: it is the one that has been found or saved now.
+    """
+
+    directory: str
+    crash: Crash
+    whole: bool
+    time: float
+    size_bytes: int
+    is_own: bool = False
+
+
+class Shelf(Protocol):
+    """The dumps at a target that are ours, beside each other. Any call may raise a FadumpError or an OSError."""
+
+    name: str
+    """What it is called in sentences."""
+
+    def dumps(self) -> list[Kept]:
+        """Those that are there."""
+
+    def remove(self, dump: Kept) -> str | None:
+        """Remove one with all that is beside it; why it stays, as a part of a sentence, or None."""
 
 
 class Target(Protocol):
@@ -81,6 +111,9 @@ class Target(Protocol):
 
     def prepare(self) -> None:
         """Make it usable: mount it, reach it, look whether it can be written to. Nothing of this stays after close."""
+
+    def in_memory(self, root: Root) -> str | None:
+        """Which kind of memory it is that a reboot clears, as "tmpfs"; None: it keeps what is saved there."""
 
     def room(self) -> int | None:
         """How many bytes it has for dumps; None: it can't be known."""
@@ -95,6 +128,12 @@ class Target(Protocol):
         """Keep a text beside the dump, durably, in the place of one of that name; nothing where there is no room for
         any."""
 
+    def add_file(self, name: str, source: Path) -> None:
+        """Keep a copy of a file of this system beside the dump, durably, if there is none of that name.
+
+        :raises TargetError: it can't be, as where there is no room for any.
+        """
+
     def settle(self) -> Stored:
         """Make durable what has been written, and give it the name of a dump that is whole."""
 
@@ -103,8 +142,11 @@ class Target(Protocol):
 
         With ``complete`` False the source had gaps: the dump says so, and what it has is all there is to prove.
 
-        :raises TargetError: it isn't what was written.
+        :raises TargetError: it isn't what was written; what is there no longer has the name of a whole dump.
         """
+
+    def shelf(self) -> Shelf | None:
+        """The dumps that are there; None: there can't be any other."""
 
     def close(self) -> None:
         """Undo what :meth:`prepare` did. Nothing is raised."""

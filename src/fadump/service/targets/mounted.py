@@ -57,11 +57,10 @@ class MountedTarget(DirectoryTarget, ABC):
 
     def settle(self) -> Stored:
         stored = super().settle()
-        if stored.directory is None:
-            return stored
-        return replace(stored, where=f"{self.name}/{stored.directory.name}/{Path(stored.where).name}")
+        return replace(stored, where="/".join([self.name, *Path(stored.where).parts[-2:]]))
 
     def close(self) -> None:
+        super().close()
         point, self._point = self._point, None
         if point is not None:
             with held():  # the signal that ends a capture may not be the last one

@@ -5,8 +5,10 @@ which nothing is a dump, are written last, when all else is durable; before anyt
 """
 
 import os
+import re
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +24,7 @@ from fadump.service.targets.device import DEVICE, find_device, signature
 from fadump.vmcore.dump import open_dump
 
 _HEAD_BYTES = 4096
+_RAM_DISK = re.compile(r"z?ram\d+")
 _WRITE_OUT_BYTES = 8 << 20
 
 
@@ -64,6 +67,10 @@ class RawTarget:
         if there is not None and not self._settings.overwrite:
             raise TargetError(f"{self.name} has {there} on it: wipefs -a it, or allow it by overwrite = true")
 
+    def in_memory(self, root: Root) -> str | None:
+        name = self._path.resolve().name
+        return name if _RAM_DISK.fullmatch(name) else None
+
     def room(self) -> int | None:
         return os.lseek(self._fd, 0, os.SEEK_END)
 
@@ -75,14 +82,16 @@ class RawTarget:
             return None
 
     def open(self, crash: Crash) -> DumpStream:
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        write_all(HOST, self._fd, bytes(_HEAD_BYTES))
-        fsync_file(HOST, self._fd)
+        self._clear()
+        os.lseek(self._fd, _HEAD_BYTES, os.SEEK_SET)
         self._files = _HeadLast()
         return DumpStream(self._fd, self._files)
 
     def add_text(self, name: str, text: bytes) -> None:
         """There is no room for any: the log is in the dump."""
+
+    def add_file(self, name: str, source: Path) -> None:
+        raise TargetError("a disk without a file system has no room for more than a dump")
 
     def settle(self) -> Stored:
         fsync_file(HOST, self._fd)
@@ -91,7 +100,20 @@ class RawTarget:
         return Stored(self.name, self._path)
 
     def prove(self, tell: Tell, *, complete: bool) -> str:
-        return prove_file(self._path, tell, complete=complete)
+        try:
+            return prove_file(self._path, tell, complete=complete)
+        except TargetError:
+            with suppress(OSError):  # the error to report is what is wrong with it
+                self._clear()
+            raise
+
+    def shelf(self) -> None:
+        """There is one dump at most."""
+
+    def _clear(self) -> None:
+        """Take the first bytes away: without them nothing is a dump."""
+        write_all(HOST, self._fd, bytes(_HEAD_BYTES), 0)
+        fsync_file(HOST, self._fd)
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1

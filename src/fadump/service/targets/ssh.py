@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from fadump.capture.files import write_all
+from fadump.capture.target import pieces
 from fadump.service.crash import Crash
 from fadump.service.record import RECORD_NAME, Record
 from fadump.service.root import Root
 from fadump.service.settings import ABSOLUTE_PATH, either, number, word
-from fadump.service.targets.contract import VMCORE_NAME, DumpStream, Stored, TargetError, Tell
+from fadump.service.targets.contract import VMCORE_NAME, DumpStream, Kept, Stored, TargetError, Tell
 from fadump.service.targets.ssh_client import Account, Sink, Ssh, ask
+from fadump.service.targets.ssh_shelf import CLEAN, SshShelf
 from fadump.service.targets.urls import RemotePlace, remote_place
 
 CHECKED = "its checksum and, by fadump check, every page"
@@ -27,21 +30,16 @@ SUMMED = "its checksum"
 _SLOWEST_BYTES_PER_SECOND = 4 << 20
 """So fast at least can a machine make durable, and read, what it has been sent."""
 _MOST_SECONDS = 3600
-_FILE = either(word(""), ABSOLUTE_PATH)
+_FILE_OR_NONE = either(word(""), ABSOLUTE_PATH)
 
 # What sh is told on the other machine; see Ssh. The first argument is the target's directory, the second one the
 # directory of the dump in it.
-_LOOK = """
+_LOOK = f"""
 umask 077; test -d "$1" || mkdir -- "$1" || exit; cd -- "$1" || exit;
-test -w . || { echo "$1 is not writable" >&2; exit 1; };
-command -v sha256sum >/dev/null || { echo "there is no sha256sum" >&2; exit 1; };
+test -w . || {{ echo "$1 is not writable" >&2; exit 1; }};
+command -v sha256sum >/dev/null || {{ echo "there is no sha256sum" >&2; exit 1; }};
+{CLEAN}
 df -kP .
-"""
-_FIND = """
-cd -- "$1" || exit;
-for record in */"$2"; do grep -q "$3" "$record" 2>/dev/null || continue; own=${record%/*};
-if test -f "$own/vmcore"; then echo "whole $(wc -c <"$own/vmcore") $own"; else echo "part 0 $own"; fi;
-done
 """
 _OPEN = """
 umask 077; cd -- "$1" || exit; own=$2; number=1;
@@ -54,6 +52,10 @@ sync . && echo "$own"
 _TEXT = """
 umask 077; cd -- "$1/$2" && cat >"./$3.incomplete" && test "$(wc -c <"./$3.incomplete")" -eq "$4" &&
 sync "./$3.incomplete" && mv -f "./$3.incomplete" "./$3" && sync .
+"""
+_FILE = f"""
+if test -f "$1/$2/$3"; then cat >/dev/null; exit; fi;
+{_TEXT}
 """
 _TAKE = 'umask 077; set -C; cd -- "$1/$2" && cat >vmcore.incomplete && sync vmcore.incomplete'
 _PROVE = """
@@ -69,7 +71,6 @@ sync . && echo "$proof"
 """
 
 _ROOM = re.compile(r"\s\d+\s+\d+\s+(\d+)\s+\d+%")
-_FOUND = re.compile(r"(whole|part) +(\d+) ([\w.-]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,8 @@ class SshSettings:
     """A directory on another machine; its parent has to be there."""
 
     url: Annotated[RemotePlace, remote_place("ssh", has_user=True)]
-    key: Annotated[Path | None, _FILE] = None
-    known_hosts: Annotated[Path | None, _FILE] = None
+    key: Annotated[Path | None, _FILE_OR_NONE] = None
+    known_hosts: Annotated[Path | None, _FILE_OR_NONE] = None
     timeout: Annotated[int, number(1, _MOST_SECONDS, f"seconds from 1 to {_MOST_SECONDS}")] = 60
 
     def target(self, root: Root) -> "SshTarget":
@@ -107,18 +108,22 @@ class SshTarget:
         found = _ROOM.search(self._ask(_LOOK))
         self._room_bytes = None if found is None else int(found[1]) << 10
 
+    def in_memory(self, root: Root) -> None:
+        """That machine goes on."""
+
     def room(self) -> int | None:
         return self._room_bytes
 
     def find(self, crash: Crash) -> Stored | None:
-        for size_bytes, own in self._of(crash, "whole"):
-            self._own, self._bytes = own, size_bytes
-            return self._stored()
+        for dump in self._of(crash):
+            if dump.whole:
+                self._own, self._bytes = dump.directory, dump.size_bytes
+                return self._stored()
         return None
 
     def open(self, crash: Crash) -> DumpStream:
-        begun = [own for _, own in [*self._of(crash, "whole"), *self._of(crash, "part")]]
-        wanted = begun[0] if begun else crash.name(time.time())
+        begun = sorted(self._of(crash), key=lambda dump: not dump.whole)
+        wanted = begun[0].directory if begun else crash.name(time.time())
         self._own = _answer(self._ask(_OPEN, wanted, "again" if begun else "new"))
         self.add_text(RECORD_NAME, Record(crash).encode())
         self._ssh = Ssh(self._account, _TAKE, self._path, self._own)
@@ -127,6 +132,18 @@ class SshTarget:
 
     def add_text(self, name: str, text: bytes) -> None:
         self._ask(_TEXT, self._own, name, str(len(text)), text=text)
+
+    def add_file(self, name: str, source: Path) -> None:
+        size_bytes = source.stat().st_size
+        ssh = Ssh(self._account, _FILE, self._path, self._own, name, str(size_bytes))
+        try:
+            sink = Sink(ssh, self._seconds)
+            with source.open("rb", buffering=0) as file:
+                for piece in pieces(file):
+                    write_all(sink, ssh.stdin, piece)
+            ssh.end(self._seconds + size_bytes // _SLOWEST_BYTES_PER_SECOND)
+        finally:
+            ssh.close()
 
     def settle(self) -> Stored:
         """Have it taken, and made durable. It has no name before it is proven."""
@@ -141,15 +158,18 @@ class SshTarget:
         tell(self._bytes, self._bytes)
         return CHECKED if proof == "check" else SUMMED
 
+    def shelf(self) -> SshShelf:
+        self.close()
+        return SshShelf(self.name, self._ask, self._own)
+
     def close(self) -> None:
         if self._ssh is not None:
             self._ssh.close()
 
-    def _of(self, crash: Crash, state: str) -> list[tuple[int, str]]:
-        """The size and the directory of each dump of a crash that is there, in that state."""
-        said = self._ask(_FIND, RECORD_NAME, crash.identity)
-        found = [_FOUND.fullmatch(line) for line in said.splitlines()]
-        return [(int(line[2]), line[3]) for line in found if line is not None and line[1] == state]
+    def _of(self, crash: Crash) -> list[Kept]:
+        """The dumps of a crash that are there."""
+        shelf = SshShelf(self.name, self._ask, self._own)
+        return [dump for dump in shelf.dumps() if dump.crash.identity == crash.identity]
 
     def _ask(self, script: str, *arguments: str, text: bytes | None = None) -> str:
         return ask(self._account, script, self._path, *arguments, text=text, seconds=self._seconds)

@@ -8,12 +8,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from fadump.capture.files import HOST as HOST_FILES
-from fadump.capture.target import write_text
+from fadump.capture.target import copy_file, write_text
 from fadump.errors import FadumpError, reason
 from fadump.service.crash import Crash, identity
 from fadump.service.dumps import dump_files, is_whole_name
+from fadump.service.lasting import in_memory
 from fadump.service.proof import prove_theirs
 from fadump.service.record import RECORD_NAME, Record
+from fadump.service.root import Root
+from fadump.service.shelf import DirectoryShelf
 from fadump.service.targets.contract import DumpDirectory, Stored, TargetError, Tell
 from fadump.vmcore.dump import open_dump
 
@@ -36,6 +39,9 @@ class TheirDirectory:
         if not self._path.is_dir():
             raise TargetError("it is no directory")
 
+    def in_memory(self, root: Root) -> str | None:
+        return in_memory(root.mounts, self._path)
+
     def room(self) -> int | None:
         return 0
 
@@ -49,7 +55,7 @@ class TheirDirectory:
                 continue
             if is_whole_name(path.name):
                 self._found = path, crash
-                return Stored(str(path), path, None if path.parent == self._path else path.parent)
+                return Stored(str(path), path)
             self._why = f"{path} was not finished"
         return None
 
@@ -58,6 +64,14 @@ class TheirDirectory:
 
     def add_text(self, name: str, text: bytes) -> None:
         raise TargetError(_NOT_OURS)
+
+    def add_file(self, name: str, source: Path) -> None:
+        """The dump's directory takes it, if it has one of its own."""
+        directory = self._own
+        if directory is None:
+            raise TargetError("it has no directory of its own")
+        if not (directory / name).exists():
+            copy_file(source, directory / name, HOST_FILES)
 
     def settle(self) -> Stored:
         raise TargetError(_NOT_OURS)
@@ -76,6 +90,18 @@ class TheirDirectory:
             with suppress(FadumpError, OSError):  # as on a disk that is full by now: the dump is safe
                 write_text(dump.parent / RECORD_NAME, Record(crash, proof, complete).encode(), HOST_FILES)
         return proof
+
+    def shelf(self) -> DirectoryShelf | None:
+        """Their dumps that were proven, which have a record."""
+        own = self._own
+        return None if own is None else DirectoryShelf(self._path, self.name, own)
+
+    @property
+    def _own(self) -> Path | None:
+        """The directory of the dump that was found, if it has one of its own."""
+        if self._found is None or self._found[0].parent == self._path:
+            return None
+        return self._found[0].parent
 
     def close(self) -> None:
         """Nothing was opened."""
