@@ -39,6 +39,8 @@ def test_what_belongs_to_it_is_where_the_system_looks(plain):
         *("usr/share/bash-completion/completions/fadump", "usr/share/fish/vendor_completions.d/fadump.fish"),
         *("usr/share/zsh/vendor-completions/_fadump", "usr/share/doc/fadump/README.md.gz"),
         *("lib/systemd/system/fadump-capture.service", "lib/systemd/system/fadump-capture-network.service"),
+        "lib/systemd/system/fadump-capture-guard.service",
+        "usr/lib/systemd/system/kdump-tools.service.d/fadump-capture.conf",
     ):
         assert (plain.path / name).is_file(), name
     shipped = ROOT / "src/fadump/service/data/fadump.toml"

@@ -1,6 +1,7 @@
 """The verdict and the findings for whole systems, each a modelled kernel's files with a distribution's around them."""
 
 import gzip
+from importlib.resources import files
 
 import pytest
 
@@ -18,12 +19,18 @@ from tests.service.doctor.trees import (
     GIB,
     KDUMP_TOOLS,
     RULES_FILE,
+    UNITS,
     Tree,
     as_it_is,
     booted,
     crashed,
     powervm,
     without_fadump,
+)
+
+GUARD = "fadump-capture-guard.service"
+DROP_IN, BEFORE_KDUMP = (
+    (files("fadump.service") / "data" / name).read_text() for name in ("kdump-tools.conf", "before-kdump.conf")
 )
 
 
@@ -332,6 +339,8 @@ def test_a_panic_that_hangs_and_an_oops_that_is_none(armed):
 
 def test_kdump_tools_comes_before_the_network(armed):
     armed.unit("fadump-capture-network.service")
+    armed.unit(GUARD, enabled=False)
+    armed.put(f"{UNITS}/kdump-tools.service.d/fadump-capture.conf", BEFORE_KDUMP)
     examination = examine(armed.files)
     assert examination.verdict.sentence == SAVED
     (finding,) = found(examination, Check.SERVICE)
@@ -339,7 +348,25 @@ def test_kdump_tools_comes_before_the_network(armed):
     assert finding[2] == "systemctl mask kdump-tools.service"
 
 
-def test_our_service_comes_before_kdump_tools(armed):
+@pytest.mark.parametrize("drop_in", ["", DROP_IN])
+@pytest.mark.parametrize("units", [["fadump-capture.service"], ["fadump-capture-network.service", GUARD]], ids=str)
+def test_kdump_tools_is_not_started_where_ours_has_not_saved_the_dump(armed, units, drop_in):
+    """Whatever is added to kdump-tools: ours comes first."""
+    for unit in units:
+        armed.unit(unit)
+    armed.put(f"{UNITS}/kdump-tools.service.d/fadump-capture.conf", BEFORE_KDUMP)
+    armed.put("/etc/systemd/system/kdump-tools.service.d/fadump.conf", drop_in)
+    examination = examine(armed.files)
+    assert examination.verdict.sentence == f"A crash now would be saved to /var/crash by {units[0]}."
+    sentence = (
+        f"kdump-tools has no part in a dump of the firmware's: {units[0]} comes first, and as long as that hasn't "
+        "saved it, the firmware keeps it and kdump-tools isn't started"
+    )
+    assert found(examination, Check.SERVICE) == [(Severity.NOTE, sentence, None)]
+    assert not any("reboots" in finding.sentence for finding in examination.findings)
+
+
+def test_without_our_part_of_its_unit_kdump_tools_comes_after_ours(armed):
     unit = "fadump-capture.service"
     armed.unit(unit)
     examination = examine(armed.files)

@@ -34,8 +34,15 @@ class LastDump:
 def service_findings(machine: Machine, savers: Sequence[Saver]) -> Iterator[Finding]:
     """Who would save a dump, and whether that is one service only."""
     saving = [saver for saver in savers if saver.saves]
+    kept_away = _kept_away(saving) if machine.enabled else []
     for saver in savers:
-        if saver.saves:
+        if saver in kept_away:
+            yield Finding(
+                Check.SERVICE, Severity.NOTE,
+                f"{saver.name} has no part in a dump of the firmware's: {saving[0].name} comes first, and as long as "
+                f"that hasn't saved it, the firmware keeps it and {saver.name} isn't started",
+            )  # fmt: skip
+        elif saver.saves:
             after = "and reboots once more after that" if saver.reboots else "and the boot goes on"
             yield Finding(Check.SERVICE, Severity.GOOD, f"{saver.name} saves a dump to {saver.place}, {after}")
         else:
@@ -46,7 +53,14 @@ def service_findings(machine: Machine, savers: Sequence[Saver]) -> Iterator[Find
             Check.SERVICE, Severity.CRITICAL, "no service is installed that would save a dump",
             "install fadump and systemctl enable fadump-capture.service, or install the distribution's kdump",
         )  # fmt: skip
-    yield from _in_each_other_s_way([saver for saver in saving if machine.enabled])
+    if machine.enabled:
+        yield from _in_each_other_s_way([saver for saver in saving if saver not in kept_away])
+
+
+def _kept_away(saving: Sequence[Saver]) -> list[Saver]:
+    """Those who would save a dump, and aren't started where the first one hasn't."""
+    is_alone = bool(saving) and saving[0].goes_alone
+    return [saver for saver in saving[1:] if is_alone and saver.service is not Service.OURS]
 
 
 def _in_each_other_s_way(saving: Sequence[Saver]) -> Iterator[Finding]:

@@ -19,6 +19,10 @@ from fadump.service.doctor.files import SystemFiles
 _NETWORK_UNIT = "fadump-capture-network.service"
 _OUR_UNITS = ("fadump-capture.service", _NETWORK_UNIT)
 _KDUMP_UNIT = "kdump.service"
+_KDUMP_TOOLS_UNIT = "kdump-tools.service"
+_GUARD_UNIT = "fadump-capture-guard.service"
+_MARK = "/run/fadump-capture"
+"""What keeps others from a dump, in the boot in which it is there."""
 OUR_CONFIG = "/etc/fadump.toml"
 KDUMP_TOOLS_CONFIG = "/etc/default/kdump-tools"
 _KDUMP_UTILS_CONFIG = "/etc/kdump.conf"
@@ -60,8 +64,9 @@ class Saver:
     """A service that is installed.
 
     ``places`` are where it saves to, the first one that takes the dump; none if that can't be told. ``level`` is
-    makedumpfile's -d. ``reboots``: it ends with another reboot. ``obstacle`` is why it would save nothing, None if it
-    would, and ``mend`` is what changes that.
+    makedumpfile's -d. ``reboots``: it ends with another reboot. ``goes_alone``: a service of the running system that
+    comes after it is not started as long as the dump isn't saved. ``obstacle`` is why it would save nothing, None if
+    it would, and ``mend`` is what changes that.
     """
 
     service: Service
@@ -72,6 +77,7 @@ class Saver:
     reboots: bool = True
     obstacle: str | None = None
     mend: str | None = None
+    goes_alone: bool = False
 
     @property
     def place(self) -> str:
@@ -93,11 +99,11 @@ def savers(files: SystemFiles) -> list[Saver]:
     """The services that are installed, in the order in which they look for a dump.
 
     kdump-utils and openSUSE's kdump do that in the initrd; our first unit comes before kdump-tools, which comes before
-    basic.target, and our second one waits for the network.
+    basic.target. Our second one waits for the network: then kdump-tools comes first, if nothing prevents that.
     """
     ours = _ours(files)
     found = [_kdump(files), ours, _kdump_tools(files)]
-    if ours is not None and ours.unit == _NETWORK_UNIT:
+    if ours is not None and ours.unit == _NETWORK_UNIT and not ours.goes_alone:
         found = [_kdump(files), _kdump_tools(files), ours]
     return [saver for saver in found if saver is not None]
 
@@ -169,7 +175,16 @@ def _ours(files: SystemFiles) -> Saver | None:
         if unit not in enabled:
             obstacle = f"{enabled[0]} comes before the network, where all of its targets are"
             mend = f"systemctl enable {unit}"
-    return Saver(Service.OURS, unit, OUR_CONFIG, configured.places, configured.level, False, obstacle, mend)
+    return Saver(
+        Service.OURS, unit, OUR_CONFIG, configured.places, configured.level, False, obstacle, mend,
+        goes_alone=_goes_alone(files, unit),
+    )  # fmt: skip
+
+
+def _goes_alone(files: SystemFiles, unit: str) -> bool:
+    if unit == _NETWORK_UNIT and unit_state(files, _GUARD_UNIT) is not UnitState.ENABLED:
+        return False
+    return any(_MARK in text for text in _drop_ins(files, _KDUMP_TOOLS_UNIT))
 
 
 def uses_kdump_tools(files: SystemFiles) -> Mapping[str, str] | None:
@@ -180,7 +195,7 @@ def uses_kdump_tools(files: SystemFiles) -> Mapping[str, str] | None:
 
 
 def _kdump_tools(files: SystemFiles) -> Saver | None:
-    unit = "kdump-tools.service"
+    unit = _KDUMP_TOOLS_UNIT
     text = files.text(KDUMP_TOOLS_CONFIG)
     if text is None or unit_state(files, unit) is UnitState.MISSING:
         return None
