@@ -1,6 +1,7 @@
 """A machine, a firmware and whoever watches them, whose every step a test has written down."""
 
 import itertools
+from contextlib import contextmanager
 
 from fadump.cycle import CycleRequest, run_cycle
 from fadump.firmware.contract import (
@@ -17,13 +18,15 @@ from fadump.machine.channel import (
     BootMode,
     Crashing,
     Hello,
+    KdumpLoaded,
+    LoadKdump,
     Registered,
     Released,
     Saved,
     Saving,
     SavingProgress,
 )
-from fadump.machine.contract import Handover, Stopped
+from fadump.machine.contract import Handover, KdumpStart, Stopped
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.memory.ranges import Range, RangeSet
 
@@ -40,8 +43,8 @@ def handover(boot):
     return Handover(boot, DeviceTree(Node("", {}, []), [], 0))
 
 
-def hello(mode=BootMode.FIRST, enabled=True):
-    return Hello(mode, "6.12", 2, 1 << 30, 0x10000, enabled, enabled, None)
+def hello(mode=BootMode.FIRST, enabled=True, kdump_bytes=0):
+    return Hello(mode, "6.12", 2, 1 << 30, 0x10000, enabled, enabled, None, kdump_bytes)
 
 
 FIRST_BOOT = [handover(1), call(REGISTER), hello()]
@@ -50,6 +53,10 @@ CRASH = [Crashing(0), call(OS_TERM), handover(2), hello(BootMode.CAPTURE)]
 SAVE = [Saving(500), SavingProgress(250), Saved(500)]
 RELEASE = [call(INVALIDATE), Released(4096)]
 PRODUCTION = [call(REGISTER), Registered(0x8000, b"")]
+FALLEN_BACK = [handover(1), hello(enabled=False, kdump_bytes=0x1000)]
+LOAD_KDUMP = LoadKdump(Range(0, 5), Range(5, 7))
+KDUMP_LOADED = KdumpLoaded(Range(0x8000, 0x9000), "too little")
+KDUMP_CRASH = [Crashing(0), KdumpStart(), hello(BootMode.KDUMP, enabled=False)]
 WHOLE = FIRST_BOOT + REGISTERED + CRASH + SAVE + RELEASE + PRODUCTION
 
 
@@ -61,6 +68,7 @@ class ScriptedMachine:
 
     def __init__(self, events, *, has_channel=True):
         self.guest = self if has_channel else None
+        self.kexec = self if has_channel else None
         self.events = iter([*events, Stopped("end of script", ["last line"])])
         self.done = []
 
@@ -91,8 +99,22 @@ class ScriptedMachine:
     def ask(self, request):
         self.done.append(request)
 
+    @contextmanager
+    def lent_kernel(self):
+        yield LOAD_KDUMP
+        self.done.append("taken back")
+
+    def stop_at_kdump(self, entry):
+        self.done.append(("stop at", entry))
+
+    def start_kdump(self):
+        self.done.append("start kdump")
+
     def inject_nmi(self):
         self.done.append("inject_nmi")
+
+    def press_reset(self):
+        self.done.append("press_reset")
 
     def halt(self):
         self.done.append("halt")

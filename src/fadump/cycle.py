@@ -13,6 +13,7 @@ from fadump.firmware.contract import Firmware, PreservedDump, State
 from fadump.machine.channel import (
     BootMode,
     Hello,
+    KdumpLoaded,
     Register,
     Registered,
     Release,
@@ -26,7 +27,7 @@ from fadump.machine.channel import (
     Shell,
     ShellLeft,
 )
-from fadump.machine.contract import Machine
+from fadump.machine.contract import Kexec, Machine
 from fadump.observer import CrashBy, Inspector, Milestone, Observer
 from fadump.session import SILENCE_SECONDS, RebootedError, RefusedError, Session
 
@@ -64,23 +65,27 @@ class CycleResult:
 
     ``reserved_bytes`` is None where the kernel doesn't say. ``reboots`` counts resets from the crash to production:
     1, if all went well. ``power_on`` is the clock's reading then. ``events`` is how many the machine has had.
+
+    Where Linux has fallen back to kdump, ``kdump`` says so, ``dump`` is None, and the cycle has ended with the dump
+    that kdump has saved.
     """
 
     timeline: Sequence[tuple[Milestone, float]]
     kernel_release: str
     cpus: int
-    dump: PreservedDump
+    dump: PreservedDump | None
     reserved_bytes: int | None
     vmcore_bytes: int
     memory_released: int
     reboots: int
     power_on: float
     events: int
+    kdump: KdumpLoaded | None = None
 
     @property
-    def boot_memory_bytes(self) -> int:
-        """How much boot memory the firmware has copied aside."""
-        return self.dump.boot_memory.size_bytes
+    def boot_memory_bytes(self) -> int | None:
+        """How much boot memory the firmware has copied aside; None: it had no part in the dump."""
+        return None if self.dump is None else self.dump.boot_memory.size_bytes
 
 
 def run_cycle(
@@ -144,10 +149,12 @@ class _Cycle:
 
     def to_production(self, boot: Hello | None) -> CycleResult:
         """From a boot, which may be that of a capture kernel; None is a kernel in production."""
+        if boot is not None and boot.fell_back and (kexec := self._session.kexec) is not None:
+            return self._under_kdump(boot, kexec)
         if boot is None or not boot.is_capture:
             if boot is not None:
                 self._register(boot)
-            boot = self._left_shell(BootMode.FIRST) or self._crash()
+            boot = self._left_shell(BootMode.FIRST) or self._crash_into(BootMode.CAPTURE)
             if not boot.is_capture:  # whoever was in the shell has rebooted the guest
                 return self.to_production(boot)
         if self._request.faults.second_crash:
@@ -159,22 +166,41 @@ class _Cycle:
         self._register_again()
         return self._result(dump, vmcore_bytes, released_bytes)
 
-    def _register(self, boot: Hello) -> None:
-        """Linux registers by itself; a kernel that can't be dumped is told apart before anything crashes."""
+    def _under_kdump(self, boot: Hello, kexec: Kexec) -> CycleResult:
+        """Linux has fallen back to kdump: arm that, and have it save the crash. The way on would be a reboot."""
+        self._meet(boot)
+        if self._request.crash_by is CrashBy.PLATFORM:
+            raise MachineError("Linux has fallen back to kdump, which a crash by the platform does not start")
+        with kexec.lent_kernel() as load:
+            loaded = self._session.ask(load, KdumpLoaded)
+        kexec.stop_at_kdump(loaded.area.start)
+        boot = self._left_shell(BootMode.FIRST) or self._crash_into(BootMode.KDUMP)
+        if boot.mode is not BootMode.KDUMP:  # whoever was in the shell has rebooted the guest
+            return self.to_production(boot)
+        vmcore_bytes = self._save(self._look_into(boot))
+        return self._result(None, vmcore_bytes, 0, loaded)
+
+    def _meet(self, boot: Hello) -> None:
+        """A kernel that can't be dumped as asked is told apart before anything crashes."""
         self._kernel_release = boot.release
         self._cpus = boot.cpus
         if boot.enabled is None:
             raise MachineError(f"Linux {boot.release} has no FADump: it needs a kernel built with CONFIG_FA_DUMP=y")
         if self._request.crash_cpu >= boot.cpus:
             raise MachineError(f"there is no CPU {self._request.crash_cpu} to crash on: Linux has {boot.cpus}")
+
+    def _register(self, boot: Hello) -> None:
+        """Linux registers by itself."""
+        self._meet(boot)
         self._reserved_bytes = self._session.ask(Register(), Registered).reserved_bytes
         self._session.reached(Milestone.REGISTERED)
 
-    def _crash(self) -> Hello:
-        """Returns the capture boot; on the way to it are the firmware's call, preserve, reset and handover."""
+    def _crash_into(self, mode: BootMode) -> Hello:
+        """Returns the boot that has the dump; on the way to it are the firmware's call, preserve, reset and handover,
+        or a kexec."""
         self._session.crash(self._request.crash_by, self._request.crash_cpu)
         boot = self._session.expect(Hello)
-        if not boot.is_capture:
+        if boot.mode is not mode:
             raise self._no_dump(boot)
         return boot
 
@@ -191,7 +217,7 @@ class _Cycle:
     def _look_into(self, boot: Hello) -> Hello:
         """Let somebody into the capture kernel, if that is asked for; returns the boot that is to save the dump."""
         while (rebooted := self._left_shell(BootMode.CAPTURE)) is not None:
-            if not rebooted.is_capture:
+            if rebooted.mode is not boot.mode:
                 raise MachineError("the capture kernel was left by a reboot, and the dump is gone")
             boot = rebooted
         return boot
@@ -249,13 +275,17 @@ class _Cycle:
         if self._session.crash_answered:
             why = self._session.crash_answered
             return MachineError(f"the guest has booted again after the crash without a dump: {why}")
+        if boot.fell_back:
+            return MachineError("the guest has booted again after the crash: its crash kernel has not come up")
         if self._session.state_at_reset in (State.IDLE, State.INVALIDATED):
             return MachineError(
                 "the guest crashed without a registration, so there is no dump; Linux has rebooted itself"
             )
         return MachineError("the guest has booted again after the crash without a dump")
 
-    def _result(self, dump: PreservedDump, vmcore_bytes: int, released_bytes: int) -> CycleResult:
+    def _result(
+        self, dump: PreservedDump | None, vmcore_bytes: int, released_bytes: int, kdump: KdumpLoaded | None = None
+    ) -> CycleResult:
         record = self._session.record
         return CycleResult(
             timeline=record.timeline,
@@ -268,4 +298,5 @@ class _Cycle:
             reboots=record.resets,
             power_on=record.power_on,
             events=record.events,
+            kdump=kdump,
         )

@@ -26,7 +26,19 @@ from fadump.firmware.contract import (
     Watched,
 )
 from fadump.machine.channel import Crash, Crashing, Failed, Hello, Report, Request
-from fadump.machine.contract import BootStart, Called, Event, GuestReset, Handover, LetGo, Machine, StopAt, Stopped
+from fadump.machine.contract import (
+    BootStart,
+    Called,
+    Event,
+    GuestReset,
+    Handover,
+    KdumpStart,
+    Kexec,
+    LetGo,
+    Machine,
+    StopAt,
+    Stopped,
+)
 from fadump.observer import CrashBy, Inspector, Milestone, Observer, Record, Seen, milestone_after
 from fadump.signals import EndedBySignal
 
@@ -103,6 +115,11 @@ class Session:
     def firmware_state(self) -> State:
         """Where the firmware stands."""
         return self._firmware.state
+
+    @property
+    def kexec(self) -> Kexec | None:
+        """For a guest that dumps by kexec; None: no guest of this machine can."""
+        return self._machine.kexec
 
     @property
     def seconds(self) -> float:
@@ -216,6 +233,8 @@ class Session:
                 self._called()
             case LetGo() if self._crash_looked_at is not None:
                 self._preserve(self._crash_looked_at)
+            case KdumpStart():
+                self._start_kdump()
             case GuestReset():
                 self._crash_looked_at = None
                 self.record.resets += self.record.dump is not None
@@ -227,12 +246,15 @@ class Session:
                 error = PoweredOffError if stopped.powered_off else MachineError
                 raise error(f"while waiting for {awaited}: {stopped.reason}{last_lines}")
             case Report() as report:
-                self._asked_the_same = (None, 0)
-                if isinstance(report, Hello):
-                    self._enabled = report.enabled is True
-                self._observer.report(report)
+                self._hear(report)
                 return report
         return None
+
+    def _hear(self, report: Report) -> None:
+        self._asked_the_same = (None, 0)
+        if isinstance(report, Hello):
+            self._enabled = report.enabled is True
+        self._observer.report(report)
 
     def _next_event(self) -> Event:
         event = self._machine.next_event(self._silence_seconds)
@@ -319,6 +341,15 @@ class Session:
         if self._inspector is not None and self._firmware.preserved is None:
             self._inspector.crashed(self._machine, cpus, trigger.crashing_cpu)
         return cpus
+
+    def _start_kdump(self) -> None:
+        """All CPUs have left the crashed kernel, whose memory is what kdump will show."""
+        self.reached(Milestone.CRASH)
+        if self._inspector is not None:
+            self._inspector.crashed(self._machine, (), None)
+        self.reached(Milestone.CAPTURE_BOOT)
+        if self.kexec is not None:
+            self.kexec.start_kdump()
 
     def _note_dump(self, dump: PreservedDump) -> None:
         self.record.dump = dump

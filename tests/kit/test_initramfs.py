@@ -45,7 +45,7 @@ def unpacked(archive, directory):
 
 def test_it_holds_init_and_busybox_to_be_run(tmp_path):
     files = unpacked(gzip.decompress(build_initramfs().read_bytes()), tmp_path / "files")
-    assert sorted(files) == ["fadump/busybox", "fadump/init"]
+    assert sorted(files) == ["fadump/busybox", "fadump/init", "fadump/kexec"]
     assert files["fadump/init"].read_bytes() == INIT.read_bytes()
     assert files["fadump/busybox"].read_bytes() == b"ELF"
     assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o755}

@@ -74,7 +74,8 @@ def test_what_a_first_boot_without_our_firmware_answers(tmp_path, bootable, two_
     with Guest(tmp_path, bootable, two_archives) as guest:
         assert re.fullmatch(
             rf"hello protocol=1 mode=first release={re.escape(kernel.release)} cpus=2 "
-            r"memory_kb=10\d{5} page_size=65536 fadump_enabled=absent fadump_registered=absent opalcore=absent",
+            r"memory_kb=10\d{5} page_size=65536 fadump_enabled=absent fadump_registered=absent opalcore=absent "
+            r"crash_size=0",
             guest.line(),
         )
         for step in ("register", "unregister", "reregister"):

@@ -14,7 +14,7 @@ from fadump.cli.numbers import number
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.cli.run_view import RunView, different_text
+from fadump.cli.run_view import RunView, different_text, fell_back_text
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.cli.seat import TerminalSeat, check_interactive
 from fadump.cli.verdict_json import verdict_as_json
@@ -156,6 +156,8 @@ def _wrong(options: argparse.Namespace, result: RunResult) -> Iterator[str]:
     for judged in result.cycles:
         if judged.verdict is not None and not judged.verdict.same:
             yield f"{judged.vmcore}: {different_text(judged.verdict)}"
+        if judged.cycle.kdump is not None:
+            yield f"{fell_back_text(judged.cycle.kdump)}; kdump has saved {judged.vmcore}"
     yield from _freed(options, result)
     yield from map(str, result.never_struck)
 
@@ -182,14 +184,14 @@ def _as_json(options: argparse.Namespace, result: RunResult) -> dict[str, Any]:
     if options.fault:
         last["never_struck"] = [asdict(fault) for fault in result.never_struck]
     if len(cycles) > 1:
-        last |= {"cycles": cycles, "result": "saved" if result.good else "different"}
+        last |= {"cycles": cycles, "result": last["result"] if result.good else "different"}
     return last
 
 
 def _cycle_as_json(judged: JudgedCycle) -> dict[str, Any]:
     cycle = judged.cycle
     shown: dict[str, Any] = {
-        "result": "saved" if judged.good else "different",
+        "result": judged.result,
         "kernel_release": cycle.kernel_release,
         "vmcore": str(judged.vmcore),
         "vmcore_bytes": cycle.vmcore_bytes,
@@ -203,6 +205,13 @@ def _cycle_as_json(judged: JudgedCycle) -> dict[str, Any]:
             {"event": milestone, "at_seconds": round(at_seconds, 3)} for milestone, at_seconds in cycle.timeline
         ],
     }
+    if (kdump := cycle.kdump) is not None:
+        shown["phase"] = Milestone.REGISTERED
+        shown["kdump"] = {
+            "start": kdump.area.start,
+            "reserved_bytes": kdump.area.size_bytes,
+            "reason": kdump.reason,
+        }
     if judged.verdict is not None:
         shown["verified"] = verdict_as_json(judged.verdict)
     if judged.saved is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fadump.cli.output import Stream
 from fadump.cli.typed import fadump_command, program
 from fadump.firmware.contract import FirmwareCall, Outcome, PreservedDump, PreservedRegion, Trigger
-from fadump.machine.channel import Report
+from fadump.machine.channel import KdumpLoaded, Report
 from fadump.memory.ranges import Range
 from fadump.observer import Milestone, Seen
 from fadump.printable import counted
@@ -26,6 +26,10 @@ _TEXTS = {
     Milestone.RELEASED: "the preserved memory is released",
     Milestone.PRODUCTION: "registered again: in production",
 }
+_KDUMP_TEXTS = {
+    Milestone.CRASH: "crash: the kernel starts its crash kernel, without the firmware",
+    Milestone.CAPTURE_BOOT: "the crash kernel is entered, without a reset",
+}
 
 
 class RunView:
@@ -35,9 +39,10 @@ class RunView:
         """With ``verbose`` each call of the firmware is a line, too."""
         self._stream = stream
         self._verbose = verbose
+        self._texts = _TEXTS
 
     def milestone(self, milestone: Milestone, at_seconds: float) -> None:
-        self._print(f"{at_seconds:8.2f} s  {_TEXTS[milestone]}")
+        self._print(f"{at_seconds:8.2f} s  {self._texts[milestone]}")
 
     def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
         """The firmware's log has it in any case."""
@@ -59,7 +64,10 @@ class RunView:
         self._print("")
 
     def report(self, report: Report) -> None:
-        """Steps show as milestones; what else the guest says is for the logs."""
+        """Steps show as milestones; what else the guest says is for the logs, but for a fallback to kdump."""
+        if isinstance(report, KdumpLoaded):
+            self._texts = _TEXTS | _KDUMP_TEXTS
+            self._print(f"            {fell_back_text(report)}; a crash kernel is loaded")
 
     def remark(self, sentence: str) -> None:
         """A line of its own."""
@@ -75,11 +83,15 @@ class RunView:
         cycles = [judged.cycle for judged in result.cycles]
         last, resets = cycles[-1], counted(sum(cycle.reboots for cycle in cycles), "reset")
         times = "" if len(cycles) == 1 else f" {len(cycles)} times"
+        crashed = f"Linux {last.kernel_release} crashed{times} with {counted(last.cpus, 'CPU')}"
         self._print("")
-        self._print(
-            f"Linux {last.kernel_release} crashed{times} with {counted(last.cpus, 'CPU')}, was dumped and is in "
-            f"production again: {resets}, {last.memory_released / _MIB:.0f} MiB released{times and ' each time'}."
-        )
+        if last.kdump is None:
+            self._print(
+                f"{crashed}, was dumped and is in production again: {resets}, "
+                f"{last.memory_released / _MIB:.0f} MiB released{times and ' each time'}."
+            )
+        else:
+            self._print(f"{crashed}, and was dumped by kdump, not by FADump: {fell_back_text(last.kdump)}.")
         for judged in result.cycles:
             if judged.verdict is not None:
                 self._verdict(judged.verdict)
@@ -99,16 +111,25 @@ class RunView:
             self._print(f"  different: {difference}")
         if memory.difference_count > len(memory.differences):
             self._print(f"  and {counted(memory.difference_count - len(memory.differences), 'more range')}")
-        for sentence in verdict.registers:
+        for sentence in verdict.registers or ():
             self._print(f"  {sentence}")
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
 
 
+def fell_back_text(kdump: KdumpLoaded) -> str:
+    """Why a dump is kdump's."""
+    reason = "" if kdump.reason is None else f" ({kdump.reason})"
+    return f"Linux has not registered: it has reserved {kdump.area.size_bytes >> 20} MiB for kdump instead{reason}"
+
+
 def verified_text(verdict: Verdict) -> str:
     """What is said of a dump that is the machine at its crash."""
     memory = verdict.memory
+    if verdict.registers is None:
+        compared = f"{counted(memory.bytes_compared, 'byte')} of memory"
+        return f"verified: {compared} are as they were when the crash kernel began; registers were not compared"
     opal = "" if verdict.opal is None else f", {counted(verdict.opal.bytes_compared, 'byte')} of OPAL's core"
     left_out = f"; {counted(memory.bytes_excluded, 'byte')} not compared" if memory.bytes_excluded else ""
     compared = f"{counted(memory.bytes_compared, 'byte')} of memory{opal} and all registers"

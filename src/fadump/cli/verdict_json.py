@@ -16,5 +16,5 @@ def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
         "bytes_excluded": memory.bytes_excluded,
         "excluded": [{"range": str(left_out.range), "reason": left_out.reason} for left_out in memory.excluded],
         "differences": [str(difference) for difference in memory.differences],
-        "registers_different": list(verdict.registers),
+        "registers_different": None if verdict.registers is None else list(verdict.registers),
     }

@@ -16,6 +16,7 @@ from pathlib import Path
 from fadump.errors import SetupError
 from fadump.kit.cache import cache_directory, lock, new_file
 from fadump.kit.debian import fetch
+from fadump.kit.kexec import kexec_program
 from fadump.kit.newc import ALIGNMENT_BYTES, NewcWriter
 from fadump.kit.package_file import DebianPackage, unpack
 
@@ -39,23 +40,24 @@ def build_initramfs(extra: Path | None = None, modules: Sequence[Path] = ()) -> 
     busybox = fetch("busybox-static")
     other = _read(extra) if extra else b""
     drivers = {path.name: _read(path) for path in modules}
-    key = _key(init, busybox.path.name.encode(), other, *drivers.values())
+    kexec = kexec_program()
+    key = _key(init, kexec, busybox.path.name.encode(), other, *drivers.values())
     path = cache_directory() / "initramfs" / f"{key}.cpio.gz"
     if not path.exists():
         with lock(f"initramfs-{key}"), new_file(path) as new:
-            archive = _archive(init, _busybox(busybox), drivers)
+            archive = _archive({INIT_PATH: init, "/fadump/busybox": _busybox(busybox), "/fadump/kexec": kexec}, drivers)
             new.write_bytes(other + _padding(other) + gzip.compress(archive, mtime=0))
     return path
 
 
-def _archive(init: bytes, busybox: bytes, drivers: Mapping[str, bytes]) -> bytes:
+def _archive(programs: Mapping[str, bytes], drivers: Mapping[str, bytes]) -> bytes:
     stream = io.BytesIO()
     writer = NewcWriter(stream)
     writer.add_directory("dev")
     writer.add_device("dev/console", "c", *_CONSOLE_DEVICE)
     writer.add_directory("fadump")
-    writer.add_file("fadump/busybox", busybox, 0o755)
-    writer.add_file(INIT_PATH.removeprefix("/"), init, 0o755)
+    for path, program in programs.items():
+        writer.add_file(path.removeprefix("/"), program, 0o755)
     writer.add_directory("fadump/modules")
     for name, module in drivers.items():
         writer.add_file(f"fadump/modules/{name}", module)

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Protocol
 
+from fadump.memory.ranges import Range
+
 
 class BootMode(StrEnum):
-    """What a boot is for, by the device tree that the firmware has handed over."""
+    """What a boot is for, by the device tree that it has been given."""
 
     FIRST = "first"
     CAPTURE = "capture"
+    """The firmware has preserved a dump."""
+    KDUMP = "kdump"
+    """A crashed kernel has started this one by kexec."""
 
 
 class Report:
@@ -28,6 +33,7 @@ class Hello(Report):
 
     ``memory_bytes`` is the kernel's MemTotal. ``enabled`` and ``registered`` are /sys/kernel/fadump's files of those
     names, None where the kernel has none; ``opal_core_bytes`` is the size of OPAL's core, None without one.
+    ``kdump_bytes`` is what the kernel has reserved for kdump, None where it has no kexec.
     """
 
     word = "hello"
@@ -40,11 +46,17 @@ class Hello(Report):
     enabled: bool | None
     registered: bool | None
     opal_core_bytes: int | None
+    kdump_bytes: int | None = None
 
     @property
     def is_capture(self) -> bool:
         """Whether the firmware has told this boot of a dump."""
         return self.mode is BootMode.CAPTURE
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether the kernel has reserved memory for kdump and not for FADump."""
+        return self.mode is BootMode.FIRST and self.enabled is False and bool(self.kdump_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,17 @@ class Unregistered(Report):
     """FADump is registered no longer."""
 
     word = "unregistered"
+
+
+@dataclass(frozen=True, slots=True)
+class KdumpLoaded(Report):
+    """A crash kernel lies in the memory that is reserved for it; ``reason`` is why the kernel has not enabled FADump
+    instead, in its own words, None if it doesn't say."""
+
+    word = "loaded_kdump"
+
+    area: Range
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +197,15 @@ class Reregister:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadKdump:
+    """Load a crash kernel and its initramfs, which lie on the guest's disk, each from a whole MiB on; answered by
+    :class:`KdumpLoaded`."""
+
+    kernel: Range
+    initrd: Range
+
+
+@dataclass(frozen=True, slots=True)
 class Crash:
     """Crash the kernel on this logical CPU; answered by :class:`Crashing`, and the kernel is gone."""
 
@@ -211,7 +243,7 @@ class Shell:
     mode: BootMode
 
 
-Request = Register | Unregister | Reregister | Crash | Save | SaveOpalCore | Release | RunScript | Shell
+Request = Register | Unregister | Reregister | LoadKdump | Crash | Save | SaveOpalCore | Release | RunScript | Shell
 
 
 class GuestChannel(Protocol):

@@ -5,13 +5,14 @@ what it reports, is :mod:`fadump.machine.channel`; a machine may do without.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from fadump.abi.registers import CpuRegisters
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
-from fadump.machine.channel import GuestChannel, Report
+from fadump.machine.channel import GuestChannel, LoadKdump, Report
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
@@ -50,6 +51,11 @@ class GuestReset:
 
 
 @dataclass(frozen=True, slots=True)
+class KdumpStart:
+    """A crashed kernel is gone, and the one that its kexec had loaded stands at its first instruction."""
+
+
+@dataclass(frozen=True, slots=True)
 class Called:
     """Somebody on the host wants something of whoever serves the machine, which goes on meanwhile."""
 
@@ -82,7 +88,7 @@ class Stopped:
     powered_off: bool = False
 
 
-Event = BootStart | Handover | FirmwareCall | Report | GuestReset | Called | LetGo | Stopped
+Event = BootStart | Handover | FirmwareCall | Report | GuestReset | KdumpStart | Called | LetGo | Stopped
 
 
 class ConsoleLog(Protocol):
@@ -95,12 +101,32 @@ class ConsoleLog(Protocol):
         """Hold nothing back."""
 
 
+class Kexec(Protocol):
+    """What a machine does for a guest that is to dump by kexec, with no firmware."""
+
+    def lent_kernel(self) -> AbstractContextManager[LoadKdump]:
+        """While the context lasts, the machine's own kernel and initramfs lie on the guest's disk, for this request.
+
+        :raises OSError: the disk has no room for them.
+        """
+
+    def stop_at_kdump(self, entry: int) -> None:
+        """When a kernel starts at this physical address, that comes as a :class:`KdumpStart`; its guest waits."""
+
+    def start_kdump(self) -> None:
+        """Let that kernel start."""
+
+
 class Machine(Protocol):
     """A machine with guest memory, CPUs and a way to reset it; and, if its guest is one of ours, somebody to ask."""
 
     @property
     def guest(self) -> GuestChannel | None:
         """The guest channel; None: a system that isn't ours, of which only firmware and console tell."""
+
+    @property
+    def kexec(self) -> Kexec | None:
+        """For a guest that dumps by kexec; None: no guest of this machine can."""
 
     @property
     def memory(self) -> GuestMemory:

@@ -38,13 +38,14 @@ _MOST_HEADER_BYTES = 0x1000
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``memory`` counts every byte; ``registers`` is a sentence for each register that is not what the CPU had.
+    """``memory`` counts every byte; ``registers`` is a sentence for each register that is not what the CPU had, None if
+    no register was compared.
 
     ``opal`` is about OPAL's own core, if there is one.
     """
 
     memory: Comparison
-    registers: Sequence[str]
+    registers: Sequence[str] | None
     opal: OpalComparison | None = None
 
     @property
@@ -85,10 +86,8 @@ class Verifier:
         :raises MachineError: nothing has crashed yet.
         """
         image = self._taken()
+        memory = self._compare_memory(vmcore, dump.boot_memory)
         with ElfCore.open(vmcore) as core:
-            total_bytes = sum(segment.in_file.size_bytes for segment in core.segments)
-            with Progress.step("Comparing the dump with the machine at its crash", total_bytes, "bytes") as step:
-                memory = compare(core, image, self._exclusions(dump), advance=step.advance)
             registers = self._compare_registers(core, image, dump)
         return Verdict(memory, registers, None if opalcore is None else self._judge_opalcore(opalcore, image))
 
@@ -103,14 +102,32 @@ class Verifier:
         image = self._taken()
         stored_bytes = sizes(dump)[State.STORED]
         with Progress.step("Comparing the dump with the machine at its crash", stored_bytes, "bytes") as step:
-            excluded = [*self._exclusions(preserved), *_left_out_of_vmcore(image, preserved)]
+            excluded = [*self._exclusions(preserved.boot_memory), *_left_out_of_vmcore(image, preserved)]
             memory = compare_stored(dump, image, excluded, over_zeros=_put_in(dump), advance=step.advance)
         return Verdict(memory, self._compare_registers(dump, image, preserved))
+
+    def judge_kdump(self, vmcore: Path) -> Verdict:
+        """Compare a dump of kdump's with the machine when its crash kernel began: all memory in it.
+
+        No register is compared: the crashed kernel has written them into its memory itself, before there was anything
+        to look at.
+
+        :raises FormatError: the file is not a dump.
+        :raises MachineError: no crash kernel was seen to begin.
+        """
+        return Verdict(self._compare_memory(vmcore, RangeSet()), None)
 
     def _taken(self) -> CrashImage:
         if self._image is None:
             raise MachineError("there was no crash to compare the dump with")
         return self._image
+
+    def _compare_memory(self, vmcore: Path, copied: RangeSet) -> Comparison:
+        image = self._taken()
+        with ElfCore.open(vmcore) as core:
+            total_bytes = sum(segment.in_file.size_bytes for segment in core.segments)
+            with Progress.step("Comparing the dump with the machine at its crash", total_bytes, "bytes") as step:
+                return compare(core, image, self._exclusions(copied), advance=step.advance)
 
     def _compare_registers(self, core: ElfCore | Dump, image: CrashImage, dump: PreservedDump) -> list[str]:
         if dump.crash_info is None:
@@ -123,11 +140,11 @@ class Verifier:
         with ElfCore.open(opalcore) as core:
             return compare_opalcore(core, image)
 
-    def _exclusions(self, dump: PreservedDump) -> list[Exclusion]:
+    def _exclusions(self, copied: RangeSet) -> list[Exclusion]:
         return [
             Exclusion(piece, f"reserved for firmware in the crashed kernel's device tree ({memory.name})")
             for memory in self._firmware_memory
-            for piece in RangeSet([memory.range]) - dump.boot_memory
+            for piece in RangeSet([memory.range]) - copied
         ]
 
     def close(self) -> None:

@@ -26,6 +26,8 @@ CYCLE_FAULT_TEXTS = {
     "second-crash": "the capture kernel crashes before the dump is saved",
     "release-twice": "the dump is released a second time",
 }
+_OF_DUMPS = ("second-crash", "release-twice")
+"""What happens to a firmware-assisted dump only."""
 _POWER_CUT = re.compile(r"power-cut=([1-9]\d{0,5})")
 
 
@@ -109,6 +111,8 @@ def never_struck(faults: Faults, firmware: Firmware, cycles: Sequence[CycleResul
     cut_at, events = faults.cycle.power_cut_at, max(cycle.events for cycle in cycles)
     if cut_at > events:
         found = {**found, f"power-cut={cut_at}": f"a cycle had no more than {counted(events, 'event')}"}
+    if any(cycle.kdump is not None for cycle in cycles):
+        found = {**found, **{name: "Linux has fallen back to kdump" for name in _OF_DUMPS if name in faults.names}}
     return [NeverStruck(name, why) for name, why in found.items()]
 
 

@@ -61,6 +61,8 @@ def freed_by_linux(cycle: CycleResult, console: Path) -> Sequence[FreedByLinux]:
 def _needed(cycle: CycleResult) -> Iterator[tuple[StillNeeded, int, bool]]:
     """The last item: has the firmware kept it from Linux, which frees the page that its reserved area ends in?"""
     dump = cycle.dump
+    if dump is None:
+        return
     if dump.crash_info is not None:
         ends_within_page = cycle.reserved_bytes is not None and cycle.reserved_bytes % _LEAST_PAGE_BYTES != 0
         yield StillNeeded.CRASH_INFO, dump.crash_info, dump.protected is not None and ends_within_page

@@ -49,6 +49,13 @@ class JudgedCycle:
         """Whether the dump is there, and nothing in it is known to be wrong."""
         return self.verdict is None or self.verdict.same
 
+    @property
+    def result(self) -> str:
+        """What it has come to, in a word."""
+        if not self.good:
+            return "different"
+        return "saved" if self.cycle.kdump is None else "not-registered"
+
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
@@ -80,7 +87,8 @@ class RunObserver(Observer, Protocol):
 def run(
     options: RunOptions, observer: RunObserver, screen: ConsoleLog | None = None, seat: Seat | None = None
 ) -> RunResult:
-    """Run one cycle, or several on the same machine, which is not reset between them.
+    """Run one cycle, or several on the same machine, which is not reset between them. One that Linux has fallen back to
+    kdump in is the last.
 
     ``observer`` is told what happens as it happens; the output directory keeps a record. The console is shown on
     ``screen``, too; at an interactive run somebody has a ``seat`` instead.
@@ -139,6 +147,8 @@ def _run_cycles(
                 observer.cycle_begins(number, parts.cycles)
                 before = done[-1].cycle if done else None
                 result, verdict = _run_one(machine, parts, output.watch(observer), before, called)
+                if result.kdump is not None:
+                    break  # the next boot would fall back, too
                 if number < parts.cycles:
                     done.append(_keep(result, verdict, output.next_cycle(result.vmcore_bytes), parts))
     except BaseException:
@@ -169,7 +179,13 @@ def _run_one(
         return run_cycle(machine, parts.firmware, parts.request, observer, before=before, called=called), None
     with Verifier() as verifier:
         result = run_cycle(machine, parts.firmware, parts.request, observer, verifier, before, called=called)
-        return result, verifier.judge(parts.output.vmcore_on_disk, result.dump, parts.output.opalcore)
+        return result, _judge(verifier, result, parts.output)
+
+
+def _judge(verifier: Verifier, result: CycleResult, output: OutputDirectory) -> Verdict:
+    if result.dump is None:
+        return verifier.judge_kdump(output.vmcore_on_disk)
+    return verifier.judge(output.vmcore_on_disk, result.dump, output.opalcore)
 
 
 def _keep(result: CycleResult, verdict: Verdict | None, vmcore: Path, parts: Parts) -> JudgedCycle:

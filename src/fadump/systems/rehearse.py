@@ -278,7 +278,7 @@ _DID = {
 
 def _differs(verdict: Verdict) -> str:
     memory = verdict.memory
-    sentences = list(verdict.registers[:1])
+    sentences = list(verdict.registers or ())[:1]
     if memory.bytes_different:
         sentences.insert(0, f"{memory.bytes_different:,} bytes differ, the first at {memory.differences[0].start:#x}")
     return "; ".join(sentences)

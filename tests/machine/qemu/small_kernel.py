@@ -96,7 +96,7 @@ def machine_with(kernel, console_log=None, **options):
         kernel, kernel, "", **{"cpus": 1, "nodes": (MEMORY_BYTES,), "vof": True, "has_guest_channel": False} | options
     )
     disk_fd = os.memfd_create("disk")
-    os.ftruncate(disk_fd, 1 << 20)
+    os.ftruncate(disk_fd, 4 << 20)
     try:
         with QemuMachine(config, disk_fd, console_log or io.BytesIO()) as machine:
             yield machine

@@ -13,6 +13,8 @@ from fadump.machine.channel import (
     Crashing,
     Failed,
     Hello,
+    KdumpLoaded,
+    LoadKdump,
     Register,
     Registered,
     Release,
@@ -33,15 +35,23 @@ from fadump.machine.channel import (
     Unregistered,
 )
 from fadump.machine.qemu.guest import LONGEST_LINE_BYTES, decode_report, encode_request, read_report
+from fadump.memory.ranges import Range
 
 HELLO = (
     "hello protocol=1 mode=capture release=6.12.107-fadump cpus=2 memory_kb=491712 page_size=65536 "
-    "fadump_enabled=1 fadump_registered=0 opalcore=absent"
+    "fadump_enabled=1 fadump_registered=0 opalcore=absent crash_size=0"
 )
 REPORTS = {
-    HELLO: Hello(BootMode.CAPTURE, "6.12.107-fadump", 2, 491712 * 1024, 65536, True, False, None),
+    HELLO: Hello(BootMode.CAPTURE, "6.12.107-fadump", 2, 491712 * 1024, 65536, True, False, None, 0),
     "hello protocol=1 mode=first release=6 cpus=1 memory_kb=1 page_size=4096 fadump_enabled=absent "
-    "fadump_registered=absent opalcore=77": Hello(BootMode.FIRST, "6", 1, 1024, 4096, None, None, 77),
+    "fadump_registered=absent opalcore=77 crash_size=absent": Hello(BootMode.FIRST, "6", 1, 1024, 4096, None, None, 77),
+    HELLO.replace("capture", "kdump"): Hello(
+        BootMode.KDUMP, "6.12.107-fadump", 2, 491712 * 1024, 65536, True, False, None, 0
+    ),
+    "loaded_kdump start=536870912 bytes=65536 reason=fadump: Can't enable it": KdumpLoaded(
+        Range(0x2000_0000, 0x2001_0000), "fadump: Can't enable it"
+    ),
+    "loaded_kdump start=0 bytes=1 reason=": KdumpLoaded(Range(0, 1), None),
     "registered mem_reserved=536936880 registered=1 regions=QUJD": Registered(536936880, b"ABC"),
     "registered mem_reserved=absent registered=1 regions=absent": Registered(None, None),
     "unregistered registered=0": Unregistered(),
@@ -73,6 +83,10 @@ FIELDS = [
     ("request_", "line"),
     [
         (Register(), b"register\n"),
+        (
+            LoadKdump(Range(1 << 20, (1 << 20) + 77), Range(2 << 20, (2 << 20) + 5)),
+            b"load_kdump kernel_at=1048576 kernel_bytes=77 initrd_at=2097152 initrd_bytes=5\n",
+        ),
         (Crash(3), b"crash cpu=3\n"),
         (Save(), b"save\n"),
         (SaveOpalCore(), b"save_opalcore\n"),
@@ -110,7 +124,7 @@ def test_a_report_that_lacks_a_field_is_refused_by_the_fields_name(line, key):
         ("saved bytes=-1", "saved with bytes='-1', not a number"),
         ("saved bytes=\u0664", "saved with bytes='\u0664', not a number"),
         ("saved bytes=", "saved with bytes='', not a number"),
-        (HELLO.replace("mode=capture", "mode=second"), "hello with mode='second', not first or capture"),
+        (HELLO.replace("mode=capture", "mode=second"), "hello with mode='second', not first or capture or kdump"),
         (HELLO.replace("protocol=1", "protocol=2"), "hello with protocol='2', not 1"),
         (HELLO.replace("enabled=1", "enabled=yes"), "hello with fadump_enabled='yes', not 0 or 1"),
         ("registered mem_reserved=1 registered=0 regions=absent", "registered with registered='0', not 1"),

@@ -11,12 +11,12 @@ import pytest
 from fadump.abi.platform import Platform
 from fadump.errors import MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
-from fadump.machine.contract import Called, GuestReset, Handover, Stopped
+from fadump.machine.contract import Called, GuestReset, Handover, KdumpStart, Stopped
 from fadump.machine.qemu import link, process
 from fadump.machine.qemu.registers import RegisterFile
 from fadump.memory.ranges import Range, RangeSet
 from fadump.signals import OutOfTime, time_limit
-from tests.machine.qemu.small_kernel import ARGUMENTS, HOLD, LOADED, TOKEN, build_kernel, machine_with
+from tests.machine.qemu.small_kernel import ARGUMENTS, HOLD, LOADED, RETURNED, TOKEN, build_kernel, machine_with
 
 SECONDS = 120
 KEPT = Range.sized(0x100_0000, 0x1000)
@@ -121,6 +121,37 @@ def test_a_halted_guest_shows_its_registers_and_can_be_reset(kernel):
         to_call(machine, 2)
 
 
+def test_a_crash_kernel_is_seen_at_its_first_instruction_and_let_go(kernel):
+    with machine_with(kernel) as machine:
+        machine.enter(expect(machine, Handover), frozenset())
+        for _time in range(2):
+            machine.stop_at_kdump(RETURNED)
+            expect(machine, KdumpStart)
+            assert machine.cpus()[0].values["NIA"] == RETURNED
+            machine.start_kdump()
+        machine.press_reset()
+        expect(machine, GuestReset)
+        to_call(machine, 2)
+
+
+def test_a_guest_that_waits_for_its_crash_kernel_can_be_reset(kernel):
+    with machine_with(kernel) as machine:
+        machine.enter(expect(machine, Handover), frozenset())
+        machine.stop_at_kdump(HOLD)  # where it never comes
+        machine.press_reset()
+        expect(machine, GuestReset)
+        to_call(machine, 2)
+
+
+def test_only_a_guest_of_ours_with_a_disk_is_lent_a_kernel(kernel):
+    with machine_with(kernel) as machine:
+        assert machine.kexec is None
+    with machine_with(kernel, has_guest_channel=True) as machine:
+        assert machine.kexec is machine
+        with machine.lent_kernel() as load:
+            assert load.kernel.size_bytes == load.initrd.size_bytes == kernel.stat().st_size
+
+
 def test_what_can_not_be_done_in_a_phase_is_one_sentence(kernel):
     nobody = FirmwareCall(0, TOKEN, (), 1, ARGUMENTS)
     with machine_with(kernel) as machine:
@@ -129,7 +160,11 @@ def test_what_can_not_be_done_in_a_phase_is_one_sentence(kernel):
         handover = expect(machine, Handover)
         with pytest.raises(MachineError, match="is at its kernel's entry, and not in a firmware call"):
             machine.answer(nobody, Answer(0))
+        with pytest.raises(MachineError, match="is at its kernel's entry, and not in its kernel"):
+            machine.stop_at_kdump(LOADED)
         machine.enter(handover, frozenset())
+        with pytest.raises(MachineError, match="is in its kernel, and not at a crash kernel's entry"):
+            machine.start_kdump()
         with pytest.raises(MachineError, match="is in its kernel, and not at its kernel's entry"):
             machine.enter(handover, frozenset())
         with pytest.raises(MachineError, match="the guest runs, its CPUs can't be read"):

@@ -92,6 +92,11 @@ class EmbeddedMachine:
         return self
 
     @property
+    def kexec(self) -> None:
+        """The model of Linux has no kexec."""
+        return None
+
+    @property
     def memory(self) -> GuestMemory:
         return self._memory
 

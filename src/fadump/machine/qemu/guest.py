@@ -15,6 +15,8 @@ from fadump.machine.channel import (
     Crashing,
     Failed,
     Hello,
+    KdumpLoaded,
+    LoadKdump,
     Register,
     Registered,
     Release,
@@ -35,6 +37,7 @@ from fadump.machine.channel import (
     Unregister,
     Unregistered,
 )
+from fadump.memory.ranges import Range
 from fadump.printable import printable
 
 LONGEST_LINE_BYTES = 1 << 20
@@ -45,27 +48,31 @@ _MOST_DIGITS = 20
 """Those of the largest number of 64 bits."""
 
 
+_PLAIN: Mapping[type[Request], str] = {
+    Register: "register",
+    Unregister: "unregister",
+    Reregister: "reregister",
+    Save: "save",
+    SaveOpalCore: "save_opalcore",
+    Release: "release",
+}
+"""The requests that are a word and no more."""
+
+
 def encode_request(request: Request) -> bytes:
     """The line that asks for this."""
     match request:
-        case Register():
-            line = "register"
+        case LoadKdump(kernel, initrd):
+            line = f"load_kdump kernel_at={kernel.start} kernel_bytes={kernel.size_bytes}"
+            line += f" initrd_at={initrd.start} initrd_bytes={initrd.size_bytes}"
         case Crash(cpu):
             line = f"crash cpu={cpu}"
-        case Save():
-            line = "save"
-        case SaveOpalCore():
-            line = "save_opalcore"
-        case Release():
-            line = "release"
-        case Reregister():
-            line = "reregister"
-        case Unregister():
-            line = "unregister"
         case RunScript(script):
             line = f"run b64={base64.b64encode(script.encode()).decode()}"
         case Shell(mode):
             line = f"shell mode={mode}"
+        case _:
+            line = _PLAIN[type(request)]
     return f"{line}\n".encode()
 
 
@@ -167,6 +174,7 @@ def _hello(fields: _Fields) -> Hello:
         enabled=None if fields.is_absent("fadump_enabled") else fields.flag("fadump_enabled"),
         registered=None if fields.is_absent("fadump_registered") else fields.flag("fadump_registered"),
         opal_core_bytes=None if fields.is_absent("opalcore") else fields.number("opalcore"),
+        kdump_bytes=None if fields.is_absent("crash_size") else fields.number("crash_size"),
     )
 
 
@@ -178,6 +186,11 @@ def _registered(fields: _Fields) -> Registered:
     )
 
 
+def _kdump_loaded(fields: _Fields) -> KdumpLoaded:
+    area = Range.sized(fields.number("start"), fields.number("bytes"))
+    return KdumpLoaded(area, printable(fields.text("reason")) or None)
+
+
 def _unregistered(fields: _Fields) -> Unregistered:
     fields.must_be("registered", 0)
     return Unregistered()
@@ -187,6 +200,7 @@ _REPORTS: Mapping[str, Callable[[_Fields], Report]] = {
     "hello": _hello,
     "registered": _registered,
     "unregistered": _unregistered,
+    "loaded_kdump": _kdump_loaded,
     "crashing": lambda fields: Crashing(fields.number("cpu")),
     "saving": lambda fields: Saving(fields.number("bytes")),
     "progress": lambda fields: SavingProgress(fields.number("bytes")),

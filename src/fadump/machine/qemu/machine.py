@@ -9,15 +9,15 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from fadump.abi.platform import Platform
 from fadump.abi.registers import CpuRegisters
-from fadump.errors import FadumpError, SetupError
+from fadump.errors import FadumpError, MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
-from fadump.machine.channel import Crash, GuestChannel, Request, Shell
+from fadump.machine.channel import Crash, GuestChannel, LoadKdump, Request, Shell
 from fadump.machine.contract import (
     BootStart,
     Called,
@@ -25,6 +25,7 @@ from fadump.machine.contract import (
     Event,
     FirmwareMemory,
     Handover,
+    Kexec,
     LetGo,
     StopAt,
     Stopped,
@@ -34,6 +35,7 @@ from fadump.machine.qemu.cpus import read_cpus
 from fadump.machine.qemu.gdb import GoneError
 from fadump.machine.qemu.gdb_server import listen
 from fadump.machine.qemu.guest import encode_request
+from fadump.machine.qemu.lent import lent_on_disk
 from fadump.machine.qemu.link import QemuLink
 from fadump.machine.qemu.process import QemuConfig, dimm_device, dimm_id, guest_ram_file
 from fadump.machine.qemu.served_guest import ServedGuest
@@ -116,6 +118,10 @@ class QemuMachine:
         return self if self._config.has_guest_channel else None
 
     @property
+    def kexec(self) -> Kexec | None:
+        return self if self.guest is not None and self._disk_fd is not None else None
+
+    @property
     def memory(self) -> GuestMemory:
         return self._memory
 
@@ -182,6 +188,18 @@ class QemuMachine:
             case _:
                 self.served.debugger.stand_still(in_kernel=point is StopAt.REGISTERED)
                 return False
+
+    def lent_kernel(self) -> AbstractContextManager[LoadKdump]:
+        kernel, initrd, disk_fd = self._config.kernel, self._config.initrd, self._disk_fd
+        if kernel is None or initrd is None or disk_fd is None:
+            raise MachineError("the machine has no kernel, initramfs and disk of its own to lend to its guest")
+        return lent_on_disk(disk_fd, kernel, initrd)
+
+    def stop_at_kdump(self, entry: int) -> None:
+        self._run(self.served.stop_at_kdump(entry))
+
+    def start_kdump(self) -> None:
+        self._run(self.served.start_kdump())
 
     def inject_nmi(self) -> None:
         self._crash_expected = True

@@ -96,6 +96,33 @@ class Calling:
 
 
 @dataclass(frozen=True, slots=True)
+class BeforeKdump:
+    """A kernel runs that is to start another one, at ``entry``, when it crashes; until then it makes no calls."""
+
+    WORDS: ClassVar = "in a kernel that kdump is armed for"
+    running: Running
+    entry: int
+
+    @property
+    def boot(self) -> Boot:
+        """The one that runs."""
+        return self.running.boot
+
+
+@dataclass(frozen=True, slots=True)
+class InKdump:
+    """The guest stands at a crash kernel's first instruction."""
+
+    WORDS: ClassVar = "at a crash kernel's entry"
+    running: Running
+
+    @property
+    def boot(self) -> Boot:
+        """The one that has crashed."""
+        return self.running.boot
+
+
+@dataclass(frozen=True, slots=True)
 class Halted:
     """The guest was stopped wherever it was."""
 
@@ -116,8 +143,8 @@ class Pressed:
         return self.following.boot
 
 
-Phase = BeforeBoot | Starting | HandedOver | Running | Calling | Halted | Pressed
-_P = TypeVar("_P", BeforeBoot, HandedOver, Calling)
+Phase = BeforeBoot | Starting | HandedOver | Running | Calling | BeforeKdump | InKdump | Halted | Pressed
+_P = TypeVar("_P", BeforeBoot, HandedOver, Running, Calling, InKdump)
 
 
 def in_phase(phase: Phase, wanted: type[_P]) -> _P:

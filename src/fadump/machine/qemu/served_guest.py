@@ -12,7 +12,7 @@ from typing import TypeVar
 from fadump.errors import MachineError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
 from fadump.machine.channel import Report
-from fadump.machine.contract import BootStart, Called, Event, GuestReset, Handover, LetGo, Stopped
+from fadump.machine.contract import BootStart, Called, Event, GuestReset, Handover, KdumpStart, LetGo, Stopped
 from fadump.machine.qemu import handover as trees
 from fadump.machine.qemu.board import Board
 from fadump.machine.qemu.boot_loader import LoaderRuns, boot_tree_place
@@ -27,10 +27,12 @@ from fadump.machine.qemu.link import Ended, Message, QemuLink, Reset, Resumed
 from fadump.machine.qemu.phases import (
     NO_BOOT,
     BeforeBoot,
+    BeforeKdump,
     Boot,
     Calling,
     Halted,
     HandedOver,
+    InKdump,
     Phase,
     Pressed,
     Running,
@@ -187,6 +189,27 @@ class ServedGuest:
             self._kept.close()
             self._kept = None
 
+    async def stop_at_kdump(self, entry: int) -> None:
+        """Stop the guest when a kernel starts there. The one that runs must not call our firmware any more.
+
+        :raises MachineError: no kernel runs.
+        """
+        running = in_phase(self._phase, Running)
+        await self._interrupt()
+        await self._breakpoint.move(entry)
+        self._phase = BeforeKdump(running, entry)
+        await self._resume()
+
+    async def start_kdump(self) -> None:
+        """Let that kernel start, which finds the entry page in the device tree that it has from its kernel.
+
+        :raises MachineError: no crash kernel waits.
+        """
+        running = in_phase(self._phase, InKdump).running
+        await self._breakpoint.move(running.page.stop_address)
+        self._phase = running
+        await self._resume()
+
     async def press_reset(self) -> None:
         """Reset the guest, whatever it does."""
         if self.debugger.running:
@@ -213,6 +236,9 @@ class ServedGuest:
         match self._phase:
             case Running(page=page) as running if real_mode and pc == page.stop_address:
                 return await self._firmware_call(running, thread)
+            case BeforeKdump(running=running, entry=kdump_entry) if real_mode and pc == kdump_entry:
+                self._phase = InKdump(running)
+                return KdumpStart()
             case Starting(entry=entry) as starting if real_mode and pc == entry.address:
                 return await self._follow(starting, thread)
             case _:
