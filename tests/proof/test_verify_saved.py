@@ -34,16 +34,16 @@ def judged(tmp_path):
     os.pwrite(fd, ram, 0)
     machine = SimpleNamespace(segments=[Segment(Range(0, len(ram)), fd, 0)], firmware_memory=())
 
-    def judge(*changed, added=b"", at=NOTES + 0x400):
+    def judge(*changed, added=b"", at=NOTES + 0x400, crashing_cpu=None, nip=0x100):
         saved = bytearray(ram)
         saved[HEADER : HEADER + HEADER_BYTES] = bytes(HEADER_BYTES)
         for address in changed:
             saved[address] ^= 0x40
         saved[at : at + len(added)] = added
         pages = {number: bytes(saved[number * PAGE_BYTES :][:PAGE_BYTES]) for number in range(PAGES)}
-        (tmp_path / "dump").write_bytes(build_kdump(Kdump(pages, pages=PAGES, notes=prstatus({"nip": 0x100}))))
+        (tmp_path / "dump").write_bytes(build_kdump(Kdump(pages, pages=PAGES, notes=prstatus({"nip": nip}))))
         with Verifier() as verifier, open_dump(tmp_path / "dump") as dump:
-            verifier.crashed(machine, [CpuRegisters(0, {"NIA": 0x100})], None)
+            verifier.crashed(machine, [CpuRegisters(0, {"NIA": 0x100})], crashing_cpu)
             return verifier.judge_saved(dump, PreservedDump((), b"", RangeSet(), RangeSet(), crash_info=HEADER))
 
     yield judge
@@ -56,6 +56,19 @@ def test_the_crash_info_header_is_not_the_dumps(judged):
     assert verdict.memory.bytes_excluded == HEADER_BYTES
     assert verdict.memory.bytes_compared == PAGES * PAGE_BYTES - HEADER_BYTES
     assert "crash-info header" in verdict.memory.excluded[0].reason
+
+
+def test_a_crash_before_linux_knew_that_it_had_registered_is_no_difference_and_is_said(judged):
+    verdict = judged(crashing_cpu=0)
+    assert (verdict.same, verdict.registers) == (True, [])
+    assert verdict.remark.startswith("Linux crashed before it had written its crash information, ")
+    assert judged().remark is None  # the platform has ended the guest
+
+
+def test_a_register_that_differs_then_is_found_all_the_same(judged):
+    verdict = judged(crashing_cpu=0, nip=0x104)
+    assert not verdict.same
+    assert verdict.registers == ["CPU 0: NIA is 0x104 in the dump, was 0x100 at the crash"]
 
 
 @pytest.mark.parametrize("address", [HEADER - 1, HEADER + HEADER_BYTES, HEADER + PAGE_BYTES - 1])

@@ -182,6 +182,8 @@ def _text(result: RehearsalResult, console: Path) -> str:
             f"verified: {memory.bytes_compared:,} bytes of the dump compared with the machine at its crash, "
             f"{memory.bytes_different:,} different"
         )
+        if judged.verdict.remark is not None:
+            lines.append(f"remark: {judged.verdict.remark}")
     if result.error is not None:
         lines.append(f"{result.outcome}: {result.error}")
     elif judged is not None and result.watched.service is not None:

@@ -105,6 +105,8 @@ class RunView:
     def _verdict(self, verdict: Verdict) -> None:
         self._print(verified_text(verdict) if verdict.same else different_text(verdict))
         memory = verdict.memory
+        if verdict.remark is not None:
+            self._print(f"remark: {verdict.remark}")
         for left_out in memory.excluded:
             self._print(f"  not compared: {left_out.range}, {left_out.reason}")
         for difference in memory.differences:

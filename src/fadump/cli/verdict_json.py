@@ -10,11 +10,16 @@ def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
     """What was compared, what differs and where, what was left out and why."""
     memory = verdict.memory
     opal = {} if verdict.opal is None else {"opalcore": asdict(verdict.opal)}
-    return opal | {
-        "bytes_compared": memory.bytes_compared,
-        "bytes_different": memory.bytes_different,
-        "bytes_excluded": memory.bytes_excluded,
-        "excluded": [{"range": str(left_out.range), "reason": left_out.reason} for left_out in memory.excluded],
-        "differences": [str(difference) for difference in memory.differences],
-        "registers_different": None if verdict.registers is None else list(verdict.registers),
-    }
+    remark = {} if verdict.remark is None else {"remark": verdict.remark}
+    return (
+        opal
+        | remark
+        | {
+            "bytes_compared": memory.bytes_compared,
+            "bytes_different": memory.bytes_different,
+            "bytes_excluded": memory.bytes_excluded,
+            "excluded": [{"range": str(left_out.range), "reason": left_out.reason} for left_out in memory.excluded],
+            "differences": [str(difference) for difference in memory.differences],
+            "registers_different": None if verdict.registers is None else list(verdict.registers),
+        }
+    )

@@ -32,6 +32,10 @@ from fadump.vmcore.contract import Dump, State
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.notes import decode_prstatus, encode_note
 
+_BEFORE_CRASH_INFO = (
+    "Linux crashed before it had written its crash information, as its registration had only just come back: the dump "
+    "has every CPU's registers as the firmware saw them, and who crashed is in its log; crash later to have Linux's own"
+)
 _MOST_HEADER_BYTES = 0x1000
 """A crash-info header with a cpumask of 8192 CPUs has less."""
 
@@ -41,12 +45,13 @@ class Verdict:
     """``memory`` counts every byte; ``registers`` is a sentence for each register that is not what the CPU had, None if
     no register was compared.
 
-    ``opal`` is about OPAL's own core, if there is one.
+    ``opal`` is about OPAL's own core, if there is one. ``remark`` is a sentence about an unusual crash.
     """
 
     memory: Comparison
     registers: Sequence[str] | None
     opal: OpalComparison | None = None
+    remark: str | None = None
 
     @property
     def same(self) -> bool:
@@ -89,7 +94,8 @@ class Verifier:
         memory = self._compare_memory(vmcore, dump.boot_memory)
         with ElfCore.open(vmcore) as core:
             registers = self._compare_registers(core, image, dump)
-        return Verdict(memory, registers, None if opalcore is None else self._judge_opalcore(opalcore, image))
+        opal = None if opalcore is None else self._judge_opalcore(opalcore, image)
+        return Verdict(memory, registers, opal, self._remark(image, dump))
 
     def judge_saved(self, dump: Dump, preserved: PreservedDump) -> Verdict:
         """Compare a dump of any format, as saved by the system's own user space, with the machine.
@@ -104,7 +110,8 @@ class Verifier:
         with Progress.step("Comparing the dump with the machine at its crash", stored_bytes, "bytes") as step:
             excluded = [*self._exclusions(preserved.boot_memory), *_left_out_of_vmcore(image, preserved)]
             memory = compare_stored(dump, image, excluded, over_zeros=_put_in(dump), advance=step.advance)
-        return Verdict(memory, self._compare_registers(dump, image, preserved))
+        registers = self._compare_registers(dump, image, preserved)
+        return Verdict(memory, registers, remark=self._remark(image, preserved))
 
     def judge_kdump(self, vmcore: Path) -> Verdict:
         """Compare a dump of kdump's with the machine when its crash kernel began: all memory in it.
@@ -130,11 +137,16 @@ class Verifier:
                 return compare(core, image, self._exclusions(copied), advance=step.advance)
 
     def _compare_registers(self, core: ElfCore | Dump, image: CrashImage, dump: PreservedDump) -> list[str]:
-        if dump.crash_info is None:
-            raise MachineError("the firmware doesn't know where the kernel has its crash-info header")
-        info = crash_info.decode(image.read(dump.crash_info, crash_info.HEADER_BYTES))
+        info = _crash_info(image, dump)
         registers = compare_cpus(core, image, info.crashing_cpu)
         return registers + _compare_crashing_cpu(core, image, info, self._crashing_cpu)
+
+    def _remark(self, image: CrashImage, dump: PreservedDump) -> str | None:
+        """Linux (fadump.c, register_fadump()) writes a header that names no CPU, calls the firmware, and then notes
+        that it is registered. A panic before that finds should_fadump_crash() false, and leaves the header alone."""
+        if self._crashing_cpu is None or _crash_info(image, dump).crashing_cpu is not None:
+            return None
+        return _BEFORE_CRASH_INFO
 
     def _judge_opalcore(self, opalcore: Path, image: CrashImage) -> OpalComparison:
         with ElfCore.open(opalcore) as core:
@@ -152,6 +164,12 @@ class Verifier:
         if self._image is not None:
             self._image.close()
             self._image = None
+
+
+def _crash_info(image: CrashImage, dump: PreservedDump) -> crash_info.CrashInfo:
+    if dump.crash_info is None:
+        raise MachineError("the firmware doesn't know where the kernel has its crash-info header")
+    return crash_info.decode(image.read(dump.crash_info, crash_info.HEADER_BYTES))
 
 
 def _left_out_of_vmcore(image: CrashImage, preserved: PreservedDump) -> Iterator[Exclusion]:
@@ -181,12 +199,13 @@ def _compare_crashing_cpu(
 ) -> list[str]:
     """Sentences about registers in the crashing CPU's note that its kernel did not save.
 
-    If the platform has ended the guest, the header names no CPU, and all CPUs' notes come from the firmware.
+    If the platform has ended the guest, or Linux didn't know yet that it was registered, the header names no CPU, and
+    all CPUs' notes come from the firmware.
     """
-    if triggered_by is not None and info.crashing_cpu != triggered_by:
-        return [f"CPU {triggered_by} called the firmware, the crash-info header names {_cpu(info.crashing_cpu)}"]
     if info.crashing_cpu is None:
         return []
+    if triggered_by is not None and info.crashing_cpu != triggered_by:
+        return [f"CPU {triggered_by} called the firmware, the crash-info header names CPU {info.crashing_cpu}"]
     notes = [decode_prstatus(note, core.byte_order) for note in core.notes if note.is_prstatus()]
     by_cpu = {cpu.cpu_id: note for cpu, note in zip(image.cpus, notes, strict=False)}
     if info.crashing_cpu not in by_cpu:
@@ -197,7 +216,3 @@ def _compare_crashing_cpu(
         for name, saved in info.registers.items()
         if found[name] != saved
     ]
-
-
-def _cpu(number: int | None) -> str:
-    return "no CPU" if number is None else f"CPU {number}"
