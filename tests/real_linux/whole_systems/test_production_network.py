@@ -7,11 +7,12 @@ said by `fadump check`, and of which crash it is by the machine's memory and reg
 import pytest
 
 from fadump.firmware.contract import State
-from tests.real_linux.image_files import MASKED, UNITS, copy_of, enabled
+from tests.real_linux.image_files import UNITS, copy_of, enabled
 from tests.real_linux.server import server
 from tests.service.targets.ssh_server import host_line, ssh_server
 
 SERVICE = "fadump-capture-network.service"
+GUARD = "fadump-capture-guard.service"
 SENT_BYTES = 1 << 20
 """So much of a dump is a part of it."""
 PART = {"fadump.json", "vmcore-dmesg.txt", "vmcore.incomplete"}
@@ -55,7 +56,7 @@ def test_wrong_keys_a_killed_sshd_and_a_network_that_goes_down(tmp_path, package
         "/etc/fadump/other_known_hosts": host_line(tmp_path / "another_key.pub"),
         f"{UNITS}/systemd-networkd-wait-online.service.d/timeout.conf": WAIT_ONLINE,
     }
-    links = [enabled(SERVICE, "multi-user.target"), MASKED]
+    links = [enabled(SERVICE, "multi-user.target"), enabled(GUARD, "basic.target")]
     disk = copy_of(packaged_debian["path"], tmp_path / "server.img", files, links=links)
     with server(tmp_path, kernel.bootable, disk, user_network=True) as system:
         system.log_in()
@@ -63,7 +64,8 @@ def test_wrong_keys_a_killed_sshd_and_a_network_that_goes_down(tmp_path, package
         system.crash()
 
         # Another host key than is known, then a key that isn't taken: nothing is sent. Then sshd is killed in the
-        # middle, and what is there says that it is a part. The firmware has the dump.
+        # middle, and what is there says that it is a part. The firmware has the dump: kdump-tools, which would save it
+        # to a disk and reboot before there is a network, isn't started.
         system.until(lambda: sent_bytes(dumps) > SENT_BYTES, "a part of the dump there", look_seconds=0.1)
         dumps.kill_connections()
         host = f"ssh://root@{dumps.host}:{dumps.port}{dumps.dumps}"
@@ -75,6 +77,7 @@ def test_wrong_keys_a_killed_sshd_and_a_network_that_goes_down(tmp_path, package
         )
         system.log_in()
         assert (system.state, names(dumps)) == (State.ACTIVE, PART)
+        assert system.run("systemctl is-enabled kdump-tools; systemctl is-active kdump-tools") == "enabled\ninactive"
 
         # The network goes down in the middle: the second target has the dump.
         part(dumps).unlink()
