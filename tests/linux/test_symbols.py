@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fadump.abi.elf import SYMBOL
 from fadump.errors import FadumpError, FormatError, LimitError
-from fadump.linux.kallsyms import read_kallsyms
+from fadump.linux.kallsyms import find_kallsyms, read_kallsyms
 from fadump.linux.symbols import Symbol, SymbolTable, UnknownSymbolError
 from fadump.linux.vmcoreinfo import Facts, MissingFactError
 from fadump.linux.vmlinux import OtherKernelError, read_vmlinux
@@ -36,6 +36,39 @@ def test_kallsyms_at_the_end_of_memory():
     kernel.next = len(kernel.memory) - 0x1000
     add_kallsyms(kernel, SYMBOLS)
     assert len(read_kallsyms(kernel.read())) == len(SYMBOLS)
+
+
+@pytest.mark.parametrize("byte_order", ["little", "big"])
+@pytest.mark.parametrize("kind", ["relative", "absolute", "place"])
+def test_symbols_are_found_by_name_without_the_others(byte_order, kind):
+    kernel = FakeKernel(byte_order)
+    add_kallsyms(kernel, SYMBOLS, kind)
+    found = list(find_kallsyms(kernel.read(), {"init_one", "long_name" * 20, "_end", "missing"}))
+    assert found == [
+        Symbol("init_one", PAGE_OFFSET + 0x100, "t"),
+        Symbol("long_name" * 20, PAGE_OFFSET + 0x2000, "d"),
+        Symbol("_end", PAGE_OFFSET + 0x3000, "B"),
+    ]
+
+
+def test_a_name_with_the_same_letters_is_another():
+    kernel = FakeKernel()
+    add_kallsyms(
+        kernel, {"Dcrash_notes": PAGE_OFFSET, "Dcrash_noset": PAGE_OFFSET + 8, "dcrash_notes": PAGE_OFFSET + 16}
+    )
+    found = list(find_kallsyms(kernel.read(), {"crash_notes"}))
+    assert found == [Symbol("crash_notes", PAGE_OFFSET, "D"), Symbol("crash_notes", PAGE_OFFSET + 16, "d")]
+
+
+def test_symbols_are_found_wherever_a_step_of_reading_ends():
+    kernel = FakeKernel(memory_bytes=1 << 20)
+    wanted = {"T" + "w" * length: PAGE_OFFSET + length for length in range(1, 200)}
+    others = {f"T{'o' * 150}{number}": PAGE_OFFSET + 0x1000 + number for number in range(1500)}
+    mixed = dict(item for pair in zip(others.items(), [*wanted.items()] * 8, strict=False) for item in pair) | others
+    add_kallsyms(kernel, mixed)
+    for names in (wanted, others):
+        found = find_kallsyms(kernel.read(), {name[1:] for name in names})
+        assert {symbol.kind + symbol.name: symbol.address for symbol in found} == names
 
 
 def test_a_kernel_that_does_not_say_where_its_symbols_are():
@@ -78,6 +111,8 @@ def test_damaged_kallsyms_give_symbols_or_an_error(at, damage):
     kernel.poke(PAGE_OFFSET + 0x100 + at, damage)
     with contextlib.suppress(FadumpError):
         read_kallsyms(kernel.read())
+    with contextlib.suppress(FadumpError):
+        find_kallsyms(kernel.read(), {"init_one", "_end"})
 
 
 def test_an_address_is_a_symbol_and_an_offset():

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from fadump.abi.elf import CORE_NAME, NOTE_HEADER, NT_PRSTATUS
 from fadump.limits import MOST_CPUS, Budget
-from fadump.linux.cpu_numbers import number_registers, online_cpus
+from fadump.linux.cpu_numbers import SYMBOLS, number_registers, online_cpus
 from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import SymbolTable
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
@@ -40,6 +40,8 @@ _EVERY_CPU_TEXT = b"The n-th NT_PRSTATUS is CPU n's. The owner OFFLINE means tha
 _END_BYTES = NOTE_HEADER.size_bytes
 """final_note(): a header of zeros after the note."""
 _ADDRESS_MASK = (1 << 64) - 1
+_NOTES, _OFFSETS = "crash_notes", "__per_cpu_offset"
+_SYMBOLS = SYMBOLS | {_NOTES, _OFFSETS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def with_registers(system: CrashedSystem, *, every_cpu: bool = False) -> tuple[D
     :raises OSError: it can't be opened.
     """
     try:
-        return _with_registers(system, system.read_symbols(), every_cpu=every_cpu)
+        return _with_registers(system, system.find_symbols(_SYMBOLS), every_cpu=every_cpu)
     except UNREADABLE_KERNEL as error:
         return system.dump, AddedRegisters(why_not=str(error))
 
@@ -119,8 +121,8 @@ class _Places:
 
     def __init__(self, memory: KernelMemory, symbols: SymbolTable) -> None:
         self._memory = memory
-        self._pointer = memory.word(symbols.address("crash_notes"))
-        self._offsets = symbols.address("__per_cpu_offset") if "__per_cpu_offset" in symbols else None
+        self._pointer = memory.word(symbols.address(_NOTES))
+        self._offsets = symbols.address(_OFFSETS) if _OFFSETS in symbols else None
 
     def address(self, number: int) -> int:
         """Its virtual address; without SMP there are no offsets."""

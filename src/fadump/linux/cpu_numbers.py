@@ -26,6 +26,9 @@ _MASKS = ("__cpu_online_mask", "__cpu_present_mask")
 _OLDER_MASKS = {"__cpu_online_mask": "cpu_online_bits", "__cpu_present_mask": "cpu_present_bits"}
 """Their names before 5aec01b834fd (v4.5)."""
 
+SYMBOLS = frozenset((*_MASKS, *_OLDER_MASKS.values(), "crashing_cpu", "nr_cpu_ids", "paca_ptrs"))
+"""The symbols that are looked for here."""
+
 
 def number_registers(
     memory: KernelMemory, symbols: SymbolTable | None, registers: Sequence[Mapping[str, int]]

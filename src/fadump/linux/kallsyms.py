@@ -6,7 +6,11 @@ names together are limited, and a table that contradicts itself is an error.
 """
 
 from codecs import charmap_decode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from fadump.abi.linux import kallsyms as abi
 from fadump.errors import FormatError, LimitError
@@ -16,7 +20,20 @@ from fadump.linux.symbols import Symbol, SymbolTable
 
 _MOST_TOKEN_BYTES = 1 << 16
 _STEP_BYTES = 1 << 16
+_BITS = 63
+"""Of a signed word of numpy's."""
 _ADDRESS_MASK = (1 << 64) - 1
+
+
+Numbers = npt.NDArray[np.int64]
+
+
+class _Piece(NamedTuple):
+    """Some of the packed names: ``data`` has them, each from its start to its end."""
+
+    data: bytes
+    starts: Numbers
+    ends: Numbers
 
 
 def read_kallsyms(memory: KernelMemory) -> SymbolTable:
@@ -27,15 +44,73 @@ def read_kallsyms(memory: KernelMemory) -> SymbolTable:
     :raises TranslationError: they are at an address that isn't mapped.
     :raises FormatError: they make no sense.
     """
-    facts = memory.facts
-    count = memory.number(facts.symbol("kallsyms_num_syms"))
-    if count > MOST_SYMBOLS:
-        raise LimitError("symbols that the kernel lists", found=count, limit=MOST_SYMBOLS)
-    packed = _packed_names(memory, facts.symbol("kallsyms_names"), count)
+    count = _count(memory)
+    packed = _packed_names(memory, memory.facts.symbol("kallsyms_names"), count)
     names = _unpacked(packed, _tokens(memory))
     return SymbolTable(
         Symbol(name[1:], address, name[0]) for name, address in zip(names, _addresses(memory, count), strict=True)
     )
+
+
+def _count(memory: KernelMemory) -> int:
+    count = memory.number(memory.facts.symbol("kallsyms_num_syms"))
+    if count > MOST_SYMBOLS:
+        raise LimitError("symbols that the kernel lists", found=count, limit=MOST_SYMBOLS)
+    return count
+
+
+def find_kallsyms(memory: KernelMemory, names: Collection[str]) -> SymbolTable:
+    """The symbols of these names, as far as there are any: a fraction of the work, as few names are unpacked.
+
+    :raises FadumpError: as :func:`read_kallsyms`.
+    """
+    count = _count(memory)
+    tokens = _tokens(memory)
+    wanted = frozenset(name.encode() for name in names)
+    like = _Like(tokens, wanted)
+    found, before = [], 0
+    for piece in _pieces(memory, memory.facts.symbol("kallsyms_names"), count):
+        for index in like.indices(piece):
+            raw = b"".join(map(tokens.__getitem__, piece.data[piece.starts[index] : piece.ends[index]]))
+            if raw[1:] in wanted:
+                name = _name_of(raw)
+                found.append(Symbol(name[1:], _address(memory, before + index), name[0]))
+        before += len(piece.starts)
+    return SymbolTable(found)
+
+
+class _Like:
+    """Tells names that may be some known ones, before they are unpacked: by their first and their last two tokens."""
+
+    def __init__(self, tokens: Sequence[bytes], names: Iterable[bytes]) -> None:
+        """The first token begins with the letter of a symbol's kind, which is not in ``names``. A bit is a name's."""
+        bits = [(1 << number % _BITS, name) for number, name in enumerate(names)]
+        first, within, last = [0] * len(tokens), [0] * len(tokens), [0] * len(tokens)
+        for number, token in enumerate(tokens):
+            rest = token[1:]
+            for bit, name in bits:
+                if name.startswith(rest):
+                    first[number] |= bit
+                if token in name or rest == name:
+                    within[number] |= bit
+                if name.endswith(token) or rest == name:
+                    last[number] |= bit
+        self._first, self._within, self._last = (np.array(table, np.int64) for table in (first, within, last))
+
+    def indices(self, piece: _Piece) -> list[int]:
+        """Which names of a piece may be known ones.
+
+        :raises FormatError: one has no byte.
+        """
+        data, first, last = np.frombuffer(piece.data, np.uint8), piece.starts, piece.ends - 1
+        if (first > last).any():
+            raise FormatError("a symbol of the kernel's own list has no name")
+        second = np.minimum(first + 1, last)
+        last_but_one = np.maximum(last - 1, second)
+        may_be = self._first[data[first]] & self._last[data[last]]
+        may_be &= self._within[data[second]] & self._within[data[last_but_one]]
+        found: list[int] = np.flatnonzero(may_be).tolist()
+        return found
 
 
 def _unpacked(packed: Iterable[bytes], tokens: Sequence[bytes]) -> Iterator[str]:
@@ -62,23 +137,33 @@ def _name_of(raw: bytes) -> str:
 
 
 def _packed_names(memory: KernelMemory, start: int, count: int) -> Iterator[bytes]:
+    for data, starts, ends in _pieces(memory, start, count):
+        for first, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            yield data[first:end]
+
+
+def _pieces(memory: KernelMemory, start: int, count: int) -> Iterator[_Piece]:
     """The packed names. Their size is stated nowhere, so they are read step by step."""
     steps = _Steps(memory, start)
-    data, at = b"", 0
-    for _ in range(count):
-        if at == len(data):
-            data, at = steps.more(b"", 1), 0
-        length = data[at]
-        at += 1
-        if length & abi.LONG_LENGTH:
-            if at == len(data):
-                data, at = steps.more(b"", 1), 0
-            length = length & ~abi.LONG_LENGTH | data[at] << abi.LONG_LENGTH_SHIFT
-            at += 1
-        if at + length > len(data):
-            data, at = steps.more(data[at:], length), 0
-        yield data[at : at + length]
-        at += length
+    data, long_length = b"", abi.LONG_LENGTH
+    while count:
+        data = steps.more(data, len(data) + 1)
+        heads, at, last = [], 0, len(data) - 1
+        while at < last:  # all that is done for each symbol of a kernel, so as little as can be
+            heads.append(at)
+            length = data[at]
+            at += length + 1 if length < long_length else _long_length(data, at) + 2
+        heads.append(at)
+        places = np.array(heads[: count + 1])
+        places = places[places <= len(data)]
+        lengths = np.frombuffer(data, np.uint8)[places[:-1]]
+        yield _Piece(data, places[:-1] + 1 + (lengths >= long_length), places[1:])
+        count -= len(places) - 1
+        data = data[places[-1] :]
+
+
+def _long_length(data: bytes, at: int) -> int:
+    return data[at] & ~abi.LONG_LENGTH | data[at + 1] << abi.LONG_LENGTH_SHIFT
 
 
 class _Steps:
@@ -111,12 +196,29 @@ def _tokens(memory: KernelMemory) -> list[bytes]:
 
 
 def _addresses(memory: KernelMemory, count: int) -> list[int]:
+    kind, start, base = _place_of_addresses(memory)
+    numbers = memory.unpack(f"{count}{kind}", start)
+    if kind == "Q":
+        return list(numbers)
+    if base is not None:
+        return [base + offset & _ADDRESS_MASK for offset in numbers]
+    return [start + 4 * number + offset & _ADDRESS_MASK for number, offset in enumerate(numbers)]
+
+
+def _address(memory: KernelMemory, number: int) -> int:
+    """The address of one symbol."""
+    kind, start, base = _place_of_addresses(memory)
+    at = start + number * (8 if kind == "Q" else 4)
+    (value,) = memory.unpack(kind, at)
+    return int(value if kind == "Q" else (at if base is None else base) + value & _ADDRESS_MASK)
+
+
+def _place_of_addresses(memory: KernelMemory) -> tuple[str, int, int | None]:
+    """What there is of each symbol, as struct names it; where that begins; and what it is relative to, None: itself."""
     facts = memory.facts
     if "SYMBOL(kallsyms_offsets)" not in facts:
-        return list(memory.unpack(f"{count}Q", facts.symbol("kallsyms_addresses")))
+        return "Q", facts.symbol("kallsyms_addresses"), None
     start = facts.symbol("kallsyms_offsets")
     if "SYMBOL(kallsyms_relative_base)" in facts:
-        base = memory.word(facts.symbol("kallsyms_relative_base"))
-        return [base + offset & _ADDRESS_MASK for offset in memory.unpack(f"{count}I", start)]
-    offsets = memory.unpack(f"{count}i", start)
-    return [start + 4 * number + offset & _ADDRESS_MASK for number, offset in enumerate(offsets)]
+        return "I", start, memory.word(facts.symbol("kallsyms_relative_base"))
+    return "i", start, None

@@ -10,7 +10,7 @@ Everything is read when it is first used, so a damaged part of a dump doesn't af
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Self
@@ -22,7 +22,7 @@ from fadump.linux.crash import Ending, KernelName, crash_time, find_ending, read
 from fadump.linux.dwarf import NoDebugInformationError, Offsets, read_offsets
 from fadump.linux.dwarf_types import DwarfTypes
 from fadump.linux.elf import open_elf
-from fadump.linux.kallsyms import read_kallsyms
+from fadump.linux.kallsyms import find_kallsyms, read_kallsyms
 from fadump.linux.log import LogRecord, read_log
 from fadump.linux.memory import UNREADABLE, KernelMemory, OtherMachineError
 from fadump.linux.pages import PageClasses, classify_pages
@@ -126,13 +126,19 @@ class CrashedSystem:
         :raises FadumpError: neither the dump nor the vmlinux has them; see :mod:`fadump.linux.kallsyms`.
         :raises OSError: the vmlinux can't be read.
         """
-        return self.read_symbols()
-
-    def read_symbols(self) -> SymbolTable:
-        """The same, read each time and not kept: for one use, when memory is short."""
         if self._vmlinux is not None:
             return read_vmlinux(self._vmlinux, self.vmcoreinfo)
         return read_kallsyms(self.memory)
+
+    def find_symbols(self, names: Collection[str]) -> SymbolTable:
+        """At least those of these names that there are, not kept: a fraction of the work and memory that all take.
+
+        :raises FadumpError: as :attr:`symbols`.
+        :raises OSError: likewise.
+        """
+        if self._vmlinux is not None:
+            return read_vmlinux(self._vmlinux, self.vmcoreinfo)
+        return find_kallsyms(self.memory, names)
 
     @cached_property
     def types(self) -> Types:
