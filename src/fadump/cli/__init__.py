@@ -4,6 +4,7 @@ Only the module of the command that is wanted is imported: all of them take long
 """
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -71,6 +72,9 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
         with held():
             options = parse(build_parser(words), words)
             first_phase = options.parser.first_phase
+            if not gc.isenabled():  # by fadump.__main__
+                gc.freeze()
+                gc.enable()
     except EndedBySignal as error:
         error.phase = first_phase
         raise
