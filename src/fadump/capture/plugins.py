@@ -5,7 +5,6 @@ their numbers, of those that the dump level leaves in. Whatever it raises, or re
 sentence, and nothing is saved.
 """
 
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -159,7 +158,9 @@ def _ask(plugin: Plugin, pfns: PageNumbers, pages: Pages) -> Mask:
 
 def _said(error: BaseException, file: str) -> str:
     """An error as part of a sentence, with the last line of the plugin that led to it."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    from traceback import extract_tb  # noqa: PLC0415 - a slow start, and only a plugin's error needs it
+
+    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == file]
     if isinstance(error, SyntaxError):
         lines.append(error.lineno)
     text = in_a_line(str(error))

@@ -13,11 +13,10 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from fadump.errors import FadumpError
 from fadump.linux.btf import Btf, read_btf
-from fadump.linux.cpus import Cpu, read_cpus
 from fadump.linux.crash import Ending, KernelName, crash_time, find_ending, read_name
 from fadump.linux.dwarf import NoDebugInformationError, Offsets, read_offsets
 from fadump.linux.dwarf_types import DwarfTypes
@@ -37,6 +36,9 @@ from fadump.vmcore.contract import Dump
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.notes import Note
 from fadump.vmcore.source import StrPath, open_file
+
+if TYPE_CHECKING:
+    from fadump.linux.cpus import Cpu
 
 UNREADABLE_KERNEL = (
     *(*UNREADABLE, MissingFactError, NoVmcoreinfoError, OtherMachineError, UnknownSymbolError),
@@ -162,15 +164,17 @@ class CrashedSystem:
             ) from None
 
     @cached_property
-    def cpus(self) -> Sequence[Cpu]:
+    def cpus(self) -> "Sequence[Cpu]":
         """The CPUs that were online, with registers and backtraces.
 
         :raises FadumpError: as :attr:`symbols`; :func:`~fadump.linux.cpus.read_cpus` doesn't need them.
         """
+        from fadump.linux.cpus import read_cpus  # noqa: PLC0415 - a slow start, and a save has no use for it
+
         return tuple(read_cpus(self.memory, self.symbols))
 
     @property
-    def crashed_cpu(self) -> Cpu | None:
+    def crashed_cpu(self) -> "Cpu | None":
         """The CPU that the kernel crashed on, as drgn's crashed_thread(); None if that can't be known.
 
         :raises FadumpError: as :attr:`cpus`.
