@@ -26,8 +26,8 @@ _FILE_PAGES = slice(2, 4)
 """In vm_node_stat: inactive and active."""
 _RECLAIMABLE_SLAB = 5
 _NODE_COUNTERS = 6
-_MOST_TRIES = 60
-"""A kernel describes itself early; one that doesn't isn't searched for ever."""
+_MOST_TRIES = 1000
+"""There is one for each event; a kernel describes itself early, and one that doesn't isn't searched for ever."""
 
 
 class _LiveMemory(Dump):
