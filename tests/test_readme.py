@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fadump.cli import COMMANDS as NAMES
 from fadump.cli import build_parser
 from fadump.cli.parser import parse
 
@@ -55,3 +56,8 @@ def test_the_readme_names_every_document():
     assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= set(
         re.findall(r"\((docs/[\w-]+\.md)\)", README)
     )
+
+
+def test_the_readme_has_every_command_in_its_table():
+    listed = {word for line in README.splitlines() for word in re.findall(r"^\| (`fadump.*?) \|", line)}
+    assert set(NAMES) <= {name for words in listed for name in re.findall(r"`fadump (\w+)", words)}

@@ -10,7 +10,7 @@ Everything goes to stderr; stdout belongs to a command's result.
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import TextIO
 
@@ -20,6 +20,7 @@ PLAIN_INTERVAL_SECONDS = 10.0
 """How often a step reports its progress where there is no terminal, in seconds."""
 
 _HIDDEN = ContextVar("_HIDDEN", default=False)
+_EXPENDABLE = ContextVar("_EXPENDABLE", default=False)
 _BINARY_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -112,6 +113,16 @@ def hidden() -> Iterator[None]:
         _HIDDEN.reset(token)
 
 
+@contextmanager
+def expendable() -> Iterator[None]:
+    """In the block a line that can't be written, as to a full disk, is left out, and the work goes on."""
+    token = _EXPENDABLE.set(True)
+    try:
+        yield
+    finally:
+        _EXPENDABLE.reset(token)
+
+
 def duration(seconds: float) -> str:
     """Format seconds for people: "0.3 s", "42 s", "8 min 5 s", "1 h 2 min"."""
     if seconds < 9.95:
@@ -150,7 +161,7 @@ def _in_lines(step: Step, out: TextIO) -> Iterator[None]:
 
 
 def _say(line: str, out: TextIO) -> None:
-    with naming(STDERR):
+    with suppress(OSError) if _EXPENDABLE.get() else naming(STDERR):
         print(line, file=out, flush=True)
 
 

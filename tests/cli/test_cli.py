@@ -121,6 +121,20 @@ def test_a_full_disk_of_stderr_is_not_taken_for_another(tmp_path, words):
         assert json.loads(done.stdout)["error"] == "standard error: No space left on device"
 
 
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2> >(true)", "2>&-"])
+def test_a_capture_goes_on_though_nothing_can_be_written_to_stderr(tmp_path, stderr):
+    dump, config, heard = tmp_path / "dump", tmp_path / "config", tmp_path / "heard"
+    dump.write_bytes(crashed_kernel().core())
+    config.write_text(
+        f'save.priority = "normal"\nhooks.after = ["/bin/sh", "-c", "test -e /proc/self/fd/2 && : >{heard}"]\n'
+        f'[[target]]\ntype = "directory"\npath = "{tmp_path}/crash"\n'
+    )
+    command = f"{sys.executable} -m fadump capture --config {config} --vmcore {dump} {stderr}"
+    done = subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.startswith("saved: ")
+    assert len([*tmp_path.glob("crash/*/vmcore")]) == 1 and heard.exists()
+
+
 @pytest.mark.parametrize("words", [
     "dmesg {dump}", "show {dump}", "check {dump} --json", "plan", "plan --svg -", "help", "run", "run -v",
 ])  # fmt: skip

@@ -7,6 +7,7 @@ from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.given import check_file
 from fadump.printable import printable
+from fadump.progress import expendable
 from fadump.service.capture import capture
 from fadump.service.config import read_config
 from fadump.service.root import HOST
@@ -50,7 +51,8 @@ def _capture(options: argparse.Namespace, _output: Output) -> Answer:
     if options.vmcore not in (None, HOST.vmcore):
         check_file("--vmcore", options.vmcore)
     config = read_config(options.config or HOST.config, may_be_missing=options.config is None)
-    captured = capture(HOST, config, options.vmcore, options.saved_in)
+    with expendable():  # a dump is worth more than a word about it
+        captured = capture(HOST, config, options.vmcore, options.saved_in)
     return Answer(
         captured.as_json(),
         printable(captured.text()),
