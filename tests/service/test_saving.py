@@ -102,6 +102,7 @@ def test_each_target_that_has_not_taken_it_is_named_in_their_order(by_hand, tmp_
     (tmp_path / "file").touch()
     captured = by_hand(Spoiling(tmp_path / "bad"), DirectorySettings(tmp_path / "file"))
     assert [attempt.target for attempt in captured.attempts] == [str(tmp_path / "bad"), str(tmp_path / "file")]
+    assert captured.error.count(f"{tmp_path}/file") == 1
 
 
 def test_a_full_disk_has_its_room_again_once_another_one_has_the_dump(vmcore, tmp_path, second):

@@ -211,7 +211,8 @@ def _says_what_is_left(targets: Sequence[FileTarget]) -> Iterator[None]:
         )
         if not isinstance(error, FadumpError):
             what_next = _what_next(error, begun=bool(begun))
-            raise SaveError(f"can't save to {targets[0].path}: {reason(error)}; {so_far}: {what_next}") from error
+            why = reason(error)
+            raise SaveError(f"can't save to {targets[0].path}: {why}; {so_far}: {what_next}", why) from error
         if begun and not isinstance(error, SetupError):
             raise SaveError(f"{error}; {so_far}") from error
         raise

@@ -30,7 +30,14 @@ _WRITE_OUT_BYTES = 8 << 20
 
 
 class SaveError(FadumpError):
-    """A dump that couldn't be saved; the sentence says what is left of it and what to do."""
+    """A dump that couldn't be saved; the sentence says what is left of it and what to do.
+
+    ``why`` is without that, for a caller who does something else; None: there is no shorter one.
+    """
+
+    def __init__(self, sentence: str, why: str | None = None) -> None:
+        super().__init__(sentence)
+        self.why = why
 
 
 class Target(Protocol):

@@ -28,6 +28,11 @@ class Attempt:
     target: str
     error: str
 
+    @property
+    def sentence(self) -> str:
+        """Both, with the target's name once."""
+        return self.error if self.error.startswith(f"{self.target} ") else f"{self.target}: {self.error}"
+
 
 @dataclass(frozen=True, slots=True)
 class Captured:
@@ -74,7 +79,7 @@ class Captured:
         """What is wrong, in one sentence; None: nothing."""
         match self.result:
             case Result.FAILED:
-                tried = "; ".join(f"{attempt.target}: {attempt.error}" for attempt in self.attempts)
+                tried = "; ".join(attempt.sentence for attempt in self.attempts)
                 why = "; ".join(filter(None, [tried, *self.errors]))
                 return f"the dump is not saved, and nothing is released: {why}"
             case Result.INCOMPLETE:

@@ -14,6 +14,7 @@ from fadump.capture.destination import Destination
 from fadump.capture.dmesg import dmesg_name, read_dmesg
 from fadump.capture.options import SaveOptions
 from fadump.capture.save import save_dump, stream_dump
+from fadump.capture.target import SaveError
 from fadump.errors import FadumpError, reason
 from fadump.linux.system import CrashedSystem, open_system
 from fadump.progress import Progress, Step
@@ -164,7 +165,8 @@ class _Saving:
         return [Attempt(target.name, self._failed[target]) for target in targets if target in self._failed]
 
     def _fail(self, target: Target, error: FadumpError | OSError | MemoryError) -> None:
-        self._failed[target] = reason(error) or "there is not enough memory for it"
+        why = error.why if isinstance(error, SaveError) else None  # the next attempt replaces what is left
+        self._failed[target] = why or reason(error) or "there is not enough memory for it"
 
 
 def _prove(target: Target, *, complete: bool) -> str:
