@@ -134,6 +134,11 @@ def test_every_setting_is_read():
         ("save = 3", "save is 3: allowed is a table [save] with level, compress, format, threads, priority"),
         ('[keep]\nbytes = "10X"', 'keep.bytes is "10X": allowed is bytes, as 1000000 or "10G"'),
         ("[keep]\nbytes = -1", "keep.bytes is -1: allowed is"),
+        ('[keep]\nbytes = "4194305T"', 'keep.bytes is "4194305T": allowed is'),
+        (
+            'target = [{type = "directory", path = "/a\\nb"}]',
+            'target 1: path is "/a\\nb": allowed is a path from / on, printable and without ..',
+        ),
         ("[keep]\ndumps = 1.5", "keep.dumps is 1.5: allowed is a number from 0"),
         ('[hooks]\nbefore = "ls -l"', 'hooks.before is "ls -l": allowed is a list, each a word'),
         ('[hooks]\nafter = [""]', 'hooks.after is [""]: allowed is a list'),

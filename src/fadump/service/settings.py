@@ -20,6 +20,7 @@ from fadump.spelling import nearest
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _SIZE = re.compile(r"(\d+)([KMGT]?)(?:i?B)?")
 _MOST_SHOWN = 200
+_MOST_BYTES = 1 << 62
 
 T = TypeVar("T")
 
@@ -160,11 +161,11 @@ def _relative(value: object) -> Path:
 
 def _size(value: object) -> int:
     if isinstance(value, int):
-        return _number(value, 0, 1 << 62)
+        return _number(value, 0, _MOST_BYTES)
     found = _SIZE.fullmatch(_text(value))
     if found is None:
         raise ValueError
-    return int(found[1]) << _UNITS[found[2]]
+    return _number(int(found[1]) << _UNITS[found[2]], 0, _MOST_BYTES)
 
 
 def _truth(value: object) -> bool:
@@ -186,8 +187,8 @@ def _text(value: object) -> str:
 
 
 TRUTH = Kind("true or false", _truth)
-ABSOLUTE_PATH = Kind("a path from / on, without ..", _absolute)
-RELATIVE_PATH = Kind("a path below the file system's root, not from / on and without ..", _relative)
+ABSOLUTE_PATH = Kind("a path from / on, printable and without ..", _absolute)
+RELATIVE_PATH = Kind("a path below the file system's root, not from / on, printable and without ..", _relative)
 SIZE = Kind('bytes, as 1000000 or "10G"', _size)
 COMMAND = several(matching(r"(?s)[^\0]+", "a word that isn't empty"))
 """A program and its arguments, which no shell reads; an empty list: none."""
