@@ -140,6 +140,13 @@ def test_the_last_lines_are_those_that_say_anything(console):
     assert console.last_lines == [*(f"line {number}" for number in range(19, 30)), "last"]
 
 
+@pytest.mark.parametrize("escape", [b"\x1bM", b"\x1b7", b"\x1b(B", b"\x1b[K", b"\x1b]0;title\x1b\\"])
+def test_a_line_is_without_what_moves_the_cursor(console, escape):
+    """As systemd goes up a line for its "(1 of 2) Job ...": ECMA-48, 5.3 and 5.4; ECMA-35, 13.2."""
+    console.write(escape + b"[ ***  ] (1 of 2)" + escape + b" Job\r\n")
+    assert console.last_lines == ["[ ***  ] (1 of 2) Job"]
+
+
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=4))
 def test_pieces_say_the_same_as_the_whole_and_the_log_has_all_of_it(shown, cuts):
     whole, log = WatchedConsole(io.BytesIO()), io.BytesIO()

@@ -9,7 +9,7 @@ from fadump.machine.contract import ConsoleLog
 READY = r"\blogin: ?$|[#$] ?$"
 """How a console looks on which a system waits for its user: a login prompt, or a shell's."""
 _ROOT_PROMPT = re.compile(r"# ?$")
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\r")
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-Z\\^-~]|\r")
 _OUT_OF_MEMORY = re.compile(r"Out of memory|oom-kill|invoked oom-killer")
 _PANIC = re.compile(r"Kernel panic - not syncing")
 _HANGS = re.compile(r"end Kernel panic")
