@@ -13,6 +13,7 @@ import fadump
 from fadump.abi import elf
 from fadump.abi.layout import Layout
 from fadump.abi.linux import crash_info
+from fadump.abi.linux.btf import BTF_HEADER, BtfHeader
 from fadump.abi.linux.crash_info import CrashInfoHeader, OldCrashInfoHeader
 from fadump.abi.linux.prstatus import PRSTATUS, ElfPrstatus
 from fadump.abi.powernv import cpu_data, kernel_metadata, mpipl
@@ -120,6 +121,15 @@ BY_HAND = {
         rtas.RtasHead(0x202D, 3, 1),
         """
         00: 0000202d 00000003 00000001
+        """,
+    ),
+    "struct btf_header (Linux include/uapi/linux/btf.h)": (
+        BTF_HEADER,
+        BtfHeader(0xEB9F, 2, 3, 4, 5, 6, 7, 8),
+        """
+        00: eb9f 02 03 00000004
+        08: 00000005 00000006
+        10: 00000007 00000008
         """,
     ),
     "ibm,configure-kernel-dump-sizes (LoPAR)": (

@@ -132,7 +132,7 @@ def test_a_configuration_is_checked_anywhere(capsys, tmp_path):
     told = json.loads(capsys.readouterr().out)
     assert (told["result"], told["severity"]) == ("wrong", "critical")
     assert [(finding["check"], finding["text"].split(":")[0]) for finding in told["findings"]] == [
-        ("configuration", "save.level is 32"), ("configuration", "target 1"),
+        ("configuration", "line 2"), ("configuration", "line 4"),
     ]  # fmt: skip
     assert main(["doctor", "--config", str(tmp_path / "nothing")]) == 125
     assert main(["doctor", "--config", str(config), "--root", "/"]) == 2

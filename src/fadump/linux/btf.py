@@ -255,7 +255,9 @@ def _byte_order(data: bytes) -> ByteOrder:
     for order in orders:
         if data[:2] == abi.MAGIC.to_bytes(2, order) and len(data) >= BTF_HEADER.size_bytes:
             return order
-    raise FormatError("no BTF", offset=0, expected=abi.MAGIC.to_bytes(2, "little"), found=data[:2])
+    raise FormatError(
+        "no BTF", offset=BTF_HEADER.offset("magic"), expected=abi.MAGIC.to_bytes(2, "little"), found=data[:2]
+    )
 
 
 def _part(data: bytes, start: int, length: int, what: str) -> bytes:
