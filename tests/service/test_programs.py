@@ -49,6 +49,7 @@ def test_hooks_are_told_what_has_happened(machine, root, tmp_path):
     assert captured.result is Result.SAVED and not captured.remarks
     told = [dict(re.findall(r"^(FADUMP_\w+)=(.*)$", (tmp_path / f"{name}.txt").read_text(), re.MULTILINE))
             for name in ("before", "after")]  # fmt: skip
+    assert told[0].pop("FADUMP_STARTED_BY") != told[1].pop("FADUMP_STARTED_BY")
     assert told[0] == {"FADUMP_HOOK": "before", "FADUMP_VMCORE": str(root.vmcore)}
     assert told[1] == {
         "FADUMP_HOOK": "after",
@@ -79,8 +80,13 @@ def test_a_program_that_hangs_is_killed_with_all_that_it_has_started(tmp_path):
     wait_until(lambda: not is_running(pid))
 
 
-def test_a_program_leaves_nothing_running(tmp_path):
-    assert run_program("it,", [script(tmp_path, "forks", "sleep 1000 & echo $! >pid")], 60, {}) is None
+@pytest.mark.parametrize("session", ["", "setsid", "env -i", "setsid -f"])
+@pytest.mark.parametrize("end", ["", "sleep 1000"])
+def test_a_program_leaves_nothing_running(tmp_path, session, end):
+    left = f"{session} sh -c 'echo $$ >pid.new; mv pid.new pid; exec sleep 1000' &"
+    name = script(tmp_path, "forks", f"{left} until [ -s pid ]; do sleep 0.01; done; {end}")
+    said = run_program("it,", [name], 1 if end else 60, {})
+    assert "killed" in said if end else said is None
     pid = int((tmp_path / "pid").read_text())
     wait_until(lambda: not is_running(pid))
 
