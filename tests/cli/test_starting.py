@@ -113,7 +113,7 @@ def test_at_its_end_nothing_is_taken_apart_and_all_is_said(start, tmp_path, word
 
 
 NOT_AT_THE_START = {
-    *("concurrent", "logging", "shutil", "traceback"),
+    *("concurrent", "logging", "traceback"),
     "fadump.linux.backtrace",
     *("asyncio", "email", "http", "ssl", "urllib.request"),
     *("difflib", "importlib.metadata", "importlib.resources", "tempfile", "zipfile"),

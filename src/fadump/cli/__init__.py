@@ -92,7 +92,7 @@ def build_parser(words: Sequence[str]) -> Parser:
         "--version", action=VersionOption, nargs=0, help="say which version this is, as fadump version does"
     )
     parser.set_defaults(run=None, parser=parser)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=False, prog=parser.prog)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=False)
     command = next((word for word in words if not word.startswith("-")), None)
     for name in [command] if command in COMMANDS else COMMANDS:
         import_module(f"fadump.cli.{name}").add_parser(commands)

@@ -4,11 +4,8 @@ A wrong word is answered in one line: what it was, what can stand there, and whi
 """
 
 import argparse
-import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from itertools import takewhile
 from typing import Any, NoReturn, TypeAlias
 
@@ -24,8 +21,6 @@ JSON_OPTION = "--json"
 _EXIT_CODES = """exit codes: 0 done, 1 failed, 2 wrong usage, 125 could not be tried,
 128+N ended by signal N; 'fadump --help' says more
 """
-_COLUMNS = 80
-"""Of a terminal that doesn't say."""
 _OPTION = re.compile(r"--?[a-z][^ ]*")
 
 
@@ -47,23 +42,7 @@ class Answered(SystemExit):
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Descriptions are wrapped, examples stay as they are written: a text of more than one line is one of those.
-
-    argparse makes one for every parser, to look at what is added; what only a help needs is imported for that alone.
-    """
-
-    def __init__(self, prog: str, **_settings: Any) -> None:  # noqa: ANN401 - colours, from Python 3.14 on
-        self._is_coloured: bool | None = None
-        super().__init__(prog, width=_columns() - 2)
-
-    def _set_color(self, color: bool) -> None:  # argparse's, from Python 3.14 on
-        self._is_coloured = color
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a theme, which argparse imports for any formatter
-        if self._is_coloured is None or name not in ("_theme", "_decolor"):
-            raise AttributeError(name)
-        super()._set_color(self._is_coloured)  # type: ignore[misc]  # from Python 3.14 on
-        return getattr(self, name)
+    """Descriptions are wrapped, examples stay as they are written: a text of more than one line is one of those."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if "\n" not in text.strip():
@@ -185,7 +164,7 @@ def add_group(commands: Commands, name: str, *, summary: str, description: str, 
         name, help=summary, description=description, epilog=f"{example.rstrip()}\n\n{_EXIT_CODES}"
     )
     parser.set_defaults(run=None, parser=parser)
-    return parser.add_subparsers(metavar="COMMAND", required=False, prog=parser.prog)
+    return parser.add_subparsers(metavar="COMMAND", required=False)
 
 
 def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
@@ -202,16 +181,6 @@ def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
     if options.quiet and options.verbose:  # one before the command, one behind it
         options.parser.error("-v/--verbose: not allowed with argument -q/--quiet")
     return options
-
-
-def _columns() -> int:
-    """How wide a help may be, as shutil.get_terminal_size() has it: that takes long to import."""
-    with suppress(KeyError, ValueError):
-        if (columns := int(os.environ["COLUMNS"])) > 0:
-            return columns
-    with suppress(AttributeError, OSError, ValueError):
-        return os.get_terminal_size(sys.__stdout__.fileno()).columns or _COLUMNS  # type: ignore[union-attr]
-    return _COLUMNS
 
 
 def wants_json(words: Sequence[str]) -> bool:
