@@ -107,7 +107,8 @@ def test_readelf_reads_headers_and_notes(any_cycle):
 
 
 def test_fadump_off_is_one_sentence(tmp_path, kernel):
-    done = fadump_run(tmp_path / "out", "--cmdline", "fadump=off")
+    """Of a small machine: a larger one has a crashkernel=, with which kdump saves the crash."""
+    done = fadump_run(tmp_path / "out", "--memory", "1G", "--cmdline", "fadump=off")
     assert done.status == 1
     sentence, console = done.stderr.splitlines()[-2:]
     assert sentence.startswith("fadump: FADump is not enabled")
