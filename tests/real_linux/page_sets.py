@@ -140,12 +140,15 @@ def excluded_in(dump, memory, size):
     return excluded
 
 
-def compared(dump, original):
-    """How many bytes of memory a dump has, all of which must be those of the original."""
+def compared(dump, original, states=(State.STORED,)):
+    """How many bytes of memory a dump has, all of which must be those of the original.
+
+    An ELF core that leaves nothing out has zeros in State.ZEROS, in which others have what they leave out.
+    """
     bytes_compared = 0
     for memory in dump.memory:
         for piece in dump.mapping(memory):
-            if piece.state is not State.STORED:
+            if piece.state not in states:
                 continue
             for part in original.memory & RangeSet([piece.range]):  # its first and last page may be part of a page
                 for start in range(part.start, part.end, VIEW_BYTES):
