@@ -11,8 +11,11 @@ ADDR, DATA2, STRING, DATA1, UDATA, STRP, REF4, SEC_OFFSET, EXPRLOC, FLAG_PRESENT
 )
 
 
-def debug_file(structs, version, byte_order="little", *, more=None, declared=()):
-    """A file whose compile units define ``structs`` and then ``more``; None: without debug information."""
+def debug_file(structs, version, byte_order="little", *, more=None, declared=(), before=None):
+    """A file whose compile units define ``structs`` and then ``more``; None: without debug information.
+
+    ``before`` them stands a unit of that version, without structs.
+    """
     order = {"little": "<", "big": ">"}[byte_order]
     blocks = {"": b"", ".shstrtab": b""}
     if structs is not None:
@@ -20,6 +23,8 @@ def debug_file(structs, version, byte_order="little", *, more=None, declared=())
         units = [
             _unit(order, version, entries, strings, declared) for entries in (structs, more) if entries is not None
         ]
+        if before is not None:
+            units.insert(0, _unit(order, before, {}, strings, ()))
         blocks[".debug_info"] = b"".join(units)
         blocks[".debug_abbrev"] = _abbreviations()
         blocks[".debug_str"] = blocks[".debug_line_str"] = bytes(strings)

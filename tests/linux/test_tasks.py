@@ -149,9 +149,18 @@ def test_a_file_without_debug_information(offsets_of):
         offsets_of(debug_file(None, 4))
 
 
-def test_dwarf_of_another_version(offsets_of):
+@pytest.mark.parametrize("version", [1, 6])
+def test_dwarf_of_another_version(offsets_of, version):
     with pytest.raises(FormatError, match="another version"):
-        offsets_of(debug_file(STRUCTS, 3))
+        offsets_of(debug_file(STRUCTS, version))
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_assembler_files_units_are_passed_over(offsets_of, version):
+    """Linux up to 5.11 has had them made with -gdwarf-2, whatever the rest was made with."""
+    with pytest.raises(NoDebugInformationError):
+        offsets_of(debug_file(STRUCTS, version))
+    assert offsets_of(debug_file(STRUCTS, 4, before=version)) == offsets_of(debug_file(STRUCTS, 4))
 
 
 @given(st.data())

@@ -125,7 +125,7 @@ class Reader:
 
 
 def read_unit(reader: Reader) -> Unit:
-    """Read a unit's header.
+    """Read a unit's header. Of versions 2 and 3, kernels up to 5.11 have their assembler files, which have no types.
 
     :raises FormatError: it is cut short, or of another version.
     """
@@ -137,9 +137,9 @@ def read_unit(reader: Reader) -> Unit:
     if end > len(reader.data):
         raise FormatError("DWARF unit cut short", offset=reader.at, expected=length, found=len(reader.data) - reader.at)
     version = reader.number(2)
-    if version == 4:
+    if version in (2, 3, 4):
         abbreviations = reader.number(offset_bytes)
-        return Unit(start, end, abbreviations, reader.number(1), offset_bytes, is_compile=True)
+        return Unit(start, end, abbreviations, reader.number(1), offset_bytes, is_compile=version == 4)
     if version == 5:
         type_, address_bytes = reader.number(1), reader.number(1)
         return Unit(start, end, reader.number(offset_bytes), address_bytes, offset_bytes, type_ == abi.UT_COMPILE)

@@ -8,13 +8,13 @@ for now (vm_stat_diff) are not in it.
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fadump.abi.layout import STRUCT_ORDER
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.errors import FadumpError, FormatError
 from fadump.linux.system import CrashedSystem
-from fadump.linux.vmcoreinfo import NoVmcoreinfoError
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.contract import Dump, Kind, Piece, State
@@ -82,8 +82,7 @@ class Counters:
 def find_counters(memory: GuestMemory, wanted: RangeSet) -> Counters:
     """Where the kernel counts that is in this part of memory.
 
-    :raises NoVmcoreinfoError: there is none yet that describes itself.
-    :raises FadumpError: its symbols don't say.
+    :raises FadumpError: there is none yet that describes itself, or its symbols don't say.
     """
     system = CrashedSystem(_LiveMemory(memory, wanted))
     symbols = system.symbols
@@ -118,9 +117,5 @@ class LeastAvailable:
         if not self._tries:
             return
         self._tries -= 1
-        try:
+        with suppress(FadumpError):  # it may be on its way to its place: what it seems to say makes no sense then
             self._counters = find_counters(self._memory, self.boot_memory)
-        except NoVmcoreinfoError:
-            pass
-        except FadumpError:
-            self._tries = 0
