@@ -2,7 +2,7 @@
 #                     MACHINE=qemu: with a real Linux; the first time it builds a kernel, ten minutes
 # make test           every test, two at a time, about 20 minutes; the first time 20 more, for a kernel and a Debian
 # make compare        the model of Linux against real Linux, over more than 140 configurations; builds three more kernels
-# make test-kernels   more kernels, both page sizes, and a newer QEMU; the first time it builds seven kernels more
+# make test-kernels   more kernels, both page sizes, and a newer QEMU; the first time it builds nine kernels more
 # make test-systems   systems with disks, boot loaders and services of their own, crashed in every way
 # make deb            dist/fadump_VERSION_all.deb, for any architecture; as root what its build needs is installed
 # make test-install   that package in a minimal Debian of each suite, as root: what it needs, the dump tools, their tests

@@ -45,6 +45,7 @@ def crash_under_load(directory, kernel, script=WORKLOAD, crash_cpu=0, **machine)
     """A dump of a machine that has used its memory in every way."""
     with Scenario(directory, kernel, **machine) as scenario:
         scenario.hello()
+        scenario.register()  # as newer kernels have done by themselves
         scenario.run(script)
         scenario.crash(cpu=crash_cpu)
         scenario.save()
