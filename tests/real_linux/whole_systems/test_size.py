@@ -64,13 +64,13 @@ def test_a_capture_kernel_has_no_more_than_it_is_given(measured):
 
 
 def test_the_least_available_is_what_the_guest_says_itself(measured):
-    """Its kernel counts up to 12 pages a CPU apart from all others, and so does it say them a moment later."""
+    """Up to 12 pages a CPU are counted apart, for each of four counters; and it says them a moment later."""
     _said, told, out = measured
     for number, probe in enumerate(told["measured"], 1):
         console = (out / f"try-{number}" / "console.log").read_text(errors="replace")
         available = [int(kib) << 10 for kib in re.findall(r"MemAvailable: +(\d+) kB", console)]
         if probe["result"] == "saved":
-            assert abs(probe["least_available_bytes"] - min(available)) < 6 * MIB, probe
+            assert abs(probe["least_available_bytes"] - min(available)) < 8 * MIB, probe
             assert probe["least_available_bytes"] < probe["available_bytes"]
 
 
