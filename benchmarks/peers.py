@@ -50,7 +50,7 @@ def main() -> None:
     arguments.add_argument("--level", type=int, choices=LEVELS, action="append")
     arguments.add_argument("--contents", type=Path, help="a file whose pages memory is filled with")
     arguments.add_argument("--directory", type=Path, help="where the source is, for as long as this runs")
-    arguments.add_argument("--out", type=Path, default=Path("/dev/shm"), help="where dumps are saved (default: memory)")  # noqa: S108
+    arguments.add_argument("--out", type=Path, default=Path("/dev/shm"), help="where dumps are saved (default: memory)")  # noqa: S108 - new files only
     options = arguments.parse_args()
     with (
         tempfile.TemporaryDirectory(dir=options.directory) as directory,

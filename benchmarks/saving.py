@@ -42,7 +42,7 @@ def main() -> None:
     arguments.add_argument("--gib", type=int, default=8, help="the crashed machine's memory")
     arguments.add_argument("--runs", type=int, default=RUNS)
     arguments.add_argument("--directory", type=Path, help="where the source is, for as long as this runs")
-    arguments.add_argument("--out", type=Path, default=Path("/dev/shm"), help="where dumps are saved (default: memory)")  # noqa: S108
+    arguments.add_argument("--out", type=Path, default=Path("/dev/shm"), help="where dumps are saved (default: memory)")  # noqa: S108 - new files only
     options = arguments.parse_args()
     with (
         tempfile.TemporaryDirectory(dir=options.directory) as directory,

@@ -92,28 +92,7 @@ def test_what_is_started_is_not_deaf_to_signals(start):
     assert status == 0 and int(out.split()[1], 16) == 0
 
 
-AT_THE_END = """
-import atexit, sys
-
-class Kept:
-    def __del__(self):
-        print("taken apart")
-
-sys.kept = Kept()
-atexit.register(print, "said at exit")
-"""
-
-
-@pytest.mark.parametrize(("words", "status"), [(["version"], 0), (["show", "missing"], 125)])
-def test_at_its_end_nothing_is_taken_apart_and_all_is_said(start, tmp_path, words, status):
-    (tmp_path / "site" / "sitecustomize.py").write_text(AT_THE_END)
-    ended, out, err = start("fadump", words, "")
-    assert (ended, bool(err)) == (status, status != 0)
-    assert out.endswith("said at exit\n")
-
-
 NOT_AT_THE_START = {
-    *("concurrent", "logging", "traceback"),
     "fadump.linux.backtrace",
     *("asyncio", "email", "http", "ssl", "urllib.request"),
     *("difflib", "importlib.metadata", "importlib.resources", "tempfile", "zipfile"),
