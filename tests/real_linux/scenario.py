@@ -84,8 +84,7 @@ class Scenario:
             initrd=build_initramfs(),
             cmdline=kernel_command_line(options),
             platform=platform,
-            nodes=(self._memory_bytes,),
-            **machine,
+            **{"nodes": (self._memory_bytes,)} | machine,
         )
         return partial(QemuMachine, config)
 
