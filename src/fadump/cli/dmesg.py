@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 
+from fadump.cli.log_view import Style, Wanted, facilities, levels, wants_colour
+from fadump.cli.numbers import since_boot
 from fadump.cli.output import Answer, ExitCode, Output, Stream
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
@@ -13,6 +15,8 @@ from fadump.printable import first_of, with_others
 
 _EXAMPLE = """example:
   fadump dmesg vmcore                      print the log as dmesg(1) does
+  fadump dmesg -T --level err,warn vmcore  errors and warnings, with the time of day of each
+  fadump dmesg --since-boot 86400 vmcore   what was said from the second day on
   fadump dmesg vmcore --json | jq -r '.records[] | select(.level <= 3) | .text'
 """
 
@@ -29,12 +33,35 @@ def add_parser(commands: Commands) -> None:
         example=_EXAMPLE,
     )
     parser.add_argument("files", type=path, nargs="+", metavar="FILE", help="a dump; of a split one, all of its files")
+    parser.add_argument(
+        "-T", "--ctime", action="store_true",
+        help="times of day, local ones as dmesg(1) has them, reckoned back from when the kernel crashed",
+    )  # fmt: skip
+    parser.add_argument("-l", "--level", type=levels, default=[], metavar="LIST", help="only these, as in err,warn")
+    parser.add_argument(
+        "-f", "--facility", type=facilities, default=[], metavar="LIST", help="only these, as in kern,daemon"
+    )
+    parser.add_argument(
+        "--since-boot", type=since_boot, metavar="SECONDS", help="only what was said so long after boot, or later"
+    )
+    parser.add_argument(
+        "-L", "--color", choices=("auto", "always", "never"), default="auto", metavar="WHEN",
+        help="colours: auto (on a terminal, unless NO_COLOR is set), always or never",
+    )  # fmt: skip
 
 
 def _dmesg(options: argparse.Namespace, output: Output) -> Answer:
     records: list[LogRecord] = []
+    wanted = Wanted(options.level, options.facility, options.since_boot)
+    boot_time = None
     with open_system(options.files) as system:
-        missing = _read(system, records.append if output.as_json else partial(_print, output.stream))
+        if options.ctime:
+            boot_time = system.boot_time
+        style = Style(boot_time, coloured=wants_colour(options.color))
+        tell = records.append if output.as_json else partial(_print, output.stream, style)
+        missing = _read(system, wanted, tell)
+    if options.ctime and boot_time is None:
+        missing.append("the dump doesn't say when the kernel crashed: times are in seconds since boot")
     for sentence in missing:
         output.remark(sentence)
     return Answer(
@@ -42,6 +69,7 @@ def _dmesg(options: argparse.Namespace, output: Output) -> Answer:
             "result": "incomplete" if missing else "complete",
             "complete": not missing,
             "missing": missing,
+            "boot_time": boot_time,
             "records": [_as_json(record) for record in records],
         },
         exit_code=ExitCode.FAILED if missing else ExitCode.DONE,
@@ -49,15 +77,16 @@ def _dmesg(options: argparse.Namespace, output: Output) -> Answer:
     )
 
 
-def _read(system: CrashedSystem, tell: Callable[[LogRecord], None]) -> list[str]:
-    """Read all records, and tell them as they are read; what is missing, as sentences."""
+def _read(system: CrashedSystem, wanted: Wanted, tell: Callable[[LogRecord], None]) -> list[str]:
+    """Read all records, and tell those wanted as they are read; what is missing, as sentences."""
     missing = list(first_of(map(str, system.dump.damage)))
     without_text, any_record = 0, False
     try:
         for record in system.log():
             any_record = True
-            without_text += record.text is None
-            tell(record)
+            if record in wanted:
+                without_text += record.text is None
+                tell(record)
     except UNREADABLE_KERNEL as error:
         missing.append(f"the log ends here: {error}" if any_record else f"no log can be read: {error}")
     if without_text:
@@ -65,8 +94,8 @@ def _read(system: CrashedSystem, tell: Callable[[LogRecord], None]) -> list[str]
     return missing
 
 
-def _print(stream: Stream, record: LogRecord) -> None:
-    print(*record.lines(), sep="\n", file=stream)
+def _print(stream: Stream, style: Style, record: LogRecord) -> None:
+    print(*style.lines(record), sep="\n", file=stream)
 
 
 def _as_json(record: LogRecord) -> dict[str, object]:

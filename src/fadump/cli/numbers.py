@@ -46,6 +46,20 @@ def seconds(text: str) -> float:
     return value
 
 
+def since_boot(text: str) -> int:
+    """A time in seconds since boot, which may have a fraction; in nanoseconds.
+
+    :raises argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= _MOST_SECONDS:  # also NaN
+        raise argparse.ArgumentTypeError("write seconds since boot, from 0 to 1000000000")
+    return round(value * 1e9)
+
+
 def number(least: int, most: int | None = None) -> Callable[[str], int]:
     """A type for numbers from ``least`` to ``most``, which raises argparse.ArgumentTypeError for others."""
 

@@ -198,6 +198,15 @@ class CrashedSystem:
         """When the kernel crashed, in seconds since 1970, UTC; None if the dump doesn't say."""
         return crash_time(self.memory)
 
+    @property
+    def boot_time(self) -> int | None:
+        """When it booted, in seconds since 1970, UTC, reckoned back from its end; None if the dump doesn't say."""
+        try:
+            crash, uptime_ns = self.crash_time, self.ending.uptime_ns
+        except UNREADABLE_KERNEL:
+            return None
+        return None if crash is None or uptime_ns is None else crash - uptime_ns // 1_000_000_000
+
     @cached_property
     def ending(self) -> Ending:
         """What the log says about the end.
