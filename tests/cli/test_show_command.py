@@ -24,8 +24,8 @@ from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_stri
 from fadump.memory.ranges import Range
 from fadump.printable import MOST_LISTED
 from fadump.vmcore.structures import decode_file
-from tests.linux.crashed_kernel import INNER, crashed_kernel
-from tests.linux.kernel_builder import VMEMMAP_START, Log, Message
+from tests.linux.crashed_kernel import INNER, OUTER, crashed_kernel
+from tests.linux.kernel_builder import PAGE_OFFSET, VMEMMAP_START, Log, Message, add_kallsyms
 from tests.linux.smp_builder import SmpKernel
 from tests.linux.test_pages import add_sections
 from tests.linux.test_symbols import vmlinux
@@ -54,6 +54,39 @@ def test_what_crashed_when_and_why(run):
     assert any(line.endswith("outer+0x8/0x100") for line in lines)
     assert any(line.split()[:2] == ["free", "0.1"] for line in lines)
     assert any(line.split()[:2] == ["kernel", "0.9"] for line in lines)
+
+
+def test_the_logs_end_stands_above_the_stacks_with_its_first_sign_marked(run):
+    lines = [line.rstrip() for line in run(crashed_kernel().core())[1].splitlines()]
+    start = lines.index("The log's end, and the first sign of it")
+    assert lines[start + 1 : start + 4] == [
+        "  [    0.000000] Linux version 6.12.0-fake",
+        "> [    0.900000] sysrq: Trigger a crash",
+        "  [    0.901849] Kernel panic - not syncing: sysrq triggered crash",
+    ]
+    assert start < lines.index("CPU 0, which crashed") < next(n for n, line in enumerate(lines) if "Physical" in line)
+
+
+def test_of_a_long_log_a_few_messages_are_shown(run):
+    kernel = crashed_kernel(with_log=False)
+    texts = [b"early", *([b"calm"] * 20), b"BUG: trouble", *([b"more"] * 20), b"late"]
+    Log(kernel, [Message(text) for text in texts], count_bits=7, text_bits=14)
+    out = run(kernel.core())[1]
+    assert "  ... 18 messages before\n" in out and "  ... 13 messages after (fadump dmesg)\n" in out
+    assert (out.count("] calm"), out.count("> [    0.000000] BUG: trouble"), out.count("] more")) == (3, 1, 8)
+    assert "early" not in out and "late" not in out
+    verbose = run(kernel.core(), "-v")[1]
+    assert verbose.count("] calm") == 20 and "early" in verbose and "late" in verbose
+
+
+def test_idle_cpus_are_one_line_and_stack_pointers_are_for_those_who_ask(run):
+    kernel = crashed_kernel(with_symbols=False)
+    add_kallsyms(kernel, {"T_stext": PAGE_OFFSET, "Tdo_idle": INNER, "Touter": OUTER, "Tend": OUTER + 0x100})
+    shown, verbose = run(kernel.core())[1], run(kernel.core(), "-v")[1]
+    assert "1 CPU: idle (-v shows where)\n" in shown and "do_idle" not in shown
+    assert "do_idle+0x4" in verbose and "idle (" not in verbose
+    pointer = f"{kernel.cpus[0]['gpr1']:016x} {INNER + 4:016x} "
+    assert pointer in verbose and pointer not in run(crashed_kernel().core())[1]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +201,7 @@ def test_a_terminal_is_told_nothing_by_a_dump(run):
     Log(kernel, [Message(text) for text in texts])
     kernel.facts["OSRELEASE"] = "6.12\x1b"
     out = run(kernel.core())[1]
-    assert "\x1b" not in out and out.count("\\x1b") == 3
+    assert "\x1b" not in out and out.count("\\x1b") == 5
     out = run(DeviceTree(Node("", {"na\x1bme": b""}, [Node("no\x1bde", {}, [])]), []).encode())[1]
     assert "\x1b" not in out and out.count("\\x1b") == 2
 

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 
+from fadump.cli.dump_argument import dump_files
 from fadump.cli.log_view import Style, Wanted, facilities, levels, wants_colour
 from fadump.cli.numbers import since_boot
 from fadump.cli.output import Answer, ExitCode, Output, Stream
@@ -32,7 +33,9 @@ def add_parser(commands: Commands) -> None:
         "there of the log is printed, and the exit status is 1.",
         example=_EXAMPLE,
     )
-    parser.add_argument("files", type=path, nargs="+", metavar="FILE", help="a dump; of a split one, all of its files")
+    parser.add_argument(
+        "files", type=path, nargs="+", metavar="FILE", help="a dump; of a split one, all of its files; or its directory"
+    )
     parser.add_argument(
         "-T", "--ctime", action="store_true",
         help="times of day, local ones as dmesg(1) has them, reckoned back from when the kernel crashed",
@@ -53,8 +56,9 @@ def add_parser(commands: Commands) -> None:
 def _dmesg(options: argparse.Namespace, output: Output) -> Answer:
     records: list[LogRecord] = []
     wanted = Wanted(options.level, options.facility, options.since_boot)
+    files = dump_files(options.files)
     boot_time = None
-    with open_system(options.files) as system:
+    with open_system(files) as system:
         if options.ctime:
             boot_time = system.boot_time
         style = Style(boot_time, coloured=wants_colour(options.color))
@@ -73,7 +77,7 @@ def _dmesg(options: argparse.Namespace, output: Output) -> Answer:
             "records": [_as_json(record) for record in records],
         },
         exit_code=ExitCode.FAILED if missing else ExitCode.DONE,
-        error=f"{with_others(options.files)}: {with_others(missing)}" if missing else None,
+        error=f"{with_others(files)}: {with_others(missing)}" if missing else None,
     )
 
 

@@ -4,6 +4,7 @@ import argparse
 
 from rich.console import Console
 
+from fadump.cli.dump_argument import dump_files
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
@@ -19,6 +20,8 @@ from fadump.vmcore.structures import decode_file
 
 _EXAMPLE = """example:
   fadump show vmcore                       what crashed, when and why; each CPU and its backtrace; memory
+  fadump show /var/crash/202611291148      the dump in this directory
+  fadump show -v vmcore                    idle CPUs and kernel threads, too, stack pointers, more of the log
   fadump show vmcore --vmlinux vmlinux     the tasks, too, if it has debug information
   fadump show vmcore --json | python3 -m json.tool
                                            for programs: addresses are numbers of 64 bits, which jq before 1.7 rounds
@@ -39,31 +42,38 @@ def add_parser(commands: Commands) -> None:
         "incomplete dump, what is there is shown, what is missing is named, and the exit status is 1.",
         example=_EXAMPLE,
     )
-    parser.add_argument("files", type=path, nargs="+", metavar="FILE", help="a file; of a split dump, all of its files")
+    parser.add_argument(
+        "files",
+        type=path,
+        nargs="+",
+        metavar="FILE",
+        help="a file; of a split dump, all of its files; or a directory with one dump",
+    )
     parser.add_argument("--vmlinux", type=path, metavar="FILE", help="the crashed kernel's vmlinux: symbols, and tasks")
 
 
 def _show(options: argparse.Namespace, output: Output) -> Answer:
-    structure = decode_file(options.files[0]) if len(options.files) == 1 else None
+    files = dump_files(options.files)
+    structure = decode_file(files[0]) if len(files) == 1 else None
     if structure is not None:
         found = shown(structure)
         return Answer(found.json, listing=found.text)
     if options.vmlinux is not None:
         check_file("--vmlinux", options.vmlinux)
-    with open_system(options.files, vmlinux=options.vmlinux) as system:
+    with open_system(files, vmlinux=options.vmlinux) as system:
         summary = summarize(system)
     for sentence in summary.missing:
         output.remark(sentence)
     return Answer(
         as_json(summary),
-        listing=_rendered(summary),
+        listing=_rendered(summary, verbose=output.verbose),
         exit_code=ExitCode.FAILED if summary.missing else ExitCode.DONE,
-        error=f"{with_others(options.files)}: {with_others(summary.missing)}" if summary.missing else None,
+        error=f"{with_others(files)}: {with_others(summary.missing)}" if summary.missing else None,
     )
 
 
-def _rendered(summary: Summary) -> str:
+def _rendered(summary: Summary, *, verbose: bool) -> str:
     console = Console(emoji=False, highlight=False, soft_wrap=True)
     with naming(STDOUT), console.capture() as text:  # its end writes to the file that it stands for
-        show_summary(summary, console)
+        show_summary(summary, console, verbose=verbose)
     return text.get().rstrip("\n")

@@ -9,12 +9,13 @@ from rich.text import Text
 
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.linux.pt_regs import DATA_TRAPS, TRAPS, led_to_dump
+from fadump.cli.show_log import show_log_end
 from fadump.linux.backtrace import Frame
 from fadump.linux.cpus import Cpu, OpalCore
 from fadump.linux.pages import PageClass
 from fadump.linux.summary import MemoryRange, Summary, cpu_name
 from fadump.linux.tasks import Task
-from fadump.printable import MOST_LISTED, printable
+from fadump.printable import MOST_LISTED, counted, printable
 from fadump.progress import binary_size
 from fadump.vmcore.contract import READABLE, State
 
@@ -39,13 +40,21 @@ _CLASSES = {
 }
 
 
-def show_summary(summary: Summary, console: Console) -> None:
-    """Print a summary for people."""
+def show_summary(summary: Summary, console: Console, *, verbose: bool = False) -> None:
+    """Print a summary for people; what says little only with ``verbose``."""
     for label, text in head(summary):
         console.print(Text(f"{label:{_LABEL_CELLS}}", "bold") + Text(_one_line(text)))
-    for cpu in summary.cpus:
+    if summary.log_end is not None and summary.log_end.records:
         console.print()
-        _show_cpu(cpu, summary.running_on(cpu), console)
+        show_log_end(summary.log_end, console, verbose=verbose)
+    idle = [] if verbose else [cpu for cpu in summary.cpus if cpu.is_idle and not cpu.crashed]
+    for cpu in sorted(summary.cpus, key=lambda cpu: not cpu.crashed):
+        if cpu not in idle:
+            console.print()
+            _show_cpu(cpu, summary.running_on(cpu), console, verbose=verbose)
+    if idle:
+        console.print()
+        console.print(Text(f"{_numbers(idle)}: idle (-v shows where)", "bold"))
     console.print()
     _show_memory(summary, console)
     if summary.page_counts is not None and summary.page_bytes is not None:
@@ -147,7 +156,22 @@ def _erased(text: str) -> Iterator[str]:
         yield f"{len(times) - MOST_LISTED} more"
 
 
-def _show_cpu(cpu: Cpu, task: Task | None, console: Console) -> None:
+def _numbers(cpus: Sequence[Cpu]) -> str:
+    """Names of several CPUs: "CPUs 0-3, 7"."""
+    numbers = sorted(cpu.number for cpu in cpus if cpu.number is not None)
+    if len(numbers) != len(cpus):
+        return counted(len(cpus), "CPU")
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    text = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+    return f"CPU{'s' if len(numbers) > 1 else ''} {text}"
+
+
+def _show_cpu(cpu: Cpu, task: Task | None, console: Console, *, verbose: bool) -> None:
     registers = cpu.registers
     states = {"which crashed": cpu.crashed, "offline": cpu.online is False, "in user space": cpu.in_user_space}
     title = ", ".join([cpu_name(cpu), *(state for state, is_so in states.items() if is_so)])
@@ -160,7 +184,8 @@ def _show_cpu(cpu: Cpu, task: Task | None, console: Console) -> None:
     for frame in cpu.backtrace.frames:
         if frame.trap is not None:
             console.print(f"  --- interrupt {frame.trap:#x}")
-        console.print(Text(f"  {frame.sp:016x} {frame.pc:016x} {_place(frame)}".rstrip()))
+        pointer = f"{frame.sp:016x} " if verbose else ""
+        console.print(Text(f"  {pointer}{frame.pc:016x} {_place(frame)}".rstrip()))
     if cpu.backtrace.ended is not None:
         console.print(Text(f"  ... {cpu.backtrace.ended}", "yellow"))
 

@@ -17,6 +17,8 @@ from fadump.vmcore.contract import Dump
 from fadump.vmcore.notes import Prstatus, decode_prstatus
 from fadump.vmcore.opal_core import ended_by_itself, opal_cpus
 
+_IDLE_LOOPS = frozenset({"do_idle", "cpu_idle_loop"})
+
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
@@ -38,6 +40,14 @@ class Cpu:
     def in_user_space(self) -> bool:
         """Whether it was in user space, not in the kernel."""
         return bool(self.registers["msr"] & abi.MSR_PR)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it ran its idle loop, by its stack: do_idle(), before v4.7 cpu_idle_loop(), and no interrupt."""
+        frames = self.backtrace.frames
+        return any(frame.symbol is not None and frame.symbol.name in _IDLE_LOOPS for frame in frames) and all(
+            frame.trap is None for frame in frames
+        )
 
 
 def read_cpus(memory: KernelMemory, symbols: SymbolTable | None) -> list[Cpu]:

@@ -14,6 +14,7 @@ from fadump.linux.cpu_numbers import online_cpus
 from fadump.linux.cpus import Cpu, OpalCore, read_cpus, read_opal, read_registers
 from fadump.linux.crash import Ending, KernelName
 from fadump.linux.kallsyms import read_kallsyms
+from fadump.linux.log_end import LogEnd
 from fadump.linux.memory import KernelMemory, is_of_power
 from fadump.linux.pages import PageClass
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
@@ -53,7 +54,7 @@ class Summary:
     page_bytes: int | None = None
     is_radix: bool | None = None
     crash_time: int | None = None
-    ending: Ending | None = None
+    log_end: LogEnd | None = None
     cpus: Sequence[Cpu] = ()
     online: int | None = None
     running: Mapping[int, Task] = field(default_factory=dict)
@@ -62,6 +63,11 @@ class Summary:
     erased: str | None = None
     opal: OpalCore | None = None
     page_counts: Mapping[PageClass, int] | None = None
+
+    @property
+    def ending(self) -> Ending | None:
+        """What the log says about the end."""
+        return None if self.log_end is None else self.log_end.ending
 
     @property
     def mmu(self) -> str | None:
@@ -135,7 +141,7 @@ def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, 
         kernel=tried("name", lambda: system.kernel),
         crash_time=system.crash_time,
         is_radix=tried("MMU", lambda: memory.translation.is_radix),
-        ending=tried("log", lambda: system.ending),
+        log_end=tried("log", lambda: system.log_end),
         cpus=tuple(cpus),
         online=len(online_cpus(memory, symbols)) or None,
         running=running,

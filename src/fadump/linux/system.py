@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Self
 
 from fadump.errors import FadumpError
 from fadump.linux.btf import Btf, read_btf
-from fadump.linux.crash import Ending, KernelName, crash_time, find_ending, read_name
+from fadump.linux.crash import Ending, KernelName, crash_time, read_name
 from fadump.linux.dwarf import NoDebugInformationError, Offsets, read_offsets
 from fadump.linux.dwarf_types import DwarfTypes
 from fadump.linux.elf import open_elf
 from fadump.linux.kallsyms import find_kallsyms, read_kallsyms
 from fadump.linux.log import LogRecord, read_log
+from fadump.linux.log_end import LogEnd, read_log_end
 from fadump.linux.memory import UNREADABLE, KernelMemory, OtherMachineError
 from fadump.linux.pages import PageClasses, classify_pages
 from fadump.linux.symbols import SymbolOffset, SymbolTable, UnknownSymbolError
@@ -207,13 +208,21 @@ class CrashedSystem:
             return None
         return None if crash is None or uptime_ns is None else crash - uptime_ns // 1_000_000_000
 
-    @cached_property
+    @property
     def ending(self) -> Ending:
         """What the log says about the end.
 
         :raises FadumpError: as :meth:`log`.
         """
-        return find_ending(self.log())
+        return self.log_end.ending
+
+    @cached_property
+    def log_end(self) -> LogEnd:
+        """The last messages of the log, and the first sign of trouble among them.
+
+        :raises FadumpError: as :meth:`log`.
+        """
+        return read_log_end(self.log())
 
     @cached_property
     def tasks(self) -> Sequence[Task]:
