@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fadump.errors import MachineError
-from fadump.firmware.contract import Firmware, PreservedDump, State
+from fadump.firmware.contract import Firmware, PreservedDump, State, Trigger
 from fadump.machine.channel import (
     BootMode,
     Hello,
@@ -81,6 +81,8 @@ class CycleResult:
     power_on: float
     events: int
     kdump: KdumpLoaded | None = None
+    trigger: Trigger | None = None
+    """What made the machine dump."""
 
     @property
     def boot_memory_bytes(self) -> int | None:
@@ -299,4 +301,5 @@ class _Cycle:
             power_on=record.power_on,
             events=record.events,
             kdump=kdump,
+            trigger=record.trigger,
         )

@@ -113,6 +113,8 @@ class Record:
     timeline: list[tuple[Milestone, float]] = field(default_factory=list)
     seen: deque[tuple[Seen, float]] = field(default_factory=lambda: deque(maxlen=_MOST_SEEN))
     counts: Counter[Seen] = field(default_factory=Counter)
+    trigger: Trigger | None = None
+    """What made the machine dump, the last time."""
     dump: PreservedDump | None = None
     resets: int = 0
     events: int = 0

@@ -335,6 +335,7 @@ class Session:
         self._machine.reset(dump.keep)
 
     def _look_at_crash(self, trigger: Trigger) -> Sequence[CpuRegisters]:
+        self.record.trigger = trigger
         self.reached(Milestone.CRASH)
         self._see(Seen.CRASHED)
         cpus = self._machine.cpus()

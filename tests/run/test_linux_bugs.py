@@ -52,6 +52,27 @@ def test_a_parameter_area_that_linux_frees_is_named(tmp_path, capsys):
     assert code == 1 and f"has freed the page with bootargs_append, at {area['address']:#x}" in said
 
 
+@pytest.mark.parametrize(
+    ("bug", "sentence"),
+    [
+        ("crash-info", "Linux has freed the page with the crash-info header"),
+        ("bootargs-append", "Linux has freed the page with bootargs_append"),
+        ("panic-text", "Linux has not passed the text of its panic to the firmware"),
+    ],
+)
+def test_a_run_fails_for_the_bug_that_is_named(tmp_path, capsys, bug, sentence):
+    code, result, _said = run(tmp_path, capsys, "--strict", bug)
+    assert code == 1 and result["error"].startswith(sentence) and "more)" not in result["error"]
+    assert run(tmp_path, capsys, "--strict", bug, "--kernel-version", "6.1")[0] == 0
+
+
+def test_the_text_of_a_panic_is_told(tmp_path, capsys):
+    assert run(tmp_path, capsys)[1]["panic_text"] == ""
+    assert run(tmp_path, capsys, "--kernel-version", "6.1")[1]["panic_text"] == "OS panic: sysrq triggered crash"
+    code, result, _said = run(tmp_path, capsys, "--strict", "panic-text", "--crash-by", "platform")
+    assert (code, result["panic_text"]) == (0, "")
+
+
 @pytest.mark.parametrize("options", [("--kernel-version", "6.1"), ("--platform", "powernv")])
 def test_where_linux_frees_no_such_page_nothing_is_said(tmp_path, capsys, options):
     for firmware in ((), ("--strict",)):

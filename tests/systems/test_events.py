@@ -2,6 +2,8 @@
 
 import pytest
 
+from fadump.firmware.contract import PreservedDump
+from fadump.memory.ranges import Range, RangeSet
 from fadump.observer import Milestone, Seen
 from fadump.systems.events import EventLog
 
@@ -30,3 +32,14 @@ def test_a_registration_that_ends_is_no_fault_of_a_system_that_goes_down(told):
         "reset: the kernel had unregistered as a part of its shutdown",
         "the kernel has unregistered, as a part of its shutdown",
     ]
+
+
+@pytest.mark.parametrize("protected", [Range.sized(0x5001_0000, 0x1_0000), None])
+def test_what_the_firmware_keeps_from_linux_is_told_at_each_release(told, protected):
+    told.preserved(PreservedDump((), b"", RangeSet(), RangeSet(), protected=protected), 1.0)
+    told.seen(Seen.CAPTURE_BOOT, 2.0)
+    told.seen(Seen.INVALIDATED, 3.0)
+    kept = [line for line in told.lines if "from being freed" in line]
+    assert [line[:79] for line in kept] == [
+        "the firmware has kept the page with the crash-info header, at 0x50010000, from "
+    ] * (protected is not None)

@@ -1,5 +1,6 @@
 """What is refused of a machine for any system, before anything is started; and what is told of its life."""
 
+import io
 import json
 import os
 import subprocess
@@ -8,10 +9,14 @@ import sys
 import pytest
 
 from fadump.cli import main
+from fadump.cycle import CycleRequest, run_cycle
 from fadump.firmware.contract import PreservedDump, PreservedRegion
+from fadump.machine.embedded.config import EmbeddedConfig
+from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.memory.ranges import RangeSet
-from fadump.observer import Seen
+from fadump.observer import Seen, Unwatched
 from fadump.systems.events import EventLog
+from fadump.systems.vm import VmOptions, make_firmware
 
 
 @pytest.mark.parametrize(
@@ -131,3 +136,13 @@ def test_memory_that_this_process_may_not_have_is_said_with_its_size(tmp_path):
         done.stderr.splitlines(keepends=True)[-1]
         == "fadump: no 65536 MiB of address space for the guest: Cannot allocate memory\n"
     )
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_strict_firmware_protects_nothing_from_linux(tmp_path, strict):
+    firmware = make_firmware(VmOptions(strict=strict))
+    with (tmp_path / "disk").open("w+b") as disk:
+        disk.truncate(3 << 30)
+        with EmbeddedMachine(EmbeddedConfig("fadump=on"), disk.fileno(), io.BytesIO()) as machine:
+            result = run_cycle(machine, firmware, CycleRequest(), Unwatched())
+    assert (result.dump.protected is None) is strict

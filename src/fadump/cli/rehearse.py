@@ -1,7 +1,7 @@
 """``fadump rehearse``: would this system's next crash be saved? It is crashed, on a copy, and its dump is looked at."""
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,15 @@ from fadump.cli.numbers import factor
 from fadump.cli.output import Answer, ExitCode, Output, console_text
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.cli.system_arguments import add_system_arguments, system_options
+from fadump.cli.system_arguments import add_strict_argument, add_system_arguments, system_options
 from fadump.cli.typed import fadump_command
 from fadump.cli.verdict_json import verdict_as_json
 from fadump.errors import SetupError
 from fadump.observer import CrashBy, Milestone
-from fadump.printable import counted, printable
+from fadump.printable import counted, printable, with_others
 from fadump.progress import binary_size
 from fadump.run.console import CONSOLE_LOG, telling_log
+from fadump.run.linux_bugs import freed_by_linux
 from fadump.run.terminal import screen
 from fadump.signals import time_limit
 from fadump.systems.console import READY
@@ -26,7 +27,6 @@ from fadump.systems.fallback import Fallback
 from fadump.systems.rehearsal import Patience, Service, Watched
 from fadump.systems.rehearse import (
     DUMP_DIRECTORY,
-    Outcome,
     RehearsalOptions,
     RehearsalResult,
     check_rehearsal,
@@ -61,6 +61,7 @@ def add_parser(commands: Commands) -> None:
     )
     parser.first_phase = Milestone.POWER_ON
     add_system_arguments(parser)
+    add_strict_argument(parser)
     parser.add_argument(
         "--crash-by", choices=list(CrashBy), type=CrashBy, default=CrashBy.NMI, metavar="HOW",
         help="nmi: a system reset interrupt (default); platform: without the system's help; sysrq: typed at a prompt "
@@ -86,7 +87,7 @@ def _rehearse(options: argparse.Namespace, output: Output) -> Answer:
     out = options.out or free_directory()
     console = out / CONSOLE_LOG
     rehearsal = RehearsalOptions(
-        vm=system_options(options),
+        vm=replace(system_options(options), strict=options.strict),
         out=out,
         crash_by=options.crash_by,
         verify=options.verify,
@@ -103,12 +104,14 @@ def _rehearse(options: argparse.Namespace, output: Output) -> Answer:
     except SetupError as error:
         error.result = NOT_TRIED
         raise
-    good = result.outcome is Outcome.SAVED
+    freed = freed_by_linux(result.watched.dump, None, console)
+    errors = [] if result.error is None else [result.error]
+    errors += [str(page) for page in freed if options.strict]
     return Answer(
-        _as_json(result, rehearsal.vm.memory_bytes),
+        {**_as_json(result, rehearsal.vm.memory_bytes), "freed_by_linux": [asdict(page) for page in freed]},
         text=printable(_text(result, console)),
-        exit_code=ExitCode.DONE if good else ExitCode.FAILED,
-        error=result.error,
+        exit_code=ExitCode.FAILED if errors else ExitCode.DONE,
+        error=with_others(errors) if errors else None,
     )
 
 

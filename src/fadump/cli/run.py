@@ -25,6 +25,7 @@ from fadump.observer import CrashBy, Milestone
 from fadump.printable import with_others
 from fadump.run.console import CONSOLE_LOG, telling_log
 from fadump.run.inputs import check_inputs
+from fadump.run.linux_bugs import NO_PANIC_TEXT, LinuxBug, lacks_panic_text
 from fadump.run.options import RunOptions, WhichMachine, WhoseFirmware, check_options
 from fadump.run.run import JudgedCycle, RunResult, run
 from fadump.run.terminal import screen
@@ -64,8 +65,9 @@ def add_parser(commands: Commands) -> None:
         help="who takes the dump: ours (default), or qemu, QEMU's own FADump, which 10.2 and later have",
     )  # fmt: skip
     parser.add_argument(
-        "--strict", action="store_true",
-        help="our firmware does what LoPAR says and no more; if Linux endangers its next dump by itself, the run fails",
+        "--strict", nargs="?", choices=list(LinuxBug), type=LinuxBug, const=LinuxBug.ANY, metavar="BUG",
+        help="our firmware does what LoPAR says and no more; if a bug of Linux's shows, the run fails: "
+        f"any (default), {', '.join(bug for bug in LinuxBug if bug is not LinuxBug.ANY)}",
     )  # fmt: skip
     parser.add_argument(
         "--crash-by", choices=list(CrashBy), type=CrashBy, default=CrashBy.SYSRQ, metavar="HOW",
@@ -119,8 +121,8 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
             None if terminal is None else terminal.seat,
         )
     RunView(output.stream).summary(result)
-    for freed in _freed(options, result):
-        output.remark(freed)
+    for bug in _bugs_of_linux(options, result):
+        output.remark(bug)
     for fault in result.never_struck:
         output.remark(str(fault))
     wrong = list(_wrong(options, result))
@@ -139,7 +141,7 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
         initrd=options.initrd,
         qemu=options.qemu,
         firmware=options.firmware,
-        strict=options.strict,
+        strict=options.strict is not None,
         crash_by=options.crash_by,
         cycles=options.cycles,
         interactive=options.interactive,
@@ -158,13 +160,16 @@ def _wrong(options: argparse.Namespace, result: RunResult) -> Iterator[str]:
             yield f"{judged.vmcore}: {different_text(judged.verdict)}"
         if judged.cycle.kdump is not None:
             yield f"{fell_back_text(judged.cycle.kdump)}; kdump has saved {judged.vmcore}"
-    yield from _freed(options, result)
+    yield from _bugs_of_linux(options, result)
     yield from map(str, result.never_struck)
 
 
-def _freed(options: argparse.Namespace, result: RunResult) -> Iterator[str]:
-    """What Linux has freed too much, where that is asked for."""
-    return (str(freed) for judged in result.cycles for freed in judged.freed if options.strict)
+def _bugs_of_linux(options: argparse.Namespace, result: RunResult) -> Iterator[str]:
+    """Those that have shown, and fail this run."""
+    for judged in result.cycles:
+        yield from (str(freed) for freed in judged.freed if options.strict in (LinuxBug.ANY, freed.bug))
+        if options.strict in (LinuxBug.ANY, LinuxBug.PANIC_TEXT) and lacks_panic_text(judged.cycle):
+            yield NO_PANIC_TEXT
 
 
 def _save_options(options: argparse.Namespace) -> SaveOptions | None:
@@ -199,6 +204,7 @@ def _cycle_as_json(judged: JudgedCycle) -> dict[str, Any]:
         "boot_memory_bytes": cycle.boot_memory_bytes,
         "reserved_bytes": cycle.reserved_bytes,
         "memory_released": cycle.memory_released,
+        "panic_text": None if cycle.trigger is None else cycle.trigger.message,
         "freed_by_linux": [asdict(freed) for freed in judged.freed],
         "reboots": cycle.reboots,
         "timeline": [

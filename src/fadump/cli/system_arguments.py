@@ -50,6 +50,14 @@ def add_system_arguments(parser: argparse.ArgumentParser) -> None:
     add_debugging_arguments(parser)
 
 
+def add_strict_argument(parser: argparse.ArgumentParser) -> None:
+    """How faithful the firmware is."""
+    parser.add_argument(
+        "--strict", action="store_true",
+        help="the firmware does what LoPAR says and no more: it keeps nothing from Linux that Linux frees by mistake",
+    )  # fmt: skip
+
+
 def system_options(options: argparse.Namespace) -> VmOptions:
     """What these options say."""
     return VmOptions(

@@ -190,7 +190,8 @@ def _judge(verifier: Verifier, result: CycleResult, output: OutputDirectory) -> 
 
 def _keep(result: CycleResult, verdict: Verdict | None, vmcore: Path, parts: Parts) -> JudgedCycle:
     saved = None if parts.save is None else save_in_place(vmcore, parts.save, parts.vmlinux)
-    return JudgedCycle(result, verdict, vmcore, saved, freed_by_linux(result, parts.output.path / CONSOLE_LOG))
+    freed = freed_by_linux(result.dump, result.reserved_bytes, parts.output.path / CONSOLE_LOG)
+    return JudgedCycle(result, verdict, vmcore, saved, freed)
 
 
 def _lacks_room(error: RefusedError | OSError, output: OutputDirectory) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fadump.firmware.contract import FirmwareCall, Outcome, PreservedDump
+from fadump.memory.ranges import Range
 from fadump.observer import Milestone, Seen, Unwatched
 from fadump.printable import counted
 from fadump.run.output import call_text, outcome_text
@@ -46,6 +47,7 @@ class EventLog(Unwatched):
         self._calls = calls
         self._has_unregistered = False
         self._goes_down = False
+        self._kept: Range | None = None
 
     def milestone(self, milestone: Milestone, at_seconds: float) -> None:
         """A system that is in production after its crash is asked to power off."""
@@ -59,6 +61,8 @@ class EventLog(Unwatched):
             if seen is Seen.RESET and self._has_unregistered:
                 text = "reset: the kernel had unregistered as a part of its shutdown"
             self._tell(SystemEvent(seen, at_seconds, text))
+        if seen is Seen.INVALIDATED and self._kept is not None:
+            self._tell_kept(self._kept, at_seconds)
         self._has_unregistered = seen is Seen.UNREGISTERED
 
     def remark(self, name: str, sentence: str, at_seconds: float) -> None:
@@ -72,6 +76,15 @@ class EventLog(Unwatched):
             self._tell(SystemEvent("firmware_call", at_seconds, f"{said} -> {answered}", details))
 
     def preserved(self, dump: PreservedDump, at_seconds: float) -> None:
+        self._kept = dump.protected
         copied = sum(region.copied_bytes for region in dump.regions)
         text = f"the firmware has copied {copied / _MIB:.0f} MiB aside, in {counted(len(dump.regions), 'region')}"
         self._tell(SystemEvent(Seen.PRESERVED, at_seconds, text, {"bytes": copied, "regions": len(dump.regions)}))
+
+    def _tell_kept(self, page: Range, at_seconds: float) -> None:
+        """What is more than LoPAR asks for; the firmware doesn't see whether this Linux has needed it."""
+        text = (
+            f"the firmware has kept the page with the crash-info header, at {page.start:#x}, from being freed: Linux "
+            "6.10 and later free it with the dump, and use it again (with --strict it isn't kept)"
+        )
+        self._tell(SystemEvent("kept", at_seconds, text, {"address": page.start}))

@@ -10,11 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from fadump.abi.platform import Platform
 from fadump.errors import FormatError, SetupError, UsageError, reason, unwritable
 from fadump.firmware.contract import Firmware
-from fadump.firmware.powernv import PowernvFirmware
-from fadump.firmware.pseries import PseriesFirmware
 from fadump.machine.contract import ConsoleLog
 from fadump.machine.qemu.process import Drive, QemuConfig
 from fadump.observer import CrashBy, Milestone, Observer
@@ -32,7 +29,7 @@ from fadump.systems.rehearsal import LostError, NotRegisteredError, Patience, Se
 from fadump.systems.size.boot_memory import FirmwareWithBootMemory, TriedBootMemory
 from fadump.systems.size.brief_rehearsal import BriefRehearsal, RefusedBootMemoryError
 from fadump.systems.size.touched import TouchedMemory
-from fadump.systems.vm import VmOptions, check_options, machine_config
+from fadump.systems.vm import VmOptions, check_options, machine_config, make_firmware
 
 DUMP_DIRECTORY = "/var/crash"
 _NAME = "fadump-rehearsal"
@@ -201,7 +198,7 @@ def _watch(
 
 
 def _firmware(options: RehearsalOptions) -> Firmware:
-    firmware = PowernvFirmware() if options.vm.platform is Platform.POWERNV else PseriesFirmware()
+    firmware = make_firmware(options.vm)
     return firmware if options.boot_memory is None else FirmwareWithBootMemory(firmware, options.boot_memory)
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from fadump.abi.platform import Platform
 from fadump.errors import UsageError
+from fadump.firmware.contract import Firmware
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.machine.contract import StopAt
@@ -54,6 +55,8 @@ class VmOptions:
     smt: int = 1
     cpu_model: str = "POWER9"
     user_network: bool = False
+    strict: bool = False
+    """The firmware protects no dump from Linux's bugs."""
     qemu: str = DEFAULT_QEMU
     qemu_arguments: tuple[str, ...] = ()
     gdb_port: int | None = None
@@ -138,12 +141,16 @@ def run_vm(options: VmOptions, observer: VmObserver, seat: Seat) -> Life:
             if options.kernel is None:
                 watch.look(machine, lambda name, sentence: observer.remark(name, sentence, session.seconds))
 
-        firmware = PowernvFirmware() if options.platform is Platform.POWERNV else PseriesFirmware()
-        session = Session(machine, firmware, observer, silence_seconds=math.inf, called=called)
+        session = Session(machine, make_firmware(options), observer, silence_seconds=math.inf, called=called)
         if options.kernel is None:
             watch.begin(machine)
         powered_off = _serve(session)
         return Life(powered_off, session.record.counts)
+
+
+def make_firmware(options: VmOptions) -> Firmware:
+    """The firmware that is asked for."""
+    return PowernvFirmware() if options.platform is Platform.POWERNV else PseriesFirmware(strict=options.strict)
 
 
 def machine_config(options: VmOptions, drives: tuple[Drive, ...]) -> QemuConfig:
