@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fadump.linux.pages import PageClasses
     from fadump.linux.symbols import Symbol, SymbolOffset, SymbolTable, UnknownSymbolError
     from fadump.linux.system import CrashedSystem
+    from fadump.linux.task_stacks import StackGroup
     from fadump.linux.tasks import Task
     from fadump.linux.translate import TranslationError
     from fadump.linux.vmcoreinfo import Facts, MissingFactError
@@ -68,6 +69,7 @@ __all__ = [
     "ReadError",
     "RegisterSaveArea",
     "SetupError",
+    "StackGroup",
     "State",
     "Structure",
     "Symbol",
@@ -100,6 +102,7 @@ _HOMES = {
     "fadump.linux.pages": ("PageClasses",),
     "fadump.linux.symbols": ("Symbol", "SymbolOffset", "SymbolTable", "UnknownSymbolError"),
     "fadump.linux.system": ("CrashedSystem",),
+    "fadump.linux.task_stacks": ("StackGroup",),
     "fadump.linux.tasks": ("Task",),
     "fadump.linux.translate": ("TranslationError",),
     "fadump.linux.vmcoreinfo": ("Facts", "MissingFactError"),
@@ -131,8 +134,8 @@ def open(  # noqa: A001 - fadump.open, as in gzip.open
 ) -> "CrashedSystem":
     """Open a dump of any kind, or all files of a split one in any order.
 
-    ``vmlinux`` is the crashed kernel's: it has symbols that older kernels don't list themselves, and, with debug
-    information, says where tasks are. Close what you get, or use it as a context manager:
+    ``vmlinux`` is the crashed kernel's: it has symbols that older kernels don't list themselves, and says where tasks
+    are if the kernel has no BTF. Close what you get, or use it as a context manager:
 
         with fadump.open("vmcore") as system:
             print(system.ending.panic, system.crashed_cpu)

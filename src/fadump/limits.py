@@ -33,8 +33,12 @@ MOST_STACK_FRAMES = 1 << 8
 """Of one stack; real ones have fewer than 100."""
 MOST_FRAMES = 1 << 17
 """Of all stacks together: 64 for each of 2048 CPUs, which no machine has."""
+MOST_TASK_FRAMES = 1 << 20
+"""Of the stacks of all tasks: 20 for each of 50,000."""
 MOST_TASKS = 1 << 20
 """Threads of a system."""
+MOST_PER_CPU_VALUES = 1 << 22
+"""What each CPU has its own of: three counters of a process's memory, of 2000 processes on 512 CPUs."""
 MOST_OBJECTS = 1 << 21
 """Objects that lists, trees and arrays of the kernel lead to: two for each of as many threads as there may be."""
 MOST_ERASED_BYTES = 1 << 28

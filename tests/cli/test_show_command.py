@@ -24,9 +24,11 @@ from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_stri
 from fadump.memory.ranges import Range
 from fadump.printable import MOST_LISTED
 from fadump.vmcore.structures import decode_file
+from tests.linux import task_kernel
 from tests.linux.crashed_kernel import INNER, OUTER, crashed_kernel
 from tests.linux.kernel_builder import PAGE_OFFSET, VMEMMAP_START, Log, Message, add_kallsyms
 from tests.linux.smp_builder import SmpKernel
+from tests.linux.task_kernel import KERNEL_THREAD, TaskKernel
 from tests.linux.test_pages import add_sections
 from tests.linux.test_symbols import vmlinux
 from tests.vmcore.core_builder import Load, build_core, note, prstatus
@@ -407,3 +409,24 @@ def test_the_start_of_a_structure_is_no_structure_yet(tmp_path_factory, magic, r
     path.write_bytes(bytes.fromhex(magic) + rest)
     with contextlib.suppress(FadumpError):
         assert decode_file(path) is not None
+
+
+def test_tasks_and_their_stacks_are_shown_without_a_vmlinux(run):
+    deep, flat = (task_kernel.MIDDLE + 8, task_kernel.OUTER + 8), (task_kernel.OUTER + 8,)
+    blocked = {"pid": 7, "name": b"stuck\x1b", "state": 2, "stack": deep, "user": 65534, "cpu": 1, "parent": 1}
+    threads = [{"pid": pid, "state": 0x402, "stack": flat, "flags": KERNEL_THREAD} for pid in (8, 9)]
+    kernel = TaskKernel([[{"pid": 1, "name": b"init", "stack": flat}], [blocked], threads])
+    kernel.names = {("Tmutex_lock" if name == "Tmiddle" else name): at for name, at in kernel.names.items()}
+    _status, out, _err = run(kernel.core())
+    lines = out.splitlines()
+    table = lines.index("Thread  Process  Parent  CPU   User  State  Memory  Name")
+    assert lines[table + 2].split() == ["7", "7", "1", "1", "65534", "D", "stuck\\x1b"]
+    assert lines[table + 3] == "... and 2 kernel threads (-v shows all)"
+    stack = lines.index("Blocked, waiting for a mutex: stuck\\x1b (7)")
+    assert [line.split()[-1] for line in lines[stack + 1 : stack + 3]] == ["mutex_lock+0x8/0x1000", "outer+0x8/0x1000"]
+    assert "Sleeping: init (1)" in lines and "Idle" not in out
+    assert "Idle: task (8), task (9)" in run(kernel.core(), "-v")[1]
+    found = json.loads(run(kernel.core(), "--json")[1])
+    assert [task["pid"] for task in found["tasks"]] == [1, 7, 8, 9] and found["tasks"][2]["kernel_thread"]
+    assert (found["stacks"][0]["pids"], found["stacks"][0]["waits_for"]) == ([7], "a mutex")
+    assert found["stacks"][0]["backtrace"][0]["symbol"] == "mutex_lock"

@@ -22,7 +22,7 @@ _EXAMPLE = """example:
   fadump show vmcore                       what crashed, when and why; each CPU and its backtrace; memory
   fadump show /var/crash/202611291148      the dump in this directory
   fadump show -v vmcore                    idle CPUs and kernel threads, too, stack pointers, more of the log
-  fadump show vmcore --vmlinux vmlinux     the tasks, too, if it has debug information
+  fadump show vmcore --vmlinux vmlinux     the tasks, too, of a kernel without BTF
   fadump show vmcore --json | python3 -m json.tool
                                            for programs: addresses are numbers of 64 bits, which jq before 1.7 rounds
   fadump show /proc/device-tree/rtas/ibm,kernel-dump

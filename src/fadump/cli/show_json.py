@@ -1,7 +1,9 @@
 """What ``fadump show --json`` prints of a dump, for programs."""
 
+from fadump.linux.backtrace import Backtrace
 from fadump.linux.cpus import Cpu
 from fadump.linux.summary import Summary
+from fadump.linux.task_stacks import StackGroup
 from fadump.linux.tasks import Task
 
 
@@ -26,6 +28,7 @@ def as_json(summary: Summary) -> dict[str, object]:
         "hardware": None if ending is None else ending.hardware,
         "cpus": [_cpu_json(cpu) | {"task": _task_json(summary.running_on(cpu))} for cpu in summary.cpus],
         "tasks": None if summary.tasks is None else [_task_json(task) for task in summary.tasks],
+        "stacks": [_stack_json(group) for group in summary.stacks],
         "memory": [
             {
                 "start": memory.range.start,
@@ -48,7 +51,43 @@ def as_json(summary: Summary) -> dict[str, object]:
 def _task_json(task: Task | None) -> dict[str, object] | None:
     if task is None:
         return None
-    return {"pid": task.pid, "process": task.process, "state": task.state, "name": task.name}
+    return {
+        "pid": task.pid,
+        "process": task.process,
+        "parent": task.parent,
+        "state": task.state,
+        "name": task.name,
+        "cpu": task.cpu,
+        "user": task.user,
+        "started_ns": task.started_ns,
+        "user_ns": task.user_ns,
+        "system_ns": task.system_ns,
+        "resident_bytes": task.resident_bytes,
+        "kernel_thread": task.is_kernel_thread,
+    }
+
+
+def _stack_json(group: StackGroup) -> dict[str, object]:
+    return {
+        "pids": [task.pid for task in group.tasks],
+        "state": group.tasks[0].state,
+        "cpus": list(group.cpus),
+        "waits_for": group.waits_for,
+        "backtrace": _frames_json(group.backtrace),
+    }
+
+
+def _frames_json(backtrace: Backtrace) -> list[dict[str, object]]:
+    return [
+        {
+            "address": frame.pc,
+            "stack_pointer": frame.sp,
+            "symbol": None if frame.symbol is None else frame.symbol.name,
+            "offset": None if frame.symbol is None else frame.symbol.offset,
+            "trap": frame.trap,
+        }
+        for frame in backtrace.frames
+    ]
 
 
 def _cpu_json(cpu: Cpu) -> dict[str, object]:
@@ -59,14 +98,5 @@ def _cpu_json(cpu: Cpu) -> dict[str, object]:
         "online": cpu.online,
         "registers": dict(cpu.registers),
         "in_user_space": cpu.in_user_space,
-        "backtrace": [
-            {
-                "address": frame.pc,
-                "stack_pointer": frame.sp,
-                "symbol": None if frame.symbol is None else frame.symbol.name,
-                "offset": None if frame.symbol is None else frame.symbol.offset,
-                "trap": frame.trap,
-            }
-            for frame in cpu.backtrace.frames
-        ],
+        "backtrace": _frames_json(cpu.backtrace),
     }

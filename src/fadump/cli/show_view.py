@@ -10,10 +10,11 @@ from rich.text import Text
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.linux.pt_regs import DATA_TRAPS, TRAPS, led_to_dump
 from fadump.cli.show_log import show_log_end
-from fadump.linux.backtrace import Frame
+from fadump.linux.backtrace import Backtrace, Frame
 from fadump.linux.cpus import Cpu, OpalCore
 from fadump.linux.pages import PageClass
 from fadump.linux.summary import MemoryRange, Summary, cpu_name
+from fadump.linux.task_stacks import StackGroup
 from fadump.linux.tasks import Task
 from fadump.printable import MOST_LISTED, counted, printable
 from fadump.progress import binary_size
@@ -62,7 +63,11 @@ def show_summary(summary: Summary, console: Console, *, verbose: bool = False) -
         _show_pages(summary, summary.page_bytes, console)
     if summary.tasks is not None or summary.wants_vmlinux:
         console.print()
-        _show_tasks(summary, console)
+        _show_tasks(summary, console, verbose=verbose)
+    for group in summary.stacks:
+        if not group.cpus and (verbose or group.is_blocked or not _is_kernels(group.tasks)):
+            console.print()
+            _show_stack(group, console, verbose=verbose)
 
 
 def head(summary: Summary) -> Iterator[tuple[str, str]]:
@@ -181,13 +186,7 @@ def _show_cpu(cpu: Cpu, task: Task | None, console: Console, *, verbose: bool) -
     if cpu.crashed and registers["trap"] in TRAPS:
         where = f"  DAR {registers['dar']:016x}  DSISR {registers['dsisr']:08x}"
         console.print(f"  interrupt {registers['trap']:#x}{where if registers['trap'] in DATA_TRAPS else ''}")
-    for frame in cpu.backtrace.frames:
-        if frame.trap is not None:
-            console.print(f"  --- interrupt {frame.trap:#x}")
-        pointer = f"{frame.sp:016x} " if verbose else ""
-        console.print(Text(f"  {pointer}{frame.pc:016x} {_place(frame)}".rstrip()))
-    if cpu.backtrace.ended is not None:
-        console.print(Text(f"  ... {cpu.backtrace.ended}", "yellow"))
+    _show_frames(cpu.backtrace, console, verbose=verbose)
 
 
 def _place(frame: Frame) -> str:
@@ -213,12 +212,51 @@ def _sizes(memory: MemoryRange, states: list[State]) -> list[str]:
     return [binary_size(memory.bytes_in[state]) if memory.bytes_in[state] else "" for state in states]
 
 
-def _show_tasks(summary: Summary, console: Console) -> None:
+def _show_tasks(summary: Summary, console: Console, *, verbose: bool) -> None:
     if summary.tasks is None:
-        console.print("No tasks: VMCOREINFO doesn't say where the members of task_struct are; a --vmlinux would.")
+        console.print("No tasks: the kernel has no BTF, which would describe its task_struct; a --vmlinux would, too.")
         return
-    rows = [[str(task.pid), str(task.process), task.state, _one_line(task.name)] for task in summary.tasks]
-    _show_table(["Thread", "Process", "State", "Name"], rows, console, right=range(2))
+    rows = [
+        [
+            *(_number(value) for value in (task.pid, task.process, task.parent, task.cpu, task.user)),
+            task.state,
+            "" if not task.resident_bytes else binary_size(task.resident_bytes),
+            _one_line(f"[{task.name}]" if task.is_kernel_thread else task.name),
+        ]
+        for task in summary.tasks
+        if verbose or task.is_blocked or not task.is_kernel_thread
+    ]
+    heads = ["Thread", "Process", "Parent", "CPU", "User", "State", "Memory", "Name"]
+    _show_table(heads, rows, console, right=range(5))
+    if len(rows) < len(summary.tasks):
+        console.print(f"... and {counted(len(summary.tasks) - len(rows), 'kernel thread')} (-v shows all)")
+
+
+def _is_kernels(tasks: Sequence[Task]) -> bool:
+    return all(task.is_kernel_thread for task in tasks)
+
+
+def _number(value: int | None) -> str:
+    return "?" if value is None else str(value)
+
+
+def _show_stack(group: StackGroup, console: Console, *, verbose: bool) -> None:
+    """The stack of tasks that didn't run: those that did have it with their CPU."""
+    named = [f"{_one_line(task.name)} ({task.pid})" for task in group.tasks[:MOST_LISTED]]
+    more = [f"{len(group.tasks) - MOST_LISTED} more"] if len(group.tasks) > MOST_LISTED else []
+    waits = "" if group.waits_for is None else f", waiting for {group.waits_for}"
+    console.print(Text(f"{group.tasks[0].state_word.capitalize()}{waits}: {', '.join([*named, *more])}", "bold"))
+    _show_frames(group.backtrace, console, verbose=verbose)
+
+
+def _show_frames(backtrace: Backtrace, console: Console, *, verbose: bool) -> None:
+    for frame in backtrace.frames:
+        if frame.trap is not None:
+            console.print(f"  --- interrupt {frame.trap:#x}")
+        pointer = f"{frame.sp:016x} " if verbose else ""
+        console.print(Text(f"  {pointer}{frame.pc:016x} {_place(frame)}".rstrip()))
+    if backtrace.ended is not None:
+        console.print(Text(f"  ... {backtrace.ended}", "yellow"))
 
 
 def _show_pages(summary: Summary, page_bytes: int, console: Console) -> None:

@@ -25,6 +25,8 @@ MOST_BYTES = 1 << 28
 
 UNREADABLE = (*contract.UNREADABLE, TranslationError)
 """What a read raises if memory isn't mapped, isn't in the dump, or is on a failing disk."""
+UNREADABLE_ADDRESS = (*UNREADABLE, MissingFactError)
+"""The same of an address that memory itself has, which may be in an area that VMCOREINFO says nothing about."""
 
 _MACHINES: Mapping[bytes, ByteOrder] = MappingProxyType({b"\0ppc64le\0": "little", b"\0ppc64\0": "big"})
 _NAMES_BYTES = 8 + 6 * 65

@@ -18,6 +18,7 @@ from fadump.linux.log_end import LogEnd
 from fadump.linux.memory import KernelMemory, is_of_power
 from fadump.linux.pages import PageClass
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
+from fadump.linux.task_stacks import StackGroup
 from fadump.linux.tasks import Task
 from fadump.memory.ranges import Range
 from fadump.printable import first_of
@@ -41,8 +42,9 @@ class Summary:
 
     ``format`` is the file's, ``crash_time`` in seconds since 1970, UTC. ``online`` is how many CPUs were online by the
     kernel's mask, however many registers there are. ``page_counts`` count pages in the dump's memory. ``erased`` is
-    what makedumpfile wrote of the data that it has erased. ``running`` has the thread of each CPU, by the CPU's number.
-    ``wants_vmlinux`` says that tasks could be read with one. ``opal``: this is OPAL's core.
+    what makedumpfile wrote of the data that it has erased. ``running`` has the thread of each CPU, by the CPU's number,
+    ``stacks`` has those of all tasks. ``wants_vmlinux`` says that tasks could be read with one. ``opal``: this is
+    OPAL's core.
     """
 
     format: str
@@ -59,6 +61,7 @@ class Summary:
     online: int | None = None
     running: Mapping[int, Task] = field(default_factory=dict)
     tasks: Sequence[Task] | None = None
+    stacks: Sequence[StackGroup] = ()
     wants_vmlinux: bool = False
     erased: str | None = None
     opal: OpalCore | None = None
@@ -131,11 +134,16 @@ def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, 
         for cpu in cpus
         if cpu.backtrace.ended is not None
     )
-    tasks = tried("tasks", lambda: system.tasks) if own is not None else None
+    describes_types = symbols is not None and "__start_BTF" in symbols
+    may_have_tasks = own is not None if system.has_vmlinux else describes_types
+    tasks = tried("tasks", lambda: system.task_list) if may_have_tasks else None
     page_counts = _page_counts(system, attempts)
     running = (
         {} if tasks is None else _running(system, [cpu.number for cpu in cpus if cpu.number is not None], attempts)
     )
+    stacks = None if tasks is None else tried("stacks", lambda: system.stacks)
+    if tasks is not None:
+        attempts.missing += first_of(tasks.left_out)
     return replace(
         summary,
         kernel=tried("name", lambda: system.kernel),
@@ -145,8 +153,9 @@ def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, 
         cpus=tuple(cpus),
         online=len(online_cpus(memory, symbols)) or None,
         running=running,
-        tasks=tasks,
-        wants_vmlinux=not system.has_vmlinux,
+        tasks=None if tasks is None else tasks.tasks,
+        stacks=stacks or (),
+        wants_vmlinux=not may_have_tasks and not system.has_vmlinux,
         page_counts=page_counts,
     )
 

@@ -11,6 +11,7 @@ Everything is read when it is first used, so a damaged part of a dump doesn't af
 
 import os
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -18,16 +19,17 @@ from typing import TYPE_CHECKING, Self
 from fadump.errors import FadumpError
 from fadump.linux.btf import Btf, read_btf
 from fadump.linux.crash import Ending, KernelName, crash_time, read_name
-from fadump.linux.dwarf import NoDebugInformationError, Offsets, read_offsets
+from fadump.linux.dwarf import NoDebugInformationError
 from fadump.linux.dwarf_types import DwarfTypes
 from fadump.linux.elf import open_elf
 from fadump.linux.kallsyms import find_kallsyms, read_kallsyms
 from fadump.linux.log import LogRecord, read_log
 from fadump.linux.log_end import LogEnd, read_log_end
 from fadump.linux.memory import UNREADABLE, KernelMemory, OtherMachineError
+from fadump.linux.objects import PathError
 from fadump.linux.pages import PageClasses, classify_pages
 from fadump.linux.symbols import SymbolOffset, SymbolTable, UnknownSymbolError
-from fadump.linux.tasks import STRUCTS, Task, UnknownMemberError, read_tasks, running_task
+from fadump.linux.tasks import Task, TaskList, TaskReader
 from fadump.linux.types import Types, UnknownTypeError
 from fadump.linux.vmcoreinfo import Facts, MissingFactError, NoVmcoreinfoError
 from fadump.linux.vmcoreinfo_note import find_vmcoreinfo
@@ -40,10 +42,11 @@ from fadump.vmcore.source import StrPath, open_file
 
 if TYPE_CHECKING:
     from fadump.linux.cpus import Cpu
+    from fadump.linux.task_stacks import StackGroup
 
 UNREADABLE_KERNEL = (
     *(*UNREADABLE, MissingFactError, NoVmcoreinfoError, OtherMachineError, UnknownSymbolError),
-    *(NoSymbolsError, OtherKernelError, NoDebugInformationError, UnknownMemberError),
+    *(NoSymbolsError, OtherKernelError, NoDebugInformationError, UnknownTypeError, PathError),
 )
 """What a :class:`CrashedSystem` raises if its dump, or its vmlinux, lacks the information; not what it raises if the
 host lacks a library."""
@@ -165,6 +168,22 @@ class CrashedSystem:
             ) from None
 
     @cached_property
+    def structures(self) -> Types:
+        """The same types; those of the kernel's BTF if it has any, as that is read in a fraction of the time.
+
+        :raises FadumpError: as :attr:`types`.
+        :raises OSError: the vmlinux can't be read.
+        """
+        if self._vmlinux is not None:
+            with open_elf(self._vmlinux) as elf:
+                btf = elf.named(".BTF")
+            if btf:
+                return Btf(btf)
+            with suppress(*UNREADABLE, UnknownSymbolError):
+                return read_btf(self.memory, self.symbols)
+        return self.types
+
+    @cached_property
     def cpus(self) -> "Sequence[Cpu]":
         """The CPUs that were online, with registers and backtraces.
 
@@ -224,25 +243,49 @@ class CrashedSystem:
         """
         return read_log_end(self.log())
 
-    @cached_property
+    @property
     def tasks(self) -> Sequence[Task]:
-        """All threads of all processes.
+        """All threads of all processes, as far as they can be read.
 
-        :raises NoDebugInformationError: no vmlinux was given, or it has no debug information, which is needed for the
-            offsets in task_struct.
-        :raises FadumpError: as :func:`~fadump.linux.tasks.read_tasks`.
+        :raises FadumpError: as :attr:`task_list`.
         :raises OSError: the vmlinux can't be read.
         """
-        return tuple(read_tasks(self.memory, self.symbols, self._task_offsets))
+        return self.task_list.tasks
+
+    @cached_property
+    def task_list(self) -> TaskList:
+        """The same, with what can't be read.
+
+        :raises UnknownTypeError: nothing says where the members of task_struct are.
+        :raises FadumpError: as :attr:`types` and :attr:`symbols`.
+        :raises OSError: the vmlinux can't be read.
+        """
+        return self._task_reader.all()
 
     def running_task(self, cpu: int) -> Task:
         """The thread that the CPU of a number ran; an idle thread has the pid 0.
 
-        :raises NoDebugInformationError: as :attr:`tasks`.
-        :raises FadumpError: as :func:`~fadump.linux.tasks.running_task`.
+        :raises UnknownTypeError: as :attr:`task_list`.
+        :raises FadumpError: as :meth:`~fadump.linux.tasks.TaskReader.running`.
         :raises OSError: the vmlinux can't be read.
         """
-        return running_task(self.memory, self.symbols, self._task_offsets, cpu)
+        return self._task_reader.running(cpu)
+
+    @cached_property
+    def stacks(self) -> "Sequence[StackGroup]":
+        """The stacks of all tasks: equal ones together, those of blocked tasks first.
+
+        :raises FadumpError: as :attr:`task_list`.
+        :raises OSError: the vmlinux can't be read.
+        """
+        from fadump.linux.task_stacks import group_stacks  # noqa: PLC0415 - as above
+
+        running = {}
+        for cpu in self.cpus:
+            if cpu.number is not None:
+                with suppress(*UNREADABLE_KERNEL):
+                    running[self.running_task(cpu.number).address] = cpu
+        return tuple(group_stacks(self.memory, self.symbols, self.tasks, running))
 
     @cached_property
     def page_classes(self) -> PageClasses:
@@ -253,11 +296,8 @@ class CrashedSystem:
         return classify_pages(self.memory)
 
     @cached_property
-    def _task_offsets(self) -> Offsets:
-        if self._vmlinux is None:
-            raise NoDebugInformationError("VMCOREINFO doesn't say where the members of task_struct are: give a vmlinux")
-        with open_elf(self._vmlinux) as elf:
-            return read_offsets(elf, STRUCTS)
+    def _task_reader(self) -> TaskReader:
+        return TaskReader(self.memory, self.symbols, self.structures)
 
     def log(self) -> Iterator[LogRecord]:
         """The log, oldest record first.
