@@ -13,7 +13,7 @@ SOURCES = sorted((ROOT / "src" / "fadump").rglob("*.py"))
 # docs/architecture.md, "The parts": a part imports only parts that stand before it.
 ORDER = [
     *("errors", "limits", "file_systems", "given", "signals", "printable", "spelling", "moving_line", "progress"),
-    *("memory", "abi"),
+    *("memory", "abi", "picture"),
     *("vmcore", "linux", "firmware", "kernel"),
     *("capture", "kit", "machine"),
     *("service", "proof", "observer", "session", "cycle", "run", "systems", "emulator", "mount", "compare", "cli"),

@@ -4,7 +4,6 @@ Like figures 1 and 2 of Linux's Documentation/arch/powerpc/firmware-assisted-dum
 and of the capture kernel. Ranges smaller than a column are drawn one column wide, and on top of larger ones.
 """
 
-import html
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,14 +12,17 @@ from fadump.kernel.plan.plan import Plan
 from fadump.kernel.plan.reserve import AreaSection, Part
 from fadump.kernel.traits import KIB, MIB
 from fadump.memory.ranges import Range
+from fadump.picture import map as map_
+from fadump.picture.map import MemoryPicture, draw_map
+from fadump.picture.paint import Paint, picture
 
 _COLUMNS = 72
 _MOST_LINES = 8
 """How many ranges of a kind are listed."""
-_SVG_WIDTH, _BAR_HEIGHT, _LINE_HEIGHT, _MARGIN = 960, 48, 18, 16
 _FREE = "."
-_COLOURS = {_FREE: "#e8e8e8", "b": "#4c78a8", "f": "#b0b0b0", "k": "#b279a2", "C": "#f58518", "H": "#eeca3b"}
-_COLOURS |= {"D": "#54a24b", "h": "#e45756", "E": "#ff9da6", "M": "#9d755d", "p": "#72b7b2", "K": "#439894"}
+_LENT = "L"
+_PAINTS = {"b": Paint.SKY, "f": Paint.GREY, "k": Paint.ROSE, "C": Paint.ORANGE, "H": Paint.YELLOW, "D": Paint.GREEN}
+_PAINTS |= {"h": Paint.RED, "E": Paint.PINK, "M": Paint.BROWN, "p": Paint.TURQUOISE, "K": Paint.BLUE, _LENT: Paint.LIME}
 _PARTS = {
     Part.CPU_STATE: ("C", "registers of all CPUs"),
     Part.HPTE: ("H", "hash page table"),
@@ -43,11 +45,12 @@ class Area:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One kernel's memory. ``ram`` is all RAM."""
+    """One kernel's memory. ``ram`` is all RAM; ``lent`` is what CMA lends to user space."""
 
     title: str
     ram: tuple[Range, ...]
     areas: tuple[Area, ...]
+    lent: Area | None = None
 
     @property
     def end(self) -> int:
@@ -65,10 +68,12 @@ def figures(plan: Plan) -> list[Figure]:
         return [Figure("without FADump", ram, tuple(areas))]
     boot = Area("b", Range(0, plan.reservation.boot_memory.top), "boot memory: copied aside at a crash")
     sections = [_area(section) for section in plan.reservation.sections if section.size_bytes <= plan.system.memory.end]
+    cma = plan.reservation.cma
+    lent = Area(_LENT, cma, "CMA: lent to user space until a crash") if cma is not None else None
     own = Area("b", Range(0, plan.capture.boot_memory_top), "boot memory: the capture kernel's")
     kept = [Area("k", range_, "kept as it was, for /proc/vmcore") for range_ in plan.capture.ranges]
     return [
-        Figure("first kernel", ram, (boot, *firmware, *filter(_is_there, sections))),
+        Figure("first kernel", ram, (boot, *firmware, *filter(_is_there, sections)), lent),
         Figure("capture kernel", ram, (own, *kept)),
     ]
 
@@ -90,22 +95,30 @@ def text_figure(figure: Figure) -> Iterator[str]:
 
 def svg(plan: Plan) -> str:
     """The same figures as one SVG document."""
-    parts: list[str] = []
-    y = _MARGIN
-    for figure in figures(plan):
-        rows = list(text_figure(figure))
-        parts.append(_svg_text(y + 12, rows[0]))
-        parts += _svg_bar(figure, y + _LINE_HEIGHT)
-        y += _LINE_HEIGHT + _BAR_HEIGHT + _MARGIN
-        for row in rows[2:]:
-            symbol = row.strip()[0]
-            parts.append(_svg_box(_MARGIN, y, 12, 12, symbol, ""))
-            parts.append(_svg_text(y + 10, row.strip()[1:].strip(), x=_MARGIN + 20))
-            y += _LINE_HEIGHT
-        y += _MARGIN
-    size = f'width="{_SVG_WIDTH + 2 * _MARGIN}" height="{y}"'
-    style = 'font-family="monospace" font-size="12"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join(parts) + "\n</svg>\n"
+    drawn = figures(plan)
+    title = f"Memory that Linux reserves for FADump: {' and '.join(figure.title for figure in drawn)}"
+    return picture([draw_map(_picture(figure)) for figure in drawn], title)
+
+
+def _picture(figure: Figure) -> MemoryPicture:
+    listed: Counter[str] = Counter()
+    areas: list[map_.Area] = []
+    for area in sorted(figure.areas, key=lambda area: area.range):
+        listed[area.symbol] += 1
+        if listed[area.symbol] <= _MOST_LINES:
+            areas.append(_painted(area))
+    notes = [
+        f"{symbol}: and {count - _MOST_LINES} more ranges, not drawn"
+        for symbol, count in listed.items()
+        if count > _MOST_LINES
+    ]
+    title = f"{figure.title[0].upper()}{figure.title[1:]}: {length(figure.end)} of memory"
+    lent = [_painted(figure.lent)] if figure.lent is not None else []
+    return MemoryPicture(title, figure.end, figure.ram, areas, lent, notes)
+
+
+def _painted(area: Area) -> map_.Area:
+    return map_.Area(area.range, area.symbol, _PAINTS[area.symbol], area.text)
 
 
 def length(size_bytes: float) -> str:
@@ -141,19 +154,3 @@ def _bar(figure: Figure) -> str:
 def _columns(range_: Range, end: int) -> tuple[int, int]:
     first = min(range_.start * _COLUMNS // end, _COLUMNS - 1)
     return first, min(-(-range_.end * _COLUMNS // end), _COLUMNS)
-
-
-def _svg_bar(figure: Figure, y: int) -> Iterator[str]:
-    for area in _drawn(figure):
-        x = area.range.start * _SVG_WIDTH / figure.end
-        width = max(area.range.size_bytes * _SVG_WIDTH / figure.end, 1.0)
-        yield _svg_box(_MARGIN + x, y, width, _BAR_HEIGHT, area.symbol, f"{area.range} {area.text}")
-
-
-def _svg_box(x: float, y: float, width: float, height: float, symbol: str, title: str) -> str:
-    box = f'x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:.2f}" fill="{_COLOURS[symbol]}"'
-    return f"<rect {box}><title>{html.escape(title)}</title></rect>"
-
-
-def _svg_text(y: float, text: str, x: float = _MARGIN) -> str:
-    return f'<text x="{x:.2f}" y="{y:.2f}" xml:space="preserve">{html.escape(text)}</text>'
