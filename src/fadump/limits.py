@@ -84,14 +84,23 @@ MOST_SECTION_BYTES = 1 << 30
 """One section of a vmlinux; debug information is the largest, with some hundred MiB."""
 MOST_DEBUG_BYTES = 1 << 27
 """Debug information that is walked to find a few structures, which nearly all of a kernel's files define."""
-MOST_ABBREVIATIONS = 1 << 20
-"""Abbreviations of debug information and their attributes; a file of the kernel has some thousands."""
+MOST_ABBREVIATIONS = 1 << 23
+"""Abbreviations of debug information and their attributes; each of a kernel's 5000 files has about a thousand."""
+MOST_DEBUG_UNITS = 1 << 18
+"""Units of debug information: one for each of a kernel's files, some 5000 in a distribution's."""
+MOST_DEBUG_ENTRIES = 1 << 22
+"""Entries that are read for the types of some names; a unit has up to 100,000, and some of a kernel's say it all."""
+MOST_SEARCHED_BYTES = 1 << 38
+MOST_NAME_PLACES = 1 << 22
+"""What is searched for the names of types, all in all, and the places that are looked at: hundreds of names."""
+MOST_MEMBER_NAMES_BYTES = 1 << 20
+"""The names of one structure's members, or of an enum's values."""
 MOST_BTF_BYTES = 1 << 26
 """A kernel's description of its types; distributions' take some 6 MiB."""
 MOST_TYPE_DEPTH = 64
 """How many steps lead from a type to what it is: typedefs, qualifiers, arrays of arrays."""
 MOST_NESTED = 1 << 9
-"""Structures without a name within a structure; struct page has some 20."""
+"""Members without a name within a structure, which are structures; struct page has some 20."""
 
 MOST_MEMORY_RANGES = 1 << 17
 """Ranges of memory in any dump, and program headers of an ELF core, so that each format takes what another has:

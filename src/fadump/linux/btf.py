@@ -15,7 +15,7 @@ from fadump.abi.layout import STRUCT_ORDER, ByteOrder
 from fadump.abi.linux import btf as abi
 from fadump.abi.linux.btf import BTF_HEADER, Kind
 from fadump.errors import FormatError
-from fadump.limits import MOST_BTF_BYTES, MOST_NAME_BYTES, MOST_TYPE_DEPTH, Budget
+from fadump.limits import MOST_BTF_BYTES, MOST_MEMBER_NAMES_BYTES, MOST_NAME_BYTES, MOST_TYPE_DEPTH, Budget
 from fadump.linux import types
 from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import SymbolTable
@@ -82,7 +82,7 @@ class Btf(Types):
         order_code = STRUCT_ORDER[order]
         whole = raw[: len(raw) // 4 * 4]
         self._words: Words = np.frombuffer(whole, f"{order_code}u4").astype(np.uint32)
-        self._starts = np.array(list(self._find_starts()), np.int64)
+        self._starts = np.fromiter(self._find_starts(), np.int64)
         infos = self._words[self._starts + 1]
         self._kinds = (infos >> np.uint32(abi.KIND_SHIFT)) & np.uint32(abi.KIND)
         self._names = self._words[self._starts]
@@ -122,9 +122,11 @@ class Btf(Types):
         words, at = self.place(ref)
         info = int(words[at + 1])
         rows = words[at + abi.TYPE_WORDS :][: 3 * (info & abi.VLEN)].reshape(-1, 3)
+        has_widths = bool(info & abi.KIND_FLAG)
+        names = self._names_of(rows)
         return [
-            Member(self.string(name), type_, *self._bits(type_, where, has_widths=bool(info & abi.KIND_FLAG)))
-            for name, type_, where in rows.tolist()
+            Member(name, type_, *self._bits(type_, where, has_widths=has_widths))
+            for name, (_offset, type_, where) in zip(names, rows.tolist(), strict=True)
         ]
 
     def kind(self, ref: int) -> Kind:
@@ -150,11 +152,19 @@ class Btf(Types):
         rows = words[at + abi.TYPE_WORDS :][: size * (info & abi.VLEN)].reshape(-1, size)
         bits = 32 * (size - 1)
         found = []
-        for name, *halves in rows.tolist():
+        for name, (_offset, *halves) in zip(self._names_of(rows), rows.tolist(), strict=True):
             value = sum(half << 32 * number for number, half in enumerate(halves))
             is_negative = info & abi.KIND_FLAG and value >> bits - 1
-            found.append((self.string(name), value - (1 << bits) if is_negative else value))
+            found.append((name, value - (1 << bits) if is_negative else value))
         return found
+
+    def _names_of(self, rows: Words) -> Iterator[str]:
+        """The names of a type's members or enumerators, which may all be the same string."""
+        budget = Budget("bytes in the names of a type's members", MOST_MEMBER_NAMES_BYTES)
+        for offset in rows[:, 0].tolist():
+            name = self.string(offset)
+            budget.spend(len(name), offset=offset)
+            yield name
 
     def string(self, offset: int) -> str:
         """The string at an offset; of one that is longer than any name, its beginning.
@@ -171,7 +181,7 @@ class Btf(Types):
 
     def _find_starts(self) -> Iterator[int]:
         """Where types begin, in words."""
-        infos = self._words.tolist()
+        infos = self._words.data
         at = 0
         while at < len(infos):
             if at + abi.TYPE_WORDS > len(infos):

@@ -3,7 +3,7 @@
 Specification: DWARF, versions 4 and 5; the numbers are in :mod:`fadump.abi.linux.dwarf`. Only what is needed to find
 members by name is read: compile units in turn, until every structure has been found. In a kernel that takes few of
 them, as almost every file includes its core headers. Attributes that take no bytes of an entry are read once, with
-their abbreviation, so that a walk takes no more steps than a unit has bytes.
+their abbreviation, so that a walk takes no more steps than a unit has bytes; what entries share is counted.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from fadump.abi.layout import ByteOrder
 from fadump.abi.linux import dwarf as abi
 from fadump.errors import FadumpError, FormatError
-from fadump.limits import MOST_ABBREVIATIONS, MOST_DEBUG_BYTES, MOST_NAME_BYTES, Budget
+from fadump.limits import MOST_ABBREVIATIONS, MOST_DEBUG_BYTES, MOST_NAME_BYTES, MOST_NAMES_BYTES, Budget
 from fadump.linux.elf import ElfFile
 
 _MOST_UNITS = 64
@@ -38,7 +38,7 @@ def read_offsets(elf: ElfFile, structs: frozenset[str]) -> Offsets:
     info, abbreviations = elf.named(".debug_info"), elf.named(".debug_abbrev")
     if not info or not abbreviations:
         raise NoDebugInformationError("the vmlinux has no debug information: give one that was built with it")
-    strings = {abi.FORM_STRP: elf.named(".debug_str") or b"", abi.FORM_LINE_STRP: elf.named(".debug_line_str") or b""}
+    names = Names(elf)
     found: dict[str, dict[str, int]] = {}
     reader = Reader(info, elf.byte_order)
     tables = Abbreviations(abbreviations, elf.byte_order)
@@ -51,7 +51,7 @@ def read_offsets(elf: ElfFile, structs: frozenset[str]) -> Offsets:
             if unit.address_bytes not in _ADDRESS_BYTES:
                 raise FormatError("DWARF with addresses of unknown size", offset=reader.at, found=unit.address_bytes)
             budget.spend(unit.end - reader.at, offset=reader.at)
-            found |= Walk(reader, unit, tables.at(unit.abbreviations), strings).structs(structs - found.keys())
+            found |= Walk(reader, unit, tables.at(unit.abbreviations), names).structs(structs - found.keys())
         reader.at = unit.end
         if structs == found.keys():
             return {f"{name}.{member}": at for name, members in found.items() for member, at in members.items()}
@@ -78,7 +78,10 @@ class Attribute(NamedTuple):
 
 
 class Abbreviation(NamedTuple):
-    """``attributes`` are those with bytes in each entry, ``constants`` the values that the abbreviation itself has."""
+    """``attributes`` are those with bytes in each entry.
+
+    ``constants`` are the values that the abbreviation itself has, of :data:`~fadump.abi.linux.dwarf.ATTRIBUTES`.
+    """
 
     tag: int
     has_children: bool
@@ -109,9 +112,9 @@ class Reader:
                 return value
         raise FormatError("DWARF number too long", offset=self.at)
 
-    def string(self) -> bytes:
-        """Read a string up to its zero byte."""
-        end = self.data.find(b"\0", self.at)
+    def string(self, most: int) -> bytes:
+        """Read a string up to its zero byte, which is before ``most``."""
+        end = self.data.find(b"\0", self.at, most)
         if end < 0:
             raise FormatError("DWARF string without an end", offset=self.at)
         start, self.at = self.at, end + 1
@@ -147,18 +150,21 @@ def read_unit(reader: Reader) -> Unit:
 
 
 class Abbreviations:
-    """The tables of abbreviations, each read once."""
+    """The tables of abbreviations, each read once, and all together no more than the section has bytes."""
 
     def __init__(self, section: bytes, byte_order: ByteOrder) -> None:
         self._section = section
         self._byte_order = byte_order
         self._tables: dict[int, dict[int, Abbreviation]] = {}
         self._budget = Budget("abbreviations in the vmlinux's debug information", MOST_ABBREVIATIONS)
+        self._bytes = Budget("bytes of the vmlinux's abbreviations, in tables that overlap", len(section))
 
     def at(self, offset: int) -> dict[int, Abbreviation]:
         """The table at an offset, by the abbreviations' codes."""
         if offset not in self._tables:
-            self._tables[offset] = self._read(Reader(self._section, self._byte_order, offset))
+            reader = Reader(self._section, self._byte_order, offset)
+            self._tables[offset] = self._read(reader)
+            self._bytes.spend(reader.at - offset, offset=offset)
         return self._tables[offset]
 
     def _read(self, reader: Reader) -> dict[int, Abbreviation]:
@@ -172,27 +178,51 @@ class Abbreviations:
                 name, form = reader.leb128(), reader.leb128()
                 if not name and not form:
                     break
-                if form == abi.FORM_IMPLICIT_CONST:
-                    constants[name] = reader.leb128()
-                elif form == abi.FORM_FLAG_PRESENT:
-                    constants[name] = 1
-                else:
-                    self._budget.spend(offset=reader.at)
+                self._budget.spend(offset=reader.at)
+                if form not in (abi.FORM_IMPLICIT_CONST, abi.FORM_FLAG_PRESENT):
                     attributes.append(Attribute(name, form))
+                    continue
+                constant = reader.leb128() if form == abi.FORM_IMPLICIT_CONST else 1
+                if name in abi.ATTRIBUTES:
+                    constants[name] = constant
             table[code] = Abbreviation(tag, has_children, attributes, constants)
         return table
+
+
+class Names:
+    """The strings that entries refer to. Many may refer to one, so all that is read is counted together."""
+
+    def __init__(self, elf: ElfFile) -> None:
+        """:raises OSError: the file can't be read."""
+        self.table = elf.named(".debug_str") or b""
+        self._sections = {abi.FORM_STRP: self.table, abi.FORM_LINE_STRP: elf.named(".debug_line_str") or b""}
+        self._budget = Budget("bytes in the names of the vmlinux's debug information", MOST_NAMES_BYTES)
+
+    def __contains__(self, form: int) -> bool:
+        return form in self._sections
+
+    def at(self, form: int, offset: int) -> bytes:
+        """The string that a value of a form refers to; of one that is longer than any name, its beginning.
+
+        :raises FormatError: it is outside of its section.
+        """
+        strings = self._sections[form]
+        end = strings.find(b"\0", offset, offset + MOST_NAME_BYTES)
+        if end < 0 and offset + MOST_NAME_BYTES > len(strings):
+            raise FormatError("DWARF string outside of its section", offset=offset)
+        end = end if end >= 0 else offset + MOST_NAME_BYTES
+        self._budget.spend(end - offset, offset=offset)
+        return strings[offset:end]
 
 
 class Walk:
     """One walk over the entries of a unit; ``reader`` is at the first one."""
 
-    def __init__(
-        self, reader: Reader, unit: Unit, table: dict[int, Abbreviation], strings: Mapping[int, bytes]
-    ) -> None:
+    def __init__(self, reader: Reader, unit: Unit, table: dict[int, Abbreviation], names: Names) -> None:
         self._reader = reader
         self._unit = unit
         self._table = table
-        self._strings = strings
+        self._names = names
 
     def structs(self, wanted: frozenset[str]) -> dict[str, dict[str, int]]:
         """The members of the ``wanted`` structures that the unit defines."""
@@ -227,14 +257,14 @@ class Walk:
         return entry
 
     def values(self, entry: Abbreviation) -> dict[int, int | bytes]:
-        """The attributes of an entry that are numbers, strings or other entries, by their names.
+        """Those of :data:`~fadump.abi.linux.dwarf.ATTRIBUTES` that an entry has, by their names.
 
         :raises FormatError: they make no sense.
         """
         values: dict[int, int | bytes] = dict(entry.constants)
         for attribute in entry.attributes:
             value = self._value(attribute, wanted=attribute.name == abi.AT_NAME)
-            if value is not None:
+            if value is not None and attribute.name in abi.ATTRIBUTES:
                 values[attribute.name] = value
         return values
 
@@ -259,12 +289,12 @@ class Walk:
             value = reader.number(abi.FIXED_BYTES[form])
         elif form in abi.OFFSET_FORMS:
             value = reader.number(self._unit.offset_bytes)
-            if wanted and form in self._strings:
-                return self._string(form, value)
+            if wanted and form in self._names:
+                return self._names.at(form, value)
         elif form in abi.LEB128_FORMS or form == abi.FORM_SDATA:
             value = reader.leb128()
         elif form == abi.FORM_STRING:
-            return reader.string()
+            return reader.string(self._unit.end)
         elif form == abi.FORM_ADDR:
             reader.skip(self._unit.address_bytes)
         elif form in abi.BLOCK_LENGTH_BYTES:
@@ -276,11 +306,3 @@ class Walk:
         if form in abi.UNIT_REFERENCE_FORMS and isinstance(value, int):
             return self._unit.start + value
         return value if form in abi.CONSTANT_FORMS or form == abi.FORM_REF_ADDR else None
-
-    def _string(self, form: int, offset: int) -> bytes:
-        """A string of another section; of one that is longer than any name, its beginning."""
-        strings = self._strings[form]
-        end = strings.find(b"\0", offset, offset + MOST_NAME_BYTES)
-        if end < 0 and offset + MOST_NAME_BYTES > len(strings):
-            raise FormatError("DWARF string outside of its section", offset=offset)
-        return strings[offset : end if end >= 0 else offset + MOST_NAME_BYTES]

@@ -3,18 +3,37 @@
 Specification: DWARF, versions 4 and 5; the numbers are in :mod:`fadump.abi.linux.dwarf`. A kernel's debug information
 has 100 MiB and more, so it isn't read from end to end: a name is looked for in the table of strings, then where that
 is referred to, and only the compile units with such a place are read. A type's number is its entry's offset in the
-section, times eight; the rest counts the dimensions of an array.
+section, times eight; the rest counts the dimensions of an array. All looking and reading is counted together.
 """
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from fadump.abi.layout import STRUCT_ORDER, ByteOrder
 from fadump.abi.linux import dwarf as abi
 from fadump.errors import FormatError
-from fadump.limits import MOST_DEBUG_BYTES, MOST_TYPE_DEPTH, Budget
-from fadump.linux.dwarf import Abbreviation, Abbreviations, NoDebugInformationError, Reader, Unit, Walk, read_unit
+from fadump.limits import (
+    MOST_DEBUG_BYTES,
+    MOST_DEBUG_ENTRIES,
+    MOST_DEBUG_UNITS,
+    MOST_NAME_PLACES,
+    MOST_SEARCHED_BYTES,
+    MOST_TYPE_DEPTH,
+    Budget,
+)
+from fadump.linux.dwarf import (
+    Abbreviation,
+    Abbreviations,
+    Names,
+    NoDebugInformationError,
+    Reader,
+    Unit,
+    Walk,
+    read_unit,
+)
 from fadump.linux.elf import ElfFile
 from fadump.linux.types import POINTER_BYTES, Kind, Member, Type, Types
 
@@ -90,13 +109,17 @@ class DwarfTypes(Types):
         self._info = info
         self._byte_order: ByteOrder = elf.byte_order
         self._tables = Abbreviations(abbreviations, elf.byte_order)
-        self._names = elf.named(".debug_str") or b""
-        self._strings = {abi.FORM_STRP: self._names, abi.FORM_LINE_STRP: elf.named(".debug_line_str") or b""}
+        self._names = Names(elf)
         self._budget = Budget("bytes of the vmlinux's debug information", MOST_DEBUG_BYTES)
+        self._entries = Budget("entries of the vmlinux's debug information", MOST_DEBUG_ENTRIES)
+        self._searched = Budget("bytes that are searched for names of types", MOST_SEARCHED_BYTES)
+        self._places_tried = Budget("places where names of types may be", MOST_NAME_PLACES)
         self._units: list[Unit] = []
         self._bodies: list[int] = []
         reader = Reader(info, elf.byte_order)
+        units = Budget("units of the vmlinux's debug information", MOST_DEBUG_UNITS)
         while reader.at < len(info):
+            units.spend(offset=reader.at)
             unit = read_unit(reader)
             if unit.is_compile:
                 self._units.append(unit)
@@ -104,7 +127,8 @@ class DwarfTypes(Types):
             reader.at = unit.end
         self._read: dict[int, _ReadUnit] = {}
         self._found: dict[tuple[str, bool], int | None] = {}
-        self._before: dict[tuple[int, frozenset[int]], tuple[tuple[bytes, int], ...]] = {}
+        self._resolved: dict[int, Type] = {}
+        self._before: dict[tuple[int, frozenset[int]], Mapping[tuple[int, int], frozenset[bytes]]] = {}
 
     def find(self, name: str) -> int | None:
         key = (name, False)
@@ -119,6 +143,11 @@ class DwarfTypes(Types):
         return self._found[key]
 
     def resolve(self, ref: int) -> Type:
+        if ref not in self._resolved:
+            self._resolved[ref] = self._resolve(ref)
+        return self._resolved[ref]
+
+    def _resolve(self, ref: int) -> Type:
         for _ in range(MOST_TYPE_DEPTH):
             if not ref:
                 return Type(0, Kind.VOID, "void", 0)
@@ -177,28 +206,42 @@ class DwarfTypes(Types):
         """Where entries may refer to a name, or have it."""
         wanted = name.encode() + b"\0"
         if len(wanted) <= 4:  # a compiler puts those in the entry itself
-            yield from _all(self._info, wanted, _MOST_PLACES)
-        whole = self._names.find(b"\0" + wanted) + 1
+            yield from self._all(self._info, wanted)
+        table = self._names.table
+        whole = table.find(b"\0" + wanted) + 1
         places = [whole] if whole else []
-        places += _all(self._names, wanted, _MOST_TAILS)  # a linker makes a name the end of a longer one
+        places += islice(self._all(table, wanted), _MOST_TAILS)  # a linker makes a name the end of a longer one
         for at in dict.fromkeys(places):
-            yield from _all(self._info, at.to_bytes(4, self._byte_order), _MOST_PLACES)
+            yield from self._all(self._info, at.to_bytes(4, self._byte_order))
+
+    def _all(self, data: bytes, wanted: bytes) -> Iterator[int]:
+        """Where some bytes are, the first places."""
+        self._searched.spend(len(data))
+        at = -1
+        for _ in range(_MOST_PLACES):
+            at = data.find(wanted, at + 1)
+            if at < 0:
+                return
+            self._places_tried.spend()
+            yield at
 
     def _is_name_of(self, place: int, unit: Unit, tags: frozenset[int]) -> bool:
         """Whether an entry of one of these kinds can have its name at a place, by what is in front of it."""
         key = unit.abbreviations, tags
         if key not in self._before:
-            table = self._tables.at(unit.abbreviations)
-            self._before[key] = tuple(
-                (code, bytes_before)
-                for number, abbreviation in table.items()
-                for code in [_leb128(number)]
-                for bytes_before in [_bytes_before_name(abbreviation)]
-                if abbreviation.tag in tags and bytes_before is not None
-            )
-        return any(
-            self._info.startswith(code, place - bytes_before - len(code)) for code, bytes_before in self._before[key]
-        )
+            codes: defaultdict[tuple[int, int], set[bytes]] = defaultdict(set)
+            for number, abbreviation in self._tables.at(unit.abbreviations).items():
+                bytes_before = _bytes_before_name(abbreviation) if abbreviation.tag in tags else None
+                if bytes_before is not None:
+                    code = _leb128(number)
+                    codes[bytes_before, len(code)].add(code)
+            self._before[key] = {where: frozenset(found) for where, found in codes.items()}
+        for (bytes_before, code_bytes), found in self._before[key].items():
+            self._places_tried.spend()
+            end = place - bytes_before
+            if self._info[end - code_bytes : end] in found:
+                return True
+        return False
 
     def _entry(self, ref: int) -> _Entry:
         offset = ref >> _DIMENSION_BITS
@@ -212,9 +255,9 @@ class DwarfTypes(Types):
         if number not in self._read:
             unit, body = self._units[number], self._bodies[number]
             self._budget.spend(unit.end - body, offset=body)
-            self._read[number] = _read_entries(
-                Reader(self._info, self._byte_order, body), unit, self._tables.at(unit.abbreviations), self._strings
-            )
+            reader = Reader(self._info, self._byte_order, body)
+            walk = Walk(reader, unit, self._tables.at(unit.abbreviations), self._names)
+            self._read[number] = _read_entries(walk, reader, unit, self._entries)
         return self._read[number]
 
     def _target(self, entry: _Entry) -> int:
@@ -247,10 +290,7 @@ class DwarfTypes(Types):
         return Member(entry.name, self._target(entry), at, bits)
 
 
-def _read_entries(
-    reader: Reader, unit: Unit, table: dict[int, Abbreviation], strings: Mapping[int, bytes]
-) -> _ReadUnit:
-    walk = Walk(reader, unit, table, strings)
+def _read_entries(walk: Walk, reader: Reader, unit: Unit, budget: Budget) -> _ReadUnit:
     entries: dict[int, _Entry] = {}
     variables: list[_Entry] = []
     parents: list[_Entry | None] = []
@@ -264,6 +304,7 @@ def _read_entries(
                 break
             continue
         abbreviation = walk.abbreviation(code)
+        budget.spend(offset=offset)
         entry = None
         values = walk.values(abbreviation)
         if abbreviation.tag in _KEPT or abbreviation.tag == abi.TAG_VARIABLE:
@@ -310,15 +351,6 @@ def _length(subrange: _Entry) -> int:
         last = subrange.number(abi.AT_UPPER_BOUND)
         count = 0 if last is None else last + 1
     return count if count < _MOST_LENGTH else 0  # -1, whose sign is lost
-
-
-def _all(data: bytes, wanted: bytes, most: int) -> Iterator[int]:
-    at = -1
-    for _ in range(most):
-        at = data.find(wanted, at + 1)
-        if at < 0:
-            return
-        yield at
 
 
 def _start(unit: Unit) -> int:

@@ -122,7 +122,7 @@ class Types(ABC):
         :raises UnknownTypeError: there is none.
         :raises FormatError: as :meth:`members`.
         """
-        found = self._member(type_.ref, name, 0, set())
+        found = self._member(type_.ref, name, 0, {type_.ref})
         if found is None:
             what = f"{type_.kind.value} {type_.name}".rstrip()
             names = [member.name for member in self.members(type_.ref) if member.name]
@@ -133,9 +133,6 @@ class Types(ABC):
 
     def _member(self, ref: int, name: str, bit_offset: int, seen: set[int]) -> Member | None:
         """The same of one that may have been ``seen`` already, with the same members."""
-        if len(seen) > MOST_NESTED:
-            raise FormatError("structures within each other without an end")
-        seen.add(ref)
         nameless = []
         for member in self.members(ref):
             if member.name == name:
@@ -143,8 +140,14 @@ class Types(ABC):
             if not member.name:
                 nameless.append(member)
         for member in nameless:
+            if member.ref in seen:
+                continue
+            if len(seen) > MOST_NESTED:
+                raise FormatError("structures within each other without an end")
             inner = self.resolve(member.ref)
-            if inner.kind is Kind.STRUCT and inner.ref not in seen:
+            is_new = inner.kind is Kind.STRUCT and inner.ref not in seen
+            seen |= {member.ref, inner.ref}
+            if is_new:
                 found = self._member(inner.ref, name, bit_offset + member.bit_offset, seen)
                 if found is not None:
                     return found

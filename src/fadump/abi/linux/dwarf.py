@@ -34,6 +34,23 @@ AT_ENCODING = 0x3E
 AT_SPECIFICATION = 0x47
 AT_TYPE = 0x49
 AT_DATA_BIT_OFFSET = 0x6B
+ATTRIBUTES = frozenset(
+    {
+        AT_NAME,
+        AT_BYTE_SIZE,
+        AT_BIT_OFFSET,
+        AT_BIT_SIZE,
+        AT_UPPER_BOUND,
+        AT_COUNT,
+        AT_MEMBER_LOCATION,
+        AT_DECLARATION,
+        AT_ENCODING,
+        AT_SPECIFICATION,
+        AT_TYPE,
+        AT_DATA_BIT_OFFSET,
+    }
+)
+"""All of them."""
 UT_COMPILE = 1
 ENCODINGS_SIGNED = frozenset({0x05, 0x06, 0x0D})
 """Of AT_ENCODING: signed numbers and characters."""
