@@ -66,6 +66,13 @@ def test_hash_and_powernv(planned):
     assert [section["name"] for section in opal["sections"]] == ["boot_memory", "crash_info_header", "metadata"]
 
 
+def test_memory_that_is_too_high_for_linux_is_said_to_be(planned):
+    found = planned("--memory", "4P")
+    assert (found["ram_bytes"], found["memory"]) == (1 << 51, [{"start": 0, "end": 1 << 51}])
+    assert "Linux ignores 2048 TiB of memory above 0x8000000000000" in found["warnings"][0]
+    assert planned("--memory", "2P")["warnings"] == []
+
+
 def test_a_refusal_is_told_with_kdump(planned, capsys):
     arguments = ("--memory", "1G", "--cmdline", "fadump=on crashkernel=256M")
     found = planned(*arguments)
@@ -142,7 +149,7 @@ def test_the_picture_is_written(tmp_path):
         (["--cpus", "0"], "--cpus 0: write a number from 1 to 65536"),
         (["--cpus", "two"], "--cpus two: write a number from 1 to 65536"),
         (["--memory", "1G", "--memory-map", "x"], "not allowed with argument"),
-        (["--kernel-version", "5.10"], "--kernel-version 5.10: choose 6.1 or 6.12; did you mean 6.1?"),
+        (["--kernel-version", "5.10"], "--kernel-version 5.10: choose 6.1, 6.12 or 7.2; did you mean 6.1?"),
     ],
 )
 def test_wrong_usage(arguments, message, capsys):

@@ -5,7 +5,7 @@ import pytest
 
 from fadump.abi.platform import Platform
 from fadump.compare.configuration import FACTORS, Cpus, Ends, Shape, configurations, full_set, may_stand_together
-from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB, Mmu
+from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, LINUX_7_2, MIB, Mmu
 from fadump.machine.qemu.process import Dimm
 from tests.compare.known import PSERIES
 
@@ -34,7 +34,9 @@ OPAL = (Platform.POWERNV, Mmu.RADIX)
     ({"machine": (*OPAL, Ends.CRASHED), "shape": Shape.WHOLE}, True),
     ({"machine": (*OPAL, Ends.CRASHED), "shape": Shape.NODES}, False),
     ({"machine": (*OPAL, Ends.CRASHED), "cpus": Cpus.FOUR}, True),
+    ({"machine": (*OPAL, Ends.CRASHED), "cpus": Cpus.EIGHT}, True),
     ({"machine": (*OPAL, Ends.CRASHED), "cpus": Cpus.TWO_OF_EIGHT}, False),
+    ({"machine": (*OPAL, Ends.CRASHED), "cpus": Cpus.TWO_OF_64}, False),
     ({"machine": (*PSERIES_RADIX, Ends.CRASHED), "cpus": Cpus.TWO_OF_EIGHT}, True),
     ({"machine": (*PSERIES_RADIX, Ends.CRASHED), "memory_mib": 1024}, True),
     ({"machine": (*OPAL, Ends.CRASHED), "limit": "mem=2G"}, False),
@@ -66,10 +68,10 @@ def test_the_full_set_has_every_pair_and_is_large_enough(seed):
     found = full_set(seed)
     have = {pair for config in found for pair in itertools.combinations(zip(FACTORS, row(config), strict=True), 2)}
     assert set(allowed_pairs()) - have == set()
-    assert len(found) >= 100
+    assert len(found) >= 150
     crashed = [config for config in found if config.ends is Ends.CRASHED]
     assert len(crashed) >= 25
-    assert len({(config.platform, config.mmu, config.series, config.page_size) for config in crashed}) == 16
+    assert len({(config.platform, config.mmu, config.series, config.page_size) for config in crashed}) == 24
     assert len({config.key for config in found}) == len(found)
 
 
@@ -99,6 +101,8 @@ def test_each_can_be_a_machine_of_qemus(seed):
     (Shape.DIMM, 4096, [3072], (Dimm(1024 * MIB, 3072 * MIB),)),
     (Shape.HOLE, 1024, [512], (Dimm(512 * MIB, 2048 * MIB),)),
     (Shape.HOLE, 4096, [3584], (Dimm(512 * MIB, 5120 * MIB),)),
+    (Shape.EARLY_HOLE, 4096, [768], (Dimm(3328 * MIB, 1024 * MIB),)),
+    (Shape.SMALL_FIRST, 1024, [512], (Dimm(512 * MIB, 1024 * MIB),)),
 ])  # fmt: skip
 def test_how_memory_lies(shape, memory_mib, nodes, dimms):
     found = replace(PSERIES, shape=shape, memory_mib=memory_mib)
@@ -111,6 +115,8 @@ def test_what_follows_from_its_values():
     assert (found.cpu_count, found.max_cpus, found.crash_cpu, found.cpu_model) == (2, 8, 1, "POWER8")
     assert found.traits == replace(LINUX_6_12, page_bytes=0x1000)
     assert replace(found, series="6.1", page_size="64K").traits == LINUX_6_1
+    assert replace(found, series="7.2", page_size="64K").traits == LINUX_7_2
+    assert replace(found, cpus=Cpus.TWO_OF_64).max_cpus == 64
     assert found.cmdline.endswith(" quiet fadump=on crashkernel=512M")
     opal = replace(found, platform=Platform.POWERNV)
     assert (opal.cpu_model, opal.words) == ("POWER9", "fadump=on crashkernel=512M disable_radix")

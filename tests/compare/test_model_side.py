@@ -52,6 +52,16 @@ def test_the_dump_and_the_firmwares_part_in_it(story):
     assert second == "the CPU that crashed"
 
 
+def test_the_command_line_that_is_logged_has_what_was_appended_to_it(story, request):
+    """No kernel appends anything with OPAL, and 6.1 never does."""
+    (logged,) = [line for line in story[CAPTURE_BOOT]["messages"].split("\n") if "Kernel command line: " in line]
+    appends = request.node.callspec.id == "pseries"
+    assert logged.startswith("<5>Kernel command line: ")
+    assert logged.endswith(" fadump_compare=1") is appends
+    said = story[CAPTURE_BOOT]["messages"]
+    assert said.index("Firmware-assisted dump is active") < said.index(logged)
+
+
 def test_messages_are_without_times_and_of_fadump_only(story):
     said = story[FIRST_BOOT]["messages"].split("\n")
     assert any(line.startswith("<6>fadump: Reserved ") for line in said)

@@ -1,7 +1,8 @@
 """What real kernels said and registered, as ``fadump run`` showed it on QEMU 7.2: a table for the model to reproduce.
 
-Each row is one run: its options, and from its console.log and firmware.log what Linux printed about FADump and what
-the firmware was asked for. ``cmdline`` is what the run's options came to, without words that have no part in this.
+Each row is one run: its options, and from its console.log and firmware.log what Linux printed about FADump and what the
+firmware was asked for; rows of Linux 7.2 are from ``fadump compare``. ``cmdline`` is what the run's options came to,
+without words that have no part in this.
 """
 
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from fadump.abi.platform import Platform
 from fadump.kernel.plan.map_text import parse_map
 from fadump.kernel.plan.reserve import System
-from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, KernelTraits, Mmu
+from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, LINUX_7_2, KernelTraits, Mmu
 from tests.kernel.said import KERNEL_REGION
 
 RTAS = "0x2fff0000..0x30000000 firmware"
@@ -173,6 +174,38 @@ OBSERVED = [
             (MEMORY, 0x100000000, 0xFFFFFFFFCB000000, 0x14B010000),
             (PARAMETERS, 0x17FFFF800, 0x800, 0x17FFFF800),
         ),
+    ),
+    Observed(
+        "7.2/64K radix 65536M, 2 CPUs: fadump=only crashkernel=0x15001001",
+        "7.2.12",
+        LINUX_7_2,
+        guest("0..64G"),
+        "fadump=only crashkernel=0x15001001",
+        (
+            "Reserved 336MB of memory at 0x00000015010000 (System RAM: 65536MB)",
+            "Initialized [0x15200000, 334MB] cma area from [0x15010000, 336MB] bytes",
+        ),
+        ("Reserving 65199MB of memory at 0x00000015010000 for preserving crash data",),
+        (
+            (CPU, 0, 0x2980, 0x15010000),
+            (HPTE, 0, 0, 0x15012980),
+            (MEMORY, 0, 0x15010000, 0x15020000),
+            (PARAMETERS, 0xFFFFFF800, 0x800, 0xFFFFFF800),
+        ),
+    ),
+    Observed(
+        "7.2/4K hash 6144M, 4 CPUs: fadump=on crashkernel=1G,cma",
+        "7.2.12",
+        replace(LINUX_7_2, page_bytes=0x1000),
+        guest("0..6G", Mmu.HASH, 0x52E0),
+        "fadump=on crashkernel=1G,cma",
+        (
+            "Reserved 320MB of memory at 0x00000014000000 (System RAM: 6144MB)",
+            "WARNING: Could not setup area to pass additional parameters!",
+            "Initialized [0x14000000, 320MB] cma area from [0x14000000, 320MB] bytes",
+        ),
+        ("Reserving 5824MB of memory at 0x00000014000000 for preserving crash data",),
+        ((CPU, 0, 0x52E0, 0x14000000), (HPTE, 0, 0, 0x140052E0), (MEMORY, 0, 0x14000000, 0x14006000)),
     ),
     Observed(
         "--platform powernv --memory 4G",

@@ -42,7 +42,13 @@ def first_kernel_says(plan):
     )
     if any("additional parameters" in warning for warning in found.warnings):
         said.append("WARNING: Could not setup area to pass additional parameters!")
-    if found.cma is not None:
+    if found.cma is not None and plan.kernel.lends_aligned_part:
+        lent, copy_mib = found.cma, found.boot_memory.size_bytes // MIB
+        said.append(
+            f"Initialized [{lent.start:#x}, {lent.size_bytes // MIB}MB] cma area from "
+            f"[{found.area.start:#x}, {copy_mib}MB] bytes"
+        )
+    elif found.cma is not None:
         said.append(
             f"Initialized {found.cma.size_bytes:#x} bytes cma area at {found.cma.start // MIB}MB from "
             f"{found.area.size_bytes:#x} bytes"

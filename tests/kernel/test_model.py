@@ -1,5 +1,7 @@
 """The model kernel on its own: what it registers, what it leaves in memory, what it can't run on."""
 
+from dataclasses import replace
+
 import pytest
 
 from fadump.abi.linux import crash_info
@@ -15,7 +17,7 @@ from fadump.kernel.model import KernelConfig, KernelModel
 from fadump.kernel.plan.reserve import Part
 from fadump.kernel.plan.system import system_of
 from fadump.kernel.state import VMCOREINFO_NOTE, WORK_BUFFER
-from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, KernelTraits
+from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, LINUX_7_2, KernelTraits
 from fadump.memory.devicetree import encode_cells
 from fadump.memory.ranges import Range
 from fadump.vmcore.notes import iter_notes, vmcoreinfo_lines
@@ -205,11 +207,11 @@ def test_a_machine_without_memory_for_the_kernel_is_a_panic():
         booted(memory, described_tree())
 
 
-def boots(tree):
+def boots(tree, traits=LINUX_6_12):
     """What a boot says, without times."""
     lines = []
     with guest_memory(*PIECES) as memory:
-        kernel = KernelModel(KernelConfig(), lines.append)
+        kernel = KernelModel(KernelConfig(traits), lines.append)
         run(kernel.boot(tree, memory), memory)
     return [line.partition("] ")[2].rstrip() for line in lines]
 
@@ -217,21 +219,61 @@ def boots(tree):
 def test_linux_says_how_it_comes_to_the_size_and_in_which_order_things_are_set_up():
     cmdline = "fadump=on crashkernel=2G fadump_reserve_mem=400M"
     lent = "bytes of memory reserved for firmware-assisted dump"
-    assert boots(described_tree(cmdline=cmdline))[2:] == [
+    assert boots(described_tree(cmdline=cmdline)) == [
         "fadump: 'fadump_reserve_mem=' parameter is deprecated in favor of 'crashkernel=' parameter.",
         "fadump: Using 'crashkernel=' parameter for memory reservation.",
         "fadump: Adjusted boot memory size to 1024MB",
         "fadump: Reserved 1024MB of memory at 0x00000040000000 (System RAM: 4096MB)",
+        "Linux version 6.12.0-model (fadump's model of Linux)",
         f"fadump: Initialized 0x40000000 bytes cma area at 1024MB from 0x400101b0 {lent}",
+        f"Kernel command line: {cmdline}",
         "rtas fadump: Registration is successful!",
     ]
     said = boots(described_tree(cmdline="fadump=on crashkernel=1G,cma"))
-    assert said[2] == "crashkernel: unrecognized char: ,"
+    assert said[0] == "crashkernel: unrecognized char: ,"
+
+
+def test_newer_kernels_lend_memory_once_the_command_line_is_logged():
+    cmdline = "fadump=on crashkernel=401M"
+    lent = "cma area from [0x30000000, 401MB] bytes of memory reserved for firmware-assisted dump"
+    assert boots(described_tree(cmdline=cmdline), LINUX_7_2) == [
+        "fadump: Reserved 401MB of memory at 0x00000030000000 (System RAM: 4096MB)",
+        "Linux version 6.12.0-model (fadump's model of Linux)",
+        f"Kernel command line: {cmdline}",
+        f"fadump: Initialized [0x30000000, 400MB] {lent}",
+        "rtas fadump: Registration is successful!",
+    ]
+    hash_ = boots(described_tree(cmdline="fadump=on", radix=False), replace(LINUX_7_2, nr_cpus=8))
+    assert "fadump: Initialized [0x14000000, 320MB] cma area" in "".join(hash_)
+
+
+def test_newer_kernels_reserve_memory_for_kdump_of_which_user_space_has_some():
+    """The lines of Linux 7.2, with 64 GiB on powernv, where kdump's memory begins lower."""
+    assert boots(described_tree(cmdline="crashkernel=512M crashkernel=1G,cma"), LINUX_7_2) == [
+        "crashkernel reserved: 0x0000000020000000 - 0x0000000040000000 (512 MB)",
+        "Linux version 6.12.0-model (fadump's model of Linux)",
+        "Kernel command line: crashkernel=512M crashkernel=1G,cma",
+        "crashkernel CMA reserved: 1024 MB in 1 ranges",
+    ]
+    assert "CMA" not in "".join(boots(described_tree(cmdline="fadump=on crashkernel=1G,cma"), LINUX_7_2))
+
+
+def test_a_newer_kernel_gives_its_log_to_pstore_before_the_firmware_hears_of_the_crash():
+    with guest_memory(*PIECES) as memory:
+        for traits, kept in ((LINUX_7_2, [True]), (LINUX_6_12, [])):
+            kernel, _calls = booted(memory, described_tree(), KernelConfig(traits))
+            assert kernel.dumped_log == b""
+            next(kernel.trigger_crash(0, {}))  # the firmware's first call, after which it is a dump
+            last = kernel.dumped_log.splitlines()[-1:]
+            assert [line.endswith(b"] Kernel panic - not syncing: sysrq triggered crash") for line in last] == kept
+        off, _calls = booted(memory, described_tree(cmdline="fadump=off"), KernelConfig(LINUX_7_2))
+        next(off.trigger_crash(0, {}), None)
+        assert off.dumped_log == b""
 
 
 def test_a_kernel_without_fadump_leaves_memory_to_kdump():
     said = boots(described_tree(cmdline="crashkernel=512M"))
-    assert said[2:] == ["Reserving 512MB of memory at 512MB for crashkernel (System RAM: 4096MB)"]
+    assert said[0] == "Reserving 512MB of memory at 512MB for crashkernel (System RAM: 4096MB)"
     said = boots(described_tree(cmdline="fadump=on crashkernel=2G-1G:1M"))
     assert said.count("crashkernel: end <= start") == 1  # FADump has its default size, and kdump does not ask
     said = boots(described_tree(cmdline="fadump=on crashkernel=2G-1G:1M fadump_reserve_mem=1M"))

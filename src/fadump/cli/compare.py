@@ -24,7 +24,7 @@ from fadump.progress import Progress
 from fadump.run.host import qemu_to_run
 
 _EXAMPLE = """example:
-  fadump compare                      the whole set of configurations, ten minutes on two processors
+  fadump compare                      the whole set of configurations, a quarter of an hour on two processors
   fadump compare --seed 7 --only 12   the 12th configuration of this seed alone"""
 _DEFAULT_SEED = "0"
 

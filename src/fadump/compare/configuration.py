@@ -14,7 +14,7 @@ from typing import Any
 from fadump.abi.platform import Platform
 from fadump.compare.covering import Covering
 from fadump.kernel.image.content import seeded
-from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, MIB, KernelTraits, Mmu
+from fadump.kernel.traits import KERNEL_VERSIONS, MIB, KernelTraits, Mmu
 from fadump.kit.initramfs import INIT_PATH
 from fadump.machine.qemu.process import Dimm
 from fadump.memory.ranges import Range
@@ -27,7 +27,7 @@ _MOST_SMALL_PAGES_MIB = 16384
 """An emulated processor takes long to write 64 bytes of struct page for every 4 KiB."""
 _LEAST_POWERNV_MIB = 4096
 _HIGHEST_DIMM_STEP = _GIB_MIB
-_TRAITS = {"6.12": LINUX_6_12, "6.1": LINUX_6_1}
+_SERIES = ("6.12", "7.2", "6.1")
 _PAGE_BYTES = {"64K": 0x10000, "4K": 0x1000}
 _OFF = ("fadump=on fadump=off", "")
 """Command lines that switch FADump off."""
@@ -45,6 +45,10 @@ class Shape(StrEnum):
     """The last part is a DIMM, right above the rest."""
     HOLE = "hole"
     """The last 512 MiB are a DIMM above a hole of at least 1 GiB."""
+    EARLY_HOLE = "early hole"
+    """All but the first 768 MiB is a DIMM above a hole, which large boot memory reaches beyond."""
+    SMALL_FIRST = "small first block"
+    """The same with a first block of 512 MiB."""
 
 
 class Cpus(StrEnum):
@@ -55,6 +59,9 @@ class Cpus(StrEnum):
     FOUR = "4"
     TWO_OF_EIGHT = "2 of 8"
     """Six more can be plugged."""
+    EIGHT = "8"
+    TWO_OF_64 = "2 of 64"
+    """As many as the kernel can have."""
 
 
 class Ends(StrEnum):
@@ -111,7 +118,7 @@ class Configuration:
     @property
     def traits(self) -> KernelTraits:
         """The kernel's traits in the model."""
-        return replace(_TRAITS[self.series], page_bytes=_PAGE_BYTES[self.page_size])
+        return replace(KERNEL_VERSIONS[self.series], page_bytes=_PAGE_BYTES[self.page_size])
 
     @property
     def cpu_model(self) -> str:
@@ -167,6 +174,10 @@ class Configuration:
                 return (self.memory_mib - 1) % _GIB_MIB + 1
             case Shape.HOLE:
                 return 2 * _STEP_MIB
+            case Shape.EARLY_HOLE:
+                return self.memory_mib - 3 * _STEP_MIB
+            case Shape.SMALL_FIRST:
+                return self.memory_mib - 2 * _STEP_MIB
         return 0
 
     def as_json(self) -> dict[str, Any]:
@@ -176,7 +187,7 @@ class Configuration:
 
 FACTORS: Mapping[str, tuple[object, ...]] = {
     "machine": tuple(itertools.product(Platform, Mmu, Ends)),
-    "kernel": tuple(itertools.product(_TRAITS, _PAGE_BYTES)),
+    "kernel": tuple(itertools.product(_SERIES, _PAGE_BYTES)),
     "memory_mib": (2304, 4096, 1536, 6144, 3072, 8448, 1280, 1024, 16384, 32768, 65536),
     "shape": tuple(Shape),
     "cpus": tuple(Cpus),
@@ -194,6 +205,7 @@ FACTORS: Mapping[str, tuple[object, ...]] = {
         "crashkernel=7G",
         "crashkernel=100M",
         "crashkernel=2G-1G:512M",
+        "crashkernel=512M crashkernel=1G,cma",
     ),
     "reserve_mem": ("", "fadump_reserve_mem=400M", "fadump_reserve_mem=1200M"),
     "limit": ("", "mem=2G"),
@@ -223,9 +235,12 @@ def may_stand_together(values: Mapping[str, Any]) -> bool:
     return values.get("shape") is not Shape.DIMM or memory_mib > _GIB_MIB
 
 
+_PLUGGABLE = (Cpus.TWO_OF_EIGHT, Cpus.TWO_OF_64)
+
+
 def _powernv_has(values: Mapping[str, object], memory_mib: int) -> bool:
     whole = values.get("shape", Shape.WHOLE) is Shape.WHOLE
-    return whole and memory_mib >= _LEAST_POWERNV_MIB and values.get("cpus") is not Cpus.TWO_OF_EIGHT
+    return whole and memory_mib >= _LEAST_POWERNV_MIB and values.get("cpus") not in _PLUGGABLE
 
 
 def _powernv_bears_a_limit(series: str | None, ends: Ends | None) -> bool:

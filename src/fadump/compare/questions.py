@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fadump.errors import FormatError
 from fadump.kernel.files.sysfs import FADUMP, REGION
 
-MESSAGES = r"fadump: |irmware-[aA]ssisted|for firmware-assisted|[cC]rash ?kernel[: ]|memory limit"
+MESSAGES = r"Kernel command line: |fadump: |irmware-[aA]ssisted|for firmware-assisted|[cC]rash ?kernel[: ]|memory limit"
 """A regular expression for FADump's lines of the log, also valid for grep -E."""
 
 

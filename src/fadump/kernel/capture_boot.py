@@ -55,7 +55,7 @@ def process_dump(state: FadumpState, ops: FadumpOps) -> Steps[VmCore | None]:
     if header is None or cpus is None:
         yield from invalidate_release(state, ops)
         return None
-    state.buffers_bytes = _buffers_bytes(state, header, len(cpus))
+    state.buffers_bytes = 0 if state.traits.counts_buffers else _buffers_bytes(state, header, len(cpus))
     try:
         return _make_vmcore(state, _find_elfcorehdr(state, header), cpus)
     except AddressError:

@@ -33,9 +33,16 @@ def save_vmcoreinfo(state: FadumpState, *, crashed: bool) -> None:
     state.memory.write(VMCOREINFO_NOTE, encode_note(text))
 
 
+def _will_dump(state: FadumpState) -> bool:
+    """should_fadump_crash()."""
+    return state.registered and bool(state.header_address)
+
+
 def panic(state: FadumpState, ops: FadumpOps, cpu: int, registers: Registers, reason: str) -> Steps[None]:
     """panic(): the notifiers, then the reboot of the panic timeout."""
     state.log.pr_emerg(f"Kernel panic - not syncing: {reason}")
+    if state.traits.dumps_log_first and _will_dump(state):
+        state.dumped_log = state.log.dump()
     yield from crash_fadump(state, ops, cpu, registers, reason)
     if state.platform is Platform.PSERIES:  # pseries_panic(), whether or not there was a registration
         yield from ops.trigger(cpu, reason)
@@ -54,7 +61,7 @@ def system_reset(state: FadumpState, ops: FadumpOps, cpu: int, registers: Regist
 
 def crash_fadump(state: FadumpState, ops: FadumpOps, cpu: int, registers: Registers, reason: str) -> Steps[None]:
     """Save the crashing CPU's registers and the mask of online CPUs, and trigger the dump."""
-    if not state.registered or not state.header_address:
+    if not _will_dump(state):
         return
     save_vmcoreinfo(state, crashed=True)
     state.memory.write(state.crashing_cpu_address, struct.pack("<I", cpu))

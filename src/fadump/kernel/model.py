@@ -1,8 +1,8 @@
 """Linux's side of FADump as a generator of firmware calls: the first file to read in this package.
 
 Every kernel step of docs/architecture.md, in the order of a boot: early_init_devtree() in
-arch/powerpc/kernel/prom.c, then setup_fadump() in arch/powerpc/kernel/fadump.c, of Linux 6.12, or of 6.1 where its
-:class:`~.traits.KernelTraits` say so. Each step is a module:
+arch/powerpc/kernel/prom.c, start_kernel() in init/main.c, then setup_fadump() in arch/powerpc/kernel/fadump.c, of Linux
+6.12, or of 6.1 and 7.2 where its :class:`~.traits.KernelTraits` say so. Each step is a module:
 
     reserve     :mod:`.register`, by :mod:`.plan.reserve`       crash           :mod:`.crash`
     register    :mod:`.register`                            capture boot    :mod:`.capture_boot`, :mod:`.vmcore`
@@ -31,7 +31,7 @@ from fadump.kernel.image.variables import write_variables
 from fadump.kernel.image.vmcoreinfo import encode_uts, facts_of
 from fadump.kernel.opal_core import OpalCore
 from fadump.kernel.opal_fadump import OpalFadump
-from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES, parse_command_line
+from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES, cmdline_lines, parse_command_line
 from fadump.kernel.plan.memory_map import KERNEL, Memblock, limited
 from fadump.kernel.plan.reserve import end_without_page, mmu_in_use, no_page_for
 from fadump.kernel.plan.system import cpu_names, system_of
@@ -98,18 +98,15 @@ class KernelModel:
         """
         self._start(tree, memory)
         state, ops = self._state, self._ops
-        yield from ops.scan(tree)
-        if state.enabled and state.active:
-            self._append_bootargs()
-            register.extend_limit(state, state.boot_memory_bytes)
-            capture_boot.reserve_crash_area(state)
-        elif state.enabled:
-            yield from register.reserve_memory(state, ops)
-        if not state.enabled:
-            register.reserve_for_kdump(state)
-        if not state.active:
-            register.setup_parameter_area(state)
-        register.lend_area(state)
+        yield from self._early_init(tree)
+        state.log.pr_notice(f"Linux version {self._config.release} (fadump's model of Linux)")
+        if not state.traits.lends_late:
+            register.lend_area(state)
+        for line in cmdline_lines(state.cmdline, state.traits):
+            state.log.pr_notice(line)
+        if state.traits.lends_late:
+            register.lend_area(state)
+        register.reserve_kdump_cma(state, self._usable())
         self._fadump_files = FadumpFiles(state, ops, self.write_release_mem)
         self._tree_files = device_tree_files(tree)
         state.ram = state.system.memory.by_node(limited(state.system.memory.regions, state.memory_limit, state.traits))
@@ -121,6 +118,21 @@ class KernelModel:
         yield from self._setup_fadump()
         initiated = isinstance(ops, OpalFadump) and ops.kernel_initiated
         yield from self.opal_core.init(tree, kernel_initiated=initiated)
+
+    def _early_init(self, tree: DeviceTree) -> Steps[None]:
+        """early_init_devtree(), which comes before the first line of the log."""
+        state, ops = self._state, self._ops
+        yield from ops.scan(tree)
+        if state.enabled and state.active:
+            self._append_bootargs()
+            register.extend_limit(state, state.boot_memory_bytes)
+            capture_boot.reserve_crash_area(state)
+        elif state.enabled:
+            yield from register.reserve_memory(state, ops)
+        if not state.enabled:
+            register.reserve_for_kdump(state)
+        if not state.active:
+            register.setup_parameter_area(state)
 
     def _setup_fadump(self) -> Steps[None]:
         """Process a dump, or register."""
@@ -222,6 +234,11 @@ class KernelModel:
         return self._config.release
 
     @property
+    def dumped_log(self) -> bytes:
+        """What pstore has of the log when the firmware is asked for a dump; empty before, and in older kernels."""
+        return self._state.dumped_log
+
+    @property
     def last_lines(self) -> Sequence[str]:
         """The last lines of the log about FADump."""
         return tuple(self._state.log.last_lines)
@@ -251,8 +268,6 @@ class KernelModel:
         write_image(memory, self._config.seed)
         memory.write(UTS_NAMESPACE, encode_uts(self._config.release))
         log = Printk(memory, LOG, self._console)
-        log.pr_info(f"Linux version {self._config.release} (fadump's model of Linux)")
-        log.pr_info(f"Kernel command line: {found.cmdline}")
         system, traits = found.system, self._config.traits
         command_line = parse_command_line(found.cmdline, traits)
         radix = mmu_in_use(system, command_line) is Mmu.RADIX

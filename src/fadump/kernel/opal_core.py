@@ -76,8 +76,8 @@ class OpalCore:
 
     @property
     def buffer_bytes(self) -> int:
-        """How much memory the headers and notes take until the core is released."""
-        return 0 if self.file is None else len(self.file.head)
+        """How much memory the headers and notes take until the core is released, if that doesn't count."""
+        return 0 if self.file is None or self._state.traits.counts_buffers else len(self.file.head)
 
     def entries(self) -> Mapping[str, Entry]:
         """Its files; the directory and the link stay after the core is released."""

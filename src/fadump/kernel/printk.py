@@ -50,6 +50,7 @@ class Level(IntEnum):
     EMERG = 0
     ERR = 3
     WARN = 4
+    NOTICE = 5
     INFO = 6
 
 
@@ -95,6 +96,7 @@ class Printk:
         self._head_lpos = self._tail_lpos = -(1 << TEXT_BITS) & _U64
         self.uptime_ns = 0
         self._unread: deque[Message] = deque(maxlen=1 << COUNT_BITS)
+        self._messages: deque[Message] = deque(maxlen=1 << COUNT_BITS)
         self._cut = b""
         self.last_lines: deque[str] = deque(maxlen=3)
         """The last messages about FADump, for errors that say why something failed."""
@@ -109,6 +111,7 @@ class Printk:
         message = Message(level, self.uptime_ns, text)
         self._console(_shown(message.line))
         self._unread.append(message)
+        self._messages.append(message)
         if ("fadump: " in text or "irmware-" in text) and "freeing reserved memory" not in text:
             self.last_lines.append(_shown(_encode(text)))
         self._store(level, _encode(text)[:_MOST_TEXT_BYTES])
@@ -116,6 +119,10 @@ class Printk:
     def pr_info(self, text: str) -> None:
         """pr_info()."""
         self.say(Level.INFO, text)
+
+    def pr_notice(self, text: str) -> None:
+        """pr_notice()."""
+        self.say(Level.NOTICE, text)
 
     def pr_warn(self, text: str) -> None:
         """pr_warn()."""
@@ -132,6 +139,10 @@ class Printk:
     def delay(self, milliseconds: int) -> None:
         """mdelay(): only this clock advances."""
         self.uptime_ns += milliseconds * 1_000_000
+
+    def dump(self) -> bytes:
+        """kmsg_dump_get_buffer(): all lines, as pstore keeps them."""
+        return b"".join(f"<{message.level}>".encode() + message.line for message in self._messages)
 
     def read_unread(self, length: int) -> bytes:
         """/proc/kmsg: at most ``length`` bytes that haven't been read there, empty if there are none."""

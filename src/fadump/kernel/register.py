@@ -16,19 +16,20 @@ from fadump.kernel.kstrtox import kstrtoint
 from fadump.kernel.ops import FadumpOps
 from fadump.kernel.plan.boot_memory import LARGEST_SHARE, boot_memory
 from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES, parse_crashkernel
-from fadump.kernel.plan.kdump import kdump_reservation
+from fadump.kernel.plan.kdump import kdump_cma, kdump_reservation
 from fadump.kernel.plan.reserve import (
     NOT_SUPPORTED,
     Reservation,
     extended_limit,
     has_room_for_parameters,
+    mmu_in_use,
     parameter_area,
     place_area,
 )
 from fadump.kernel.printk import Level
 from fadump.kernel.state import VMCOREINFO_NOTE, FadumpState
 from fadump.kernel.traits import MIB, Refusal
-from fadump.memory.ranges import Range
+from fadump.memory.ranges import Range, RangeSet
 
 _P = "fadump: "
 
@@ -67,12 +68,26 @@ def lend_area(state: FadumpState) -> None:
     """fadump_cma_init(): user space may use the copy of boot memory until the crash, if CMA accepts it."""
     if state.active or not state.area or state.command_line.nocma:
         return
+    if state.traits.lends_aligned_part:
+        _log_lent_part(state)
+        return
     if state.cma is None:
         state.log.pr_err(f"{_P}Failed to init cma area for firmware-assisted dump,{Errno.EINVAL}")
         return
     state.log.pr_info(
         f"{_P}Initialized 0x{state.cma.size_bytes:x} bytes cma area at {state.cma.start // MIB}MB from "
         f"0x{state.area.size_bytes:x} bytes of memory reserved for firmware-assisted dump"
+    )
+
+
+def _log_lent_part(state: FadumpState) -> None:
+    if state.cma is None:
+        state.log.pr_warn(f"{_P}fadump_cma_init: Too less memory to give to CMA")
+        return
+    state.log.pr_info(
+        f"{_P}Initialized [{state.cma.start:#x}, {state.cma.size_bytes // MIB}MB] cma area from "
+        f"[{state.area.start:#x}, {state.boot_memory_bytes // MIB}MB] bytes of memory reserved for "
+        "firmware-assisted dump"
     )
 
 
@@ -83,15 +98,26 @@ def reserve_for_kdump(state: FadumpState) -> None:
         state.log.say(*said)
     state.kdump_area = reservation.area or Range(0, 0)
     state.memory_limit = reservation.memory_limit
+    state.kdump_cma_bytes = reservation.cma_bytes
+
+
+def reserve_kdump_cma(state: FadumpState, free: RangeSet) -> None:
+    """kdump_cma_reserve(): memory that a kernel that kexec loads has too, and user space until then."""
+    if state.kdump_cma_bytes:
+        state.log.say(
+            *kdump_cma(free, state.kdump_cma_bytes, state.traits, mmu_in_use(state.system, state.command_line))
+        )
 
 
 def setup_parameter_area(state: FadumpState) -> None:
-    """fadump_setup_param_area(): a first kernel has one if the platform offers FADump, even if it is off."""
+    """fadump_setup_param_area(): a first kernel has one if the platform offers FADump, in some even if it is off."""
     traits = state.traits
+    if traits.parameters_if_enabled and not state.enabled:
+        return
     if not (state.system.supported and state.platform is Platform.PSERIES and traits.parameter_area):
         return
     if not state.area:
-        found = parameter_area(state.system, traits, state.memory_limit, state.command_line, state.kdump_area)
+        found = parameter_area(state.system, traits, state.memory_limit, state.command_line, state.kdump_area, 0)
         state.parameter_area = None if found is None else found.start
     if state.parameter_area is None:
         if not has_room_for_parameters(state.system, state.command_line):

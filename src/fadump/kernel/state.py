@@ -67,6 +67,8 @@ class FadumpState:
     area: Range = field(default_factory=lambda: Range(0, 0))
     kdump_area: Range = field(default_factory=lambda: Range(0, 0))
     """What is reserved for kdump if there is no FADump."""
+    kdump_cma_bytes: int = 0
+    """What ``crashkernel=size,cma`` asks for, if there is no FADump."""
     cma: Range | None = None
     """The part of the area that is lent to user space."""
     boot_memory_bytes: int = 0
@@ -79,6 +81,8 @@ class FadumpState:
     """VMCOREINFO without the time of the crash."""
     crashing_cpu_address: int = 0
     """The address of the variable for the crashing CPU's number, which crash_fadump() sets."""
+    dumped_log: bytes = b""
+    """What kmsg_dump() has given to pstore and the like, before the firmware heard of the crash."""
     buffers_bytes: int = 0
     """Memory that the ELF core header and the CPUs' notes take until the dump is released."""
 

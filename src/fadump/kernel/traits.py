@@ -1,7 +1,7 @@
 """The traits of a platform and of a kernel, and numbers with their reasons.
 
 Used before step "register" of docs/architecture.md, when the kernel reserves memory. Linux's files are those of 6.12,
-and of 6.1 if that differs: arch/powerpc/kernel/fadump.c, arch/powerpc/platforms/pseries/rtas-fadump.[ch],
+and of 6.1 and 7.2 if those differ: arch/powerpc/kernel/fadump.c, arch/powerpc/platforms/pseries/rtas-fadump.[ch],
 arch/powerpc/platforms/powernv/opal-fadump.[ch], arch/powerpc/include/asm/fadump-internal.h.
 
 A kernel is described by its features, not by its version, as distributions backport changes to older kernels.
@@ -63,6 +63,21 @@ class KernelTraits:
     ``names_rtas``: messages about RTAS calls begin with "rtas" (pr_fmt in arch/powerpc/kernel/rtas.c).
     ``refuses_crashkernel_of_all_ram``: then the default applies; without it the size is limited to a quarter of RAM.
     ``sized_cmdline``: stat(2) has the size of /proc/cmdline (941baf6febaa).
+    ``skips_cma_suffix``: ``crashkernel=size,cma`` is an area for kdump, and another crashkernel= counts (35c18f2933c5).
+    ``lends_aligned_part``: CMA gets the part of the area that it can have (6faeac507beb); before, all or nothing, so
+    that the size of boot memory was rounded up for it.
+    ``lends_late``: after the kernel's command line is logged (0a8321dde01f).
+    ``parameters_above_min_rma``: with hash, words for the capture kernel are above what boot loaders use, and in boot
+    memory (b7bb46062457).
+    ``parameters_if_enabled``: there is no place for these words without FADump (0843ba458439).
+    ``dumps_log_first``: kmsg_dump() has the log before the firmware hears of the crash (6ed833263985).
+    ``generic_crashkernel``: kdump's memory is free memory, and ``mem=`` stays (e3185ee438c2).
+    ``wraps_cmdline``: a long command line is logged as several lines ("init/main.c: Wrap long kernel cmdline when
+    printing to logs", v6.19).
+    ``kexec_directory``: kexec's files are in /sys/kernel/kexec, with links where they were ("kexec: move sysfs entries
+    to /sys/kernel/kexec", v6.19).
+    ``counts_buffers``: MemTotal includes the buffers for notes and ELF core header ("powerpc: fadump: pair
+    alloc_pages_exact() with free_pages_exact()", v7.1).
     ``huge_pages``: CONFIG_HUGETLB_PAGE; with it the alignment for CMA is not known yet when the size is rounded.
     """
 
@@ -82,6 +97,16 @@ class KernelTraits:
     os_term_without_text: bool = True
     names_rtas: bool = True
     refuses_crashkernel_of_all_ram: bool = True
+    skips_cma_suffix: bool = False
+    lends_aligned_part: bool = False
+    lends_late: bool = False
+    parameters_above_min_rma: bool = False
+    parameters_if_enabled: bool = False
+    dumps_log_first: bool = False
+    generic_crashkernel: bool = False
+    wraps_cmdline: bool = False
+    kexec_directory: bool = False
+    counts_buffers: bool = False
     huge_pages: bool = True
 
     @property
@@ -92,11 +117,11 @@ class KernelTraits:
 
     @property
     def size_alignment_bytes(self) -> int:
-        """CMA_MIN_ALIGNMENT_BYTES when the size of boot memory is rounded.
+        """CMA_MIN_ALIGNMENT_BYTES when the size of boot memory is rounded, or a page if it isn't.
 
-        With huge pages it is a page, as pageblock_order is a variable then, and still 0.
+        With huge pages it is a page, too, as pageblock_order is a variable then, and still 0.
         """
-        return self.page_bytes if self.huge_pages else _LARGEST_ALLOCATION_BYTES
+        return self.page_bytes if self.huge_pages or self.lends_aligned_part else _LARGEST_ALLOCATION_BYTES
 
     def cma_alignment_bytes(self, mmu: Mmu) -> int:
         """CMA_MIN_ALIGNMENT_BYTES when the reserved area is lent to user space, later in the boot."""
@@ -130,7 +155,20 @@ LINUX_6_1 = KernelTraits(
     refuses_crashkernel_of_all_ram=False,
 )
 """Debian's 6.1.176."""
-KERNEL_VERSIONS = MappingProxyType({"6.1": LINUX_6_1, "6.12": LINUX_6_12})
+LINUX_7_2 = KernelTraits(
+    skips_cma_suffix=True,
+    lends_aligned_part=True,
+    lends_late=True,
+    parameters_above_min_rma=True,
+    parameters_if_enabled=True,
+    dumps_log_first=True,
+    generic_crashkernel=True,
+    wraps_cmdline=True,
+    kexec_directory=True,
+    counts_buffers=True,
+)
+"""Debian's 7.2.12."""
+KERNEL_VERSIONS = MappingProxyType({"6.1": LINUX_6_1, "6.12": LINUX_6_12, "7.2": LINUX_7_2})
 """Kernels by ``--kernel-version``."""
 DISTRIBUTIONS_NR_CPUS = 2048
 PAGE_BYTES = MappingProxyType({"4K": 4 * KIB, "64K": 64 * KIB})

@@ -10,7 +10,7 @@ from fadump.abi.powernv.opal import OpalStatus
 from fadump.kernel.calls import Errno
 from fadump.kernel.files.sysfs import FADUMP, REGION, FileSystem, KernelFile, KernelLink
 from fadump.kernel.model import KernelConfig, KernelModel
-from fadump.kernel.traits import LINUX_6_1, LINUX_6_12
+from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, LINUX_7_2
 from fadump.memory.ranges import Range
 from tests.kernel.running import GIB, described_tree, guest_memory, run
 
@@ -62,6 +62,28 @@ def test_an_older_kernel_has_fewer():
     with booted(traits=LINUX_6_1) as boot:
         assert boot.modes() == {name: mode for name, mode in NAMES.items() if name != "hotplug_ready"}
         assert boot.kernel.files()["/proc/cmdline"].size_bytes == 0
+
+
+def test_newer_kernels_have_no_words_for_a_capture_kernel_without_fadump():
+    """Nor if FADump is asked for and refused, as here: boot memory of 100 MiB."""
+    for cmdline in ("fadump=off", "", "fadump=on crashkernel=100M"):
+        with booted(cmdline, traits=LINUX_7_2) as boot:
+            assert boot.modes() == NAMES
+        with booted(cmdline) as boot:
+            assert boot.modes() == NAMES | {"bootargs_append": 0o644}
+    with booted(traits=LINUX_7_2) as boot:
+        assert boot.modes() == NAMES | {"bootargs_append": 0o644}
+
+
+def test_the_files_of_kexec_are_in_a_directory_of_their_own_in_newer_kernels():
+    for name in ("loaded", "crash_loaded"):
+        with booted(traits=LINUX_7_2) as boot:
+            files = boot.kernel.files()
+            assert files[f"/sys/kernel/kexec_{name}"] == KernelLink(f"kexec/{name}")
+            assert files[f"/sys/kernel/kexec/{name}"].show() == b"0\n"
+        with booted() as boot:
+            assert boot.kernel.files()[f"/sys/kernel/kexec_{name}"].show() == b"0\n"
+            assert f"/sys/kernel/kexec/{name}" not in boot.kernel.files()
 
 
 def test_without_fadump_they_are_there_and_say_so():
@@ -137,7 +159,7 @@ def test_the_log_is_read_once():
         log = boot.kernel.files()["/proc/kmsg"]
         assert isinstance(log, KernelFile)
         first = log.stream(30)
-        assert first == b"<6>[    0.000001] Linux version"[:30]
+        assert first == b"<6>[    0.000001] fadump: Reserved"[:30]
         rest = log.stream(1 << 20)
         assert (first + rest).count(b"\n") == len(boot.said)
         assert log.stream(100) == b""

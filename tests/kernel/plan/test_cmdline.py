@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.kernel.plan.cmdline import CommandLine, memparse, parse_command_line, parse_crashkernel
+from fadump.kernel.plan.cmdline import CommandLine, cmdline_lines, memparse, parse_command_line, parse_crashkernel
+from fadump.kernel.plan.kdump import kdump_reservation
 from fadump.kernel.printk import Level
-from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB, U64
+from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, LINUX_7_2, MIB, U64
+from tests.kernel.systems import pseries
 
 RAM = 4 * GIB
 
@@ -190,6 +192,44 @@ def test_radix_can_be_disabled(word, disabled):
     assert parse_command_line(word, LINUX_6_12).disable_radix is disabled
 
 
+@pytest.mark.parametrize(
+    ("cmdline", "older", "newer"),
+    [
+        ("crashkernel=512M crashkernel=1G,cma", "is not valid", 512 * MIB),
+        ("crashkernel=1G,cma crashkernel=512M", 512 * MIB, 512 * MIB),
+        ("crashkernel=1G,cma", "is not valid", "there is no crashkernel="),
+        ("crashkernel=512M,cmax", "is not valid", "is not valid"),
+    ],
+)
+def test_newer_kernels_know_what_is_for_cma(cmdline, older, newer):
+    for kernel, expected in ((LINUX_6_1, older), (LINUX_6_12, older), (LINUX_7_2, newer)):
+        found = parse_crashkernel(cmdline, RAM, kernel)
+        if isinstance(expected, int):
+            assert (found.size_bytes, found.problem) == (expected, None)
+        else:
+            assert expected in found.problem
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "lines"),
+    [
+        ("", [""]),
+        ("quiet fadump=on", ["quiet fadump=on"]),
+        ("a" * 1000, ["a" * 1000]),
+        ("a" * 500 + " " + "b" * 499, ["a" * 500 + " " + "b" * 499]),
+        ("a" * 500 + " " + "b" * 500, ["a" * 500 + " \\", "b" * 500]),
+        ("a" * 600 + "   " + "b" * 398 + " c", ["a" * 600 + " \\", "b" * 398 + " c"]),
+        ("a" * 1100 + " " + "b " * 3, ["a" * 1100 + " \\", "b b b "]),
+        ("a" * 1100, ["a" * 1100]),
+        ("a" * 1100 + "  ", ["a" * 1100 + "  "]),
+    ],
+)
+def test_newer_kernels_log_a_long_command_line_in_lines_of_1021(cmdline, lines):
+    """print_kernel_cmdline(); each line begins with the same 21 characters, and a space and a backslash count."""
+    assert list(cmdline_lines(cmdline, LINUX_7_2)) == [f"Kernel command line: {line}" for line in lines]
+    assert list(cmdline_lines(cmdline, LINUX_6_12)) == [f"Kernel command line: {cmdline}"]
+
+
 def test_what_does_not_fit_into_the_command_line_is_lost():
     assert parse_command_line("x" * 2037 + " fadump=on", LINUX_6_12).fadump  # 2047 characters
     assert not parse_command_line("x" * 2039 + " fadump=on", LINUX_6_12).fadump
@@ -201,7 +241,8 @@ texts = st.text("crashkernel=fadump0123456789xKMGTPE:-,@ \"'\t", max_size=60) | 
 
 @given(texts, st.integers(1, 1 << 50))
 def test_any_command_line_is_read_without_an_error(text, ram_bytes):
-    for kernel in (LINUX_6_1, LINUX_6_12):
+    for kernel in (LINUX_6_1, LINUX_6_12, LINUX_7_2):
+        kdump_reservation(pseries(), kernel, parse_command_line(f"crashkernel={text},cma", kernel))
         for cmdline in (text, f"crashkernel={text}"):
             found = parse_crashkernel(cmdline, ram_bytes, kernel)
             assert 0 <= found.size_bytes <= U64

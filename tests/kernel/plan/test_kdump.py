@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 
 from fadump.kernel.plan.cmdline import parse_command_line
-from fadump.kernel.plan.kdump import kdump_reservation
+from fadump.kernel.plan.kdump import kdump_cma, kdump_reservation
 from fadump.kernel.printk import Level
-from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, MIB
-from fadump.memory.ranges import Range
+from fadump.kernel.traits import LINUX_6_1, LINUX_6_12, LINUX_7_2, MIB, Mmu
+from fadump.memory.ranges import Range, RangeSet
 from tests.kernel.systems import powernv, pseries
 
 
@@ -76,6 +76,93 @@ def test_where_kdump_gets_its_memory(blocks, cmdline, start_mib, size_mib):
 def test_what_linux_says_of_it(cmdline, messages, limit_mib):
     found = reserved_for_kdump(pseries(), LINUX_6_12, cmdline)
     assert (found.messages, found.memory_limit) == (messages, limit_mib * MIB)
+
+
+@pytest.mark.parametrize(
+    ("system", "cmdline", "start", "size_bytes", "messages"),
+    [  # as Linux 7.2 said it on machines of this memory
+        (
+            pseries((0, 16384)), "crashkernel=512M", 0x2000_0000, 512 * MIB,
+            [(Level.INFO, "crashkernel reserved: 0x0000000020000000 - 0x0000000040000000 (512 MB)")],
+        ),
+        (
+            powernv(), "crashkernel=0x15001001 mem=2G disable_radix", 0x800_0000, 0x15001001,
+            [(Level.INFO, "crashkernel reserved: 0x0000000008000000 - 0x000000001d001001 (336 MB)")],
+        ),
+        (
+            pseries((0, 768), (2048, 2816)), "crashkernel=100M fadump_reserve_mem=1200M", 0x1800_0000, 100 * MIB,
+            [(Level.INFO, "crashkernel reserved: 0x0000000018000000 - 0x000000001e400000 (100 MB)")],
+        ),
+        (
+            pseries((0, 768), (2048, 7424)), "crashkernel=2G-4G:400M,4G-32G:800M@64M,32G-:1G", None, 0,
+            [(Level.WARN, "crashkernel reservation failed - memory is in use.")],
+        ),
+        (
+            pseries(), "crashkernel=256M@16M", None, 0,
+            [(Level.WARN, "Crash kernel can not overlap current kernel")],
+        ),
+        (
+            pseries(), "crashkernel=256M@0x4000001", 0x401_0000, 256 * MIB,
+            [
+                (Level.WARN, "Crash kernel base must be aligned to 0x10000"),
+                (Level.INFO, "crashkernel reserved: 0x0000000004010000 - 0x0000000014010000 (256 MB)"),
+            ],
+        ),
+        (pseries(), "crashkernel=1", 0x2000_0000, 1, [
+            (Level.INFO, "crashkernel reserved: 0x0000000020000000 - 0x0000000020000001 (0 MB)"),
+        ]),
+        (pseries(), "crashkernel=256M@64M crashkernel=x,cma", 0x400_0000, 256 * MIB, [
+            (Level.WARN, "crashkernel: memory value expected"),
+            (Level.INFO, "crashkernel reserved: 0x0000000004000000 - 0x0000000014000000 (256 MB)"),
+        ]),
+    ],
+)  # fmt: skip
+def test_where_newer_kernels_put_it(system, cmdline, start, size_bytes, messages):
+    found = reserved_for_kdump(system, LINUX_7_2, cmdline)
+    assert found.area == (None if start is None else Range.sized(start, size_bytes))
+    assert list(found.messages) == messages
+    if start is not None:
+        assert found.reason.source == "kernel/crash_reserve.c:reserve_crashkernel_generic"
+
+
+def test_newer_kernels_leave_mem_as_it_is():
+    assert reserved_for_kdump(pseries(), LINUX_7_2, "crashkernel=500M mem=640M").memory_limit == 640 * MIB
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "size_bytes"),
+    [
+        ("crashkernel=512M", 0),
+        ("crashkernel=1G,cma", 1 << 30),
+        ("crashkernel=1G,cma crashkernel=2G,cma crashkernel=3G", 2 << 30),
+        ("crashkernel=1G,cma,cma", 1 << 30),
+        ("crashkernel=nothing,cma", 0),
+    ],
+)
+def test_what_newer_kernels_keep_for_kdump_and_lend(cmdline, size_bytes):
+    assert reserved_for_kdump(pseries(), LINUX_7_2, cmdline).cma_bytes == size_bytes
+    assert reserved_for_kdump(pseries(), LINUX_6_12, cmdline).cma_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("wanted_mib", "mmu", "said"),
+    [
+        (1024, Mmu.RADIX, (Level.INFO, "crashkernel CMA reserved: 1024 MB in 1 ranges")),
+        # 768 + 192 + 48 + 12 MiB: what doesn't fit is halved until it does, and then tried again
+        (1536, Mmu.RADIX, (Level.WARN, "1536 MB requested, 1020 MB reserved in 4 ranges")),
+        (1536, Mmu.HASH, (Level.WARN, "1536 MB requested, 1020 MB reserved in 4 ranges")),
+        (1000, Mmu.HASH, (Level.INFO, "crashkernel CMA reserved: 1000 MB in 1 ranges")),
+        (1020, Mmu.HASH, (Level.INFO, "crashkernel CMA reserved: 1020 MB in 1 ranges")),
+    ],
+)
+def test_what_newer_kernels_find_for_kdump_to_lend(wanted_mib, mmu, said):
+    level, text = kdump_cma(RangeSet([Range(1024 * MIB, 2048 * MIB)]), wanted_mib * MIB, LINUX_7_2, mmu)
+    assert level is said[0] and text.endswith(said[1])
+
+
+def test_nothing_is_found_for_kdump_to_lend_where_no_memory_is_whole():
+    few = RangeSet([Range(MIB, 2 * MIB)])
+    assert kdump_cma(few, 4 * MIB, LINUX_7_2, Mmu.RADIX)[1].endswith("4 MB requested, 0 MB reserved in 0 ranges")
 
 
 def test_powernv_starts_lower():

@@ -41,6 +41,19 @@ def test_regions_end_with_their_numa_node_once_the_nodes_are_known():
     assert map_.by_node([Range(0, GIB)]) == (Range(0, GIB),)
 
 
+def test_memory_from_2_pib_on_is_ignored():
+    limit = 1 << 51
+    blocks = [
+        MemoryBlock(Range(0, GIB)),
+        MemoryBlock(Range(limit - GIB, limit + GIB)),
+        MemoryBlock(Range(limit + GIB, 2 * limit)),
+    ]
+    map_ = MemoryMap.of(blocks, RangeSet(), RangeSet())
+    assert map_.regions == (Range(0, GIB), Range(limit - GIB, limit))
+    assert (map_.ignored_bytes, map_.end) == (limit, limit)
+    assert MemoryMap.of([MemoryBlock(Range(0, limit))], RangeSet(), RangeSet()).ignored_bytes == 0
+
+
 def test_whether_memory_can_be_removed_splits_it_early_in_the_boot_only():
     blocks = [MemoryBlock(Range(0, GIB)), MemoryBlock(Range(GIB, 2 * GIB), True)]
     map_ = MemoryMap.of(blocks, RangeSet(), RangeSet())

@@ -8,7 +8,7 @@ from fadump.abi.linux.crash_info import decode
 from fadump.abi.platform import Platform
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.plan.reserve import Part, Reservation
-from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB, KernelTraits, Mmu, Refusal
+from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, LINUX_7_2, MIB, KernelTraits, Mmu, Refusal
 from fadump.memory.ranges import Range, RangeSet
 from tests.kernel.systems import CPU_STATE_BYTES, powernv, pseries, reserved
 
@@ -237,6 +237,40 @@ def test_no_parameter_area_with_hash_and_a_small_first_block():
     assert reserved(whole, LINUX_6_12, "fadump=on crashkernel=512M").parameter_area is not None
 
 
+@pytest.mark.parametrize(
+    ("first_mib", "cmdline", "start"),
+    [
+        (4096, "fadump=on crashkernel=1G", 0x3FFF_F800),
+        (4096, "fadump=on crashkernel=900M", 900 * MIB - 0x800),  # boot memory ends below the real mode area
+        (16384, "fadump=on crashkernel=2G", 0x3FFF_F800),  # a POWER8's real mode area ends at 1 GiB
+        (4096, "fadump=on crashkernel=768M", None),
+        (4096, "fadump=on crashkernel=512M", None),
+        (768, "fadump=on crashkernel=1G", None),
+        (832, "fadump=on crashkernel=1G", 832 * MIB - 0x800),
+        (512, "fadump=on crashkernel=1G", None),
+        (4096, "fadump=on crashkernel=1G mem=3G", 0x3FFF_F800),
+    ],
+)
+def test_newer_kernels_have_the_parameter_area_with_hash_above_what_boot_loaders_use(first_mib, cmdline, start):
+    blocks = [(0, first_mib), (first_mib, 16384)] if first_mib < 16384 else [(0, 16384)]
+    found = reserved(pseries(*blocks, mmu=Mmu.HASH), LINUX_7_2, cmdline)
+    assert found.parameter_area == (None if start is None else Range.sized(start, 0x800))
+    if start is not None:
+        assert str(Range(0x3000_0000, min(first_mib * MIB, GIB, found.boot_memory.top))) in (
+            reason(found, "parameter_area").sentence
+        )
+
+
+def test_radix_that_is_disabled_has_a_power9s_real_mode_area():
+    found = reserved(pseries((0, 16384)), LINUX_7_2, "fadump=on crashkernel=2G disable_radix")
+    assert found.parameter_area == Range.sized(2 * GIB - 0x800, 0x800)
+
+
+def test_a_small_first_block_is_why_there_is_no_parameter_area():
+    found = reserved(pseries((0, 512), (512, 4096), mmu=Mmu.HASH), LINUX_6_12, "fadump=on crashkernel=512M")
+    assert "the first memory block has less than 768 MiB" in found.warnings[0]
+
+
 def test_mem_cuts_the_first_block_for_hash():
     cut = reserved(pseries(mmu=Mmu.HASH), LINUX_6_12, "fadump=on mem=700M")
     assert cut.parameter_area is None
@@ -280,6 +314,30 @@ def test_what_is_lent_to_user_space(cmdline, mmu, lent):
     assert reason(found, "cma_bytes").number == (found.boot_memory.size_bytes if lent else 0)
 
 
+@pytest.mark.parametrize(
+    ("cmdline", "mmu", "lent_mib"),
+    [
+        ("fadump=on crashkernel=400M", Mmu.RADIX, (400, 800)),
+        ("fadump=on crashkernel=401M", Mmu.RADIX, (402, 802)),
+        ("fadump=on crashkernel=401M", Mmu.HASH, (416, 800)),
+        ("fadump=nocma crashkernel=401M", Mmu.RADIX, None),
+    ],
+)
+def test_newer_kernels_lend_the_part_that_cma_can_have(cmdline, mmu, lent_mib):
+    found = reserved(pseries(mmu=mmu), LINUX_7_2, cmdline)
+    lent = None if lent_mib is None else Range(lent_mib[0] * MIB, lent_mib[1] * MIB)
+    assert found.cma == lent
+    assert reason(found, "cma_bytes").number == (lent.size_bytes if lent else 0)
+    assert not [warning for warning in found.warnings if "CMA" in warning]
+
+
+def test_newer_kernels_round_boot_memory_to_pages_only():
+    kernel = replace(LINUX_7_2, huge_pages=False)
+    assert reserved(pseries(), kernel, "fadump=on crashkernel=401M").boot_memory.size_bytes == 401 * MIB
+    older = replace(LINUX_6_12, huge_pages=False)
+    assert reserved(pseries(), older, "fadump=on crashkernel=401M").boot_memory.size_bytes == 416 * MIB
+
+
 def test_without_huge_pages_cma_is_aligned_as_with_hash():
     kernel = replace(LINUX_6_12, huge_pages=False)
     blocks = [MemoryBlock(Range(0, 400 * MIB)), MemoryBlock(Range(GIB + 2 * MIB, 2 * GIB))]
@@ -294,7 +352,7 @@ ranges = st.builds(lambda start, size: Range.sized(start * MIB, size * MIB), st.
 @given(
     st.lists(ranges, min_size=1, max_size=5),
     st.lists(ranges, max_size=5),
-    st.sampled_from([LINUX_6_1, LINUX_6_12, SMALL]),
+    st.sampled_from([LINUX_6_1, LINUX_6_12, LINUX_7_2, SMALL]),
     st.sampled_from(["fadump=on", "fadump=nocma crashkernel=400M", "fadump=on crashkernel=1G"]),
     st.sampled_from(list(Mmu)),
 )

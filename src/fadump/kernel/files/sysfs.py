@@ -146,11 +146,16 @@ class FadumpFiles:
 
 def kexec_files(state: FadumpState) -> Mapping[str, Entry]:
     """The files that kdump's scripts read: that no crash kernel is loaded, and where the note is."""
-    note = f"0x{VMCOREINFO_NOTE:016x} {note_area_bytes(state.traits.page_bytes):x}\n"
-    shown = {"kexec_loaded": "0\n", "kexec_crash_loaded": "0\n", "vmcoreinfo": note}
-    return {
-        f"/sys/kernel/{name}": sysfs_file(0o444, state.traits.page_bytes, text.encode) for name, text in shown.items()
-    }
+    page_bytes = state.traits.page_bytes
+    note = f"0x{VMCOREINFO_NOTE:016x} {note_area_bytes(page_bytes):x}\n"
+    entries: dict[str, Entry] = {"/sys/kernel/vmcoreinfo": sysfs_file(0o444, page_bytes, note.encode)}
+    for name in ("loaded", "crash_loaded"):
+        file, old = sysfs_file(0o444, page_bytes, "0\n".encode), f"/sys/kernel/kexec_{name}"
+        if state.traits.kexec_directory:
+            entries |= {f"/sys/kernel/kexec/{name}": file, old: KernelLink(f"kexec/{name}")}
+        else:
+            entries[old] = file
+    return entries
 
 
 def sysfs_file(mode: int, page_bytes: int, show: Show | None, store: Store | None = None) -> KernelFile:

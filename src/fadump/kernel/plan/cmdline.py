@@ -3,7 +3,8 @@
 There are two parsers with different rules. Early parameters (``fadump=``, ``fadump_reserve_mem=``, ``mem=``,
 ``disable_radix``) are words: lib/cmdline.c next_arg(), including quotes, up to ``--``; the last one counts.
 ``crashkernel=`` is searched as text, also inside other words: kernel/crash_reserve.c parse_crashkernel()
-(kernel/crash_core.c in 6.1). On powerpc FADump ignores its offset, and ``,high`` and ``,low`` are skipped.
+(kernel/crash_core.c in 6.1). On powerpc FADump ignores its offset, and ``,high``, ``,low`` and in
+newer kernels ``,cma`` are skipped.
 """
 
 from collections.abc import Iterator
@@ -16,6 +17,10 @@ COMMAND_LINE_BYTES = 2048
 """COMMAND_LINE_SIZE, including the final zero; the rest is cut off."""
 _NAME = "crashkernel="
 _SKIPPED_SUFFIXES = (",high", ",low")
+_CMA_SUFFIX = ",cma"
+_LOGGED, _CONTINUED = "Kernel command line: ", " \\"
+_LOGGED_LINE_BYTES = 1021 - len(_LOGGED)
+"""CONFIG_CMDLINE_LOG_WRAP_IDEAL_LEN, without what each line begins with."""
 _SPACES = " \t\n\v\f\r\xa0"
 _SUFFIXES = "KMGTPE"
 _RAM_ROUNDING_BYTES = 128 * MIB
@@ -81,7 +86,8 @@ def memparse(text: str, at: int = 0) -> tuple[int, int]:
 def parse_crashkernel(cmdline: str, ram_bytes: int, kernel: KernelTraits) -> CrashKernel:
     """``crashkernel=`` on a machine with so much RAM."""
     cmdline = cmdline[: COMMAND_LINE_BYTES - 1]
-    at = _last_crashkernel(cmdline)
+    suffixes = (*_SKIPPED_SUFFIXES, _CMA_SUFFIX) if kernel.skips_cma_suffix else _SKIPPED_SUFFIXES
+    at = _last_crashkernel(cmdline, suffixes)
     if at is None:
         return CrashKernel(0, 0, "there is no crashkernel=")
     value = cmdline[at + len(_NAME) :]
@@ -96,6 +102,38 @@ def parse_crashkernel(cmdline: str, ram_bytes: int, kernel: KernelTraits) -> Cra
     if size_bytes >= ram_bytes and kernel.refuses_crashkernel_of_all_ram:
         return CrashKernel(size_bytes, base, "crashkernel= is not smaller than RAM")
     return CrashKernel(size_bytes, base, None)
+
+
+def crashkernel_cma(cmdline: str) -> tuple[int, Said | None]:
+    """The size of the last ``crashkernel=size,cma``, 0 if there is none, and what Linux prints if it isn't valid."""
+    cmdline = cmdline[: COMMAND_LINE_BYTES - 1]
+    words = [piece.split(" ", 1)[0] for piece in cmdline.split(_NAME)[1:]]
+    value = next((word for word in reversed(words) if word.endswith(_CMA_SUFFIX)), None)
+    if value is None:
+        return 0, None
+    size_bytes, end = memparse(value)
+    if not end:
+        return 0, (Level.WARN, "crashkernel: memory value expected")
+    rest = value[end:]
+    if rest == _CMA_SUFFIX:
+        return size_bytes, None
+    return size_bytes, (Level.WARN, f"crashkernel: unrecognized char: {rest.removeprefix(_CMA_SUFFIX)[0]}")
+
+
+def cmdline_lines(cmdline: str, kernel: KernelTraits) -> Iterator[str]:
+    """What Linux logs of its command line; init/main.c print_kernel_cmdline(), which breaks a long one at spaces."""
+    rest = cmdline
+    while kernel.wraps_cmdline and len(rest) > _LOGGED_LINE_BYTES:
+        end = rest.rfind(" ", 1, _LOGGED_LINE_BYTES - len(_CONTINUED) + 1)
+        if end < 0:
+            end = rest.find(" ", 1)
+        line, after = rest[:end].rstrip(" "), rest[end:].lstrip(" ")
+        if end < 0 or not after:
+            break
+        if line:
+            yield f"{_LOGGED}{line}{_CONTINUED}"
+        rest = after
+    yield f"{_LOGGED}{rest}"
 
 
 def parse_command_line(text: str, kernel: KernelTraits) -> CommandLine:
@@ -158,11 +196,11 @@ def _first_word(text: str) -> tuple[str, str]:
     return text, ""
 
 
-def _last_crashkernel(cmdline: str) -> int | None:
+def _last_crashkernel(cmdline: str, skipped: tuple[str, ...]) -> int | None:
     found = None
     at = cmdline.find(_NAME)
     while at >= 0:
-        if not cmdline[at:].split(" ", 1)[0].endswith(_SKIPPED_SUFFIXES):
+        if not cmdline[at:].split(" ", 1)[0].endswith(skipped):
             found = at
         at = cmdline.find(_NAME, at + 1)
     return found

@@ -10,12 +10,14 @@ root's ``reserved-ranges``.
 import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fadump.kernel.traits import MIB, KernelTraits, align_down, align_up
 from fadump.memory.ranges import Range, RangeSet
 
 HASH_LINEAR_PAGE_BYTES = 16 * MIB
+MEMORY_LIMIT = 1 << 51
+"""MAX_PHYSMEM_BITS: memory from here on is ignored, prom.c validate_mem_limit()."""
 KERNEL = Range(0, 32 * MIB)
 """Where a kernel's image is if that isn't known: larger than a distribution's."""
 _NOTHING = RangeSet()
@@ -40,7 +42,7 @@ class MemoryMap:
     ``firmware`` is the root's ``reserved-ranges``. ``reserved_later`` is what the kernel reserves after FADump: the
     device tree, the initrd and ``/reserved-memory``. ``first_block_bytes`` is the size of the first memory block, a
     hash guest's real mode area; ``kernel`` is where the kernel's image is. ``node_borders`` are the addresses at which
-    one NUMA node's memory ends and another's begins.
+    one NUMA node's memory ends and another's begins. ``ignored_bytes`` of memory are too high for Linux.
     """
 
     regions: tuple[Range, ...]
@@ -49,6 +51,7 @@ class MemoryMap:
     reserved_later: RangeSet = _NOTHING
     kernel: Range = KERNEL
     node_borders: tuple[int, ...] = ()
+    ignored_bytes: int = 0
 
     @classmethod
     def of(cls, blocks: Sequence[MemoryBlock], firmware: RangeSet, reserved_later: RangeSet) -> "MemoryMap":
@@ -61,8 +64,13 @@ class MemoryMap:
             raise ValueError("there is no memory at address 0, where a kernel starts")
         if any(block.range.end > 1 << 64 for block in blocks):
             raise ValueError("there is memory beyond 64 bits")
-        borders = tuple(_node_borders(blocks))
-        return cls(regions_of(blocks), first.size_bytes, firmware, reserved_later, node_borders=borders)
+        used = [block for block in map(_below_limit, blocks) if block.range]
+        ignored_bytes = sum(block.range.size_bytes for block in blocks) - sum(block.range.size_bytes for block in used)
+        first_bytes = min(first.size_bytes, MEMORY_LIMIT)
+        borders = tuple(_node_borders(used))
+        return cls(
+            regions_of(used), first_bytes, firmware, reserved_later, node_borders=borders, ignored_bytes=ignored_bytes
+        )
 
     def by_node(self, regions: Sequence[Range]) -> tuple[Range, ...]:
         """``regions`` of memory as they are later in the boot: split by NUMA node, no longer by being hot-removable.
@@ -91,6 +99,12 @@ class MemoryMap:
     def reserved_early(self) -> RangeSet:
         """What is reserved when FADump looks for a place."""
         return RangeSet([self.kernel, Range(0, 0x10000)])
+
+
+def _below_limit(block: MemoryBlock) -> MemoryBlock:
+    if block.range.end <= MEMORY_LIMIT:
+        return block
+    return replace(block, range=Range(min(block.range.start, MEMORY_LIMIT), MEMORY_LIMIT))
 
 
 def _node_borders(blocks: Iterable[MemoryBlock]) -> Iterator[int]:

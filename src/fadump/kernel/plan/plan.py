@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from fadump.kernel.plan.capture_kernel import CaptureReservation, capture_reservation
 from fadump.kernel.plan.cmdline import parse_command_line
 from fadump.kernel.plan.kdump import KdumpReservation, kdump_reservation
+from fadump.kernel.plan.memory_map import MEMORY_LIMIT
 from fadump.kernel.plan.recommended import Recommendation, recommendations
 from fadump.kernel.plan.reserve import Reservation, System, reserve
-from fadump.kernel.traits import KernelTraits, Reason, Refusal
+from fadump.kernel.traits import KernelTraits, Reason, Refusal, size_text
 
 _CAPTURE_TREE = (
     "a dump is announced in this device tree, which is a capture kernel's: reserved-ranges may hold some of the dump, "
@@ -50,7 +51,12 @@ class Plan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What will not work as the user expects."""
-        found = (_CAPTURE_TREE,) if self.dump_announced else ()
+        found: tuple[str, ...] = (_CAPTURE_TREE,) if self.dump_announced else ()
+        if ignored_bytes := self.system.memory.ignored_bytes:
+            limit = f"{MEMORY_LIMIT:#x}, which is {size_text(MEMORY_LIMIT)}"
+            found += (
+                f"Linux ignores {size_text(ignored_bytes)} of memory above {limit} (prom.c, validate_mem_limit())",
+            )
         return found + (self.reservation.warnings if self.reservation is not None else ())
 
 

@@ -18,6 +18,7 @@ from fadump.abi.elf import ELF_HEADER, PROGRAM_HEADER
 from fadump.abi.platform import Platform
 from fadump.abi.powernv import kernel_metadata
 from fadump.kernel.plan.boot_memory import BootMemory, boot_memory
+from fadump.kernel.plan.cma import lent_part
 from fadump.kernel.plan.cmdline import COMMAND_LINE_BYTES, CommandLine
 from fadump.kernel.plan.memory_map import HASH_LINEAR_PAGE_BYTES, MemoryMap, find_from_top, free_ranges, limited
 from fadump.kernel.traits import (
@@ -37,7 +38,6 @@ _RESERVE = f"{_FADUMP}:fadump_reserve_mem"
 _AREA = f"{_FADUMP}:get_fadump_area_size"
 _LOCATE = f"{_FADUMP}:fadump_locate_reserve_mem"
 _PARAMETERS = f"{_FADUMP}:fadump_setup_param_area"
-_CMA = f"{_FADUMP}:fadump_cma_init"
 _PLATFORMS = "arch/powerpc/platforms"
 NOT_SUPPORTED = Refusal(
     "the firmware does not offer FADump", _RESERVE, "Firmware-Assisted Dump is not supported on this hardware"
@@ -45,7 +45,9 @@ NOT_SUPPORTED = Refusal(
 _MAX_FIRMWARE_RANGES = 1024
 """RESERVED_RNGS_CNT: further ranges of reserved-ranges are ignored."""
 _HASH_PARAMETERS = Range(0x2A00_0000, 0x2E00_0000)
+_MOST_POWER8_RMA_BYTES = 0x4000_0000
 _LEAST_HASH_RMA_BYTES = 0x3000_0000
+"""MIN_RMA in newer kernels: boot loaders use memory below it."""
 
 
 class Part(StrEnum):
@@ -175,15 +177,20 @@ def _reservation(
     area: Range,
 ) -> Reservation:
     memory_limit = extended_limit(system, kernel, command_line.memory_limit, boot.size_bytes)
-    extra = parameter_area(system, kernel, memory_limit, command_line, area)
-    lent, cma_reason = _cma(system, kernel, command_line, area, boot.size_bytes)
+    extra = parameter_area(system, kernel, memory_limit, command_line, area, boot.top)
+    copy = Range.sized(area.start, boot.size_bytes)
+    lent, cma_reason = lent_part(kernel, mmu_in_use(system, command_line), command_line, copy)
     sections = tuple(_sections(system, boot, sizes, area.start, extra))
     reasons = [*boot.reasons, *_area_reasons(system, kernel, boot, sizes, area), cma_reason]
     warnings = list(boot.warnings)
     if extra is not None:
-        reasons.append(_parameter_reason(system, command_line, extra))
+        reasons.append(_parameter_reason(system, kernel, command_line, extra, boot.top))
     elif system.platform is Platform.PSERIES and kernel.parameter_area:
-        warnings.append("no place is free for additional parameters: the capture kernel gets this command line only")
+        why = "no place is free for additional parameters"
+        if not has_room_for_parameters(system, command_line):
+            least = size_text(_LEAST_HASH_RMA_BYTES)
+            why = f"the first memory block has less than {least}, so that hash has no additional parameters"
+        warnings.append(f"{why}: the capture kernel gets this command line only")
     if not command_line.nocma and lent is None:
         warnings.append(cma_reason.sentence)
     regions = limited(system.memory.regions, memory_limit, kernel)
@@ -215,12 +222,13 @@ def extended_limit(system: System, kernel: KernelTraits, memory_limit: int, boot
 
 
 def parameter_area(
-    system: System, kernel: KernelTraits, memory_limit: int, command_line: CommandLine, area: Range
+    system: System, kernel: KernelTraits, memory_limit: int, command_line: CommandLine, area: Range, boot_top: int
 ) -> Range | None:
     """Where the words for the capture kernel's command line are: the highest suitable free place; None: there is none.
 
-    With radix, it is anywhere in the upper half of memory; with hash, between 672 and 736 MiB, which firmware and boot
-    loaders don't use, if the real mode area has 768 MiB.
+    With radix, it is anywhere in the upper half of memory. With hash, it is what firmware and boot loaders don't use,
+    if the real mode area has 768 MiB: between 672 and 736 MiB, or in newer kernels above 768 MiB, in boot memory and in
+    the real mode area.
     """
     if not kernel.parameter_area or system.platform is Platform.POWERNV:
         return None
@@ -231,16 +239,31 @@ def parameter_area(
     if mmu_in_use(system, command_line) is Mmu.HASH:
         if not has_room_for_parameters(system, command_line):
             return None
-        within = _HASH_PARAMETERS
+        within = _hash_parameters(system, kernel, command_line, boot_top)
     reserved = memory.reserved_early | RangeSet([area]) | memory.firmware | memory.reserved_later
     return find_from_top(free_ranges(regions, reserved), within, COMMAND_LINE_BYTES)
 
 
+def _hash_parameters(system: System, kernel: KernelTraits, command_line: CommandLine, boot_top: int) -> Range:
+    if not kernel.parameters_above_min_rma:
+        return _HASH_PARAMETERS
+    end = min(_rma_bytes(system, command_line), boot_top)
+    return Range(_LEAST_HASH_RMA_BYTES, max(end, _LEAST_HASH_RMA_BYTES))
+
+
 def has_room_for_parameters(system: System, command_line: CommandLine) -> bool:
     """Whether Linux looks for a place at all; if not, it logs nothing."""
+    return mmu_in_use(system, command_line) is Mmu.RADIX or _rma_bytes(system, command_line) >= _LEAST_HASH_RMA_BYTES
+
+
+def _rma_bytes(system: System, command_line: CommandLine) -> int:
+    """ppc64_rma_size of a guest: hash__setup_initial_memory_limit().
+
+    A machine that has no radix is taken for a POWER8.
+    """
     first_bytes = system.memory.first_block_bytes
-    rma_bytes = min(first_bytes, command_line.memory_limit or first_bytes)
-    return mmu_in_use(system, command_line) is Mmu.RADIX or rma_bytes >= _LEAST_HASH_RMA_BYTES
+    most_bytes = _MOST_POWER8_RMA_BYTES if system.mmu is Mmu.HASH else first_bytes
+    return min(first_bytes, most_bytes, command_line.memory_limit or first_bytes)
 
 
 def mmu_in_use(system: System, command_line: CommandLine) -> Mmu:
@@ -288,22 +311,6 @@ def _locate(memory: MemoryMap, kernel: KernelTraits, base: int, size_bytes: int)
 
 def _next_page(address: int, kernel: KernelTraits) -> int:
     return align_down(address + kernel.page_bytes - 1, kernel.page_bytes)
-
-
-def _cma(
-    system: System, kernel: KernelTraits, command_line: CommandLine, area: Range, size_bytes: int
-) -> tuple[Range | None, Reason]:
-    if command_line.nocma:
-        return None, Reason("cma_bytes", 0, "fadump=nocma: the reserved area is not lent", _CMA)
-    alignment = kernel.cma_alignment_bytes(mmu_in_use(system, command_line))
-    if (area.start | size_bytes) % alignment:
-        sentence = (
-            f"the area at {area.start:#x} or boot memory's size {size_bytes:#x} is not a multiple of "
-            f"{size_text(alignment)}, as CMA needs it: the area is not lent"
-        )
-        return None, Reason("cma_bytes", 0, sentence, _CMA)
-    sentence = "the size of boot memory is lent to user space until the crash, and its pages are lost then"
-    return Range.sized(area.start, size_bytes), Reason("cma_bytes", size_bytes, sentence, _CMA)
 
 
 def _sections(
@@ -362,9 +369,12 @@ def _why_there(memory: MemoryMap, top: int, area: Range) -> str:
     return f"the lowest place that is free, above the firmware's memory in reserved-ranges: {crossed[0]}"
 
 
-def _parameter_reason(system: System, command_line: CommandLine, extra: Range) -> Reason:
+def _parameter_reason(
+    system: System, kernel: KernelTraits, command_line: CommandLine, extra: Range, boot_top: int
+) -> Reason:
     where = "the highest free place in memory's upper half"
     if mmu_in_use(system, command_line) is Mmu.HASH:
-        where = f"the highest free place in {_HASH_PARAMETERS}"
+        within = _hash_parameters(system, kernel, command_line, boot_top)
+        where = f"the highest free place in {within}"
     sentence = f"{where}, for {COMMAND_LINE_BYTES} bytes that are added to the capture kernel's command line"
     return Reason("parameter_area", extra.start, sentence, _PARAMETERS)
