@@ -39,8 +39,9 @@ MOST_TASKS = 1 << 20
 """Threads of a system."""
 MOST_PER_CPU_VALUES = 1 << 22
 """What each CPU has its own of: three counters of a process's memory, of 2000 processes on 512 CPUs."""
-MOST_OBJECTS = 1 << 21
-"""Objects that lists, trees and arrays of the kernel lead to: two for each of as many threads as there may be."""
+MOST_OBJECTS = 1 << 22
+"""Objects that lists, trees, arrays and members of the kernel lead to: four for each of as many threads as there may
+be."""
 MOST_ERASED_BYTES = 1 << 28
 """What is erased of a dump: keys, strings and structures take a few MiB."""
 MOST_ERASED_PIECES = 1 << 20

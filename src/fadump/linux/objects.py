@@ -3,7 +3,8 @@
 After the last step of "follow one crash" in docs/architecture.md. A path such as ``mm.owner``, ``targets[2]`` or
 ``slots[*]`` leads from an object to others; a pointer on the way is followed, and one that is NULL leads nowhere.
 Nothing in memory is trusted: a list that comes back anywhere but to its start, and more steps than
-:data:`~fadump.limits.MOST_OBJECTS`, are errors. Linux: include/linux/list.h, types.h, rbtree_types.h.
+:data:`~fadump.limits.MOST_OBJECTS`, are errors. Types are looked for once, however many objects are of them. Linux:
+include/linux/list.h, types.h, rbtree_types.h.
 """
 
 import re
@@ -76,6 +77,8 @@ class Objects:
         self._budget = Budget("objects on the way", MOST_OBJECTS)
         self._members: dict[tuple[int, str], tuple[int, Type]] = {}
         self._resolved: dict[int, Type] = {}
+        self._named: dict[str, Type] = {}
+        self._sizes: dict[Type, int] = {}
 
     @property
     def types(self) -> Types:
@@ -93,8 +96,7 @@ class Objects:
         :raises UnknownSymbolError: there is none.
         :raises PathError: there are several of this name, as files may have variables of their own.
         """
-        address = self._symbols.address(name)
-        others = sum(symbol.name == name and symbol.address != address for symbol in self._symbols)
+        address, others = self._symbols.address(name), self._symbols.others(name)
         if others:
             raise PathError(f"the kernel has {others + 1} symbols called {name}: which of them can't be said")
         return address
@@ -111,7 +113,7 @@ class Objects:
         ref = self.types.variable(name)
         if ref is None:
             raise UnknownTypeError(f"{self.types.source} doesn't say what type {name} has: say type = ...")
-        return Object(address, self.types.resolve(ref))
+        return Object(address, self._type(ref))
 
     def at(self, address: int, type_name: str) -> Object:
         """The object of a type at an address; a type that ends in ``*`` is a pointer.
@@ -120,14 +122,25 @@ class Objects:
         """
         name = type_name.strip()
         if not name.endswith("*"):
-            return Object(address, _VOID if name == "void" else self.types.named(name))
+            return Object(address, _VOID if name == "void" else self._type_named(name))
         target = name[:-1].strip()
-        ref = 0 if target == "void" else self.types.named(target).ref
+        ref = 0 if target == "void" else self._type_named(target).ref
         return Object(address, Type(0, Kind.POINTER, "", POINTER_BYTES, target=ref))
 
     def size_of(self, found: Object) -> int:
         """The size of an object in bytes; 0: that isn't known."""
-        return self.types.size_of(found.type) if found.type.kind is not Kind.VOID else 0
+        if found.type.kind is Kind.VOID:
+            return 0
+        if found.type not in self._sizes:
+            self._sizes[found.type] = self.types.size_of(found.type)
+        return self._sizes[found.type]
+
+    def element_type(self, found: Object) -> Type:
+        """What a pointer points to, or an array's elements are.
+
+        :raises FormatError: there is no such type.
+        """
+        return self._type(found.type.target)
 
     def follow(self, found: Object, path: Path) -> Iterator[Object]:
         """The objects that a path leads to.
@@ -144,6 +157,7 @@ class Objects:
                 return
             if whole.type.kind is not Kind.STRUCT:
                 raise PathError(f"there is no member {part} in a {_called(whole.type)}")
+            self._budget.spend()
             offset, type_ = self._member(whole.type, part)
             yield from self.follow(Object(whole.address + offset & _ADDRESSES, type_), rest)
             return
@@ -161,7 +175,7 @@ class Objects:
         """
         self._budget.spend()
         address = self.memory.word(pointer.address)
-        return Object(address, self._type(pointer.type.target)) if address else None
+        return Object(address, self.element_type(pointer)) if address else None
 
     def number(self, found: Object) -> int:
         """The value of a number, an enum or a pointer.
@@ -212,8 +226,8 @@ class Objects:
         type_, offset = self._linked(type_name, link)
         if root.type.name not in ("rb_root", "rb_root_cached"):
             raise PathError(f"a {_called(root.type)} is no root of a tree")
-        node_type = self.types.named("rb_node")
-        left, right = (self.types.member(node_type, name).offset for name in ("rb_left", "rb_right"))
+        node_type = self._type_named("rb_node")
+        left, right = (self._member(node_type, name)[0] for name in ("rb_left", "rb_right"))
         seen: set[int] = set()
         waiting = [self.memory.word(root.address)]  # rb_root_cached begins with its rb_root
         while waiting:
@@ -261,7 +275,7 @@ class Objects:
 
     def _linked(self, type_name: str, link: Path) -> tuple[Type, int]:
         """A type, and the offset of its member ``link``."""
-        type_ = self.types.named(type_name)
+        type_ = self._type_named(type_name)
         inner, offset = type_, 0
         for part in link:
             if not isinstance(part, str):
@@ -277,13 +291,18 @@ class Objects:
             member = self.types.member(type_, name)
             if member.bits:
                 raise PathError(f"{name} of {_called(type_)} is a bit field, which has no address")
-            self._members[key] = member.offset, self.types.resolve(member.ref)
+            self._members[key] = member.offset, self._type(member.ref)
         return self._members[key]
 
     def _type(self, ref: int) -> Type:
         if ref not in self._resolved:
             self._resolved[ref] = self.types.resolve(ref)
         return self._resolved[ref]
+
+    def _type_named(self, name: str) -> Type:
+        if name not in self._named:
+            self._named[name] = self.types.named(name)
+        return self._named[name]
 
     def _elements(self, found: Object, part: int | Every) -> Iterator[Object]:
         if found.type.kind is Kind.POINTER and isinstance(part, int):
@@ -293,8 +312,8 @@ class Objects:
             return
         if found.type.kind is not Kind.ARRAY:
             raise PathError(f"a {_called(found.type)} has no elements")
-        element = self.types.resolve(found.type.target)
-        size_bytes = self.types.size_of(element)
+        element = self.element_type(found)
+        size_bytes = self.size_of(Object(found.address, element))
         numbers: Sequence[int] = range(found.type.length) if part is Every.EVERY else [int(str(part))]
         for number in numbers:
             self._budget.spend()

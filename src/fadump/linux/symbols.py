@@ -1,6 +1,7 @@
 """Names of kernel addresses, from :mod:`fadump.linux.kallsyms` or :mod:`fadump.linux.vmlinux`."""
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,6 +53,11 @@ class SymbolTable:
     def _by_name(self) -> Mapping[str, Symbol]:
         return {symbol.name: symbol for symbol in reversed(self._sorted)}
 
+    @cached_property
+    def _others(self) -> Counter[str]:
+        by_name = self._by_name
+        return Counter(symbol.name for symbol in self._sorted if symbol.address != by_name[symbol.name].address)
+
     def __iter__(self) -> Iterator[Symbol]:
         return iter(self._sorted)
 
@@ -70,6 +76,10 @@ class SymbolTable:
             return self._by_name[name].address
         except KeyError:
             raise UnknownSymbolError(name) from None
+
+    def others(self, name: str) -> int:
+        """How many more symbols of a name there are, at other addresses than the first one's."""
+        return self._others[name]
 
     def symbol(self, address: int) -> SymbolOffset | None:
         """The symbol at or before an address; None before the first one and after the last."""

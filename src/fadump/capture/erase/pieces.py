@@ -149,7 +149,7 @@ class _Finder:
         type_ = found.type
         if type_.kind not in (Kind.POINTER, Kind.ARRAY) or not type_.target:
             return False
-        element = self._objects.types.resolve(type_.target)
+        element = self._objects.element_type(found)
         return element.kind is Kind.NUMBER and element.size_bytes == 1
 
     def _text_at(self, found: Object, most_bytes: int) -> bytes:

@@ -33,7 +33,10 @@ _RULE_KEYS = ("name", "start", "type", "walk", "data", "size", "string", "option
 _STEP_KEYS = ("list", "tree", "next", "to", "type", "count", "where")
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,80}")
 _MOST_SHOWN = 80
-_MOST_STEPS = 32
+_MOST_RULES = 1000
+_MOST_STEPS = _MOST_CONDITIONS = 32
+_MOST_TEXT = 1024
+"""Of each step's conditions, and of the text of one: all of them are asked of each object."""
 
 
 class RuleError(UsageError):
@@ -120,6 +123,10 @@ def read_rules(path: File) -> Sequence[Rule]:
     if others or not isinstance(rules, list) or not rules or not all(isinstance(rule, dict) for rule in rules):
         wrong = f"{others[0]!r} is no key of such a file" if others else "there is no rule in it"
         raise RuleError(f"--erase {path}: {wrong}; each rule begins with [[erase]]")
+    if len(rules) > _MOST_RULES:
+        raise RuleError(
+            f"--erase {path}: there are {len(rules)} rules in it, more than the {_MOST_RULES} that are read"
+        )
     lines: list[int | None] = [
         number for number, line in enumerate(text.splitlines(), start=1) if _HEADER.fullmatch(line)
     ]
@@ -194,12 +201,16 @@ def _step(table: Mapping[str, object], number: int) -> Step:
     where = table.get("where", {})
     if not isinstance(where, dict):
         raise RuleError(f'step {number} of walk: where is a table, such as {{ "type.name" = "user" }}')
+    if len(where) > _MOST_CONDITIONS:
+        raise RuleError(f"step {number} of walk: where has more than {_MOST_CONDITIONS} conditions")
     return Step(way, path, type_name, count, tuple(_condition(key, value) for key, value in where.items()))
 
 
 def _condition(key: str, value: object) -> Condition:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise RuleError(f"where {key} is {_shown(value)}: allowed is a number, a text, or the name of a symbol")
+    if isinstance(value, str) and len(value) > _MOST_TEXT:
+        raise RuleError(f"where {key} has a text of more than {_MOST_TEXT} characters")
     return Condition(parse_path(key), value)
 
 
