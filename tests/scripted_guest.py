@@ -66,10 +66,11 @@ class ScriptedMachine:
     memory = None
     segments = ()
 
-    def __init__(self, events, *, has_channel=True):
+    def __init__(self, events, *, has_channel=True, ends_itself=False):
         self.guest = self if has_channel else None
         self.kexec = self if has_channel else None
         self.events = iter([*events, Stopped("end of script", ["last line"])])
+        self.ends_itself = ends_itself
         self.done = []
 
     def next_event(self, seconds):
@@ -83,6 +84,14 @@ class ScriptedMachine:
 
     def answer(self, call, outcome):
         self.done.append("passed through" if outcome == PassThrough() else ("answer", outcome.status))
+
+    def end(self, call):
+        if self.ends_itself:
+            self.done.append("end")
+        return self.ends_itself
+
+    def crash_firmware(self):
+        self.done.append("crash_firmware")
 
     def cpus(self):
         return []

@@ -28,7 +28,7 @@ from fadump.machine.channel import (
     Shell,
     ShellLeft,
 )
-from fadump.machine.contract import BootStart, Called, GuestReset, LetGo, StopAt
+from fadump.machine.contract import BootStart, Called, FirmwareEnd, GuestReset, LetGo, StopAt
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.observer import CrashBy, Milestone, Seen, Unwatched
 from fadump.session import Session
@@ -141,6 +141,36 @@ def test_the_platform_ends_a_guest_that_makes_no_call():
     assert witness.triggers == [Trigger(TriggerKind.PLATFORM, "", None)]
     assert witness.calls == [REGISTER, INVALIDATE, REGISTER]
     assert [milestone for milestone, _at in result.timeline] == list(Milestone)
+
+
+def test_the_dump_is_of_where_the_machines_own_firmware_has_ended():
+    """On its way there the other CPUs run, and the one that ends it is who called."""
+    witness = Witness()
+    crash = [Crashing(0), call(OS_TERM), FirmwareEnd(0)]
+    events = FIRST_BOOT + REGISTERED + crash + CRASH[2:] + SAVE + RELEASE + PRODUCTION
+    machine = ScriptedMachine(events, ends_itself=True)
+    run_cycle(machine, ScriptedFirmware(), CycleRequest(), witness, clock=itertools.count().__next__)
+    assert machine.done[4:6] == ["end", ("reset", KEEP)]
+    assert witness.triggers == []  # it is the call's own
+
+
+def test_a_firmware_that_fails_ends_the_guest_on_its_cpu():
+    witness = Witness()
+    events = FIRST_BOOT + REGISTERED + [FirmwareEnd(4)] + CRASH[2:] + SAVE + RELEASE + PRODUCTION
+    machine, result = run(events, witness, crash_by=CrashBy.OPAL)
+    assert machine.done[3:5] == ["crash_firmware", ("reset", KEEP)]
+    assert witness.triggers == [Trigger(TriggerKind.OPAL, "", 4)]
+    assert [milestone for milestone, _at in result.timeline] == list(Milestone)
+
+
+def test_a_reset_on_the_way_to_that_end_forgets_who_called():
+    witness = Witness()
+    machine = ScriptedMachine(
+        [*FIRST_BOOT, call(REGISTER), call(OS_TERM), GuestReset(), FirmwareEnd(4)], ends_itself=True
+    )
+    session = Session(machine, ScriptedFirmware(), witness)
+    session.wait_for(Seen.CRASHED)
+    assert witness.triggers == [Trigger(TriggerKind.OPAL, "", 4)]
 
 
 LEFT = [ShellLeft()]

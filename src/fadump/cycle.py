@@ -171,7 +171,7 @@ class _Cycle:
     def _under_kdump(self, boot: Hello, kexec: Kexec) -> CycleResult:
         """Linux has fallen back to kdump: arm that, and have it save the crash. The way on would be a reboot."""
         self._meet(boot)
-        if self._request.crash_by is CrashBy.PLATFORM:
+        if self._request.crash_by in (CrashBy.PLATFORM, CrashBy.OPAL):
             raise MachineError("Linux has fallen back to kdump, which a crash by the platform does not start")
         with kexec.lent_kernel() as load:
             loaded = self._session.ask(load, KdumpLoaded)

@@ -29,6 +29,8 @@ MOST_SAVED_REGISTERS = 1 << 20
 """Entries of a register save area: 64 for each of 16,384 CPUs."""
 MOST_MPIPL_REGIONS = 1 << 16
 """Regions that OPAL has copied; Linux registers 128 at most."""
+MOST_OPAL_IMAGE_BYTES = 16 << 20
+"""How much of OPAL's memory is searched for its list of symbols, which lies within its first 3 MiB."""
 MOST_STACK_FRAMES = 1 << 8
 """Of one stack; real ones have fewer than 100."""
 MOST_FRAMES = 1 << 17

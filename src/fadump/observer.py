@@ -58,6 +58,8 @@ class CrashBy(StrEnum):
     """A system reset interrupt from outside: the kernel takes it and calls the firmware."""
     PLATFORM = "platform"
     """The platform ends the guest wherever it is; the kernel has no part in it."""
+    OPAL = "opal"
+    """On powernv, OPAL fails, and ends itself and so the machine; the kernel has no part in it."""
 
 
 class Observer(Protocol):

@@ -30,6 +30,7 @@ from fadump.machine.contract import (
     BootStart,
     Called,
     Event,
+    FirmwareEnd,
     GuestReset,
     Handover,
     KdumpStart,
@@ -104,6 +105,7 @@ class Session:
         self._called = called
         self._asked_the_same: tuple[FirmwareCall | None, int] = (None, 0)
         self._crash_looked_at: Trigger | None = None  # by somebody's debugger, before the dump is taken
+        self._ending: Trigger | None = None  # until the machine's own firmware has ended itself
         self._waited_for = 0  # of what has been seen; only wait_for() moves it
 
     @property
@@ -160,6 +162,9 @@ class Session:
                     trigger = Trigger(TriggerKind.PLATFORM, "", None)
                     self._observer.terminated(trigger, self.seconds)
                     self._take_dump(trigger)
+            case CrashBy.OPAL:
+                with self.telling_where():
+                    self._machine.crash_firmware()
 
     def expect(self, answer: type[_R]) -> _R:
         """Serve the machine until the guest reports this.
@@ -222,6 +227,19 @@ class Session:
     def _serve_event(self, awaited: str) -> Report | None:
         """Serve one event; the guest's report, if it is one."""
         match self._next_event():
+            case Stopped() as stopped:
+                last_lines = "".join(f"\n  | {line}" for line in stopped.console)
+                error = PoweredOffError if stopped.powered_off else MachineError
+                raise error(f"while waiting for {awaited}: {stopped.reason}{last_lines}")
+            case Report() as report:
+                self._hear(report)
+                return report
+            case event:
+                self._serve_machine(event)
+        return None
+
+    def _serve_machine(self, event: Event) -> None:
+        match event:
             case BootStart() as start:
                 self._firmware.describe(start.tree)
                 self._machine.start_boot(start)
@@ -235,20 +253,14 @@ class Session:
                 self._preserve(self._crash_looked_at)
             case KdumpStart():
                 self._start_kdump()
+            case FirmwareEnd() as end:
+                self._end(end)
             case GuestReset():
-                self._crash_looked_at = None
+                self._crash_looked_at = self._ending = None
                 self.record.resets += self.record.dump is not None
                 self.state_at_reset = self._firmware.state
                 self._firmware.on_reset()
                 self._see(Seen.RESET)
-            case Stopped() as stopped:
-                last_lines = "".join(f"\n  | {line}" for line in stopped.console)
-                error = PoweredOffError if stopped.powered_off else MachineError
-                raise error(f"while waiting for {awaited}: {stopped.reason}{last_lines}")
-            case Report() as report:
-                self._hear(report)
-                return report
-        return None
 
     def _hear(self, report: Report) -> None:
         self._asked_the_same = (None, 0)
@@ -287,7 +299,10 @@ class Session:
                 self._see_change(before)
                 self._machine.answer(call, outcome)
             case Trigger():
-                self._take_dump(outcome)
+                if self._machine.end(call):
+                    self._ending = outcome
+                else:
+                    self._take_dump(outcome)
             case Watched(trigger=trigger):
                 self._look_at_crash(trigger)
                 self._machine.answer(call, PassThrough())
@@ -319,6 +334,14 @@ class Session:
             self.crash_answered = said
         if outcome.status and times >= MOST_EQUAL_CALLS:
             raise MachineError(f"the guest asks for ever: {said} {times} times")
+
+    def _end(self, end: FirmwareEnd) -> None:
+        """The machine's own firmware has ended itself: for the call that waits for it, or unasked."""
+        trigger, self._ending = self._ending, None
+        if trigger is None:
+            trigger = Trigger(TriggerKind.OPAL, "", end.cpu_id)
+            self._observer.terminated(trigger, self.seconds)
+        self._take_dump(trigger)
 
     def _take_dump(self, trigger: Trigger) -> None:
         if self._machine.stand_still(StopAt.CRASH):

@@ -8,6 +8,7 @@ import pytest
 from fadump.cli import build_parser, main
 from fadump.cli.paths import path
 from tests.linux.crashed_kernel import crashed_kernel
+from tests.linux.crashed_opal import opal_core
 
 READ = {
     "vm --kernel": "vm --kernel {}",
@@ -38,6 +39,7 @@ WRITTEN = {
     "vm --console-log": "vm --disk {any} --console-log {}",
     "vm --events": "vm --disk {any} --events {}",
     "plan --svg": "plan --svg {}",
+    "show --write-symbols": "show {opalcore} --write-symbols {}",
 }
 TELL_OF_OUT = {f"{command} --out" for command in ("run", "rehearse", "size", "compare")}
 """Directories that a command makes: their own tests have what is said of them."""
@@ -62,6 +64,7 @@ def said(tmp_path, capsys):
     """Runs a command line with a file in it; what is said of that on stderr, with exit code 125."""
     (tmp_path / "any").write_bytes(bytes(1 << 20))
     (tmp_path / "dump").write_bytes(crashed_kernel().core())
+    (tmp_path / "opalcore").write_bytes(opal_core())
     ident = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
     (tmp_path / "zimage").write_bytes((ident + b"\x02\0\x15\0\x01\0\0\0").ljust(64, b"\0"))  # an ELF file for ppc64
     tree = tmp_path / "tree"
@@ -70,7 +73,7 @@ def said(tmp_path, capsys):
         (tree / name).touch()
 
     def run(line, file):
-        names = {name: tmp_path / name for name in ("any", "dump", "zimage", "tree")}
+        names = {name: tmp_path / name for name in ("any", "dump", "opalcore", "zimage", "tree")}
         assert main(line.format(file, **names).split()) == 125
         return capsys.readouterr().err
 

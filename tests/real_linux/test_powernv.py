@@ -9,6 +9,7 @@ from fadump.abi.platform import Platform
 from fadump.observer import CrashBy
 from fadump.vmcore.elfcore import ElfCore
 from tests.real_linux.fadump_command import fadump_run
+from tests.real_linux.opal_frames import opal_frames
 from tests.real_linux.scenario import Scenario
 
 POWERNV = ("--platform", "powernv", "--verify")
@@ -73,6 +74,12 @@ def test_gdb_reads_opals_core_with_each_threads_registers(powernv_cycle):
     cpus = json.loads(shown.stdout)["cpus"]
     assert {100 + cpu["pir"] for cpu in cpus} == {int(thread) for thread in re.findall(r"LWP (\d+)", done.stdout)}
     assert [cpu["pir"] for cpu in cpus if cpu["crashed"]] == [CRASH_PIR]
+
+
+def test_gdb_finds_the_calling_cpu_in_opals_call_by_opals_symbols(tmp_path, powernv_cycle):
+    assert opal_frames(powernv_cycle.out / "opalcore", tmp_path / "opal.elf") == [
+        "p9_sbe_terminate", "ipmi_terminate", "opal_cec_reboot2", "opal_entry",
+    ]  # fmt: skip
 
 
 def test_with_more_boot_memory_skiboots_own_is_compared_too(tmp_path, kernel):

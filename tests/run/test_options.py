@@ -43,6 +43,11 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
         ({"cpus": 33}, "--cpus must be from 1 to 32 with --machine qemu, 33 is not"),
         ({"max_cpus": 4097}, "--max-cpus must be at most 4096, as many as QEMU's pseries has, 4097 is not"),
         ({"crash_by": CrashBy.NMI, "crash_cpu": 1}, "--crash-cpu goes with --crash-by sysrq: nmi stops all CPUs"),
+        ({"crash_by": CrashBy.OPAL}, "--crash-by opal goes with --machine qemu --platform powernv: no other machine"),
+        (
+            POWERNV | {"crash_by": CrashBy.OPAL, "crash_cpu": 1},
+            "--crash-cpu goes with --crash-by sysrq: opal",
+        ),
         ({"crash_cpu": 2}, "--crash-cpu must be a CPU of the guest, 0 to 1, 2 is not"),
         ({"memory_bytes": 1024 * MIB, "cmdline": "quiet crashkernel=320M"}, "needs at least 1280 MiB"),
         (

@@ -14,6 +14,7 @@ from fadump.cli import main
         (["--ready", "("], "is no regular expression"),
         (["--patience", "-1"], "--patience must be more than 0"),
         (["--patience", "0"], "--patience must be more than 0"),
+        (["--crash-by", "opal"], "--crash-by opal goes with --platform powernv"),
         (["--dumps", "relative/x"], "--dumps relative/x is no absolute path"),
         (["--dumps", "/"], "--dumps / is no absolute path"),
         (["--dumps", "/var/../etc"], "--dumps /var/../etc is no absolute path"),

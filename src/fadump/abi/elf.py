@@ -18,7 +18,7 @@ EV_CURRENT = 1
 BYTE_ORDERS: Mapping[int, ByteOrder] = MappingProxyType({1: "little", 2: "big"})
 """ELFDATA2LSB and ELFDATA2MSB."""
 
-ET_CORE = 4
+ET_EXEC, ET_CORE = 2, 4
 EM_PPC64 = 21
 MACHINES: Mapping[tuple[int, ByteOrder], str] = MappingProxyType(
     {
@@ -42,8 +42,8 @@ PF_RWX = 7
 PN_XNUM = 0xFFFF
 """As e_phnum: the number is sh_info of section header 0."""
 
-SHT_SYMTAB, SHT_NOTE, SHT_NOBITS = 2, 7, 8
-SHF_COMPRESSED = 0x800
+SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_NOTE, SHT_NOBITS = 1, 2, 3, 7, 8
+SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 0x1, 0x2, 0x4, 0x800
 SHN_UNDEF = 0
 STT_NOTYPE, STT_OBJECT, STT_FUNC = 0, 1, 2
 """The type of a symbol: the low four bits of st_info. The others are 0 for a local symbol."""

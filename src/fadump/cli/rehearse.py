@@ -64,8 +64,8 @@ def add_parser(commands: Commands) -> None:
     add_strict_argument(parser)
     parser.add_argument(
         "--crash-by", choices=list(CrashBy), type=CrashBy, default=CrashBy.NMI, metavar="HOW",
-        help="nmi: a system reset interrupt (default); platform: without the system's help; sysrq: typed at a prompt "
-        "of root's on the console",
+        help="nmi: a system reset interrupt (default); platform: without the system's help; opal: powernv's own "
+        "firmware fails; sysrq: typed at a prompt of root's on the console",
     )  # fmt: skip
     parser.add_argument(
         "--verify", action="store_true", help="compare every page of the dump, and its registers, with the crash"

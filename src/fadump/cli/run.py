@@ -71,7 +71,8 @@ def add_parser(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--crash-by", choices=list(CrashBy), type=CrashBy, default=CrashBy.SYSRQ, metavar="HOW",
-        help="sysrq: Linux crashes itself (default); nmi: a system reset interrupt; platform: without Linux's help",
+        help="sysrq: Linux crashes itself (default); nmi: a system reset interrupt; platform: without Linux's help; "
+        "opal: powernv's own firmware fails (qemu)",
     )  # fmt: skip
     add_debugging_arguments(parser, only="qemu: ")
     parser.add_argument(

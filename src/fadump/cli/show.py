@@ -1,9 +1,13 @@
 """``fadump show``: what is in a dump, or in one of the structures that firmware and kernels leave for each other."""
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
+from fadump.capture.files import HostFiles
+from fadump.capture.target import write_text
 from fadump.cli.dump_argument import dump_files
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
@@ -11,12 +15,16 @@ from fadump.cli.paths import path
 from fadump.cli.show_json import as_json
 from fadump.cli.show_structures import shown
 from fadump.cli.show_view import show_summary
-from fadump.errors import STDOUT, naming
-from fadump.given import check_file
+from fadump.errors import STDOUT, FormatError, UsageError, naming
+from fadump.given import check_file, writing
+from fadump.linux.opal import opal_image
 from fadump.linux.summary import Summary, summarize
 from fadump.linux.system import open_system
 from fadump.printable import with_others
+from fadump.vmcore.contract import Dump
+from fadump.vmcore.frame_info import encode_frame_info
 from fadump.vmcore.structures import decode_file
+from fadump.vmcore.symbol_file import encode_symbol_file
 
 _EXAMPLE = """example:
   fadump show vmcore                       what crashed, when and why; each CPU and its backtrace; memory
@@ -25,6 +33,8 @@ _EXAMPLE = """example:
   fadump show vmcore --vmlinux vmlinux     the tasks, too, of a kernel without BTF
   fadump show vmcore --json | python3 -m json.tool
                                            for programs: addresses are numbers of 64 bits, which jq before 1.7 rounds
+  fadump show opalcore --write-symbols opal.elf && gdb-multiarch opal.elf opalcore
+                                           OPAL's own core: where it ended; gdb with OPAL's symbols
   fadump show /proc/device-tree/rtas/ibm,kernel-dump
                                            a dump memory structure, as the firmware gives it to the kernel
 """
@@ -50,18 +60,24 @@ def add_parser(commands: Commands) -> None:
         help="a file; of a split dump, all of its files; or a directory with one dump",
     )
     parser.add_argument("--vmlinux", type=path, metavar="FILE", help="the crashed kernel's vmlinux: symbols, and tasks")
+    parser.add_argument(
+        "--write-symbols", type=path, metavar="FILE",
+        help="of OPAL's core: write the symbols that OPAL lists in its memory, as an ELF file for gdb",
+    )  # fmt: skip
 
 
 def _show(options: argparse.Namespace, output: Output) -> Answer:
     files = dump_files(options.files)
     structure = decode_file(files[0]) if len(files) == 1 else None
-    if structure is not None:
+    if structure is not None and options.write_symbols is None:
         found = shown(structure)
         return Answer(found.json, listing=found.text)
     if options.vmlinux is not None:
         check_file("--vmlinux", options.vmlinux)
     with open_system(files, vmlinux=options.vmlinux) as system:
         summary = summarize(system)
+        if options.write_symbols is not None:
+            _write_symbols(system.dump, files, options.write_symbols)
     for sentence in summary.missing:
         output.remark(sentence)
     return Answer(
@@ -70,6 +86,19 @@ def _show(options: argparse.Namespace, output: Output) -> Answer:
         exit_code=ExitCode.FAILED if summary.missing else ExitCode.DONE,
         error=f"{with_others(files)}: {with_others(summary.missing)}" if summary.missing else None,
     )
+
+
+def _write_symbols(dump: Dump, files: Sequence[Path], path: Path) -> None:
+    if path.exists() and any(path.samefile(file) for file in files):
+        raise UsageError(f"--write-symbols {path} would overwrite the dump: give another name")
+    if dump.opal_entry is None:
+        raise UsageError("--write-symbols goes with OPAL's core, opalcore: of a dump of Linux, the vmlinux has them")
+    image = opal_image(dump)
+    if not image.symbols:
+        raise FormatError("the core of an OPAL that lists no symbols in its memory, or that is cut short")
+    with writing("--write-symbols", path):
+        frame_info = encode_frame_info(image.symbols, image.base, image.content)
+        write_text(path, encode_symbol_file(image.symbols, image.base, frame_info), HostFiles())
 
 
 def _rendered(summary: Summary, *, verbose: bool) -> str:

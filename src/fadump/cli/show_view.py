@@ -11,7 +11,8 @@ from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.linux.pt_regs import DATA_TRAPS, TRAPS, led_to_dump
 from fadump.cli.show_log import show_log_end
 from fadump.linux.backtrace import Backtrace, Frame
-from fadump.linux.cpus import Cpu, OpalCore
+from fadump.linux.cpus import Cpu
+from fadump.linux.opal import OpalCore
 from fadump.linux.pages import PageClass
 from fadump.linux.summary import MemoryRange, Summary, cpu_name
 from fadump.linux.task_stacks import StackGroup

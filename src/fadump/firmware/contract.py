@@ -43,6 +43,8 @@ class TriggerKind(Enum):
     """The kernel made its platform's firmware call."""
     PLATFORM = "platform"
     """The platform ended the guest without the kernel; the machine makes this trigger itself."""
+    OPAL = "opal"
+    """OPAL itself has failed, and has ended the machine."""
 
 
 class CallName(StrEnum):

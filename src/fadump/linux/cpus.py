@@ -15,7 +15,6 @@ from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import SymbolTable
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.notes import Prstatus, decode_prstatus
-from fadump.vmcore.opal_core import ended_by_itself, opal_cpus
 
 _IDLE_LOOPS = frozenset({"do_idle", "cpu_idle_loop"})
 
@@ -82,36 +81,15 @@ def read_registers(dump: Dump) -> list[Cpu]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class OpalCore:
-    """OPAL at its end: where it is entered, the CPUs, and whether it ended ``by_itself``, None if nothing says so."""
-
-    entry: int
-    cpus: Sequence[Cpu]
-    by_itself: bool | None
+def _registers(dump: Dump) -> list[Mapping[str, int]]:
+    return [status.registers for status in prstatuses(dump)]
 
 
-def read_opal(dump: Dump) -> OpalCore | None:
-    """What OPAL's core says; None: it is another dump.
+def prstatuses(dump: Dump) -> Sequence[Prstatus]:
+    """What is in each note with a processor's registers.
 
     :raises FormatError: a note is cut short, or there are too many.
     """
-    if dump.opal_entry is None:
-        return None
-    statuses = _statuses(dump)
-    cpus = [
-        Cpu(None, cpu.crashed, online=None, registers=status.registers, backtrace=Backtrace(()), pir=cpu.pir)
-        for cpu, status in zip(opal_cpus(statuses), statuses, strict=True)
-        if cpu is not None
-    ]
-    return OpalCore(dump.opal_entry, cpus, ended_by_itself(statuses))
-
-
-def _registers(dump: Dump) -> list[Mapping[str, int]]:
-    return [status.registers for status in _statuses(dump)]
-
-
-def _statuses(dump: Dump) -> list[Prstatus]:
     notes = [note for note in dump.notes if note.is_prstatus()]
     Budget("notes with a processor's registers", MOST_CPUS).spend(len(notes))
     return [decode_prstatus(note, dump.byte_order) for note in notes]

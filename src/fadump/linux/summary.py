@@ -11,11 +11,12 @@ from typing import TypeVar
 
 from fadump.errors import SetupError
 from fadump.linux.cpu_numbers import online_cpus
-from fadump.linux.cpus import Cpu, OpalCore, read_cpus, read_opal, read_registers
+from fadump.linux.cpus import Cpu, read_cpus, read_registers
 from fadump.linux.crash import Ending, KernelName
 from fadump.linux.kallsyms import read_kallsyms
 from fadump.linux.log_end import LogEnd
 from fadump.linux.memory import KernelMemory, is_of_power
+from fadump.linux.opal import OpalCore, read_opal
 from fadump.linux.pages import PageClass
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.linux.task_stacks import StackGroup

@@ -77,6 +77,16 @@ class LetGo:
 
 
 @dataclass(frozen=True, slots=True)
+class FirmwareEnd:
+    """The machine's own firmware has come to its end on this CPU, and nothing runs any more.
+
+    That follows a :meth:`Machine.end` or a :meth:`Machine.crash_firmware`.
+    """
+
+    cpu_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """The machine won't go on: why, in words, and the last lines of its console.
 
@@ -88,7 +98,7 @@ class Stopped:
     powered_off: bool = False
 
 
-Event = BootStart | Handover | FirmwareCall | Report | GuestReset | KdumpStart | Called | LetGo | Stopped
+Event = BootStart | Handover | FirmwareCall | Report | GuestReset | KdumpStart | FirmwareEnd | Called | LetGo | Stopped
 
 
 class ConsoleLog(Protocol):
@@ -151,6 +161,18 @@ class Machine(Protocol):
 
     def answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
         """Return from a firmware call, or let the machine's own firmware serve it."""
+
+    def end(self, call: FirmwareCall) -> bool:
+        """Let the machine's own firmware end itself by this call: then a :class:`FirmwareEnd` comes.
+
+        False: it has no part in that, and the guest stays in its call.
+        """
+
+    def crash_firmware(self) -> None:
+        """Have the machine's own firmware end itself by a failure, when it is next called.
+
+        :raises MachineError: it has none that could.
+        """
 
     def cpus(self) -> Sequence[CpuRegisters]:
         """Every CPU's registers while the guest stands still."""

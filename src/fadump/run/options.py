@@ -178,6 +178,9 @@ def _cpu_refusals(options: RunOptions) -> Iterator[str]:
         yield f"--max-cpus must be at most {_MOST_MAX_CPUS}, as many as QEMU's pseries has, {options.max_cpus} is not"
     if options.crash_by is not CrashBy.SYSRQ and options.crash_cpu:
         yield f"--crash-cpu goes with --crash-by sysrq: {options.crash_by} stops all CPUs alike"
+    at_opal = (WhichMachine.QEMU, Platform.POWERNV)
+    if options.crash_by is CrashBy.OPAL and (options.machine, options.platform) != at_opal:
+        yield "--crash-by opal goes with --machine qemu --platform powernv: no other machine here runs an OPAL"
     if not 0 <= options.crash_cpu < options.cpus:
         yield f"--crash-cpu must be a CPU of the guest, 0 to {options.cpus - 1}, {options.crash_cpu} is not"
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from fadump.abi.platform import Platform
 from fadump.errors import FormatError, SetupError, UsageError, reason, unwritable
 from fadump.firmware.contract import Firmware
 from fadump.machine.contract import ConsoleLog
@@ -104,6 +105,8 @@ def check_rehearsal(options: RehearsalOptions) -> None:
     check_options(options.vm)
     if not options.vm.disks:
         raise UsageError("give the system's --disk: its dump is looked for there")
+    if options.crash_by is CrashBy.OPAL and options.vm.platform is not Platform.POWERNV:
+        raise UsageError("--crash-by opal goes with --platform powernv: a pseries guest runs no OPAL")
     if not re.fullmatch("(/+(?!\\.+(/|$))[^/]+)+/*", options.dump_directory):
         raise UsageError(f"--dumps {options.dump_directory} is no absolute path: give one, as {DUMP_DIRECTORY} is")
     try:

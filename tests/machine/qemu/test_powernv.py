@@ -10,6 +10,7 @@ from fadump.machine.contract import FirmwareMemory
 from fadump.machine.qemu.handover import TreePlace
 from fadump.machine.qemu.powernv import MOST_KERNEL_BYTES, PowernvBoard
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells
+from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
 from fadump.memory.reserved import reserve
 
@@ -54,6 +55,25 @@ def tree():
         Node("chosen", chosen), Node("cpus", {}, cpus), Node("ibm,opal", opal), Node("reserved-memory", {}, reserved),
     ]  # fmt: skip
     return DeviceTree(Node("", {}, nodes), [], 0)
+
+
+SYMBOLS = b"""0000000000000000 T __head
+00000000000000f8 T attn_trigger
+00000000000800d8 T .p9_sbe_terminate
+000000000017c9f8 D p9_sbe_terminate
+"""
+LISTED = CODE.start + 0x1D_5AD0
+
+
+@pytest.fixture
+def memory():
+    """Guest memory with skiboot's list of symbols."""
+    fd = os.memfd_create("ram")
+    os.ftruncate(fd, 1 << 30)
+    with GuestMemory([Segment(Range(0, 1 << 30), fd, 0)]) as memory:
+        memory.write(LISTED, SYMBOLS)
+        yield memory
+    os.close(fd)
 
 
 def prepare(board, edited, *, reserve=True):
@@ -147,3 +167,24 @@ def test_no_room_behind_skiboot_is_told(kernel):
 def test_a_machine_without_opal_is_told(kernel):
     with pytest.raises(MachineError, match="has no OPAL"):
         prepare(PowernvBoard(kernel), DeviceTree(Node("", {}, []), [], 0))
+
+
+def own_end(kernel, memory, *listed):
+    edited = tree()
+    edited.node("/ibm,opal", "").children.append(
+        Node("firmware", {"symbol-map": struct.pack(f">{len(listed)}Q", *listed)})
+    )
+    return PowernvBoard(kernel).own_end(edited, memory)
+
+
+def test_skiboot_ends_where_its_symbols_say(kernel, memory):
+    end = own_end(kernel, memory, LISTED, len(SYMBOLS))
+    assert (end.address, end.switch, end.failure) == (CODE.start + 0x800D8, CODE.start + 0xF8, b"\xde\xad\xbe\xef")
+
+
+@pytest.mark.parametrize(
+    "listed", [(), (LISTED,), (LISTED, 40), (1 << 30, 100), (LISTED, 1 << 63), ((1 << 64) - 1, 1 << 40), (0, 1 << 29)]
+)
+def test_of_a_skiboot_that_lists_no_symbols_no_end_is_known(kernel, memory, listed):
+    assert own_end(kernel, memory, *listed) is None
+    assert PowernvBoard(kernel).own_end(tree(), memory) is None

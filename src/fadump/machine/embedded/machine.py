@@ -216,6 +216,12 @@ class EmbeddedMachine:
         """Have a process in the guest write to one of them; it reports ``wrote``."""
         self._asked.append(WriteFile(path, data))
 
+    def end(self, call: FirmwareCall) -> bool:
+        return False
+
+    def crash_firmware(self) -> None:
+        raise MachineError("the embedded machine has no OPAL whose code could fail")
+
     def inject_nmi(self) -> None:
         """One CPU comes first; which one is up to the seed."""
         source = seeded(f"{self._config.seed} NMI {self._crashes}")

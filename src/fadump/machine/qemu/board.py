@@ -20,6 +20,18 @@ from fadump.memory.ranges import RangeSet
 
 
 @dataclass(frozen=True, slots=True)
+class OwnEnd:
+    """How the machine's own firmware ends itself and the machine: a CPU comes to the instruction at ``address``.
+
+    It fails when it is next called with ``failure`` written to memory at ``switch``.
+    """
+
+    address: int
+    switch: int
+    failure: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Preparation:
     """A kernel's tree made ready: ``tree_place`` is where to write it, ``page`` what firmware calls go through.
 
@@ -61,6 +73,9 @@ class Board(Protocol):
 
         ``reserve`` False leaves out naming that page, and what belongs to it, as reserved.
         """
+
+    def own_end(self, tree: DeviceTree, memory: GuestMemory) -> OwnEnd | None:
+        """How this boot's own firmware would end the machine; None: it has no part in that, or doesn't say."""
 
     async def read_call(
         self, registers: RegisterFile, memory: GuestMemory, thread: str, cpu_id: int

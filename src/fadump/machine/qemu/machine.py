@@ -164,6 +164,13 @@ class QemuMachine:
     def answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
         self._run(self.served.answer(call, outcome))
 
+    def end(self, call: FirmwareCall) -> bool:
+        return self._run(self.served.end())
+
+    def crash_firmware(self) -> None:
+        self._crash_expected = True
+        self._run(self.served.crash_firmware())
+
     def cpus(self) -> Sequence[CpuRegisters]:
         return self._run(read_cpus(self._link, self._board, self.served.boot.cpu_ids))
 

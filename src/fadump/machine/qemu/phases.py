@@ -11,7 +11,10 @@ from typing import ClassVar, TypeVar
 from fadump.abi.layout import ByteOrder
 from fadump.errors import MachineError
 from fadump.machine.contract import FirmwareMemory
+from fadump.machine.qemu.board import OwnEnd
+from fadump.machine.qemu.boot_loader import LoaderRuns
 from fadump.machine.qemu.entry_page import EntryPage
+from fadump.machine.qemu.gdb_commands import Shown
 from fadump.machine.qemu.handover import TreePlace
 from fadump.machine.qemu.kernel_entry import KernelEntry
 
@@ -74,11 +77,17 @@ class HandedOver:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A kernel runs; its calls of our firmware come through ``page``."""
+    """A kernel runs; its calls of our firmware come through ``page``. ``own_end`` is that of the machine's own."""
 
     WORDS: ClassVar = "in its kernel"
     boot: Boot
     page: EntryPage
+    own_end: OwnEnd | None = None
+
+    @property
+    def ending(self) -> "Ending | None":
+        """The phase after which that firmware has ended the machine; None: it has no part in its end."""
+        return None if self.own_end is None else Ending(self.boot, self.own_end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +102,15 @@ class Calling:
     def boot(self) -> Boot:
         """The one that calls."""
         return self.running.boot
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The machine's own firmware is to end it; no call of ours is served meanwhile."""
+
+    WORDS: ClassVar = "in the machine's own firmware, which ends it"
+    boot: Boot
+    own_end: OwnEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +161,17 @@ class Pressed:
         return self.following.boot
 
 
-Phase = BeforeBoot | Starting | HandedOver | Running | Calling | BeforeKdump | InKdump | Halted | Pressed
+Phase = BeforeBoot | Starting | HandedOver | Running | Calling | Ending | BeforeKdump | InKdump | Halted | Pressed
 _P = TypeVar("_P", BeforeBoot, HandedOver, Running, Calling, InKdump)
+
+
+def shown_in(phase: Phase) -> Shown:
+    """How the guest is shown to somebody's gdb."""
+    match phase:
+        case Starting(boot=boot, entry=LoaderRuns() as stage):
+            return Shown(boot.byte_order, stage.patched)
+        case _:
+            return Shown(phase.boot.byte_order)
 
 
 def in_phase(phase: Phase, wanted: type[_P]) -> _P:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fadump.abi import elf
+from fadump.abi.powernv.symbol_map import code_offset
 from fadump.errors import MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall
 from fadump.machine.contract import FirmwareMemory
-from fadump.machine.qemu.board import Preparation
+from fadump.machine.qemu.board import OwnEnd, Preparation
 from fadump.machine.qemu.entry_page import opal_entry_page
 from fadump.machine.qemu.handover import (
     LARGEST_PAGE_BYTES,
@@ -43,6 +44,9 @@ _TREE_SLACK_BYTES = 0x10000
 _CMA_ALIGNMENT = 16 << 20
 """Linux puts its dump area right behind, and lends it to user space only if it begins at such a multiple (hash; radix
 takes less): see fadump_cma_init() and cma_init_reserved_mem()."""
+_END, _SWITCH = "p9_sbe_terminate", "attn_trigger"
+_FAILURE = bytes.fromhex("deadbeef")
+_MOST_SYMBOL_MAP_BYTES = 16 << 20
 _ARGUMENTS = tuple(f"r{number}" for number in range(3, 11))
 _DOUBLEWORD = (1 << 64) - 1
 _ELF_MAGIC = elf.ELFMAG + bytes([elf.ELFCLASS64])
@@ -111,6 +115,25 @@ class PowernvBoard:
         images = RangeSet([self._kernel]) | initrd(tree)
         live = skiboots | RangeSet([found.range, self._own]) | images
         return Preparation(page, place, live, images, _firmware_memory(tree))
+
+    def own_end(self, tree: DeviceTree, memory: GuestMemory) -> OwnEnd | None:
+        """Every way on which skiboot ends the machine, be it for a kernel or by an abort of its own, leads to
+        p9_sbe_terminate(), which tells the SBE to take the dump (core/platform.c, hw/ipmi/ipmi-attn.c, hw/sbe-p9.c).
+
+        Its list of symbols has where that is, and attn_trigger: with 0xdeadbeef there, "for testing purposes only", an
+        assertion of OPAL_POLL_EVENTS fails (asm/head.S, core/opal.c).
+        """
+        opal, firmware = tree.find("/ibm,opal"), tree.find("/ibm,opal/firmware")
+        if opal is None or firmware is None or "symbol-map" not in firmware.properties:
+            return None
+        (place, *_others) = (*pairs(firmware, "symbol-map"), Range(0, 0))
+        if place.size_bytes > _MOST_SYMBOL_MAP_BYTES or not memory.ram.contains(place):
+            return None
+        symbols = bytes(memory.read(place.start, place.size_bytes))
+        base, end, switch = opal.number("opal-base-address"), code_offset(symbols, _END), code_offset(symbols, _SWITCH)
+        if end is None or switch is None or not memory.ram.contains(Range(base, base + max(end, switch) + 8)):
+            return None
+        return OwnEnd(base + end, base + switch, _FAILURE)
 
     async def read_call(
         self, registers: RegisterFile, memory: GuestMemory, thread: str, cpu_id: int

@@ -82,6 +82,9 @@ class PseriesBoard:
         self._rtas_pages = rtas_pages
         return Preparation(page, found, live, images)
 
+    def own_end(self, tree: DeviceTree, memory: GuestMemory) -> None:
+        """The hypervisor ends it, which is QEMU itself."""
+
     async def read_call(
         self, registers: RegisterFile, memory: GuestMemory, thread: str, cpu_id: int
     ) -> FirmwareCall | None:

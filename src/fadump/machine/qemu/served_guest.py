@@ -12,14 +12,23 @@ from typing import TypeVar
 from fadump.errors import MachineError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
 from fadump.machine.channel import Report
-from fadump.machine.contract import BootStart, Called, Event, GuestReset, Handover, KdumpStart, LetGo, Stopped
+from fadump.machine.contract import (
+    BootStart,
+    Called,
+    Event,
+    FirmwareEnd,
+    GuestReset,
+    Handover,
+    KdumpStart,
+    LetGo,
+    Stopped,
+)
 from fadump.machine.qemu import handover as trees
 from fadump.machine.qemu.board import Board
-from fadump.machine.qemu.boot_loader import LoaderRuns, boot_tree_place
+from fadump.machine.qemu.boot_loader import boot_tree_place
 from fadump.machine.qemu.cpus import name_cpus
 from fadump.machine.qemu.debugger import Debugger
 from fadump.machine.qemu.gdb import Breakpoint, Stop
-from fadump.machine.qemu.gdb_commands import Shown
 from fadump.machine.qemu.gdb_port import open_port
 from fadump.machine.qemu.keep import KeptMemory
 from fadump.machine.qemu.kernel_entry import StoppedCpu, kernel_byte_order
@@ -30,6 +39,7 @@ from fadump.machine.qemu.phases import (
     BeforeKdump,
     Boot,
     Calling,
+    Ending,
     Halted,
     HandedOver,
     InKdump,
@@ -38,6 +48,7 @@ from fadump.machine.qemu.phases import (
     Running,
     Starting,
     in_phase,
+    shown_in,
 )
 from fadump.machine.qemu.process import Fault, QemuConfig
 from fadump.machine.qemu.registers import MSR_DR_IR, MSR_PR
@@ -86,7 +97,9 @@ class ServedGuest:
         ends.callback(guest.forget_kept)
         if config.started is not None and config.started.gdb_device:
             ends.push_async_callback(guest._give_stub_back, config.started.gdb_device)
-        guest.debugger = await open_port(listener, link, lambda: guest._breakpoint.address, guest._shown, ends)
+        guest.debugger = await open_port(
+            listener, link, lambda: guest._breakpoint.address, lambda: shown_in(guest._phase), ends
+        )
         guest._breakpoint = await Breakpoint.insert(link.gdb, board.kernel_entry.address)
         if not guest._is_ours:
             ends.push_async_callback(guest._leave)
@@ -159,7 +172,8 @@ class ServedGuest:
         if prepared.tree_place != found.place:
             await self._link.registers.write(found.thread, "r3", prepared.tree_place.address)
         await self._breakpoint.move(page.stop_address)
-        self._phase = Running(replace(found.boot, firmware_memory=prepared.firmware_memory), page)
+        boot = replace(found.boot, firmware_memory=prepared.firmware_memory)
+        self._phase = Running(boot, page, self._board.own_end(tree, self._memory))
         await self._resume()
 
     async def answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
@@ -176,6 +190,33 @@ class ServedGuest:
                 continue_at = calling.running.page.pass_address
         self._phase = calling.running
         await self._go_on(calling.thread, continue_at)
+
+    async def end(self) -> bool:
+        """Pass a call on to the machine's own firmware, which ends itself by it; False: it has no end of its own.
+
+        :raises MachineError: no call waits for an answer.
+        """
+        calling = in_phase(self._phase, Calling)
+        ending = calling.running.ending
+        if ending is not None:
+            await self._breakpoint.move(ending.own_end.address)
+            self._phase = ending
+            await self._go_on(calling.thread, calling.running.page.pass_address)
+        return ending is not None
+
+    async def crash_firmware(self) -> None:
+        """Spoil the machine's own firmware, so that it ends itself by its next call.
+
+        :raises MachineError: no kernel runs, or that firmware can't be made to fail.
+        """
+        ending = in_phase(self._phase, Running).ending
+        if ending is None:
+            raise MachineError("the machine's firmware lists no symbols by which it could be made to fail")
+        await self._interrupt()
+        self._memory.write(ending.own_end.switch, ending.own_end.failure)
+        await self._breakpoint.move(ending.own_end.address)
+        self._phase = ending
+        await self._resume()
 
     async def reset(self, keep: RangeSet) -> None:
         """Reset the guest; what is to be kept is put back at the next handover."""
@@ -236,6 +277,9 @@ class ServedGuest:
         match self._phase:
             case Running(page=page) as running if real_mode and pc == page.stop_address:
                 return await self._firmware_call(running, thread)
+            case Ending(boot=boot, own_end=own_end) if real_mode and pc == own_end.address:
+                self._phase = Halted(boot)
+                return FirmwareEnd(boot.cpu_id(thread))
             case BeforeKdump(running=running, entry=kdump_entry) if real_mode and pc == kdump_entry:
                 self._phase = InKdump(running)
                 return KdumpStart()
@@ -351,10 +395,3 @@ class ServedGuest:
         if self.was_left and not self._link.gdb.is_gone:
             with suppress(MachineError):
                 await self._link.monitor(f"gdbserver {device}")
-
-    def _shown(self) -> Shown:
-        match self._phase:
-            case Starting(entry=LoaderRuns() as stage):
-                return Shown(self.boot.byte_order, stage.patched)
-            case _:
-                return Shown(self.boot.byte_order)
