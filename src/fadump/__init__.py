@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from fadump.abi.pseries.dump_structure import DumpStructure
     from fadump.abi.registers import CpuRegisters
     from fadump.errors import AddressError, FadumpError, FormatError, LimitError, ReadError, SetupError, UsageError
+    from fadump.linux.activity import Activity
     from fadump.linux.backtrace import Backtrace, Frame
     from fadump.linux.cpus import Cpu
     from fadump.linux.crash import Ending, KernelName
     from fadump.linux.log import LogRecord
     from fadump.linux.memory import KernelMemory
+    from fadump.linux.modules import Module
     from fadump.linux.page_class import DumpLevel, PageClass
     from fadump.linux.pages import PageClasses
     from fadump.linux.symbols import Symbol, SymbolOffset, SymbolTable, UnknownSymbolError
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from fadump.vmcore.structures import RegisterSaveArea, Structure
 
 __all__ = [
+    "Activity",
     "AddressError",
     "Backtrace",
     "Cpu",
@@ -58,6 +61,7 @@ __all__ = [
     "LimitError",
     "LogRecord",
     "MissingFactError",
+    "Module",
     "MpiplMetadata",
     "NotInDumpError",
     "Note",
@@ -93,11 +97,13 @@ _HOMES = {
     "fadump.errors": (
         *("AddressError", "FadumpError", "FormatError", "LimitError", "ReadError", "SetupError", "UsageError"),
     ),
+    "fadump.linux.activity": ("Activity",),
     "fadump.linux.backtrace": ("Backtrace", "Frame"),
     "fadump.linux.cpus": ("Cpu",),
     "fadump.linux.crash": ("Ending", "KernelName"),
     "fadump.linux.log": ("LogRecord",),
     "fadump.linux.memory": ("KernelMemory",),
+    "fadump.linux.modules": ("Module",),
     "fadump.linux.page_class": ("DumpLevel", "PageClass"),
     "fadump.linux.pages": ("PageClasses",),
     "fadump.linux.symbols": ("Symbol", "SymbolOffset", "SymbolTable", "UnknownSymbolError"),

@@ -12,14 +12,14 @@ AT = {"state": 0, "exit_state": 8, "on_cpu": 12, "flags": 16, "pid": 20, "tgid":
 AT |= {"thread_node": 48, "real_parent": 64, "signal": 72, "real_cred": 80, "mm": 88, "comm": COMM, "utime": 0x70}
 AT |= {"stime": 0x78, "start_boottime": 0x80, "ksp": 0x88}
 THREAD_HEAD, CURRENT, UID = 8, 24, 4
-PER_CPU = 0x100
+PER_CPU = PAGE_OFFSET + 0x40
 """Where CPU 0's own variables are, as a pointer."""
 KERNEL_THREAD = 0x0020_0000
 INNER, MIDDLE, OUTER, END = (PAGE_OFFSET + 0x9000 + 0x1000 * number for number in range(4))
 
 
-def task_types(byte_order="little", *, older=False, without=()):
-    """The types as 6.2 and later have them; ``older``, as before 5.14."""
+def task_types(byte_order="little", *, older=False, without=(), more=None):
+    """The types as 6.2 and later have them; ``older``, as before 5.14. ``more`` is called to add others."""
     btf = BtfBuilder(byte_order)
     word, integer, char = btf.integer("long", 8), btf.integer("int", 4), btf.integer("char", 1)
     task, signal, cred, mm = (
@@ -48,6 +48,8 @@ def task_types(byte_order="little", *, older=False, without=()):
     else:
         counts = btf.array(btf.structure("percpu_counter", 16, [("count", signed, 0), ("counters", word, 8)]), 4)
     btf.structure("mm_struct", 80, [("rss_stat", counts, 8)])
+    if more is not None:
+        more(btf, older=older)
     return btf.data()
 
 
@@ -57,13 +59,15 @@ class TaskKernel(SmpKernel):
     Tasks are in ``tasks`` by pid. CPUs 0 and 1 are online.
     """
 
+    more_types = None
+
     def __init__(self, processes, byte_order="little", *, older=False, without=(), count=0, btf=True, **more):
         super().__init__(count, online=3, owners=[0, 1][:count], byte_order=byte_order, **more)
         self.older = older
         self.tasks = {}
         self.names |= {"Tinner": INNER, "Tmiddle": MIDDLE, "Touter": OUTER, "Tend": END}
         if btf:
-            data = task_types(byte_order, older=older, without=without)
+            data = task_types(byte_order, older=older, without=without, more=self.more_types)
             self.names["D__start_BTF"] = self.place(data)
             self.names["D__stop_BTF"] = self.names["D__start_BTF"] + len(data)
         first = self.place(bytes(TASK_BYTES))

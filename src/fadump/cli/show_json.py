@@ -84,6 +84,7 @@ def _frames_json(backtrace: Backtrace) -> list[dict[str, object]]:
             "stack_pointer": frame.sp,
             "symbol": None if frame.symbol is None else frame.symbol.name,
             "offset": None if frame.symbol is None else frame.symbol.offset,
+            "module": frame.symbol.module or None if frame.symbol is not None else None,
             "trap": frame.trap,
         }
         for frame in backtrace.frames

@@ -6,7 +6,7 @@ ends the backtrace.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fadump.abi.linux import stack as abi
 from fadump.abi.linux.page_table import PAGE_OFFSET
@@ -93,7 +93,7 @@ class _Stack:
     def _caller(self, address: int, pointer: int) -> Frame:
         """The frame of a caller. ``address`` is in the next function if this one's last instruction is the call."""
         call = self._symbol(address - abi.INSTRUCTION_BYTES)
-        symbol = None if call is None else SymbolOffset(call.name, call.offset + abi.INSTRUCTION_BYTES, call.size_bytes)
+        symbol = None if call is None else replace(call, offset=call.offset + abi.INSTRUCTION_BYTES)
         return Frame(address, pointer, symbol)
 
     def _callers(self, innermost: Mapping[str, int] | None, pointer: int, caller: int, saved: int) -> Iterator[Frame]:
@@ -125,7 +125,10 @@ class _Stack:
 
     def _is_text(self, address: int) -> bool:
         symbols = self._symbols
-        return symbols is not None and "_etext" in symbols and address < symbols.address("_etext")
+        if symbols is None or "_etext" not in symbols:
+            return False
+        symbol = self._symbol(address)
+        return address < symbols.address("_etext") or (symbol is not None and bool(symbol.module))
 
     def _symbol(self, address: int) -> SymbolOffset | None:
         """The symbol at a kernel address; user space has none, though some of a vmlinux have small values."""

@@ -7,10 +7,11 @@ that there is counts. One that there isn't at all is None when it is read.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fadump.linux.memory import KernelMemory
+from fadump.linux.memory import UNREADABLE_ADDRESS, KernelMemory
 from fadump.linux.objects import PathError, parse_path
 from fadump.linux.types import Kind, Type, Types, UnknownTypeError
 
+_MOST_STRING_BYTES = 4096
 _NUMBERS = (Kind.NUMBER, Kind.ENUM, Kind.POINTER)
 
 
@@ -118,6 +119,16 @@ class Structure:
             is_number = place.type.kind in _NUMBERS
             values[name] = int.from_bytes(raw, memory.byte_order, signed=place.type.is_signed) if is_number else raw
         return values
+
+
+def string_at(memory: KernelMemory, address: int | None) -> str | None:
+    """The string that a pointer points to; None if it is NULL or can't be followed."""
+    if not address:
+        return None
+    try:
+        return memory.string(address, _MOST_STRING_BYTES).decode("utf-8", "backslashreplace")
+    except UNREADABLE_ADDRESS:
+        return None
 
 
 def _first(types: Types, type_name: str, paths: str | Sequence[str]) -> Place:

@@ -126,7 +126,7 @@ def _with_kernel(summary: Summary, system: CrashedSystem, memory: KernelMemory, 
     """The same with what can be read from the kernel's memory."""
     tried = attempts.tried
     own = tried("vmlinux", lambda: system.symbols) if system.has_vmlinux else None
-    symbols = own or tried("symbols", lambda: read_kallsyms(memory))
+    symbols = own or tried("symbols", lambda: read_kallsyms(memory) if system.has_vmlinux else system.symbols)
     cpus = tried("processors", lambda: read_cpus(memory, symbols)) or ()
     if attempts.lacking is not None:
         cpus = tried("processors", lambda: read_registers(system.dump)) or ()

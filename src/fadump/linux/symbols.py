@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -31,18 +31,27 @@ class Symbol(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SymbolOffset:
-    """An address as symbol and offset, in bytes; ``size_bytes`` is how far it is to the next symbol."""
+    """An address as symbol and offset, in bytes; ``size_bytes`` is how far it is to the next symbol.
+
+    ``module`` is the name of the module that it is in, "" if that is the kernel itself.
+    """
 
     name: str
     offset: int
     size_bytes: int
+    module: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.offset:#x}/{self.size_bytes:#x}"
+        return f"{self.name}+{self.offset:#x}/{self.size_bytes:#x}{f' [{self.module}]' if self.module else ''}"
+
+
+Lookup = Callable[[int], SymbolOffset | None]
 
 
 class SymbolTable:
-    """The symbols of one kernel."""
+    """The symbols of one kernel. ``modules`` looks for those of its modules, which aren't among them."""
+
+    modules: Lookup | None = None
 
     def __init__(self, symbols: Iterable[Symbol]) -> None:
         """Of several symbols at one address, or of one name, the first is used, as in Linux."""
@@ -82,10 +91,10 @@ class SymbolTable:
         return self._others[name]
 
     def symbol(self, address: int) -> SymbolOffset | None:
-        """The symbol at or before an address; None before the first one and after the last."""
+        """The symbol at or before an address; before the first one and after the last, a module's, or None."""
         after = bisect_right(self._addresses, address)
         if not 0 < after < len(self._sorted):
-            return None
+            return None if self.modules is None else self.modules(address)
         start = self._addresses[after - 1]
         first = self._sorted[bisect_left(self._addresses, start)]
         return SymbolOffset(first.name, address - start, self._addresses[after] - start)

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from fadump.errors import FadumpError
+from fadump.linux.activity import Activity, read_activity
 from fadump.linux.btf import Btf, read_btf
 from fadump.linux.crash import Ending, KernelName, crash_time, read_name
 from fadump.linux.dwarf import NoDebugInformationError
@@ -26,6 +27,9 @@ from fadump.linux.kallsyms import find_kallsyms, read_kallsyms
 from fadump.linux.log import LogRecord, read_log
 from fadump.linux.log_end import LogEnd, read_log_end
 from fadump.linux.memory import UNREADABLE, KernelMemory, OtherMachineError
+from fadump.linux.module_symbols import ModuleSymbols
+from fadump.linux.module_types import ModuleTypes
+from fadump.linux.modules import ModuleList, read_modules
 from fadump.linux.objects import PathError
 from fadump.linux.pages import PageClasses, classify_pages
 from fadump.linux.symbols import SymbolOffset, SymbolTable, UnknownSymbolError
@@ -133,8 +137,22 @@ class CrashedSystem:
         :raises OSError: the vmlinux can't be read.
         """
         if self._vmlinux is not None:
-            return read_vmlinux(self._vmlinux, self.vmcoreinfo)
-        return read_kallsyms(self.memory)
+            symbols = read_vmlinux(self._vmlinux, self.vmcoreinfo)
+        else:
+            symbols = read_kallsyms(self.memory)
+        symbols.modules = self._symbol_of_module
+        return symbols
+
+    def _symbol_of_module(self, address: int) -> SymbolOffset | None:
+        return None if self._module_symbols is None else self._module_symbols.symbol(address)
+
+    @cached_property
+    def _module_symbols(self) -> ModuleSymbols | None:
+        """None: the kernel doesn't say where they are."""
+        try:
+            return ModuleSymbols(self.memory, self.structures, self.modules.modules)
+        except UNREADABLE_KERNEL:
+            return None
 
     def find_symbols(self, names: Collection[str]) -> SymbolTable:
         """At least those of these names that there are, not kept: a fraction of the work and memory that all take.
@@ -270,6 +288,37 @@ class CrashedSystem:
         :raises OSError: the vmlinux can't be read.
         """
         return self._task_reader.running(cpu)
+
+    @cached_property
+    def modules(self) -> ModuleList:
+        """The kernel's modules.
+
+        :raises FadumpError: as :attr:`structures` and :func:`~fadump.linux.modules.read_modules`.
+        :raises OSError: the vmlinux can't be read.
+        """
+        return read_modules(self.memory, self.symbols, self.structures)
+
+    @cached_property
+    def module_types(self) -> ModuleTypes:
+        """The types that modules have of their own.
+
+        :raises FadumpError: as :attr:`structures`, and if the kernel has no BTF.
+        :raises OSError: the vmlinux can't be read.
+        """
+        return ModuleTypes(self.memory, self.symbols, self.structures)
+
+    @cached_property
+    def activity(self) -> Activity:
+        """What the system was doing as a whole: command line, taint, uptime, load, CPUs and what they had to run.
+
+        :raises FadumpError: as :attr:`symbols`. What else isn't known, :attr:`Activity.unknown` names.
+        :raises OSError: the vmlinux can't be read.
+        """
+        types = reader = None
+        with suppress(*UNREADABLE_KERNEL):
+            types = self.structures
+            reader = self._task_reader
+        return read_activity(self.memory, self.symbols, types, reader)
 
     @cached_property
     def stacks(self) -> "Sequence[StackGroup]":
