@@ -127,7 +127,9 @@ MOST_CHECKSUMS_BYTES = 1 << 30
 MOST_TREE_BYTES = 64 << 20
 """A device tree; PowerVM's largest are a few MiB."""
 MOST_TREE_ITEMS = 1 << 20
-"""Nodes and properties of a device tree; real ones have some ten thousands."""
+"""Nodes, properties and reservations of a device tree; real ones have some ten thousands."""
+MOST_PROPERTY_CELLS = 1 << 20
+"""Numbers in one property that is read at once; the memory of the largest machines is listed row by row."""
 
 
 class Budget:

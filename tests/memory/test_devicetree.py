@@ -425,5 +425,7 @@ def test_more_nodes_and_properties_than_any_tree_has_are_refused(monkeypatch):
     monkeypatch.setattr(devicetree, "MOST_TREE_ITEMS", 10)
     assert DeviceTree.parse(tree.encode()) == tree
     tree.root.children.append(Node("n"))
-    with pytest.raises(LimitError, match="11 nodes and properties of a device tree, more than the 10 that are read"):
+    with pytest.raises(
+        LimitError, match="11 nodes, properties and reservations of a device tree, more than the 10 that are read"
+    ):
         DeviceTree.parse(tree.encode())

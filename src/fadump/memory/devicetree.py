@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fadump.errors import FadumpError, FormatError, LimitError
-from fadump.limits import MOST_TREE_BYTES, MOST_TREE_ITEMS, Budget
+from fadump.limits import MOST_PROPERTY_CELLS, MOST_TREE_BYTES, MOST_TREE_ITEMS, Budget
 from fadump.memory.ranges import Range
 
 MAGIC = 0xD00DFEED
@@ -104,13 +104,31 @@ class Node:
         """The property's value as big-endian u32s.
 
         :raises MissingPropertyError: the node doesn't have it.
+        :raises FormatError: its length is not a multiple of 4, or it has more than any list of numbers.
+        """
+        value = self._cells(name)
+        whole = len(value) // 4
+        Budget(f"cells in property {name} of {self.name or '/'}", MOST_PROPERTY_CELLS).spend(whole)
+        return struct.unpack(f">{whole}I", value)
+
+    def rows(self, name: str, *widths: int, first_cell: int = 0) -> Iterator[tuple[int, ...]]:
+        """The property's value as rows of numbers, one after the other; a number has 1 or 2 cells, as ``widths`` say.
+
+        The rows begin at ``first_cell``; part of a row at the end is left out.
+
+        :raises MissingPropertyError: the node doesn't have it.
         :raises FormatError: its length is not a multiple of 4.
         """
+        row = struct.Struct(">" + "".join("IQ"[width - 1] for width in widths))
+        value = memoryview(self._cells(name))[4 * first_cell :]
+        return row.iter_unpack(value[: len(value) // row.size * row.size])
+
+    def _cells(self, name: str) -> bytes:
         value = self.value(name)
-        whole = len(value) // 4
         if len(value) % 4:
-            raise FormatError(f"property {name} of {self.name or '/'} is not a list of cells", offset=whole * 4)
-        return struct.unpack(f">{whole}I", value)
+            message = f"property {name} of {self.name or '/'} is not a list of cells"
+            raise FormatError(message, offset=len(value) // 4 * 4)
+        return value
 
     def number(self, name: str) -> int:
         """The property's value as one big-endian number, of as many bytes as it has.
@@ -284,7 +302,7 @@ class _Reader:
         self._structure_end = self._end_of(self._structure_offset, structure_bytes, 4, "structure")
         self._end_of(self._reservations_offset, 0, 8, "reservations")
         self._names: dict[int, str] = {}
-        self._items = Budget("nodes and properties of a device tree", MOST_TREE_ITEMS)
+        self._items = Budget("nodes, properties and reservations of a device tree", MOST_TREE_ITEMS)
 
     def tree(self) -> DeviceTree:
         return DeviceTree(self._root(), self._reservations(), self._boot_cpu)
@@ -298,6 +316,7 @@ class _Reader:
                 return found
             if address + size_bytes > 1 << 64:
                 raise FormatError("reservation beyond 64 bits", offset=offset, expected=1 << 64, found=address)
+            self._items.spend(offset=offset)
             if size_bytes:
                 found.append(Range.sized(address, size_bytes))
             offset += _RESERVATION.size

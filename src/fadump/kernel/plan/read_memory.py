@@ -10,7 +10,7 @@ from fadump.errors import FormatError, naming
 from fadump.kernel.plan.map_text import parse_map
 from fadump.kernel.plan.memory_map import MemoryMap
 from fadump.kernel.plan.system import FoundSystem, system_of
-from fadump.limits import MOST_TREE_BYTES
+from fadump.limits import MOST_TREE_BYTES, MOST_TREE_ITEMS, Budget
 from fadump.memory.devicetree import MAGIC, MAX_DEPTH, DeviceTree, Node
 
 _IN_EVERY_ROOT = "#address-cells"
@@ -47,22 +47,35 @@ def read_tree(directory: Path) -> DeviceTree:
     """
     if not (directory / _IN_EVERY_ROOT).is_file():
         raise FormatError(f"{directory} is not a device tree: it has no file {_IN_EVERY_ROOT}")
-    return DeviceTree(_node(directory, "", 0))
+    return DeviceTree(_Directory().node(directory, "", 0))
 
 
-def _node(directory: Path, name: str, depth: int) -> Node:
-    if depth > MAX_DEPTH:
-        raise FormatError(f"its directories are nested too deep for a device tree: more than {MAX_DEPTH}")
-    node = Node(name)
-    for entry in sorted(directory.iterdir()):
-        if entry.is_symlink():
-            continue
-        if entry.is_dir():
-            node.children.append(_node(entry, entry.name, depth + 1))
-        elif entry.is_file():
-            try:
-                with entry.open("rb") as file:
-                    node.properties[entry.name] = file.read(MOST_TREE_BYTES)
-            except PermissionError:  # only root can read some; none of them is about memory
+class _Directory:
+    """A tree's files, all of which are counted together."""
+
+    def __init__(self) -> None:
+        self._items = Budget("nodes and properties of a device tree", MOST_TREE_ITEMS)
+        self._bytes = Budget("bytes of a device tree", MOST_TREE_BYTES)
+
+    def node(self, directory: Path, name: str, depth: int) -> Node:
+        if depth > MAX_DEPTH:
+            raise FormatError(f"its directories are nested too deep for a device tree: more than {MAX_DEPTH}")
+        node = Node(name)
+        for entry in sorted(directory.iterdir()):
+            if entry.is_symlink():
                 continue
-    return node
+            self._items.spend()
+            if entry.is_dir():
+                node.children.append(self.node(entry, entry.name, depth + 1))
+            elif entry.is_file():
+                try:
+                    node.properties[entry.name] = self._content(entry)
+                except PermissionError:  # only root can read some; none of them is about memory
+                    continue
+        return node
+
+    def _content(self, path: Path) -> bytes:
+        with path.open("rb") as file:
+            content = file.read(MOST_TREE_BYTES + 1)
+        self._bytes.spend(len(content))
+        return content

@@ -6,8 +6,10 @@ arch/powerpc/kernel/fadump.c early_init_dt_scan_reserved_ranges(), rtas-fadump.c
 opal-fadump.c opal_fadump_dt_scan(). All numbers are big-endian.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 from fadump.abi.platform import Platform
 from fadump.abi.pseries.rtas import KERNEL_DUMP, SECTION_SIZE
@@ -15,8 +17,8 @@ from fadump.errors import FormatError, LimitError
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.plan.reserve import System
 from fadump.kernel.traits import Mmu, least_boot_memory_bytes
-from fadump.limits import MOST_PIECES, Budget
-from fadump.memory.devicetree import DeviceTree, Node, join_cells
+from fadump.limits import MOST_CPUS, MOST_PIECES, Budget
+from fadump.memory.devicetree import DeviceTree, Node
 from fadump.memory.ranges import Range, RangeSet
 
 _CPU_STATE, _HPTE = 0x0001, 0x0002
@@ -26,6 +28,7 @@ _AVAILABLE = (b"okay", b"ok")
 _ASSOCIATIVITY, _REFERENCE_POINTS = "ibm,associativity", "ibm,associativity-reference-points"
 _LOOKUP_ARRAYS, _MOST_LOOKUP_CELLS = "ibm,associativity-lookup-arrays", 1 << 16
 _NO_NODE = 0xFFFF
+_Piece = TypeVar("_Piece")
 _RADIX_BYTE, _RADIX = 24, 0x40
 """The byte and the bit of option vector 5, in /chosen, that say that the guest has negotiated radix."""
 
@@ -44,9 +47,10 @@ def system_of(tree: DeviceTree) -> FoundSystem:
 
     :raises FormatError: a property is not what it should be, or there is no memory at 0.
     """
-    blocks = list(_limited(_blocks(tree)))
+    blocks = list(_limited(_blocks(tree), "memory"))
+    firmware = RangeSet(_limited(_pairs(tree.root, "reserved-ranges"), "reserved memory"))
     try:
-        memory = MemoryMap.of(blocks, RangeSet(_pairs(tree.root, "reserved-ranges")), RangeSet(_later(tree)))
+        memory = MemoryMap.of(blocks, firmware, RangeSet(_limited(_later(tree), "reserved memory")))
     except ValueError as error:
         raise FormatError(f"device tree: {error}") from error
     opal, rtas = tree.find("/ibm,opal"), tree.find("/rtas")
@@ -73,15 +77,21 @@ def cpu_names(tree: DeviceTree) -> Sequence[int]:
     cpus = (
         [] if node is None else [child for child in node.children if "ibm,ppc-interrupt-server#s" in child.properties]
     )
-    servers = sorted(server for cpu in cpus for server in cpu.cells("ibm,ppc-interrupt-server#s"))
+    budget = Budget("processors in a device tree", MOST_CPUS)
+    servers: list[int] = []
+    for cpu in cpus:
+        threads = cpu.cells("ibm,ppc-interrupt-server#s")
+        budget.spend(len(threads))
+        servers += threads
+    servers.sort()
     return servers if tree.find("/ibm,opal") is not None else range(len(servers))
 
 
-def _limited(blocks: Iterator[MemoryBlock]) -> Iterator[MemoryBlock]:
-    budget = Budget("pieces of memory in a device tree", MOST_PIECES)
-    for block in blocks:
+def _limited(pieces: Iterable[_Piece], what: str) -> Iterator[_Piece]:
+    budget = Budget(f"pieces of {what} in a device tree", MOST_PIECES)
+    for piece in pieces:
         budget.spend()
-        yield block
+        yield piece
 
 
 def _blocks(tree: DeviceTree) -> Iterator[MemoryBlock]:
@@ -128,24 +138,24 @@ def _dynamic_blocks(node: Node, address_cells: int, depth: int) -> Iterator[Memo
     name = "ibm,dynamic-memory" if "ibm,dynamic-memory" in node.properties else "ibm,dynamic-memory-v2"
     if name not in node.properties or not block_bytes:
         return
-    count, *cells = node.cells(name) or (0,)
-    is_run = name.endswith("v2")
+    (count,) = next(node.rows(name, 1), (0,))
     arrays = _lookup_arrays(node)
-    width = address_cells + 4
-    if len(cells) < count * width:
+    is_run = name.endswith("v2")
+    widths = (1, address_cells, 1, 1, 1) if is_run else (address_cells, 1, 1, 1, 1)
+    there = max(0, len(node.value(name)) // 4 - 1)
+    if there < count * sum(widths):
         raise FormatError(
-            f"{name} has {count} blocks of {width} cells each and is cut short", offset=4 * len(cells) + 4
+            f"{name} has {count} blocks of {sum(widths)} cells each and is cut short", offset=4 * there + 4
         )
-    for at in range(0, count * width, width):
-        entry = cells[at : at + width]
-        run = entry.pop(0) if is_run else 1
+    for number, row in enumerate(islice(node.rows(name, *widths, first_cell=1), count)):
+        *numbers, array, flags = row
+        run, start = numbers[:2] if is_run else (1, numbers[0])
         if run > MOST_PIECES:
-            raise LimitError(f"blocks in a run of {name}", found=run, limit=MOST_PIECES, offset=4 * at + 4)
-        flags = entry[-1]
+            offset = 4 * number * sum(widths) + 4
+            raise LimitError(f"blocks in a run of {name}", found=run, limit=MOST_PIECES, offset=offset)
         if flags & _RESERVED or not flags & _ASSIGNED:
             continue
-        start = join_cells(entry[:address_cells])
-        numa_node = _domain(arrays.get(entry[-2], ()), depth)
+        numa_node = _domain(arrays.get(array, ()), depth)
         yield MemoryBlock(Range.sized(start, run * block_bytes), bool(flags & _HOT_REMOVABLE), numa_node)
 
 
@@ -153,7 +163,8 @@ def _lookup_arrays(node: Node) -> dict[int, tuple[int, ...]]:
     """The associativities, which blocks refer to by number: their number, the length of each, then all of them."""
     if _LOOKUP_ARRAYS not in node.properties:
         return {}
-    count, length, *cells = (*node.cells(_LOOKUP_ARRAYS), 0, 0)[:_MOST_LOOKUP_CELLS]
+    there = [cell for (cell,) in islice(node.rows(_LOOKUP_ARRAYS, 1), _MOST_LOOKUP_CELLS)]
+    count, length, *cells = *there, 0, 0
     return {index: (length, *cells[index * length : (index + 1) * length]) for index in range(min(count, len(cells)))}
 
 
@@ -178,11 +189,7 @@ def _pairs(node: Node, name: str) -> Iterator[Range]:
 
 def _ranges(node: Node, name: str, address_cells: int, size_cells: int) -> Iterator[Range]:
     """Whole pairs of address and size; a remainder and empty ranges are ignored."""
-    cells = node.cells(name)
-    width = address_cells + size_cells
-    for at in range(0, len(cells) - width + 1, width):
-        start = join_cells(cells[at : at + address_cells])
-        size_bytes = join_cells(cells[at + address_cells : at + width])
+    for start, size_bytes in node.rows(name, address_cells, size_cells):
         if size_bytes:
             yield Range.sized(start, size_bytes)
 
