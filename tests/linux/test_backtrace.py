@@ -109,6 +109,28 @@ def test_a_backtrace_ends_in_user_space():
     assert follow_stack(kernel.read(), SYMBOLS, stopped).frames == ()
 
 
+REAL_MODE = 0x9000_0000_0000_1002
+"""As in OPAL and RTAS: 64 bits, no translation."""
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({}, None),
+        ({"nip": INNER}, "no kernel address"),
+        ({"msr": REAL_MODE | 0x20}, "no kernel address"),
+        ({"msr": REAL_MODE | 0x10}, "no kernel address"),
+    ],
+)
+def test_firmware_has_a_stack_of_its_own_and_the_kernel_none_down_there(changed, says):
+    stopped = registers(**{"nip": 0x3008_B7A0, "gpr1": 0x31C1_BB60, "msr": REAL_MODE} | changed)
+    found = follow_stack(FakeKernel().read(), SYMBOLS, stopped)
+    if says is None:
+        assert (found.frames, found.ended) == ((), None)
+    else:
+        assert says in found.ended
+
+
 @pytest.mark.parametrize(
     ("caller", "ended"),
     [

@@ -99,5 +99,6 @@ def _cpu_json(cpu: Cpu) -> dict[str, object]:
         "online": cpu.online,
         "registers": dict(cpu.registers),
         "in_user_space": cpu.in_user_space,
+        "in_firmware": cpu.in_firmware,
         "backtrace": _frames_json(cpu.backtrace),
     }

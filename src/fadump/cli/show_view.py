@@ -179,7 +179,12 @@ def _numbers(cpus: Sequence[Cpu]) -> str:
 
 def _show_cpu(cpu: Cpu, task: Task | None, console: Console, *, verbose: bool) -> None:
     registers = cpu.registers
-    states = {"which crashed": cpu.crashed, "offline": cpu.online is False, "in user space": cpu.in_user_space}
+    states = {
+        "which crashed": cpu.crashed,
+        "offline": cpu.online is False,
+        "in user space": cpu.in_user_space,
+        "in firmware": cpu.in_firmware and cpu.pir is None,  # OPAL's core is about nothing else
+    }
     title = ", ".join([cpu_name(cpu), *(state for state, is_so in states.items() if is_so)])
     title += "" if task is None else f", running {_one_line(task.name)}, PID {task.pid}"
     console.print(Text(title[0].upper() + title[1:], "bold"))

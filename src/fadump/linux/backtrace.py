@@ -39,12 +39,21 @@ class Backtrace:
     ended: str | None = None
 
 
+def is_in_firmware(registers: Mapping[str, int]) -> bool:
+    """Whether these are of code in real mode with no stack of the kernel's: of RTAS or OPAL, or of a boot loader."""
+    translated = registers["msr"] & (abi.MSR_PR | abi.MSR_IR | abi.MSR_DR)
+    return not translated and registers["nip"] < PAGE_OFFSET and registers["gpr1"] < PAGE_OFFSET
+
+
 def follow_stack(
     memory: KernelMemory, symbols: SymbolTable | None, registers: Mapping[str, int], budget: Budget | None = None
 ) -> Backtrace:
-    """The backtrace from some registers; empty in user space. ``budget`` is for the frames of all stacks together."""
+    """The backtrace from some registers; empty in user space and in firmware, which has a stack of its own.
+
+    ``budget`` is for the frames of all stacks together.
+    """
     frames: list[Frame] = []
-    if registers["msr"] & abi.MSR_PR:
+    if registers["msr"] & abi.MSR_PR or is_in_firmware(registers):
         return Backtrace(())
     ended: str | None = None
     try:

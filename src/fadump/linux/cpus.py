@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fadump.abi.linux import stack as abi
 from fadump.limits import MOST_CPUS, MOST_FRAMES, Budget
-from fadump.linux.backtrace import Backtrace, follow_stack
+from fadump.linux.backtrace import Backtrace, follow_stack, is_in_firmware
 from fadump.linux.cpu_numbers import crashing_cpu, number_registers, online_cpus
 from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import SymbolTable
@@ -39,6 +39,11 @@ class Cpu:
     def in_user_space(self) -> bool:
         """Whether it was in user space, not in the kernel."""
         return bool(self.registers["msr"] & abi.MSR_PR)
+
+    @property
+    def in_firmware(self) -> bool:
+        """Whether it was in RTAS, OPAL or SLOF, whose stacks are not the kernel's."""
+        return is_in_firmware(self.registers)
 
     @property
     def is_idle(self) -> bool:

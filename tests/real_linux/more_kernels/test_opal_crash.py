@@ -48,6 +48,8 @@ def check_others(cpus, vmcore):
     """Each CPU is in both dumps where it was; none of Linux's is one that crashed."""
     in_linux = json.loads(fadump("show", "--json", vmcore))["cpus"]
     assert not any(cpu["crashed"] for cpu in in_linux)
+    (in_opal,) = (cpu for cpu in in_linux if cpu["in_firmware"])
+    assert in_opal["registers"]["nip"] == next(cpu["registers"]["nip"] for cpu in cpus if cpu["crashed"])
     of_linux = sorted(cpu["registers"]["nip"] for cpu in in_linux)
     assert of_linux == sorted(cpu["registers"]["nip"] for cpu in cpus)
     with open_dump([vmcore]) as dump:

@@ -22,3 +22,5 @@ INTERRUPT_MARKERS = frozenset({0x5245_4753, 0x5347_4552, 0x7265_6773_6865_7265})
 
 MSR_PR = 0x4000
 """The bit of the MSR that is set in user space."""
+MSR_IR, MSR_DR = 0x20, 0x10
+"""The bits that have addresses of instructions and data translated, as the kernel's are but in a few places."""
