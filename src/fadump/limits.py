@@ -25,8 +25,8 @@ MOST_PROGRAM_NOTES_BYTES = 1 << 20
 """The notes of a vmlinux: its build id, and a few lines about the compiler."""
 MOST_CPUS = 1 << 16
 """Linux for Power has 8192 at most (CONFIG_NR_CPUS)."""
-MOST_SAVED_REGISTERS = 1 << 20
-"""Entries of a register save area: 64 for each of 16,384 CPUs."""
+MOST_SAVED_REGISTERS = 1 << 22
+"""Entries of a register save area: 512 for each of 8192 CPUs, of which PAPR names 400 registers."""
 MOST_MPIPL_REGIONS = 1 << 16
 """Regions that OPAL has copied; Linux registers 128 at most."""
 MOST_OPAL_IMAGE_BYTES = 16 << 20

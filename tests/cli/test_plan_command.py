@@ -57,6 +57,9 @@ def test_kernels_pages_and_cpus(planned):
     assert planned("--nr-cpus", "2048")["reserved_bytes"] == 0x140102A8
     more = planned("--cpus", "64")
     assert more["sections"][0]["bytes"] == 32 + 64 * 331 * 16
+    most = planned("--cpus", "8192", "--nr-cpus", "8192")  # NR_CPUS of Linux's arch/powerpc/platforms/Kconfig.cputype
+    assert [section["bytes"] for section in most["sections"]][0::4] == [32 + 8192 * 331 * 16, 0x5A8]
+    assert [section["offset"] for section in most["sections"]][:3] == [0, 0x2960020, 0x2970000]
 
 
 def test_hash_and_powernv(planned):
@@ -64,6 +67,9 @@ def test_hash_and_powernv(planned):
     opal = planned("--platform", "powernv")
     assert (opal["boot_memory_bytes"], opal["ram_bytes"]) == (768 * MIB, 4 << 30)
     assert [section["name"] for section in opal["sections"]] == ["boot_memory", "crash_info_header", "metadata"]
+    many = planned("--platform", "powernv", "--memory", "8G", "--cpus", "2048", "--nr-cpus", "8192")
+    assert (opal["reserved_base"], many["reserved_base"]) == (0x33000000, 0x43000000)  # above skiboot and its stacks
+    assert many["sections"][1]["bytes"] == 0x5A8
 
 
 def test_memory_that_is_too_high_for_linux_is_said_to_be(planned):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fadump.abi.platform import Platform
+from fadump.abi.powernv.hdat import skiboot_memory
 from fadump.abi.pseries.register_names import REGISTERS
 from fadump.abi.pseries.register_save_area import area_bytes
 from fadump.cli.numbers import number
@@ -29,11 +30,9 @@ _DEFAULT_BYTES = {Platform.PSERIES: 2 * GIB, Platform.POWERNV: 4 * GIB}
 _MOST_CPUS = 1 << 16
 _NONE = "none"
 _STDOUT = Path("-")
-_FIRMWARE = {
-    Platform.PSERIES: RangeSet([Range(0x2FFF_0000, 0x3000_0000)]),
-    Platform.POWERNV: RangeSet([Range(0x3000_0000, 0x3300_0000)]),
-}
-"""What ``fadump run`` has low in ``reserved-ranges``: RTAS; skiboot, entry page and device tree."""
+_RTAS = Range(0x2FFF_0000, 0x3000_0000)
+_DEFAULT_CPUS = 2
+_PIRS_PER_CPU = 4
 _EXAMPLE = """example:
   fadump plan --memory 64G --cmdline 'fadump=on crashkernel=4G'
   fadump plan --memory-map /proc/device-tree --svg plan.svg      this machine, with its command line"""
@@ -113,7 +112,7 @@ def _made(options: argparse.Namespace) -> Plan:
     if options.memory_map is None:
         platform = options.platform or Platform.PSERIES
         blocks = [MemoryBlock(Range(0, options.memory or _DEFAULT_BYTES[platform]))]
-        system = System(platform, MemoryMap.of(blocks, _FIRMWARE[platform], RangeSet()))
+        system = System(platform, MemoryMap.of(blocks, _firmware(platform, options.cpus or _DEFAULT_CPUS), RangeSet()))
     else:
         with reading("--memory-map", options.memory_map):
             found = read_memory(options.memory_map)
@@ -126,6 +125,13 @@ def _made(options: argparse.Namespace) -> Plan:
     return make_plan(_changed(options, system), kernel, cmdline, dump_announced=dump_announced)
 
 
+def _firmware(platform: Platform, cpus: int) -> RangeSet:
+    """What ``fadump run`` has low in ``reserved-ranges``: RTAS; skiboot, entry page and device tree."""
+    if platform is Platform.PSERIES:
+        return RangeSet([_RTAS])
+    return RangeSet(skiboot_memory(_PIRS_PER_CPU * (cpus - 1)))
+
+
 def _changed(options: argparse.Namespace, system: System) -> System:
     if options.platform is not None:
         system = replace(system, platform=options.platform)
@@ -135,7 +141,7 @@ def _changed(options: argparse.Namespace, system: System) -> System:
         firmware = RangeSet(range_ for range_ in options.reserved if range_ is not None)
         system = replace(system, memory=replace(system.memory, firmware=firmware))
     if options.cpus is not None or not system.cpu_state_bytes:
-        system = replace(system, cpu_state_bytes=area_bytes(options.cpus or 2, len(REGISTERS)))
+        system = replace(system, cpu_state_bytes=area_bytes(options.cpus or _DEFAULT_CPUS, len(REGISTERS)))
     return system if system.platform is Platform.PSERIES else replace(system, cpu_state_bytes=0, hpte_bytes=0)
 
 

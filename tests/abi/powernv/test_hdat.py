@@ -9,3 +9,11 @@ def test_sizes_and_places_are_skiboots():
     assert (hdat.KERNEL_LOAD_BASE, hdat.INITRAMFS_LOAD_BASE) == (0x2000_0000, 0x2800_0000)
     assert hdat.MAX_RANGES == 64
     assert (RegionId.OPAL_MEMORY, RegionId.KERNEL) == (0x03, 0x80)
+
+
+def test_skiboot_is_where_qemus_is_and_has_a_stack_for_each_pir():
+    """QEMU 7.2, two CPUs: PIR 4 is the highest; 0x31c50000 is where its own allocations begin."""
+    opal, allocated = hdat.skiboot_memory(4)
+    assert (opal.start, opal.end, allocated.end) == (0x3000_0000, 0x31C5_0000, 0x3300_0000)
+    opal, allocated = hdat.skiboot_memory(8191)
+    assert (opal.end, allocated.start, allocated.end) == (0x41C1_0000, 0x41C1_0000, 0x4300_0000)

@@ -56,3 +56,15 @@ def test_what_has_no_magic_is_shown_beside_what_it_should_be():
         decode(bytes(area))
     assert (raised.value.offset, raised.value.found) == (0, b"NOTHING\0")
     assert raised.value.expected == b"REGSAVE\0"
+
+
+def test_an_area_of_as_many_cpus_as_linux_can_have_is_read():
+    """NR_CPUS is 8192 at most, and each CPU has what PAPR names and QEMU can show."""
+    one = b"".join(f"R{number:03}".encode().ljust(8, b"\0") + bytes(8) for number in range(329))
+    entries = b"".join(
+        b"CPUSTRT\0" + cpu.to_bytes(8, "big") + one + b"CPUEND\0\0" + cpu.to_bytes(8, "big") for cpu in range(8192)
+    )
+    area = encode([], size_bytes=32)[:28] + (8192).to_bytes(4, "big") + entries
+    assert len(area) == area_bytes(8192, 329) == 0x2960020
+    cpus = decode(area)
+    assert (len(cpus), cpus[-1].cpu_id, len(cpus[-1].values)) == (8192, 8191, 329)

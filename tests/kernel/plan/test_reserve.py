@@ -165,7 +165,9 @@ def test_an_older_kernels_elf_header_grows_with_memory():
     assert many.area.size_bytes == few.area.size_bytes + 0x1000  # 80 more headers of 56 bytes
 
 
-@pytest.mark.parametrize(("nr_cpus", "header_bytes"), [(1, 0x1B0), (64, 0x1B0), (65, 0x1B8), (2048, 0x2A8)])
+@pytest.mark.parametrize(
+    ("nr_cpus", "header_bytes"), [(1, 0x1B0), (64, 0x1B0), (65, 0x1B8), (2048, 0x2A8), (8192, 0x5A8)]
+)
 def test_the_header_has_a_bit_for_each_cpu(nr_cpus, header_bytes):
     kernel = KernelTraits(nr_cpus=nr_cpus)
     found = reserved(pseries(), kernel, "fadump=on")

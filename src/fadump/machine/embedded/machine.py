@@ -270,7 +270,7 @@ class EmbeddedMachine:
     def _hand_over(self) -> None:
         """What boot firmware does: it puts itself into memory, and makes a device tree."""
         self._boot += 1
-        for mine in firmware_memory(self._config.platform):
+        for mine in firmware_memory(self._config):
             self._write_firmware(mine)
         self._pending.append(Handover(self._boot, build_tree(self._config)))
 

@@ -18,8 +18,6 @@ from fadump.memory.reserved import encode_pairs
 
 RTAS = Range(0x2FFF_0000, 0x3000_0000)
 """Where prom_init puts RTAS if the real mode area has 768 MiB; it is named in reserved-ranges."""
-OPAL = Range.sized(hdat.SKIBOOT_BASE, 0x01C5_0000)
-OPAL_HEAP = Range(0x31C5_0000, 0x3300_0000)
 TREE_ADDRESS = 0x0380_0000
 """In boot memory, which a capture kernel may use, whatever its size."""
 TREE_BYTES = 0x10_0000
@@ -39,7 +37,7 @@ def build_tree(config: EmbeddedConfig) -> DeviceTree:
             "#address-cells": encode_cells(2),
             "#size-cells": encode_cells(2),
             "model": encode_strings("fadump embedded machine"),
-            "reserved-ranges": encode_pairs(area.range for area in firmware_memory(config.platform)),
+            "reserved-ranges": encode_pairs(area.range for area in firmware_memory(config)),
         },
     )
     chosen = {"bootargs": encode_strings(config.cmdline)}
@@ -50,20 +48,21 @@ def build_tree(config: EmbeddedConfig) -> DeviceTree:
         chosen["ibm,architecture-vec-5"] = bytes(vector)
         root.children.append(Node("rtas", _rtas(config)))
     else:
-        root.children.append(Node("ibm,opal", _opal()))
+        root.children.append(Node("ibm,opal", _opal(config)))
         reserved = Node("reserved-memory", {"#address-cells": encode_cells(2), "#size-cells": encode_cells(2)})
-        for area in firmware_memory(config.platform):
+        for area in firmware_memory(config):
             name = f"{area.name}@{area.range.start:x}"
             reserved.children.append(Node(name, {"reg": encode_pairs([area.range])}))
         root.children.append(reserved)
     return DeviceTree(root, [Range.sized(TREE_ADDRESS, TREE_BYTES)], config.cpu_ids[0])
 
 
-def firmware_memory(platform: Platform) -> Sequence[FirmwareMemory]:
+def firmware_memory(config: EmbeddedConfig) -> Sequence[FirmwareMemory]:
     """What the machine's firmware uses while a kernel runs."""
-    if platform is Platform.PSERIES:
+    if config.platform is Platform.PSERIES:
         return (FirmwareMemory(RTAS, "rtas"),)
-    return (FirmwareMemory(OPAL, "ibm,firmware-code"), FirmwareMemory(OPAL_HEAP, "ibm,firmware-allocs-memory"))
+    opal, allocated = hdat.skiboot_memory(max(config.cpu_ids))
+    return (FirmwareMemory(opal, "ibm,firmware-code"), FirmwareMemory(allocated, "ibm,firmware-allocs-memory"))
 
 
 def _cpus(config: EmbeddedConfig) -> Node:
@@ -109,11 +108,12 @@ def _rtas(config: EmbeddedConfig) -> dict[str, bytes]:
     }
 
 
-def _opal() -> dict[str, bytes]:
+def _opal(config: EmbeddedConfig) -> dict[str, bytes]:
+    opal, _allocated = hdat.skiboot_memory(max(config.cpu_ids))
     return {
         "compatible": encode_strings("ibm,opal-v3"),
-        "opal-base-address": struct.pack(">Q", OPAL.start),
-        "opal-boot-address": struct.pack(">Q", OPAL.start + 0x10),
-        "opal-entry-address": struct.pack(">Q", OPAL.start + 0x3760),
-        "opal-runtime-size": struct.pack(">Q", OPAL.size_bytes),
+        "opal-base-address": struct.pack(">Q", opal.start),
+        "opal-boot-address": struct.pack(">Q", opal.start + 0x10),
+        "opal-entry-address": struct.pack(">Q", opal.start + 0x3760),
+        "opal-runtime-size": struct.pack(">Q", opal.size_bytes),
     }
