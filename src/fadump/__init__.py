@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fadump.linux.modules import Module
     from fadump.linux.page_class import DumpLevel, PageClass
     from fadump.linux.pages import PageClasses
+    from fadump.linux.state import SystemState
     from fadump.linux.symbols import Symbol, SymbolOffset, SymbolTable, UnknownSymbolError
     from fadump.linux.system import CrashedSystem
     from fadump.linux.task_stacks import StackGroup
@@ -79,6 +80,7 @@ __all__ = [
     "Symbol",
     "SymbolOffset",
     "SymbolTable",
+    "SystemState",
     "Task",
     "TranslationError",
     "UnknownSymbolError",
@@ -106,6 +108,7 @@ _HOMES = {
     "fadump.linux.modules": ("Module",),
     "fadump.linux.page_class": ("DumpLevel", "PageClass"),
     "fadump.linux.pages": ("PageClasses",),
+    "fadump.linux.state": ("SystemState",),
     "fadump.linux.symbols": ("Symbol", "SymbolOffset", "SymbolTable", "UnknownSymbolError"),
     "fadump.linux.system": ("CrashedSystem",),
     "fadump.linux.task_stacks": ("StackGroup",),

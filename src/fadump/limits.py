@@ -35,6 +35,18 @@ MOST_STACK_FRAMES = 1 << 8
 """Of one stack; real ones have fewer than 100."""
 MOST_FRAMES = 1 << 17
 """Of all stacks together: 64 for each of 2048 CPUs, which no machine has."""
+MOST_MOUNTS = 1 << 17
+"""Linux has 100,000 for a namespace at most (fs.mount-max)."""
+MOST_PATH_DEPTH = 1 << 8
+MOST_DENTRIES = 1 << 20
+"""Names in a path, and in those of all mounts together."""
+MOST_NETWORK_DEVICES = 1 << 14
+MOST_NETWORK_ADDRESSES = 1 << 16
+"""Network devices and addresses of all of them; a router has some thousands."""
+MOST_HUGE_PAGE_SIZES = 16
+"""Sizes of huge pages; Linux for Power has 5 (HUGE_MAX_HSTATE)."""
+MOST_SLAB_CACHES = 1 << 16
+"""Caches of the slab allocator; a machine with many control groups had some thousands."""
 MOST_MODULES = 1 << 14
 """Of a kernel; Debian has 4,000 in all, of which a machine uses some 100."""
 MOST_TASK_FRAMES = 1 << 20

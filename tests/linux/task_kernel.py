@@ -11,7 +11,7 @@ COMM = 0x60
 AT = {"state": 0, "exit_state": 8, "on_cpu": 12, "flags": 16, "pid": 20, "tgid": 24, "cpu": 28, "tasks": 32}
 AT |= {"thread_node": 48, "real_parent": 64, "signal": 72, "real_cred": 80, "mm": 88, "comm": COMM, "utime": 0x70}
 AT |= {"stime": 0x78, "start_boottime": 0x80, "ksp": 0x88}
-THREAD_HEAD, CURRENT, UID = 8, 24, 4
+THREAD_HEAD, CURRENT, UID, NSPROXY = 8, 24, 4, 0xA0
 PER_CPU = PAGE_OFFSET + 0x40
 """Where CPU 0's own variables are, as a pointer."""
 KERNEL_THREAD = 0x0020_0000
@@ -35,6 +35,7 @@ def task_types(byte_order="little", *, older=False, without=(), more=None):
     of |= {"tasks": (lists, 32), "thread_node": (lists, 48), "real_parent": (task, 64), "signal": (signal, 72)}
     of |= {"real_cred": (cred, 80), "mm": (mm, 88), "comm": (btf.array(char, 16), COMM)}
     of |= {name: (word, AT[name]) for name in ("utime", "stime", "start_boottime")} | {"thread": (thread, AT["ksp"])}
+    of |= {"nsproxy": (word, NSPROXY)}
     btf.structure(
         "task_struct", TASK_BYTES, [(name, type_, at) for name, (type_, at) in of.items() if name not in without]
     )

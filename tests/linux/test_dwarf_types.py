@@ -59,7 +59,8 @@ def units(version, byte_order):
     sized = second.add(dw.ARRAY, {dw.TYPE: node}, [(dw.SUBRANGE, {dw.UPPER: 1})])
     nodes = second.add(dw.VARIABLE, {dw.NAME: "nodes", dw.TYPE: unsized, dw.DECLARATION: 1})
     second.add(dw.VARIABLE, {dw.SPECIFICATION: nodes, dw.TYPE: sized})
-    second.add(dw.ENUM, {dw.NAME: "colour", dw.SIZE: 4})
+    colours = [(dw.ENUMERATOR, {dw.NAME: "RED", dw.VALUE: 0}), (dw.ENUMERATOR, {dw.NAME: "GREEN", dw.VALUE: 0x12345})]
+    second.add(dw.ENUM, {dw.NAME: "colour", dw.SIZE: 4}, colours)
     return [first, second]
 
 
@@ -87,6 +88,8 @@ def test_members_and_variables(byte_order, version, tail):
     variable = types.variable("nodes")
     assert variable is not None and types.size_of(types.resolve(variable)) == 2 * 48
     assert types.named("colour").kind is Kind.ENUM and types.named("char").is_signed
+    assert types.enumerators(types.named("colour").ref) == [("RED", 0), ("GREEN", 0x12345)]
+    assert types.enumerators(types.named("char").ref) == ()
 
 
 def test_what_there_is_not():

@@ -61,6 +61,13 @@ def test_the_two_agree_on_members_in_nested_structures(both):
         ]
 
 
+@pytest.mark.parametrize("name", ["zone_stat_item", "node_stat_item", "module_state"])
+def test_the_two_agree_on_the_values_of_enums(kernel, both, name):
+    said = dict(re.findall(r"(\w+) += (\d+),", pahole(kernel, "-C", name)))
+    for types in both:
+        assert {member: str(value) for member, value in types.enumerators(types.named(name).ref)} == said
+
+
 def test_a_variable_has_its_type(both):
     _btf, dwarf = both
     kinds = {

@@ -140,10 +140,6 @@ class Btf(Types):
         return Kind(int(self._kinds[ref - self._first]))
 
     def enumerators(self, ref: int) -> Sequence[tuple[str, int]]:
-        """The names of an enum and their values.
-
-        :raises FormatError: there is no such type.
-        """
         kind = self.kind(ref)
         if kind not in (Kind.ENUM, Kind.ENUM64):
             return ()

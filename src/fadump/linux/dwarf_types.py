@@ -51,7 +51,9 @@ _KINDS = {
     abi.TAG_BASE_TYPE: Kind.NUMBER,
     abi.TAG_SUBROUTINE_TYPE: Kind.FUNCTION,
 }
-_KEPT = frozenset({*_KINDS, *_ALIASES, abi.TAG_POINTER, abi.TAG_ARRAY, abi.TAG_MEMBER, abi.TAG_SUBRANGE})
+_KEPT = frozenset(
+    {*_KINDS, *_ALIASES, abi.TAG_POINTER, abi.TAG_ARRAY, abi.TAG_MEMBER, abi.TAG_SUBRANGE, abi.TAG_ENUMERATOR}
+)
 _MOST_UNITS = 8
 """How many of a name's units are read, until one defines it."""
 _MOST_PLACES = 1 << 14
@@ -163,6 +165,13 @@ class DwarfTypes(Types):
             return ()
         entry = self._entry(ref)
         return [self._member_of(child) for child in entry.children if child.tag == abi.TAG_MEMBER]
+
+    def enumerators(self, ref: int) -> Sequence[tuple[str, int]]:
+        if not ref or self._entry(ref).tag != abi.TAG_ENUMERATION:
+            return ()
+        children = (child for child in self._entry(ref).children if child.tag == abi.TAG_ENUMERATOR)
+        values = ((child.name, child.number(abi.AT_CONST_VALUE)) for child in children)
+        return [(name, value) for name, value in values if value is not None]
 
     def _first_type(self, name: str) -> int | None:
         for tags in _NAMED:

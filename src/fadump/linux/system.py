@@ -32,6 +32,7 @@ from fadump.linux.module_types import ModuleTypes
 from fadump.linux.modules import ModuleList, read_modules
 from fadump.linux.objects import PathError
 from fadump.linux.pages import PageClasses, classify_pages
+from fadump.linux.state import SystemState
 from fadump.linux.symbols import SymbolOffset, SymbolTable, UnknownSymbolError
 from fadump.linux.tasks import Task, TaskList, TaskReader
 from fadump.linux.types import Types, UnknownTypeError
@@ -319,6 +320,15 @@ class CrashedSystem:
             types = self.structures
             reader = self._task_reader
         return read_activity(self.memory, self.symbols, types, reader)
+
+    @cached_property
+    def state(self) -> SystemState:
+        """What else the kernel's structures say of the system: memory, slab caches, mounts, network, interrupts.
+
+        :raises FadumpError: as :attr:`symbols`.
+        :raises OSError: the vmlinux can't be read.
+        """
+        return SystemState(self.memory, self.symbols, lambda: self.structures)
 
     @cached_property
     def stacks(self) -> "Sequence[StackGroup]":

@@ -92,6 +92,13 @@ class Types(ABC):
         :raises FormatError: as above.
         """
 
+    @abstractmethod
+    def enumerators(self, ref: int) -> Sequence[tuple[str, int]]:
+        """The names of an enum and their values; none of anything else.
+
+        :raises FormatError: there is no such type.
+        """
+
     def named(self, name: str) -> Type:
         """The type of a name.
 
