@@ -14,7 +14,7 @@ SOURCES = sorted((ROOT / "src" / "fadump").rglob("*.py"))
 ORDER = [
     *("errors", "limits", "file_systems", "given", "signals", "printable", "spelling", "moving_line", "progress"),
     *("memory", "abi", "picture"),
-    *("vmcore", "linux", "firmware", "kernel"),
+    *("vmcore", "linux", "report", "firmware", "kernel"),
     *("capture", "kit", "machine"),
     *("service", "proof", "observer", "session", "cycle", "run", "systems", "emulator", "mount", "compare", "cli"),
 ]

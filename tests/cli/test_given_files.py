@@ -27,6 +27,7 @@ READ = {
     "kernel build --config": "kernel build --source {tree} --config {}",
     "plan --memory-map": "plan --memory-map {}",
     "show --vmlinux": "show {dump} --vmlinux {}",
+    "report --vmlinux": "report {dump} --vmlinux {}",
     "save --vmlinux": "save {dump} {dump}.out --vmlinux {}",
     "save --erase": "save {dump} {dump}.out --erase {}",
     "capture --config": "capture --config {}",
@@ -40,6 +41,7 @@ WRITTEN = {
     "vm --events": "vm --disk {any} --events {}",
     "plan --svg": "plan --svg {}",
     "show --write-symbols": "show {opalcore} --write-symbols {}",
+    "report --out": "report {dump} --out {}",
 }
 TELL_OF_OUT = {f"{command} --out" for command in ("run", "rehearse", "size", "compare")}
 """Directories that a command makes: their own tests have what is said of them."""

@@ -19,7 +19,7 @@ from fadump.progress import hidden
 from fadump.signals import EndedBySignal, held, ignoring, raising
 
 COMMANDS = (
-    *("run", "vm", "rehearse", "size", "mount", "shell", "save", "show", "dmesg", "check", "plan", "compare"),
+    *("run", "vm", "rehearse", "size", "mount", "shell", "save", "show", "report", "dmesg", "check", "plan", "compare"),
     *("doctor", "capture", "dumps"),
     *("kernel", "image", "qemu"),
     *("help", "version"),

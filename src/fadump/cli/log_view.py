@@ -66,15 +66,12 @@ class Style:
             yield prefix + (_coloured(shown, record.level) if self.coloured else shown)
 
     def _stamp(self, record: LogRecord) -> str:
-        if record.timestamp_ns is None:
-            return ""
-        seconds, fraction = divmod(record.timestamp_ns, _SECOND_NS)
-        if self.boot_time is None:
-            return f"[{seconds:5d}.{fraction // 1000:06d}] "
+        if record.timestamp_ns is None or self.boot_time is None:
+            return record.stamp
         try:
-            return f"[{time.ctime(self.boot_time + seconds)}] "
+            return f"[{time.ctime(self.boot_time + record.timestamp_ns // _SECOND_NS)}] "
         except (OverflowError, ValueError, OSError):  # the record says anything
-            return f"[{seconds:5d}.{fraction // 1000:06d}] "
+            return record.stamp
 
 
 def _coloured(line: str, level: int) -> str:

@@ -29,12 +29,17 @@ class LogRecord:
     subsystem: str = ""
     device: str = ""
 
+    @property
+    def stamp(self) -> str:
+        """The time as dmesg(1) prints it before the text: "[    0.000000] "; empty without a time."""
+        if self.timestamp_ns is None:
+            return ""
+        seconds, fraction = divmod(self.timestamp_ns, _NANOSECONDS)
+        return f"[{seconds:5d}.{fraction // 1000:06d}] "
+
     def lines(self) -> Iterator[str]:
-        """The record as dmesg(1) prints it: "[    0.000000] text", with the time on each line; see printable()."""
-        prefix = ""
-        if self.timestamp_ns is not None:
-            seconds, fraction = divmod(self.timestamp_ns, _NANOSECONDS)
-            prefix = f"[{seconds:5d}.{fraction // 1000:06d}] "
+        """The record as dmesg(1) prints it, with the time on each line; see printable()."""
+        prefix = self.stamp
         if self.text is None:
             yield f"{prefix}(the dump doesn't have this message's text)"
             return

@@ -104,16 +104,20 @@ class Drawing:
     elements: tuple[ET.Element, ...]
 
 
-def picture(drawings: Iterable[Drawing], label: str, prefix: str = "fd", *, with_style: bool = True) -> str:
-    """Drawings below each other as one SVG document, or as an element of an HTML page.
+def picture(drawings: Iterable[Drawing], label: str) -> str:
+    """Drawings below each other as one SVG document; ``label`` says in words what it shows."""
+    root = picture_element(drawings, label, "fd")
+    root.insert(1, element("style", text=STYLE))
+    width, height = root.get("viewBox", "").split()[2:]
+    root.set("width", width)
+    root.set("height", height)
+    return ET.tostring(root, encoding="unicode") + "\n"
 
-    ``label`` says in words what it shows, for those who don't see it. ``prefix`` keeps names apart if a page has
-    several; its style is then the page's, without ``with_style``.
-    """
+
+def picture_element(drawings: Iterable[Drawing], label: str, prefix: str) -> ET.Element:
+    """The same as an element of an HTML page that has :data:`STYLE`; ``prefix`` keeps names apart in a page."""
     root = element("svg", xmlns=_NAMESPACE, role="img")
     root.append(element("title", text=label))
-    if with_style:
-        root.append(element("style", text=STYLE))
     definitions = element("defs")
     used: set[Paint] = set()
     body: list[ET.Element] = []
@@ -131,12 +135,9 @@ def picture(drawings: Iterable[Drawing], label: str, prefix: str = "fd", *, with
     definitions.extend(_pattern(paint, prefix) for paint in Paint if paint in used and _is_pattern(paint))
     width = WIDTH + 2 * MARGIN
     root.set("viewBox", f"0 0 {width} {y:g}")
-    if with_style:
-        root.set("width", f"{width}")
-        root.set("height", f"{y:g}")
     ground = element("rect", class_="fd-ground", width=width, height=y)
     root.extend([definitions, ground, *body])
-    return ET.tostring(root, encoding="unicode") + "\n"
+    return root
 
 
 def element(tag: str, *, class_: str = "", text: str = "", **attributes: str | float) -> ET.Element:

@@ -1,0 +1,112 @@
+"""``fadump report``: a crash report for people, from a dump alone."""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+from fadump.cli.dump_argument import dump_files
+from fadump.cli.output import Answer, ExitCode, Output
+from fadump.cli.parser import Commands, add_command
+from fadump.cli.paths import path
+from fadump.errors import UsageError
+from fadump.given import check_file, writing
+from fadump.linux.system import open_system
+from fadump.printable import with_others
+from fadump.report.findings import find
+from fadump.report.html import as_html
+from fadump.report.redact import Words
+from fadump.report.sections import tell
+from fadump.report.text import as_text
+from fadump.report.verdict import judge
+
+_HTML = frozenset({".html", ".htm"})
+_EXAMPLE = """example:
+  fadump report vmcore                         on the terminal, in 100 columns
+  fadump report vmcore -o report.html          one page for a browser, to mail or to print
+  fadump report /var/crash/202611291148 --redact -o report.html
+                                               without host names, network addresses and command lines
+"""
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the main parser."""
+    parser = add_command(
+        commands,
+        "report",
+        _report,
+        summary="tell what crashed and why, as text or as one HTML page",
+        description="Tell what crashed and why, by the dump alone: a verdict and how sure it is, the stack that "
+        "crashed, the log's end, CPUs, blocked tasks, modules, memory as a picture, and what the dump lacks. The page "
+        "needs no network and no script, and only its owner can read it. "
+        "It has neither programs' memory nor their environment.",
+        example=_EXAMPLE,
+    )
+    parser.add_argument(
+        "files", type=path, nargs="+", metavar="FILE", help="a dump; of a split one, all of its files; or its directory"
+    )
+    parser.add_argument("-o", "--out", type=path, metavar="FILE", help="write it there: a page if it ends in .html")
+    parser.add_argument("--redact", action="store_true", help="hide host names, network addresses and command lines")
+    parser.add_argument("--vmlinux", type=path, metavar="FILE", help="the crashed kernel's vmlinux")
+
+
+def _report(options: argparse.Namespace, output: Output) -> Answer:
+    files = dump_files(options.files)
+    if options.vmlinux is not None:
+        check_file("--vmlinux", options.vmlinux)
+    if options.out is not None and any(_is_same(options.out, file) for file in files):
+        raise UsageError(f"--out {options.out} is the dump itself: name another file")
+    with open_system(files, vmlinux=options.vmlinux) as system:
+        findings = find(system)
+        summary = findings.summary
+        node = None if summary.kernel is None else summary.kernel.node
+        words = Words.of(redacts=options.redact, names=[node])
+        story = tell(findings, words)
+    verdict = judge(summary)
+    is_page = options.out is not None and options.out.suffix.lower() in _HTML
+    text = as_html(story) if is_page else as_text(story)
+    if options.out is not None:
+        with writing("--out", options.out):
+            _write(options.out, text)
+    for sentence in summary.missing:
+        output.remark(sentence)
+    told = {
+        "result": "incomplete" if summary.missing else "complete",
+        "what": words.tell(verdict.what),
+        "where": words.tell(verdict.where),
+        "blame": None if verdict.blame is None else words.tell(verdict.blame),
+        "certainty": verdict.certainty.name.lower(),
+        "report": None if options.out is None else str(options.out),
+        "missing": [words.tell(sentence) for sentence in summary.missing],
+    }
+    return Answer(
+        told,
+        text=f"{words.tell(verdict.what)}\n{options.out}: the report" if options.out is not None else "",
+        listing=text.rstrip("\n") if options.out is None else "",
+        exit_code=ExitCode.FAILED if summary.missing else ExitCode.DONE,
+        error=f"{with_others(files)}: {with_others(summary.missing)}" if summary.missing else None,
+    )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def _write(place: Path, text: str) -> None:
+    """Write a file that only its owner can read, in whole or not at all; a pipe or a device is written to as it is."""
+    data = text.encode()
+    if place.exists() and not place.is_file():
+        place.write_bytes(data)
+        return
+    place = place.resolve()
+    fd, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")  # 0600
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+        Path(name).replace(place)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

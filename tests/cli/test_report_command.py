@@ -1,0 +1,61 @@
+import json
+import os
+import stat
+from functools import partial
+
+import pytest
+
+from fadump.cli import report
+from tests.linux.crashed_kernel import crashed_kernel
+
+
+@pytest.fixture
+def run(run_command):
+    return partial(run_command, report)
+
+
+def test_without_a_file_it_is_text(run):
+    status, out, err = run(crashed_kernel().core())
+    assert (status, err) == (0, "") and out.startswith("CRASH REPORT\n") and "on purpose, by SysRq c" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "starts"), [("r.html", "<!DOCTYPE html>"), ("r.HTM", "<!DOCTYPE html>"), ("r.txt", "CRASH")]
+)
+def test_a_file_is_the_owners_alone_and_another_one_is_replaced(run, tmp_path, name, starts):
+    place = tmp_path / name
+    place.write_text("old")
+    place.chmod(0o644)
+    old_umask = os.umask(0)
+    try:
+        status, out, _err = run(crashed_kernel().core(), "-o", str(place))
+    finally:
+        os.umask(old_umask)
+    assert status == 0 and place.read_text().startswith(starts)
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    assert out == f"The system was crashed on purpose, by SysRq c\n{place}: the report\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["file", name])
+
+
+def test_the_dump_is_not_written_over(run, tmp_path):
+    core = crashed_kernel().core()
+    status, _out, err = run(core, "-o", str(tmp_path / "file"))
+    assert status == 2 and "is the dump itself" in err and (tmp_path / "file").read_bytes() == core
+
+
+def test_what_can_not_be_written_leaves_nothing(run, tmp_path):
+    status, _out, err = run(crashed_kernel().core(), "-o", str(tmp_path / "no" / "r.html"))
+    assert status == 125 and err.startswith(f"fadump: --out {tmp_path}/no/r.html can't be written")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_json_has_the_verdict(run, tmp_path):
+    status, out, _err = run(crashed_kernel().core(), "--json", "-o", str(tmp_path / "r.html"))
+    found = json.loads(out)
+    assert status == 0 and (found["result"], found["certainty"]) == ("complete", "certain")
+    assert found["what"].startswith("The system was crashed on purpose") and found["report"].endswith("r.html")
+
+
+def test_of_an_incomplete_dump_it_tells_what_is_there(run):
+    status, out, err = run(crashed_kernel(with_log=False).core())
+    assert status == 1 and "WHAT IS MISSING" in out and "SYMBOL(prb)" in out and "SYMBOL(prb)" in err
