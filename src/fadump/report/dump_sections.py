@@ -1,6 +1,6 @@
 """What a report tells of memory, and of the dump itself: how it was made, whether it is whole, what it lacks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from fadump.linux.page_class import DumpLevel, PageClass
@@ -15,8 +15,7 @@ from fadump.report.story import Block, Bullets, Facts, Paragraph, Picture, Secti
 from fadump.vmcore import seal
 from fadump.vmcore.contract import READABLE, Dump, Kind, Piece, State
 
-_MOST_AREAS = 400
-_MOST_ROWS = 12
+_MOST_AREAS = 24
 _CLASSES: Mapping[PageClass, tuple[str, Paint, str]] = MappingProxyType(
     {
         PageClass.KERNEL: ("K", Paint.ORANGE, "kernel: its code and data, slab, page tables"),
@@ -54,24 +53,35 @@ def of_memory(summary: Summary, dump: Dump) -> Section:
         sizes = {class_: counts.get(class_, 0) * summary.page_bytes for class_ in _CLASSES}
         shares = [Share(sizes[class_], *told) for class_, told in _CLASSES.items()]
         total = max(1, sum(sizes.values()))
-        lines = [
-            f"{binary_size(size):>11} {size * 100 / total:5.1f} %  {_CLASSES[class_][2]}"
-            for class_, size in sizes.items()
-            if size
-        ]
+        lines = [_share_line(share, total) for share in shares if share.size_bytes]
         title = "What memory was used for"
         blocks.append(Picture(draw_shares(title, shares), title, lines))
     else:
         blocks.append(Paragraph("What pages were used for can't be told.", Tone.WARNING))
+    return Section("memory", "Memory", [*blocks, *_in_dump(summary, dump)])
+
+
+def _in_dump(summary: Summary, dump: Dump) -> Iterator[Block]:
+    """Where the dump has memory, or how much of it, if that is in too many pieces to be seen."""
+    if not summary.memory:
+        return
     picture = _map(summary, dump)
     if picture is not None:
-        blocks.append(picture)
-    return Section("memory", "Memory", blocks)
+        yield picture
+        return
+    shares = [Share(summary.bytes_in(state), *told) for state, told in _STATES.items()]
+    total = max(1, sum(share.size_bytes for share in shares))
+    title = "What the dump has of memory"
+    yield Picture(
+        draw_shares(title, shares), title, [_share_line(share, total) for share in shares if share.size_bytes]
+    )
+
+
+def _share_line(share: Share, total: int) -> str:
+    return f"{binary_size(share.size_bytes):>11} {share.size_bytes * 100 / total:5.1f} %  {share.text}"
 
 
 def _map(summary: Summary, dump: Dump) -> Picture | None:
-    if not summary.memory:
-        return None
     end = summary.memory[-1].range.end
     pieces: list[Piece] = []
     for memory in summary.memory:
@@ -85,10 +95,8 @@ def _map(summary: Summary, dump: Dump) -> Picture | None:
     areas = [Area(piece.range, *_STATES[piece.state]) for piece in pieces if piece.state in _STATES]
     ram = [memory.range for memory in summary.memory]
     title = f"Where the dump has memory: 0 to {binary_size(end)}"
-    lines = [f"{area.range!s:>32} {binary_size(area.range.size_bytes):>11}  {area.text}" for area in areas[:_MOST_ROWS]]
-    if len(areas) > _MOST_ROWS:
-        lines.append(f"and {len(areas) - _MOST_ROWS} more areas")
-    return Picture(draw_map(MemoryPicture(title, end, ram, areas), most_rows=_MOST_ROWS), title, lines)
+    lines = [f"{area.range!s:>32} {binary_size(area.range.size_bytes):>11}  {area.text}" for area in areas]
+    return Picture(draw_map(MemoryPicture(title, end, ram, areas)), title, lines)
 
 
 def of_dump(summary: Summary, dump: Dump, words: Words) -> Section:

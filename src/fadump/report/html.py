@@ -153,7 +153,7 @@ def _picture(block: Picture, number: int) -> Iterator[ET.Element]:
 
 def _scrolled(tag: str, label: str) -> ET.Element:
     """What may be wider than the page: it is scrolled by itself, with the keyboard, too."""
-    return _made(tag, class_="scrolled", tabindex="0", role="region", **{"aria-label": label})
+    return _made(tag, class_="scrolled", tabindex="0", role="group", **{"aria-label": label})
 
 
 def _made(tag: str, text: str = "", *, class_: str = "", **attributes: str) -> ET.Element:
