@@ -12,8 +12,9 @@ def test_sizes_and_places_are_skiboots():
 
 
 def test_skiboot_is_where_qemus_is_and_has_a_stack_for_each_pir():
-    """QEMU 7.2, two CPUs: PIR 4 is the highest; 0x31c50000 is where its own allocations begin."""
+    """As seen of QEMU 7.2 with two and four CPUs, whose highest PIRs are 4 and 12."""
     opal, allocated = hdat.skiboot_memory(4)
     assert (opal.start, opal.end, allocated.end) == (0x3000_0000, 0x31C5_0000, 0x3300_0000)
+    assert hdat.skiboot_memory(12)[0].end == 0x31C9_0000
     opal, allocated = hdat.skiboot_memory(8191)
     assert (opal.end, allocated.start, allocated.end) == (0x41C1_0000, 0x41C1_0000, 0x4300_0000)

@@ -11,12 +11,14 @@ import pytest
 from fadump.abi.platform import Platform
 from fadump.errors import MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
-from fadump.machine.contract import Called, GuestReset, Handover, KdumpStart, Stopped
+from fadump.machine.contract import Called, FirmwareEnd, GuestReset, Handover, KdumpStart, Stopped
 from fadump.machine.qemu import link, process
+from fadump.machine.qemu.board import OwnEnd
+from fadump.machine.qemu.pseries import PseriesBoard
 from fadump.machine.qemu.registers import RegisterFile
 from fadump.memory.ranges import Range, RangeSet
 from fadump.signals import OutOfTime, time_limit
-from tests.machine.qemu.small_kernel import ARGUMENTS, HOLD, LOADED, RETURNED, TOKEN, build_kernel, machine_with
+from tests.machine.qemu.small_kernel import ARGUMENTS, HOLD, LOADED, RETURNED, RTAS, TOKEN, build_kernel, machine_with
 
 SECONDS = 120
 KEPT = Range.sized(0x100_0000, 0x1000)
@@ -119,6 +121,36 @@ def test_a_halted_guest_shows_its_registers_and_can_be_reset(kernel):
         assert LOADED <= cpu.values["NIA"] < ARGUMENTS
         machine.reset(RangeSet())
         to_call(machine, 2)
+
+
+def test_the_machines_own_firmware_ends_it_where_the_board_says(kernel, monkeypatch):
+    """RTAS stands in for an OPAL here: a call leads to its end, and so does the next one once it has been spoilt."""
+    monkeypatch.setattr(PseriesBoard, "own_end", lambda *_of: OwnEnd(RTAS, KEPT.start, b"spoilt"))
+    with machine_with(kernel) as machine:
+        _handover, call = to_call(machine, 1)
+        assert machine.end(call)
+        assert expect(machine, FirmwareEnd) == FirmwareEnd(0)
+        assert machine.cpus()[0].values["NIA"] == RTAS
+        assert registers(machine) == (0, 0)  # RTAS has not even counted it
+        machine.reset(RangeSet())
+        _handover, call = to_call(machine, 2)
+        machine.answer(call, Answer(0))
+        machine.crash_firmware()
+        assert expect(machine, FirmwareEnd) == FirmwareEnd(0)
+        assert machine.memory.read(KEPT.start, 6) == b"spoilt"
+        machine.press_reset()
+        expect(machine, GuestReset)
+        to_call(machine, 3)
+
+
+def test_a_firmware_that_is_qemu_itself_has_no_end_of_its_own(kernel):
+    with machine_with(kernel) as machine:
+        _handover, call = to_call(machine, 1)
+        assert not machine.end(call)
+        machine.answer(call, Answer(0))
+        with pytest.raises(MachineError, match="lists no symbols by which it could be made to fail"):
+            machine.crash_firmware()
+        expect(machine, FirmwareCall)
 
 
 def test_a_crash_kernel_is_seen_at_its_first_instruction_and_let_go(kernel):

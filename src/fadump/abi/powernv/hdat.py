@@ -16,7 +16,8 @@ STACK_BYTES = 0x8000
 KERNEL_LOAD_BASE, KERNEL_LOAD_BYTES = 0x2000_0000, 0x0800_0000
 INITRAMFS_LOAD_BASE, INITRAMFS_LOAD_BYTES = 0x2800_0000, 0x0800_0000
 """Where skiboot loads kernel and initramfs, also in an MPIPL boot."""
-_LEAST_STACKS = 8
+_THREAD_MASK = 3
+"""QEMU 7.2's skiboot has a stack for each thread that a core might have."""
 _PAGE_BYTES = 0x1_0000
 _ALLOCATED_BYTES, _ALLOCATED_ALIGNMENT = 0x0102_2000, 16 << 20
 MAX_RANGES = 0x400 // 0x10
@@ -34,7 +35,7 @@ class RegionId(IntEnum):
 
 def skiboot_memory(highest_pir: int) -> tuple[Range, Range]:
     """skiboot with its CPUs' stacks, and what QEMU 7.2's has behind that, with our entry page and device tree."""
-    stacks_bytes = max(highest_pir + 1, _LEAST_STACKS) * STACK_BYTES
+    stacks_bytes = ((highest_pir | _THREAD_MASK) + 1) * STACK_BYTES
     end = _round_up(SKIBOOT_BASE + SKIBOOT_BYTES + stacks_bytes, _PAGE_BYTES)
     return Range(SKIBOOT_BASE, end), Range(end, _round_up(end + _ALLOCATED_BYTES, _ALLOCATED_ALIGNMENT))
 
