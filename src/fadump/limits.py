@@ -16,6 +16,10 @@ MOST_NAME_BYTES = 1 << 14
 MOST_NAMES_BYTES = 1 << 27
 """All names of a table together: 64 bytes each for as many symbols as there may be."""
 
+MOST_KERNEL_IMAGE_BYTES = 1 << 27
+"""How much memory, from a kernel's first function on, is searched for its list of symbols; a distribution's has it
+within 32 MiB."""
+
 MOST_NOTES = 1 << 18
 MOST_NOTES_BYTES = 128 << 20
 """The notes of a dump: a few for each CPU, of up to 512 bytes."""

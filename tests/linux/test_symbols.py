@@ -11,6 +11,8 @@ from fadump.linux.symbols import Symbol, SymbolTable, UnknownSymbolError
 from fadump.linux.vmcoreinfo import Facts, MissingFactError
 from fadump.linux.vmlinux import OtherKernelError, read_vmlinux
 from tests.linux.kernel_builder import PAGE_OFFSET, FakeKernel, add_kallsyms
+from tests.linux.old_kallsyms import SYMBOLS as OLD_SYMBOLS
+from tests.linux.old_kallsyms import add_old_kallsyms
 from tests.vmcore.core_builder import Section, build_sections, note
 
 SYMBOLS = {
@@ -69,6 +71,39 @@ def test_symbols_are_found_wherever_a_step_of_reading_ends():
     for names in (wanted, others):
         found = find_kallsyms(kernel.read(), {name[1:] for name in names})
         assert {symbol.kind + symbol.name: symbol.address for symbol in found} == names
+
+
+@pytest.mark.parametrize("byte_order", ["little", "big"])
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("word", ["I", "Q"])
+@pytest.mark.parametrize("symbols", [257, 512, 699, 700])
+def test_kallsyms_that_nothing_tells_of_are_found(byte_order, relative, word, symbols):
+    kernel = FakeKernel(byte_order)
+    some = dict([*OLD_SYMBOLS.items()][:symbols])
+    add_old_kallsyms(kernel, some, relative=relative, word=word)
+    table = read_kallsyms(kernel.read())
+    assert {symbol.kind + symbol.name: symbol.address for symbol in table} == some
+    (found,) = find_kallsyms(kernel.read(), {"function_7"})
+    assert found == Symbol("function_7", PAGE_OFFSET + 16 * 7, "t")
+
+
+def test_what_looks_like_kallsyms_is_passed_over():
+    """The digits alone, as text has them; and whole tables that contradict each other."""
+    kernel = FakeKernel()
+    kernel.place(b"".join(b"%d\0" % digit for digit in range(20)))
+    spoilt = add_old_kallsyms(kernel, {name + "_spoilt": address for name, address in OLD_SYMBOLS.items()})
+    kernel.poke(spoilt, kernel.pack("I", 0xFFFF_FFFF))
+    add_old_kallsyms(kernel)
+    table = read_kallsyms(kernel.read())
+    assert {symbol.kind + symbol.name: symbol.address for symbol in table} == OLD_SYMBOLS
+
+
+@given(st.integers(0, 0x4000), st.binary(min_size=1, max_size=8))
+def test_damaged_kallsyms_that_nothing_tells_of_give_symbols_or_an_error(at, damage):
+    kernel = FakeKernel(memory_bytes=1 << 17)
+    kernel.poke(add_old_kallsyms(kernel) + at, damage)
+    with contextlib.suppress(FadumpError):
+        read_kallsyms(kernel.read())
 
 
 def test_a_kernel_that_does_not_say_where_its_symbols_are():

@@ -1,7 +1,8 @@
 """The crashed kernel's own list of symbols.
 
 After the last step of "follow one crash" in docs/architecture.md; the layout is in :mod:`fadump.abi.linux.kallsyms`.
-It has the kernel's symbols, not its modules'. Nothing in it is trusted: the number of symbols and the size of all
+It has the kernel's symbols, not its modules'. Where it is, VMCOREINFO says since v6.0; else it is searched for
+(:mod:`fadump.linux.kallsyms_search`). Nothing in it is trusted: the number of symbols and the size of all
 names together are limited, and a table that contradicts itself is an error.
 """
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from fadump.abi.linux import kallsyms as abi
 from fadump.errors import FormatError, LimitError
 from fadump.limits import MOST_NAME_BYTES, MOST_NAMES_BYTES, MOST_SYMBOLS
+from fadump.linux.kallsyms_search import Tables, search_tables
 from fadump.linux.memory import KernelMemory
 from fadump.linux.symbols import Symbol, SymbolTable
 
@@ -39,21 +41,43 @@ class _Piece(NamedTuple):
 def read_kallsyms(memory: KernelMemory) -> SymbolTable:
     """All symbols.
 
-    :raises MissingFactError: VMCOREINFO doesn't say where they are: the kernel is older than v6.0.
+    :raises MissingFactError: VMCOREINFO doesn't say where they are, and they aren't found.
     :raises AddressError: the dump doesn't have all of them.
     :raises TranslationError: they are at an address that isn't mapped.
     :raises FormatError: they make no sense.
     """
-    count = _count(memory)
-    packed = _packed_names(memory, memory.facts.symbol("kallsyms_names"), count)
-    names = _unpacked(packed, _tokens(memory))
-    return SymbolTable(
-        Symbol(name[1:], address, name[0]) for name, address in zip(names, _addresses(memory, count), strict=True)
+    tables = _tables(memory)
+    count = _count(memory, tables)
+    names = _unpacked(_packed_names(memory, tables.names, count), _tokens(memory, tables))
+    addresses = _addresses(memory, tables, count)
+    return SymbolTable(Symbol(name[1:], address, name[0]) for name, address in zip(names, addresses, strict=True))
+
+
+def _tables(memory: KernelMemory) -> Tables:
+    """Where VMCOREINFO says that they are, or where they are found."""
+    if "SYMBOL(kallsyms_num_syms)" not in memory.facts:
+        found = search_tables(memory)
+        if found is not None:
+            return found
+    symbol = memory.facts.symbol
+    kind, base = "Q", None
+    if "SYMBOL(kallsyms_relative_base)" in memory.facts:
+        kind, base = "I", memory.word(symbol("kallsyms_relative_base"))
+    elif "SYMBOL(kallsyms_offsets)" in memory.facts:
+        kind = "i"
+    return Tables(
+        count=symbol("kallsyms_num_syms"),
+        names=symbol("kallsyms_names"),
+        token_table=symbol("kallsyms_token_table"),
+        token_index=symbol("kallsyms_token_index"),
+        addresses=symbol("kallsyms_addresses" if kind == "Q" else "kallsyms_offsets"),
+        kind=kind,
+        base=base,
     )
 
 
-def _count(memory: KernelMemory) -> int:
-    count = memory.number(memory.facts.symbol("kallsyms_num_syms"))
+def _count(memory: KernelMemory, tables: Tables) -> int:
+    count = memory.number(tables.count)
     if count > MOST_SYMBOLS:
         raise LimitError("symbols that the kernel lists", found=count, limit=MOST_SYMBOLS)
     return count
@@ -64,17 +88,18 @@ def find_kallsyms(memory: KernelMemory, names: Collection[str]) -> SymbolTable:
 
     :raises FadumpError: as :func:`read_kallsyms`.
     """
-    count = _count(memory)
-    tokens = _tokens(memory)
+    tables = _tables(memory)
+    count = _count(memory, tables)
+    tokens = _tokens(memory, tables)
     wanted = frozenset(name.encode() for name in names)
     like = _Like(tokens, wanted)
     found, before = [], 0
-    for piece in _pieces(memory, memory.facts.symbol("kallsyms_names"), count):
+    for piece in _pieces(memory, tables.names, count):
         for index in like.indices(piece):
             raw = b"".join(map(tokens.__getitem__, piece.data[piece.starts[index] : piece.ends[index]]))
             if raw[1:] in wanted:
                 name = _name_of(raw)
-                found.append(Symbol(name[1:], _address(memory, before + index), name[0]))
+                found.append(Symbol(name[1:], _address(memory, tables, before + index), name[0]))
         before += len(piece.starts)
     return SymbolTable(found)
 
@@ -185,40 +210,28 @@ class _Steps:
         return data
 
 
-def _tokens(memory: KernelMemory) -> list[bytes]:
-    table, index = (memory.facts.symbol(f"kallsyms_token_{name}") for name in ("table", "index"))
-    starts = memory.unpack(f"{abi.TOKENS}H", index)
-    last = memory.string(table + starts[-1], _MOST_TOKEN_BYTES)
-    data = memory.read(table, starts[-1] + len(last) + 1)
+def _tokens(memory: KernelMemory, tables: Tables) -> list[bytes]:
+    starts = memory.unpack(f"{abi.TOKENS}H", tables.token_index)
+    last = memory.string(tables.token_table + starts[-1], _MOST_TOKEN_BYTES)
+    data = memory.read(tables.token_table, starts[-1] + len(last) + 1)
     if data[-1]:
         raise FormatError(f"the table of tokens of the kernel's symbols has no end within {_MOST_TOKEN_BYTES:#x} bytes")
     return [data[start : data.index(b"\0", min(start, len(data) - 1))] for start in starts]
 
 
-def _addresses(memory: KernelMemory, count: int) -> list[int]:
-    kind, start, base = _place_of_addresses(memory)
-    numbers = memory.unpack(f"{count}{kind}", start)
-    if kind == "Q":
+def _addresses(memory: KernelMemory, tables: Tables, count: int) -> list[int]:
+    numbers = memory.unpack(f"{count}{tables.kind}", tables.addresses)
+    if tables.kind == "Q":
         return list(numbers)
-    if base is not None:
-        return [base + offset & _ADDRESS_MASK for offset in numbers]
-    return [start + 4 * number + offset & _ADDRESS_MASK for number, offset in enumerate(numbers)]
+    if tables.base is not None:
+        return [tables.base + offset & _ADDRESS_MASK for offset in numbers]
+    return [tables.addresses + 4 * number + offset & _ADDRESS_MASK for number, offset in enumerate(numbers)]
 
 
-def _address(memory: KernelMemory, number: int) -> int:
+def _address(memory: KernelMemory, tables: Tables, number: int) -> int:
     """The address of one symbol."""
-    kind, start, base = _place_of_addresses(memory)
-    at = start + number * (8 if kind == "Q" else 4)
-    (value,) = memory.unpack(kind, at)
-    return int(value if kind == "Q" else (at if base is None else base) + value & _ADDRESS_MASK)
-
-
-def _place_of_addresses(memory: KernelMemory) -> tuple[str, int, int | None]:
-    """What there is of each symbol, as struct names it; where that begins; and what it is relative to, None: itself."""
-    facts = memory.facts
-    if "SYMBOL(kallsyms_offsets)" not in facts:
-        return "Q", facts.symbol("kallsyms_addresses"), None
-    start = facts.symbol("kallsyms_offsets")
-    if "SYMBOL(kallsyms_relative_base)" in facts:
-        return "I", start, memory.word(facts.symbol("kallsyms_relative_base"))
-    return "i", start, None
+    at = tables.addresses + number * (8 if tables.kind == "Q" else 4)
+    (value,) = memory.unpack(tables.kind, at)
+    if tables.kind == "Q":
+        return int(value)
+    return int((at if tables.base is None else tables.base) + value & _ADDRESS_MASK)

@@ -56,6 +56,17 @@ def test_a_saved_dump_of_level_0_has_every_byte(tmp_path, crash):
             assert compared(saved, original) == sum(piece.size_bytes for piece in original.memory)
 
 
+def test_its_symbols_are_found_without_its_vmlinux(crash):
+    kernel, vmcore = crash
+    program = read_by_drgn(vmcore, kernel.vmlinux)
+    with open_system(vmcore) as system:
+        ours = {(symbol.name, symbol.address) for symbol in system.symbols}
+        stack = [frame.symbol.name for frame in system.crashed_cpu.backtrace.frames if frame.symbol]
+    assert len(ours) > 10_000
+    assert not ours - {(symbol.name, symbol.address) for symbol in program.symbols()}
+    assert {"crash_fadump", "panic", "sysrq_handle_crash"} <= {*stack}
+
+
 def test_log_name_and_tasks_are_what_drgn_reads(crash):
     kernel, vmcore = crash
     program = read_by_drgn(vmcore, kernel.vmlinux)
