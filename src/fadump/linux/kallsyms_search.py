@@ -4,9 +4,9 @@ After the last step of "follow one crash" in docs/architecture.md. Linux: script
 this order, each at a multiple of 8, into the kernel's read-only data:
 
     kallsyms_offsets and kallsyms_relative_base, or kallsyms_addresses
-    kallsyms_num_syms       u32; u64 before v4.20 (80ffbaa5b1bd)
+    kallsyms_num_syms       u32; u64 in the oldest kernels
     kallsyms_names
-    kallsyms_markers        u32, before v4.20 u64: where every 256th name begins, from kallsyms_names on
+    kallsyms_markers        of the same type: where every 256th name begins, from kallsyms_names on
     kallsyms_token_table, kallsyms_token_index
 
 The tokens of digits are the digits themselves, so that the table of tokens can be searched for. Each of the others
