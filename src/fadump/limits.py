@@ -31,6 +31,8 @@ MOST_CPUS = 1 << 16
 """Linux for Power has 8192 at most (CONFIG_NR_CPUS)."""
 MOST_SAVED_REGISTERS = 1 << 22
 """Entries of a register save area: 512 for each of 8192 CPUs, of which PAPR names 400 registers."""
+MOST_CPU_DATA_BYTES = 1 << 28
+"""The registers that OPAL saves: 4 KiB for each of so many CPUs."""
 MOST_MPIPL_REGIONS = 1 << 16
 """Regions that OPAL has copied; Linux registers 128 at most."""
 MOST_OPAL_IMAGE_BYTES = 16 << 20

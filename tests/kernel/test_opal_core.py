@@ -139,6 +139,11 @@ def changed(tag, **fields):
         (changed(MpiplTag.CPU, cpu_data_bytes=0), "CPU state data is invalid."),
         (changed(MpiplTag.CPU, cpu_data_bytes=1 << 20), "CPU state data is invalid."),
         (changed(MpiplTag.CPU, regions=(MpiplRegion(0, 1 << 60, len(THREADS)),)), "CPU state data is invalid."),
+        (changed(MpiplTag.CPU, regions=(MpiplRegion(0, DATA, 3 * GIB - DATA),)), "CPU state data is invalid."),
+        (
+            changed(MpiplTag.CPU, regions=(MpiplRegion(0, DATA, 65_537 * cpu_data.THREAD_BYTES),)),
+            "CPU state data is invalid.",
+        ),
     ],
 )
 def test_linux_dies_of_metadata_that_make_no_sense(memory, metadata, said):

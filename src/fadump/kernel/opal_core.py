@@ -21,7 +21,7 @@ from fadump.kernel.calls import Errno, KernelPanicError, Steps
 from fadump.kernel.elfcorehdr import headers_bytes
 from fadump.kernel.files.sysfs import Entry, FileSystem, KernelFile, KernelLink, sysfs_file
 from fadump.kernel.kstrtox import kstrtoint
-from fadump.kernel.opal_fadump import query_tag
+from fadump.kernel.opal_fadump import query_tag, read_cpu_data
 from fadump.kernel.state import FadumpState
 from fadump.kernel.traits import align_up
 from fadump.kernel.vmcore import Piece, VmCore, read_vmcore, status_of
@@ -135,7 +135,7 @@ class OpalCore:
         if 0 < thread_bytes <= data.size_bytes:
             memory = self._state.memory
             try:
-                found = cpu_data.decode(memory.read(data.destination, data.size_bytes), thread_bytes)
+                found = read_cpu_data(memory, data, thread_bytes)
                 for destination, size_bytes in loads:
                     memory.read(destination, min(size_bytes, 1))
             except (AddressError, FormatError):  # Linux would read whatever is there

@@ -21,6 +21,7 @@ from fadump.kernel.plan.boot_memory import Region
 from fadump.kernel.state import OS_TERM_TEXT, OS_TERM_TEXT_BYTES, TAG_VALUE, FadumpState
 from fadump.kernel.traits import U64
 from fadump.kernel.vmcore import Registers
+from fadump.limits import MOST_CPU_DATA_BYTES, MOST_CPUS, Budget
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
@@ -213,8 +214,7 @@ class OpalFadump:
         region = metadata.regions[0]
         if 0 < metadata.cpu_data_bytes <= region.size_bytes:  # to Linux, an address of 0 is valid
             try:
-                data = self._state.memory.read(region.destination, region.size_bytes)
-                return cpu_data.decode(data, metadata.cpu_data_bytes)
+                return read_cpu_data(self._state.memory, region, metadata.cpu_data_bytes)
             except AddressError:
                 raise no_memory_at(region.destination + cpu_data.ENTRIES_BASE) from None
             except FormatError:  # Linux would read whatever is there
@@ -266,6 +266,17 @@ class OpalFadump:
 
     def _call(self, token: OpalToken, *args: int) -> Steps[int]:
         return (yield Call(self._state.cpu_names[0], token, args))
+
+
+def read_cpu_data(memory: GuestMemory, region: MpiplRegion, thread_bytes: int) -> list[CpuRegisters]:
+    """The active threads of the CPU data that is in a region.
+
+    :raises AddressError: that is no memory.
+    :raises FormatError: it makes no sense, or has more threads than any machine.
+    """
+    Budget("bytes of CPU data", MOST_CPU_DATA_BYTES).spend(region.size_bytes)
+    Budget("threads in CPU data", MOST_CPUS).spend(region.size_bytes // thread_bytes)
+    return cpu_data.decode(memory.read(region.destination, region.size_bytes), thread_bytes)
 
 
 def query_tag(memory: GuestMemory, cpu: int, tag: MpiplTag) -> Steps[tuple[int, int]]:
