@@ -16,6 +16,7 @@ from fadump.memory.ranges import Range
 from fadump.vmcore.check import check_dump, work_bytes
 from fadump.vmcore.contract import VirtualRange
 from fadump.vmcore.dump import open_dump, open_source
+from fadump.vmcore.kdump_file import KdumpFile
 from fadump.vmcore.source import FileSource
 from tests.bounded import MIB, bounded
 from tests.capture.saving import save_file
@@ -135,6 +136,26 @@ def test_zeros_of_a_kdump_file_cost_one_descriptor_each_and_no_read(tmp_path, le
     assert len(np.unique(descriptors)) == 4
 
 
+def test_a_check_looks_at_the_pages_around_data_and_reads_what_says_zeros_once(tmp_path, monkeypatch):
+    looked_at = []
+    look = KdumpFile.look
+    monkeypatch.setattr(KdumpFile, "look", lambda file, *pages: looked_at.append(pages) or look(file, *pages))
+    core = (256 * GIB, 256 * GIB, pages_at(PAGE, 130 * GIB))
+    save_sparse(tmp_path / "kdump", Format.KDUMP, 1, *core)
+    source = Counted(os.open(tmp_path / "kdump", os.O_RDONLY))
+    with open_source([source]) as dump:
+        looked_at.clear()
+        before, todo = source.read_bytes, work_bytes(dump)
+        advanced = []
+        assert check_dump(dump, advance=advanced.append).whole
+        assert sum(advanced) == todo
+        list(dump.data_ranges(Range(0, 256 * GIB)))
+    windows = {pages for pages in looked_at if pages[1] - pages[0] > 1}
+    assert {start for start, _end in windows} == {0, 130 * GIB // PAGE // (1 << 16) * (1 << 16)}
+    descriptors, bytes_proven = 256 * GIB // PAGE * 24, source.size_bytes
+    assert source.read_bytes - before < descriptors + bytes_proven + 32 * MIB
+
+
 def test_a_kdump_file_of_zeros_becomes_an_elf_core_without_them(tmp_path):
     data = pages_at(PAGE, 32 * GIB)
     core = (64 * GIB, 64 * GIB, data)
@@ -156,9 +177,15 @@ def estimate(format_, *core):
     return [found.size_bytes, found.margin_bytes, list(found.remarks)]
 
 
+REGULAR = [number * 16 * MIB + GIB for number in range(150)]
+IRREGULAR = [number * number * PAGE for number in range(250)]
+"""Of these, many are less than 4 MiB apart, and more are more."""
+
+
 @pytest.mark.parametrize("format_", list(Format))
-def test_an_estimate_knows_which_pages_are_zeros(tmp_path, format_):
-    core = (4 * GIB, 4 * GIB, pages_at(*(number * 16 * MIB + GIB for number in range(150))))
+@pytest.mark.parametrize("places", [REGULAR, IRREGULAR], ids=["regular", "irregular"])
+def test_an_estimate_knows_which_pages_are_zeros(tmp_path, places, format_):
+    core = (4 * GIB, 4 * GIB, pages_at(*places))
     size_bytes, margin_bytes, _remarks = estimate(format_, *core)
     *_told, really = save_sparse(tmp_path / "out", format_, 0, *core)
     blocks = (tmp_path / "out").stat().st_blocks * 512
@@ -170,7 +197,7 @@ def test_what_zeros_take_in_a_kdump_file_is_told_before():
     core = (64 * TIB, 64 * TIB, pages_at(GIB))
     size_bytes, _margin, remarks = bounded(estimate, Format.KDUMP, *core)
     assert size_bytes > 24 * GIB
-    assert [remark for remark in remarks if "takes 24.0 GiB to say so: an ELF core, --format elf" in remark]
+    assert [remark for remark in remarks if "takes 24.0 GiB to say so: an ELF core (format elf)" in remark]
     size_bytes, _margin, remarks = bounded(estimate, Format.ELF, *core)
     assert size_bytes < MIB and not [remark for remark in remarks if "zeros" in remark]
 

@@ -142,3 +142,12 @@ def test_memory_that_a_reboot_clears_is_no_target_for_what_is_released_then(tmp_
 
 
 IT_IS_MEMORY = "it is tmpfs, memory that the next reboot clears: name a place on a disk"
+
+
+def test_what_a_large_file_of_zeros_takes_is_said(by_hand, first, tmp_path, monkeypatch):
+    """Of much memory; to a directory and to a stream."""
+    monkeypatch.setattr("fadump.capture.formats.MUCH_BYTES", 1 << 10)
+    (tmp_path / "raw").write_bytes(bytes(64 << 20))
+    (said,) = by_hand(first).remarks
+    assert "pages are known to be zeros, and a kdump-compressed file takes" in said
+    assert said.endswith(" to say so: an ELF core (format elf) takes nothing")

@@ -1,18 +1,19 @@
 """How large a dump would be, judged by a sample of its batches.
 
 Step "saved" of docs/architecture.md, for ``fadump save --dry-run``. The batches of the sample are evenly spaced among
-the wanted pages, without those that are known to be zeros. The margin is twice the standard error of their mean: if
-contents differ at random from batch to batch, 19 of 20 dumps are within it.
+the wanted pages, without runs of those that are known to be zeros, which would be most of a sparse dump's. The margin
+is twice the standard error of their mean: if contents differ at random from batch to batch, 19 of 20 dumps are within
+it.
 """
 
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 
-from fadump.capture.batches import LEAST_ZEROS_BYTES, Batch, cut_batches, long_zeros
+from fadump.capture.batches import Batch, cut_batches, long_zeros
 from fadump.capture.options import SaveOptions
 from fadump.capture.original import Original, read_original
 from fadump.capture.report import PageReport, report_pages
@@ -25,6 +26,8 @@ from fadump.vmcore.contract import Dump
 
 _SAMPLES = 256
 _SAMPLE_BYTES = 256 << 10
+_LEAST_ZEROS_BYTES = 64 << 10
+"""What an ELF core has as a hole; a kdump-compressed file has a descriptor for each page in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +56,17 @@ def _estimate(original: Original, asked: Selection, options: SaveOptions) -> Est
     dump, output = original.dump, options.output
     selection = output.fit(dump, asked)
     page_bytes, unread = selection.page_bytes, selection.wanted.copy()
-    for run in long_zeros(selection, LEAST_ZEROS_BYTES):
+    for run in long_zeros(selection, _LEAST_ZEROS_BYTES):
         unread.fill(run.start, run.end, value=False)
     wanted = unread.count()
     known_zeros = selection.wanted.count() - wanted
     packer = output.packer(dump, page_bytes)
+    sampled = replace(selection, wanted=unread)
     starts = sorted({*unread.find([wanted * number // _SAMPLES for number in range(_SAMPLES)])})
     firsts = (
         batch
         for start, end in zip(starts, [*starts[1:], selection.pages], strict=True)
-        for batch in islice(_read_batches(dump, selection, Range(start, end)), 1)
+        for batch in islice(_read_batches(dump, sampled, Range(start, end)), 1)
     )
     with InOrder(options.threads) as threads:
         packed = [

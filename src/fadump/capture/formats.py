@@ -25,7 +25,7 @@ from fadump.vmcore.contract import Dump
 from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES
 from fadump.vmcore.source import Source
 
-_MUCH_BYTES = 1 << 30
+MUCH_BYTES = 1 << 30
 """Descriptors of pages that nobody would miss."""
 
 
@@ -138,12 +138,12 @@ class KdumpFormat:
 
     def beforehand(self, selection: Selection) -> str | None:
         zeros = sum(run.size_bytes for run in long_zeros(selection, LEAST_ZEROS_BYTES))
-        if zeros * DESCRIPTOR_BYTES < _MUCH_BYTES:
+        if zeros * DESCRIPTOR_BYTES < MUCH_BYTES:
             return None
         takes = binary_size(zeros * DESCRIPTOR_BYTES)
         return (
             f"{zeros:,} pages are known to be zeros, and a kdump-compressed file takes {takes} to say so: "
-            "an ELF core, --format elf, takes nothing"
+            "an ELF core (format elf) takes nothing"
         )
 
     def check_library(self) -> None:

@@ -123,15 +123,19 @@ class _Saving:
         """
         place = target.open(self._crash)
         system, options = self._system, self._options
+        remarks: list[str] = []
         with Progress.step(f"Saving to {target.name}", unit="bytes") as step:
             if isinstance(place, DumpDirectory):
-                saved = save_dump(system, Destination.take(place.vmcore, options), options, tell=_shown_by(step))
+                destination = Destination.take(place.vmcore, options)
+                saved = save_dump(system, destination, options, tell=_shown_by(step), say=remarks.append)
             else:
                 target.add_text(_DMESG_NAME, read_dmesg(system)[0].encode())
-                saved = stream_dump(system, place.fd, options, files=place.files, tell=_shown_by(step))
+                saved = stream_dump(
+                    system, place.fd, options, files=place.files, tell=_shown_by(step), say=remarks.append
+                )
         stored = target.settle()
         proof = _prove(target, complete=saved.complete)
-        remarks = list(saved.remarks)
+        remarks += saved.remarks
         try:
             target.add_text(RECORD_NAME, Record(self._crash, proof, saved.complete).encode())
         except (FadumpError, OSError) as error:  # as on a disk that is full by now: the dump is safe

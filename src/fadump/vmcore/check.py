@@ -21,7 +21,7 @@ from fadump.vmcore.contract import Dump, State
 from fadump.vmcore.elf_dump import ElfDump
 from fadump.vmcore.elfcore import ElfCore
 from fadump.vmcore.kdump import KdumpDump
-from fadump.vmcore.kdump_file import KdumpFile, Pages
+from fadump.vmcore.kdump_file import KdumpFile
 from fadump.vmcore.kdump_header import DESCRIPTOR_BYTES, Descriptor
 from fadump.vmcore.notes import Note, decode_prstatus, vmcoreinfo_lines
 from fadump.vmcore.source import Source, data_or_all
@@ -131,7 +131,7 @@ def work_bytes(dump: Dump) -> int:
         total += proven_bytes(source, dump.notes, dump.byte_order)
     if isinstance(dump, KdumpDump):
         for file in dump.files:
-            total += sum(_page_bytes(file, pages) for pages in _looks(file))
+            total += sum(_window_bytes(file, *window) for window in _windows(file))
             total += proven_bytes(file.source, file.notes, dump.byte_order)
     return total
 
@@ -240,22 +240,30 @@ def _check_bitmaps(dump: KdumpDump) -> Iterator[Finding]:
 
 def _check_pages(file: KdumpFile, reading: _Reading) -> Iterator[Finding]:
     """Unpack every page; pages that share bytes are unpacked once."""
-    yield from _listed(text for pages in _looks(file) for text in _unreadable_pages(file, pages, reading))
+    yield from _listed(text for window in _windows(file) for text in _unreadable_pages(file, *window, reading))
 
 
-def _looks(file: KdumpFile) -> Iterator[Pages]:
+def _windows(file: KdumpFile) -> Iterator[tuple[int, int]]:
+    """First and last+1 of pages that are looked at together; where none is in the file, there is no window."""
     end = min(file.pages.end, file.bitmap.pages_known)
     windows = ((at, min(at + _WINDOW_PAGES, end)) for at in range(file.pages.start, end, _WINDOW_PAGES))
-    return (file.look(*window) for window in windows if file.bitmap.count_between(*window))
+    return (window for window in windows if file.bitmap.count_between(*window))
 
 
-def _page_bytes(file: KdumpFile, pages: Pages) -> int:
-    """How many bytes are read for some pages."""
+def _window_bytes(file: KdumpFile, start: int, end: int) -> int:
+    """How many bytes are read for the pages of a window."""
+    if file.has_only_zeros(start, end):
+        return (end - start) * DESCRIPTOR_BYTES
+    pages = file.look(start, end)
     zeros = int(np.count_nonzero(file.are_zeros(pages)))
     return (int(np.count_nonzero(pages.stored)) - zeros) * file.header.page_bytes + zeros * DESCRIPTOR_BYTES
 
 
-def _unreadable_pages(file: KdumpFile, pages: Pages, reading: _Reading) -> Iterator[str]:
+def _unreadable_pages(file: KdumpFile, start: int, end: int, reading: _Reading) -> Iterator[str]:
+    if file.has_only_zeros(start, end):
+        reading.advance((end - start) * DESCRIPTOR_BYTES)
+        return
+    pages = file.look(start, end)
     page_bytes = file.header.page_bytes
     places = np.flatnonzero(pages.stored)
     rows = np.column_stack([pages.offsets[places], pages.sizes[places], pages.flags[places]])

@@ -98,7 +98,7 @@ class KdumpDump(Dump):
             pages = self._known_pages(number).intersection(Range(at, end)) or Range(at, at)
             for start in range(pages.start, pages.end, _WINDOW_PAGES):
                 stop = min(start + _WINDOW_PAGES, pages.end)
-                if file.bitmap.count_between(start, stop):
+                if file.bitmap.count_between(start, stop) and not file.has_only_zeros(start, stop):
                     found = file.look(start, stop)
                     numbers = np.flatnonzero(found.stored & ~file.are_zeros(found)) + start
                     for run in _runs_of(numbers):
@@ -221,6 +221,9 @@ class KdumpDump(Dump):
         file = self._files[index]
         if not file.bitmap.count_between(start, stop):
             yield Piece(self._addresses(start, stop), State.EXCLUDED)
+            return
+        if file.has_only_zeros(start, stop):
+            yield Piece(self._addresses(start, stop), State.STORED)
             return
         pages = file.look(start, stop)
         plain = pages.stored & (pages.flags & PACKED == 0) & (pages.sizes == self.page_bytes)

@@ -5,6 +5,7 @@ The layout is :mod:`fadump.vmcore.kdump_header`'s.
 All pages of zeros share the same bytes in the file, so a stored page is identified by its offset.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,6 +92,8 @@ class KdumpFile:
         self._vector = self._descriptor.dtype
         self._zeros: tuple[Descriptor, bool] | None = None
         """The first page of the data, and whether it is of zeros."""
+        self._zero_runs: list[Range] = []
+        """What :meth:`has_only_zeros` has found, rising."""
         self._judge()
 
     def memory(self) -> RangeSet:
@@ -143,6 +146,33 @@ class KdumpFile:
         zeros = self._zeros[0]
         first &= (pages.sizes == zeros.size) & (pages.flags == zeros.flags)
         return first
+
+    def has_only_zeros(self, start: int, end: int) -> bool:
+        """Whether each page from ``start`` up to ``end`` is the one of zeros, by comparing descriptors' bytes.
+
+        A sparse dump has many in a row, which are compared once however often they are asked for.
+
+        :raises SetupError: as :meth:`unpack`.
+        :raises OSError: the file can't be read.
+        """
+        wanted = Range(start, end)
+        before = bisect_right(self._zero_runs, start, key=_start) - 1
+        if before >= 0 and self._zero_runs[before].contains(wanted):
+            return True
+        count, offset = end - start, self._descriptor_offset(start)
+        table_bytes = count * DESCRIPTOR_BYTES
+        if self.bitmap.count_between(start, end) != count or offset + table_bytes > self.source.size_bytes:
+            return False
+        if not self.are_zeros(self.look(start, start + 1))[0]:
+            return False
+        raw = self.source.read(offset, table_bytes, "page descriptors")
+        if not raw.startswith(raw[-DESCRIPTOR_BYTES:]) or raw[DESCRIPTOR_BYTES:] != raw[:-DESCRIPTOR_BYTES]:
+            return False
+        if before >= 0 and self._zero_runs[before].end == start:
+            self._zero_runs[before] = Range(self._zero_runs[before].start, end)
+        elif before == len(self._zero_runs) - 1:  # those in between are few
+            self._zero_runs.append(wanted)
+        return True
 
     def find(self, page: int) -> Descriptor | State:
         """Where a page of :attr:`pages` is, or why it isn't in the file.
@@ -249,3 +279,7 @@ class KdumpFile:
             )
         there = min(where.size_bytes, most_bytes, max(0, self.source.size_bytes - where.start))
         return self.source.read(where.start, there, what) if there else b""
+
+
+def _start(run: Range) -> int:
+    return run.start
