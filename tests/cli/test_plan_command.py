@@ -3,7 +3,7 @@ import json
 import pytest
 
 from fadump.cli import main
-from tests.kernel.trees import guest_tree, opal_tree
+from tests.kernel.trees import guest_tree, opal_tree, write_directory
 
 MIB = 1 << 20
 
@@ -70,6 +70,37 @@ def test_hash_and_powernv(planned):
     many = planned("--platform", "powernv", "--memory", "8G", "--cpus", "2048", "--nr-cpus", "8192")
     assert (opal["reserved_base"], many["reserved_base"]) == (0x33000000, 0x43000000)  # above skiboot and its stacks
     assert many["sections"][1]["bytes"] == 0x5A8
+
+
+@pytest.mark.parametrize(
+    ("release", "version"),
+    [
+        ("6.12.117-powerpc64le", "6.12"), ("6.8.0-31-generic", "6.1"), ("5.14.0-503.el9.ppc64le", "6.1"),
+        ("6.1.0", "6.1"), ("6.13.0", "6.12"), ("7.1.9", "6.12"), ("7.2.12-fadump", "7.2"), ("10.0.0", "7.2"),
+        ("next", "6.12"),
+    ],
+)  # fmt: skip
+def test_a_tree_is_planned_for_the_kernel_that_shows_it(planned, capsys, tmp_path, release, version):
+    """Both places of the tree in a copy of /proc and /sys, as a sosreport has one."""
+    trees = tmp_path / "proc/device-tree", tmp_path / "sys/firmware/devicetree/base"
+    for tree in trees:
+        tree.parent.mkdir(parents=True)
+        write_directory(tree, guest_tree().root)
+    (tmp_path / "proc/version").write_text(f"Linux version {release} (gcc 14.2.0) #1 SMP\n")
+    for tree in trees:
+        found = planned("--memory-map", tree)
+        assert (found["kernel_version"], found["kernel_release"]) == (version, release)
+    assert planned("--memory-map", trees[0], "--kernel-version", "6.1")["kernel_version"] == "6.1"
+    assert run("--memory-map", trees[0]) == 0
+    assert capsys.readouterr().out.startswith(f"Linux {release} runs there: ")
+
+
+def test_a_tree_alone_is_planned_for_the_default_kernel(planned, tmp_path):
+    write_directory(tmp_path / "device-tree", guest_tree().root)
+    assert planned("--memory-map", tmp_path / "device-tree")["kernel_release"] is None
+    (tmp_path / "version").write_text("0.1\n")
+    found = planned("--memory-map", tmp_path / "device-tree")
+    assert (found["kernel_version"], found["kernel_release"]) == ("6.12", None)
 
 
 def test_memory_that_is_too_high_for_linux_is_said_to_be(planned):

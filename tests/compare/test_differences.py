@@ -8,7 +8,8 @@ from fadump.compare.seen import FIRST_BOOT, RELEASED, Moment
 from fadump.kernel.files.sysfs import FADUMP, REGION
 from tests.compare.known import PSERIES, seen_of
 
-FREED = EXPLANATIONS[0]
+FREED, PIECES = EXPLANATIONS
+CMA, CMA_FAILED = "<6>crashkernel CMA", "<4>crashkernel CMA reservation failed"
 WORDS = "[0x7ffff800-0x7fffffff]: cmdline append: '{}'"
 
 
@@ -77,6 +78,24 @@ def test_words_in_freed_memory_are_explained_once_it_is_freed(moment, question, 
     found = judged(linux, model, moment, question, (FREED,))
     assert bool(found.explained) is explained
     assert bool(found.differences) is not explained
+
+
+@pytest.mark.parametrize(("question", "linux", "model", "explained"), [
+    ("messages", f"{CMA} reserved: 1024 MB in 3 ranges", f"{CMA} reserved: 1024 MB in 1 ranges", True),
+    (
+        "messages",
+        f"{CMA_FAILED}: 1024 MB requested, 384 MB reserved in 4 ranges",
+        f"{CMA_FAILED}: 1024 MB requested, 480 MB reserved in 4 ranges",
+        True,
+    ),
+    ("messages", f"{CMA} reserved: 1024 MB in 3 ranges", f"{CMA} reserved: 512 MB in 3 ranges", False),
+    ("messages", f"{CMA} reserved: 1024 MB in 3 ranges", "<6>another line", False),
+    ("messages", f"{CMA} reserved: 1024 MB in 3 ranges\nmore", f"{CMA} reserved: 1024 MB in 1 ranges\nless", False),
+    ("read it", f"{CMA} reserved: 1024 MB in 3 ranges", f"{CMA} reserved: 1024 MB in 1 ranges", False),
+])  # fmt: skip
+def test_pieces_of_free_memory_are_linuxs_own(question, linux, model, explained):
+    found = judged(linux, model, FIRST_BOOT, question, (PIECES,))
+    assert bool(found.explained) is explained
 
 
 def test_the_model_frees_the_words_too():

@@ -8,6 +8,15 @@ from fadump.memory.ranges import Range
 ASSIGNED, RESERVED, HOT_REMOVABLE = 0x08, 0x80, 0x100
 
 
+def write_directory(directory, node):
+    """A node as Linux shows it in /proc/device-tree."""
+    directory.mkdir()
+    for name, value in node.properties.items():
+        (directory / name).write_bytes(value)
+    for child in node.children:
+        write_directory(directory / child.name, child)
+
+
 def memory_node(start, size_bytes):
     return Node(f"memory@{start:x}", {"device_type": encode_strings("memory"), "reg": pairs((start, size_bytes))})
 

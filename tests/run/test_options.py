@@ -114,6 +114,27 @@ def test_the_users_words_come_last(tmp_path):
     assert kernel_command_line(RunOptions(tmp_path, cmdline="fadump=nocma quiet")).endswith(" fadump=nocma quiet")
 
 
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        ({}, "fadump=on crashkernel=512M"),
+        ({"cmdline": "crashkernel=1G"}, "fadump=on crashkernel=1G"),
+        ({"cmdline": "quiet crashkernel=1G,high"}, "fadump=on quiet crashkernel=1G,high"),
+        ({"cmdline": "fadump=on", "bare_cmdline": True}, "fadump=on"),
+        ({"bare_cmdline": True}, ""),
+    ],
+)
+def test_what_is_said_of_fadump_is_the_users(tmp_path, others, words):
+    """Without a crashkernel= Linux has a size of its own, 5 % of RAM."""
+    machines = {
+        WhichMachine.QEMU: "console=hvc0 rdinit=/fadump/init panic=5",
+        WhichMachine.EMBEDDED: "console=hvc0 panic=5",
+    }
+    for machine, needed in machines.items():
+        line = kernel_command_line(RunOptions(tmp_path, machine=machine, memory_bytes=4096 * MIB, **others))
+        assert line == f"{needed} {words}".strip()
+
+
 def test_a_refusal_is_one_sentence_and_exit_2(tmp_path, capsys):
     assert main(["run", "--cpus", "2049", "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()

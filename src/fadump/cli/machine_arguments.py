@@ -45,7 +45,13 @@ def add_machine_arguments(parser: argparse.ArgumentParser, *, real_linux_too: bo
     parser.add_argument("--smt", type=whole_number, default=1, help="threads per core (default: %(default)s)")
     parser.add_argument("--max-cpus", type=whole_number, help="CPUs that can be plugged (default: no more than --cpus)")
     parser.add_argument("--cpu-model", default="POWER9", help="QEMU's name of the CPU (default: %(default)s)")
-    parser.add_argument("--cmdline", default="", help="words added to the kernel's command line")
+    parser.add_argument(
+        "--cmdline", default="", metavar="WORDS",
+        help="words added to the kernel's command line; a crashkernel= among them takes the place of ours",
+    )  # fmt: skip
+    parser.add_argument(
+        "--bare-cmdline", action="store_true", help="add neither fadump=on nor crashkernel= to the command line"
+    )
     parser.add_argument(
         "--kernel-version",
         choices=list(KERNEL_VERSIONS),
@@ -73,6 +79,7 @@ def machine_choices(options: argparse.Namespace) -> dict[str, Any]:
         "max_cpus": options.max_cpus,
         "cpu_model": options.cpu_model,
         "cmdline": options.cmdline,
+        "bare_cmdline": options.bare_cmdline,
         "kernel_version": options.kernel_version,
         "page_size": options.page_size,
         "petitboot": options.petitboot,

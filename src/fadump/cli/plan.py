@@ -21,9 +21,18 @@ from fadump.kernel.plan.drawing import figures, length, svg, text_figure
 from fadump.kernel.plan.map_text import parse_range
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.plan.plan import Plan, make_plan
-from fadump.kernel.plan.read_memory import read_memory
+from fadump.kernel.plan.read_memory import read_memory, release_beside
 from fadump.kernel.plan.reserve import Reservation, System
-from fadump.kernel.traits import GIB, KERNEL_VERSIONS, LINUX_6_12, PAGE_BYTES, Mmu, Reason
+from fadump.kernel.traits import (
+    DEFAULT_VERSION,
+    GIB,
+    KERNEL_VERSIONS,
+    LINUX_6_12,
+    PAGE_BYTES,
+    Mmu,
+    Reason,
+    nearest_version,
+)
 from fadump.memory.ranges import Range, RangeSet
 
 _DEFAULT_BYTES = {Platform.PSERIES: 2 * GIB, Platform.POWERNV: 4 * GIB}
@@ -82,8 +91,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--kernel-version",
         choices=list(KERNEL_VERSIONS),
-        default="6.12",
-        help="which Linux it is (default: %(default)s)",
+        help="which Linux it is (default: the nearest to the kernel of --memory-map /proc/device-tree, else 6.12)",
     )
     parser.add_argument("--svg", type=path, metavar="FILE", help="also write the map as an SVG picture; - for stdout")
 
@@ -92,15 +100,20 @@ def _plan(options: argparse.Namespace, output: Output) -> Answer:
     to_stdout = options.svg == _STDOUT
     if to_stdout and output.as_json:
         raise UsageError("--svg - and --json both want standard output: name a file for the picture")
+    release = None
+    if options.kernel_version is None and options.memory_map is not None:
+        release = release_beside(options.memory_map)
+    if options.kernel_version is None:
+        options.kernel_version = DEFAULT_VERSION if release is None else nearest_version(release)
     plan = _made(options)
-    text = "\n".join(_lines(options, plan))
+    text = "\n".join(_lines(options, plan, release))
     if to_stdout:
         output.aside(text)
         return Answer(text=svg(plan).rstrip("\n"))
     if options.svg is not None:
         with writing("--svg", options.svg):
             options.svg.write_text(svg(plan))
-    return Answer(_as_json(options, plan), text)
+    return Answer({**_as_json(options, plan), "kernel_release": release}, text)
 
 
 def _made(options: argparse.Namespace) -> Plan:
@@ -145,8 +158,10 @@ def _changed(options: argparse.Namespace, system: System) -> System:
     return system if system.platform is Platform.PSERIES else replace(system, cpu_state_bytes=0, hpte_bytes=0)
 
 
-def _lines(options: argparse.Namespace, plan: Plan) -> Iterator[str]:
+def _lines(options: argparse.Namespace, plan: Plan, release: str | None) -> Iterator[str]:
     system = plan.system
+    if release is not None:
+        yield f"Linux {release} runs there: of the kernels that a plan knows, {options.kernel_version} is the nearest"
     yield (
         f"Linux {options.kernel_version}, {options.page_size} pages, {system.platform}, {system.mmu}, "
         f"{length(system.memory.ram_bytes)} of RAM: {plan.cmdline}"

@@ -38,13 +38,11 @@ from fadump.kernel.plan.system import cpu_names, system_of
 from fadump.kernel.printk import Printk
 from fadump.kernel.rtas_fadump import RtasFadump
 from fadump.kernel.state import LOG, UTS_NAMESPACE, FadumpState
-from fadump.kernel.traits import DISTRIBUTIONS_NR_CPUS, KERNEL_VERSIONS, LINUX_6_12, KernelTraits, Mmu
+from fadump.kernel.traits import DEFAULT_VERSION, DISTRIBUTIONS_NR_CPUS, KERNEL_VERSIONS, LINUX_6_12, KernelTraits, Mmu
 from fadump.kernel.vmcore import Registers, VmCore
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
-
-DEFAULT_VERSION = "6.12"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +97,19 @@ class KernelModel:
         self._start(tree, memory)
         state, ops = self._state, self._ops
         yield from self._early_init(tree)
-        state.log.pr_notice(f"Linux version {self._config.release} (fadump's model of Linux)")
+        state.log.pr_notice(state.banner)
         if not state.traits.lends_late:
             register.lend_area(state)
         for line in cmdline_lines(state.cmdline, state.traits):
             state.log.pr_notice(line)
         if state.traits.lends_late:
             register.lend_area(state)
-        register.reserve_kdump_cma(state, self._usable())
         self._fadump_files = FadumpFiles(state, ops, self.write_release_mem)
         self._tree_files = device_tree_files(tree)
         state.ram = state.system.memory.by_node(limited(state.system.memory.regions, state.memory_limit, state.traits))
         self._check_linear_mapping()
         usable = self._usable()
+        register.reserve_kdump_cma(state, usable)
         self._total_bytes = usable.size_bytes + self._lent_bytes
         self._write_memory(usable)
         crash.save_vmcoreinfo(state, crashed=False)

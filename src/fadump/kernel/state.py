@@ -91,6 +91,11 @@ class FadumpState:
         return self.system.platform
 
     @property
+    def banner(self) -> str:
+        """linux_banner: the first line of the log, and /proc/version."""
+        return f"Linux version {self.release} (fadump's model of Linux)"
+
+    @property
     def cpu_mask_bytes(self) -> int:
         """sizeof(struct cpumask)."""
         return align_up(self.traits.nr_cpus, 64) // 8

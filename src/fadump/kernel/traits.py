@@ -7,6 +7,7 @@ arch/powerpc/platforms/powernv/opal-fadump.[ch], arch/powerpc/include/asm/fadump
 A kernel is described by its features, not by its version, as distributions backport changes to older kernels.
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -169,10 +170,29 @@ LINUX_7_2 = KernelTraits(
 )
 """Debian's 7.2.12."""
 KERNEL_VERSIONS = MappingProxyType({"6.1": LINUX_6_1, "6.12": LINUX_6_12, "7.2": LINUX_7_2})
-"""Kernels by ``--kernel-version``."""
+"""Kernels by ``--kernel-version``, the oldest first."""
+DEFAULT_VERSION = "6.12"
+_RELEASE = re.compile(r"(\d{1,4})\.(\d{1,4})")
 DISTRIBUTIONS_NR_CPUS = 2048
 PAGE_BYTES = MappingProxyType({"4K": 4 * KIB, "64K": 64 * KIB})
 """Page sizes by ``--page-size``."""
+
+
+def nearest_version(release: str) -> str:
+    """The newest of :data:`KERNEL_VERSIONS` that is not newer than a kernel's release, such as ``6.8.0-31-generic``.
+
+    A release older than all of them, or one that is no number, counts as the oldest, or as the default.
+    """
+    found = _numbers(release)
+    if found is None:
+        return DEFAULT_VERSION
+    oldest, *newer = KERNEL_VERSIONS
+    return next((version for version in reversed(newer) if (_numbers(version) or found) <= found), oldest)
+
+
+def _numbers(release: str) -> tuple[int, int] | None:
+    match = _RELEASE.match(release)
+    return None if match is None else (int(match[1]), int(match[2]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,8 @@ class RunOptions:
     max_cpus: int | None = None
     cpu_model: str = "POWER9"
     cmdline: str = ""
+    bare_cmdline: bool = False
+    """Whether nothing about FADump is added to ``cmdline``."""
     kernel_version: str | None = None
     page_size: str | None = None
     petitboot: bool = False

@@ -18,13 +18,13 @@ from fadump.cycle import CycleRequest
 from fadump.firmware.contract import Firmware
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware, WatchedFirmware
-from fadump.kernel.model import DEFAULT_VERSION, KernelConfig
+from fadump.kernel.model import KernelConfig
 from fadump.kernel.plan.boot_memory import LARGEST_SHARE
 from fadump.kernel.plan.cmdline import parse_crashkernel
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.plan.plan import make_plan
 from fadump.kernel.plan.reserve import System
-from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES, size_text
+from fadump.kernel.traits import DEFAULT_VERSION, KERNEL_VERSIONS, PAGE_BYTES, size_text
 from fadump.kit.initramfs import INIT_PATH
 from fadump.machine.contract import ConsoleLog, Machine
 from fadump.machine.embedded.config import EmbeddedConfig
@@ -155,12 +155,18 @@ def make_firmware(options: RunOptions) -> Firmware:
 
 
 def kernel_command_line(options: RunOptions) -> str:
-    """What the machine needs, then what the user adds: of two equal options, Linux uses the last."""
-    words = ["console=hvc0", f"rdinit={INIT_PATH}", "panic=5", "fadump=on"]
+    """What the machine needs, then what the user adds: of two equal options, Linux uses the last.
+
+    A ``crashkernel=`` of the user's takes the place of ours, as Linux doesn't use the last of each kind.
+    """
+    words = ["console=hvc0", f"rdinit={INIT_PATH}", "panic=5"]
     if options.machine is WhichMachine.EMBEDDED:
         words.remove(f"rdinit={INIT_PATH}")
-    if options.platform is Platform.PSERIES and options.all_memory_bytes >= LEAST_CRASHKERNEL_MEMORY:
-        words.append(_CRASHKERNEL)
+    if not options.bare_cmdline:
+        words.append("fadump=on")
+        enough = options.all_memory_bytes >= LEAST_CRASHKERNEL_MEMORY
+        if options.platform is Platform.PSERIES and enough and "crashkernel=" not in options.cmdline:
+            words.append(_CRASHKERNEL)
     return " ".join([*words, options.cmdline]).strip()
 
 

@@ -55,3 +55,9 @@ def test_memory_that_comes_is_in_the_total():
         assert meminfo(guest)["MemTotal"] - before["MemTotal"] == GIB >> 10
         guest.machine.unplug_memory(piece)
         assert meminfo(guest) == before
+
+
+def test_the_release_is_in_the_log_and_in_version():
+    with bench() as guest:
+        guest.to_registered()
+        assert guest.machine.files()["/proc/version"].show().startswith(b"Linux version 6.12.0-model (")

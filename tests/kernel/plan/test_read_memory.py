@@ -4,17 +4,9 @@ from fadump.errors import FormatError
 from fadump.kernel.plan.map_text import parse_map
 from fadump.kernel.plan.read_memory import read_memory
 from fadump.kernel.plan.system import system_of
-from tests.kernel.trees import dynamic_v2, guest_tree, memory_node, opal_tree
+from tests.kernel.trees import dynamic_v2, guest_tree, memory_node, opal_tree, write_directory
 
 TREES = [guest_tree(), opal_tree(), guest_tree(memory_node(0, 1 << 30), dynamic_v2(1 << 28, (4, 1 << 32, 0x108)))]
-
-
-def write_directory(directory, node):
-    directory.mkdir()
-    for name, value in node.properties.items():
-        (directory / name).write_bytes(value)
-    for child in node.children:
-        write_directory(directory / child.name, child)
 
 
 @pytest.mark.parametrize("tree", TREES, ids=["guest", "powernv", "blocks"])

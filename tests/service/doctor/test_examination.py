@@ -254,6 +254,17 @@ def test_an_older_kernel_has_its_files_elsewhere(armed):
     assert finding[0] is Severity.WARNING and "has no hotplug_ready" in finding[1]
 
 
+def test_newer_kernels_leave_a_crashkernel_for_cma_to_kdump(tmp_path):
+    """Which kernel it is, is told by where kexec's files are."""
+    cmdline = "fadump=nocma crashkernel=512M crashkernel=1G,cma"
+    tree = booted(tmp_path, cmdline, memory=FOUR_GIB)
+    tree.kdump_tools()
+    (finding,) = found(examine(tree.files), Check.COMMAND_LINE)
+    assert "crashkernel= is not valid" in finding[1]
+    tree.put("/sys/kernel/kexec/loaded", "0\n")
+    assert found(examine(tree.files), Check.COMMAND_LINE) == []
+
+
 def test_boot_memory_that_is_too_little_for_the_capture_boot(tmp_path):
     """The 320 MiB that a probe needed at most of 160 GiB and at least of 236 GiB, by its struct pages alone."""
     tree = booted(tmp_path, "fadump=nocma", memory=FOUR_GIB)

@@ -31,6 +31,7 @@ def proc_files(state: FadumpState, vmcore: VmCore | None, memory_use: Callable[[
     cmdline = f"{state.cmdline}\n".encode("latin-1")
     entries: dict[str, Entry] = {
         "/proc/cmdline": _proc(0o444, len(cmdline) if state.traits.sized_cmdline else 0, show=lambda: cmdline),
+        "/proc/version": _proc(0o444, show=f"{state.banner}\n".encode),
         "/proc/iomem": _proc(0o444, show=lambda: iomem(state).encode()),
         "/proc/meminfo": _proc(0o444, show=lambda: meminfo(memory_use(), state.traits.page_bytes).encode()),
         "/proc/kmsg": KernelFile(FileSystem.PROC, 0o400, stream=state.log.read_unread),

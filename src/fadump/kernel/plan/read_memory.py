@@ -4,6 +4,8 @@ A file is a flattened device tree if it begins with its magic, otherwise text (:
 like Linux's /proc/device-tree: a file for each property, a directory for each node.
 """
 
+import re
+from contextlib import suppress
 from pathlib import Path
 
 from fadump.errors import FormatError, naming
@@ -15,6 +17,10 @@ from fadump.memory.devicetree import MAGIC, MAX_DEPTH, DeviceTree, Node
 
 _IN_EVERY_ROOT = "#address-cells"
 """A directory without this property is refused: reading all of / to refuse it would take long."""
+
+_IN_SYS = ("sys", "firmware", "devicetree", "base")
+_BANNER = re.compile(r"Linux version (\S+)")
+_MOST_BANNER_BYTES = 4096
 
 
 def read_memory(path: Path) -> FoundSystem | MemoryMap:
@@ -37,6 +43,22 @@ def read_memory(path: Path) -> FoundSystem | MemoryMap:
         raise FormatError(f"{path} is neither a device tree nor a text", offset=error.start) from error
     with naming(path):
         return parse_map(text)
+
+
+def release_beside(tree: Path) -> str | None:
+    """The release of the kernel that shows this directory of a tree, by ``/proc/version``; None if there is none.
+
+    The two lie in one directory, or the tree is in its /sys; both may have been copied.
+    """
+    beside = [tree.parent / "version"] if tree.name == "device-tree" else []
+    if tree.parts[-len(_IN_SYS) :] == _IN_SYS:
+        beside.append(tree.parents[len(_IN_SYS) - 1] / "proc/version")
+    for path in beside:
+        with suppress(OSError), path.open("rb") as file:
+            banner = file.read(_MOST_BANNER_BYTES).decode(errors="replace")
+            if found := _BANNER.match(banner):
+                return found[1]
+    return None
 
 
 def read_tree(directory: Path) -> DeviceTree:

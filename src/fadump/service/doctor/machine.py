@@ -18,7 +18,7 @@ from fadump.kernel.plan.cmdline import CommandLine, parse_command_line
 from fadump.kernel.plan.plan import Plan, make_plan
 from fadump.kernel.plan.read_memory import read_tree
 from fadump.kernel.plan.system import cpu_names, system_of
-from fadump.kernel.traits import KIB, LINUX_6_1, LINUX_6_12, KernelTraits
+from fadump.kernel.traits import KIB, LINUX_6_1, LINUX_6_12, LINUX_7_2, KernelTraits
 from fadump.memory.devicetree import DeviceTree
 from fadump.service.doctor.files import SystemFiles
 from fadump.service.doctor.savers import saves_in_initrd
@@ -175,7 +175,8 @@ def _strings(tree: DeviceTree, path: str, name: str) -> tuple[str, ...]:
 def _traits(files: SystemFiles, config: Mapping[str, str] | None) -> KernelTraits:
     """A kernel of that kind. One without FADump has none of the files that tell; then it counts as a newer one."""
     older = files.is_directory(FADUMP) and not files.exists(f"{FADUMP}/hotplug_ready")
-    traits = LINUX_6_1 if older else LINUX_6_12
+    newer = files.is_directory("/sys/kernel/kexec")
+    traits = LINUX_6_1 if older else LINUX_7_2 if newer else LINUX_6_12
     if config is None:
         return traits
     page_bytes = 4 * KIB if "CONFIG_PPC_4K_PAGES" in config else 64 * KIB
