@@ -133,6 +133,7 @@ class ScriptedFirmware:
     """As much of a firmware as the cycle's order needs."""
 
     tokens = frozenset({REGISTER, OS_TERM, INVALIDATE, UNREGISTER})
+    nmi_limit_ms = 0
 
     def __init__(self):
         self.state = State.IDLE

@@ -16,7 +16,20 @@ ORDER = [
     *("memory", "abi", "picture"),
     *("vmcore", "linux", "report", "firmware", "kernel"),
     *("capture", "kit", "machine"),
-    *("service", "proof", "observer", "session", "cycle", "run", "systems", "emulator", "mount", "compare", "cli"),
+    *(
+        "service",
+        "proof",
+        "observer",
+        "patience",
+        "session",
+        "cycle",
+        "run",
+        "systems",
+        "emulator",
+        "mount",
+        "compare",
+        "cli",
+    ),
 ]
 # "Inside the model": the same rule for the parts of kernel/.
 KERNEL_ORDER = [

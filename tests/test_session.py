@@ -1,5 +1,8 @@
 """A session is served, and waits for what the firmware sees, whoever the guest is."""
 
+import itertools
+from contextlib import suppress
+
 import pytest
 
 from fadump.errors import MachineError
@@ -8,7 +11,7 @@ from fadump.machine.channel import (
     Register,
     Registered,
 )
-from fadump.machine.contract import GuestReset
+from fadump.machine.contract import GuestReset, Stopped
 from fadump.observer import CrashBy, Seen, Unwatched
 from fadump.session import Session
 from tests.scripted_guest import (
@@ -44,6 +47,48 @@ def test_what_the_firmware_sees_needs_no_guest_channel():
     assert seen == [*awaited[:4], Seen.PRESERVED, *awaited[4:]]
     assert machine.done.count(("reset", KEEP)) == machine.done.count("forget_kept") == 1
     assert session.record.resets == 2
+
+
+class TimedFirmware(ScriptedFirmware):
+    """Its guest has registered with a limit of ten seconds."""
+
+    nmi_limit_ms = 10_000
+
+
+def interrupted(events, firmware=None):
+    """What is done to a guest that is interrupted once it has registered; a second passes at each look at the clock."""
+    machine = ScriptedMachine([handover(1), call(REGISTER), *events])
+    session = Session(machine, firmware or TimedFirmware(), Unwatched(), clock=itertools.count().__next__)
+    assert session.wait_for(Seen.REGISTERED) is Seen.REGISTERED
+    session.crash(CrashBy.NMI)
+    with suppress(MachineError):  # the end of the script
+        session.wait_for(Seen.PRESERVED)
+    return machine.done[machine.done.index("inject_nmi") + 1 :]
+
+
+SILENCE = Stopped("nothing has happened", [], silent=True)
+
+
+def test_a_guest_that_does_not_report_its_crash_in_time_is_dumped_by_the_platform():
+    assert interrupted([SILENCE] * 20) == ["halt", ("reset", KEEP)]
+
+
+def test_a_guest_that_goes_on_otherwise_does_not_gain_time():
+    assert interrupted([call(REGISTER)] * 20)[-2:] == ["halt", ("reset", KEEP)]
+
+
+@pytest.mark.parametrize("events", [[call(OS_TERM)], [SILENCE, call(OS_TERM)]])
+def test_a_guest_that_reports_its_crash_in_time_has_its_dump(events):
+    assert interrupted(events) == [("reset", KEEP)]
+
+
+def test_a_guest_that_is_reset_or_no_longer_registered_is_not_dumped():
+    assert "halt" not in interrupted([GuestReset(), handover(2), *[call(UNREGISTER)] * 20])
+    assert "halt" not in interrupted([call(UNREGISTER)] * 20)
+
+
+def test_without_a_limit_silence_is_the_end():
+    assert interrupted([SILENCE] * 3, ScriptedFirmware()) == []
 
 
 def test_a_guest_that_registers_for_ever_is_recorded_in_a_bounded_space():

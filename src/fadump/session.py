@@ -41,11 +41,10 @@ from fadump.machine.contract import (
     Stopped,
 )
 from fadump.observer import CrashBy, Inspector, Milestone, Observer, Record, Seen, milestone_after
+from fadump.patience import MOST_EQUAL_CALLS, Patience
 from fadump.signals import EndedBySignal
 
 SILENCE_SECONDS = 300.0
-MOST_EQUAL_CALLS = 100_000
-"""How often a guest may make a call that is refused; Linux asks 60,000 times in a minute if told to wait for 1 ms."""
 
 _R = TypeVar("_R", bound=Report)
 
@@ -98,12 +97,11 @@ class Session:
         self._firmware = firmware
         self._observer = observer
         self._inspector = inspector
-        self._silence_seconds = silence_seconds
         self._clock = clock
         self._enabled = True
         self._power_cut_at = power_cut_at
         self._called = called
-        self._asked_the_same: tuple[FirmwareCall | None, int] = (None, 0)
+        self._patience = Patience(silence_seconds, clock)
         self._crash_looked_at: Trigger | None = None  # by somebody's debugger, before the dump is taken
         self._ending: Trigger | None = None  # until the machine's own firmware has ended itself
         self._waited_for = 0  # of what has been seen; only wait_for() moves it
@@ -156,15 +154,20 @@ class Session:
             case CrashBy.NMI:
                 with self.telling_where():
                     self._machine.inject_nmi()
+                    self._patience.interrupted(self._firmware.nmi_limit_ms)
             case CrashBy.PLATFORM:
                 with self.telling_where():
-                    self._machine.halt()
-                    trigger = Trigger(TriggerKind.PLATFORM, "", None)
-                    self._observer.terminated(trigger, self.seconds)
-                    self._take_dump(trigger)
+                    self._terminate()
             case CrashBy.OPAL:
                 with self.telling_where():
                     self._machine.crash_firmware()
+
+    def _terminate(self) -> None:
+        """The platform ends the guest wherever it is, and takes its dump."""
+        self._machine.halt()
+        trigger = Trigger(TriggerKind.PLATFORM, "", None)
+        self._observer.terminated(trigger, self.seconds)
+        self._take_dump(trigger)
 
     def expect(self, answer: type[_R]) -> _R:
         """Serve the machine until the guest reports this.
@@ -226,7 +229,12 @@ class Session:
 
     def _serve_event(self, awaited: str) -> Report | None:
         """Serve one event; the guest's report, if it is one."""
+        if self._patience.is_over() and self._firmware.state is State.REGISTERED:
+            self._terminate()
+            return None
         match self._next_event():
+            case Stopped(silent=True) if self._patience.is_limited:
+                return None
             case Stopped() as stopped:
                 last_lines = "".join(f"\n  | {line}" for line in stopped.console)
                 error = PoweredOffError if stopped.powered_off else MachineError
@@ -257,25 +265,26 @@ class Session:
                 self._end(end)
             case GuestReset():
                 self._crash_looked_at = self._ending = None
+                self._patience.reported()
                 self.record.resets += self.record.dump is not None
                 self.state_at_reset = self._firmware.state
                 self._firmware.on_reset()
                 self._see(Seen.RESET)
 
     def _hear(self, report: Report) -> None:
-        self._asked_the_same = (None, 0)
+        self._patience.heard()
         if isinstance(report, Hello):
             self._enabled = report.enabled is True
         self._observer.report(report)
 
     def _next_event(self) -> Event:
-        event = self._machine.next_event(self._silence_seconds)
+        event = self._machine.next_event(self._patience.silence_seconds)
         self.record.events += 1
         if self.record.events != self._power_cut_at or isinstance(event, Stopped):
             return event
         self.power_is_cut = True
         self._machine.press_reset()
-        return self._machine.next_event(self._silence_seconds)
+        return self._machine.next_event(self._patience.silence_seconds)
 
     def _hand_over(self, handover: Handover) -> None:
         self._firmware.describe(handover.tree)
@@ -290,6 +299,8 @@ class Session:
     def _serve(self, call: FirmwareCall) -> None:
         before = self._firmware.state
         outcome = self._firmware.call(call, self._machine.memory)
+        if isinstance(outcome, Trigger) or self._firmware.name_of(call) is CallName.TERMINATE:
+            self._patience.reported()
         self._observer.firmware_call(call, outcome, self.seconds)
         match outcome:
             case Answer() | PassThrough():
@@ -323,8 +334,7 @@ class Session:
 
         :raises MachineError: it has asked often enough.
         """
-        before, times = self._asked_the_same
-        self._asked_the_same = (call, times + 1 if call == before else 1)
+        times = self._patience.asked(call)
         if not isinstance(outcome, Answer):
             return
         self.refusal = outcome.reason if outcome.status else ""

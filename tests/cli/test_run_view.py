@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fadump.cli.run_view import RunView, different_text, hints, verified_text
+from fadump.firmware.contract import Answer, FirmwareCall
 from fadump.memory.ranges import Range, RangeSet
 from fadump.proof.compare import Comparison, Exclusion, OpalComparison
 from fadump.proof.verify import Verdict
@@ -79,3 +80,31 @@ def test_hints_can_be_typed_any_number_of_times(tmp_path):
         done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "o u t" / "vmcore.kdump").exists()
+
+
+def asked_again(calls):
+    """What a view says of calls (seconds, token, outcome)."""
+    stream = io.StringIO()
+    view = RunView(stream)
+    for at_seconds, token, outcome in calls:
+        view.firmware_call(FirmwareCall(0, token, (1,), 1, 0x1000), outcome, at_seconds)
+    return stream.getvalue().splitlines()
+
+
+BUSY = Answer(-2, reason="this status was asked for")
+
+
+def test_a_kernel_that_asks_a_busy_firmware_again_and_again_is_seen_to():
+    """A line in ten seconds, as all progress is told where there is no terminal."""
+    lines = asked_again((number / 100, 0x202D, BUSY) for number in range(2500))
+    call = "CPU 0 token 0x202d (0x1) -> status -2: this status was asked for"
+    assert lines == [
+        f"   10.00 s  the kernel asks the firmware again: 1,001 times by now, of at most 100,000: {call}",
+        f"   20.00 s  the kernel asks the firmware again: 2,001 times by now, of at most 100,000: {call}",
+    ]
+
+
+def test_calls_that_are_served_or_differ_are_not_told():
+    assert asked_again((number, 0x202D, Answer(0)) for number in range(40)) == []
+    assert asked_again((number, number % 2, BUSY) for number in range(40)) == []
+    assert asked_again([(0, 1, BUSY), (5, 1, Answer(0)), (11, 1, BUSY), (20, 1, BUSY)]) == []

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 
 from fadump.cli.output import Stream
 from fadump.cli.typed import fadump_command, program
-from fadump.firmware.contract import FirmwareCall, Outcome, PreservedDump, PreservedRegion, Trigger
+from fadump.firmware.contract import Answer, FirmwareCall, Outcome, PreservedDump, PreservedRegion, Trigger
 from fadump.machine.channel import KdumpLoaded, Report
 from fadump.memory.ranges import Range
 from fadump.observer import Milestone, Seen
+from fadump.patience import MOST_EQUAL_CALLS
 from fadump.printable import counted
+from fadump.progress import PLAIN_INTERVAL_SECONDS
 from fadump.proof.verify import Verdict
 from fadump.run.output import call_text, outcome_text
 from fadump.run.run import JudgedCycle, RunResult
@@ -32,6 +34,28 @@ _KDUMP_TEXTS = {
 }
 
 
+class _Repeated:
+    """A call that is made again as long as it is refused, as a busy firmware is asked by Linux."""
+
+    def __init__(self) -> None:
+        self._call: FirmwareCall | None = None
+        self._times = 0
+        self._due_seconds = 0.0
+
+    def told(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> int | None:
+        """How often it has been made by now, if that is to be told again."""
+        refused = isinstance(outcome, Answer) and outcome.status != 0
+        if not refused or call != self._call:
+            self._call, self._times = call if refused else None, int(refused)
+            self._due_seconds = at_seconds + PLAIN_INTERVAL_SECONDS
+            return None
+        self._times += 1
+        if at_seconds < self._due_seconds:
+            return None
+        self._due_seconds = at_seconds + PLAIN_INTERVAL_SECONDS
+        return self._times
+
+
 class RunView:
     """Prints a run to a stream, line by line, on a terminal and elsewhere alike."""
 
@@ -40,14 +64,21 @@ class RunView:
         self._stream = stream
         self._verbose = verbose
         self._texts = _TEXTS
+        self._repeated = _Repeated()
 
     def milestone(self, milestone: Milestone, at_seconds: float) -> None:
         self._print(f"{at_seconds:8.2f} s  {self._texts[milestone]}")
 
     def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
         """The firmware's log has it in any case."""
+        times = self._repeated.told(call, outcome, at_seconds)
         if self._verbose:
             self._print(f"{at_seconds:8.2f} s  firmware: {call_text(call)} -> {outcome_text(outcome)}")
+        elif times is not None:
+            self._print(
+                f"{at_seconds:8.2f} s  the kernel asks the firmware again: {times:,} times by now, of at most "
+                f"{MOST_EQUAL_CALLS:,}: {call_text(call)} -> {outcome_text(outcome)}"
+            )
 
     def seen(self, seen: Seen, at_seconds: float) -> None:
         """The milestones tell it."""

@@ -185,6 +185,11 @@ class Firmware(Protocol):
     def preserved(self) -> PreservedDump | None:
         """The current dump, from preserve() until the guest invalidates it."""
 
+    @property
+    def nmi_limit_ms(self) -> int:
+        """How many milliseconds after a system reset interrupt the guest has for reporting its crash, before the
+        platform dumps it unasked; 0: as long as it likes."""
+
     def name_of(self, call: FirmwareCall) -> CallName | None:
         """The purpose of a call; None if it isn't one of FADump's."""
 

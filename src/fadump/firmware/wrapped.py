@@ -26,6 +26,10 @@ class WrappedFirmware:
     def preserved(self) -> PreservedDump | None:
         return self._firmware.preserved
 
+    @property
+    def nmi_limit_ms(self) -> int:
+        return self._firmware.nmi_limit_ms
+
     def name_of(self, call: FirmwareCall) -> CallName | None:
         return self._firmware.name_of(call)
 

@@ -90,12 +90,14 @@ class FirmwareEnd:
 class Stopped:
     """The machine won't go on: why, in words, and the last lines of its console.
 
-    ``powered_off`` if its guest has switched it off.
+    ``powered_off`` if its guest has switched it off, ``silent`` if nothing has happened for as long as was waited: then
+    it can be waited for again.
     """
 
     reason: str
     console: Sequence[str]
     powered_off: bool = False
+    silent: bool = False
 
 
 Event = BootStart | Handover | FirmwareCall | Report | GuestReset | KdumpStart | FirmwareEnd | Called | LetGo | Stopped

@@ -158,5 +158,5 @@ def test_the_automatic_dump_time_is_kept(memory):
     firmware = described_firmware()
     register(firmware, memory, DumpStructure(sections=STRUCTURE.sections, max_time_auto_ms=30_000))
     assert firmware.registration is not None
-    assert firmware.registration.max_time_auto_ms == 30_000
+    assert firmware.registration.max_time_auto_ms == firmware.nmi_limit_ms == 30_000
     assert DumpStructure.decode(crash(firmware, memory).structure).max_time_auto_ms == 30_000

@@ -6,7 +6,8 @@ Linux has it as struct rtas_fadump_mem_struct in arch/powerpc/platforms/pseries/
 All fields are big-endian.
 
 The disk fields are for a dump that the firmware itself writes to a disk; in Linux they are zero. ``max_time_auto_ms``
-is the time until a hanging system is dumped automatically; 0: never.
+is how long a system may take, after a system reset interrupt, to ask for its dump before it is dumped unasked; 0: as
+long as it likes.
 """
 
 from dataclasses import dataclass, replace

@@ -107,6 +107,11 @@ class PowernvFirmware:
         """The current dump, until the guest frees it."""
         return self._dump.preserved if self._dump else None
 
+    @property
+    def nmi_limit_ms(self) -> int:
+        """0: OPAL has no such timer."""
+        return 0
+
     def name_of(self, call: FirmwareCall) -> CallName | None:
         """The purpose of a call; None if it isn't one of FADump's."""
         if self._platform is None or not call.args:

@@ -14,7 +14,8 @@ Where LoPAR leaves it open:
   crashed capture kernel itself is not dumped.
 * ibm,os-term is accepted with any number of arguments, so that a crashing kernel gets its dump.
 * A plain reset drops a registration, as its kernel is gone, and keeps an active dump (R1-3).
-* max_time_auto is kept in the structure; the platform has no such timer.
+* max_time_auto counts from a system reset interrupt, for all CPUs together: if none has called ibm,os-term by then,
+  the platform takes the dump. In Linux it is 0, which is never.
 """
 
 from collections.abc import Mapping, Sequence
@@ -88,6 +89,11 @@ class PseriesFirmware:
     def preserved(self) -> PreservedDump | None:
         """The current dump, until the guest invalidates it."""
         return self._dump
+
+    @property
+    def nmi_limit_ms(self) -> int:
+        """max_time_auto of what is registered."""
+        return 0 if self._registration is None else self._registration.max_time_auto_ms
 
     def name_of(self, call: FirmwareCall) -> CallName | None:
         """The purpose of a call; None if it isn't one of FADump's."""

@@ -60,6 +60,11 @@ class WatchedFirmware:
         """The dump as the platform describes it; the machine has to keep nothing for it."""
         return self._dump
 
+    @property
+    def nmi_limit_ms(self) -> int:
+        """0: the platform's own firmware has that timer, or hasn't."""
+        return 0
+
     def name_of(self, call: FirmwareCall) -> CallName | None:
         """None: this is only used for faults, which QEMU's firmware can't have."""
         return None

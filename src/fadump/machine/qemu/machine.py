@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -148,7 +149,7 @@ class QemuMachine:
             event = self._run(self._next_event_within(seconds))
         except TimeoutError:
             awaited = f", waiting for {self.awaited}" if self.awaited else ""
-            event = self._stopped(f"nothing has happened for {seconds:g} seconds{awaited}")
+            event = replace(self._stopped(f"nothing has happened for {seconds:g} seconds{awaited}"), silent=True)
         except FadumpError as error:
             event = self._stopped(str(error))
         if isinstance(event, Handover):
