@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fadump.compare.configuration import Ends
+from fadump.compare.configuration import Ends, Shape
 from fadump.compare.model_side import see_model
 from fadump.compare.seen import CAPTURE_BOOT, CRASH, FIRST_BOOT, RELEASED
 from fadump.errors import MachineError
@@ -79,3 +79,13 @@ def test_a_tree_that_the_model_cannot_run_on_is_a_sentence():
     broken = replace(linux, boots=[replace(linux.boots[0], entered=tree.encode())])
     with pytest.raises(MachineError, match="the model panics: there are 0 CPUs"):
         see_model(PSERIES, broken)
+
+
+def test_a_dump_that_the_capture_kernel_discards_is_compared_too():
+    """Boot memory reaches beyond a hole, so that its header is looked for in the wrong place (docs/linux-bugs.md)."""
+    words = {"crashkernel": "", "reserve_mem": "fadump_reserve_mem=1200M"}
+    discarded = replace(PSERIES, memory_mib=8448, shape=Shape.SMALL_FIRST, **words)
+    story = {moment.name: moment.answers for moment in seen_of(discarded).moments}
+    assert list(story) == [FIRST_BOOT, CRASH, CAPTURE_BOOT, RELEASED]
+    assert "type 0x11 0x0 to 0x" in story[CRASH]["preserved"]
+    assert "Fadump header is corrupted" in story[CAPTURE_BOOT]["messages"]

@@ -88,7 +88,7 @@ class Story:
     def _crash(self) -> None:
         self._session.crash(CrashBy.SYSRQ, self._configuration.crash_cpu)
         self._session.expect(Hello)
-        if self._recorder.preserved is None:
+        if self._recorder.taken is None:
             raise MachineError("the guest crashed and has booted again without a dump")
         self._moments.append(Moment(seen.CRASH, {**self._calls(0), "preserved": self._recorder.dump()}))
         core = self._core_head()

@@ -44,6 +44,8 @@ class Recorder(WrappedFirmware):
         self._boots: list[_Boot] = []
         self.cpus: Sequence[CpuRegisters] = ()
         """The CPUs' registers at the crash."""
+        self.taken: PreservedDump | None = None
+        """The dump of the crash, also once a kernel has discarded it."""
 
     def call(self, call: FirmwareCall, memory: GuestMemory) -> Outcome:
         text = self._opal_text(call) if self._is_opal() else self._rtas_text(call, memory)
@@ -53,7 +55,8 @@ class Recorder(WrappedFirmware):
 
     def preserve(self, trigger: Trigger, memory: GuestMemory, cpus: Sequence[CpuRegisters]) -> PreservedDump:
         self.cpus = cpus
-        return super().preserve(trigger, memory, cpus)
+        self.taken = super().preserve(trigger, memory, cpus)
+        return self.taken
 
     def describe(self, tree: DeviceTree) -> None:
         self._boots.append(_Boot(tree.encode(), tree))
@@ -71,8 +74,7 @@ class Recorder(WrappedFirmware):
 
     def dump(self) -> str:
         """What the firmware says that it has copied, one region per line."""
-        preserved = self.preserved
-        return "" if preserved is None else "\n".join(_dump_lines(preserved))
+        return "" if self.taken is None else "\n".join(_dump_lines(self.taken))
 
     def _is_opal(self) -> bool:
         return self._boots[-1].tree.find("/ibm,opal") is not None
