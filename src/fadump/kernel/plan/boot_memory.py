@@ -3,9 +3,9 @@
 Linux arch/powerpc/kernel/fadump.c: fadump_calculate_reserve_size(), fadump_get_boot_mem_regions(). Boot memory is the
 lowest RAM, of a given size; *boot memory top* is its end, including holes.
 
-fadump_get_boot_mem_regions() of 6.1 and 6.12 is wrong if there is a hole in boot memory: it subtracts the size of a
-range from what is still wanted and also adds it to what has been found, so that each range counts twice. The model does
-the same, and :attr:`BootMemory.warnings` says so.
+fadump_get_boot_mem_regions() of 6.1, 6.12 and 7.2 is wrong if there is a hole in boot memory: it subtracts the size of
+a range from what is still wanted and also adds it to what has been found, so that each range counts twice. The model
+does the same, and :attr:`BootMemory.warnings` says so.
 """
 
 from collections.abc import Iterator, Sequence
