@@ -12,7 +12,7 @@ from fadump.memory.ranges import Range
 from tests.kernel.observed import OBSERVED
 from tests.machine.embedded.bench import bench
 
-CPUS = {0x2980: 2, 0xA5A0: 8}
+CPUS = {0x2980: 2, 0x52E0: 4, 0xA5A0: 8}
 SEEN = [
     seen
     for seen in OBSERVED
