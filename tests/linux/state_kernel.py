@@ -6,9 +6,7 @@ from tests.linux.task_kernel import PER_CPU, TaskKernel
 QUEUE = PER_CPU + 0x100
 """Where CPU 0 has its run queue, as a pointer; so far behind per-CPU variables of tasks."""
 MODULE_BYTES = 0x200
-NAME, STATE, LIST, MEM, TAINTS, VERSION, KALLSYMS, NOTES, BTF_SIZE, BTF = (
-    *(0x20, 0x0, 0x8, 0x60, 0xE0, 0xE8, 0xF0, 0xF8, 0x100, 0x108),
-)
+NAME, STATE, LIST, MEM, TAINTS, VERSION, KALLSYMS, NOTES = (0x20, 0x0, 0x8, 0x60, 0xE0, 0xE8, 0xF0, 0xF8)
 MODULE_AT = VMALLOC_START
 MODULE_TEXT = 0x8000
 
@@ -31,7 +29,7 @@ def state_types(btf, *, older=False):
         memory = [("mem", array(btf.structure("module_memory", 16, layout[:2]), 7), MEM)]
     members = [("state", integer, STATE), ("list", lists, LIST), ("name", array(char, 56), NAME), *memory]
     members += [("taints", word, TAINTS), ("version", word, VERSION), ("kallsyms", word, KALLSYMS)]
-    members += [("notes_attrs", word, NOTES), ("btf_data_size", integer, BTF_SIZE), ("btf_data", word, BTF)]
+    members += [("notes_attrs", word, NOTES)]
     btf.structure("module", MODULE_BYTES, members)
     btf.structure("mod_kallsyms", 32, [("symtab", word, 0), ("num_symtab", integer, 8), ("strtab", word, 16)])
     attribute = btf.structure("attribute", 16, [("name", word, 0)])
@@ -42,6 +40,8 @@ def state_types(btf, *, older=False):
         group = btf.structure("attribute_group", 40, [("name", word, 0), ("bin_attrs", word, 32)])
         notes = [("grp", group, 0), ("attrs", array(binary, 0), 40)]
     btf.structure("module_notes_attrs", 16 if older else 40, notes)
+    btf.structure("btf_module", 32, [("module", word, 0), ("list", lists, 8), ("btf", word, 24)])
+    btf.structure("btf", 16, [("data", word, 0), ("data_size", integer, 8)])
     queue = [("nr_running", integer, 0), ("curr", word, 8), ("idle", word, 16), ("clock", word, 24)]
     btf.structure("rq", 32, queue)
     btf.structure("unused", 2, [("short", short, 0)])
@@ -56,6 +56,8 @@ class StateKernel(TaskKernel):
         super().__init__(processes, byte_order, memory_bytes=2 << 20, **more)
         self.tables = PageTables(self)
         self.modules = []
+        self.copies = []
+        self.names["Dbtf_modules"] = self.place(bytes(16))
         self.names["Dmodules"] = self.place(self.pack("QQ", 0, 0))
         self.link_modules()
 
@@ -74,12 +76,14 @@ class StateKernel(TaskKernel):
         notes = self._notes(build_id) if build_id else 0
         self.poke(module + TAINTS, self.pack("QQQQ", taints, text, self._kallsyms(at, symbols), notes))
         if btf:
-            self.poke(module + BTF_SIZE, self.pack("IIQ", len(btf), 0, self.place(btf)))
+            copy = self.place(self.pack("QII", self.place(btf), len(btf), 0))
+            self.copies.append(self.place(self.pack("QQQQ", module, 0, 0, copy)))
         self.link_modules()
         return at
 
     def link_modules(self):
         self.link([self.names["Dmodules"], *(module + LIST for module in self.modules)])
+        self.link([self.names["Dbtf_modules"], *(copy + 8 for copy in self.copies)])
 
     def _notes(self, build_id):
         note = self.place(self.pack("III", 4, len(build_id), 3) + b"GNU\0" + build_id)

@@ -57,7 +57,7 @@ _KEPT = frozenset(
 _MOST_UNITS = 8
 """How many of a name's units are read, until one defines it."""
 _MOST_PLACES = 1 << 14
-_MOST_TAILS = 1 << 6
+_MOST_TAILS = 1 << 7
 """How many places of a name are tried, in the entries and in the strings."""
 _MOST_LENGTH = 1 << 32
 _DIMENSION_BITS = 3

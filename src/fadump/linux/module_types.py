@@ -1,8 +1,8 @@
 """The types of modules, by the BTF that each has of its own.
 
-Linux: struct module in include/linux/module.h, struct btf_module in kernel/bpf/btf.c. A module's BTF goes on where the
-kernel's ends. That of a module built apart from the kernel has a base of its own, and the kernel has made it over for
-its own types: then that is read. A module's types are read when they are asked for.
+Linux: struct btf_module and struct btf in kernel/bpf/btf.c. The kernel keeps a copy of a module's BTF, which goes on
+where its own ends, also if the module was built apart and has a base of its own; what struct module has is forgotten
+once the module runs. A module's types are read when they are asked for.
 """
 
 from collections.abc import Sequence
@@ -31,8 +31,8 @@ class ModuleTypes:
         self._memory = memory
         self._symbols = symbols
         self._kernel = kernel
-        members = {"at": "btf_data", "size": "btf_data_size"}
-        self._module = Structure(kernel, "module", members, {"base": "btf_base_data"})
+        self._list = Structure(kernel, "btf_module", {"list": "list", "module": "module", "btf": "btf"})
+        self._btf = Structure(kernel, "btf", {"at": "data", "size": "data_size"})
         self._read: dict[int, Btf] = {}
         self._budget = Budget("bytes of the BTF of modules", MOST_BTF_BYTES)
 
@@ -44,10 +44,7 @@ class ModuleTypes:
         :raises FadumpError: the dump doesn't have them.
         """
         if module.at not in self._read:
-            values = self._module.read(self._memory, module.at)
-            at, size = values.count("at"), values.count("size")
-            if values.number("base"):
-                at, size = self._made_over(module)
+            at, size = self._copy(module)
             if not at or not size:
                 raise UnknownTypeError(f"the module {module.name} doesn't describe its types")
             self._budget.spend(size)
@@ -71,14 +68,12 @@ class ModuleTypes:
                 return types
         raise UnknownTypeError(f"neither the kernel nor a module has a type {name}")
 
-    def _made_over(self, module: Module) -> tuple[int, int]:
-        """Where the kernel has a module's BTF, and its size in bytes."""
-        known = Structure(self._kernel, "btf_module", {"list": "list", "module": "module", "btf": "btf"})
-        btf = Structure(self._kernel, "btf", {"at": "data", "size": "data_size"})
+    def _copy(self, module: Module) -> tuple[int, int]:
+        """Where the kernel has a copy of a module's BTF, and its size in bytes."""
         budget = Budget("modules with BTF", MOST_MODULES)
         for node in list_nodes(self._memory, self._symbols.address("btf_modules"), budget).nodes:
-            values = known.read(self._memory, node - known.offset("list"))
+            values = self._list.read(self._memory, node - self._list.offset("list"))
             if values.number("module") == module.at:
-                found = btf.read(self._memory, values.count("btf"))
+                found = self._btf.read(self._memory, values.count("btf"))
                 return found.count("at"), found.count("size")
         return 0, 0
