@@ -49,6 +49,8 @@ MOST_DENTRIES = 1 << 20
 MOST_NETWORK_DEVICES = 1 << 14
 MOST_NETWORK_ADDRESSES = 1 << 16
 """Network devices and addresses of all of them; a router has some thousands."""
+MOST_INTERRUPTS = 1 << 18
+"""Interrupts and the nodes of their tree; Linux for Power has some thousands."""
 MOST_HUGE_PAGE_SIZES = 16
 """Sizes of huge pages; Linux for Power has 5 (HUGE_MAX_HSTATE)."""
 MOST_SLAB_CACHES = 1 << 16
@@ -73,6 +75,8 @@ MOST_STRING_BYTES = 1 << 20
 MOST_RULES_BYTES = 1 << 20
 """A file of rules that a person has written."""
 
+MOST_INCIDENTS = 1 << 10
+"""Messages of trouble in a log that are told one by one."""
 MOST_LOG_RECORDS = 1 << 21
 """Those that Linux sets aside for a log of 64 MiB (PRB_AVGBITS)."""
 MOST_LOG_BYTES = 1 << 28

@@ -1,6 +1,7 @@
 """A kernel with counts of memory, slab caches, mounts and network devices, whose types it describes by BTF."""
 
 from tests.linux.state_kernel import StateKernel, state_types
+from tests.linux.task_kernel import PER_CPU
 
 ZONE_COUNTS = {"NR_FREE_PAGES": 0}
 NODE_COUNTS = {
@@ -68,6 +69,17 @@ def host_types(btf, *, older=False):
     words("in_ifaddr", "ifa_next", size=24, ifa_local=(integer, 8), ifa_prefixlen=(char, 12))
     words("inet6_dev", size=16, addr_list=(lists, 0))
     words("in6_addr", "a", "b")
+    words("xarray", "_", "xa_head")
+    btf.structure("xa_node", 16 + 64 * 8, [("slots", btf.array(word, 64), 16)])
+    words("maple_tree", "_", "ma_root")
+    for title, pivots in (("maple_range_64", 15), ("maple_arange_64", 9)):
+        slots = [("slot", btf.array(word, pivots + 1), 8 + 8 * pivots)]
+        btf.structure(title, 256, [("pivot", btf.array(word, pivots), 8), *slots])
+    data = btf.structure("irq_data", 24, [("irq", integer, 4), ("hwirq", word, 8), ("chip", word, 16)])
+    words("irq_desc", "kstat_irqs", "action", size=40, irq_data=(data, 16))
+    words("irq_chip", "name")
+    words("irqaction", "name", "next")
+    words("kernel_stat", "irqs_sum", size=48, softirqs=(btf.array(integer, 10), 8))
     words("inet6_ifaddr", size=48, addr=(name, 0), if_list=(lists, LINK), prefix_len=(integer, 32))
 
 
@@ -130,6 +142,34 @@ class HostKernel(StateKernel):
         own = self.place(hardware) if hardware else 0
         head = self.pack("QQQQQQQQQ", ip, ip6, 0, 0, own, index, flags, 1500, len(hardware))
         return self.place(head + bytes(8) + name.encode().ljust(16, b"\0"))
+
+    def xa_node(self, entries):
+        """A node of an XArray, as an entry; ``entries`` are by their slots."""
+        slots = [entries.get(number, 0) for number in range(64)]
+        return self.place(bytes(16) + self.pack("64Q", *slots), align=64) + 2
+
+    def maple_node(self, kind, entries):
+        """A node of a maple tree, as an entry: kind 1, a leaf, 2 or 3; ``entries`` are (last number, entry)."""
+        pivots = 9 if kind == 3 else 15
+        slots = [entry for _last, entry in entries]
+        slots += [0] * (pivots + 1 - len(slots))
+        lasts = [last for last, _entry in entries[:pivots]]
+        packed = self.pack(f"Q{pivots}Q{pivots + 1}Q", 0, *lasts, *[0] * (pivots - len(lasts)), *slots)
+        return self.place(packed.ljust(256, b"\0"), align=256) | kind << 3 | 2
+
+    def add_tree(self, name, root):
+        self.add(name, "QQ", 0, root)
+
+    def interrupt(self, number, hardware, chip, handlers, counts):
+        """An interrupt's descriptor, with what each CPU has counted."""
+        action = 0
+        for handler in reversed(handlers):
+            action = self.place(self.pack("QQ", self.text(handler), action))
+        own = PER_CPU + 0x180 + 4 * number
+        for cpu, count in enumerate(counts):
+            self.poke(self.per_cpu[cpu] + own - PER_CPU, self.pack("I", count))
+        kind = self.place(self.pack("Q", self.text(chip))) if chip else 0
+        return self.place(self.pack("QQIIQQ", own, action, 0, number, hardware, kind))
 
     def add_network(self, devices):
         self.names["Dinit_net"] = self.place(bytes(16))

@@ -6,6 +6,7 @@ Each is read when it is first asked for, and by itself, so that what is damaged 
 from collections.abc import Callable
 from functools import cached_property
 
+from fadump.linux.interrupts import Interrupts, read_interrupts
 from fadump.linux.memory import KernelMemory
 from fadump.linux.memory_use import MemoryUse, read_memory_use
 from fadump.linux.mounts import Mounts, read_mounts
@@ -47,3 +48,8 @@ class SystemState:
     def network(self) -> Network:
         """The network devices and their addresses."""
         return read_network(self._memory, self._symbols, self._find_types())
+
+    @cached_property
+    def interrupts(self) -> Interrupts:
+        """How often each interrupt came, on each CPU."""
+        return read_interrupts(self._memory, self._symbols, self._find_types())

@@ -23,6 +23,7 @@ from fadump.linux.crash import Ending, KernelName, crash_time, read_name
 from fadump.linux.dwarf import NoDebugInformationError
 from fadump.linux.dwarf_types import DwarfTypes
 from fadump.linux.elf import open_elf
+from fadump.linux.incidents import Incidents, find_incidents
 from fadump.linux.kallsyms import find_kallsyms, read_kallsyms
 from fadump.linux.log import LogRecord, read_log
 from fadump.linux.log_end import LogEnd, read_log_end
@@ -357,6 +358,14 @@ class CrashedSystem:
     @cached_property
     def _task_reader(self) -> TaskReader:
         return TaskReader(self.memory, self.symbols, self.structures)
+
+    @cached_property
+    def incidents(self) -> Incidents:
+        """The trouble that the log tells of: hung tasks, lockups, stalls, processes killed for their memory.
+
+        :raises FadumpError: as :meth:`log`.
+        """
+        return find_incidents(self.log())
 
     def log(self) -> Iterator[LogRecord]:
         """The log, oldest record first.
