@@ -14,6 +14,7 @@ from tests.real_linux import mini_system
 from tests.real_linux.fadump_command import fadump_run
 from tests.real_linux.foreign import ForeignProgram
 from tests.real_linux.page_sets import BUSY_CPUS, WORKLOAD, crash_under_load
+from tests.real_linux.state_truth import EVERY_STATE, module_files
 
 ROOT = Path(__file__).parents[2]
 BUILD_SECONDS = 3600
@@ -50,9 +51,13 @@ def powernv_cycle(tmp_path_factory, kernel):
 
 @pytest.fixture(scope="session")
 def busy_crash(tmp_path_factory, kernel):
-    """The dump of a machine whose memory is used in every way and whose CPUs are busy, but for an offline one."""
-    script = WORKLOAD + BUSY_CPUS
-    return crash_under_load(tmp_path_factory.mktemp("busy"), kernel, script, crash_cpu=2, cpus=4)
+    """The dump of a machine whose memory is used in every way, with modules and tasks in every state.
+
+    Its CPUs are busy, but for an offline one.
+    """
+    script = WORKLOAD + EVERY_STATE + BUSY_CPUS
+    modules = module_files(kernel).values()
+    return crash_under_load(tmp_path_factory.mktemp("busy"), kernel, script, crash_cpu=2, cpus=4, modules=modules)
 
 
 @pytest.fixture(scope="session", params=list(Platform))

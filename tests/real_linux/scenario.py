@@ -63,7 +63,7 @@ class SavedDump:
 class Scenario:
     """A guest with little memory for as long as the block runs; its files stay in ``directory``.
 
-    ``machine`` is the rest of its QemuConfig.
+    ``modules`` are files of the kernel's that are loaded first, ``machine`` is the rest of its QemuConfig.
     """
 
     def __init__(self, directory, kernel, cmdline="", platform=Platform.PSERIES, memory_bytes=None, **machine):
@@ -77,11 +77,11 @@ class Scenario:
         self._filled = False
         self._ends = ExitStack()
 
-    def _machine_for(self, kernel, cmdline, platform, **machine):
+    def _machine_for(self, kernel, cmdline, platform, modules=(), **machine):
         options = RunOptions(self.directory, WhichMachine.QEMU, platform, self._memory_bytes, cmdline=cmdline)
         config = QemuConfig(
             kernel=kernel.bootable,
-            initrd=build_initramfs(),
+            initrd=build_initramfs(modules=modules),
             cmdline=kernel_command_line(options),
             platform=platform,
             **{"nodes": (self._memory_bytes,)} | machine,
