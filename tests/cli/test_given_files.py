@@ -28,6 +28,12 @@ READ = {
     "plan --memory-map": "plan --memory-map {}",
     "show --vmlinux": "show {dump} --vmlinux {}",
     "report --vmlinux": "report {dump} --vmlinux {}",
+    "drgn --vmlinux": "drgn {dump} --vmlinux {}",
+    "drgn --keep": "drgn {dump} --keep {}",
+    "crash --vmlinux": "crash {dump} --vmlinux {}",
+    "crash --keep": "crash {dump} --keep {}",
+    "gdb --vmlinux": "gdb {dump} --vmlinux {}",
+    "gdb --keep": "gdb {dump} --keep {}",
     "save --vmlinux": "save {dump} {dump}.out --vmlinux {}",
     "save --erase": "save {dump} {dump}.out --erase {}",
     "capture --config": "capture --config {}",
@@ -47,7 +53,9 @@ TELL_OF_OUT = {f"{command} --out" for command in ("run", "rehearse", "size", "co
 """Directories that a command makes: their own tests have what is said of them."""
 NEED_NOT_BE_THERE = {"capture --saved-in"}
 """Without it the dump is saved all the same, and what is wrong with it is one more attempt that has failed."""
-A_DIRECTORY_WILL_DO = {"kernel build --source", "plan --memory-map", "doctor --root", "size --root"}
+A_DIRECTORY_WILL_DO = {"kernel build --source", "plan --memory-map", "doctor --root", "size --root"} | {
+    *("drgn --keep", "crash --keep", "gdb --keep")
+}
 A_PIPE_WILL_DO = {"kernel build --config", "plan --memory-map"}
 
 

@@ -1,4 +1,7 @@
-"""drgn, which we did not write, reads the dump."""
+"""drgn, which we did not write, reads the dump; so does gdb."""
+
+import subprocess
+import sys
 
 import drgn
 import pytest
@@ -29,3 +32,22 @@ def test_the_guests_tasks_are_there(program):
 
 def test_the_crashed_cpu_is_known(program, any_cycle):
     assert program["crashing_cpu"].value_() == (1 if any_cycle.json["platform"] == "powernv" else 0)
+
+
+def handed_over(name, cycle, directory, *words):
+    command = [sys.executable, "-m", "fadump", name, cycle.json["vmcore"], "--keep", str(directory)]
+    command += ["--vmlinux", cycle.json["vmlinux"], "--", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_drgn_started_by_us_has_the_registers_and_the_lines_of_the_crash(any_cycle, tmp_path):
+    told = handed_over("drgn", any_cycle, tmp_path, "-q", "-e", "print(prog.crashed_thread().stack_trace())")
+    assert "sysrq_handle_crash (drivers/tty/sysrq.c:" in told and "ksys_write (fs/read_write.c:" in told
+
+
+def test_gdb_started_by_us_has_a_thread_for_each_cpu(any_cycle, tmp_path):
+    told = handed_over("gdb", any_cycle, tmp_path, "-batch", "-ex", "info threads", "-ex", "backtrace")
+    assert all(f"LWP {number + 1} " in told for number in range(any_cycle.json["cpus"]))
+    assert " in sysrq_handle_crash (" in told

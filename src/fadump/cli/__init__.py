@@ -20,6 +20,7 @@ from fadump.signals import EndedBySignal, held, ignoring, raising
 
 COMMANDS = (
     *("run", "vm", "rehearse", "size", "mount", "shell", "save", "show", "report", "dmesg", "check", "plan", "compare"),
+    *("drgn", "crash", "gdb"),
     *("doctor", "capture", "dumps"),
     *("kernel", "image", "qemu"),
     *("help", "version"),

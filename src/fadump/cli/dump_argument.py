@@ -8,6 +8,8 @@ from fadump.printable import MOST_LISTED, in_a_line
 from fadump.vmcore.dump import open_dump
 
 _MOST_LOOKED_AT = 10_000
+COPIES = (".for-drgn", ".for-crash", ".for-gdb")
+"""How the names of copies end that were made for a debugger: they are no other dumps."""
 
 
 def dump_files(given: Sequence[Path]) -> Sequence[Path]:
@@ -39,7 +41,7 @@ def _dumps(directory: Path) -> Iterator[Path]:
     except OSError:  # somebody else's
         return
     for path in paths[:_MOST_LOOKED_AT]:
-        if path.is_file() and not path.is_symlink():
+        if path.is_file() and not path.is_symlink() and not path.name.endswith(COPIES):
             try:
                 open_dump(path).close()
             except (FadumpError, OSError):

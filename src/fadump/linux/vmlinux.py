@@ -61,6 +61,17 @@ def read_vmlinux(path: StrPath, facts: Facts) -> SymbolTable:
     return SymbolTable(symbols)
 
 
+def build_id(path: StrPath) -> str | None:
+    """The build id of a vmlinux, a module or its debug file, as VMCOREINFO writes it; None: it has none.
+
+    :raises FormatError: it is not a 64-bit ELF file.
+    :raises FadumpError: it is a directory, a pipe or the like.
+    :raises OSError: it can't be read.
+    """
+    with open_elf(path) as elf:
+        return next(_build_ids(elf), None)
+
+
 def _symbols(elf: ElfFile) -> Iterator[Symbol]:
     layout = SYMBOL.in_order(elf.byte_order)
     section = next(elf.sections(SHT_SYMTAB), None)  # a file has at most one

@@ -1,0 +1,44 @@
+"""``fadump drgn``: a dump in drgn, with registers, vmlinux and modules right."""
+
+from fadump.capture.options import Format
+from fadump.capture.registers import AddedRegisters
+from fadump.cli.debugger import Debugger, Handover, add_debugger
+from fadump.cli.parser import Commands
+from fadump.linux.system import CrashedSystem
+from fadump.vmcore.contract import Dump
+
+_LIBKDUMPFILE_PAGE_BYTES = 1 << 16
+"""libkdumpfile as built into drgn 0.3.0 knows no smaller pages on ppc64."""
+_EXAMPLE = """example:
+  fadump drgn fadump-run/vmcore                     a prompt: prog.crashed_thread().stack_trace()
+  fadump drgn vmcore -- -e 'print(prog["jiffies"])' what is behind -- is drgn's
+"""
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the main parser."""
+    add_debugger(
+        commands,
+        Debugger("drgn", "pip install drgn", _command, _reads, _format, needs_vmlinux=False),
+        summary="look into a dump with drgn: registers, vmlinux and modules are right",
+        description="Start drgn on a dump. FADump leaves registers where drgn doesn't look for them: then the dump is "
+        "saved once more beside itself, as FILE.for-drgn. With --json nothing is started: the command is printed.",
+        example=_EXAMPLE,
+    )
+
+
+def _command(called: str, handover: Handover) -> list[str]:
+    words = [called, "-c", str(handover.dump)]
+    for symbols in [*([] if handover.vmlinux is None else [handover.vmlinux]), *handover.modules]:
+        words += ["-s", str(symbols)]
+    if handover.options.debuginfod:
+        words += ["--try-symbols-by", "debuginfod"]
+    return words
+
+
+def _reads(dump: Dump, added: AddedRegisters, _changed: bool) -> bool:
+    return not added.cpus and not dump.flattened
+
+
+def _format(system: CrashedSystem) -> Format:
+    return Format.KDUMP if system.page_bytes >= _LIBKDUMPFILE_PAGE_BYTES else Format.ELF
