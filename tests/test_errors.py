@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fadump.errors import DiskError, FormatError, LimitError, SetupError, unwritable
+from fadump.errors import DiskError, FormatError, LimitError, SetupError, reason, unwritable
 
 SOURCES = Path(__file__).parent.parent / "src" / "fadump"
 READ_FROM_MEMORY = [*(SOURCES / "linux").rglob("*.py"), *(SOURCES / "kernel").rglob("*.py")]
@@ -55,6 +55,20 @@ def test_a_limit_says_what_was_found_and_what_is_read():
     error = LimitError("symbols", found=5000, limit=4096, offset=8)
     assert str(error) == "5,000 symbols, more than the 4,096 that are read at offset 0x8"
     assert (error.what, error.found, error.limit, error.offset) == ("symbols", 5000, 4096, 8)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "a file"), "No space left on device"),
+        (ValueError("it is wrong"), "it is wrong"),
+        (OSError(), "OSError"),
+        (EOFError(), "EOFError"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_a_reason_is_never_empty(error, text):
+    assert reason(error) == text
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def reason(error: Exception) -> str:
     """An error as part of a sentence: the system's own words, without number and file, where it is the system's."""
     if isinstance(error, ReadError):
         return reason(error.cause)
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 def _shown(value: object) -> str:

@@ -108,6 +108,16 @@ def test_a_library_that_the_packages_lack_is_told(packages, cache):
     assert list((cache / "qemu").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("shell", "why"), [("exit 3", "it said nothing"), ("echo error: no such CPU >&2; exit 1", "error: no such CPU")]
+)
+def test_one_that_does_not_run_is_told_with_its_reason(packages, cache, monkeypatch, shell, why):
+    monkeypatch.setattr(qemu_module, "_SCRIPT", f"#!/bin/sh\n{shell}\n")
+    with pytest.raises(SetupError, match=f"doesn't run here: {why}$"):
+        fetch_qemu()
+    assert list((cache / "qemu").iterdir()) == []
+
+
 def test_a_suite_without_it_is_told(monkeypatch):
     def fetch(name, architecture, suites):
         raise PackageMissingError("nowhere")

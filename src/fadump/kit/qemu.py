@@ -24,6 +24,7 @@ from fadump.errors import SetupError
 from fadump.kit.cache import cache_directory, lock, new_entry, say_waiting, scratch_directory
 from fadump.kit.debian import fetched_with_dependencies, native_architecture
 from fadump.kit.package_file import DebianPackage, unpack
+from fadump.kit.process import telling_lines
 from fadump.progress import Progress
 
 SUITES = ("forky", "sid")
@@ -135,7 +136,9 @@ def _needed(loader: Path, program: Path, root: Path) -> list[Path]:
     if strangers := [str(path) for path in found if not path.is_relative_to(root)]:
         raise SetupError(f"Debian's {_PACKAGE} needs {', '.join(strangers)}, which its packages don't bring")
     if listed.returncode != 0 or not found:
-        raise SetupError(f"Debian's {_PACKAGE} can't be run: {(listed.stderr or listed.stdout).strip()[:200]}")
+        raise SetupError(
+            f"Debian's {_PACKAGE} can't be run: {telling_lines((listed.stderr or listed.stdout).splitlines())}"
+        )
     return found
 
 
@@ -163,7 +166,8 @@ def _write_facts(entry: Path, package: DebianPackage) -> None:
     said = subprocess.run([str(entry / "run"), "--version"], capture_output=True, text=True, check=False)
     words = said.stdout.split()
     if said.returncode != 0 or "version" not in words:
-        raise SetupError(f"Debian's {_PACKAGE} {package.version} doesn't run here: {said.stderr.strip()[:200]}")
+        why = telling_lines(said.stderr.splitlines())
+        raise SetupError(f"Debian's {_PACKAGE} {package.version} doesn't run here: {why}")
     about = {
         "version": words[words.index("version") + 1],
         "debian_version": package.version,

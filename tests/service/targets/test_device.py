@@ -24,6 +24,14 @@ def test_what_a_tool_says_is_had():
     assert (done.returncode, done.stdout, done.stderr) == (3, "said\n", "told\n")
 
 
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [("echo told >&2; echo more >&2; exit 3", "told more"), ("exit 3", "sh says nothing, exit status 3")],
+)
+def test_why_a_tool_has_failed_is_never_empty(script, why):
+    assert device.told(device.run_tool("sh", "-c", script)) == why
+
+
 def test_a_tool_that_is_not_there_is_one_sentence():
     with pytest.raises(TargetError, match=r"^no-such-tool can't be started: No such file or directory$"):
         device.run_tool("no-such-tool")

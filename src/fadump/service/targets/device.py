@@ -74,6 +74,11 @@ def run_tool(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(command, process.returncode, said, told)
 
 
+def told(done: subprocess.CompletedProcess[str]) -> str:
+    """Why a tool has failed, in its own words if it has any."""
+    return " ".join(done.stderr.split()) or f"{done.args[0]} says nothing, exit status {done.returncode}"
+
+
 def _kill(process: subprocess.Popen[str]) -> None:
     """Kill a process and its group. One that waits for a dead disk can't be killed, and isn't waited for."""
     with suppress(ProcessLookupError):

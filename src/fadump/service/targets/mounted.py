@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fadump.service.root import Root
 from fadump.service.targets.contract import Stored, TargetError
-from fadump.service.targets.device import run_tool
+from fadump.service.targets.device import run_tool, told
 from fadump.service.targets.directory import DirectoryTarget
 from fadump.signals import held
 
@@ -48,7 +48,7 @@ class MountedTarget(DirectoryTarget, ABC):
         if done.returncode:
             self._point.rmdir()
             self._point = None
-            raise TargetError(f"{self.name} can't be mounted: {' '.join(done.stderr.split())}")
+            raise TargetError(f"{self.name} can't be mounted: {told(done)}")
         directory = self._point / self._below
         if not directory.resolve().is_relative_to(self._point.resolve()):
             raise TargetError(f"{self.name}: {self._below} is a link that leads out of the file system")
@@ -84,4 +84,4 @@ def _own_namespace() -> None:
         raise TargetError(f"no mount namespace can be made, which root can: {error}")
     done = run_tool("mount", "--make-rslave", "/")
     if done.returncode:
-        raise TargetError(f"the mount namespace can't be separated: {' '.join(done.stderr.split())}")
+        raise TargetError(f"the mount namespace can't be separated: {told(done)}")
