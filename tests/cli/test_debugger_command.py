@@ -50,9 +50,12 @@ def test_drgn_gets_the_dump_and_the_vmlinux_of_its_build_id(place, command):
     assert found["command"] == ["drgn", "-c", str(place / "vmcore"), "-s", cached]
 
 
-def test_words_behind_two_dashes_are_the_debuggers(place, command, capsys):
-    main(["drgn", "--json", str(place), "--", "-e", "print(1)"])
-    assert json.loads(capsys.readouterr().out)["command"][-2:] == ["-e", "print(1)"]
+@pytest.mark.parametrize("ours", [["--json"], ["--json", "--debuginfod"]])
+def test_words_behind_two_dashes_are_the_debuggers(place, capsys, ours):
+    assert main(["drgn", str(place), *ours, "--", "-q", "--json", "a", "--", "-e"]) == 0
+    assert json.loads(capsys.readouterr().out)["command"][-5:] == ["-q", "--json", "a", "--", "-e"]
+    assert main(["drgn", str(place), "another"]) == 2
+    assert "another is a word too many" in capsys.readouterr().err
 
 
 def test_servers_are_asked_only_on_demand(place, command):

@@ -60,7 +60,7 @@ def add_debugger(commands: Commands, debugger: Debugger, *, summary: str, descri
 
     parser = add_command(commands, debugger.name, run, summary=summary, description=description, example=example)
     parser.add_argument("file", type=path, metavar="FILE", help="a dump, or the directory that it lies in")
-    parser.add_argument("words", nargs="*", metavar="WORD", help=f"behind --: more words for {debugger.name}")
+    parser.hands_on_words = True
     parser.add_argument(
         "--vmlinux", type=path, metavar="FILE", help="the crashed kernel's vmlinux (default: found by its build id)"
     )

@@ -58,6 +58,8 @@ class Parser(argparse.ArgumentParser):
 
     first_phase: str | None = None
     """The first milestone of a command that has milestones."""
+    hands_on_words: bool = False
+    """Whether the words behind ``--`` are for a program that the command starts: they are ``words`` of its options."""
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - argparse's own
         super().__init__(**settings, formatter_class=HelpFormatter, allow_abbrev=False)
@@ -113,6 +115,12 @@ class Parser(argparse.ArgumentParser):
     def _own(self, words: Sequence[str]) -> Iterator[str]:
         """Words that are neither behind a command's name nor behind --, where they are another's."""
         return takewhile(lambda word: word != "--" and (self._subparsers is None or word.startswith("-")), words)
+
+    def command(self, words: Sequence[str]) -> "Parser | None":
+        """The parser of the command that words begin with."""
+        name = next((word for word in words if not word.startswith("-")), None)
+        commands = (action.choices for action in self._actions if action.nargs == argparse.PARSER)
+        return next((choices[name] for choices in commands if isinstance(choices, dict) and name in choices), None)
 
     def _knows(self, option: str) -> bool:
         known = self._option_string_actions
@@ -172,7 +180,13 @@ def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
 
     :raises CommandLineError: a word is wrong, or one is missing.
     """
+    command, handed_on = parser.command(words), None
+    if command is not None and command.hands_on_words:
+        at = words.index("--") if "--" in words else len(words)
+        words, handed_on = words[:at], list(words[at + 1 :])
     options, unknown = parser.parse_known_args(words, argparse.Namespace(json=False, quiet=False, verbose=False))
+    if handed_on is not None:
+        options.words = handed_on
     for word in unknown:
         if word != "--":
             options.parser.refuse_unknown(word)
