@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TypeVar
 
 from fadump.abi.platform import Platform
+from fadump.abi.pseries import vector_5
 from fadump.abi.pseries.rtas import KERNEL_DUMP, SECTION_SIZE
 from fadump.errors import FormatError, LimitError
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
@@ -29,8 +30,6 @@ _ASSOCIATIVITY, _REFERENCE_POINTS = "ibm,associativity", "ibm,associativity-refe
 _LOOKUP_ARRAYS, _MOST_LOOKUP_CELLS = "ibm,associativity-lookup-arrays", 1 << 16
 _NO_NODE = 0xFFFF
 _Piece = TypeVar("_Piece")
-_RADIX_BYTE, _RADIX = 24, 0x40
-"""The byte and the bit of option vector 5, in /chosen, that say that the guest has negotiated radix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +210,8 @@ def _opal_offers(opal: Node) -> bool:
 def _mmu_of_guest(tree: DeviceTree) -> Mmu:
     """early_check_vec5()."""
     chosen = tree.find("/chosen")
-    vector = b"" if chosen is None else chosen.properties.get("ibm,architecture-vec-5", b"")
-    radix = len(vector) > _RADIX_BYTE and bool(vector[_RADIX_BYTE] & _RADIX)
-    return Mmu.RADIX if radix else Mmu.HASH
+    vector = b"" if chosen is None else chosen.properties.get(vector_5.PROPERTY, b"")
+    return Mmu.RADIX if vector_5.is_radix(vector) else Mmu.HASH
 
 
 def _mmu_of_powernv(tree: DeviceTree) -> Mmu:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from fadump.abi.platform import Platform
 from fadump.abi.powernv import hdat
 from fadump.abi.pseries import rtas
+from fadump.abi.pseries.vector_5 import PROPERTY, RADIX, RADIX_BYTE
 from fadump.machine.contract import FirmwareMemory
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_strings
@@ -26,7 +27,7 @@ _OS_TERM_TOKEN = 0x201F
 _OTHER_TOKENS = {"event-scan": 0x2001, "system-reboot": 0x2007, "power-off": 0x2004, "set-indicator": 0x202C}
 _LEVELS = 1
 """How many numbers an associativity has; the NUMA node is the last, as on QEMU's machines."""
-_VECTOR_BYTES, _RADIX_BYTE, _RADIX = 26, 24, 0x40
+_VECTOR_BYTES = 26
 
 
 def build_tree(config: EmbeddedConfig) -> DeviceTree:
@@ -44,8 +45,8 @@ def build_tree(config: EmbeddedConfig) -> DeviceTree:
     root.children = [Node("chosen", chosen), _cpus(config), *_memory(config)]
     if config.platform is Platform.PSERIES:
         vector = bytearray(_VECTOR_BYTES)
-        vector[_RADIX_BYTE] = _RADIX if config.radix else 0
-        chosen["ibm,architecture-vec-5"] = bytes(vector)
+        vector[RADIX_BYTE] = RADIX if config.radix else 0
+        chosen[PROPERTY] = bytes(vector)
         root.children.append(Node("rtas", _rtas(config)))
     else:
         root.children.append(Node("ibm,opal", _opal(config)))
