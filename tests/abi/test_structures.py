@@ -17,7 +17,7 @@ from fadump.abi.linux.btf import BTF_HEADER, BtfHeader
 from fadump.abi.linux.crash_info import CrashInfoHeader, OldCrashInfoHeader
 from fadump.abi.linux.prstatus import PRSTATUS, ElfPrstatus
 from fadump.abi.powernv import cpu_data, kernel_metadata, mpipl
-from fadump.abi.pseries import dump_structure, register_save_area, rtas
+from fadump.abi.pseries import dump_structure, hash_table, register_save_area, rtas
 from fadump.abi.pseries.dump_structure import SectionError
 from fadump.vmcore import kdump_header
 
@@ -190,6 +190,14 @@ BY_HAND = {
         """
         00: 4350555354525400
         08: 0000000000000024
+        """,
+    ),
+    "a hash page table entry (Power ISA; struct hash_pte in asm/book3s/64/mmu-hash.h)": (
+        hash_table.ENTRY,
+        hash_table.HashTableEntry(0x4000_0000_0000_0001, 0x192),
+        """
+        00: 4000000000000001
+        08: 0000000000000192
         """,
     ),
     "struct opal_mpipl_fadump (asm/opal-api.h)": (

@@ -2,6 +2,7 @@ import contextlib
 import json
 import os
 import re
+import struct
 from dataclasses import replace
 from functools import partial
 
@@ -319,6 +320,63 @@ def test_a_register_save_area(run):
     _status, out, _err = run(area)
     assert "CPU 3\n" in out and "NIA 0000000000001234" in out
     assert json.loads(run(area, "--json")[1])["cpus"] == [{"number": 3, "registers": {"NIA": 0x1234, "GPR01": 5}}]
+
+
+ENTRIES = struct.pack(">QQ", 0x4000_0000_0000_0095, 0x8000_0000_1234_0196)
+"""A segment of 1 TiB, AVPN 1, bolted, large, valid; protection 6, coherent, changed, referenced, not executable."""
+
+
+def test_a_hash_page_table(run):
+    table = (bytes(16) * 9 + ENTRIES).ljust(256, b"\0")
+    status, out, _err = run(table)
+    assert status == 0
+    assert out == (
+        "Hash page table, 1 of 16 entries valid\n"
+        "  1.1: AVPN 0x1, segment of 2^40, 0x15 (valid, large, bolted); real page 0x12340000, protection 6, "
+        "0x194 (no execute, coherent, changed, referenced)\n"
+    )
+    assert json.loads(run(table, "--json")[1]) == {
+        "result": "done",
+        "kind": "hash page table",
+        "bytes": 256,
+        "entries": [
+            {
+                "index": 9,
+                "avpn": 1,
+                "segment_bits": 40,
+                "flags": 0x15,
+                "real_page": 0x1234_0000,
+                "protection": 6,
+                "access": 0x194,
+            }
+        ],
+    }
+
+
+def test_the_beginning_of_a_hash_page_table_may_have_no_valid_entry(run):
+    assert run(bytes(4096))[:2] == (0, "Hash page table, 0 of 256 entries valid\n")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes((1 << 20) + 128),
+        b"",
+        ENTRIES * 7,
+        (ENTRIES + struct.pack(">QQ", 0, 0x1000)).ljust(256, b"\0"),
+        struct.pack(">QQ", 0x8000_0000_0000_0001, 0).ljust(256, b"\0"),
+    ],
+    ids=[
+        "too many zeros",
+        "nothing",
+        "half a group",
+        "an entry that is not valid but has something",
+        "no segment has that size",
+    ],
+)
+def test_what_is_no_hash_page_table(run, data):
+    status, _out, err = run(data)
+    assert status == 1 and "hash page table" not in err
 
 
 @pytest.mark.parametrize("byte_order", ["little", "big"])

@@ -48,8 +48,9 @@ def add_parser(commands: Commands) -> None:
         _show,
         summary="show what is in a dump, or in a structure of firmware or kernel",
         description="Show what is in a file, known by its content: a dump of any kind, a dump memory structure, a "
-        "register save area, a crash-info header, MPIPL's and the kernel's metadata, a flattened device tree. Of an "
-        "incomplete dump, what is there is shown, what is missing is named, and the exit status is 1.",
+        "register save area, a hash page table, a crash-info header, MPIPL's and the kernel's metadata, a flattened "
+        "device tree. Of an incomplete dump, what is there is shown, what is missing is named, and the exit status is "
+        "1.",
         example=_EXAMPLE,
     )
     parser.add_argument(

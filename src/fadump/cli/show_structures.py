@@ -8,9 +8,10 @@ from fadump.abi.linux.crash_info import CrashInfo
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion
 from fadump.abi.pseries.dump_structure import DumpSection, DumpStructure, SectionType
+from fadump.abi.pseries.hash_table import ENTRIES_PER_GROUP, ENTRY, SEGMENT_BITS, HashTableEntry
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.printable import counted, printable
-from fadump.vmcore.structures import RegisterSaveArea, Structure
+from fadump.vmcore.structures import HashPageTable, RegisterSaveArea, Structure
 
 _PER_LINE = 4
 _CELL_BYTES = 4
@@ -29,17 +30,20 @@ def shown(structure: Structure) -> Shown:
     """How to show it."""
     match structure:
         case DumpStructure():
-            return _dump_structure(structure)
+            found = _dump_structure(structure)
         case RegisterSaveArea():
-            return _register_save_area(structure)
+            found = _register_save_area(structure)
+        case HashPageTable():
+            found = _hash_page_table(structure)
         case CrashInfo():
-            return _crash_info(structure)
+            found = _crash_info(structure)
         case MpiplMetadata():
-            return _mpipl_metadata(structure)
+            found = _mpipl_metadata(structure)
         case KernelMetadata():
-            return _kernel_metadata(structure)
+            found = _kernel_metadata(structure)
         case DeviceTree():
-            return _device_tree(structure)
+            found = _device_tree(structure)
+    return found
 
 
 def _dump_structure(structure: DumpStructure) -> Shown:
@@ -81,6 +85,35 @@ def _register_save_area(area: RegisterSaveArea) -> Shown:
         lines += ["", f"CPU {cpu.cpu_id}", *_register_lines(cpu.values)]
     found = [{"number": cpu.cpu_id, "registers": dict(cpu.values)} for cpu in area.cpus]
     return Shown("\n".join(lines), {"kind": "register save area", "cpus": found})
+
+
+def _hash_page_table(table: HashPageTable) -> Shown:
+    """The valid entries; the others say nothing."""
+    numbered = [(number, entry) for number, entry in enumerate(table.entries) if entry.is_valid]
+    lines = [f"Hash page table, {len(numbered):,} of {len(table.entries):,} entries valid"]
+    lines += [
+        f"  {number // ENTRIES_PER_GROUP}.{number % ENTRIES_PER_GROUP}: {_entry_text(e)}" for number, e in numbered
+    ]
+    entries = [
+        {
+            "index": number,
+            "avpn": entry.avpn,
+            "segment_bits": SEGMENT_BITS[entry.segment_size],
+            "flags": int(entry.flags),
+            "real_page": entry.real_page,
+            "protection": entry.protection,
+            "access": int(entry.access),
+        }
+        for number, entry in numbered
+    ]
+    found = {"kind": "hash page table", "bytes": len(table.entries) * ENTRY.size_bytes, "entries": entries}
+    return Shown("\n".join(lines), found)
+
+
+def _entry_text(entry: HashTableEntry) -> str:
+    segment = f"segment of 2^{SEGMENT_BITS[entry.segment_size]}"
+    real = f"real page {entry.real_page:#x}, protection {entry.protection}, {_flags_text(entry.access)}"
+    return f"AVPN {entry.avpn:#x}, {segment}, {_flags_text(entry.flags)}; {real}"
 
 
 def _crash_info(header: CrashInfo) -> Shown:

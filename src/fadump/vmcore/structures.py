@@ -1,24 +1,29 @@
 """The structures that firmware and kernels leave for each other, recognized by their first bytes.
 
-A dump memory structure has no magic; a file is taken for one if nothing else fits and its sections make sense.
+A dump memory structure has no magic; a file is taken for one if nothing else fits and its sections make sense. Nor has
+a hash page table: that comes last.
 """
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from fadump.abi.linux import crash_info
 from fadump.abi.linux.crash_info import CrashInfo
 from fadump.abi.powernv.kernel_metadata import KernelMetadata
 from fadump.abi.powernv.mpipl import MpiplMetadata
-from fadump.abi.pseries import register_save_area
+from fadump.abi.pseries import hash_table, register_save_area
 from fadump.abi.pseries.dump_structure import MAX_BYTES, DumpStructure
+from fadump.abi.pseries.hash_table import GROUP_BYTES, HashTableEntry, looks_like_entries
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FormatError, naming
 from fadump.memory.devicetree import DeviceTree
 from fadump.vmcore.source import StrPath, open_file
 
 _MOST_BYTES = 64 << 20
+_MOST_ZEROS = 1 << 20
+"""The beginning of a hash page table may have no valid entry; a larger file of zeros has lost what it had."""
 _TREE_MAGIC = bytes.fromhex("d00dfeed")
 _CRASH_INFO_MAGICS = frozenset(
     magic.to_bytes(8, order) for magic in (crash_info.MAGIC, crash_info.OLD_MAGIC) for order in ("little", "big")
@@ -32,7 +37,14 @@ class RegisterSaveArea:
     cpus: tuple[CpuRegisters, ...]
 
 
-Structure = DumpStructure | RegisterSaveArea | CrashInfo | MpiplMetadata | KernelMetadata | DeviceTree
+@dataclass(frozen=True, slots=True)
+class HashPageTable:
+    """Some groups of a hash page table, from its beginning."""
+
+    entries: tuple[HashTableEntry, ...]
+
+
+Structure = HashPageTable | DumpStructure | RegisterSaveArea | CrashInfo | MpiplMetadata | KernelMetadata | DeviceTree
 
 
 def decode_file(path: StrPath) -> Structure | None:
@@ -47,10 +59,20 @@ def decode_file(path: StrPath) -> Structure | None:
         for magics, decode in _KNOWN:
             if any(head.startswith(magic) for magic in magics):
                 return decode(head + file.read(_MOST_BYTES))
-    try:
-        return DumpStructure.decode(head)
-    except FormatError:
+        try:
+            return DumpStructure.decode(head)
+        except FormatError:
+            return _hash_page_table(head, file)
+
+
+def _hash_page_table(head: bytes, file: BinaryIO) -> HashPageTable | None:
+    if not looks_like_entries(head):
         return None
+    data = head + file.read(_MOST_BYTES)
+    if not data or len(data) % GROUP_BYTES or not looks_like_entries(data):
+        return None
+    table = HashPageTable(tuple(hash_table.decode(data)))
+    return table if any(data) or len(data) <= _MOST_ZEROS else None
 
 
 def _register_save_area(data: bytes) -> RegisterSaveArea:
