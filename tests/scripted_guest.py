@@ -96,7 +96,7 @@ class ScriptedMachine:
     def cpus(self):
         return []
 
-    def reset(self, keep):
+    def reset(self, keep, hash_tables=()):
         self.done.append(("reset", keep))
 
     def stand_still(self, point):

@@ -258,6 +258,9 @@ class Onlooker:
     def crashed(self, machine, cpus, crashing_cpu):
         self.crashes += 1
 
+    def released(self, machine, dump):
+        pass
+
 
 def test_a_dump_that_another_firmware_takes_is_looked_at_and_left_to_it():
     crash = [*CRASH[:2], GuestReset(), *CRASH[2:]]

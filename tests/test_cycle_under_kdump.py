@@ -37,6 +37,9 @@ class Onlooker:
     def crashed(self, machine, cpus, crashing_cpu):
         self.seen.append((machine.done[-1], tuple(cpus), crashing_cpu))
 
+    def released(self, machine, dump):
+        pass
+
 
 def test_kdump_is_armed_and_saves_the_crash():
     machine, onlooker = ScriptedMachine(ARMED + KDUMP_CRASH + SAVE), Onlooker()

@@ -96,10 +96,13 @@ class Unwatched:
 
 
 class Inspector(Protocol):
-    """Who looks at the machine at its crash, before the firmware touches anything."""
+    """Who looks at the machine at its crash, before the firmware touches anything, and at what comes of it."""
 
     def crashed(self, machine: Machine, cpus: Sequence[CpuRegisters], crashing_cpu: int | None) -> None:
         """The machine stands still."""
+
+    def released(self, machine: Machine, dump: PreservedDump) -> None:
+        """The machine stands still, and its capture kernel has just said that it doesn't need the dump any more."""
 
 
 @dataclass(slots=True)

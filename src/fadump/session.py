@@ -306,6 +306,8 @@ class Session:
             case Answer() | PassThrough():
                 self._check_patience(call, outcome)
                 if before is State.ACTIVE and self._firmware.state is not State.ACTIVE:
+                    if self._inspector is not None and self.record.dump is not None:
+                        self._inspector.released(self._machine, self.record.dump)
                     self._machine.forget_kept()
                 self._see_change(before)
                 self._machine.answer(call, outcome)
@@ -363,9 +365,10 @@ class Session:
         self._crash_looked_at = None
         cpus = self._look_at_crash(trigger)
         # With a dump active the capture kernel has crashed: then this is the first dump once more.
+        is_first = self._firmware.preserved is None
         dump = self._firmware.preserve(trigger, self._machine.memory, cpus)
         self._note_dump(dump)
-        self._machine.reset(dump.keep)
+        self._machine.reset(dump.keep, dump.hash_tables if is_first else ())
 
     def _look_at_crash(self, trigger: Trigger) -> Sequence[CpuRegisters]:
         self.record.trigger = trigger

@@ -62,6 +62,26 @@ def test_kernels_pages_and_cpus(planned):
     assert [section["offset"] for section in most["sections"]][:3] == [0, 0x2960020, 0x2970000]
 
 
+def sizes(found):
+    return [section["bytes"] for section in found["sections"][:2]]
+
+
+def test_our_firmware_wants_4_kib_for_the_table_of_a_hash_guest(planned):
+    assert sizes(planned("--mmu", "hash")) == [0x2980, 0x1000]
+    assert sizes(planned("--mmu", "radix")) == [0x2980, 0]
+
+
+def test_a_prototype_of_a_firmware_may_want_other_sizes(planned):
+    assert sizes(planned("--hpte-size", "64K", "--cpu-state-size", "1M")) == [1 * MIB, 0x10000]
+    assert sizes(planned("--mmu", "hash", "--hpte-size", "0")) == [0x2980, 0]
+
+
+def test_sizes_that_a_tree_has_are_its_own(planned, tmp_path):
+    tree = tmp_path / "tree"
+    tree.write_bytes(guest_tree(hpte_bytes=0x3000, radix=False).encode())
+    assert sizes(planned("--memory-map", tree)) == [0x2980, 0x3000]
+
+
 def test_hash_and_powernv(planned):
     assert planned("--mmu", "hash", "--cmdline", "fadump=on crashkernel=512M")["sections"][3]["source"] == 0x2DFFF800
     opal = planned("--platform", "powernv")

@@ -12,6 +12,7 @@ from fadump.cli.run_view import RunView, different_text, hints, verified_text
 from fadump.firmware.contract import Answer, FirmwareCall
 from fadump.memory.ranges import Range, RangeSet
 from fadump.proof.compare import Comparison, Exclusion, OpalComparison
+from fadump.proof.hash_table import HashTableComparison
 from fadump.proof.verify import Verdict
 from fadump.run.options import RunOptions
 from fadump.run.run import run
@@ -35,6 +36,10 @@ def wrong(count):
             Verdict(SAME, (), OpalComparison(3000, 0)),
             "2,000,000 bytes of memory, 3,000 bytes of OPAL's core and all registers are as they were at the crash",
         ),
+        (
+            Verdict(SAME, (), hash_table=HashTableComparison(8, 0)),
+            "2,000,000 bytes of memory, 8 bytes of the hash page table and all registers are as they were at the crash",
+        ),
     ],
 )
 def test_a_dump_that_is_the_machines_is_said_to_be(verdict, text):
@@ -48,6 +53,7 @@ def test_a_dump_that_is_the_machines_is_said_to_be(verdict, text):
         (Verdict(wrong(5000), ("a",)), "5,000 bytes of 2,000,000, 1 difference in registers"),
         (Verdict(SAME, ("a", "b")), "2 differences in registers"),
         (Verdict(SAME, (), OpalComparison(3000, 16)), "16 bytes of 3,000 in OPAL's core"),
+        (Verdict(SAME, (), hash_table=HashTableComparison(4096, 1)), "1 byte of 4,096 in the hash page table"),
     ],
 )
 def test_a_dump_that_is_not_is_never_said_to_be_verified(verdict, text):

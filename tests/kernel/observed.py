@@ -56,7 +56,7 @@ OBSERVED = [
         ),
     ),
     Observed(
-        "--memory 2G --cpu-model POWER8",
+        "--memory 2G --cpu-model POWER8 --hpte-size 0",
         "6.12.117",
         LINUX_6_12,
         guest("0..2G", Mmu.HASH),
@@ -138,7 +138,7 @@ OBSERVED = [
         ),
     ),
     Observed(
-        "--memory 2G --cpu-model POWER8 --cpus 4 --max-cpus 8 --cmdline 'crashkernel=345M mem=1536M'",
+        "--memory 2G --cpu-model POWER8 --hpte-size 0 --cpus 4 --max-cpus 8 --cmdline 'crashkernel=345M mem=1536M'",
         "6.12.117",
         LINUX_6_12,
         guest("0..2G", Mmu.HASH, 0xA5A0),

@@ -29,7 +29,8 @@ def judge(tmp_path):
         loads = [Load(0, bytes(saved[: CRASH_KERNEL.start])), Load(CRASH_KERNEL.end, bytes(saved[CRASH_KERNEL.end :]))]
         (tmp_path / "vmcore").write_bytes(build_core(loads, [prstatus({"nip": 0x100})]))
         with Verifier() as verifier:
-            machine = SimpleNamespace(segments=[Segment(Range(0, len(RAM)), fd, 0)], firmware_memory=firmware)
+            segments = [Segment(Range(0, len(RAM)), fd, 0)]
+            machine = SimpleNamespace(segments=segments, firmware_memory=firmware, look_at_hash_table=lambda: None)
             verifier.crashed(machine, (), None)
             return verifier.judge_kdump(tmp_path / "vmcore")
 

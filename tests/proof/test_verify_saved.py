@@ -32,7 +32,8 @@ def judged(tmp_path):
     ram[HEADER : HEADER + HEADER_BYTES] = header
     fd = os.memfd_create("guest")
     os.pwrite(fd, ram, 0)
-    machine = SimpleNamespace(segments=[Segment(Range(0, len(ram)), fd, 0)], firmware_memory=())
+    segments = [Segment(Range(0, len(ram)), fd, 0)]
+    machine = SimpleNamespace(segments=segments, firmware_memory=(), look_at_hash_table=lambda: None)
 
     def judge(*changed, added=b"", at=NOTES + 0x400, crashing_cpu=None, nip=0x100):
         saved = bytearray(ram)

@@ -109,6 +109,9 @@ class Scenario:
             pages = (Range.sized(at, PAGE_BYTES) for at in range(0, self._memory_bytes, PAGE_BYTES))
             self.patterned = RangeSet(page for page in pages if image.read(page.start, PAGE_BYTES) == whole)
 
+    def released(self, machine, dump):
+        self._verifier.released(machine, dump)
+
     def hello(self):
         """Wait for the next boot."""
         return self.session.expect(Hello)

@@ -81,6 +81,9 @@ class Crashes:
         verifier.crashed(machine, cpus, crashing_cpu)
         self.verifiers.append(verifier)
 
+    def released(self, machine, dump):
+        self.verifiers[-1].released(machine, dump)
+
     def number_of(self, path):
         """Which crash, counted from 0, a dump has all of; it is whole by fadump check, and equal to the machine."""
         checked = subprocess.run(

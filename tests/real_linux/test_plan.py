@@ -20,6 +20,7 @@ from tests.kernel.said import (
 from tests.real_linux.fadump_command import fadump_run
 
 CPU_STATE_BYTES = 0x2980
+HPTE_BYTES = {Mmu.HASH: 0x1000, Mmu.RADIX: 0}
 
 
 def plan_of(console, memory, mmu=Mmu.RADIX):
@@ -27,7 +28,8 @@ def plan_of(console, memory, mmu=Mmu.RADIX):
     rtas = int(re.search(r"instantiating rtas at (0x[0-9a-f]+)", console)[1], 16)
     cmdline = re.search(r"Kernel command line: (.*?)\s*$", console, re.MULTILINE)[1]
     map_ = parse_map(f"{memory}\n{rtas:#x}..{rtas + 0x10000:#x} firmware")
-    return make_plan(System(Platform.PSERIES, map_, CPU_STATE_BYTES, mmu=mmu), LINUX_6_12, cmdline)
+    system = System(Platform.PSERIES, map_, CPU_STATE_BYTES, HPTE_BYTES[mmu], mmu)
+    return make_plan(system, LINUX_6_12, cmdline)
 
 
 def compare(done, plan):

@@ -1,11 +1,12 @@
 """Not one wrong byte: dumps of other machines, and the two controls that must find differences."""
 
+import json
 import re
 import subprocess
 
 import pytest
 
-from tests.real_linux.fadump_command import fadump_run
+from tests.real_linux.fadump_command import COMMAND, fadump_run
 
 
 def p_filesz_sum(result):
@@ -16,7 +17,7 @@ def p_filesz_sum(result):
 @pytest.mark.parametrize(
     "options",
     [
-        ["--cpu-model", "POWER8", "--cpus", "2", "--crash-cpu", "1", "--node", "1G", "--node", "1G"],
+        ["--cpu-model", "POWER8", "--crash-cpu", "1", "--node", "1G", "--node", "1G", "--hpte-size", "16M"],
         ["--cpu-model", "POWER10", "--cpus", "4", "--crash-cpu", "2", "--memory", "2G", "--dimm", "1G@4G"],
         ["--cpu-model", "POWER9", "--cpus", "3", "--max-cpus", "5", "--cmdline", "maxcpus=2"],
     ],
@@ -30,6 +31,14 @@ def test_a_dump_is_the_machine_at_its_crash(tmp_path, kernel, options):
     assert (result["verified"]["bytes_different"], result["verified"]["bytes_excluded"]) == (0, 0)
     assert result["verified"]["registers_different"] == []
     assert p_filesz_sum(result) > 0.99 * result["vmcore_bytes"]
+    table = result["verified"].get("hash_table")
+    if "POWER8" in options:
+        assert table == {"bytes_compared": 16 << 20, "bytes_different": 0, "not_compared": None}
+        shown = show(done.out / "hpte")
+        assert shown["kind"] == "hash page table"
+        assert len(shown["entries"]) > 1000  # the kernel's and the processes'
+    else:
+        assert table is None and not (done.out / "hpte").exists()
 
 
 @pytest.mark.parametrize("fault", ["no-put-back", "no-reserved-ranges"])
@@ -55,6 +64,11 @@ def test_threads_are_refused_where_qemu_does_not_run_them(tmp_path, kernel, plat
         assert sentence in done.json["error"]
     else:
         assert (done.status, done.json["cpus"]) == (0, 4)
+
+
+def show(path):
+    command = [*COMMAND, "show", str(path), "--json"]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def qemu_major_version():

@@ -13,7 +13,9 @@ from fadump.abi.platform import Platform
 from fadump.capture.options import SaveOptions
 from fadump.cli import main
 from fadump.errors import SetupError, UsageError
+from fadump.firmware.pseries import Offer
 from fadump.machine.qemu.process import Dimm
+from fadump.memory.ranges import Range, RangeSet
 from fadump.observer import CrashBy
 from fadump.run.faults import parse_faults
 from fadump.run.host import check_host
@@ -76,6 +78,29 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
             "--fault cpu-state=short is one of --platform pseries, not of powernv",
         ),
         ({"kernel_version": "6.1"}, "--kernel-version goes with --machine embedded: to real Linux, give a --kernel"),
+        (
+            POWERNV | {"memory_bytes": 4096 * MIB, "offer": Offer(hpte_bytes=0)},
+            "--hpte-size, --cpu-state-size and --reserved go with --platform pseries",
+        ),
+        (
+            {"firmware": WhoseFirmware.QEMU, "offer": Offer(cpu_state_bytes=0x1000)},
+            "--hpte-size, --cpu-state-size and --reserved are our firmware's, which --firmware qemu puts aside",
+        ),
+        (
+            {"offer": Offer(hpte_bytes=0x1040)},
+            "--hpte-size must be whole groups of entries, a multiple of 128 bytes up to 16384K, 0x1040 is not",
+        ),
+        ({"offer": Offer(hpte_bytes=16 * MIB + 128)}, "up to 16384K, 0x1000080 is not: no guest with this memory has"),
+        ({"offer": Offer(cpu_state_bytes=0)}, "--cpu-state-size must be from 1 byte to 64 MiB, 0x0 is not"),
+        ({"offer": Offer(cpu_state_bytes=64 * MIB + 1)}, "from 1 byte to 64 MiB, 0x4000001 is not"),
+        (
+            {"offer": Offer(reserved=RangeSet([Range(512 * MIB, 513 * MIB), Range(2047 * MIB, 2049 * MIB)]))},
+            "--reserved takes memory of the guest, in pages of 64 KiB, 0x7ff00000..0x80100000 is not",
+        ),
+        (
+            {"offer": Offer(reserved=RangeSet([Range(0x1000, 0x2_0000)]))},
+            "in pages of 64 KiB, 0x1000..0x20000 is not",
+        ),
         ({"petitboot": True}, "--petitboot goes with --machine embedded --platform powernv"),
         ({"page_size": "4K"}, "--page-size goes with --machine embedded"),
     ],

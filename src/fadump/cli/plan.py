@@ -8,9 +8,11 @@ from typing import Any
 
 from fadump.abi.platform import Platform
 from fadump.abi.powernv.hdat import skiboot_memory
+from fadump.abi.pseries.hash_table import HPTE_BYTES
 from fadump.abi.pseries.register_names import REGISTERS
 from fadump.abi.pseries.register_save_area import area_bytes
 from fadump.cli.numbers import number
+from fadump.cli.offer_arguments import add_section_sizes
 from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
@@ -84,6 +86,7 @@ def add_parser(commands: Commands) -> None:
         type=number(1, _MOST_CPUS),
         help="CPUs that the machine can ever have, 2 by default: the firmware saves each",
     )
+    add_section_sizes(parser)
     parser.add_argument(
         "--nr-cpus", type=number(1, _MOST_CPUS), default=LINUX_6_12.nr_cpus, metavar="COUNT",
         help="the kernel's CONFIG_NR_CPUS; distributions have 2048 (default: %(default)s, as 'fadump kernel build')",
@@ -153,8 +156,15 @@ def _changed(options: argparse.Namespace, system: System) -> System:
     if options.reserved is not None:
         firmware = RangeSet(range_ for range_ in options.reserved if range_ is not None)
         system = replace(system, memory=replace(system.memory, firmware=firmware))
-    if options.cpus is not None or not system.cpu_state_bytes:
-        system = replace(system, cpu_state_bytes=area_bytes(options.cpus or _DEFAULT_CPUS, len(REGISTERS)))
+    if not system.cpu_state_bytes:  # no firmware has said what it offers, so that this is ours
+        hpte_bytes = HPTE_BYTES if system.mmu is Mmu.HASH else 0
+        system = replace(system, cpu_state_bytes=area_bytes(_DEFAULT_CPUS, len(REGISTERS)), hpte_bytes=hpte_bytes)
+    if options.cpus is not None:
+        system = replace(system, cpu_state_bytes=area_bytes(options.cpus, len(REGISTERS)))
+    if options.cpu_state_size is not None:
+        system = replace(system, cpu_state_bytes=options.cpu_state_size)
+    if options.hpte_size is not None:
+        system = replace(system, hpte_bytes=options.hpte_size)
     return system if system.platform is Platform.PSERIES else replace(system, cpu_state_bytes=0, hpte_bytes=0)
 
 

@@ -11,6 +11,7 @@ from fadump.capture.packers import Compression
 from fadump.cli.debugging_arguments import add_debugging_arguments, tell_of_port
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
 from fadump.cli.numbers import number
+from fadump.cli.offer_arguments import add_offer_arguments, offer
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
@@ -69,6 +70,7 @@ def add_parser(commands: Commands) -> None:
         help="our firmware does what LoPAR says and no more; if a bug of Linux's shows, the run fails: "
         f"any (default), {', '.join(bug for bug in LinuxBug if bug is not LinuxBug.ANY)}",
     )  # fmt: skip
+    add_offer_arguments(parser)
     parser.add_argument(
         "--crash-by", choices=list(CrashBy), type=CrashBy, default=CrashBy.SYSRQ, metavar="HOW",
         help="sysrq: Linux crashes itself (default); nmi: a system reset interrupt; platform: without Linux's help; "
@@ -143,6 +145,7 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
         qemu=options.qemu,
         firmware=options.firmware,
         strict=options.strict is not None,
+        offer=offer(options),
         crash_by=options.crash_by,
         cycles=options.cycles,
         interactive=options.interactive,

@@ -140,6 +140,8 @@ class RunView:
             self._print(f"remark: {verdict.remark}")
         for left_out in memory.excluded:
             self._print(f"  not compared: {left_out.range}, {left_out.reason}")
+        if verdict.hash_table is not None and verdict.hash_table.not_compared is not None:
+            self._print(f"  not compared: the hash page table, {verdict.hash_table.not_compared}")
         for difference in memory.differences:
             self._print(f"  different: {difference}")
         if memory.difference_count > len(memory.differences):
@@ -163,9 +165,12 @@ def verified_text(verdict: Verdict) -> str:
     if verdict.registers is None:
         compared = f"{counted(memory.bytes_compared, 'byte')} of memory"
         return f"verified: {compared} are as they were when the crash kernel began; registers were not compared"
-    opal = "" if verdict.opal is None else f", {counted(verdict.opal.bytes_compared, 'byte')} of OPAL's core"
+    others = "" if verdict.opal is None else f", {counted(verdict.opal.bytes_compared, 'byte')} of OPAL's core"
+    table = verdict.hash_table
+    if table is not None and table.bytes_compared:
+        others += f", {counted(table.bytes_compared, 'byte')} of the hash page table"
     left_out = f"; {counted(memory.bytes_excluded, 'byte')} not compared" if memory.bytes_excluded else ""
-    compared = f"{counted(memory.bytes_compared, 'byte')} of memory{opal} and all registers"
+    compared = f"{counted(memory.bytes_compared, 'byte')} of memory{others} and all registers"
     return f"verified: {compared} are as they were at the crash{left_out}"
 
 
@@ -176,6 +181,11 @@ def different_text(verdict: Verdict) -> str:
         differences.append(f"{counted(memory.bytes_different, 'byte')} of {memory.bytes_compared:,}")
     if opal is not None and opal.bytes_different:
         differences.append(f"{counted(opal.bytes_different, 'byte')} of {opal.bytes_compared:,} in OPAL's core")
+    table = verdict.hash_table
+    if table is not None and table.bytes_different:
+        differences.append(
+            f"{counted(table.bytes_different, 'byte')} of {table.bytes_compared:,} in the hash page table"
+        )
     if verdict.registers:
         differences.append(counted(len(verdict.registers), "difference") + " in registers")
     return f"different from the machine at its crash: {', '.join(differences)}"

@@ -6,6 +6,7 @@ import shlex
 from fadump.abi.platform import Platform
 from fadump.cli.debugging_arguments import add_debugging_arguments
 from fadump.cli.numbers import whole_number
+from fadump.cli.offer_arguments import add_offer_arguments, offer
 from fadump.cli.paths import path
 from fadump.cli.sizes import size
 from fadump.machine.qemu.process import DEFAULT_QEMU
@@ -47,6 +48,7 @@ def add_system_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WORDS",
         help="words for QEMU, as in --qemu-arg='-device e1000'",
     )
+    add_offer_arguments(parser)
     add_debugging_arguments(parser)
 
 
@@ -73,6 +75,7 @@ def system_options(options: argparse.Namespace) -> VmOptions:
         user_network=options.net == "user",
         qemu=options.qemu,
         qemu_arguments=tuple(word for words in options.qemu_arg for word in words),
+        offer=offer(options),
         gdb_port=options.gdb,
         stop_at=options.stop_at,
     )

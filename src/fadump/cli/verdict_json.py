@@ -10,9 +10,11 @@ def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
     """What was compared, what differs and where, what was left out and why."""
     memory = verdict.memory
     opal = {} if verdict.opal is None else {"opalcore": asdict(verdict.opal)}
+    table = {} if verdict.hash_table is None else {"hash_table": asdict(verdict.hash_table)}
     remark = {} if verdict.remark is None else {"remark": verdict.remark}
     return (
         opal
+        | table
         | remark
         | {
             "bytes_compared": memory.bytes_compared,

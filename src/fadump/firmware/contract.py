@@ -159,6 +159,8 @@ class PreservedDump:
     None if that is unknown. ``tags`` are the values that the next kernel can query, on a platform that has them.
     ``protected`` is what the capture kernel is told to leave alone though no specification asks for it: without that
     Linux would free it at the release, and register it again.
+    ``hash_tables`` is where the guest's hash page table belongs, which is in no guest memory: the machine writes it to
+    each of them when it resets. They are part of ``keep``.
     """
 
     regions: tuple[PreservedRegion, ...]
@@ -168,6 +170,7 @@ class PreservedDump:
     crash_info: int | None = None
     tags: tuple[int, ...] = ()
     protected: Range | None = None
+    hash_tables: tuple[Range, ...] = ()
 
 
 class Firmware(Protocol):

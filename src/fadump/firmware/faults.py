@@ -63,12 +63,14 @@ class FaultyDump:
     memory: GuestMemory
     preserved: PreservedDump
     structure: bytearray | None
+    hash_tables: tuple[Range, ...]
+    """Where the machine is to write hash page tables."""
     memory_changes: int = 0
 
     @property
-    def contents(self) -> tuple[int, bytes | None]:
-        """Memory writes and structure, which differ after a change."""
-        return self.memory_changes, None if self.structure is None else bytes(self.structure)
+    def contents(self) -> tuple[object, ...]:
+        """Memory writes, structure and where tables go, which differ after a change."""
+        return self.memory_changes, None if self.structure is None else bytes(self.structure), self.hash_tables
 
     def write(self, address: int, data: bytes | bytearray) -> None:
         """Change memory."""
@@ -195,7 +197,7 @@ class FaultyFirmware(WrappedFirmware):
         return self._presented(dump)
 
     def _with_faults(self, memory: GuestMemory, dump: PreservedDump) -> FaultyDump:
-        faulty = FaultyDump(memory, dump, bytearray(dump.structure))
+        faulty = FaultyDump(memory, dump, bytearray(dump.structure), dump.hash_tables)
         for fault in self._dump_faults:
             before = faulty.contents
             with suppress(FadumpError):  # there is nothing to change if the kernel has not registered the part
@@ -211,7 +213,10 @@ class FaultyFirmware(WrappedFirmware):
             self._names.present(tree, self._faulty)
 
     def _presented(self, dump: PreservedDump) -> PreservedDump:
-        if self._faulty is None or self._faulty.structure is None:
+        if self._faulty is None:
+            return dump
+        dump = replace(dump, hash_tables=self._faulty.hash_tables)
+        if self._faulty.structure is None:
             return dump
         structure = bytes(self._faulty.structure)
         return replace(self._names.describe(dump, structure), structure=structure)

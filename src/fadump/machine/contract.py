@@ -179,8 +179,18 @@ class Machine(Protocol):
     def cpus(self) -> Sequence[CpuRegisters]:
         """Every CPU's registers while the guest stands still."""
 
-    def reset(self, keep: RangeSet) -> None:
+    def look_at_hash_table(self) -> bytes | None:
+        """The guest's whole hash page table while it stands still, read in another way than for :meth:`reset`; None: it
+        has none.
+
+        :raises MachineError: it can't be read so.
+        """
+
+    def reset(self, keep: RangeSet, hash_tables: tuple[Range, ...] = ()) -> None:
         """Reset everything but RAM. At every later handover ``keep`` holds every byte it holds now.
+
+        Into each of ``hash_tables``, parts of ``keep``, goes the beginning of the guest's hash page table, or all of it
+        and zeros; zeros only if its MMU is radix.
 
         Memory that is kept already stays what it was at the first of these resets.
         """

@@ -27,6 +27,7 @@ from fadump.proof.compare import (
     compare_stored,
 )
 from fadump.proof.crash_image import CrashImage
+from fadump.proof.hash_table import HashTableComparison, HashTableProof
 from fadump.vmcore.check import sizes
 from fadump.vmcore.contract import Dump, State
 from fadump.vmcore.elfcore import ElfCore
@@ -45,19 +46,22 @@ class Verdict:
     """``memory`` counts every byte; ``registers`` is a sentence for each register that is not what the CPU had, None if
     no register was compared.
 
-    ``opal`` is about OPAL's own core, if there is one. ``remark`` is a sentence about an unusual crash.
+    ``opal`` is about OPAL's own core, if there is one, ``hash_table`` about the preserved hash page table, if there is
+    one and the dump has been released. ``remark`` is a sentence about an unusual crash.
     """
 
     memory: Comparison
     registers: Sequence[str] | None
     opal: OpalComparison | None = None
+    hash_table: HashTableComparison | None = None
     remark: str | None = None
 
     @property
     def same(self) -> bool:
         """Whether no byte and no register differs."""
         opal_differs = self.opal is not None and self.opal.bytes_different
-        return not (self.memory.bytes_different or self.registers or opal_differs)
+        table_differs = self.hash_table is not None and self.hash_table.bytes_different
+        return not (self.memory.bytes_different or self.registers or opal_differs or table_differs)
 
 
 class Verifier:
@@ -67,6 +71,7 @@ class Verifier:
         self._image: CrashImage | None = None
         self._crashing_cpu: int | None = None
         self._firmware_memory: Sequence[FirmwareMemory] = ()
+        self._hash_tables = HashTableProof()
 
     def __enter__(self) -> Self:
         return self
@@ -80,6 +85,11 @@ class Verifier:
         self._image = CrashImage.take(machine.segments, cpus)
         self._crashing_cpu = crashing_cpu
         self._firmware_memory = machine.firmware_memory
+        self._hash_tables.crashed(machine)
+
+    def released(self, machine: Machine, dump: PreservedDump) -> None:
+        """Look at what the capture kernel was left besides memory, which no vmcore has."""
+        self._hash_tables.released(machine, dump)
 
     def judge(self, vmcore: Path, dump: PreservedDump, opalcore: Path | None = None) -> Verdict:
         """Compare all of a dump, and of OPAL's core if there is one, with the machine at its crash.
@@ -95,7 +105,7 @@ class Verifier:
         with ElfCore.open(vmcore) as core:
             registers = self._compare_registers(core, image, dump)
         opal = None if opalcore is None else self._judge_opalcore(opalcore, image)
-        return Verdict(memory, registers, opal, self._remark(image, dump))
+        return Verdict(memory, registers, opal, self._hash_tables.result, self._remark(image, dump))
 
     def judge_saved(self, dump: Dump, preserved: PreservedDump) -> Verdict:
         """Compare a dump of any format, as saved by the system's own user space, with the machine.
@@ -111,7 +121,7 @@ class Verifier:
             excluded = [*self._exclusions(preserved.boot_memory), *_left_out_of_vmcore(image, preserved)]
             memory = compare_stored(dump, image, excluded, over_zeros=_put_in(dump), advance=step.advance)
         registers = self._compare_registers(dump, image, preserved)
-        return Verdict(memory, registers, remark=self._remark(image, preserved))
+        return Verdict(memory, registers, hash_table=self._hash_tables.result, remark=self._remark(image, preserved))
 
     def judge_kdump(self, vmcore: Path) -> Verdict:
         """Compare a dump of kdump's with the machine when its crash kernel began: all memory in it.

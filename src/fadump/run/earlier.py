@@ -10,6 +10,7 @@ from pathlib import Path
 
 _OF_A_RUN = re.compile(
     r"(vmcore|opalcore)(\.\d+)?(\.saved|\.kdump)?(-dmesg\.txt)?(\.incomplete)?"
+    r"|hpte(\.\d+)?(\.incomplete)?"
     r"|console\.log|firmware\.log|timeline\.json"
 )
 """The files that a run, or the commands in its hints, can make; other files in the directory aren't moved."""

@@ -11,11 +11,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from fadump.abi.platform import Platform
+from fadump.abi.pseries.hash_table import GROUP_BYTES, usual_bytes
 from fadump.capture.options import SaveOptions
 from fadump.errors import UsageError
+from fadump.firmware.pseries import Offer
 from fadump.kernel.traits import DISTRIBUTIONS_NR_CPUS
 from fadump.machine.contract import StopAt
 from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Dimm, Fault
+from fadump.memory.ranges import Range, RangeSet
 from fadump.observer import CrashBy
 from fadump.run.faults import Faults
 
@@ -34,6 +37,9 @@ _MOST_POWERNV_THREADS = 4
 """Per core (QEMU: hw/ppc/pnv.c, max_smt_threads)."""
 _EMBEDDED_CPU_MODELS = ("POWER8", "POWER9", "POWER10", "POWER11")
 _MOST_CYCLES = 1000
+_MOST_CPU_STATE = 64 * MIB
+_MOST_HPTE = 1024 * MIB
+_LARGEST_PAGE = 0x1_0000
 LEAST_CRASHKERNEL_MEMORY = 1280 * MIB
 """Linux limits ``crashkernel=`` to a quarter of RAM, and FADump on pseries needs 320 MiB."""
 _DISK_SLACK_BYTES = 128 * MIB
@@ -69,6 +75,7 @@ class RunOptions:
     defaults; with ``petitboot`` each boot goes through a small kernel that preserves dumps.
     A ``strict`` firmware does what its specification says, and doesn't protect the dump from Linux's bugs.
     ``interactive`` lets somebody into the guest, on its console, before the crash and before the dump is saved.
+    ``offer`` is what our firmware offers on pseries, if not what the machine needs.
     ``save`` is how each dump is saved after its cycle, None: it isn't. ``faults`` are this platform's.
     """
 
@@ -93,6 +100,7 @@ class RunOptions:
     qemu: str = DEFAULT_QEMU
     firmware: WhoseFirmware = WhoseFirmware.OURS
     strict: bool = False
+    offer: Offer = field(default_factory=Offer)
     crash_by: CrashBy = CrashBy.SYSRQ
     crash_cpu: int = 0
     cycles: int = 1
@@ -128,6 +136,7 @@ def _refusals(options: RunOptions) -> Iterator[str]:
     yield from _memory_refusals(options)
     yield from _cpu_refusals(options)
     yield from _firmware_refusals(options)
+    yield from _offer_refusals(options)
     yield from _petitboot_refusals(options)
     if options.machine is WhichMachine.EMBEDDED:
         yield from _embedded_refusals(options)
@@ -260,3 +269,29 @@ def _firmware_refusals(options: RunOptions) -> Iterator[str]:
         return
     if options.crash_by is CrashBy.PLATFORM:
         yield "--firmware qemu dumps when Linux asks for it, not --crash-by platform"
+
+
+def _offer_refusals(options: RunOptions) -> Iterator[str]:
+    offer = options.offer
+    if offer != Offer() and options.firmware is WhoseFirmware.QEMU:
+        yield "--hpte-size, --cpu-state-size and --reserved are our firmware's, which --firmware qemu puts aside"
+    ram = RangeSet([Range(0, options.memory_bytes), *(dimm.range for dimm in options.dimms)])
+    yield from offer_refusals(offer, options.platform, ram)
+
+
+def offer_refusals(offer: Offer, platform: Platform, ram: RangeSet) -> Iterator[str]:
+    """What no firmware of a guest with this memory can offer."""
+    if offer != Offer() and platform is Platform.POWERNV:
+        yield "--hpte-size, --cpu-state-size and --reserved go with --platform pseries: OPAL offers no such sections"
+    hpte_bytes, cpu_state_bytes = offer.hpte_bytes, offer.cpu_state_bytes
+    most = min(usual_bytes(max(piece.end for piece in ram)), _MOST_HPTE)
+    if hpte_bytes is not None and (hpte_bytes % GROUP_BYTES or hpte_bytes > most):
+        yield (
+            f"--hpte-size must be whole groups of entries, a multiple of {GROUP_BYTES} bytes up to {most // 1024}K, "
+            f"{hpte_bytes:#x} is not: no guest with this memory has a larger table"
+        )
+    if cpu_state_bytes is not None and not 0 < cpu_state_bytes <= _MOST_CPU_STATE:
+        yield f"--cpu-state-size must be from 1 byte to {_MOST_CPU_STATE // MIB} MiB, {cpu_state_bytes:#x} is not"
+    for piece in offer.reserved:
+        if piece.start % _LARGEST_PAGE or piece.end % _LARGEST_PAGE or not ram.contains(piece):
+            yield f"--reserved takes memory of the guest, in pages of 64 KiB, {piece.start:#x}..{piece.end:#x} is not"

@@ -1,4 +1,5 @@
-"""The files of a run: ``vmcore``, ``console.log``, ``firmware.log``, ``timeline.json``, on powernv ``opalcore``.
+"""The files of a run: ``vmcore``, ``console.log``, ``firmware.log``, ``timeline.json``, on powernv ``opalcore``, with a
+hash MMU ``hpte``.
 
 With several cycles, each keeps its dump: ``vmcore.1``, ``opalcore.1`` and so on. A dump holds secrets, so every file is
 created new, 0600. A dump is called ``.incomplete`` until all of it is durable: it is written through a
@@ -10,7 +11,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
@@ -158,6 +159,19 @@ class OutputDirectory:
         if offset + size_bytes > os.fstat(self.vmcore_fd).st_size:
             raise MachineError(f"the guest says that OPAL's core ends at {offset + size_bytes:#x}, behind its disk")
         self._copy(offset, size_bytes, self._of_cycle("opalcore"))
+
+    def take_hash_table(self, pieces: Iterable[bytes]) -> None:
+        """Write what was preserved of the hash page table to a file of its own.
+
+        :raises OSError: the file system failed.
+        """
+        path = self._of_cycle("hpte")
+        with naming(path), closing(FileTarget(path, self._files)) as target:
+            at = 0
+            for piece in pieces:
+                target.write(at, piece)
+                at += len(piece)
+            target.publish()
 
     def next_cycle(self, vmcore_bytes: int) -> Path:
         """Move this cycle's dump, the disk's first ``vmcore_bytes``, to a file of its own; the disk is empty then.

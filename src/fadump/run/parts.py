@@ -151,7 +151,9 @@ def make_firmware(options: RunOptions) -> Firmware:
     if options.firmware is WhoseFirmware.QEMU:
         return WatchedFirmware()
     powernv = options.platform is Platform.POWERNV
-    return with_faults(PowernvFirmware() if powernv else PseriesFirmware(strict=options.strict), options.faults)
+    return with_faults(
+        PowernvFirmware() if powernv else PseriesFirmware(strict=options.strict, offer=options.offer), options.faults
+    )
 
 
 def kernel_command_line(options: RunOptions) -> str:

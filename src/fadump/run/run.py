@@ -19,6 +19,7 @@ from fadump.observer import Milestone, Observer
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.console import CONSOLE_LOG, shown
 from fadump.run.faults import NeverStruck, never_struck
+from fadump.run.hash_table import HashTableFile
 from fadump.run.host import check_host
 from fadump.run.inputs import check_inputs
 from fadump.run.linux_bugs import FreedByLinux, freed_by_linux
@@ -176,9 +177,11 @@ def _run_one(
     called: Callable[[], None] | None,
 ) -> tuple[CycleResult, Verdict | None]:
     if not parts.verify:
-        return run_cycle(machine, parts.firmware, parts.request, observer, before=before, called=called), None
+        file = HashTableFile(parts.output, None)
+        return run_cycle(machine, parts.firmware, parts.request, observer, file, before, called=called), None
     with Verifier() as verifier:
-        result = run_cycle(machine, parts.firmware, parts.request, observer, verifier, before, called=called)
+        file = HashTableFile(parts.output, verifier)
+        result = run_cycle(machine, parts.firmware, parts.request, observer, file, before, called=called)
         return result, _judge(verifier, result, parts.output)
 
 

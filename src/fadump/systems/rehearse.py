@@ -279,6 +279,8 @@ _DID = {
 def _differs(verdict: Verdict) -> str:
     memory = verdict.memory
     sentences = list(verdict.registers or ())[:1]
+    if verdict.hash_table is not None and verdict.hash_table.bytes_different:
+        sentences.append(f"{verdict.hash_table.bytes_different:,} bytes of the hash page table differ")
     if memory.bytes_different:
         sentences.insert(0, f"{memory.bytes_different:,} bytes differ, the first at {memory.differences[0].start:#x}")
     return "; ".join(sentences)

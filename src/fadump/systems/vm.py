@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,14 +16,21 @@ from fadump.abi.platform import Platform
 from fadump.errors import UsageError
 from fadump.firmware.contract import Firmware
 from fadump.firmware.powernv import PowernvFirmware
-from fadump.firmware.pseries import PseriesFirmware
+from fadump.firmware.pseries import Offer, PseriesFirmware
 from fadump.machine.contract import StopAt
 from fadump.machine.qemu.process import DEFAULT_QEMU, Drive, QemuConfig
+from fadump.memory.ranges import Range, RangeSet
 from fadump.observer import Observer, Seen
 from fadump.printable import counted
 from fadump.run.host import kernel_to_run, qemu_machine, qemu_to_run
 from fadump.run.inputs import check_initramfs, check_kernel
-from fadump.run.options import MOST_CPUS, STOP_WITHOUT_GDB, powernv_model_refusals, powernv_thread_refusals
+from fadump.run.options import (
+    MOST_CPUS,
+    STOP_WITHOUT_GDB,
+    offer_refusals,
+    powernv_model_refusals,
+    powernv_thread_refusals,
+)
 from fadump.run.terminal import EndedError, Seat, standing
 from fadump.session import PoweredOffError, Session
 from fadump.systems.boot_watch import BootWatch
@@ -59,6 +66,7 @@ class VmOptions:
     """The firmware protects no dump from Linux's bugs."""
     qemu: str = DEFAULT_QEMU
     qemu_arguments: tuple[str, ...] = ()
+    offer: Offer = field(default_factory=Offer)
     gdb_port: int | None = None
     stop_at: StopAt | None = None
 
@@ -101,6 +109,7 @@ def _refusals(options: VmOptions) -> Iterator[str]:
         yield f"--cpus must be from 1 to {MOST_CPUS}, {options.cpus} is not"
     if options.smt not in (1, 2, 4, 8) or options.cpus % options.smt:
         yield f"--smt must be 1, 2, 4 or 8 and divide --cpus, {options.smt} is not"
+    yield from offer_refusals(options.offer, options.platform, RangeSet([Range(0, options.memory_bytes)]))
     if options.stop_at is not None and options.gdb_port is None:
         yield STOP_WITHOUT_GDB
     if powernv:
@@ -150,7 +159,9 @@ def run_vm(options: VmOptions, observer: VmObserver, seat: Seat) -> Life:
 
 def make_firmware(options: VmOptions) -> Firmware:
     """The firmware that is asked for."""
-    return PowernvFirmware() if options.platform is Platform.POWERNV else PseriesFirmware(strict=options.strict)
+    if options.platform is Platform.POWERNV:
+        return PowernvFirmware()
+    return PseriesFirmware(strict=options.strict, offer=options.offer)
 
 
 def machine_config(options: VmOptions, drives: tuple[Drive, ...]) -> QemuConfig:

@@ -15,7 +15,7 @@ from fadump.abi.pseries.register_save_area import area_bytes
 from fadump.abi.pseries.rtas import DumpCommand
 from fadump.abi.registers import CpuRegisters
 from fadump.firmware.contract import FirmwareCall, Outcome, State, Trigger, TriggerKind
-from fadump.firmware.pseries import PseriesFirmware
+from fadump.firmware.pseries import Offer, PseriesFirmware
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells, encode_strings
 from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
@@ -61,8 +61,9 @@ def guest_memory(kind: type[GuestMemory] = GuestMemory) -> Iterator[GuestMemory]
             os.close(fd)
 
 
-def device_tree(threads_per_core: int = 1, max_cores: int | None = CPUS) -> DeviceTree:
+def device_tree(threads_per_core: int = 1, max_cores: int | None = CPUS, *, radix: bool = True) -> DeviceTree:
     """What SLOF and prom_init leave on QEMU, as far as it matters; one core is there, more can be plugged."""
+    vector = bytes(24) + (b"\x40" if radix else b"\0")
     properties = {
         "ibm,os-term": encode_cells(OS_TERM_TOKEN),
         "ibm,extended-os-term": b"",
@@ -89,6 +90,7 @@ def device_tree(threads_per_core: int = 1, max_cores: int | None = CPUS) -> Devi
             Node("memory@0", {"reg": encode_cells(0, RMA.start, 0, RMA.size_bytes)}),
             Node("memory@400000", {"reg": encode_cells(0, UPPER.start, 0, UPPER.size_bytes)}),
             Node("cpus", {}, [cpu, Node("l2-cache@0")]),
+            Node("chosen", {"ibm,architecture-vec-5": vector}),
             Node("rtas", properties),
         ],
     )
@@ -113,10 +115,10 @@ def with_section(*extra: DumpSection) -> DumpStructure:
     return replace(STRUCTURE, sections=(*STRUCTURE.sections, *extra))
 
 
-def described_firmware(*, strict: bool = False) -> PseriesFirmware:
+def described_firmware(*, strict: bool = False, offer: Offer | None = None, radix: bool = True) -> PseriesFirmware:
     """A firmware that has seen its first handover."""
-    firmware = PseriesFirmware(REGISTERS_PER_CPU, strict=strict)
-    firmware.describe(device_tree())
+    firmware = PseriesFirmware(REGISTERS_PER_CPU, strict=strict, offer=offer)
+    firmware.describe(device_tree(radix=radix))
     return firmware
 
 

@@ -174,7 +174,7 @@ def no_ram(size_bytes):
         (replace(BOOT_COPY, destination=no_ram(BOOT_COPY.requested_bytes)), SectionError.INVALID_DESTINATION),
         (replace(BOOT_COPY, destination=BOOT_MEMORY.start + 1), SectionError.INVALID_DESTINATION),
         (replace(PARAMETERS, source=DIMM.end, destination=DIMM.end), SectionError.INVALID_SOURCE),
-        (replace(HPTE, requested_bytes=0x1000), SectionError.INVALID_TYPE),
+        (replace(HPTE, requested_bytes=0x1000, destination=no_ram(0x1000)), SectionError.INVALID_DESTINATION),
     ],
     ids=["CPU state", "source", "destination", "overlap", "in place", "HPTE"],
 )

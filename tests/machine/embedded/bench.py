@@ -45,8 +45,8 @@ def config_of(platform, cmdline="fadump=on", **others):
     return EmbeddedConfig(cmdline, platform, memory, **others)
 
 
-def firmware_of(platform):
-    return PseriesFirmware() if platform is Platform.PSERIES else PowernvFirmware()
+def firmware_of(platform, offer=None):
+    return PseriesFirmware(offer=offer) if platform is Platform.PSERIES else PowernvFirmware()
 
 
 @contextmanager
@@ -116,7 +116,7 @@ class Bench:
         self.on_crash(self, trigger)
         self.dump = self.firmware.preserve(trigger, self.machine.memory, self.machine.cpus())
         self.on_dump(self)
-        self.machine.reset(self.dump.keep)
+        self.machine.reset(self.dump.keep, self.dump.hash_tables)
 
     def platform_crash(self):
         self.machine.halt()
@@ -142,9 +142,9 @@ class RebootedError(Exception):
 
 
 @contextmanager
-def bench(platform=Platform.PSERIES, cmdline="fadump=on", **others):
+def bench(platform=Platform.PSERIES, cmdline="fadump=on", *, offer=None, **others):
     config = config_of(platform, cmdline, **others)
     console = io.BytesIO()
     room_bytes = sum(piece.size_bytes for piece in config.memory) + 128 * MIB
     with disk(room_bytes) as fd, EmbeddedMachine(config, fd, console) as machine:
-        yield Bench(machine, firmware_of(platform), console, fd)
+        yield Bench(machine, firmware_of(platform, offer), console, fd)

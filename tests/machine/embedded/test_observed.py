@@ -4,6 +4,7 @@ import pytest
 
 from fadump.abi.platform import Platform
 from fadump.abi.pseries.dump_structure import DumpStructure
+from fadump.firmware.pseries import Offer
 from fadump.kernel.model import KernelConfig
 from fadump.kernel.state import WORK_BUFFER
 from fadump.kernel.traits import Mmu
@@ -29,7 +30,7 @@ def test_a_run_is_what_it_was_on_real_linux(seen):
         "radix": seen.system.mmu is Mmu.RADIX,
         "kernel": KernelConfig(seen.kernel),
     }
-    with bench(cmdline=seen.cmdline, **others) as guest:
+    with bench(cmdline=seen.cmdline, offer=Offer(hpte_bytes=seen.system.hpte_bytes), **others) as guest:
         registered = guest.until(Hello).registered
         for line in seen.first_kernel:
             assert f"fadump: {line}" in guest.log

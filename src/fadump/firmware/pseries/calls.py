@@ -40,7 +40,7 @@ from fadump.firmware.contract import (
 from fadump.firmware.message import read_message
 from fadump.firmware.pseries.dump import take_dump
 from fadump.firmware.pseries.sections import RegistrationError, check_structure, read_structure
-from fadump.firmware.pseries.tree import PseriesPlatform, find_platform, next_crash_info, write_properties
+from fadump.firmware.pseries.tree import Offer, PseriesPlatform, find_platform, next_crash_info, write_properties
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
 
@@ -58,12 +58,16 @@ class PseriesFirmware:
     """RTAS's part in FADump, for one guest from power-on to power-off.
 
     ``registers_per_cpu`` is the most registers that one CPU can have in a dump; it sets the size of the CPU state
-    section. A ``strict`` firmware does what LoPAR says and no more; else it protects the next crash's header from a
-    bug of Linux's, see :func:`.next_crash_info`.
+    section, unless the ``offer`` says otherwise. A ``strict`` firmware does what LoPAR says and no more; else it
+    protects the next crash's header from a bug of Linux's, see :func:`.next_crash_info`.
     """
 
-    def __init__(self, registers_per_cpu: int = REGISTERS_PER_CPU, *, strict: bool = False) -> None:
+    def __init__(
+        self, registers_per_cpu: int = REGISTERS_PER_CPU, *, strict: bool = False, offer: Offer | None = None
+    ) -> None:
         self._registers_per_cpu = registers_per_cpu
+        self._offer = offer or Offer()
+        self._hpte_bytes = 0
         self._strict = strict
         self._state = State.IDLE
         self._platform: PseriesPlatform | None = None  # known from the first handover on
@@ -130,14 +134,17 @@ class PseriesFirmware:
         return self._dump
 
     def describe(self, tree: DeviceTree) -> None:
-        """Write the properties in /rtas. Tokens and sizes stay what they were at the first handover.
+        """Write the properties in /rtas. Tokens and sizes stay what they were at the first handover, apart from that of
+        the hash page table, which a kernel need not have: that one stays what it was as long as a dump is active.
 
         :raises FadumpError: the tree has no RTAS, no ibm,os-term, no memory at 0 or no CPUs; it is unchanged.
         """
         found = find_platform(tree)
         if self._platform is None:
             self._platform = found
-        write_properties(tree, self._platform, self._offered(self._platform), self._dump)
+        if self._dump is None:
+            self._hpte_bytes = self._offer.hash_table_bytes(tree)
+        write_properties(tree, self._platform, self._offered(self._platform), self._dump, self._offer.reserved)
 
     def on_reset(self) -> None:
         """Drop a registration; an active dump is kept, and the next :meth:`describe` presents it again."""
@@ -199,9 +206,11 @@ class PseriesFirmware:
         return Trigger(TriggerKind.OS_TERM, message, call.cpu_id)
 
     def _offered(self, platform: PseriesPlatform) -> Mapping[int, int]:
-        """Sizes in bytes by section type. QEMU's hash page table is not in guest memory, so it isn't offered."""
-        cpu_state_bytes = register_save_area.area_bytes(platform.cpu_count, self._registers_per_cpu)
-        return {SectionType.CPU_STATE: cpu_state_bytes, SectionType.HPTE: 0}
+        """Sizes in bytes by section type."""
+        cpu_state_bytes = self._offer.cpu_state_bytes
+        if cpu_state_bytes is None:
+            cpu_state_bytes = register_save_area.area_bytes(platform.cpu_count, self._registers_per_cpu)
+        return {SectionType.CPU_STATE: cpu_state_bytes, SectionType.HPTE: self._hpte_bytes}
 
 
 def _refused(reason: str) -> Answer:

@@ -43,7 +43,7 @@ def take_dump(structure: DumpStructure, memory: GuestMemory, cpus: Sequence[CpuR
     """Process a registered structure's sections in order; one that fails is marked, and the others still processed.
 
     ``cpus`` are the CPUs online at the crash. A CPU state section is zero-filled to its length, which counts as
-    written.
+    written. An HPTE section counts as written, too: the machine does that, see :class:`.PreservedDump`.
     """
     sections = tuple(_processed(section, memory, cpus) for section in structure.sections)
     status = DumpStatus.PERFORMED | DumpStatus.TRIGGERED
@@ -67,6 +67,7 @@ def describe_dump(structure: DumpStructure, ram: RangeSet) -> PreservedDump:
         boot_memory=boot_memory,
         keep=kept_ranges(ram, boot_memory, map(destination_range, preserved)),
         crash_info=_copies_end(structure),
+        hash_tables=tuple(destination_range(section) for section in preserved if section.type == SectionType.HPTE),
     )
 
 
@@ -93,6 +94,9 @@ def _fill(section: DumpSection, memory: GuestMemory, cpus: Sequence[CpuRegisters
         return _NO_ERROR
     if section.type == SectionType.CPU_STATE:
         return _write_cpu_state(section, memory, cpus)
+    if section.type == SectionType.HPTE:  # written by the machine, which has the table
+        is_ram = memory.ram.contains(destination_range(section))
+        return _NO_ERROR if is_ram else SectionError.INVALID_DESTINATION
     if is_from_memory(section.type):
         return _COPY_ERRORS[copy_aside(memory, section.source, section.destination, section.requested_bytes)]
     return SectionError.INVALID_TYPE  # a firmware section that was never offered

@@ -20,6 +20,7 @@ from fadump.abi.pseries.dump_structure import (
     SectionError,
     SectionType,
 )
+from fadump.abi.pseries.hash_table import GROUP_BYTES
 from fadump.abi.pseries.rtas import RtasStatus
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FormatError
@@ -134,6 +135,11 @@ def _forget_type(_faulty: FaultyDump, structure: bytearray, offset: int, _sectio
     SECTION.put(structure, "type", _RESERVED_TYPE, offset)
 
 
+def _shift_table(faulty: FaultyDump) -> None:
+    """Have the machine write each hash page table one group too far, and leave the first group what it was."""
+    faulty.hash_tables = tuple(Range(min(to.start + GROUP_BYTES, to.end), to.end) for to in faulty.hash_tables)
+
+
 def _section_faults() -> Iterator[DumpFault]:
     for part, (type_, what) in _PARTS.items():
         for error in SectionError:
@@ -148,6 +154,10 @@ def _section_faults() -> Iterator[DumpFault]:
             f"{part}=overlapping", f"{what} points to another section's data", _in_section(type_, _move_over)
         )
         yield DumpFault(f"{part}=unknown-type", f"{what} has an unknown type", _in_section(type_, _forget_type))
+
+
+def _table_faults() -> Iterator[DumpFault]:
+    yield DumpFault("hpte=shifted", "the hash page table is copied 128 bytes too far, and not whole", _shift_table)
 
 
 def _structure_faults() -> Iterator[DumpFault]:
@@ -253,7 +263,7 @@ PSERIES_FAULTS = FaultNames(
     statuses=_STATUSES,
     dump_faults={
         fault.name: fault
-        for faults in (_structure_faults(), _section_faults(), _area_faults(), crash_info_faults())
+        for faults in (_structure_faults(), _section_faults(), _table_faults(), _area_faults(), crash_info_faults())
         for fault in faults
     },
     present=_present,

@@ -9,14 +9,15 @@ they are for the CPUs that the machine can ever have, not for those that it has 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from fadump.abi.pseries import rtas
+from fadump.abi.pseries import rtas, vector_5
 from fadump.abi.pseries.dump_structure import VERSION
+from fadump.abi.pseries.hash_table import HPTE_BYTES
 from fadump.errors import FadumpError
 from fadump.firmware.contract import PreservedDump
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells, join_cells
-from fadump.memory.ranges import Range
+from fadump.memory.ranges import Range, RangeSet
 from fadump.memory.reserved import reserve
 
 _CELL_BYTES = 4
@@ -25,6 +26,28 @@ _HIGHEST_TOKEN = 0xFFFF_FFFE  # all ones is Linux's RTAS_UNKNOWN_SERVICE
 _NOT_TOKENS = frozenset(
     ("phandle", "rtas-error-log-max", "rtas-event-scan-rate", "rtas-size", "rtas-version", rtas.CONFIGURE_KERNEL_DUMP)
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the firmware offers, where somebody has a wish; sizes are in bytes, None: what the machine needs.
+
+    ``hpte_bytes`` is how much of the hash page table is saved: by default as much as in the kernel document's example,
+    and nothing of a guest with a radix MMU, which has no such table. ``cpu_state_bytes`` may be too little.
+    ``reserved`` is named in the root's ``reserved-ranges``.
+    """
+
+    hpte_bytes: int | None = None
+    cpu_state_bytes: int | None = None
+    reserved: RangeSet = field(default_factory=RangeSet)
+
+    def hash_table_bytes(self, tree: DeviceTree) -> int:
+        """How much is to be saved for the kernel of this tree."""
+        if self.hpte_bytes is not None:
+            return self.hpte_bytes
+        chosen = tree.find("/chosen")
+        vector = b"" if chosen is None else chosen.properties.get(vector_5.PROPERTY, b"")
+        return 0 if vector_5.is_radix(vector) else HPTE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +90,15 @@ def find_platform(tree: DeviceTree) -> PseriesPlatform:
 
 
 def write_properties(
-    tree: DeviceTree, platform: PseriesPlatform, offered: Mapping[int, int], dump: PreservedDump | None
+    tree: DeviceTree,
+    platform: PseriesPlatform,
+    offered: Mapping[int, int],
+    dump: PreservedDump | None,
+    reserved: RangeSet,
 ) -> None:
     """Offer the calls and, if there is a ``dump``, present its structure; a stale one is removed.
 
-    What the dump has to protect from Linux is added to the root's ``reserved-ranges``.
+    What the dump has to protect from Linux is added to the root's ``reserved-ranges``, and so is ``reserved``.
 
     ``offered`` has the sizes in bytes of the sections that the firmware fills, by type.
 
@@ -81,6 +108,8 @@ def write_properties(
     properties[rtas.CONFIGURE_KERNEL_DUMP] = encode_cells(platform.configure_token)
     properties[rtas.CONFIGURE_KERNEL_DUMP_SIZES] = rtas.encode_sizes(offered)
     properties[rtas.CONFIGURE_KERNEL_DUMP_VERSION] = rtas.encode_version(VERSION, VERSION)
+    for piece in reserved:
+        reserve(tree, piece)
     if dump is None:
         properties.pop(rtas.KERNEL_DUMP, None)
         return

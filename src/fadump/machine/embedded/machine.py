@@ -18,6 +18,7 @@ from typing import Self
 
 from fadump.abi.platform import Platform
 from fadump.abi.pseries import rtas
+from fadump.abi.pseries.hash_table import usual_bytes
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
@@ -32,6 +33,7 @@ from fadump.machine.contract import BootStart, ConsoleLog, Event, FirmwareMemory
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.cpus import cpu_registers
 from fadump.machine.embedded.guest import Asked, GuestSystem, RunningGuest, SystemReset, Waiting, WriteFile
+from fadump.machine.embedded.hash_table import hash_table
 from fadump.machine.embedded.trees import TREE_ADDRESS, TREE_BYTES, build_tree, firmware_memory
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
@@ -148,10 +150,29 @@ class EmbeddedMachine:
         """Every CPU's registers; all are online."""
         return self._read_cpus()
 
-    def reset(self, keep: RangeSet) -> None:
+    def reset(self, keep: RangeSet, hash_tables: tuple[Range, ...] = ()) -> None:
+        for to in hash_tables:
+            self._memory.write(to.start, self._hash_table(to.size_bytes).ljust(to.size_bytes, b"\0"))
         self._stop_guest()
         self._crashes += 1
         self._hand_over()
+
+    def look_at_hash_table(self) -> bytes | None:
+        return None if self._has_no_hash_table else self._hash_table(self._hash_table_bytes)
+
+    def _hash_table(self, size_bytes: int) -> bytes:
+        """The beginning of this crash's."""
+        if self._has_no_hash_table:
+            return b""
+        return hash_table(f"{self._config.seed} {self._crashes}", self._config.ram, self._hash_table_bytes, size_bytes)
+
+    @property
+    def _has_no_hash_table(self) -> bool:
+        return self._config.radix or self._config.platform is Platform.POWERNV
+
+    @property
+    def _hash_table_bytes(self) -> int:
+        return usual_bytes(max(piece.end for piece in self._config.ram))
 
     def stand_still(self, point: StopAt) -> bool:
         return False  # there is nothing that a debugger could look at

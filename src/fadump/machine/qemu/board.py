@@ -66,6 +66,9 @@ class Board(Protocol):
     def is_online(self, shown: Mapping[str, int]) -> bool:
         """Whether a CPU belongs in a dump; ``shown`` is what the monitor's ``info registers`` shows of it."""
 
+    def has_hash_table(self, shown: Mapping[str, int]) -> bool:
+        """Whether a guest has a hash page table; ``shown`` is what ``info registers`` shows of one of its CPUs."""
+
     def prepare(
         self, tree: DeviceTree, found: TreePlace, ram: RangeSet, tokens: Collection[int], *, reserve: bool
     ) -> Preparation:

@@ -21,6 +21,11 @@ async def name_cpus(link: QemuLink, board: Board, tree: DeviceTree) -> dict[str,
     return {thread: name for thread, name in zip(await link.gdb.threads(), names, strict=True) if name is not None}
 
 
+async def shown_registers(link: QemuLink, thread: str) -> Mapping[str, int]:
+    """What the monitor shows of one CPU."""
+    return parse_info_registers(await link.monitor("info registers -a"))[cpu_index(thread)]
+
+
 async def read_cpus(link: QemuLink, board: Board, cpu_ids: Mapping[str, int]) -> Sequence[CpuRegisters]:
     """The registers of those that belong in a dump, in the order of their names.
 

@@ -60,6 +60,11 @@ class KeptMemory:
                 changed_bytes += sum(self._restore(chunk) for chunk in _chunks(populated))
         return changed_bytes
 
+    def keep_instead(self, piece: Range) -> None:
+        """Keep what is in ``piece``, a part of what is kept, now."""
+        for chunk in _chunks(piece):
+            self._copy.write(chunk.start, self._memory.read(chunk.start, chunk.size_bytes))
+
     def close(self) -> None:
         """Forget what was kept."""
         self._copy.close()

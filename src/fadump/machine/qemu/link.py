@@ -132,6 +132,16 @@ class QemuLink:
         self._spawn(self._read_events())
         self._spawn(self._await_end())
 
+    @property
+    def pid(self) -> int:
+        """QEMU's process.
+
+        :raises MachineError: it is somebody else's.
+        """
+        if isinstance(self._process, StartedQemu):
+            raise MachineError("QEMU is somebody else's: its memory is not looked at")
+        return self._process.process.pid
+
     async def monitor(self, command: str, cpu_index: int = 0) -> str:
         """What QEMU's human monitor prints for a command; ``cpu_index`` is the CPU that it is about."""
         arguments = {"command-line": command, "cpu-index": cpu_index}

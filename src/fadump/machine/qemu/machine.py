@@ -41,7 +41,7 @@ from fadump.machine.qemu.link import QemuLink
 from fadump.machine.qemu.process import QemuConfig, dimm_device, dimm_id, guest_ram_file
 from fadump.machine.qemu.served_guest import ServedGuest
 from fadump.memory.guest import GuestMemory, Segment
-from fadump.memory.ranges import RangeSet
+from fadump.memory.ranges import Range, RangeSet
 
 _FAILURE = re.compile(r"Kernel panic - not syncing|Oops: |fadump-guest: (no virtio-serial port|\S+ can't be opened)")
 _SKIBOOT_WITH_SMT = 8
@@ -174,8 +174,11 @@ class QemuMachine:
     def cpus(self) -> Sequence[CpuRegisters]:
         return self._run(read_cpus(self._link, self._board, self.served.boot.cpu_ids))
 
-    def reset(self, keep: RangeSet) -> None:
-        self._run(self.served.reset(keep))
+    def look_at_hash_table(self) -> bytes | None:
+        return self._run(self.served.hash_table.look())
+
+    def reset(self, keep: RangeSet, hash_tables: tuple[Range, ...] = ()) -> None:
+        self._run(self.served.reset(keep, hash_tables))
 
     def forget_kept(self) -> None:
         self.served.forget_kept()

@@ -142,10 +142,16 @@ class InKdump:
 
 @dataclass(frozen=True, slots=True)
 class Halted:
-    """The guest was stopped wherever it was."""
+    """The guest was stopped wherever it was; ``page`` is its kernel's, if one ran."""
 
     WORDS: ClassVar = "halted"
     boot: Boot
+    page: EntryPage | None = None
+
+    @classmethod
+    def after(cls, phase: "Phase") -> "Halted":
+        """The phase that this one has been cut short by."""
+        return cls(phase.boot, phase.page if isinstance(phase, Running) else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,9 @@ class PowernvBoard:
         """All are: OPAL reports every thread of an active core, whatever Linux does with it."""
         return True
 
+    def has_hash_table(self, shown: Mapping[str, int]) -> bool:
+        return False  # it lies in memory, and no firmware's dump has it
+
     def prepare(
         self, tree: DeviceTree, found: TreePlace, ram: RangeSet, tokens: Collection[int], *, reserve: bool
     ) -> Preparation:

@@ -31,6 +31,8 @@ from fadump.memory.reserved import reserve as name_reserved
 _PAGE_BYTES = 0x1000
 _LPCR_EXIT_CAUSES = 0x1F << 12
 """PECE0 to PECE4 of POWER8; PDEE, HDEE, EEE, DEE and OEE of POWER9 and later."""
+_LPCR_HOST_RADIX = 1 << 20
+"""HR, which QEMU sets with the process table of a guest that has chosen radix (H_REGISTER_PROC_TBL)."""
 _WORD = 0xFFFF_FFFF
 """A 32-bit caller's pointer: the upper half of its register means nothing."""
 
@@ -67,6 +69,9 @@ class PseriesBoard:
         power saving in its LPCR. An online CPU that idles has them.
         """
         return bool(shown["LPCR"] & _LPCR_EXIT_CAUSES)
+
+    def has_hash_table(self, shown: Mapping[str, int]) -> bool:
+        return not shown["LPCR"] & _LPCR_HOST_RADIX
 
     def prepare(
         self, tree: DeviceTree, found: TreePlace, ram: RangeSet, tokens: Collection[int], *, reserve: bool

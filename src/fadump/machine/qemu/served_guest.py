@@ -30,6 +30,7 @@ from fadump.machine.qemu.cpus import name_cpus
 from fadump.machine.qemu.debugger import Debugger
 from fadump.machine.qemu.gdb import Breakpoint, Stop
 from fadump.machine.qemu.gdb_port import open_port
+from fadump.machine.qemu.hash_table import GuestHashTable
 from fadump.machine.qemu.keep import KeptMemory
 from fadump.machine.qemu.kernel_entry import StoppedCpu, kernel_byte_order
 from fadump.machine.qemu.link import Ended, Message, QemuLink, Reset, Resumed
@@ -71,6 +72,7 @@ class ServedGuest:
         self._link = link
         self._is_ours = config.started is None
         self._faults = config.faults
+        self.hash_table = GuestHashTable(config, board, memory, link, lambda: self._await(Stop))
         self._kept: KeptMemory | None = None
         self._phase: Phase = Starting(NO_BOOT, board.kernel_entry)
         self.was_left = False
@@ -218,10 +220,11 @@ class ServedGuest:
         self._phase = ending
         await self._resume()
 
-    async def reset(self, keep: RangeSet) -> None:
-        """Reset the guest; what is to be kept is put back at the next handover."""
+    async def reset(self, keep: RangeSet, hash_tables: tuple[Range, ...] = ()) -> None:
+        """Reset the guest; what is to be kept is put back at the next handover, the hash page table with it."""
         if self._kept is None:  # else the capture kernel has crashed, and may have written where it must not
             self._kept = KeptMemory(self._memory, keep)
+            await self.hash_table.keep(self._kept, hash_tables, self._phase, self._breakpoint)
         self._phase = await self._reset()
 
     def forget_kept(self) -> None:
@@ -261,7 +264,7 @@ class ServedGuest:
     async def halt(self) -> None:
         """Stop the guest wherever it is."""
         await self._interrupt()
-        self._phase = Halted(self._phase.boot)
+        self._phase = Halted.after(self._phase)
 
     async def _stop_event(self, stop: Stop) -> Event | None:
         """What a stop means; None if it meant nothing to us and the guest runs again, or is held by somebody else."""

@@ -1,0 +1,132 @@
+"""A guest's hash page table, written by a kernel of a few instructions by H_ENTER, and read in two ways."""
+
+import struct
+
+import pytest
+
+from fadump.abi.pseries.hash_table import usual_bytes
+from fadump.errors import MachineError
+from fadump.firmware.contract import FirmwareCall, PassThrough
+from fadump.machine.contract import Handover
+from fadump.machine.qemu.host_table import read_host_table
+from fadump.memory.ranges import Range, RangeSet
+from tests.machine.qemu.small_kernel import MEMORY_BYTES, TOKEN, build_kernel, machine_with
+
+SECONDS = 120
+GROUPS = 32
+ENTER = f"""
+    mr      20, 3
+    mr      21, 5
+    li      22, 1
+enter:
+    li      3, 8                # H_ENTER
+    li      4, 0
+    sldi    5, 22, 3            # an entry of group r22
+    sldi    6, 22, 12           # segment r22 of 256 MiB, its first 4 KiB
+    mr      7, 6
+    ori     6, 6, 1
+    ori     7, 7, 0x10          # coherent
+    sc      1
+    addi    22, 22, 1
+    cmpwi   22, {GROUPS}
+    blt     enter
+    mr      3, 20
+    mr      5, 21
+"""
+"""Both times that the kernel is entered: so each group but the first has two equal entries."""
+TABLE_BYTES = MEMORY_BYTES // 128
+TABLE = b"".join(
+    (struct.pack(">QQ", group << 12 | 1, group << 12 | 0x10) * 2 if group else b"").ljust(128, b"\0")
+    for group in range(GROUPS)
+).ljust(TABLE_BYTES, b"\0")
+STALE = 0x100_0000
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    return build_kernel(tmp_path_factory.mktemp("kernel"), ENTER)
+
+
+def in_a_call(machine):
+    handover = machine.next_event(SECONDS)
+    assert isinstance(handover, Handover), handover
+    machine.enter(handover, frozenset({TOKEN}))
+    call = machine.next_event(SECONDS)
+    assert isinstance(call, FirmwareCall), call
+    return call
+
+
+def reset_to(machine, *tables):
+    """Reset, and come to the next handover; what then lies where the tables were to go."""
+    for where in tables:
+        machine.memory.write(where.start, b"\xff" * where.size_bytes)
+    machine.reset(RangeSet(tables), tables)
+    handover = machine.next_event(SECONDS)
+    assert isinstance(handover, Handover), handover
+    machine.enter(handover, frozenset())
+    machine.halt()
+    return [machine.memory.read(where.start, where.size_bytes) for where in tables]
+
+
+def test_the_table_is_what_the_guest_has_entered(kernel):
+    with machine_with(kernel, cpu_model="POWER8") as machine:
+        in_a_call(machine)
+        first, second = Range.sized(STALE, 0x1000), Range.sized(STALE + 0x1000, 0x80)
+        assert reset_to(machine, first, second) == [TABLE[:0x1000], TABLE[:0x80]]
+
+
+def test_no_more_is_written_than_there_is_room_for(kernel):
+    with machine_with(kernel, cpu_model="POWER8") as machine:
+        in_a_call(machine)
+        less, nothing = Range.sized(STALE, 0x30), Range.sized(STALE + 0x80, 0)
+        kept = Range.sized(STALE, 0x1000)
+        machine.memory.write(STALE, b"\xff" * 0x1000)
+        machine.reset(RangeSet([kept]), [less, nothing])
+        in_a_call(machine)
+        assert machine.memory.read(STALE, 0x1000) == bytes(0x30) + b"\xff" * (0x1000 - 0x30)
+
+
+def test_behind_the_tables_end_are_zeros(kernel):
+    with machine_with(kernel, cpu_model="POWER8") as machine:
+        in_a_call(machine)
+        where = Range.sized(STALE, TABLE_BYTES + 0x100)
+        assert reset_to(machine, where) == [TABLE + bytes(0x100)]
+
+
+def test_a_guest_that_was_halted_has_its_table_too(kernel):
+    with machine_with(kernel, cpu_model="POWER8") as machine:
+        machine.answer(in_a_call(machine), PassThrough())
+        machine.halt()
+        assert reset_to(machine, Range.sized(STALE, 0x1000)) == [TABLE[:0x1000]]
+
+
+def test_nothing_is_read_once_more_of_a_capture_kernels_crash(kernel):
+    where = Range.sized(STALE, 0x80)
+    with machine_with(kernel, cpu_model="POWER8") as machine:
+        in_a_call(machine)
+        machine.memory.write(where.start, b"\xff" * 0x80)
+        machine.reset(RangeSet([where]))
+        in_a_call(machine)
+        machine.reset(RangeSet([where]), [where])
+        in_a_call(machine)
+        assert machine.memory.read(where.start, 0x80) == b"\xff" * 0x80
+
+
+def test_qemus_own_memory_has_the_same(kernel):
+    with machine_with(kernel, cpu_model="POWER8") as machine:
+        in_a_call(machine)
+        assert machine.look_at_hash_table() == TABLE
+
+
+def test_memory_without_a_table_is_not_taken_for_one(kernel):
+    with machine_with(kernel, cpu_model="POWER8") as machine:
+        in_a_call(machine)
+        pid = machine._link.pid
+        with pytest.raises(MachineError, match="nothing that looks like the guest's hash page table"):
+            read_host_table(pid, {TABLE_BYTES * 16})
+    with pytest.raises(MachineError, match="QEMU's memory can't be read for its hash page table: No such "):
+        read_host_table(pid, {TABLE_BYTES})
+
+
+def test_the_usual_size_is_qemus(kernel):
+    assert usual_bytes(MEMORY_BYTES) == TABLE_BYTES
