@@ -11,6 +11,7 @@ from fadump.picture.shares import Share, draw_shares
 from fadump.progress import binary_size
 from fadump.report.findings import Findings
 from fadump.report.redact import Words
+from fadump.report.state_sections import memory_use
 from fadump.report.story import Block, Bullets, Facts, Paragraph, Picture, Section, Tone
 from fadump.vmcore import seal
 from fadump.vmcore.contract import READABLE, Dump, Kind, Piece, State
@@ -45,8 +46,9 @@ _LEFT_OUT = (
 )
 
 
-def of_memory(summary: Summary, dump: Dump) -> Section:
-    """Memory as pictures: what pages were used for, and where the dump has memory."""
+def of_memory(findings: Findings, words: Words) -> Section:
+    """Memory as pictures: what pages were used for, and where the dump has memory; and by the kernel's counts."""
+    summary, dump = findings.summary, findings.dump
     blocks: list[Block] = []
     counts = summary.page_counts
     if counts is not None and summary.page_bytes is not None:
@@ -58,7 +60,7 @@ def of_memory(summary: Summary, dump: Dump) -> Section:
         blocks.append(Picture(draw_shares(title, shares), title, lines))
     else:
         blocks.append(Paragraph("What pages were used for can't be told.", Tone.WARNING))
-    return Section("memory", "Memory", [*blocks, *_in_dump(summary, dump)])
+    return Section("memory", "Memory", [*blocks, *memory_use(findings, words), *_in_dump(summary, dump)])
 
 
 def _in_dump(summary: Summary, dump: Dump) -> Iterator[Block]:

@@ -6,7 +6,13 @@ from typing import TypeVar
 
 from fadump.errors import SetupError
 from fadump.linux.activity import Activity
+from fadump.linux.incidents import Incidents
+from fadump.linux.interrupts import Interrupt
+from fadump.linux.memory_use import MemoryUse
 from fadump.linux.modules import Module
+from fadump.linux.mounts import Mount
+from fadump.linux.network import NetworkDevice
+from fadump.linux.slab_caches import SlabCache
 from fadump.linux.summary import Summary, summarize
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.printable import first_of
@@ -17,13 +23,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """``activity`` and ``modules`` are None if they can't be read. ``missing`` is about them and the ``summary``."""
+    """What can't be read is None. ``missing`` has a sentence for each such part, those of the ``summary`` first."""
 
     summary: Summary
     dump: Dump
-    activity: Activity | None
-    modules: Sequence[Module] | None
     missing: Sequence[str]
+    activity: Activity | None = None
+    modules: Sequence[Module] | None = None
+    incidents: Incidents | None = None
+    memory_use: MemoryUse | None = None
+    slab_caches: Sequence[SlabCache] | None = None
+    mounts: Sequence[Mount] | None = None
+    devices: Sequence[NetworkDevice] | None = None
+    interrupts: Sequence[Interrupt] | None = None
 
 
 def find(system: CrashedSystem) -> Findings:
@@ -32,19 +44,47 @@ def find(system: CrashedSystem) -> Findings:
     :raises OSError: the file can't be read.
     """
     summary = summarize(system)
-    missing = list(summary.missing)
     if summary.release is None or summary.opal is not None:  # nothing of the kernel can be read
-        return Findings(summary, system.dump, None, None, missing)
-    activity = _tried("what the system did", lambda: system.activity, missing)
-    modules = _tried("modules", lambda: system.modules, missing)
-    missing += first_of([] if activity is None else activity.unknown)
-    missing += first_of([] if modules is None else modules.left_out)
-    return Findings(summary, system.dump, activity, None if modules is None else modules.modules, missing)
+        return Findings(summary, system.dump, summary.missing)
+    attempts = _Attempts(list(summary.missing))
+    tried = attempts.tried
+    incidents = None if summary.log_end is None else tried("trouble", lambda: system.incidents, lambda _found: ())
+    activity = tried("what the system did", lambda: system.activity, lambda found: found.unknown)
+    if summary.tasks is None:  # without types, the rest would only say the same again
+        return Findings(summary, system.dump, attempts.missing, activity, incidents=incidents)
+    modules = tried("modules", lambda: system.modules, lambda found: found.left_out)
+    use = tried("memory's use", lambda: system.state.memory, lambda found: found.unknown)
+    caches = tried("slab caches", lambda: system.state.slab_caches, lambda found: found.left_out)
+    mounts = tried("mounts", lambda: system.state.mounts, lambda found: found.left_out)
+    network = tried("network devices", lambda: system.state.network, lambda found: found.left_out)
+    interrupts = tried("interrupts", lambda: system.state.interrupts, lambda found: found.left_out)
+    return Findings(
+        summary,
+        system.dump,
+        attempts.missing,
+        activity,
+        None if modules is None else modules.modules,
+        incidents,
+        use,
+        None if caches is None else caches.caches,
+        None if mounts is None else mounts.mounts,
+        None if network is None else network.devices,
+        None if interrupts is None else interrupts.interrupts,
+    )
 
 
-def _tried(what: str, read: Callable[[], T], missing: list[str]) -> T | None:
-    try:
-        return read()
-    except (*UNREADABLE_KERNEL, SetupError) as error:
-        missing.append(f"{what}: {error}")
-        return None
+class _Attempts:
+    """Reads what can be read, and keeps sentences for what can't."""
+
+    def __init__(self, missing: list[str]) -> None:
+        self.missing = missing
+
+    def tried(self, what: str, read: Callable[[], T], lacks: Callable[[T], Sequence[str]]) -> T | None:
+        """What is read, or None; ``lacks`` has the sentences for parts of it that can't be."""
+        try:
+            found = read()
+        except (*UNREADABLE_KERNEL, SetupError) as error:
+            self.missing.append(f"{what}: {error}")
+            return None
+        self.missing += first_of(lacks(found))
+        return found

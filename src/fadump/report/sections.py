@@ -10,7 +10,6 @@ from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.linux.backtrace import Backtrace, Frame
 from fadump.linux.cpus import Cpu
 from fadump.linux.log_end import LogEnd
-from fadump.linux.modules import Module
 from fadump.linux.summary import Summary, cpu_name
 from fadump.linux.task_stacks import StackGroup
 from fadump.linux.tasks import Task
@@ -19,14 +18,13 @@ from fadump.progress import binary_size
 from fadump.report.dump_sections import of_dump, of_memory, of_missing
 from fadump.report.findings import Findings
 from fadump.report.redact import Words
+from fadump.report.state_sections import of_devices, of_incidents, of_modules
 from fadump.report.story import Block, Bullets, Facts, Folded, Line, Lines, Paragraph, Section, Story, Table, Tone
-from fadump.report.taints import linked_modules, taints
 from fadump.report.verdict import judge
 
 _LATEST_SECONDS = 253_402_300_799
 _LOG_BEFORE, _LOG_AFTER, _MOST_LOG = 6, 34, 300
 _MOST_FRAMES, _MOST_CPUS, _MOST_GROUPS, _MOST_TASKS, _MOST_NAMED = 48, 48, 60, 400, 12
-_MOST_MODULES = 400
 _END = "Made by fadump from the dump alone. A first opinion, which drgn or crash and the kernel's source can prove."
 
 
@@ -41,8 +39,10 @@ def tell(findings: Findings, words: Words) -> Story:
         _cpus(findings, words),
         _blocked(summary, words),
         _tasks(summary, words),
-        _modules(findings, words),
-        of_memory(summary, dump),
+        of_incidents(findings, words),
+        of_modules(findings, words),
+        of_memory(findings, words),
+        of_devices(findings, words),
         of_dump(summary, dump, words),
         of_missing(findings, words),
     ]
@@ -286,47 +286,3 @@ def _task_row(task: Task, words: Words) -> Sequence[str]:
     numbers = ["?" if value is None else str(value) for value in (task.pid, task.process, task.parent, task.user)]
     memory = "" if not task.resident_bytes else binary_size(task.resident_bytes)
     return (*numbers, task.state_word, memory, words.tell(task.name))
-
-
-def _modules(findings: Findings, words: Words) -> Section:
-    end = findings.summary.log_end
-    texts = [] if end is None else [record.text or "" for record in end.records]
-    activity = findings.activity
-    told = taints(texts) if activity is None or activity.taint is None else activity.taint_words
-    blocks: list[Block] = []
-    if told is None:
-        blocks.append(Paragraph("Whether the kernel was tainted isn't known.", Tone.QUIET))
-    elif told:
-        blocks += [Paragraph("The kernel was tainted:"), Bullets([words.tell(text) for text in told])]
-    else:
-        blocks.append(Paragraph("The kernel was not tainted."))
-    if findings.modules is not None:
-        blocks += _module_table(findings.modules, words)
-    elif names := linked_modules(texts):
-        blocks.append(Folded(f"{counted(len(names), 'module')}, by the log", [Paragraph(words.tell(" ".join(names)))]))
-    else:
-        blocks.append(Paragraph("Which modules there were isn't known.", Tone.QUIET))
-    return Section("modules", "Modules and taint", blocks)
-
-
-def _module_table(modules: Sequence[Module], words: Words) -> Iterator[Block]:
-    if not modules:
-        yield Paragraph("No module was loaded.")
-        return
-    heads = ("Module", "Size", "State", "Taint", "Version", "Build ID")
-    foreign_first = sorted(modules, key=lambda module: not module.taint)
-    rows = [
-        (
-            words.tell(module.name),
-            binary_size(module.size_bytes),
-            module.state,
-            words.tell(module.taint),
-            words.tell(module.version or ""),
-            words.tell(module.build_id or ""),
-        )
-        for module in foreign_first[:_MOST_MODULES]
-    ]
-    table: list[Block] = [Table("Modules", heads, rows, right=(1,))]
-    if len(modules) > _MOST_MODULES:
-        table.append(Paragraph(f"and {len(modules) - _MOST_MODULES} more", Tone.QUIET))
-    yield Folded(f"{counted(len(modules), 'module')}, those that taint the kernel first", table)
