@@ -24,11 +24,14 @@ from fadump.machine.channel import (
     SavedOpalCore,
     SaveOpalCore,
     Saving,
+    ScriptRan,
     Shell,
     ShellLeft,
 )
 from fadump.machine.contract import Kexec, Machine
+from fadump.machine.hotplug import Change
 from fadump.observer import CrashBy, Inspector, Milestone, Observer
+from fadump.printable import printable
 from fadump.session import SILENCE_SECONDS, RebootedError, RefusedError, Session
 
 
@@ -53,6 +56,8 @@ class CycleRequest:
     crash_by: CrashBy = CrashBy.SYSRQ
     crash_cpu: int = 0
     silence_seconds: float = SILENCE_SECONDS
+    changes: Sequence[Change] = ()
+    """What comes and goes of the machine before its first crash."""
     shells: bool = False
     """Whether somebody gets a shell in the first kernel, before its crash, and in the capture kernel, before the dump
     is saved; ``silence_seconds`` is theirs, too."""
@@ -83,6 +88,8 @@ class CycleResult:
     kdump: KdumpLoaded | None = None
     trigger: Trigger | None = None
     """What made the machine dump."""
+    changes: Sequence[Change] = ()
+    """What has come and gone before."""
 
     @property
     def boot_memory_bytes(self) -> int | None:
@@ -135,13 +142,16 @@ class _Cycle:
         self._kernel_release = ""
         self._cpus = 0
         self._reserved_bytes: int | None = None
+        self._changes = request.changes
+        self._changed: list[Change] = []
 
     def power_on(self) -> Hello:
         self._session.reached(Milestone.POWER_ON)
         return self._session.expect(Hello)
 
     def go_on_from(self, before: CycleResult) -> None:
-        """Take over what an earlier cycle of the same machine has found out."""
+        """Take over what an earlier cycle of the same machine has found out; what it has changed stays so."""
+        self._changes = ()
         self._kernel_release = before.kernel_release
         self._cpus = before.cpus
         self._reserved_bytes = before.reserved_bytes
@@ -156,6 +166,7 @@ class _Cycle:
         if boot is None or not boot.is_capture:
             if boot is not None:
                 self._register(boot)
+            self._change()
             boot = self._left_shell(BootMode.FIRST) or self._crash_into(BootMode.CAPTURE)
             if not boot.is_capture:  # whoever was in the shell has rebooted the guest
                 return self.to_production(boot)
@@ -171,6 +182,7 @@ class _Cycle:
     def _under_kdump(self, boot: Hello, kexec: Kexec) -> CycleResult:
         """Linux has fallen back to kdump: arm that, and have it save the crash. The way on would be a reboot."""
         self._meet(boot)
+        self._change()
         if self._request.crash_by in (CrashBy.PLATFORM, CrashBy.OPAL):
             raise MachineError("Linux has fallen back to kdump, which a crash by the platform does not start")
         with kexec.lent_kernel() as load:
@@ -188,7 +200,7 @@ class _Cycle:
         self._cpus = boot.cpus
         if boot.enabled is None:
             raise MachineError(f"Linux {boot.release} has no FADump: it needs a kernel built with CONFIG_FA_DUMP=y")
-        if self._request.crash_cpu >= boot.cpus:
+        if self._request.crash_cpu >= boot.cpus and not self._changes:
             raise MachineError(f"there is no CPU {self._request.crash_cpu} to crash on: Linux has {boot.cpus}")
 
     def _register(self, boot: Hello) -> None:
@@ -196,6 +208,19 @@ class _Cycle:
         self._meet(boot)
         self._reserved_bytes = self._session.ask(Register(), Registered).reserved_bytes
         self._session.reached(Milestone.REGISTERED)
+
+    def _change(self) -> None:
+        """Let memory and CPUs come and go."""
+        changes, self._changes = self._changes, ()
+        for change in changes:
+            if (hotplug := self._session.hotplug) is None:
+                raise MachineError(f"this machine can't {change}")
+            for task in hotplug.change(change):
+                report = self._session.ask(task.request, task.answer)
+                if isinstance(report, ScriptRan) and report.status:
+                    said = printable(report.output.decode(errors="replace").strip())
+                    raise MachineError(f"Linux has not come to the end of this: {change}: {said}")
+            self._changed.append(change)
 
     def _crash_into(self, mode: BootMode) -> Hello:
         """Returns the boot that has the dump; on the way to it are the firmware's call, preserve, reset and handover,
@@ -292,7 +317,7 @@ class _Cycle:
         return CycleResult(
             timeline=record.timeline,
             kernel_release=self._kernel_release,
-            cpus=self._cpus,
+            cpus=record.cpus or self._cpus,
             dump=dump,
             reserved_bytes=self._reserved_bytes,
             vmcore_bytes=vmcore_bytes,
@@ -302,4 +327,5 @@ class _Cycle:
             events=record.events,
             kdump=kdump,
             trigger=record.trigger,
+            changes=self._changed,
         )

@@ -120,6 +120,8 @@ class Record:
     counts: Counter[Seen] = field(default_factory=Counter)
     trigger: Trigger | None = None
     """What made the machine dump, the last time."""
+    cpus: int | None = None
+    """How many were online at the last crash."""
     dump: PreservedDump | None = None
     resets: int = 0
     events: int = 0

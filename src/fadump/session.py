@@ -40,6 +40,7 @@ from fadump.machine.contract import (
     StopAt,
     Stopped,
 )
+from fadump.machine.hotplug import Hotplug
 from fadump.observer import CrashBy, Inspector, Milestone, Observer, Record, Seen, milestone_after
 from fadump.patience import MOST_EQUAL_CALLS, Patience
 from fadump.signals import EndedBySignal
@@ -120,6 +121,11 @@ class Session:
     def kexec(self) -> Kexec | None:
         """For a guest that dumps by kexec; None: no guest of this machine can."""
         return self._machine.kexec
+
+    @property
+    def hotplug(self) -> Hotplug | None:
+        """For memory and CPUs that change; None: this machine's can't."""
+        return self._machine.hotplug
 
     @property
     def seconds(self) -> float:
@@ -375,6 +381,7 @@ class Session:
         self.reached(Milestone.CRASH)
         self._see(Seen.CRASHED)
         cpus = self._machine.cpus()
+        self.record.cpus = len(cpus)
         if self._inspector is not None and self._firmware.preserved is None:
             self._inspector.crashed(self._machine, cpus, trigger.crashing_cpu)
         return cpus

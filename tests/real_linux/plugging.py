@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fadump.machine.hotplug import Act, Change
 from fadump.machine.qemu.process import Dimm
 from fadump.memory.ranges import Range
 from tests.real_linux.scenario import MIB, SavedDump, Scenario
@@ -44,10 +45,10 @@ class PluggedScenario(Scenario):
         for step in steps:
             match step:
                 case "unplug":
-                    self.machine.unplug_dimm()
+                    self.machine.change(Change(Act.UNPLUG, PLACE))
                     self.run(_WAIT.format(word="hot-removed"))
                 case "plug":
-                    self.machine.plug_dimm()
+                    self.machine.change(Change(Act.PLUG, PLACE))
                     self.run(_WAIT.format(word="hot-added"))
                 case "register":
                     self.run("echo 1 >/sys/kernel/fadump/registered")

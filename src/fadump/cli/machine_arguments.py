@@ -37,7 +37,7 @@ def add_machine_arguments(parser: argparse.ArgumentParser, *, real_linux_too: bo
         "--node", type=size, action="append", default=[], metavar="SIZE", help="memory of a NUMA node, once for each"
     )
     parser.add_argument(
-        "--dimm", type=_dimm, action="append", default=[], metavar="SIZE@ADDR", help="a DIMM above the other memory"
+        "--dimm", type=dimm, action="append", default=[], metavar="SIZE@ADDR", help="a DIMM above the other memory"
     )
     parser.add_argument(
         "--cpus", type=whole_number, default=2, help=f"CPUs that Linux sees, up to {most_cpus} (default: %(default)s)"
@@ -101,7 +101,11 @@ def listed_faults(options: argparse.Namespace) -> Answer | None:
     return Answer({"faults": faults_by_kind()}, listing="\n".join(fault_list()))
 
 
-def _dimm(text: str) -> Dimm:
+def dimm(text: str) -> Dimm:
+    """A DIMM, for argparse.
+
+    :raises argparse.ArgumentTypeError: it is written otherwise.
+    """
     size_text, _separator, address = text.partition("@")
     try:
         return Dimm(size(size_text), size(address))

@@ -8,6 +8,7 @@ from typing import Any
 
 from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression
+from fadump.cli.change_arguments import add_change_arguments
 from fadump.cli.debugging_arguments import add_debugging_arguments, tell_of_port
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
 from fadump.cli.numbers import number
@@ -76,6 +77,7 @@ def add_parser(commands: Commands) -> None:
         help="sysrq: Linux crashes itself (default); nmi: a system reset interrupt; platform: without Linux's help; "
         "opal: powernv's own firmware fails (qemu)",
     )  # fmt: skip
+    add_change_arguments(parser)
     add_debugging_arguments(parser, only="qemu: ")
     parser.add_argument(
         "--cycles", type=number(1), default=1, help="cycles in a row on one machine (default: %(default)s)"
@@ -147,6 +149,7 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
         strict=options.strict is not None,
         offer=offer(options),
         crash_by=options.crash_by,
+        changes=tuple(options.changes),
         cycles=options.cycles,
         interactive=options.interactive,
         gdb_port=options.gdb,
@@ -205,6 +208,7 @@ def _cycle_as_json(judged: JudgedCycle) -> dict[str, Any]:
         "vmcore": str(judged.vmcore),
         "vmcore_bytes": cycle.vmcore_bytes,
         "cpus": cycle.cpus,
+        "changes": [str(change) for change in cycle.changes],
         "boot_memory_bytes": cycle.boot_memory_bytes,
         "reserved_bytes": cycle.reserved_bytes,
         "memory_released": cycle.memory_released,

@@ -66,8 +66,6 @@ def crash_fadump(state: FadumpState, ops: FadumpOps, cpu: int, registers: Regist
     save_vmcoreinfo(state, crashed=True)
     state.memory.write(state.crashing_cpu_address, struct.pack("<I", cpu))
     # With OPAL it is the platform's number of the CPU, see opal_fadump_trigger(); with RTAS both are the same.
-    header = replace(
-        read_header(state), crashing_cpu=state.cpu_names[cpu], registers=registers, cpu_mask=state.cpu_mask
-    )
+    header = replace(read_header(state), crashing_cpu=state.cpu_names[cpu], registers=registers, cpu_mask=state.online)
     state.memory.write(state.header_address, header.encode())
     yield from ops.trigger(cpu, reason)

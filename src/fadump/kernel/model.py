@@ -53,6 +53,8 @@ class KernelConfig:
     release: str = f"{DEFAULT_VERSION}.0-model"
     seed: str = "0"
     epoch_seconds: int = 0
+    spare_cpus: int = 0
+    """How many CPUs can be plugged, on pseries; each has a place in the kernel's memory from the boot on."""
 
     @classmethod
     def of_version(
@@ -219,7 +221,18 @@ class KernelModel:
     @property
     def cpu_count(self) -> int:
         """The number of online CPUs."""
-        return len(self._state.cpu_names)
+        return self._state.online.bit_count()
+
+    def is_online(self, cpu: int) -> bool:
+        """Whether Linux uses a CPU, by its logical number."""
+        return bool(self._state.online >> cpu & 1)
+
+    def set_online(self, cpus: range, *, online: bool) -> None:
+        """CPUs were plugged and brought online, or taken offline: __cpu_online_mask."""
+        state = self._state
+        mask = sum(1 << cpu for cpu in cpus)
+        state.online = state.online | mask if online else state.online & ~mask
+        state.memory.write(state.online_mask_address, state.online.to_bytes(state.cpu_mask_bytes, "little"))
 
     @property
     def page_bytes(self) -> int:
@@ -269,7 +282,8 @@ class KernelModel:
         system, traits = found.system, self._config.traits
         command_line = parse_command_line(found.cmdline, traits)
         radix = mmu_in_use(system, command_line) is Mmu.RADIX
-        names = cpu_names(tree)
+        present = cpu_names(tree)
+        names = range(len(present) + self._config.spare_cpus) if self._config.spare_cpus else present
         if not 1 <= len(names) <= traits.nr_cpus:
             raise KernelPanicError(f"there are {len(names)} CPUs, this kernel runs on 1 to {traits.nr_cpus}")
         self._state = FadumpState(
@@ -281,6 +295,7 @@ class KernelModel:
             cmdline=found.cmdline,
             release=self._config.release,
             cpu_names=names,
+            online=(1 << len(present)) - 1,
             call_tokens=_rtas_tokens(tree),
             epoch_seconds=self._config.epoch_seconds,
             radix=radix,
@@ -315,6 +330,7 @@ class KernelModel:
         self._struct_pages.write()
         self._use_memory(memblock.free, self._config.seed)
         state.crashing_cpu_address = symbols["crashing_cpu"] & ~PAGE_OFFSET
+        state.online_mask_address = symbols["__cpu_online_mask"] & ~PAGE_OFFSET
         log = {**state.log.facts(), "SYMBOL(clear_seq)": f"{symbols['clear_seq']:x}"}
         state.facts = facts_of(state.release, state.traits, symbols, log, radix=state.radix)
 

@@ -42,8 +42,8 @@ class FadumpState:
 
     ``area`` is the reserved dump area, ``copy_address`` where the copy of boot memory begins in it, ``header_address``
     where the crash-info header is, 0 if there is none. ``ram`` is memblock's memory, as limited by ``mem=``, which is
-    ``memory_limit``. ``cpu_names`` are the platform's numbers of all possible CPUs, by logical number; all of them are
-    online. ``call_tokens`` are RTAS's, by name.
+    ``memory_limit``. ``cpu_names`` are the platform's numbers of all possible CPUs, by logical number; ``online`` is
+    cpu_online_mask. ``call_tokens`` are RTAS's, by name.
     """
 
     system: System
@@ -56,6 +56,7 @@ class FadumpState:
     """The text of /proc/cmdline: a capture kernel appends what the first kernel left for it."""
     release: str
     cpu_names: Sequence[int]
+    online: int
     call_tokens: dict[str, int]
     radix: bool
     ram: tuple[Range, ...]
@@ -83,6 +84,8 @@ class FadumpState:
     """The address of the variable for the crashing CPU's number, which crash_fadump() sets."""
     dumped_log: bytes = b""
     """What kmsg_dump() has given to pstore and the like, before the firmware heard of the crash."""
+    online_mask_address: int = 0
+    """The address of the variable for cpu_online_mask."""
     buffers_bytes: int = 0
     """Memory that the ELF core header and the CPUs' notes take until the dump is released."""
 
@@ -102,7 +105,7 @@ class FadumpState:
 
     @property
     def cpu_mask(self) -> int:
-        """cpu_possible_mask, which equals cpu_online_mask."""
+        """cpu_possible_mask."""
         return (1 << len(self.cpu_names)) - 1
 
     @property

@@ -13,6 +13,7 @@ from typing import Protocol
 from fadump.abi.registers import CpuRegisters
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
 from fadump.machine.channel import GuestChannel, LoadKdump, Report
+from fadump.machine.hotplug import Hotplug
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
@@ -139,6 +140,10 @@ class Machine(Protocol):
     @property
     def kexec(self) -> Kexec | None:
         """For a guest that dumps by kexec; None: no guest of this machine can."""
+
+    @property
+    def hotplug(self) -> Hotplug | None:
+        """For a guest whose memory and CPUs are to change; None: nobody can be asked to use them."""
 
     @property
     def memory(self) -> GuestMemory:

@@ -17,9 +17,11 @@ from fadump.errors import UsageError
 from fadump.firmware.pseries import Offer
 from fadump.kernel.traits import DISTRIBUTIONS_NR_CPUS
 from fadump.machine.contract import StopAt
+from fadump.machine.hotplug import Change
 from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Dimm, Fault
 from fadump.memory.ranges import Range, RangeSet
 from fadump.observer import CrashBy
+from fadump.run.changes import Present, cpus_needed, plugged_memory
 from fadump.run.faults import Faults
 
 MIB = 1 << 20
@@ -74,6 +76,7 @@ class RunOptions:
     ``qemu`` is a program's name or path, or "newest". ``kernel_version`` and ``page_size`` are the model's, None its
     defaults; with ``petitboot`` each boot goes through a small kernel that preserves dumps.
     A ``strict`` firmware does what its specification says, and doesn't protect the dump from Linux's bugs.
+    ``changes`` are what comes and goes before the first crash.
     ``interactive`` lets somebody into the guest, on its console, before the crash and before the dump is saved.
     ``offer`` is what our firmware offers on pseries, if not what the machine needs.
     ``save`` is how each dump is saved after its cycle, None: it isn't. ``faults`` are this platform's.
@@ -103,6 +106,7 @@ class RunOptions:
     offer: Offer = field(default_factory=Offer)
     crash_by: CrashBy = CrashBy.SYSRQ
     crash_cpu: int = 0
+    changes: tuple[Change, ...] = ()
     cycles: int = 1
     interactive: bool = False
     gdb_port: int | None = None
@@ -117,9 +121,26 @@ class RunOptions:
         return self.memory_bytes + sum(dimm.size_bytes for dimm in self.dimms)
 
     @property
+    def later_dimms(self) -> tuple[Dimm, ...]:
+        """Those that are plugged, and not there at the first boot."""
+        plugged = (Dimm(piece.size_bytes, piece.start) for piece in plugged_memory(self.changes))
+        return tuple(dimm for dimm in plugged if dimm not in self.dimms)
+
+    @property
+    def most_memory_bytes(self) -> int:
+        """All RAM of the guest when everything is plugged."""
+        return self.all_memory_bytes + sum(dimm.size_bytes for dimm in self.later_dimms)
+
+    @property
+    def most_cpus(self) -> int | None:
+        """The CPUs that there is to be room for; None: no more than there are."""
+        needed = cpus_needed(self.changes, self.cpus, self.smt)
+        return needed if self.max_cpus is None and needed > self.cpus else self.max_cpus
+
+    @property
     def disk_bytes(self) -> int:
         """The size of the guest's disk, for the dump and, on powernv, OPAL's core at the end."""
-        return self.all_memory_bytes + _DISK_SLACK_BYTES
+        return self.most_memory_bytes + _DISK_SLACK_BYTES
 
 
 def check_options(options: RunOptions) -> None:
@@ -135,6 +156,7 @@ def _refusals(options: RunOptions) -> Iterator[str]:
     yield from _fault_refusals(options, options.faults)
     yield from _memory_refusals(options)
     yield from _cpu_refusals(options)
+    yield from _change_refusals(options)
     yield from _firmware_refusals(options)
     yield from _offer_refusals(options)
     yield from _petitboot_refusals(options)
@@ -192,8 +214,32 @@ def _cpu_refusals(options: RunOptions) -> Iterator[str]:
     at_opal = (WhichMachine.QEMU, Platform.POWERNV)
     if options.crash_by is CrashBy.OPAL and (options.machine, options.platform) != at_opal:
         yield "--crash-by opal goes with --machine qemu --platform powernv: no other machine here runs an OPAL"
-    if not 0 <= options.crash_cpu < options.cpus:
-        yield f"--crash-cpu must be a CPU of the guest, 0 to {options.cpus - 1}, {options.crash_cpu} is not"
+    most_cpus = cpus_needed(options.changes, options.cpus, options.smt)
+    if not 0 <= options.crash_cpu < most_cpus:
+        yield f"--crash-cpu must be a CPU of the guest, 0 to {most_cpus - 1}, {options.crash_cpu} is not"
+
+
+def _change_refusals(options: RunOptions) -> Iterator[str]:
+    embedded = options.machine is WhichMachine.EMBEDDED
+    most_memory, most_cpus = (_MOST_EMBEDDED_MEMORY, MOST_EMBEDDED_CPUS) if embedded else (_MOST_MEMORY, MOST_CPUS)
+    present = Present(
+        platform=options.platform,
+        lasting=Range(0, options.memory_bytes),
+        dimms=[dimm.range for dimm in options.dimms],
+        cpus=options.cpus,
+        smt=options.smt,
+        max_cpus=min(options.max_cpus or most_cpus, most_cpus),
+        advice="" if options.max_cpus is None else ": give more --max-cpus",
+        keeps_lasting=embedded,
+    )
+    yield from present.refusals(options.changes)
+    if any(dimm.address + dimm.size_bytes > _MOST_EMBEDDED_MEMORY for dimm in options.later_dimms):
+        yield "--plug takes memory that ends below 64 TiB"
+    if options.most_memory_bytes > most_memory:
+        most = f"{most_memory >> 30:,} GiB"
+        yield f"--plug must leave the guest with {most} at most, {options.most_memory_bytes >> 30:,} GiB are more"
+    if options.crash_by is CrashBy.SYSRQ and not present.is_online(options.crash_cpu):
+        yield f"--crash-cpu {options.crash_cpu} is not online by then: name another"
 
 
 def _embedded_refusals(options: RunOptions) -> Iterator[str]:

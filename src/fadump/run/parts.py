@@ -29,8 +29,10 @@ from fadump.kit.initramfs import INIT_PATH
 from fadump.machine.contract import ConsoleLog, Machine
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.machine import EmbeddedMachine
+from fadump.machine.hotplug import Act
 from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range, RangeSet
+from fadump.run.changes import cpus_needed
 from fadump.run.faults import Faults, with_faults
 from fadump.run.host import QemuFiles, find_qemu_files, qemu_machine
 from fadump.run.options import LEAST_CRASHKERNEL_MEMORY, RunOptions, WhichMachine, WhoseFirmware
@@ -41,6 +43,8 @@ MakeMachine = Callable[[int, ConsoleLog], AbstractContextManager[Machine]]
 """Makes a machine, given its disk and its console's log."""
 _HASH_ONLY_CPU = "POWER8"
 _CRASHKERNEL = "crashkernel=512M"
+_MOVABLE = "movable_node memhp_default_state=online_movable"
+"""Nothing is in a DIMM that can't be moved when it is to go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ def make_parts(options: RunOptions) -> Parts:
     request = CycleRequest(
         options.crash_by,
         options.crash_cpu,
+        changes=options.changes,
         silence_seconds=math.inf if options.interactive else SILENCE_SECONDS,
         shells=options.interactive,
         faults=options.faults.cycle,
@@ -109,9 +114,10 @@ def qemu_config(options: RunOptions, files: QemuFiles) -> QemuConfig:
         platform=options.platform,
         cpus=options.cpus,
         smt=options.smt,
-        max_cpus=options.max_cpus,
+        max_cpus=options.most_cpus,
         nodes=options.nodes or (options.memory_bytes,),
-        dimms=options.dimms,
+        dimms=(*options.dimms, *options.later_dimms),
+        absent=frozenset(options.later_dimms),
         cpu_model=options.cpu_model,
         qemu=files.qemu,
         faults=options.faults.machine,
@@ -129,12 +135,13 @@ def embedded_config(options: RunOptions) -> EmbeddedConfig:
         nodes=len(_nodes(options)),
         cpus=options.cpus,
         smt=options.smt,
-        max_cpus=options.max_cpus,
+        max_cpus=options.most_cpus,
+        spare_cpus=cpus_needed(options.changes, options.cpus, options.smt) - options.cpus,
         petitboot=options.petitboot,
         radix=options.cpu_model != _HASH_ONLY_CPU,
         kernel=KernelConfig.of_version(
             options.kernel_version or DEFAULT_VERSION,
-            cpus=options.cpus,
+            cpus=cpus_needed(options.changes, options.cpus, options.smt),
             page_bytes=None if options.page_size is None else PAGE_BYTES[options.page_size],
             epoch_seconds=int(time.time()),
         ),
@@ -169,6 +176,10 @@ def kernel_command_line(options: RunOptions) -> str:
         enough = options.all_memory_bytes >= LEAST_CRASHKERNEL_MEMORY
         if options.platform is Platform.PSERIES and enough and "crashkernel=" not in options.cmdline:
             words.append(_CRASHKERNEL)
+        if options.machine is WhichMachine.QEMU and any(
+            change.act is Act.UNPLUG and isinstance(change.what, Range) for change in options.changes
+        ):
+            words.append(_MOVABLE)
     return " ".join([*words, options.cmdline]).strip()
 
 

@@ -42,7 +42,7 @@ def write_variables(
 ) -> Mapping[str, int]:
     """Write all variables; return their virtual addresses by name, with those of VMCOREINFO's other symbols."""
     variables = _Variables(state)
-    online, count = state.cpu_mask, len(state.cpu_names)
+    online, count = state.online, len(state.cpu_names)
     variables.place("node_online_map", struct.pack("<Q", 1).ljust(NODES // 8, b"\0"))
     node = variables.place("contig_page_data", _node(state))
     variables.place("node_data", struct.pack("<Q", node).ljust(8 * NODES, b"\0"))

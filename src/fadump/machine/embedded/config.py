@@ -28,6 +28,8 @@ class EmbeddedConfig:
     cpus: int = 2
     smt: int = 1
     max_cpus: int | None = None
+    spare_cpus: int = 0
+    """How many are plugged later."""
     radix: bool = True
     seed: str = "0"
     kernel: KernelConfig = field(default_factory=KernelConfig)

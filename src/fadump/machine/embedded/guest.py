@@ -126,7 +126,7 @@ class GuestSystem:
                 case SystemReset(cpu=cpu):
                     yield from _calls(kernel.system_reset(cpu, self._registers(cpu)))
                     return
-                case Crash(cpu=cpu) if cpu < kernel.cpu_count:
+                case Crash(cpu=cpu) if kernel.is_online(cpu):
                     yield Crashing(cpu)
                     yield from _calls(kernel.trigger_crash(cpu, self._registers(cpu)))
                     return

@@ -23,18 +23,27 @@ from fadump.abi.registers import CpuRegisters
 from fadump.errors import MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
 from fadump.kernel.calls import Call, KernelPanicError
-from fadump.kernel.files.sysfs import Entry
+from fadump.kernel.files.sysfs import FADUMP, Entry
 from fadump.kernel.image.content import seeded
 from fadump.kernel.image.stacks import idle
 from fadump.kernel.model import KernelModel
 from fadump.kernel.petitboot import PreservingKernel
-from fadump.machine.channel import GuestChannel, Report, Request
+from fadump.machine.channel import (
+    GuestChannel,
+    Register,
+    Registered,
+    Report,
+    Request,
+    Unregister,
+    Unregistered,
+)
 from fadump.machine.contract import BootStart, ConsoleLog, Event, FirmwareMemory, GuestReset, Handover, StopAt, Stopped
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.cpus import cpu_registers
 from fadump.machine.embedded.guest import Asked, GuestSystem, RunningGuest, SystemReset, Waiting, WriteFile
 from fadump.machine.embedded.hash_table import hash_table
 from fadump.machine.embedded.trees import TREE_ADDRESS, TREE_BYTES, build_tree, firmware_memory
+from fadump.machine.hotplug import Act, Change, GuestTask, Hotplug
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
@@ -73,6 +82,7 @@ class EmbeddedMachine:
         self._firmware_memory: Sequence[FirmwareMemory] = ()  # of the kernel that was entered last
         self._boot = 0
         self._crashes = 0
+        self._offline: set[int] = set()
         self._hand_over()
 
     def __enter__(self) -> Self:
@@ -97,6 +107,10 @@ class EmbeddedMachine:
     def kexec(self) -> None:
         """The model of Linux has no kexec."""
         return None
+
+    @property
+    def hotplug(self) -> Hotplug:
+        return self
 
     @property
     def memory(self) -> GuestMemory:
@@ -136,7 +150,8 @@ class EmbeddedMachine:
         tree = DeviceTree.parse(blob)
         self._firmware_memory = self._not_shown(tree)
         kernel = self._config.later_kernel if self._crashes else None
-        config = replace(kernel or self._config.kernel, seed=f"{self._config.seed} boot {handover.boot}")
+        seed = f"{self._config.seed} boot {handover.boot}"
+        config = replace(kernel or self._config.kernel, seed=seed, spare_cpus=self._config.spare_cpus)
         model = KernelModel(config, self._print)
         loader = PreservingKernel(f"{config.seed} petitboot", self._print) if self._config.petitboot else None
         system = GuestSystem(model, self._memory, self._read_cpus, self._disk_fd, loader)
@@ -147,8 +162,9 @@ class EmbeddedMachine:
         self._answer(self._guest_that_runs(), call.answer_address, call.returns, outcome)
 
     def cpus(self) -> Sequence[CpuRegisters]:
-        """Every CPU's registers; all are online."""
-        return self._read_cpus()
+        """The registers of every CPU that was online when the kernel ran last."""
+        cpus = self._read_cpus()
+        return [cpus[number] for number in self._online]
 
     def reset(self, keep: RangeSet, hash_tables: tuple[Range, ...] = ()) -> None:
         for to in hash_tables:
@@ -233,6 +249,30 @@ class EmbeddedMachine:
             self._config, memory=tuple(present for present in self._config.memory if present != piece)
         )
 
+    def change(self, change: Change) -> Sequence[GuestTask]:
+        """The kernel does its part at once; an older one has to register again when its memory has changed."""
+        match change.act, change.what:
+            case Act.PLUG, Range() as piece:
+                self.plug_memory(piece)
+            case Act.UNPLUG, Range() as piece:
+                self.unplug_memory(piece)
+            case Act.OFFLINE, int(cpu):
+                self._offline.add(cpu)
+                self.kernel.set_online(range(cpu, cpu + 1), online=False)
+                return ()
+            case Act.PLUG, int(first):
+                self._count_cpus(self._config.smt)
+                self.kernel.set_online(range(first, self._config.cpus), online=True)
+                return ()
+            case Act.UNPLUG, int(first):
+                self.kernel.set_online(range(first, self._config.cpus), online=False)
+                self._count_cpus(-self._config.smt)
+                self._offline.difference_update(range(first, first + self._config.smt))
+                return ()
+        if f"{FADUMP}/hotplug_ready" in self.files() or not self.kernel.registered:
+            return ()
+        return (GuestTask(Unregister(), Unregistered), GuestTask(Register(), Registered))
+
     def write_file(self, path: str, data: bytes) -> None:
         """Have a process in the guest write to one of them; it reports ``wrote``."""
         self._asked.append(WriteFile(path, data))
@@ -246,7 +286,7 @@ class EmbeddedMachine:
     def inject_nmi(self) -> None:
         """One CPU comes first; which one is up to the seed."""
         source = seeded(f"{self._config.seed} NMI {self._crashes}")
-        self._asked.append(SystemReset(source.randrange(self._config.cpus)))
+        self._asked.append(SystemReset(source.choice(self._online)))
 
     def halt(self) -> None:
         self._stop_guest()
@@ -256,6 +296,15 @@ class EmbeddedMachine:
         self._pending.clear()
         self._pending.append(GuestReset())
         self._hand_over()
+
+    @property
+    def _online(self) -> Sequence[int]:
+        """The logical numbers of the CPUs that the kernel uses."""
+        return [number for number in range(self._config.cpus) if number not in self._offline]
+
+    def _count_cpus(self, more: int) -> None:
+        config = self._config
+        self._config = replace(config, cpus=config.cpus + more, spare_cpus=config.spare_cpus - more)
 
     def _run(self) -> Event:
         while (running := self._running) is not None:
@@ -291,6 +340,7 @@ class EmbeddedMachine:
     def _hand_over(self) -> None:
         """What boot firmware does: it puts itself into memory, and makes a device tree."""
         self._boot += 1
+        self._offline.clear()
         for mine in firmware_memory(self._config):
             self._write_firmware(mine)
         self._pending.append(Handover(self._boot, build_tree(self._config)))

@@ -26,6 +26,15 @@ async def shown_registers(link: QemuLink, thread: str) -> Mapping[str, int]:
     return parse_info_registers(await link.monitor("info registers -a"))[cpu_index(thread)]
 
 
+async def plug_core(link: QemuLink, device: Mapping[str, object], named: Mapping[str, int]) -> dict[str, int]:
+    """Plug a core behind all others on pseries; returns what CPUs are called then: Linux numbers it as QEMU does.
+
+    :raises MachineError: QEMU refuses it.
+    """
+    await link.execute("device_add", device)
+    return {thread: named.get(thread, cpu_index(thread)) for thread in await link.gdb.threads()}
+
+
 async def read_cpus(link: QemuLink, board: Board, cpu_ids: Mapping[str, int]) -> Sequence[CpuRegisters]:
     """The registers of those that belong in a dump, in the order of their names.
 
@@ -39,5 +48,5 @@ async def read_cpus(link: QemuLink, board: Board, cpu_ids: Mapping[str, int]) ->
     return [
         await link.registers.read_all(thread, cpu_id, shown[thread], partial(link.monitor, cpu_index=cpu_index(thread)))
         for thread, cpu_id in sorted(cpu_ids.items(), key=lambda numbered: numbered[1])
-        if board.is_online(shown[thread])
+        if thread in shown and board.is_online(shown[thread])  # else it has been unplugged
     ]

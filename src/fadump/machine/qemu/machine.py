@@ -18,7 +18,7 @@ from fadump.abi.platform import Platform
 from fadump.abi.registers import CpuRegisters
 from fadump.errors import FadumpError, MachineError, SetupError
 from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
-from fadump.machine.channel import Crash, GuestChannel, LoadKdump, Request, Shell
+from fadump.machine.channel import Crash, GuestChannel, LoadKdump, Request, RunScript, ScriptRan, Shell
 from fadump.machine.contract import (
     BootStart,
     Called,
@@ -31,14 +31,16 @@ from fadump.machine.contract import (
     StopAt,
     Stopped,
 )
+from fadump.machine.hotplug import Act, Change, GuestTask, Hotplug
 from fadump.machine.qemu.boards import board_of
 from fadump.machine.qemu.cpus import read_cpus
 from fadump.machine.qemu.gdb import GoneError
 from fadump.machine.qemu.gdb_server import listen
 from fadump.machine.qemu.guest import encode_request
+from fadump.machine.qemu.hotplug import script
 from fadump.machine.qemu.lent import lent_on_disk
 from fadump.machine.qemu.link import QemuLink
-from fadump.machine.qemu.process import QemuConfig, dimm_device, dimm_id, guest_ram_file
+from fadump.machine.qemu.process import Dimm, QemuConfig, dimm_device, guest_ram_file
 from fadump.machine.qemu.served_guest import ServedGuest
 from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
@@ -121,6 +123,10 @@ class QemuMachine:
     @property
     def kexec(self) -> Kexec | None:
         return self if self.guest is not None and self._disk_fd is not None else None
+
+    @property
+    def hotplug(self) -> Hotplug | None:
+        return self if self.guest is not None else None
 
     @property
     def memory(self) -> GuestMemory:
@@ -264,13 +270,10 @@ class QemuMachine:
         """Call for a file's content no more."""
         self._runner.get_loop().remove_reader(fd)
 
-    def unplug_dimm(self) -> None:
-        """Ask the guest to let the first DIMM go, which takes a moment; its bytes stay where they are."""
-        self._run(self._link.execute("device_del", {"id": dimm_id(self._config)}))
-
-    def plug_dimm(self) -> None:
-        """Put it back in its place; the guest puts it online in a moment."""
-        self._run(self._link.execute("device_add", dimm_device(self._config)))
+    def change(self, change: Change) -> Sequence[GuestTask]:
+        """A DIMM's bytes stay where they are when it goes; it has to be one of the configuration's."""
+        self._run(self._plug_or_unplug(change))
+        return [GuestTask(RunScript(script(change, self._config.smt)), ScriptRan)]
 
     def monitor(self, command: str) -> str:
         """What QEMU's human monitor prints for a command."""
@@ -300,6 +303,26 @@ class QemuMachine:
 
     def _stopped(self, reason: str) -> Stopped:
         return Stopped(reason, tuple(self._link.console))
+
+    async def _plug_or_unplug(self, change: Change) -> None:
+        match change.act, change.what:
+            case Act.PLUG, Range() as piece:
+                await self._link.execute("device_add", self._dimm_device(piece))
+            case Act.UNPLUG, Range() as piece:
+                await self._link.execute("device_del", {"id": self._dimm_device(piece)["id"]})
+            case Act.PLUG, int(first):
+                core = await self._core(first)
+                await self.served.plug_core({"driver": core["type"], "core-id": first})
+            case Act.UNPLUG, int(first):
+                await self._link.execute("device_del", {"id": (await self._core(first))["qom-path"]})
+
+    def _dimm_device(self, piece: Range) -> dict[str, object]:
+        return dimm_device(self._config, Dimm(piece.size_bytes, piece.start))
+
+    async def _core(self, first: int) -> dict[str, Any]:
+        """QEMU's slot for the core whose first thread this is."""
+        slots = await self._link.execute("query-hotpluggable-cpus")
+        return next(slot for slot in slots if slot["props"]["core-id"] == first)
 
     async def _next_event_within(self, seconds: float) -> Event:
         async with self.served.debugger.silence(seconds):

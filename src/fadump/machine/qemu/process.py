@@ -114,6 +114,8 @@ class QemuConfig:
     max_cpus: int | None = None
     nodes: tuple[int, ...] = (2 << 30,)
     dimms: tuple[Dimm, ...] = ()
+    absent: frozenset[Dimm] = frozenset()
+    """Those of ``dimms`` that are plugged later."""
     cpu_model: str = "POWER9"
     qemu: str = DEFAULT_QEMU
     vof: bool = False
@@ -321,20 +323,17 @@ def _memory_arguments(config: QemuConfig, ram_fds: Sequence[int]) -> list[str]:
     else:
         for index in range(len(config.nodes)):
             arguments += ["-numa", f"node,nodeid={index},memdev=ram{index}"]
-    for index, dimm in enumerate(config.dimms, len(config.nodes)):
-        arguments += ["-device", f"pc-dimm,id=dimm{index},memdev=ram{index},addr={dimm.address:#x}"]
+    for dimm in config.dimms:
+        if dimm not in config.absent:
+            device = dimm_device(config, dimm)
+            arguments += ["-device", f"pc-dimm,id={device['id']},memdev={device['memdev']},addr={dimm.address:#x}"]
     return arguments
 
 
-def dimm_id(config: QemuConfig) -> str:
-    """QEMU's name of the first DIMM."""
-    return f"dimm{len(config.nodes)}"
-
-
-def dimm_device(config: QemuConfig) -> dict[str, object]:
-    """The first DIMM as device_add takes it; its memory is a back end that outlives the device."""
-    memory = f"ram{len(config.nodes)}"
-    return {"driver": "pc-dimm", "id": dimm_id(config), "memdev": memory, "addr": config.dimms[0].address}
+def dimm_device(config: QemuConfig, dimm: Dimm) -> dict[str, object]:
+    """A DIMM as device_add takes it; its memory is a back end that outlives the device."""
+    index = len(config.nodes) + config.dimms.index(dimm)
+    return {"driver": "pc-dimm", "id": f"dimm{index}", "memdev": f"ram{index}", "addr": dimm.address}
 
 
 def guest_ram_file(size_bytes: int, directory: Path | None = None) -> int:

@@ -5,6 +5,7 @@ either is handled. Which stop can come next is its phase (:mod:`.phases`).
 """
 
 import socket
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import TypeVar
@@ -26,7 +27,7 @@ from fadump.machine.contract import (
 from fadump.machine.qemu import handover as trees
 from fadump.machine.qemu.board import Board
 from fadump.machine.qemu.boot_loader import boot_tree_place
-from fadump.machine.qemu.cpus import name_cpus
+from fadump.machine.qemu.cpus import name_cpus, plug_core
 from fadump.machine.qemu.debugger import Debugger
 from fadump.machine.qemu.gdb import Breakpoint, Stop
 from fadump.machine.qemu.gdb_port import open_port
@@ -232,6 +233,16 @@ class ServedGuest:
         if self._kept is not None:
             self._kept.close()
             self._kept = None
+
+    async def plug_core(self, device: Mapping[str, object]) -> None:
+        """Add a core. The stub can't take back a breakpoint that one of the CPUs hasn't, so ours is set anew."""
+        running = in_phase(self._phase, Running)
+        await self._interrupt()
+        await self._breakpoint.remove()
+        cpu_ids = await plug_core(self._link, device, running.boot.cpu_ids)
+        self._breakpoint = await Breakpoint.insert(self._link.gdb, self._breakpoint.address)
+        self._phase = replace(running, boot=replace(running.boot, cpu_ids=cpu_ids))
+        await self._resume()
 
     async def stop_at_kdump(self, entry: int) -> None:
         """Stop the guest when a kernel starts there. The one that runs must not call our firmware any more.
