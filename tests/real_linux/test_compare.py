@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fadump.abi.platform import Platform
-from fadump.compare.configuration import Ends, full_set
+from fadump.compare.configuration import Ends, Shape, full_set
 from fadump.kernel.traits import Mmu
 from tests.real_linux.fadump_command import COMMAND, END_SECONDS, Done, wait_until_gone
 
@@ -28,13 +28,18 @@ def crashes(config):
     """There is room enough for it to be dumped."""
     enough = ENOUGH[config.platform]
     return (
-        config.ends is Ends.CRASHED and config.memory_mib >= 2304 and not config.limit and config.crashkernel in enough
+        (config.ends is Ends.CRASHED and config.memory_mib >= 2304 and config.shape not in HOLES)
+        and not (config.limit or config.reserve_mem)
+        and config.crashkernel in enough
     )
 
 
+HOLES = (Shape.EARLY_HOLE, Shape.SMALL_FIRST)
+"""Where Linux may lose a dump."""
+LEAST = ("", "crashkernel=1G,cma", "crashkernel=2G-1G:512M", "crashkernel=1G,high crashkernel=128M,low")
 ENOUGH = {
-    Platform.PSERIES: ("crashkernel=1G@64M", "crashkernel=7G", "crashkernel=400M crashkernel=912M"),
-    Platform.POWERNV: ("", "crashkernel=1G,cma", "crashkernel=2G-1G:512M"),
+    Platform.PSERIES: (*LEAST, "crashkernel=1G@64M", "crashkernel=7G", "crashkernel=400M crashkernel=912M"),
+    Platform.POWERNV: LEAST,
 }
 """What is enough, and not too much; on powernv the least size, which these words come to."""
 NUMBERS = {
