@@ -126,7 +126,7 @@ def test_a_tree_alone_is_planned_for_the_default_kernel(planned, tmp_path):
 def test_memory_that_is_too_high_for_linux_is_said_to_be(planned):
     found = planned("--memory", "4P")
     assert (found["ram_bytes"], found["memory"]) == (1 << 51, [{"start": 0, "end": 1 << 51}])
-    assert "Linux ignores 2048 TiB of memory above 0x8000000000000" in found["warnings"][0]
+    assert "Linux ignores 2048 TiB of memory: it takes none from 0x8000000000000," in found["warnings"][0]
     assert planned("--memory", "2P")["warnings"] == []
 
 

@@ -53,10 +53,9 @@ class Plan:
         """What will not work as the user expects."""
         found: tuple[str, ...] = (_CAPTURE_TREE,) if self.dump_announced else ()
         if ignored_bytes := self.system.memory.ignored_bytes:
-            limit = f"{MEMORY_LIMIT:#x}, which is {size_text(MEMORY_LIMIT)}"
-            found += (
-                f"Linux ignores {size_text(ignored_bytes)} of memory above {limit} (prom.c, validate_mem_limit())",
-            )
+            limit = f"{MEMORY_LIMIT:#x}, {size_text(MEMORY_LIMIT)}"
+            ignored = f"Linux ignores {size_text(ignored_bytes)} of memory"
+            found += (f"{ignored}: it takes none from {limit}, on (prom.c, validate_mem_limit())",)
         return found + (self.reservation.warnings if self.reservation is not None else ())
 
 
