@@ -1,5 +1,6 @@
 """The model kernel on its own: what it registers, what it leaves in memory, what it can't run on."""
 
+import struct
 from dataclasses import replace
 
 import pytest
@@ -256,6 +257,21 @@ def test_newer_kernels_reserve_memory_for_kdump_of_which_user_space_has_some():
         "crashkernel CMA reserved: 1024 MB in 1 ranges",
     ]
     assert "CMA" not in "".join(boots(described_tree(cmdline="fadump=on crashkernel=1G,cma"), LINUX_7_2))
+
+
+def test_newer_kernels_have_symbols_whose_addresses_are_relative_to_their_own_places():
+    """As kernel/kallsyms.c kallsyms_sym_address() of 7.2 has them: offset_to_ptr(kallsyms_offsets + index)."""
+    with guest_memory(*PIECES) as memory:
+        booted(memory, described_tree(), KernelConfig(LINUX_7_2))
+        facts = vmcoreinfo_of(memory)
+        count = number_at(memory, "kallsyms_num_syms", 4)
+        at = int(facts["SYMBOL(kallsyms_offsets)"], 16)
+        offsets = struct.unpack(f"<{count}i", memory.read(at & ~PAGE_OFFSET, 4 * count))
+    addresses = [at + 4 * index + offset for index, offset in enumerate(offsets)]
+    named = {int(facts[f"SYMBOL({name})"], 16) for name in ("init_uts_ns", "swapper_pg_dir", "mem_section", "_stext")}
+    assert named <= set(addresses) and addresses == sorted(addresses)
+    assert "SYMBOL(kallsyms_relative_base)" not in facts
+    assert (facts["OFFSET(page.compound_info)"], "OFFSET(page.compound_head)" in facts) == ("8", False)
 
 
 def test_a_newer_kernel_gives_its_log_to_pstore_before_the_firmware_hears_of_the_crash():

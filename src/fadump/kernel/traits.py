@@ -77,6 +77,10 @@ class KernelTraits:
     printing to logs", v6.19).
     ``kexec_directory``: kexec's files are in /sys/kernel/kexec, with links where they were ("kexec: move sysfs entries
     to /sys/kernel/kexec", v6.19).
+    ``has_relative_base``: addresses in kallsyms are relative to one address, and not each to its own place (until
+    "kallsyms: Get rid of kallsyms relative base", v7.0).
+    ``says_compound_head``: VMCOREINFO's name of a member of struct page (until "mm: rename the 'compound_head' field in
+    the 'struct page' to 'compound_info'", v7.1).
     ``counts_buffers``: MemTotal includes the buffers for notes and ELF core header ("powerpc: fadump: pair
     alloc_pages_exact() with free_pages_exact()", v7.1).
     ``huge_pages``: CONFIG_HUGETLB_PAGE; with it the alignment for CMA is not known yet when the size is rounded.
@@ -107,6 +111,8 @@ class KernelTraits:
     generic_crashkernel: bool = False
     wraps_cmdline: bool = False
     kexec_directory: bool = False
+    has_relative_base: bool = True
+    says_compound_head: bool = True
     counts_buffers: bool = False
     huge_pages: bool = True
 
@@ -166,6 +172,8 @@ LINUX_7_2 = KernelTraits(
     generic_crashkernel=True,
     wraps_cmdline=True,
     kexec_directory=True,
+    has_relative_base=False,
+    says_compound_head=False,
     counts_buffers=True,
 )
 """Debian's 7.2.12."""

@@ -39,6 +39,8 @@ TEXTS = {
     "generic_crashkernel": ("arch/powerpc/kexec/core.c", r"reserve_crashkernel_generic\("),
     "wraps_cmdline": ("init/main.c", r"print_kernel_cmdline"),
     "kexec_directory": ("kernel/kexec_core.c", r"kobject_create_and_add\(\"kexec\""),
+    "has_relative_base": ("kernel/kallsyms.c", r"kallsyms_relative_base"),
+    "says_compound_head": ("include/linux/mm_types.h", r"unsigned long compound_head;"),
     "counts_buffers": (FADUMP, r"free_pages_exact\("),
 }
 """By the trait's name: the file, and a regular expression that is found in it if a kernel has the trait."""

@@ -1,7 +1,7 @@
 """The model kernel's table of its own symbols, as scripts/kallsyms.c packs it.
 
-The layout is :mod:`fadump.abi.linux.kallsyms`, with offsets from a base. Tokens of more than one letter are the most
-common pairs of letters, as in kallsyms.c, but pairs of pairs aren't formed.
+The layout is :mod:`fadump.abi.linux.kallsyms`, with offsets from a base, or from where each offset is. Tokens of more
+than one letter are the most common pairs of letters, as in kallsyms.c, but pairs of pairs aren't formed.
 """
 
 import struct
@@ -45,6 +45,13 @@ def tables(symbols: Sequence[Symbol]) -> Mapping[str, bytes]:
         "offsets": struct.pack(f"<{len(ordered)}I", *(symbol.address - base for symbol in ordered)),
         "relative_base": struct.pack("<Q", base),
     }
+
+
+def offsets_from_places(symbols: Sequence[Symbol], address: int) -> bytes:
+    """The offsets of a kernel without a base, which has them at ``address``."""
+    ordered = sorted(symbols, key=lambda symbol: symbol.address)
+    offsets = (symbol.address - address - 4 * index for index, symbol in enumerate(ordered))
+    return struct.pack(f"<{len(ordered)}i", *offsets)
 
 
 def _tokens(names: Sequence[bytes]) -> list[bytes]:

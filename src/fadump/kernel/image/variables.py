@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from fadump.abi.linux.page_table import MMU_FTR_TYPE_RADIX, PAGE_OFFSET
 from fadump.kernel.image.content import seeded
-from fadump.kernel.image.kallsyms import Symbol, tables
+from fadump.kernel.image.kallsyms import Symbol, offsets_from_places, tables
 from fadump.kernel.image.page_tables import PageTables
 from fadump.kernel.image.stacks import function_symbols
 from fadump.kernel.image.struct_pages import StructPages, vmalloc_start
@@ -73,7 +73,12 @@ def write_variables(
     }
     symbols = [Symbol(name, "D", address) for name, address in own.items()]
     symbols += [Symbol("_etext", "T", PAGE_OFFSET | TEXT.end), *function_symbols()]
-    for name, table in tables(symbols).items():
+    kallsyms = dict(tables(symbols))
+    if not state.traits.has_relative_base:
+        del kallsyms["relative_base"]
+        del kallsyms["offsets"]
+        variables.place("kallsyms_offsets", offsets_from_places(symbols, variables.next_address))
+    for name, table in kallsyms.items():
         variables.place(f"kallsyms_{name}", table)
     return own | variables.symbols
 

@@ -45,7 +45,7 @@ _NODES = {
     "OFFSET(list_head.next)": "0", "OFFSET(list_head.prev)": "8",
 }  # fmt: skip
 _PAGE_MEMBERS = {
-    "flags": 0, "_refcount": 52, "mapping": 24, "lru": 8, "_mapcount": 48, "private": 40, "compound_head": 8,
+    "flags": 0, "_refcount": 52, "mapping": 24, "lru": 8, "_mapcount": 48, "private": 40,
 }  # fmt: skip
 _KALLSYMS = ("names", "num_syms", "token_table", "token_index", "offsets", "relative_base")
 _VMEMMAP = {
@@ -89,16 +89,21 @@ def facts_of(
     facts |= _sizes("LENGTH", mem_section=section_roots(kernel.page_bytes), node_data=NODES)
     facts |= {"LENGTH(zone.free_area)": str(orders), "LENGTH(free_area.free_list)": str(MIGRATE_TYPES)}
     facts |= _sizes("NUMBER", SECTION_SIZE_BITS=SECTION_BITS, MAX_PHYSMEM_BITS=MAX_PHYSICAL_BITS, NR_FREE_PAGES=0)
-    facts |= {f"OFFSET(page.{name})": str(offset) for name, offset in _PAGE_MEMBERS.items()}
+    facts |= {f"OFFSET(page.{name})": str(offset) for name, offset in _page_members(kernel).items()}
     if not kernel.typed_pages:
         facts |= {"OFFSET(page.compound_dtor)": str(SECOND_DTOR_OFFSET)}
         facts |= {"OFFSET(page.compound_order)": str(SECOND_ORDER_OFFSET)}
     facts |= {**log, **page_layout(kernel).facts()}
-    facts |= _symbols(symbols, *(f"kallsyms_{table}" for table in _KALLSYMS), "node_data")
+    tables = [table for table in _KALLSYMS if kernel.has_relative_base or table != "relative_base"]
+    facts |= _symbols(symbols, *(f"kallsyms_{table}" for table in tables), "node_data")
     facts |= _symbols(symbols, "vmemmap_list", "mmu_vmemmap_psize", "mmu_psize_defs") | _VMEMMAP
     if kernel.exports_mmu:
         facts |= _symbols(symbols, "cur_cpu_spec") | _CPU_SPEC | {"NUMBER(RADIX_MMU)": str(int(radix))}
     return facts | {"KERNELOFFSET": "0"}
+
+
+def _page_members(kernel: KernelTraits) -> Mapping[str, int]:
+    return {**_PAGE_MEMBERS, "compound_head" if kernel.says_compound_head else "compound_info": 8}
 
 
 def encode_text(facts: Mapping[str, str]) -> bytes:
