@@ -41,6 +41,14 @@ def test_a_string_ends_at_its_zero_or_its_limit_and_needs_no_memory_behind_it():
     assert memory.string(last, 1000) == b"end"
 
 
+@pytest.mark.parametrize("address", [-7, -(1 << 70), (1 << 64) - 4, 1 << 64])
+def test_an_address_that_is_none_is_an_error(address):
+    memory = FakeKernel().read()
+    for read in (memory.read, memory.view):
+        with pytest.raises(TranslationError, match="virtual address 0x"):
+            read(address, 8)
+
+
 def test_memory_that_the_dump_lacks_is_an_error():
     kernel = FakeKernel(memory_bytes=0x1000)
     with pytest.raises(AddressError):

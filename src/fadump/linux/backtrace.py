@@ -6,7 +6,7 @@ ends the backtrace.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fadump.abi.linux import stack as abi
 from fadump.abi.linux.page_table import PAGE_OFFSET
@@ -102,7 +102,7 @@ class _Stack:
     def _caller(self, address: int, pointer: int) -> Frame:
         """The frame of a caller. ``address`` is in the next function if this one's last instruction is the call."""
         call = self._symbol(address - abi.INSTRUCTION_BYTES)
-        symbol = None if call is None else replace(call, offset=call.offset + abi.INSTRUCTION_BYTES)
+        symbol = None if call is None else _behind(call)
         return Frame(address, pointer, symbol)
 
     def _callers(self, innermost: Mapping[str, int] | None, pointer: int, caller: int, saved: int) -> Iterator[Frame]:
@@ -152,3 +152,8 @@ class _Stack:
                 values = self._memory.unpack(f"{len(REGISTER_NAMES)}Q", pointer + registers_at)
                 return dict(zip(REGISTER_NAMES, values, strict=True))
         return None
+
+
+def _behind(call: SymbolOffset) -> SymbolOffset:
+    """Where a call returns to."""
+    return SymbolOffset(call.name, call.offset + abi.INSTRUCTION_BYTES, call.size_bytes, call.module)

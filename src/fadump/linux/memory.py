@@ -31,6 +31,7 @@ UNREADABLE_ADDRESS = (*UNREADABLE, MissingFactError)
 _MACHINES: Mapping[bytes, ByteOrder] = MappingProxyType({b"\0ppc64le\0": "little", b"\0ppc64\0": "big"})
 _NAMES_BYTES = 8 + 6 * 65
 _STRING_STEP_BYTES = 64
+_ADDRESSES = (1 << 64) - 1
 _WINDOW_BYTES = 1 << 28
 """How much is translated at once."""
 
@@ -155,6 +156,8 @@ def _steps(wanted: Range, step_bytes: int) -> Iterator[Range]:
 
 
 def _check_length(virtual: int, length: int) -> None:
+    if virtual < 0:  # what begins so many bytes before a pointer may be nowhere
+        raise TranslationError(virtual & _ADDRESSES, "it is no kernel address")
     if length < 0:
         raise FormatError(f"a length of {length} bytes at virtual address {virtual:#x}")
     if length > MOST_BYTES:
