@@ -59,8 +59,8 @@ MOST_MODULES = 1 << 14
 """Of a kernel; Debian has 4,000 in all, of which a machine uses some 100."""
 MOST_TASK_FRAMES = 1 << 20
 """Of the stacks of all tasks: 20 for each of 50,000."""
-MOST_TASKS = 1 << 20
-"""Threads of a system."""
+MOST_TASKS = 1 << 18
+"""Threads of a system; a database on a large machine has some 50,000."""
 MOST_PER_CPU_VALUES = 1 << 22
 """What each CPU has its own of: three counters of a process's memory, of 2000 processes on 512 CPUs."""
 MOST_OBJECTS = 1 << 22

@@ -1,6 +1,7 @@
 import pytest
 
 from fadump.errors import FadumpError
+from fadump.linux import tasks
 from fadump.linux.system import CrashedSystem
 from fadump.linux.tasks import Task
 from fadump.linux.types import UnknownTypeError
@@ -141,3 +142,10 @@ def test_a_task_nowhere_is_left_out_with_a_sentence():
     found = tasks_of(kernel)
     assert [task.pid for task in found.tasks] == [1, 7, 8, 9]
     assert any(f"{far - PAGE_OFFSET:#x}" in sentence for sentence in found.left_out)
+
+
+def test_of_more_tasks_than_any_system_has_the_first_are_told(monkeypatch):
+    monkeypatch.setattr(tasks, "MOST_TASKS", 5)
+    found = tasks_of(TaskKernel([[{"pid": pid}] for pid in range(1, 10)]))
+    assert [task.pid for task in found.tasks] == [1, 2, 3, 4, 5]
+    assert any("6 processes, more than the 5 that are read" in sentence for sentence in found.left_out)

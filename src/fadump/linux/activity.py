@@ -19,6 +19,7 @@ from fadump.linux.symbols import SymbolTable, UnknownSymbolError
 from fadump.linux.taint import taint_letters, taint_words
 from fadump.linux.tasks import Task, TaskReader
 from fadump.linux.types import Types, UnknownTypeError
+from fadump.printable import first_of
 
 T = TypeVar("T")
 
@@ -90,7 +91,7 @@ def read_activity(
         online=tuple(online),
         offline=tuple(sorted(set(present) - set(online))),
         run_queues=tuple(queues or ()),
-        unknown=tuple(unknown),
+        unknown=tuple(first_of(unknown)),
     )
 
 

@@ -20,6 +20,7 @@ from fadump.linux.symbols import SymbolTable
 from fadump.linux.taint import taint_letters
 from fadump.linux.types import POINTER_BYTES, Types, UnknownTypeError
 from fadump.memory.ranges import Range
+from fadump.printable import first_of
 
 _WANTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"taints": ("taints",), "version": ("version",), "build_id": ("build_id",), "notes": ("notes_attrs",)}
@@ -76,7 +77,7 @@ def read_modules(memory: KernelMemory, symbols: SymbolTable, types: Types) -> Mo
             modules.append(reader.at(node - reader.link))
         except (*UNREADABLE_ADDRESS, LimitError) as error:
             left_out.append(f"the module at {node - reader.link:#x} can't be read: {error}")
-    return ModuleList(tuple(modules), tuple(left_out))
+    return ModuleList(tuple(modules), tuple(first_of(left_out)))
 
 
 class _Reader:

@@ -13,6 +13,7 @@ from fadump.linux.memory import UNREADABLE_ADDRESS, KernelMemory
 from fadump.linux.structure import Structure, string_at
 from fadump.linux.symbols import SymbolTable
 from fadump.linux.types import Types
+from fadump.printable import first_of
 
 _READ_ONLY = 0x40
 """MNT_READONLY."""
@@ -94,7 +95,7 @@ class _Reader:
                 left_out.append(f"some mounts on {path} can't be read: {children.broken}")
             link, own_root = self._mount.offset("link"), values.count("root")
             left += [(node - link, path, own_root) for node in reversed(children.nodes)]
-        return tuple(found), tuple(left_out)
+        return tuple(found), tuple(first_of(left_out))
 
     def _read(self, at: int, path: str) -> Mount:
         values = self._mount.read(self._memory, at)

@@ -16,6 +16,7 @@ from fadump.linux.objects import PathError
 from fadump.linux.structure import Structure, Values
 from fadump.linux.symbols import SymbolTable
 from fadump.linux.types import Types, UnknownTypeError
+from fadump.printable import first_of
 
 _UP = 1
 """IFF_UP."""
@@ -61,7 +62,7 @@ def read_network(memory: KernelMemory, symbols: SymbolTable, types: Types) -> Ne
             devices.append(reader.at(node - reader.link))
         except UNREADABLE_ADDRESS as error:
             reader.left_out.append(f"the network device at {node - reader.link:#x} can't be read: {error}")
-    return Network(tuple(devices), tuple(reader.left_out))
+    return Network(tuple(devices), tuple(first_of(reader.left_out)))
 
 
 class _Reader:

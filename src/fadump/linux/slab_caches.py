@@ -14,6 +14,7 @@ from fadump.linux.memory import UNREADABLE_ADDRESS, KernelMemory
 from fadump.linux.structure import Structure, string_at
 from fadump.linux.symbols import SymbolTable
 from fadump.linux.types import Types
+from fadump.printable import first_of
 
 _ORDER_SHIFT = 16
 """OO_SHIFT."""
@@ -59,7 +60,7 @@ def read_slab_caches(memory: KernelMemory, symbols: SymbolTable, types: Types) -
             caches.append(reader.at(node - reader.link))
         except (*UNREADABLE_ADDRESS, LimitError) as error:
             left_out.append(f"the slab cache at {node - reader.link:#x} can't be read: {error}")
-    return SlabCaches(tuple(sorted(caches, key=_size, reverse=True)), tuple(left_out))
+    return SlabCaches(tuple(sorted(caches, key=_size, reverse=True)), tuple(first_of(left_out)))
 
 
 class _Reader:

@@ -22,6 +22,7 @@ from fadump.linux.structure import Structure, Values
 from fadump.linux.symbols import SymbolTable
 from fadump.linux.types import Types, UnknownTypeError
 from fadump.linux.vmcoreinfo import MissingFactError
+from fadump.printable import first_of
 
 _NEEDED = {
     "pid": "pid",
@@ -150,9 +151,9 @@ class TaskReader:
 
         :raises UnknownSymbolError: the kernel lists no init_task.
         """
-        budget = Budget("tasks", MOST_TASKS)
+        budget = Budget("threads", MOST_TASKS)
         first, link = self._symbols.address("init_task"), self._task.offset("tasks")
-        leaders = list_nodes(self._memory, first + link, budget)
+        leaders = list_nodes(self._memory, first + link, Budget("processes", MOST_TASKS))
         left_out = [] if leaders.broken is None else [f"some processes can't be read: {leaders.broken}"]
         tasks: dict[int, Task] = {}
         for node in leaders.nodes:
@@ -162,7 +163,7 @@ class TaskReader:
                         tasks[address] = self.at(address)
             except (*UNREADABLE_ADDRESS, LimitError) as error:
                 left_out.append(f"a process at {node - link:#x} can't be read: {error}")
-        return TaskList(tuple(tasks.values()), tuple(left_out))
+        return TaskList(tuple(tasks.values()), tuple(first_of(left_out)))
 
     def running(self, cpu: int) -> Task:
         """The thread that the CPU of a number ran; if it was idle, its idle thread, whose pid is 0.
