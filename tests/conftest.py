@@ -21,6 +21,7 @@ TOOLS = {
     "readelf": "binutils",
     "cpio": "cpio",
     "powerpc64le-linux-gnu-objdump": "binutils-powerpc64le-linux-gnu",
+    "powerpc64le-linux-gnu-gcc": "gcc-powerpc64le-linux-gnu",
     "qemu-system-ppc64": "qemu-system-ppc",
     "qemu-ppc64le": "qemu-user",
     "gdb-multiarch": "gdb-multiarch",

@@ -14,7 +14,7 @@ import pytest
 import fadump
 from tests.linux.crashed_kernel import crashed_kernel
 
-OPTIONAL = ("cramjam", "isal", "mfusepy", "qemu")
+OPTIONAL = ("cramjam", "elftools", "isal", "mfusepy", "qemu")
 WITHOUT = f"import sys; sys.modules.update(dict.fromkeys({OPTIONAL})); from fadump.cli import main; sys.exit(main())"
 
 

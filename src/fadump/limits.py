@@ -75,6 +75,8 @@ MOST_STRING_BYTES = 1 << 20
 MOST_RULES_BYTES = 1 << 20
 """A file of rules that a person has written."""
 
+MOST_DEBUG_ENTRIES = 1 << 24
+"""Entries of debug information that are looked at for source lines; a function is found among some 10,000."""
 MOST_INCIDENTS = 1 << 10
 """Messages of trouble in a log that are told one by one."""
 MOST_LOG_RECORDS = 1 << 21

@@ -10,7 +10,10 @@ from tests.installed.conftest import ROOT
 
 DUMP = "fadump-run/vmcore"
 TESTED = ("vmcore", "linux", "capture")
-NOT_THERE = ("--ignore=tests/vmcore/test_against_qemu.py", "-k", "not fuzzer")
+NOT_THERE = (
+    *("--ignore=tests/vmcore/test_against_qemu.py", "--ignore=tests/linux/test_source_lines.py"),
+    *("-k", "not fuzzer"),
+)
 """What takes QEMU, and atheris, which Debian doesn't have."""
 
 

@@ -1,5 +1,6 @@
 """drgn, which we did not write, reads the dump; so does gdb."""
 
+import json
 import subprocess
 import sys
 
@@ -51,3 +52,21 @@ def test_gdb_started_by_us_has_a_thread_for_each_cpu(any_cycle, tmp_path):
     told = handed_over("gdb", any_cycle, tmp_path, "-batch", "-ex", "info threads", "-ex", "backtrace")
     assert all(f"LWP {number + 1} " in told for number in range(any_cycle.json["cpus"]))
     assert " in sysrq_handle_crash (" in told
+
+
+FRAMES = (
+    "import json; print(json.dumps([[f.name, *f.source()[:2]] for f in prog.crashed_thread().stack_trace() if {}]))"
+)
+
+
+def test_source_lines_and_inlined_callers_are_drgns(any_cycle, tmp_path):
+    has_line = "f.name.isidentifier() and f.source()[1] > 0"
+    theirs = json.loads(handed_over("drgn", any_cycle, tmp_path, "-q", "-e", FRAMES.format(has_line)).splitlines()[-1])
+    words = [sys.executable, "-m", "fadump", "show", "--json", any_cycle.json["vmcore"]]
+    words += ["--vmlinux", any_cycle.json["vmlinux"]]
+    shown = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    (crashed,) = (cpu for cpu in shown["cpus"] if cpu["crashed"])
+    ours = [
+        [line["function"], line["file"], line["line"]] for frame in crashed["backtrace"] for line in frame["source"]
+    ]
+    assert len(ours) > 8 and ours == theirs[: len(ours)]

@@ -64,3 +64,11 @@ def test_the_same_as_json(oops):
     done = subprocess.run([*COMMAND, "show", "--json", oops.json["vmcore"]], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     assert found["panic"] is None and found["cause"].endswith("at 0x00000018") and found["task"]["name"] == "sh"
+
+
+def test_a_report_blames_the_function_that_died(oops):
+    words = [*COMMAND, "report", "--json", oops.json["vmcore"]]
+    found = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    assert found["what"] == "The kernel followed a pointer that was NULL"
+    assert (found["blame"], found["certainty"]) == ("sysrq_handle_crash()", "likely")
+    assert "while sh (PID " in found["where"]

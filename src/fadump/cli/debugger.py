@@ -11,14 +11,14 @@ from fadump.capture.options import Format, SaveOptions
 from fadump.capture.registers import AddedRegisters, with_registers
 from fadump.capture.save import save_dump
 from fadump.cli.dump_argument import dump_files
+from fadump.cli.found_vmlinux import found_vmlinux
 from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.typed import program
 from fadump.errors import FadumpError, SetupError
 from fadump.given import check_directory, check_file
-from fadump.kit.cache import cache_directory
-from fadump.linux.debug_files import find_modules, find_vmlinux, module_directories
+from fadump.linux.debug_files import find_modules, module_directories
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
 from fadump.progress import Progress
 from fadump.vmcore.contract import Dump, Kind
@@ -82,7 +82,7 @@ def _hand_over(debugger: Debugger, options: argparse.Namespace, output: Output) 
         raise SetupError(f"{debugger.name} is not installed: {debugger.install}")
     (file,) = dump_files([options.file])
     with open_system(file) as system:
-        vmlinux = options.vmlinux or _vmlinux(system)
+        vmlinux = options.vmlinux or found_vmlinux(system)
         if vmlinux is None and debugger.needs_vmlinux:
             raise SetupError(
                 f"{debugger.name} needs the crashed kernel's vmlinux, which isn't found here: give --vmlinux"
@@ -96,15 +96,6 @@ def _hand_over(debugger: Debugger, options: argparse.Namespace, output: Output) 
         output.stream.flush()
         os.execvp(command[0], command)  # noqa: S606 - the debugger takes this process's place, and its terminal
     return Answer({"command": command, "dump": str(dump), "vmlinux": None if vmlinux is None else str(vmlinux)})
-
-
-def _vmlinux(system: CrashedSystem) -> Path | None:
-    try:
-        wanted, release = system.vmcoreinfo.text("BUILD-ID"), system.vmcoreinfo.text("OSRELEASE")
-    except UNREADABLE_KERNEL:
-        return None
-    kernels = sorted((cache_directory() / "kernels").glob("*/vmlinux"))
-    return find_vmlinux(wanted, release, kernels)
 
 
 def _modules(system: CrashedSystem, vmlinux: Path | None) -> list[Path]:

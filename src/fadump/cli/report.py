@@ -3,17 +3,20 @@
 import argparse
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from fadump.cli.dump_argument import dump_files
+from fadump.cli.found_vmlinux import found_vmlinux
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.errors import UsageError
+from fadump.errors import SetupError, UsageError
 from fadump.given import check_file, writing
-from fadump.linux.system import open_system
+from fadump.linux.source_lines import lines_of_crash
+from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
 from fadump.printable import with_others
-from fadump.report.findings import find
+from fadump.report.findings import Findings, find
 from fadump.report.html import as_html
 from fadump.report.redact import Words
 from fadump.report.sections import tell
@@ -57,7 +60,7 @@ def _report(options: argparse.Namespace, output: Output) -> Answer:
     if options.out is not None and any(_is_same(options.out, file) for file in files):
         raise UsageError(f"--out {options.out} is the dump itself: name another file")
     with open_system(files, vmlinux=options.vmlinux) as system:
-        findings = find(system)
+        findings = _with_lines(find(system), system, options.vmlinux)
         summary = findings.summary
         node = None if summary.kernel is None else summary.kernel.node
         words = Words.of(redacts=options.redact, names=[node])
@@ -86,6 +89,19 @@ def _report(options: argparse.Namespace, output: Output) -> Answer:
         exit_code=ExitCode.FAILED if summary.missing else ExitCode.DONE,
         error=f"{with_others(files)}: {with_others(summary.missing)}" if summary.missing else None,
     )
+
+
+def _with_lines(findings: Findings, system: CrashedSystem, given: Path | None) -> Findings:
+    """The same with source lines, if a vmlinux was given or is found that has them."""
+    try:
+        vmlinux = given or found_vmlinux(system)
+        if vmlinux is None or not findings.summary.cpus:
+            return findings
+        return replace(findings, lines=lines_of_crash(findings.summary.cpus, system.vmcoreinfo, vmlinux))
+    except SetupError as error:
+        return replace(findings, missing=[*findings.missing, f"source lines: {error}"])
+    except UNREADABLE_KERNEL:
+        return findings
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -15,11 +15,12 @@ from fadump.cli.paths import path
 from fadump.cli.show_json import as_json
 from fadump.cli.show_structures import shown
 from fadump.cli.show_view import show_summary
-from fadump.errors import STDOUT, FormatError, UsageError, naming
+from fadump.errors import STDOUT, FormatError, SetupError, UsageError, naming
 from fadump.given import check_file, writing
 from fadump.linux.opal import opal_image
+from fadump.linux.source_lines import FrameLines, lines_of_crash
 from fadump.linux.summary import Summary, summarize
-from fadump.linux.system import open_system
+from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
 from fadump.printable import with_others
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.frame_info import encode_frame_info
@@ -77,13 +78,14 @@ def _show(options: argparse.Namespace, output: Output) -> Answer:
         check_file("--vmlinux", options.vmlinux)
     with open_system(files, vmlinux=options.vmlinux) as system:
         summary = summarize(system)
+        lines = _lines(system, summary, output)
         if options.write_symbols is not None:
             _write_symbols(system.dump, files, options.write_symbols)
     for sentence in summary.missing:
         output.remark(sentence)
     return Answer(
-        as_json(summary),
-        listing=_rendered(summary, verbose=output.verbose),
+        as_json(summary, lines),
+        listing=_rendered(summary, lines, verbose=output.verbose),
         exit_code=ExitCode.FAILED if summary.missing else ExitCode.DONE,
         error=f"{with_others(files)}: {with_others(summary.missing)}" if summary.missing else None,
     )
@@ -102,8 +104,21 @@ def _write_symbols(dump: Dump, files: Sequence[Path], path: Path) -> None:
         write_text(path, encode_symbol_file(image.symbols, image.base, frame_info), HostFiles())
 
 
-def _rendered(summary: Summary, *, verbose: bool) -> str:
+def _lines(system: CrashedSystem, summary: Summary, output: Output) -> FrameLines:
+    """The source lines of the crash, if a vmlinux was given that has them."""
+    if system.vmlinux is None or not summary.cpus:
+        return {}
+    try:
+        return lines_of_crash(summary.cpus, system.vmcoreinfo, system.vmlinux)
+    except SetupError as error:
+        output.remark(str(error))
+    except UNREADABLE_KERNEL:
+        pass  # the summary says it
+    return {}
+
+
+def _rendered(summary: Summary, lines: FrameLines, *, verbose: bool) -> str:
     console = Console(emoji=False, highlight=False, soft_wrap=True)
     with naming(STDOUT), console.capture() as text:  # its end writes to the file that it stands for
-        show_summary(summary, console, verbose=verbose)
+        show_summary(summary, console, lines, verbose=verbose)
     return text.get().rstrip("\n")

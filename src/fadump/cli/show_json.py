@@ -1,13 +1,16 @@
 """What ``fadump show --json`` prints of a dump, for programs."""
 
+from dataclasses import asdict
+
 from fadump.linux.backtrace import Backtrace
 from fadump.linux.cpus import Cpu
+from fadump.linux.source_lines import FrameLines
 from fadump.linux.summary import Summary
 from fadump.linux.task_stacks import StackGroup
 from fadump.linux.tasks import Task
 
 
-def as_json(summary: Summary) -> dict[str, object]:
+def as_json(summary: Summary, lines: FrameLines) -> dict[str, object]:
     """A summary as one JSON object; sizes are in bytes, addresses are numbers."""
     ending = summary.ending
     return {
@@ -26,7 +29,10 @@ def as_json(summary: Summary) -> dict[str, object]:
         "cause": None if ending is None else ending.cause,
         "task": None if ending is None or ending.task is None else {"pid": ending.task.pid, "name": ending.task.name},
         "hardware": None if ending is None else ending.hardware,
-        "cpus": [_cpu_json(cpu) | {"task": _task_json(summary.running_on(cpu))} for cpu in summary.cpus],
+        "cpus": [
+            _cpu_json(cpu, lines if cpu.crashed else {}) | {"task": _task_json(summary.running_on(cpu))}
+            for cpu in summary.cpus
+        ],
         "tasks": None if summary.tasks is None else [_task_json(task) for task in summary.tasks],
         "stacks": [_stack_json(group) for group in summary.stacks],
         "memory": [
@@ -73,11 +79,11 @@ def _stack_json(group: StackGroup) -> dict[str, object]:
         "state": group.tasks[0].state,
         "cpus": list(group.cpus),
         "waits_for": group.waits_for,
-        "backtrace": _frames_json(group.backtrace),
+        "backtrace": _frames_json(group.backtrace, {}),
     }
 
 
-def _frames_json(backtrace: Backtrace) -> list[dict[str, object]]:
+def _frames_json(backtrace: Backtrace, lines: FrameLines) -> list[dict[str, object]]:
     return [
         {
             "address": frame.pc,
@@ -86,12 +92,13 @@ def _frames_json(backtrace: Backtrace) -> list[dict[str, object]]:
             "offset": None if frame.symbol is None else frame.symbol.offset,
             "module": frame.symbol.module or None if frame.symbol is not None else None,
             "trap": frame.trap,
+            "source": [asdict(line) for line in lines.get(frame.pc, ())],
         }
         for frame in backtrace.frames
     ]
 
 
-def _cpu_json(cpu: Cpu) -> dict[str, object]:
+def _cpu_json(cpu: Cpu, lines: FrameLines) -> dict[str, object]:
     return {
         "number": cpu.number,
         "pir": cpu.pir,
@@ -100,5 +107,5 @@ def _cpu_json(cpu: Cpu) -> dict[str, object]:
         "registers": dict(cpu.registers),
         "in_user_space": cpu.in_user_space,
         "in_firmware": cpu.in_firmware,
-        "backtrace": _frames_json(cpu.backtrace),
+        "backtrace": _frames_json(cpu.backtrace, lines),
     }

@@ -14,6 +14,7 @@ from fadump.linux.backtrace import Backtrace, Frame
 from fadump.linux.cpus import Cpu
 from fadump.linux.opal import OpalCore
 from fadump.linux.pages import PageClass
+from fadump.linux.source_lines import FrameLines, inlined_and_own
 from fadump.linux.summary import MemoryRange, Summary, cpu_name
 from fadump.linux.task_stacks import StackGroup
 from fadump.linux.tasks import Task
@@ -42,7 +43,7 @@ _CLASSES = {
 }
 
 
-def show_summary(summary: Summary, console: Console, *, verbose: bool = False) -> None:
+def show_summary(summary: Summary, console: Console, lines: FrameLines, *, verbose: bool = False) -> None:
     """Print a summary for people; what says little only with ``verbose``."""
     for label, text in head(summary):
         console.print(Text(f"{label:{_LABEL_CELLS}}", "bold") + Text(_one_line(text)))
@@ -53,7 +54,7 @@ def show_summary(summary: Summary, console: Console, *, verbose: bool = False) -
     for cpu in sorted(summary.cpus, key=lambda cpu: not cpu.crashed):
         if cpu not in idle:
             console.print()
-            _show_cpu(cpu, summary.running_on(cpu), console, verbose=verbose)
+            _show_cpu(cpu, summary.running_on(cpu), console, lines if cpu.crashed else {}, verbose=verbose)
     if idle:
         console.print()
         console.print(Text(f"{_numbers(idle)}: idle (-v shows where)", "bold"))
@@ -177,7 +178,7 @@ def _numbers(cpus: Sequence[Cpu]) -> str:
     return f"CPU{'s' if len(numbers) > 1 else ''} {text}"
 
 
-def _show_cpu(cpu: Cpu, task: Task | None, console: Console, *, verbose: bool) -> None:
+def _show_cpu(cpu: Cpu, task: Task | None, console: Console, lines: FrameLines, *, verbose: bool) -> None:
     registers = cpu.registers
     states = {
         "which crashed": cpu.crashed,
@@ -192,7 +193,7 @@ def _show_cpu(cpu: Cpu, task: Task | None, console: Console, *, verbose: bool) -
     if cpu.crashed and registers["trap"] in TRAPS:
         where = f"  DAR {registers['dar']:016x}  DSISR {registers['dsisr']:08x}"
         console.print(f"  interrupt {registers['trap']:#x}{where if registers['trap'] in DATA_TRAPS else ''}")
-    _show_frames(cpu.backtrace, console, verbose=verbose)
+    _show_frames(cpu.backtrace, console, lines, verbose=verbose)
 
 
 def _place(frame: Frame) -> str:
@@ -252,15 +253,19 @@ def _show_stack(group: StackGroup, console: Console, *, verbose: bool) -> None:
     more = [f"{len(group.tasks) - MOST_LISTED} more"] if len(group.tasks) > MOST_LISTED else []
     waits = "" if group.waits_for is None else f", waiting for {group.waits_for}"
     console.print(Text(f"{group.tasks[0].state_word.capitalize()}{waits}: {', '.join([*named, *more])}", "bold"))
-    _show_frames(group.backtrace, console, verbose=verbose)
+    _show_frames(group.backtrace, console, {}, verbose=verbose)
 
 
-def _show_frames(backtrace: Backtrace, console: Console, *, verbose: bool) -> None:
+def _show_frames(backtrace: Backtrace, console: Console, lines: FrameLines, *, verbose: bool) -> None:
     for frame in backtrace.frames:
         if frame.trap is not None:
             console.print(f"  --- interrupt {frame.trap:#x}")
         pointer = f"{frame.sp:016x} " if verbose else ""
-        console.print(Text(f"  {pointer}{frame.pc:016x} {_place(frame)}".rstrip()))
+        inlined, own = inlined_and_own(lines, frame)
+        for line in inlined:
+            console.print(Text(f"  {'':{len(pointer) + 16}} {_one_line(str(line))}, inlined in"))
+        where = "" if own is None else _one_line(f"  {own.file}:{own.line}")
+        console.print(Text(f"  {pointer}{frame.pc:016x} {_place(frame)}{where}".rstrip()))
     if backtrace.ended is not None:
         console.print(Text(f"  ... {backtrace.ended}", "yellow"))
 

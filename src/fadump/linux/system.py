@@ -71,6 +71,11 @@ class CrashedSystem:
         """Whether the kernel's vmlinux was given."""
         return self._vmlinux is not None
 
+    @property
+    def vmlinux(self) -> StrPath | None:
+        """The path of the kernel's vmlinux that was given."""
+        return self._vmlinux
+
     def over(self, dump: Dump) -> "CrashedSystem":
         """The same system in another dump, which owns this one's; whatever has been read of this one is forgotten."""
         return CrashedSystem(dump, self._vmlinux)

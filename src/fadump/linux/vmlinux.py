@@ -72,6 +72,20 @@ def build_id(path: StrPath) -> str | None:
         return next(_build_ids(elf), None)
 
 
+def moved_by(path: StrPath, facts: Facts) -> int:
+    """By how many bytes the crashed kernel was above the addresses in its vmlinux, as :func:`read_vmlinux`; 0 if that
+    isn't known.
+
+    :raises FadumpError: as :func:`read_vmlinux`.
+    :raises OSError: it can't be read.
+    """
+    if "SYMBOL(_stext)" not in facts:
+        return 0
+    with open_elf(path) as elf:
+        linked_at = next((symbol.address for symbol in _symbols(elf) if symbol.name == "_stext"), None)
+    return 0 if linked_at is None else facts.symbol("_stext") - linked_at
+
+
 def _symbols(elf: ElfFile) -> Iterator[Symbol]:
     layout = SYMBOL.in_order(elf.byte_order)
     section = next(elf.sections(SHT_SYMTAB), None)  # a file has at most one

@@ -1,7 +1,7 @@
 """What a report is made of: read once, each part by itself, with a sentence for each that can't be read."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from fadump.errors import SetupError
@@ -13,6 +13,7 @@ from fadump.linux.modules import Module
 from fadump.linux.mounts import Mount
 from fadump.linux.network import NetworkDevice
 from fadump.linux.slab_caches import SlabCache
+from fadump.linux.source_lines import FrameLines
 from fadump.linux.summary import Summary, summarize
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.printable import first_of
@@ -36,6 +37,8 @@ class Findings:
     mounts: Sequence[Mount] | None = None
     devices: Sequence[NetworkDevice] | None = None
     interrupts: Sequence[Interrupt] | None = None
+    lines: FrameLines = field(default_factory=dict)
+    """The source lines of the stack that crashed, as far as a vmlinux has them."""
 
 
 def find(system: CrashedSystem) -> Findings:

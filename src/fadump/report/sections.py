@@ -5,11 +5,13 @@ Each section is short; what is long is folded, and limited: a report of the larg
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.linux.backtrace import Backtrace, Frame
 from fadump.linux.cpus import Cpu
 from fadump.linux.log_end import LogEnd
+from fadump.linux.source_lines import FrameLines, inlined_and_own
 from fadump.linux.summary import Summary, cpu_name
 from fadump.linux.task_stacks import StackGroup
 from fadump.linux.tasks import Task
@@ -25,6 +27,7 @@ from fadump.report.verdict import judge
 _LATEST_SECONDS = 253_402_300_799
 _LOG_BEFORE, _LOG_AFTER, _MOST_LOG = 6, 34, 300
 _MOST_FRAMES, _MOST_CPUS, _MOST_GROUPS, _MOST_TASKS, _MOST_NAMED = 48, 48, 60, 400, 12
+_NO_LINES: FrameLines = MappingProxyType({})
 _END = "Made by fadump from the dump alone. A first opinion, which drgn or crash and the kernel's source can prove."
 
 
@@ -34,7 +37,7 @@ def tell(findings: Findings, words: Words) -> Story:
     sections = [
         _verdict(summary, words),
         _facts(findings, words),
-        _crashing_stack(summary, words),
+        _crashing_stack(findings, words),
         _log(summary, words),
         _cpus(findings, words),
         _blocked(summary, words),
@@ -114,12 +117,13 @@ def _task_counts(tasks: Sequence[Task]) -> str:
     return f"{len(tasks)}, of which {kernels} kernel threads; {blocked} blocked"
 
 
-def _crashing_stack(summary: Summary, words: Words) -> Section:
+def _crashing_stack(findings: Findings, words: Words) -> Section:
+    summary = findings.summary
     crashed = [cpu for cpu in summary.cpus if cpu.crashed]
     blocks: list[Block] = []
     for cpu in crashed:
         blocks.append(Paragraph(words.tell(_cpu_title(summary, cpu)), Tone.PLAIN))
-        blocks += _stack(cpu.backtrace, words, f"The stack of {cpu_name(cpu)}")
+        blocks += _stack(cpu.backtrace, words, f"The stack of {cpu_name(cpu)}", findings.lines)
         blocks.append(Folded("Registers", [_registers(cpu)]))
     if not crashed:
         blocks.append(Paragraph("Which CPU crashed isn't known: the stacks of all are below.", Tone.WARNING))
@@ -142,12 +146,15 @@ def _registers(cpu: Cpu) -> Lines:
     return Lines([Line(f"{label:6}{cpu.registers[name]:016x}") for label, name in names.items()], "Registers")
 
 
-def _stack(backtrace: Backtrace, words: Words, label: str) -> Iterator[Block]:
+def _stack(backtrace: Backtrace, words: Words, label: str, source: FrameLines = _NO_LINES) -> Iterator[Block]:
     lines = []
     for frame in backtrace.frames[:_MOST_FRAMES]:
         if frame.trap is not None:
             lines.append(Line(f"--- interrupt {frame.trap:#x}"))
-        lines.append(Line(words.tell(_place(frame))))
+        inlined, own = inlined_and_own(source, frame)
+        lines += [Line(f"{'':16} {words.tell(str(line))}, inlined in") for line in inlined]
+        where = "" if own is None else f"  {own.file}:{own.line}"
+        lines.append(Line(words.tell(_place(frame) + where)))
     if len(backtrace.frames) > _MOST_FRAMES:
         lines.append(Line(f"... {len(backtrace.frames) - _MOST_FRAMES} more"))
     if lines:
