@@ -116,6 +116,8 @@ def _shorten(faulty: FaultyDump, structure: bytearray, offset: int, section: Dum
         end = section.destination + section.requested_bytes
         faulty.discard(Range(section.destination + copied_bytes, end))
     SECTION.put(structure, "copied_bytes", copied_bytes, offset)
+    if section.type == SectionType.HPTE:
+        faulty.hash_tables = tuple(Range.sized(to.start, to.size_bytes // 2) for to in faulty.hash_tables)
 
 
 def _move_out(faulty: FaultyDump, structure: bytearray, offset: int, _section: DumpSection) -> None:
@@ -147,8 +149,7 @@ def _section_faults() -> Iterator[DumpFault]:
             name = error.name.lower().replace("_", "-")
             text = f"{what} is not copied; its error flags say: {name.replace('-', ' ')}"
             yield DumpFault(f"{part}={name}", text, _in_section(type_, partial(_mark, error)))
-        if type_ != SectionType.HPTE:  # which is empty here
-            yield DumpFault(f"{part}=short", f"only half of {what} is copied", _in_section(type_, _shorten))
+        yield DumpFault(f"{part}=short", f"only half of {what} is copied", _in_section(type_, _shorten))
         yield DumpFault(f"{part}=outside", f"{what} points outside memory", _in_section(type_, _move_out))
         yield DumpFault(
             f"{part}=overlapping", f"{what} points to another section's data", _in_section(type_, _move_over)
