@@ -228,6 +228,19 @@ def texts(directory):
     return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()}
 
 
+def test_a_hash_page_table_that_can_not_be_read_to_its_end_leaves_no_part_of_it(tmp_path):
+    def pieces():
+        yield b"a group"
+        raise EndedBySignal(signal.SIGTERM)
+
+    with OutputDirectory(tmp_path, ROOM_BYTES) as output:
+        with pytest.raises(EndedBySignal):
+            output.take_hash_table(pieces())
+        assert not [*tmp_path.glob("hpte*")]
+        output.take_hash_table([b"a group", b", another one"])
+    assert (tmp_path / "hpte").read_bytes() == b"a group, another one"
+
+
 def test_a_set_that_was_interrupted_gets_another_number_if_its_own_is_taken(tmp_path):
     write_set(tmp_path / "earlier-1", vmcore="first")
     write_set(tmp_path / "earlier-1.incomplete", vmcore="second")

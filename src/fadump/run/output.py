@@ -168,10 +168,14 @@ class OutputDirectory:
         path = self._of_cycle("hpte")
         with naming(path), closing(FileTarget(path, self._files)) as target:
             at = 0
-            for piece in pieces:
-                target.write(at, piece)
-                at += len(piece)
-            target.publish()
+            try:
+                for piece in pieces:
+                    target.write(at, piece)
+                    at += len(piece)
+                target.publish()
+            except BaseException:
+                target.has_begun = False  # leave no part of it
+                raise
 
     def next_cycle(self, vmcore_bytes: int) -> Path:
         """Move this cycle's dump, the disk's first ``vmcore_bytes``, to a file of its own; the disk is empty then.
