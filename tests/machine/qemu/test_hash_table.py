@@ -4,12 +4,12 @@ import struct
 
 import pytest
 
-from fadump.abi.pseries.hash_table import usual_bytes
 from fadump.errors import MachineError
 from fadump.firmware.contract import FirmwareCall, PassThrough
 from fadump.machine.contract import Handover
-from fadump.machine.qemu.host_table import read_host_table
+from fadump.machine.qemu.host_table import read_host_table, table_sizes
 from fadump.memory.ranges import Range, RangeSet
+from tests.machine.qemu.gdb_script import OUR_STOP, Gdb, served
 from tests.machine.qemu.small_kernel import MEMORY_BYTES, TOKEN, build_kernel, machine_with
 
 SECONDS = 120
@@ -100,6 +100,38 @@ def test_a_guest_that_was_halted_has_its_table_too(kernel):
         assert reset_to(machine, Range.sized(STALE, 0x1000)) == [TABLE[:0x1000]]
 
 
+def test_a_gdb_that_steps_into_the_crash_is_not_told_of_the_copying(kernel):
+    where = Range.sized(STALE, 0x1000)
+    crashes = []
+
+    def script(port):
+        with Gdb(port) as gdb:
+            gdb.ask("?")
+            assert gdb.ask(f"Z0,{OUR_STOP:x},4") == "OK"
+            gdb.ask("vCont;c")
+            assert gdb.ask(f"z0,{OUR_STOP:x},4") == "OK"
+            crashes.append(OUR_STOP)
+            stopped, pc = gdb.ask("vCont;s:p1.1;c"), gdb.pc()
+            gdb.ask("D")
+            return stopped, pc
+
+    with served(kernel, cpu_model="POWER8") as (firmware, port):
+        answer = firmware.machine.answer
+
+        def answer_or_reset(call, outcome):
+            if crashes:
+                crashes.clear()
+                firmware.machine.reset(RangeSet([where]), (where,))
+            else:
+                answer(call, outcome)
+
+        firmware.machine.answer = answer_or_reset
+        assert firmware.while_running(script, port) == ("T05thread:p01.01;", 0x100)  # a CPU's first instruction
+        while not isinstance(firmware.serve(), FirmwareCall):
+            pass
+        assert firmware.machine.memory.read(where.start, where.size_bytes) == TABLE[:0x1000]
+
+
 def test_nothing_is_read_once_more_of_a_capture_kernels_crash(kernel):
     where = Range.sized(STALE, 0x80)
     with machine_with(kernel, cpu_model="POWER8") as machine:
@@ -128,5 +160,6 @@ def test_memory_without_a_table_is_not_taken_for_one(kernel):
         read_host_table(pid, {TABLE_BYTES})
 
 
-def test_the_usual_size_is_qemus(kernel):
-    assert usual_bytes(MEMORY_BYTES) == TABLE_BYTES
+def test_a_table_may_have_grown_with_memory():
+    assert table_sizes(MEMORY_BYTES, MEMORY_BYTES) == {TABLE_BYTES}
+    assert table_sizes(MEMORY_BYTES, 4 * MEMORY_BYTES + 1) == {TABLE_BYTES << shift for shift in range(4)}

@@ -154,6 +154,11 @@ class Debugger:
         else:
             await self._go(for_user=self._attached and not self._link.is_held)
 
+    def run_alone(self, thread: str) -> None:
+        """Let one CPU run for the machine, whose next stop is the machine's, whatever the user wants."""
+        self._machine_wants = True
+        self._gdb.go(f"vCont;c:{thread}")
+
     def interrupt(self) -> None:
         """Stop the guest for the machine; if the user has it, once they let it go."""
         self._machine_wants = True

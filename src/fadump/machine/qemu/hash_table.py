@@ -11,12 +11,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from fadump.abi.pseries.hash_table import usual_bytes
 from fadump.errors import MachineError
 from fadump.machine.qemu.board import Board
 from fadump.machine.qemu.cpus import shown_registers
+from fadump.machine.qemu.debugger import Debugger
 from fadump.machine.qemu.gdb import Breakpoint
-from fadump.machine.qemu.host_table import read_host_table
+from fadump.machine.qemu.host_table import read_host_table, table_sizes
 from fadump.machine.qemu.keep import KeptMemory
 from fadump.machine.qemu.link import QemuLink
 from fadump.machine.qemu.phases import Calling, Halted, Phase, Running
@@ -88,7 +88,7 @@ class GuestHashTable:
         stop: Callable[[], Awaitable[object]],
     ) -> None:
         """``stop`` waits for the guest's next stop."""
-        self._sizes = {usual_bytes(sum(config.nodes)), usual_bytes(max(piece.end for piece in config.memory))}
+        self._sizes = table_sizes(sum(config.nodes), max(piece.end for piece in config.memory))
         self._board = board
         self._memory = memory
         self._link = link
@@ -96,11 +96,18 @@ class GuestHashTable:
         self.copy_seconds = 0.0
         """How long the last copy took."""
 
-    async def keep(self, kept: KeptMemory, places: Sequence[Range], phase: Phase, breakpoint_: Breakpoint) -> None:
+    async def keep(
+        self,
+        kept: KeptMemory,
+        places: Sequence[Range],
+        phase: Phase,
+        breakpoint_: Breakpoint,
+        debugger: Debugger,
+    ) -> None:
         """Write the guest's table to each of these places, or as much as there is room for, and keep that.
 
         Behind its end are zeros. A CPU runs for it, and so does every device. The guest stands in ``phase``;
-        ``breakpoint_`` is the machine's.
+        ``breakpoint_`` and ``debugger`` are the machine's.
 
         :raises MachineError: it can't be read.
         """
@@ -110,7 +117,7 @@ class GuestHashTable:
 
             async def run_to(address: int, thread: str = thread) -> None:
                 await breakpoint_.move(address)
-                self._link.gdb.go(f"vCont;c:{thread}")
+                debugger.run_alone(thread)
                 await self._stop()
 
             copied_to = to.start

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fadump.abi.pseries.hash_table import ENTRY
+from fadump.abi.pseries.hash_table import ENTRY, usual_bytes
 from fadump.errors import MachineError, reason
 from fadump.machine.hash_places import misplaced
 from fadump.memory.ranges import Range, RangeSet
@@ -38,6 +38,12 @@ def read_host_table(pid: int, sizes: set[int]) -> bytes:
     except OSError as error:
         raise MachineError(f"QEMU's memory can't be read for its hash page table: {reason(error)}") from error
     raise MachineError("QEMU's memory has nothing that looks like the guest's hash page table")
+
+
+def table_sizes(least_memory_bytes: int, most_memory_bytes: int) -> set[int]:
+    """How large the table of a guest may be, which grows with its memory as Linux asks for that."""
+    least, most = usual_bytes(least_memory_bytes), usual_bytes(most_memory_bytes)
+    return {1 << shift for shift in range(least.bit_length() - 1, most.bit_length())}
 
 
 def _anonymous(pid: int) -> RangeSet:

@@ -225,7 +225,7 @@ class ServedGuest:
         """Reset the guest; what is to be kept is put back at the next handover, the hash page table with it."""
         if self._kept is None:  # else the capture kernel has crashed, and may have written where it must not
             self._kept = KeptMemory(self._memory, keep)
-            await self.hash_table.keep(self._kept, hash_tables, self._phase, self._breakpoint)
+            await self.hash_table.keep(self._kept, hash_tables, self._phase, self._breakpoint, self.debugger)
         self._phase = await self._reset()
 
     def forget_kept(self) -> None:
