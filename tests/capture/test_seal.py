@@ -40,6 +40,18 @@ def test_a_turned_bit_is_found(saved, data):
         pass  # it doesn't open any more
 
 
+def test_a_turned_bit_of_what_makes_a_note_the_seal_is_found(saved):
+    """Its header, its name and its version: without the seal, nothing is proven."""
+    with open_bytes(saved) as dump:
+        _seal, offset = find_seal(dump.notes, dump.byte_order)
+    for at in range(-20, 4):
+        damaged = bytearray(saved)
+        damaged[offset + at] ^= 1 << at % 8
+        with open_bytes(bytes(damaged)) as dump:
+            seal = find_seal(dump.notes, dump.byte_order)
+            assert dump.damage or (seal is not None and seal[0].complete), at
+
+
 @settings(max_examples=30)
 @given(data=st.data())
 def test_a_file_cut_short_is_found(saved, data):

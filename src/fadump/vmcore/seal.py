@@ -82,11 +82,15 @@ def find_seal(notes: Sequence[Note], byte_order: ByteOrder) -> tuple[Seal, int] 
 
 
 def unsealed(notes: Sequence[Note], byte_order: ByteOrder) -> FormatError | None:
-    """The error if a dump's seal says that it was never finished; None: it has no seal, or was finished."""
+    """The error if a dump's seal says that it was never finished, or is no longer one; None: there is no such error.
+
+    A note that has a seal's name or its type, but isn't one that is known, was one before it was damaged.
+    """
     found = find_seal(notes, byte_order)
-    if found is None or found[0].complete:
-        return None
-    return FormatError("marked as incomplete by fadump save", offset=found[1])
+    if found is None:
+        damaged = next((note for note in notes if note.name == NAME or note.type == TYPE), None)
+        return None if damaged is None else FormatError("a seal that is damaged, or unknown", offset=damaged.offset)
+    return None if found[0].complete else FormatError("marked as incomplete by fadump save", offset=found[1])
 
 
 def is_seal(note: Note) -> bool:
