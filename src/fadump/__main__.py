@@ -20,7 +20,7 @@ def main() -> int:
 
 
 # As signals.ENDING; that module would have to be imported.
-signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT))
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Sent by Ctrl-C, by whoever ends a process, and by a terminal that is gone."""
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Sent by Ctrl-C, by whoever ends a process, by a terminal that is gone, and by Ctrl-\\."""
 _STATUS_OF_SIGNALS = 128
 
 

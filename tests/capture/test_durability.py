@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -157,6 +158,21 @@ def test_a_disk_that_takes_nothing_is_told_so(vmcore, tmp_path):
     with open_dump(vmcore) as dump, pytest.raises(SaveError, match="nothing is written: make room and try again"):
         save_file(dump, tmp_path / "out", SaveOptions(), files=SmallDisk(0))
     assert list(tmp_path.iterdir()) == []  # nor anything of the log
+
+
+class RoomForTheLog(HostFiles):
+    """A disk with room for a small file."""
+
+    def allocate(self, fd, offset, length):
+        if "dmesg" not in Path(f"/proc/self/fd/{fd}").readlink().name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().allocate(fd, offset, length)
+
+
+def test_where_nothing_of_a_dump_is_written_no_log_is_left(vmcore, tmp_path):
+    with open_dump(vmcore) as dump, pytest.raises(SaveError, match="nothing is written: make room and try again"):
+        save_file(dump, tmp_path / "out", SaveOptions(format=Format.ELF), files=RoomForTheLog())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("broken", ["rename", "fsync_directory"])

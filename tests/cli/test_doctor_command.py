@@ -122,6 +122,22 @@ def test_a_tree_with_nonsense_in_it_is_one_sentence(capsys, tmp_path):
     assert (status, out, err.count("\n")) == (125, "", 1)
 
 
+def test_programs_that_a_configuration_names_are_looked_for(capsys, tmp_path):
+    config, script = tmp_path / "fadump.toml", tmp_path / "tell"
+    script.write_text("#!/bin/sh\n")
+    config.write_text(f'[hooks]\nbefore = ["/nothing", "-x"]\nafter = ["sh"]\n[notify]\ncommand = ["{script}"]\n')
+    assert main(["doctor", "--config", str(config)]) == 1
+    verdict, *found = capsys.readouterr().out.splitlines()
+    assert verdict.startswith(f"{config} is right: ")
+    assert found == [
+        "warning: configuration: hooks.before can't be run: /nothing is not there, or not executable",
+        f"warning: configuration: notify.command can't be run: {script} is not there, or not executable",
+    ]
+    script.chmod(0o755)
+    assert main(["doctor", "--config", str(config)]) == 1
+    assert "notify" not in capsys.readouterr().out
+
+
 def test_a_configuration_is_checked_anywhere(capsys, tmp_path):
     config = tmp_path / "fadump.toml"
     config.write_text('[[target]]\ntype = "directory"\npath = "/srv"\n')

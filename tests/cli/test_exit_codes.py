@@ -169,6 +169,7 @@ def test_the_help_has_the_table_of_exit_codes(capsys):
         (signal.SIGINT, "interrupted"),
         (signal.SIGTERM, "ended by SIGTERM"),
         (signal.SIGHUP, "ended by SIGHUP"),
+        (signal.SIGQUIT, "ended by SIGQUIT"),
     ],
 )
 def test_a_run_that_a_signal_ends_is_one_object_with_its_phase(tmp_path, number, sentence):
@@ -186,7 +187,7 @@ def test_a_run_that_a_signal_ends_is_one_object_with_its_phase(tmp_path, number,
     assert err.splitlines()[-2:] == [f"fadump: {sentence}", console] and "Traceback" not in err
 
 
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
 def test_a_second_signal_does_not_take_the_object_from_who_sent_the_first(number):
     script = (
         "import os, signal, sys\n"
@@ -220,6 +221,24 @@ def test_a_help_that_can_not_be_written_is_a_failure(words):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([*FADUMP, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "fadump: standard output: No space left on device\n")
+
+
+def test_a_verdict_that_can_not_be_written_is_none(tmp_path):
+    """1 would be a warning, as monitoring has it."""
+    (tmp_path / "config").write_text("")
+    with Path("/dev/full").open("w") as full:
+        words = [*FADUMP, "doctor", "--config", tmp_path / "config"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (125, "fadump: standard output: No space left on device\n")
+
+
+def test_where_stderr_can_not_be_written_a_dump_that_is_saved_is_told_as_saved(tmp_path):
+    (tmp_path / "dump").write_bytes(crashed_kernel().core())
+    (tmp_path / "config").write_text(f'[[target]]\ntype = "directory"\npath = "{tmp_path}/crash"\n')
+    words = [*FADUMP, "capture", "--json", "--config", tmp_path / "config", "--vmcore", tmp_path / "dump"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=full, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["result"]) == (0, "saved")
 
 
 def test_where_nobody_reads_stderr_the_object_is_printed_all_the_same(tmp_path):

@@ -89,6 +89,7 @@ def test_the_command_lists_them_and_judges_them_if_it_is_asked_to(directory, cap
     assert text.count("  sysrq: Trigger a crash\n") == len(LAYOUTS) and "Linux 6.12.0-model" in text
     assert main(["dumps", str(directory), "--check", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
+    assert told["result"] == "damaged"
     assert told["error"].startswith("2 dumps of 6 not whole: ") and len(told["dumps"]) == len(LAYOUTS)
     assert {dump["made_by"] for dump in told["dumps"]} == {who for who, _ in LAYOUTS.values()}
 

@@ -5,7 +5,7 @@ Step "saved" of docs/architecture.md. The first file to read of this package: :f
 
 import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -78,7 +78,13 @@ def save_dump(
             job = _job_to_go_on_with(jobs, targets) if options.continued else next(jobs)
             _say_beforehand(job, say)
             log = _save_log(system, destination.dmesg, files)
-            job, written, too_large = _write(job, jobs, targets, keep=options.continued)
+            try:
+                job, written, too_large = _write(job, jobs, targets, keep=options.continued)
+            except BaseException:
+                if log.path is not None and not any(target.has_begun for target in targets):
+                    with suppress(OSError):  # a log without its dump would look as if there were one
+                        files.unlink(log.path)
+                raise
         _publish(targets)
     remarks = [*log.remarks, *(f"there was no room for level {int(level)}" for level in too_large)]
     return replace(_saved(original, job, written, destination, remarks), dmesg=log.path)

@@ -8,10 +8,11 @@ import gc
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib import import_module
 
 from fadump.cli.failure import failure_of
-from fadump.cli.output import Output, open_standard_files
+from fadump.cli.output import ExitCode, Output, open_standard_files
 from fadump.cli.parser import Answered, Parser, parse, wants_json
 from fadump.cli.version import VersionOption
 from fadump.errors import FadumpError
@@ -37,7 +38,7 @@ exit codes:
   2      wrong usage, said before anything is started
   125    it could not be tried: no kernel, no QEMU, no memory, no disk, a package or an input file that is missing;
          git bisect run skips a commit of which a script says so
-  128+N  ended by signal N: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, 141 as nobody reads the output
+  128+N  ended by signal N: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, 131 by SIGQUIT, 141 as nobody reads the output
 """
 
 
@@ -46,12 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_standard_files()
     words = list(sys.argv[1:] if arguments is None else arguments)
     output = Output(as_json=wants_json(words))
-    first_phase = None
+    first_phase, failed_code = None, ExitCode.FAILED
     try:
         with raising():
             try:
                 options = _parsed(words)
-                first_phase = options.parser.first_phase
+                first_phase, failed_code = options.parser.first_phase, options.parser.failed_code
                 output = Output(as_json=options.json, quiet=options.quiet, verbose=options.verbose)
                 with hidden() if options.quiet else nullcontext():
                     answer = options.run(options, output)
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(answer.exit_code)
     except (FadumpError, OSError, EndedBySignal) as error:
         failure = failure_of(error, first_phase)
+        if failure.exit_code == ExitCode.FAILED:
+            failure = replace(failure, exit_code=failed_code)
         with ignoring():
             output.fail(failure)
         return failure.exit_code

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from fadump.cli.output import Answer, Output
+from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.given import check_directory, check_file
@@ -21,7 +21,7 @@ _EXIT_CODES = """exit codes, as monitoring has them:
 0 a crash would be saved, and all is well
 1 it would be saved, but something is wrong; kdump would save it though FADump was asked for
 2 it would not be saved; also wrong usage, which prints no verdict
-125 could not be tried: this is no Power system, or its device tree can't be read
+125 could not be tried: this is no Power system, its device tree can't be read, or the verdict can't be written
 128+N ended by signal N
 """
 _INDENT = " " * 4
@@ -41,6 +41,7 @@ def add_parser(commands: Commands) -> None:
         example=_EXAMPLE,
         exit_codes=_EXIT_CODES,
     )
+    parser.failed_code = ExitCode.NOT_TRIED
     of = parser.add_mutually_exclusive_group()
     of.add_argument(
         "--root", type=path, metavar="DIR",

@@ -53,7 +53,7 @@ def _dumps(options: argparse.Namespace, _output: Output) -> Answer:
     broken = [dump for dump in found if not dump.whole] if options.check else []
     error = f"{counted(len(broken), 'dump')} of {len(found)} not whole: {broken[0].path}" if broken else None
     return Answer(
-        {"dumps": [_as_json(dump) for dump in found]},
+        ({"result": "damaged"} if broken else {}) | {"dumps": [_as_json(dump) for dump in found]},
         listing=printable("\n".join(_lines(found, directories))),
         exit_code=ExitCode.FAILED if broken else ExitCode.DONE,
         error=error,

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
@@ -136,13 +136,14 @@ class Output:
         print(printable(f"fadump: {sentence}"), file=_stderr())
 
     def show(self, answer: Answer) -> None:
-        """Print an answer. Only the first one's object is printed.
+        """Print an answer. Only the first one's object is printed, whether or not its text can be.
 
         :raises OSError: nothing can be written to stdout.
         """
         text = answer.text if self.as_json else answer.text + answer.listing
         if text:
-            print(text, file=self.stream, flush=True)
+            with suppress(OSError) if self.as_json else nullcontext():
+                print(text, file=self.stream, flush=True)
         if answer.json:
             failed = {} if answer.error is None else {"phase": None, "error": answer.error}
             self._print_object({"result": "done"} | failed | {**answer.json})

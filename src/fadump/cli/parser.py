@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any, NoReturn, TypeAlias
 
-from fadump.cli.output import Answer, Output
+from fadump.cli.output import Answer, ExitCode, Output
 from fadump.errors import UsageError
 from fadump.spelling import AMONG_FEW, nearest
 
@@ -58,6 +58,8 @@ class Parser(argparse.ArgumentParser):
 
     first_phase: str | None = None
     """The first milestone of a command that has milestones."""
+    failed_code: ExitCode = ExitCode.FAILED
+    """What a command ends with that has failed: another code than 1 where that is an answer of its own."""
     hands_on_words: bool = False
     """Whether the words behind ``--`` are for a program that the command starts: they are ``words`` of its options."""
 

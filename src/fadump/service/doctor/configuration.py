@@ -31,12 +31,14 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Configured:
     """``places`` are tried in turn. ``problems`` are why the service can't run with this; then there are no places.
-    ``lacks`` is what this computer lacks for it, as a sentence."""
+    ``lacks`` is what this computer lacks for it, as a sentence, and ``hooks`` are sentences about programs of the
+    administrator's that can't be run."""
 
     places: tuple[Place, ...]
     level: int
     problems: tuple[str, ...] = ()
     lacks: str | None = None
+    hooks: tuple[str, ...] = ()
 
 
 def read_configuration(path: Path, *, may_be_missing: bool = False) -> Configured:

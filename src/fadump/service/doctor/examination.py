@@ -52,7 +52,8 @@ def examine_configuration(path: Path) -> Examination:
     if not configured.problems:
         places = ", or else to ".join(place.name for place in configured.places)
         sentence = f"{path} is right: a dump would be saved to {places}, at level {configured.level}."
-        return Examination(Verdict(Outcome.RIGHT, sentence), Severity.GOOD, ())
+        hooks = tuple(Finding(Check.CONFIGURATION, Severity.WARNING, text) for text in configured.hooks)
+        return Examination(Verdict(Outcome.RIGHT, sentence), Severity.WARNING if hooks else Severity.GOOD, hooks)
     findings = tuple(Finding(Check.CONFIGURATION, Severity.CRITICAL, problem) for problem in configured.problems)
     return Examination(
         Verdict(Outcome.WRONG, f"{path} is wrong: nothing would be saved with it."), Severity.CRITICAL, findings

@@ -1,10 +1,12 @@
 """Where the dumps of a configuration go, as far as that can be looked at without writing there."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from fadump.capture.options import SaveOptions
 from fadump.errors import SetupError
-from fadump.service.config import ConfigError, SaveSettings, read_config
+from fadump.service.config import Config, ConfigError, SaveSettings, read_config
 from fadump.service.doctor.configuration import Configured, Place, Server
 from fadump.service.root import Root
 from fadump.service.targets.contract import TargetSettings
@@ -27,7 +29,19 @@ def configured(path: Path, *, may_be_missing: bool) -> Configured:
         config = read_config(path, may_be_missing=may_be_missing)
     except ConfigError as error:
         return Configured((), 0, error.problems)
-    return Configured(tuple(map(_place, config.targets)), int(config.save.level[0]), lacks=_lacks(config.save))
+    places = tuple(map(_place, config.targets))
+    return Configured(places, int(config.save.level[0]), lacks=_lacks(config.save), hooks=tuple(_hooks(config)))
+
+
+def _hooks(config: Config) -> Iterator[str]:
+    commands = {
+        "hooks.before": config.hooks.before,
+        "hooks.after": config.hooks.after,
+        "notify.command": config.notify.command,
+    }
+    for key, command in commands.items():
+        if command and shutil.which(command[0]) is None:
+            yield f"{key} can't be run: {command[0]} is not there, or not executable"
 
 
 def _lacks(save: SaveSettings) -> str | None:
