@@ -28,6 +28,15 @@ def test_a_stack_is_followed_to_its_end(byte_order):
     assert found.ended is None
 
 
+def test_an_interrupts_first_instructions_still_have_the_stack_of_user_space():
+    vectors = [Symbol("decrementer", INNER, "T"), Symbol("__end_interrupts", MIDDLE, "T"), Symbol("end", END, "T")]
+    values = registers(gpr1=0x7FFF_CE63_C920)
+    entered = follow_stack(FakeKernel().read(), SymbolTable(vectors), values | {"nip": INNER + 4})
+    assert names(entered) == ["decrementer"] and entered.ended is None
+    behind = follow_stack(FakeKernel().read(), SymbolTable(vectors), values | {"nip": MIDDLE + 4})
+    assert behind.ended is not None and "0x7fffce63c920" in behind.ended
+
+
 @ORDERS
 @pytest.mark.parametrize(
     ("marker_at", "registers_at", "marker"),

@@ -77,6 +77,8 @@ class _Stack:
     def frames(self, registers: Mapping[str, int]) -> Iterator[Frame]:
         pointer = registers["gpr1"]
         yield self._frame(registers["nip"], pointer)
+        if pointer < PAGE_OFFSET and self._is_vector(registers["nip"]):
+            return
         innermost: Mapping[str, int] | None = registers
         seen = set()
         while pointer:
@@ -95,6 +97,11 @@ class _Stack:
             elif caller:
                 raise FormatError("stack whose back chain leaves the kernel", offset=pointer, found=caller)
             innermost, pointer = interrupted, caller
+
+    def _is_vector(self, address: int) -> bool:
+        """Whether an interrupt has just come there, so that the stack may still be that of user space."""
+        symbols = self._symbols
+        return symbols is not None and "__end_interrupts" in symbols and address < symbols.address("__end_interrupts")
 
     def _frame(self, address: int, pointer: int, trap: int | None = None) -> Frame:
         return Frame(address, pointer, self._symbol(address), trap)
