@@ -1,13 +1,19 @@
 """A report as a page and as text: what a reader, or a browser, makes of it."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
+from fadump.linux.source_lines import SourceLine
+from fadump.linux.system import CrashedSystem
+from fadump.report.findings import find
 from fadump.report.html import as_html
+from fadump.report.redact import Words
+from fadump.report.sections import tell
 from fadump.report.text import as_text
-from tests.linux.crashed_kernel import crashed_kernel
+from tests.linux.crashed_kernel import INNER, crashed_kernel
 from tests.linux.kernel_builder import Message
 from tests.report.stories import kernel_that_said, story_of
 
@@ -80,6 +86,17 @@ def test_text_has_100_columns_and_the_first_sign_is_marked():
     text = as_text(story_of(kernel_that_said(long, "BUG: " + long, "Kernel panic - not syncing: " + long)))
     assert max(map(len, text.splitlines())) <= 100
     assert len([line for line in text.splitlines() if line.startswith("> ") and "BUG:" in line]) == 1
+
+
+def test_the_function_that_is_blamed_is_marked_on_the_stack_with_its_line():
+    kernel = kernel_that_said("BUG: Unable to handle kernel data access at 0xdeadbeef", trap=0x300)
+    with CrashedSystem(kernel.dump()) as system:
+        findings = find(system)
+    lines = {INNER + 4: [SourceLine("deepest", "mm/a.c", 7), SourceLine("inner", "mm/b.c", 8)]}
+    text = as_text(tell(replace(findings, lines=lines), Words()))
+    assert f"> {INNER + 4:016x} inner+0x4/0x1000  mm/b.c:8\n" in text
+    assert "deepest() mm/a.c:7, inlined in\n" in text
+    assert "Source        deepest() mm/a.c:7\n" in text and "To blame      inner()\n" in text
 
 
 def test_what_a_dump_says_is_text_whatever_it_is():

@@ -35,7 +35,7 @@ def tell(findings: Findings, words: Words) -> Story:
     """The story of a crash."""
     summary, dump = findings.summary, findings.dump
     sections = [
-        _verdict(summary, words),
+        _verdict(findings, words),
         _facts(findings, words),
         _crashing_stack(findings, words),
         _log(summary, words),
@@ -53,11 +53,13 @@ def tell(findings: Findings, words: Words) -> Story:
     return Story("Crash report", f"Linux {release}, {words.tell(summary.machine)}, {_when(summary)}", sections, _END)
 
 
-def _verdict(summary: Summary, words: Words) -> Section:
-    verdict = judge(summary)
+def _verdict(findings: Findings, words: Words) -> Section:
+    verdict = judge(findings.summary)
+    source = findings.lines.get(verdict.at, ()) if verdict.at is not None else ()
     rows = [
         ("Where", words.tell(verdict.where)),
         ("To blame", words.tell(verdict.blame or "nothing that this dump names")),
+        *(("Source", words.tell(str(line))) for line in source[:1]),
         ("How sure", verdict.certainty.value),
         ("Next step", words.tell(verdict.next_step)),
     ]
@@ -118,12 +120,12 @@ def _task_counts(tasks: Sequence[Task]) -> str:
 
 
 def _crashing_stack(findings: Findings, words: Words) -> Section:
-    summary = findings.summary
+    summary, at = findings.summary, judge(findings.summary).at
     crashed = [cpu for cpu in summary.cpus if cpu.crashed]
     blocks: list[Block] = []
     for cpu in crashed:
         blocks.append(Paragraph(words.tell(_cpu_title(summary, cpu)), Tone.PLAIN))
-        blocks += _stack(cpu.backtrace, words, f"The stack of {cpu_name(cpu)}", findings.lines)
+        blocks += _stack(cpu.backtrace, words, f"The stack of {cpu_name(cpu)}", findings.lines, at)
         blocks.append(Folded("Registers", [_registers(cpu)]))
     if not crashed:
         blocks.append(Paragraph("Which CPU crashed isn't known: the stacks of all are below.", Tone.WARNING))
@@ -146,7 +148,9 @@ def _registers(cpu: Cpu) -> Lines:
     return Lines([Line(f"{label:6}{cpu.registers[name]:016x}") for label, name in names.items()], "Registers")
 
 
-def _stack(backtrace: Backtrace, words: Words, label: str, source: FrameLines = _NO_LINES) -> Iterator[Block]:
+def _stack(
+    backtrace: Backtrace, words: Words, label: str, source: FrameLines = _NO_LINES, marked: int | None = None
+) -> Iterator[Block]:
     lines = []
     for frame in backtrace.frames[:_MOST_FRAMES]:
         if frame.trap is not None:
@@ -154,7 +158,7 @@ def _stack(backtrace: Backtrace, words: Words, label: str, source: FrameLines = 
         inlined, own = inlined_and_own(source, frame)
         lines += [Line(f"{'':16} {words.tell(str(line))}, inlined in") for line in inlined]
         where = "" if own is None else f"  {own.file}:{own.line}"
-        lines.append(Line(words.tell(_place(frame) + where)))
+        lines.append(Line(words.tell(_place(frame) + where), marked=frame.pc == marked))
     if len(backtrace.frames) > _MOST_FRAMES:
         lines.append(Line(f"... {len(backtrace.frames) - _MOST_FRAMES} more"))
     if lines:

@@ -19,7 +19,7 @@ from fadump.linux.summary import Summary, cpu_name
 _FAULTS = {0x200, 0x300, 0x380, 0x400, 0x480, 0x600, 0x700}
 _RESET = 0x100
 _PLACE = r"(\S+?)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[([^\]\s]+)[^\]]*\])?"
-_NIP = re.compile(rf"NIP \[[0-9a-f]+\] {_PLACE}")
+_NIP = re.compile(rf"NIP \[([0-9a-f]{{1,16}})\] {_PLACE}")
 _WARNED_AT = re.compile(rf"WARNING: .*? at (\S+:\d+) {_PLACE}")
 _BUG_AT = re.compile(r"kernel BUG at (\S+)!")
 _BLOCKED = re.compile(r"INFO: task (.{1,64}?):(\d+) blocked for more than (\d+) seconds")
@@ -55,6 +55,8 @@ class Verdict:
     certainty: Certainty
     because: Sequence[str]
     next_step: str
+    at: int | None = None
+    """The address in the function that is blamed, as on the stack that crashed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class _Place:
     function: str
     module: str
     source: str
+    at: int | None = None
 
     @property
     def name(self) -> str:
@@ -282,7 +285,7 @@ def _with_blame(evidence: _Evidence, what: str, place: _Place | None, because: l
         certainty = Certainty.UNSURE
         because.append(f"memory may have been spoilt before, by somebody else: “{spoilt[0]}”")
     blame = f"the module {place.module}, in {place.function}()" if place.module else place.name
-    return Verdict(what, evidence.where, blame, certainty, because, next_step)
+    return Verdict(what, evidence.where, blame, certainty, because, next_step, place.at)
 
 
 def _rests_on(place: _Place | None) -> list[str]:
@@ -321,11 +324,11 @@ def _place(cpu: Cpu | None, texts: Sequence[str]) -> _Place | None:
 
 def _of_nip(texts: Sequence[str]) -> _Place | None:
     found = next((match for text in texts if (match := _NIP.search(text)) is not None), None)
-    return None if found is None else _Place(found[1], found[2] or "", "by the registers in the log")
+    return None if found is None else _Place(found[2], found[3] or "", "by the registers in the log", int(found[1], 16))
 
 
 def _of_frame(frame: Frame, source: str) -> _Place:
-    return _Place(_name(frame), "" if frame.symbol is None else frame.symbol.module, source)
+    return _Place(_name(frame), "" if frame.symbol is None else frame.symbol.module, source, frame.pc)
 
 
 def _name(frame: Frame) -> str:
