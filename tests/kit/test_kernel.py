@@ -17,7 +17,7 @@ from fadump.errors import SetupError, UsageError
 from fadump.kit import kernel as kernel_module
 from fadump.kit import kernel_build
 from fadump.kit.kernel import Kernel, build_kernel, find_kernel, list_kernels, newest_series
-from fadump.kit.kernel_config import NEEDED_OPTIONS, configuration_fragment
+from fadump.kit.kernel_config import NEEDED_OPTIONS, configuration_fragment, preserve_options
 from fadump.kit.private_apt import PackageMissingError
 from tests.kit.conftest import into_cache, is_alive, make_deb, make_source_deb, out_of_cache, wait_until
 
@@ -162,6 +162,22 @@ def test_options_on_top_of_ours_make_another_kernel_which_is_found_again(linux, 
     assert {line.split("  ")[2] for line in command("list").stdout.splitlines()} == {
         "current", "current with CONFIG_NR_CPUS=512", "current with CONFIG_NR_CPUS=2048 (and 3 more)",
     }  # fmt: skip
+
+
+def test_a_kernel_that_only_preserves_dumps_is_another_one_and_takes_a_users_options_too(linux, tmp_path):
+    linux()
+    build = ("build", "--version", "9.9", "--preserve", "--json")
+    done = command(*build)
+    assert done.returncode == 0, done.stderr
+    about = json.loads(done.stdout)
+    configured = {*Path(about["config"]).read_text().splitlines()}
+    assert {"CONFIG_PRESERVE_FA_DUMP=y", "CONFIG_FA_DUMP=n", "CONFIG_PPC_POWERNV=y", "CONFIG_KEXEC_FILE=y"} < configured
+    assert find_kernel("9.9") is None and find_kernel("9.9", options=preserve_options()).config == Path(about["config"])
+    (tmp_path / "mine.config").write_text("CONFIG_NR_CPUS=512\n")
+    other = json.loads(command(*build, "--config", str(tmp_path / "mine.config")).stdout)
+    assert other["options"] == about["options"] | {"NR_CPUS": "512"}
+    refused = command("build", "--source", str(tmp_path), "--preserve")
+    assert refused.returncode == 125 and "--preserve goes with Debian's source, not with a --source" in refused.stderr
 
 
 def test_an_option_on_top_of_ours_that_a_linux_drops_is_named(linux, tmp_path, cache):

@@ -15,7 +15,7 @@ from fadump.kit.kernel import (
     build_kernel,
     list_kernels,
 )
-from fadump.kit.kernel_config import read_fragment
+from fadump.kit.kernel_config import preserve_options, read_fragment
 from fadump.kit.kernel_source import TreeKernel, build_tree
 from fadump.printable import with_others
 
@@ -23,6 +23,7 @@ _EXAMPLE = """example:
   fadump kernel build                     Linux 6.12 with 64K pages, the one that 'fadump run --machine qemu' takes
   fadump kernel build --page-size 4K      the same with 4K pages
   fadump kernel build --source ~/linux    your own tree; again, and only what has changed is built
+  fadump kernel build --preserve          the kernel in front of it, as in petitboot
   fadump kernel list --json               every kernel that has been built from Debian's source, with its files
 """
 
@@ -69,6 +70,12 @@ def add_parser(commands: Commands) -> None:
         default=DEFAULT_PAGE_SIZE,
         help="the kernel's page size (default: %(default)s)",
     )
+    build.add_argument(
+        "--preserve",
+        action="store_true",
+        help="a kernel as in petitboot (CONFIG_PRESERVE_FA_DUMP): it takes no dump, and preserves one for the kernel "
+        "that it starts",
+    )
     add_command(
         group,
         "list",
@@ -88,7 +95,10 @@ def _build(options: argparse.Namespace, _output: Output) -> Answer:
 
 
 def _from_package(options: argparse.Namespace) -> Kernel:
-    on_top = NO_OPTIONS if options.config is None else read_fragment(options.config)
+    on_top = {
+        **(preserve_options() if options.preserve else NO_OPTIONS),
+        **(NO_OPTIONS if options.config is None else read_fragment(options.config)),
+    }
     series = DEFAULT_SERIES if options.series is None else options.series
     return build_kernel(series, options.page_size, on_top)
 
@@ -96,6 +106,10 @@ def _from_package(options: argparse.Namespace) -> Kernel:
 def _from_tree(options: argparse.Namespace) -> TreeKernel:
     if options.series is not None:
         raise UsageError("--version is Debian's source, and --source a tree of yours: give one of them")
+    if options.preserve:
+        raise UsageError(
+            "--preserve goes with Debian's source, not with a --source of yours: configure that by --config"
+        )
     return build_tree(options.source, options.config, options.page_size)
 
 

@@ -94,6 +94,12 @@ def page_size_of(options: Options) -> str | None:
     return next((match[1] for match in matches if match), None)
 
 
+def preserve_options() -> Options:
+    """Those on top of our own of a kernel in front of the system's: it preserves a dump, and takes none."""
+    path = resources.files("fadump.kit") / "data" / "preserve.config"
+    return options_of(path.read_text(encoding="utf-8"))
+
+
 def read_fragment(path: Path) -> Options:
     """The options of a user's fragment, those that are to be off among them.
 
