@@ -23,6 +23,7 @@ READ = {
     "size --root": "size --root {}",
     "run --kernel": "run --machine qemu --kernel {}",
     "run --initrd": "run --machine qemu --initrd {}",
+    "run --petitboot": "run --machine qemu --platform powernv --petitboot {}",
     "kernel build --source": "kernel build --source {}",
     "kernel build --config": "kernel build --source {tree} --config {}",
     "plan --memory-map": "plan --memory-map {}",

@@ -15,7 +15,7 @@ from fadump.errors import SetupError, UsageError
 from fadump.kit import debian, kernel
 from fadump.machine.qemu.process import QemuProcess
 from fadump.run.host import check_host
-from fadump.run.inputs import check_initramfs, check_kernel
+from fadump.run.inputs import check_initramfs, check_kernel, check_petitboot
 from fadump.run.options import RunOptions
 
 PPC64, PPC, X86_64 = 21, 20, 62
@@ -44,6 +44,15 @@ def file_with(tmp_path, content):
 @pytest.mark.parametrize("content", [elf(), elf(">"), elf(names=b"")], ids=["ppc64le", "ppc64", "no names"])
 def test_a_vmlinux_is_taken(tmp_path, content):
     check_kernel(file_with(tmp_path, content))
+
+
+def test_a_kernel_in_front_is_a_vmlinux_and_no_package(tmp_path):
+    check_petitboot(file_with(tmp_path, elf()))
+    package = file_with(tmp_path, b"!<arch>\ndebian-binary   ")
+    with pytest.raises(UsageError, match=f"^--petitboot {package} is a package: give the vmlinux or the zImage in it$"):
+        check_petitboot(package)
+    with pytest.raises(UsageError, match=f"^--petitboot {package} is no ELF file: give the vmlinux"):
+        check_petitboot(file_with(tmp_path, b"#!/bin/sh"))
 
 
 def with_segment(offset, size_bytes, order="<"):
@@ -124,7 +133,7 @@ def test_what_linux_cannot_unpack_is_refused(tmp_path, content):
         check_initramfs(file_with(tmp_path, content))
 
 
-@pytest.mark.parametrize("check", [check_kernel, check_initramfs])
+@pytest.mark.parametrize("check", [check_kernel, check_petitboot, check_initramfs])
 def test_what_is_not_there_or_no_file_is_told(tmp_path, check):
     with pytest.raises(SetupError, match=r"^--\w+ /nowhere/file can't be read: No such file"):
         check(Path("/nowhere/file"))

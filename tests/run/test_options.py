@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -14,13 +15,14 @@ from fadump.capture.options import SaveOptions
 from fadump.cli import main
 from fadump.errors import SetupError, UsageError
 from fadump.firmware.pseries import Offer
-from fadump.machine.qemu.process import Dimm
+from fadump.kit.petitboot import Kexec, petitboot_command_line
+from fadump.machine.qemu.process import Dimm, KernelInFront
 from fadump.memory.ranges import Range, RangeSet
 from fadump.observer import CrashBy
 from fadump.run.faults import parse_faults
-from fadump.run.host import check_host
+from fadump.run.host import QemuFiles, check_host
 from fadump.run.options import MIB, RunOptions, WhichMachine, WhoseFirmware, check_options
-from fadump.run.parts import kernel_command_line
+from fadump.run.parts import kernel_command_line, qemu_config
 
 on_qemu = partial(RunOptions, machine=WhichMachine.QEMU)
 on_pseries = partial(parse_faults, platform=Platform.PSERIES)
@@ -101,13 +103,34 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
             {"offer": Offer(reserved=RangeSet([Range(0x1000, 0x2_0000)]))},
             "in pages of 64 KiB, 0x1000..0x20000 is not",
         ),
-        ({"petitboot": True}, "--petitboot goes with --machine embedded --platform powernv"),
+        ({"petitboot": True}, "--petitboot goes with --platform powernv: no pseries machine boots through it"),
         ({"page_size": "4K"}, "--page-size goes with --machine embedded"),
+        (POWERNV | {"kexec": Kexec.FILE_LOAD}, "--kexec goes with --machine qemu and --petitboot"),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_reason(tmp_path, options, sentence):
     with pytest.raises(UsageError, match=sentence):
         check_options(on_qemu(tmp_path, **options))
+
+
+def test_a_kernel_in_front_has_a_command_line_of_its_own_with_the_systems_in_it(tmp_path):
+    kernel, initrd, in_front, its_initrd = (tmp_path / name for name in ("kernel", "initrd", "petitboot", "its-initrd"))
+    options = on_qemu(tmp_path, petitboot=True, cmdline="quiet", **POWERNV)
+    files = QemuFiles("qemu", None, kernel, initrd, (in_front, its_initrd))
+    config = qemu_config(options, files)
+    system = kernel_command_line(options)
+    assert (config.kernel, config.initrd, config.cmdline) == (kernel, initrd, system)
+    assert config.in_front == KernelInFront(in_front, its_initrd, petitboot_command_line(system))
+    assert config.started_kernel == in_front
+    without = qemu_config(options, replace(files, petitboot=None))
+    assert (without.in_front, without.started_kernel) == (None, kernel)
+
+
+def test_the_model_of_petitboot_takes_no_kernel(tmp_path):
+    with pytest.raises(
+        UsageError, match=r"--petitboot KERNEL goes with --machine qemu: the embedded machine has a model"
+    ):
+        check_options(RunOptions(tmp_path, petitboot=True, petitboot_kernel=tmp_path, **POWERNV))
 
 
 def test_a_host_without_the_memory_is_told(tmp_path):

@@ -1,12 +1,14 @@
 """The options that make a machine, for all commands that have one."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from fadump.abi.platform import Platform
 from fadump.cli.numbers import whole_number
 from fadump.cli.output import Answer
 from fadump.cli.parser import did_you_mean
+from fadump.cli.paths import path
 from fadump.cli.sizes import size
 from fadump.firmware.faults import UnknownFaultError
 from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES
@@ -58,9 +60,14 @@ def add_machine_arguments(parser: argparse.ArgumentParser, *, real_linux_too: bo
         help=f"{embedded}which Linux it is (default: 6.12)",
     )
     parser.add_argument("--page-size", choices=list(PAGE_BYTES), help=f"{embedded}the page size (default: 64K)")
-    parser.add_argument(
-        "--petitboot", action="store_true", help=f"{embedded}on powernv, boot through a kernel that preserves dumps"
-    )
+    in_front = "on powernv, boot through a kernel that preserves dumps"
+    if real_linux_too:
+        parser.add_argument(
+            "--petitboot", nargs="?", type=path, const=True, default=False, metavar="KERNEL",
+            help=f"{in_front}; qemu: this one (default: fadump kernel build --preserve)",
+        )  # fmt: skip
+    else:
+        parser.add_argument("--petitboot", action="store_true", help=in_front)
     parser.add_argument("--crash-cpu", type=whole_number, default=0, help="the CPU to crash on (default: %(default)s)")
     parser.add_argument(
         "--fault", action="append", default=[], metavar="NAME", help="do something wrong on purpose; --fault list"
@@ -82,7 +89,8 @@ def machine_choices(options: argparse.Namespace) -> dict[str, Any]:
         "bare_cmdline": options.bare_cmdline,
         "kernel_version": options.kernel_version,
         "page_size": options.page_size,
-        "petitboot": options.petitboot,
+        "petitboot": options.petitboot is not False,
+        "petitboot_kernel": options.petitboot if isinstance(options.petitboot, Path) else None,
         "crash_cpu": options.crash_cpu,
         "faults": _faults(options),
     }

@@ -21,6 +21,7 @@ from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.cli.seat import TerminalSeat, check_interactive
 from fadump.cli.verdict_json import verdict_as_json
 from fadump.errors import FadumpError, note_phase
+from fadump.kit.petitboot import Kexec
 from fadump.linux.pages import DumpLevel
 from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.observer import CrashBy, Milestone
@@ -61,6 +62,10 @@ def add_parser(commands: Commands) -> None:
         "--kernel", type=path, help="qemu: a vmlinux, zImage, .deb or .rpm with FADump (default: fadump kernel build)"
     )
     parser.add_argument("--initrd", type=path, help="qemu: an initramfs for a kernel with modules; ours is added")
+    parser.add_argument(
+        "--kexec", choices=list(Kexec), type=Kexec, default=Kexec.LOAD, metavar="HOW",
+        help="qemu: how petitboot loads Linux: l, as kexec -l (default); s, as kexec -s, which spoils a dump",
+    )  # fmt: skip
     parser.add_argument("--qemu", default=DEFAULT_QEMU, help="qemu: which QEMU, or newest (default: %(default)s)")
     parser.add_argument(
         "--firmware", choices=list(WhoseFirmware), type=WhoseFirmware, default=WhoseFirmware.OURS, metavar="WHOSE",
@@ -144,6 +149,7 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
         machine=options.machine,
         kernel=options.kernel,
         initrd=options.initrd,
+        kexec=options.kexec,
         qemu=options.qemu,
         firmware=options.firmware,
         strict=options.strict is not None,

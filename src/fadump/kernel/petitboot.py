@@ -48,11 +48,11 @@ class PreservingKernel:
             raise KernelPanicError(str(error)) from error
         write_image(memory, self._seed)
         log = Printk(memory, LOG, self._console)
-        log.pr_info("Linux version 6.12.0-petitboot (fadump's model of Linux)")
         top = yield from self._top(tree, memory, log)
         if top:
             log.pr_info("fadump: Preserving crash data for processing in next boot.")
             reserve_above(log, found.regions, top)
+        log.pr_info("Linux version 6.12.0-petitboot (fadump's model of Linux)")
         use_memory(memory, self._usable(found, top), _PAGE_BYTES, self._seed)
 
     def _top(self, tree: DeviceTree, memory: GuestMemory, log: Printk) -> Steps[int]:

@@ -38,29 +38,33 @@ def build_initramfs(extra: Path | None = None, modules: Sequence[Path] = ()) -> 
     """
     init = (resources.files("fadump.kit") / "data" / "init").read_bytes()
     busybox = fetch("busybox-static")
-    other = _read(extra) if extra else b""
-    drivers = {path.name: _read(path) for path in modules}
+    other = read_input(extra) if extra else b""
+    drivers = {f"fadump/modules/{path.name}": read_input(path) for path in modules}
     kexec = kexec_program()
-    key = _key(init, kexec, busybox.path.name.encode(), other, *drivers.values())
+    key = content_key(init, kexec, busybox.path.name.encode(), other, *drivers.values())
     path = cache_directory() / "initramfs" / f"{key}.cpio.gz"
     if not path.exists():
         with lock(f"initramfs-{key}"), new_file(path) as new:
-            archive = _archive({INIT_PATH: init, "/fadump/busybox": _busybox(busybox), "/fadump/kexec": kexec}, drivers)
-            new.write_bytes(other + _padding(other) + gzip.compress(archive, mtime=0))
+            programs = {INIT_PATH: init, "/fadump/busybox": busybox_of(busybox), "/fadump/kexec": kexec}
+            packed = gzip.compress(archive(programs, drivers), mtime=0)
+            new.write_bytes(other + _padding(other) + packed)
     return path
 
 
-def _archive(programs: Mapping[str, bytes], drivers: Mapping[str, bytes]) -> bytes:
+def archive(programs: Mapping[str, bytes], files: Mapping[str, bytes]) -> bytes:
+    """An initramfs with a console, ``programs`` and ``files`` that can't be run, by their paths."""
     stream = io.BytesIO()
     writer = NewcWriter(stream)
     writer.add_directory("dev")
     writer.add_device("dev/console", "c", *_CONSOLE_DEVICE)
-    writer.add_directory("fadump")
-    for path, program in programs.items():
-        writer.add_file(path.removeprefix("/"), program, 0o755)
-    writer.add_directory("fadump/modules")
-    for name, module in drivers.items():
-        writer.add_file(f"fadump/modules/{name}", module)
+    made = {"dev"}
+    for path, content in {**programs, **files}.items():
+        name = path.removeprefix("/")
+        for parent in [*Path(name).parents][-2::-1]:
+            if str(parent) not in made:
+                writer.add_directory(str(parent))
+                made.add(str(parent))
+        writer.add_file(name, content, 0o755 if path in programs else 0o644)
     writer.close()
     return stream.getvalue()
 
@@ -70,7 +74,11 @@ def _padding(other: bytes) -> bytes:
     return bytes(-len(other) % ALIGNMENT_BYTES + ALIGNMENT_BYTES) if other else b""
 
 
-def _busybox(package: DebianPackage) -> bytes:
+def busybox_of(package: DebianPackage) -> bytes:
+    """The program in the package busybox-static.
+
+    :raises SetupError: it has none.
+    """
     directory = Path(tempfile.mkdtemp(prefix="fadump-busybox-"))
     try:
         unpack(package, directory)
@@ -82,14 +90,19 @@ def _busybox(package: DebianPackage) -> bytes:
     raise SetupError(f"{package.path} has no busybox at {' or '.join(_BUSYBOX_IN_PACKAGE)}; remove it and try again")
 
 
-def _read(path: Path) -> bytes:
+def read_input(path: Path) -> bytes:
+    """What goes into an initramfs.
+
+    :raises SetupError: it can't be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
-        raise SetupError(f"the initramfs {path} can't be read: {error.strerror}") from error
+        raise SetupError(f"{path} can't be read for an initramfs: {error.strerror}") from error
 
 
-def _key(*inputs: bytes) -> str:
+def content_key(*inputs: bytes) -> str:
+    """A name in the cache for what is made of these."""
     digest = hashlib.sha256()
     for part in inputs:
         digest.update(hashlib.sha256(part).digest())

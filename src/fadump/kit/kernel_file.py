@@ -81,9 +81,9 @@ def _any_kernel(_path: Path) -> None:
     """Whoever calls checks it."""
 
 
-def take_kernel(path: Path, check: Callable[[Path], None] = _any_kernel) -> GivenKernel:
-    """What to boot of a vmlinux, a zImage or a kernel package; what is taken out of one is kept in the cache,
-    if ``check`` doesn't refuse it.
+def take_kernel(path: Path, check: Callable[[Path], None] = _any_kernel, option: str = "--kernel") -> GivenKernel:
+    """What to boot of a vmlinux, a zImage or a kernel package, which an ``option`` has named; what is taken out of one
+    is kept in the cache, if ``check`` doesn't refuse it.
 
     :raises UsageError: it is a zImage or a package without a kernel.
     :raises SetupError: it can't be read or unpacked, or its kernel has no FADump.
@@ -102,7 +102,7 @@ def take_kernel(path: Path, check: Callable[[Path], None] = _any_kernel) -> Give
         if not entry.exists():
             with new_entry(entry) as new:
                 if package is None:
-                    _take_from_zimage(path, new)
+                    _take_from_zimage(path, new, f"the kernel in {option} {path}")
                 else:
                     _take_from_package(path, package, new)
         try:
@@ -121,10 +121,10 @@ def is_zimage(path: Path) -> bool:
     return False
 
 
-def _take_from_zimage(path: Path, entry: Path) -> None:
+def _take_from_zimage(path: Path, entry: Path, name: str) -> None:
     with open_elf(path) as elf:
         packed = elf.named(_ZIMAGE_SECTION) or b""
-    (entry / "vmlinux").write_bytes(_unpacked(packed, f"the kernel in --kernel {path}"))
+    (entry / "vmlinux").write_bytes(_unpacked(packed, name))
 
 
 def _take_from_package(path: Path, package: KernelPackage, entry: Path) -> None:
@@ -142,7 +142,7 @@ def _take_from_package(path: Path, package: KernelPackage, entry: Path) -> None:
                 "another one, or build one with 'fadump kernel build'"
             )
         if is_zimage(image):
-            _take_from_zimage(image, entry)
+            _take_from_zimage(image, entry, f"the kernel in --kernel {path}")
         else:
             (entry / "vmlinux").write_bytes(image.read_bytes())
         found = _modules(files)

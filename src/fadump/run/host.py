@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 
 from fadump.errors import SetupError, unwritable
 from fadump.kit import initramfs, kernel, packages
+from fadump.kit.kernel_config import preserve_options
 from fadump.kit.kernel_file import GivenKernel, take_kernel
+from fadump.kit.kexec_tools import kexec_tools
+from fadump.kit.petitboot import Kexec, build_petitboot
 from fadump.kit.qemu import fetch_qemu
 from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.run.inputs import check_runs_our_guest, check_vmlinux
@@ -28,12 +31,16 @@ _KEPT_BYTES = 512 * MIB
 
 @dataclass(frozen=True, slots=True)
 class QemuFiles:
-    """The files to run real Linux. ``vmlinux`` is the kernel with debug information, None if that is not known."""
+    """The files to run real Linux. ``vmlinux`` is the kernel with debug information, None if that is not known.
+
+    ``petitboot`` are kernel and initramfs in front, None: there are none.
+    """
 
     qemu: str
     vmlinux: Path | None
     kernel: Path
     initrd: Path
+    petitboot: tuple[Path, Path] | None = None
 
 
 def check_host(options: RunOptions) -> None:
@@ -142,7 +149,9 @@ def find_qemu_files(options: RunOptions) -> QemuFiles:
     """
     vmlinux, given = _kernel(options)
     qemu = qemu_to_run(options.qemu)
-    return QemuFiles(qemu, vmlinux, given.bootable, initramfs.build_initramfs(options.initrd, given.modules))
+    initrd = initramfs.build_initramfs(options.initrd, given.modules)
+    petitboot = _petitboot(options, given.bootable, initrd) if options.petitboot else None
+    return QemuFiles(qemu, vmlinux, given.bootable, initrd, petitboot)
 
 
 def qemu_to_run(name: str) -> str:
@@ -157,13 +166,25 @@ def qemu_to_run(name: str) -> str:
     return name
 
 
-def kernel_to_run(given: Path) -> GivenKernel:
-    """The kernel in the file that is given as --kernel, and the files that belong to it.
+def kernel_to_run(given: Path, option: str = "--kernel") -> GivenKernel:
+    """The kernel in the file that an option names, and the files that belong to it.
 
     :raises UsageError: it can't be booted.
     :raises SetupError: it can't be extracted from the file, or has no FADump.
     """
-    return take_kernel(given, lambda vmlinux: check_vmlinux(vmlinux, f"the kernel in --kernel {given}"))
+    return take_kernel(given, lambda vmlinux: check_vmlinux(vmlinux, f"the kernel in {option} {given}"), option)
+
+
+def _petitboot(options: RunOptions, system: Path, initrd: Path) -> tuple[Path, Path]:
+    """Kernel and initramfs in front of the ``system``'s."""
+    if options.petitboot_kernel is None:
+        on_top = preserve_options()
+        found = kernel.find_kernel(options=on_top) or kernel.build_kernel(options=on_top)
+        in_front = found.bootable
+    else:
+        in_front = kernel_to_run(options.petitboot_kernel, "--petitboot").bootable
+        check_runs_our_guest(in_front, f"--petitboot {options.petitboot_kernel}")
+    return in_front, build_petitboot(system, initrd, kexec_tools() if options.kexec is Kexec.LOAD else {})
 
 
 def _kernel(options: RunOptions) -> tuple[Path | None, GivenKernel]:

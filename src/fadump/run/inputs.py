@@ -57,6 +57,8 @@ def check_inputs(options: RunOptions) -> None:
     """
     if options.kernel is not None:
         check_kernel(options.kernel)
+    if options.petitboot_kernel is not None:
+        check_petitboot(options.petitboot_kernel)
     if options.initrd is not None:
         check_initramfs(options.initrd)
     if options.save is not None:
@@ -72,6 +74,19 @@ def check_kernel(path: Path) -> None:
     check_file("--kernel", path)
     if KernelPackage.of(_head(path)) is None and not is_zimage(path):
         check_vmlinux(path, f"--kernel {path}")
+
+
+def check_petitboot(path: Path) -> None:
+    """Refuse a file that can't be started in front of the system's kernel.
+
+    :raises UsageError: it is something else, or a package.
+    :raises SetupError: it isn't there, or can't be read.
+    """
+    check_file("--petitboot", path)
+    if KernelPackage.of(_head(path)) is not None:
+        raise UsageError(f"--petitboot {path} is a package: give the vmlinux or the zImage in it")
+    if not is_zimage(path):
+        check_vmlinux(path, f"--petitboot {path}")
 
 
 def check_vmlinux(path: Path, name: str) -> None:

@@ -16,6 +16,7 @@ from fadump.capture.options import SaveOptions
 from fadump.errors import UsageError
 from fadump.firmware.pseries import Offer
 from fadump.kernel.traits import DISTRIBUTIONS_NR_CPUS
+from fadump.kit.petitboot import Kexec
 from fadump.machine.contract import StopAt
 from fadump.machine.hotplug import Change
 from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Dimm, Fault
@@ -74,7 +75,8 @@ class RunOptions:
     """What a user chooses. ``kernel`` and ``initrd`` None mean the default kernel and our own initramfs.
 
     ``qemu`` is a program's name or path, or "newest". ``kernel_version`` and ``page_size`` are the model's, None its
-    defaults; with ``petitboot`` each boot goes through a small kernel that preserves dumps.
+    defaults. With ``petitboot`` each boot goes through a small kernel that preserves dumps; with QEMU that is
+    ``petitboot_kernel``, None our own one, which loads the system's by ``kexec``.
     A ``strict`` firmware does what its specification says, and doesn't protect the dump from Linux's bugs.
     ``changes`` are what comes and goes before the first crash.
     ``interactive`` lets somebody into the guest, on its console, before the crash and before the dump is saved.
@@ -98,6 +100,8 @@ class RunOptions:
     kernel_version: str | None = None
     page_size: str | None = None
     petitboot: bool = False
+    petitboot_kernel: Path | None = None
+    kexec: Kexec = Kexec.LOAD
     kernel: Path | None = None
     initrd: Path | None = None
     qemu: str = DEFAULT_QEMU
@@ -271,8 +275,12 @@ def _qemu_refusals(options: RunOptions) -> Iterator[str]:
 
 
 def _petitboot_refusals(options: RunOptions) -> Iterator[str]:
-    if options.petitboot and (options.machine, options.platform) != (WhichMachine.EMBEDDED, Platform.POWERNV):
-        yield "--petitboot goes with --machine embedded --platform powernv: no other machine here boots through it"
+    if options.petitboot and options.platform is not Platform.POWERNV:
+        yield "--petitboot goes with --platform powernv: no pseries machine boots through it"
+    if options.petitboot_kernel is not None and options.machine is WhichMachine.EMBEDDED:
+        yield "--petitboot KERNEL goes with --machine qemu: the embedded machine has a model of such a kernel"
+    if options.kexec is not Kexec.LOAD and not (options.petitboot and options.machine is WhichMachine.QEMU):
+        yield "--kexec goes with --machine qemu and --petitboot, which starts Linux by it"
 
 
 def _powernv_refusals(options: RunOptions) -> Iterator[str]:

@@ -26,11 +26,12 @@ from fadump.kernel.plan.plan import make_plan
 from fadump.kernel.plan.reserve import System
 from fadump.kernel.traits import DEFAULT_VERSION, KERNEL_VERSIONS, PAGE_BYTES, size_text
 from fadump.kit.initramfs import INIT_PATH
+from fadump.kit.petitboot import petitboot_command_line
 from fadump.machine.contract import ConsoleLog, Machine
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.hotplug import Act
-from fadump.machine.qemu.process import QemuConfig
+from fadump.machine.qemu.process import KernelInFront, QemuConfig
 from fadump.memory.ranges import Range, RangeSet
 from fadump.run.changes import cpus_needed
 from fadump.run.faults import Faults, with_faults
@@ -107,10 +108,15 @@ def _qemu(options: RunOptions) -> tuple[Path | None, MakeMachine]:
 
 def qemu_config(options: RunOptions, files: QemuFiles) -> QemuConfig:
     """The QEMU machine for these options, with these files."""
+    cmdline = kernel_command_line(options)
+    in_front = None
+    if files.petitboot is not None:
+        in_front = KernelInFront(*files.petitboot, petitboot_command_line(cmdline))
     return QemuConfig(
         kernel=files.kernel,
         initrd=files.initrd,
-        cmdline=kernel_command_line(options),
+        cmdline=cmdline,
+        in_front=in_front,
         platform=options.platform,
         cpus=options.cpus,
         smt=options.smt,

@@ -184,6 +184,16 @@ def test_only_a_guest_of_ours_with_a_disk_is_lent_a_kernel(kernel):
             assert load.kernel.size_bytes == load.initrd.size_bytes == kernel.stat().st_size
 
 
+def test_a_kernel_in_front_is_started_and_the_systems_own_is_lent(kernel, tmp_path):
+    system = tmp_path / "system"
+    system.write_bytes(b"Linux")
+    in_front = process.KernelInFront(kernel, kernel, "")
+    with machine_with(system, in_front=in_front, has_guest_channel=True) as machine:
+        to_call(machine, 1)
+        with machine.lent_kernel() as load:
+            assert load.kernel.size_bytes == len(b"Linux")
+
+
 def test_what_can_not_be_done_in_a_phase_is_one_sentence(kernel):
     nobody = FirmwareCall(0, TOKEN, (), 1, ARGUMENTS)
     with machine_with(kernel) as machine:

@@ -13,12 +13,13 @@ def board_of(config: QemuConfig) -> Board:
 
     :raises SetupError: it has no kernel, and nothing that would start a boot loader; or its kernel is none.
     """
+    kernel = config.started_kernel
     match config.platform:
-        case Platform.PSERIES if config.kernel is None and config.vof:
+        case Platform.PSERIES if kernel is None and config.vof:
             raise SetupError("QEMU's Virtual Open Firmware starts no boot loader from a disk: give a --kernel")
         case Platform.PSERIES:
-            return PseriesBoard(boots_from_disk=config.kernel is None)
-        case Platform.POWERNV if config.kernel is not None:
-            return PowernvBoard(config.kernel)
+            return PseriesBoard(boots_from_disk=kernel is None)
+        case Platform.POWERNV if kernel is not None:
+            return PowernvBoard(kernel)
         case Platform.POWERNV:
             raise SetupError("QEMU's powernv starts no boot loader from a disk: give a --kernel")

@@ -45,7 +45,10 @@ from fadump.machine.qemu.served_guest import ServedGuest
 from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet
 
-_FAILURE = re.compile(r"Kernel panic - not syncing|Oops: |fadump-guest: (no virtio-serial port|\S+ can't be opened)")
+_FAILURE = re.compile(
+    r"Kernel panic - not syncing|Oops: |fadump-guest: (no virtio-serial port|\S+ can't be opened)"
+    "|petitboot: can't "
+)
 _SKIBOOT_WITH_SMT = 8
 """The major version of the first QEMU that is not known to hang: 7.2 does, 11.1 doesn't."""
 _LOOK_SECONDS = 0.01

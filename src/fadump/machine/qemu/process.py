@@ -95,6 +95,15 @@ class Drive:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelInFront:
+    """A kernel that QEMU starts in place of the system's, which it then starts by kexec."""
+
+    kernel: Path
+    initrd: Path
+    cmdline: str
+
+
+@dataclass(frozen=True, slots=True)
 class QemuConfig:
     """A machine; the command line goes to the kernel whole. Without a kernel the first drive's boot loader is started.
 
@@ -130,8 +139,15 @@ class QemuConfig:
     """Where the guest stands still until a gdb lets it go."""
     has_guest_channel: bool = True
     """Whether the guest is one of ours; if not, it has no port to speak to us, and may panic as it likes."""
+    in_front: KernelInFront | None = None
+    """What QEMU starts, if not the kernel itself."""
     started: StartedQemu | None = None
     """A QEMU that runs such a machine already, so that none is started."""
+
+    @property
+    def started_kernel(self) -> Path | None:
+        """The kernel that QEMU starts."""
+        return self.kernel if self.in_front is None else self.in_front.kernel
 
     @property
     def memory(self) -> list[Range]:
@@ -256,6 +272,8 @@ def _arguments(config: QemuConfig, sockets: dict[str, int], ram_fds: Sequence[in
 def _kernel_arguments(config: QemuConfig) -> list[str]:
     if config.kernel is None:
         return []
+    if (front := config.in_front) is not None:
+        return ["-kernel", str(front.kernel), "-initrd", str(front.initrd), "-append", front.cmdline]
     initrd = [] if config.initrd is None else ["-initrd", str(config.initrd)]
     return ["-kernel", str(config.kernel), *initrd, "-append", config.cmdline]
 

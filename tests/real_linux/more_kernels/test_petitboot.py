@@ -1,0 +1,143 @@
+"""petitboot on real Linux: on powernv skiboot starts a kernel that starts the system's own by kexec.
+
+It has to leave a preserved dump alone for the kernel that it starts: whether that is so, and what becomes of the dump
+if it isn't, the comparison of every byte says.
+"""
+
+from functools import partial
+
+import pytest
+
+from fadump.abi.platform import Platform
+from fadump.cli import main
+from fadump.kit.initramfs import build_initramfs
+from fadump.kit.kernel import build_kernel
+from fadump.kit.kernel_config import preserve_options
+from fadump.kit.kexec_tools import kexec_tools
+from fadump.kit.petitboot import WAIT, build_petitboot, petitboot_command_line
+from fadump.machine.qemu.machine import QemuMachine
+from fadump.machine.qemu.process import KernelInFront, QemuConfig
+from fadump.run.options import RunOptions, WhichMachine
+from fadump.run.parts import kernel_command_line
+from tests.real_linux.fadump_command import fadump_run
+from tests.real_linux.scenario import MEMORY_BYTES, Scenario
+
+OPTIONS = ("--platform", "powernv", "--verify", "--petitboot")
+PRESERVING = "fadump: Preserving crash data for processing in next boot."
+ACTIVE = "opal fadump: Firmware-assisted dump is active."
+PROMPT = b"petitboot: press Enter"
+FREE_PRESERVED_MEMORY = "token 0xad (0x3 "
+LARGEST_TREE_BYTES = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def preserving():
+    """The kernel that ``fadump kernel build --preserve`` builds."""
+    return build_kernel(options=preserve_options())
+
+
+class Petitboot(Scenario):
+    """A guest behind petitboot, which waits for Enter."""
+
+    def __init__(self, directory, kernel, in_front):
+        self._in_front = in_front
+        super().__init__(directory, kernel, platform=Platform.POWERNV)
+
+    def _machine_for(self, kernel, cmdline, platform):
+        memory_bytes = MEMORY_BYTES[platform]
+        options = RunOptions(self.directory, WhichMachine.QEMU, platform, memory_bytes, cmdline=cmdline)
+        line = kernel_command_line(options)
+        initrd = build_initramfs()
+        user_space = build_petitboot(kernel.bootable, initrd, kexec_tools())
+        config = QemuConfig(
+            kernel=kernel.bootable,
+            initrd=initrd,
+            cmdline=line,
+            in_front=KernelInFront(self._in_front, user_space, f"{petitboot_command_line(line)} {WAIT}"),
+            platform=platform,
+            nodes=(memory_bytes,),
+        )
+        return partial(self._watched, config)
+
+    def _watched(self, config, disk_fd, console_log):
+        return QemuMachine(config, disk_fd, PromptWatch(console_log, self.prompted))
+
+    def prompted(self):
+        """petitboot has asked for Enter."""
+        self.machine.type(b"\n")
+
+
+class PromptWatch:
+    """Looks for the prompt in a console on its way to the log."""
+
+    def __init__(self, log, prompted):
+        self._log = log
+        self._prompted = prompted
+        self._last = b""
+
+    def write(self, data):
+        self._last += data
+        while PROMPT in self._last:
+            self._last = self._last.partition(PROMPT)[2]
+            self._prompted()
+        self._last = self._last[-len(PROMPT) :]
+        return self._log.write(data)
+
+    def flush(self):
+        self._log.flush()
+
+
+def boots_in(console):
+    """The console's text from each start of a kernel on; skiboot's before the first is left out."""
+    return console.split("Linux version ")[1:]
+
+
+def of_fadump(console):
+    lines = (line.partition("] ")[2].rstrip() for line in console.splitlines())
+    return [line for line in lines if "fadump: " in line]
+
+
+def test_a_dump_goes_through_it_unharmed(tmp_path, preserving):
+    done = fadump_run(tmp_path / "out", *OPTIONS)
+    assert done.status == 0, done.stderr
+    verified = done.json["verified"]
+    assert (verified["bytes_different"], verified["registers_different"]) == (0, [])
+    assert verified["bytes_compared"] > 2 << 30 and verified["opalcore"]["bytes_different"] == 0
+    kernels = [boot.split(" ", 1)[0] for boot in boots_in(done.file("console.log"))]
+    assert kernels == [preserving.release, done.json["kernel_release"]] * 2
+    calls = done.file("firmware.log")
+    assert calls.count(FREE_PRESERVED_MEMORY) == 1  # Linux's own, when it releases the dump
+    assert done.file("console.log").count("petitboot: kexec -l ") == 2
+    assert done.json["timeline"][-1]["event"] == "production"
+
+
+def test_what_it_says_of_the_dump_is_what_the_model_says(tmp_path, kernel, preserving):
+    with Petitboot(tmp_path / "linux", kernel, preserving.bootable) as scenario:
+        scenario.hello()
+        scenario.crash()
+    _before, _crash, console = scenario.console().partition("fadump-guest: crash ")
+    said = of_fadump(console.partition("petitboot: kexec ")[0])
+    assert PRESERVING in said and ACTIVE in said
+    model = ["run", "--platform", "powernv", "--petitboot", "--out", str(tmp_path / "model")]
+    assert main(model) == 0
+    console = (tmp_path / "model" / "console.log").read_text()
+    _before, _registered, capture_boot = console.partition("Registration is successful!")
+    assert said == of_fadump(capture_boot.partition("Linux version ")[0])
+
+
+def test_kexec_file_load_puts_its_device_tree_into_the_dump(tmp_path, preserving):
+    """A bug of Linux's: docs/linux-bugs.md."""
+    done = fadump_run(tmp_path / "out", *OPTIONS, preserving.bootable, "--kexec", "s")
+    assert (done.status, done.json["result"]) == (1, "different"), done.stderr
+    assert 0 < done.json["verified"]["bytes_different"] <= LARGEST_TREE_BYTES
+    assert done.file("console.log").count("petitboot: kexec -s -l ") == 2
+
+
+def test_one_that_takes_dumps_itself_invalidates_it_at_its_kexec(tmp_path, kernel):
+    done = fadump_run(tmp_path / "out", *OPTIONS, kernel.bootable)
+    assert done.status == 1 and "this boot has no /proc/vmcore" in done.stderr
+    assert "the firmware's reason: preserved memory has been freed" in done.stderr
+    before_kexec = done.file("console.log").rpartition("petitboot: kexec")[0]
+    assert before_kexec.count(ACTIVE) == 1
+    last_calls = [line for line in done.file("firmware.log").splitlines() if " token " in line]
+    assert sum(FREE_PRESERVED_MEMORY in call for call in last_calls) == 1
