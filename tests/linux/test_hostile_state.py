@@ -78,7 +78,7 @@ def test_the_seeds_have_every_answer(kernel):
 
 
 @which
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_flipped_bits_and_numbers_near_limits_in_any_structure(kernel, data):
     core = bytearray(CORES[kernel])
@@ -92,7 +92,7 @@ def test_flipped_bits_and_numbers_near_limits_in_any_structure(kernel, data):
     ask(bytes(core))
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.sampled_from(range(len(KERNELS))), st.data())
 def test_a_number_asks_for_little_memory(kernel, data):
     core = bytearray(CORES[kernel])
