@@ -121,7 +121,7 @@ class Record:
     trigger: Trigger | None = None
     """What made the machine dump, the last time."""
     cpus: int | None = None
-    """How many were online at the last crash."""
+    """How many the dump of the last crash is to have: on pseries those that were online."""
     dump: PreservedDump | None = None
     resets: int = 0
     events: int = 0

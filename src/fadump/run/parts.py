@@ -124,6 +124,7 @@ def qemu_config(options: RunOptions, files: QemuFiles) -> QemuConfig:
         nodes=options.nodes or (options.memory_bytes,),
         dimms=(*options.dimms, *options.later_dimms),
         absent=frozenset(options.later_dimms),
+        unplugs_cpus=any(change.act is Act.UNPLUG and isinstance(change.what, int) for change in options.changes),
         cpu_model=options.cpu_model,
         qemu=files.qemu,
         faults=options.faults.machine,

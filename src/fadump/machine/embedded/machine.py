@@ -162,9 +162,9 @@ class EmbeddedMachine:
         self._answer(self._guest_that_runs(), call.answer_address, call.returns, outcome)
 
     def cpus(self) -> Sequence[CpuRegisters]:
-        """The registers of every CPU that was online when the kernel ran last."""
+        """The registers of every CPU that was online when the kernel ran last; OPAL reports the others, too."""
         cpus = self._read_cpus()
-        return [cpus[number] for number in self._online]
+        return cpus if self._config.platform is Platform.POWERNV else [cpus[number] for number in self._online]
 
     def reset(self, keep: RangeSet, hash_tables: tuple[Range, ...] = ()) -> None:
         for to in hash_tables:

@@ -51,6 +51,8 @@ _FAILURE = re.compile(
 )
 _SKIBOOT_WITH_SMT = 8
 """The major version of the first QEMU that is not known to hang: 7.2 does, 11.1 doesn't."""
+_CPU_UNPLUG = 8
+"""The same of CPUs that are unplugged: 7.2 ends by SIGSEGV at the next reset, 11.1 doesn't."""
 _LOOK_SECONDS = 0.01
 """How soon, at most, a clock that may stand still is looked at again."""
 _T = TypeVar("_T")
@@ -340,12 +342,19 @@ class QemuMachine:
             self._is_failure,
         )
         self._ends.callback(lambda: self._run(self._link.close()))
-        await self._check_smt()
+        await self._check_version()
         ends = AsyncExitStack()
         self._ends.callback(lambda: self._run(ends.aclose()))
         self.served = await ServedGuest.start(self._config, self._board, self._memory, self._link, self._listener, ends)
 
-    async def _check_smt(self) -> None:
+    async def _check_version(self) -> None:
+        if self._config.unplugs_cpus:
+            version = (await self._link.execute("query-version"))["qemu"]
+            if version["major"] < _CPU_UNPLUG:
+                raise SetupError(
+                    f"QEMU {version['major']}.{version['minor']} ends by SIGSEGV once a CPU has been unplugged: give "
+                    "--qemu newest, or leave that out"
+                )
         if self._config.platform is Platform.POWERNV and self._config.smt > 1:
             version = (await self._link.execute("query-version"))["qemu"]
             if version["major"] < _SKIBOOT_WITH_SMT:

@@ -125,6 +125,8 @@ class QemuConfig:
     dimms: tuple[Dimm, ...] = ()
     absent: frozenset[Dimm] = frozenset()
     """Those of ``dimms`` that are plugged later."""
+    unplugs_cpus: bool = False
+    """Whether a core is to go."""
     cpu_model: str = "POWER9"
     qemu: str = DEFAULT_QEMU
     vof: bool = False
