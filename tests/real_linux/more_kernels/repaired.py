@@ -1,0 +1,38 @@
+"""Linux with the repairs that docs/linux-bugs.md puts in words; they are the patches beside this file."""
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+from fadump.kit.cache import cache_directory, lock, private_directory, scratch_directory
+from fadump.kit.debian import ARCHITECTURE, fetch, native_architecture
+from fadump.kit.kernel_source import build_tree
+from fadump.kit.package_file import unpack
+
+HERE = Path(__file__).parent
+SERIES = "6.12"
+REPAIRS = sorted(HERE.glob("*.patch"))
+
+
+def repaired_kernel():
+    """Debian's Linux with all of them, built once; what the cache has is used again."""
+    repairs = b"".join(path.read_bytes() for path in REPAIRS)
+    tree = cache_directory() / "repaired" / f"linux-{SERIES}-{hashlib.sha256(repairs).hexdigest()[:12]}"
+    with lock(f"repaired-{tree.name}"):
+        if not tree.exists():
+            _unpack(tree)
+    return build_tree(tree, HERE / "small.config", "64K").bootable
+
+
+def _unpack(tree):
+    source = fetch(f"linux-source-{SERIES}", [native_architecture(), ARCHITECTURE])
+    with scratch_directory(private_directory(tree.parent), ".new-") as scratch:
+        unpack(source, scratch)
+        archive = scratch / f"usr/src/linux-source-{SERIES}.tar.xz"
+        subprocess.run(["tar", "--extract", "--file", archive, "--directory", scratch], check=True)
+        unpacked = scratch / f"linux-source-{SERIES}"
+        for path in REPAIRS:
+            subprocess.run(["patch", "--strip=1", "--fuzz=0", "--input", path], cwd=unpacked, check=True)
+        shutil.rmtree(scratch / "usr")
+        unpacked.rename(tree)
