@@ -191,16 +191,12 @@ def nearest_version(release: str) -> str:
 
     A release older than all of them, or one that is no number, counts as the oldest, or as the default.
     """
-    found = _numbers(release)
-    if found is None:
-        return DEFAULT_VERSION
-    oldest, *newer = KERNEL_VERSIONS
-    return next((version for version in reversed(newer) if (_numbers(version) or found) <= found), oldest)
-
-
-def _numbers(release: str) -> tuple[int, int] | None:
     match = _RELEASE.match(release)
-    return None if match is None else (int(match[1]), int(match[2]))
+    if match is None:
+        return DEFAULT_VERSION
+    found = int(match[1]), int(match[2])
+    oldest, *newer = KERNEL_VERSIONS
+    return next((version for version in reversed(newer) if tuple(map(int, version.split("."))) <= found), oldest)
 
 
 @dataclass(frozen=True, slots=True)
