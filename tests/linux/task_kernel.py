@@ -73,7 +73,7 @@ class TaskKernel(SmpKernel):
             self.names["D__stop_BTF"] = self.names["D__start_BTF"] + len(data)
         first = self.place(bytes(TASK_BYTES))
         self.names["Dinit_task"] = first
-        self.link([first + AT["tasks"], *(self._process(threads) + AT["tasks"] for threads in processes)])
+        self.link([first + AT["tasks"], *(self.add_process(threads) + AT["tasks"] for threads in processes)])
         area = self.place(bytes(0x400))
         self.per_cpu = [area, area + 0x200]
         self.add("__per_cpu_offset", "QQ", *(start - PER_CPU for start in self.per_cpu))
@@ -83,7 +83,8 @@ class TaskKernel(SmpKernel):
         for node, next_, previous in zip(nodes, [*nodes[1:], nodes[0]], [nodes[-1], *nodes[:-1]], strict=True):
             self.poke(node, self.pack("QQ", next_, previous))
 
-    def _process(self, threads):
+    def add_process(self, threads):
+        """The threads of a process, which no list leads to yet; where its first one is."""
         addresses = [self.place(bytes(TASK_BYTES)) for _thread in threads]
         signal = self.place(bytes(24))
         self.link([signal + THREAD_HEAD, *(address + AT["thread_node"] for address in addresses)])

@@ -29,7 +29,7 @@ class WholeKernel(MountKernel):
     def __init__(self, byte_order="little"):
         super().__init__(byte_order)
         processes = [[{"pid": 7, "state": 2, "stack": (MODULE_AT + 0x10, MODULE_AT + 0x20), "mm": self.a_process()}]]
-        self.link([self.names["Dinit_task"] + 32, *(self._process(threads) + 32 for threads in processes)])
+        self.link([self.names["Dinit_task"] + 32, *(self.add_process(threads) + 32 for threads in processes)])
         self.add_module("culprit", taints=1, version=b"1", build_id=bytes(20), symbols=[("first", 0, 1)])
         self.add_run_queues([1, 0], [7, None])
         self.add_memory(7, dict.fromkeys(NODE_COUNTS, 1), 1000, huge=[(5, 4, 3, 2, 1)])

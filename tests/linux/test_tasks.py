@@ -38,7 +38,7 @@ def test_all_that_is_known_of_a_task(byte_order, older):
     kernel = TaskKernel([[{"pid": 1}]], byte_order, older=older, page_bytes=0x10000)
     mm = kernel.add_mm([3, 5, 100, 1]) if older else kernel.add_mm([2, 5, 100, 2], [[2, 0, 9, 0], [-1, 0, 9, -1]])
     thread = {"pid": 5, "cpu": 1, "parent": 1, "user": 1000, "mm": mm, "times": (11, 22, 33), "on_cpu": 1}
-    kernel.link([kernel.names["Dinit_task"] + AT["tasks"], kernel.tasks[1] + 32, kernel._process([thread]) + 32])
+    kernel.link([kernel.names["Dinit_task"] + AT["tasks"], kernel.tasks[1] + 32, kernel.add_process([thread]) + 32])
     _init, task = tasks_of(kernel).tasks
     assert task == Task(
         *(5, 5, "task", "S", kernel.tasks[5]),
@@ -105,7 +105,7 @@ def test_what_the_types_lack_is_not_known_and_what_is_needed_is_named():
 def test_without_the_cpus_own_counts_a_processs_memory_is_not_guessed():
     kernel = TaskKernel([])
     mm = kernel.add_mm([2, 5, 0, 2], [[2, 0, 9, 0], [-1, 0, 9, -1]])
-    kernel.link([kernel.names["Dinit_task"] + AT["tasks"], kernel._process([{"pid": 1, "mm": mm}]) + AT["tasks"]])
+    kernel.link([kernel.names["Dinit_task"] + AT["tasks"], kernel.add_process([{"pid": 1, "mm": mm}]) + AT["tasks"]])
     del kernel.names["D__per_cpu_offset"]
     assert tasks_of(kernel).tasks[0].resident_bytes is None
 
