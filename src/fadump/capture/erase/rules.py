@@ -225,8 +225,8 @@ def _check_keys(table: Mapping[str, object], known: Sequence[str]) -> None:
     for key in table:
         if key not in known:
             near = nearest(key, known)
-            hint = "" if near is None else f"did you mean {near}? "
-            raise RuleError(f"{_shown(key)} is no key of it: {hint}There are {', '.join(known)}")
+            hint = "" if near is None else f" (did you mean {near}?)"
+            raise RuleError(f"{_shown(key)} is no key of it{hint}; there are {', '.join(known)}")
 
 
 def _text(table: Mapping[str, object], key: str) -> str | None:
