@@ -6,6 +6,7 @@ from fadump.kernel.image.content import seeded
 from fadump.machine.hash_places import misplaced
 
 GROUPS = 1 << 14
+TABLE_BYTES = GROUPS * 128
 SECONDARY, VALID = 2, 1
 
 
@@ -28,7 +29,7 @@ RIGHT = {
 
 @pytest.mark.parametrize("entry", RIGHT.values(), ids=RIGHT)
 def test_an_entry_that_lies_where_it_belongs(entry):
-    assert misplaced(table(entry)) == (1, 0)
+    assert misplaced(table(entry), TABLE_BYTES) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -42,13 +43,20 @@ def test_an_entry_that_lies_where_it_belongs(entry):
     ids=["another group", "not the secondary one", "1 TiB", "no such segment"],
 )
 def test_an_entry_that_does_not(entry):
-    assert misplaced(table(entry)) == (1, 1)
+    assert misplaced(table(entry), TABLE_BYTES) == (1, 1)
+
+
+def test_the_beginning_of_a_table_is_enough_but_its_size_must_be_known():
+    group, virtual = 0x123, 0x4123 << 12 | VALID
+    beginning = table((group, virtual))[: 0x200 * 128]
+    assert misplaced(beginning, TABLE_BYTES) == (1, 0)
+    assert misplaced(beginning, 2 * TABLE_BYTES) == (1, 1)
 
 
 def test_what_is_not_valid_does_not_count():
-    assert misplaced(table((0x123, 0x7777_0000))) == (0, 0)
+    assert misplaced(table((0x123, 0x7777_0000)), TABLE_BYTES) == (0, 0)
 
 
 def test_any_memory_is_no_table():
-    valid, wrong = misplaced(seeded("memory").randbytes(GROUPS * 128))
+    valid, wrong = misplaced(seeded("memory").randbytes(TABLE_BYTES), TABLE_BYTES)
     assert wrong > 0.9 * valid > 0

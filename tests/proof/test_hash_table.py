@@ -8,6 +8,7 @@ from fadump.abi.pseries.dump_structure import SectionType
 from fadump.errors import MachineError
 from fadump.firmware.contract import PreservedDump, PreservedRegion
 from fadump.memory.ranges import Range, RangeSet
+from fadump.proof import hash_table
 from fadump.proof.hash_table import HashTableComparison, HashTableProof
 
 TABLE = bytes(range(256)) * 4
@@ -61,6 +62,11 @@ def test_a_byte_that_differs_is_found(at):
 def test_behind_the_end_of_the_table_belong_zeros():
     assert compared(machine(TABLE + bytes(1024)), dump(2048)) == HashTableComparison(2048, 0)
     assert compared(machine(TABLE + b"\1" * 1024), dump(2048)) == HashTableComparison(2048, 1024)
+
+
+def test_of_a_large_table_no_more_is_compared_than_was_looked_at(monkeypatch):
+    monkeypatch.setattr(hash_table, "MOST_LOOKED_AT", 512)
+    assert compared(machine(TABLE[:512] + bytes(512), TABLE[:512]), dump(1024)) == HashTableComparison(512, 0)
 
 
 def test_a_guest_without_a_table_has_zeros():

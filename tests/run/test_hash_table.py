@@ -11,7 +11,7 @@ from fadump.cli import main
 @pytest.fixture
 def ran(tmp_path, capsys):
     def ran(*options):
-        status = main(["run", "--json", "--verify", "--memory", "1G", "--out", str(tmp_path / "out"), *options])
+        status = main(["run", "--json", "--verify", "--out", str(tmp_path / "out"), "--memory", "1G", *options])
         return status, json.loads(capsys.readouterr().out)
 
     return ran
@@ -39,6 +39,11 @@ def test_each_cycle_has_its_own_and_the_next_run_sets_them_aside(ran, tmp_path):
     assert ran(*options)[0] == 0
     assert modes(tmp_path / "out") == {"hpte": 0o600}
     assert modes(tmp_path / "out" / "earlier-1") == {"hpte.1": 0o600, "hpte.2": 0o600}
+
+
+def test_a_large_machines_table_takes_no_more_memory_than_is_looked_at(ran):
+    status, told = ran("--cpu-model", "POWER8", "--memory", "8T")
+    assert (status, told["verified"]["hash_table"]["bytes_different"]) == (0, 0)
 
 
 @pytest.mark.parametrize("options", [[], ["--cpu-model", "POWER8", "--hpte-size", "0"]], ids=["radix", "none wanted"])

@@ -130,6 +130,10 @@ class Kexec(Protocol):
         """Let that kernel start."""
 
 
+MOST_LOOKED_AT = 64 << 20
+"""How many bytes of a hash page table are compared at most."""
+
+
 class Machine(Protocol):
     """A machine with guest memory, CPUs and a way to reset it; and, if its guest is one of ours, somebody to ask."""
 
@@ -185,8 +189,8 @@ class Machine(Protocol):
         """Every CPU's registers while the guest stands still."""
 
     def look_at_hash_table(self) -> bytes | None:
-        """The guest's whole hash page table while it stands still, read in another way than for :meth:`reset`; None: it
-        has none.
+        """The guest's hash page table while it stands still, read in another way than for :meth:`reset`; None: it has
+        none. Of a larger one, the first :data:`MOST_LOOKED_AT`.
 
         :raises MachineError: it can't be read so.
         """

@@ -8,21 +8,30 @@ upper bits can be computed.
 import numpy as np
 import numpy.typing as npt
 
-from fadump.abi.pseries.hash_table import AVPN_BITS, AVPN_SHIFT, ENTRIES_PER_GROUP, ENTRY, SEGMENT_BITS, EntryFlag
+from fadump.abi.pseries.hash_table import (
+    AVPN_BITS,
+    AVPN_SHIFT,
+    ENTRIES_PER_GROUP,
+    ENTRY,
+    GROUP_BYTES,
+    SEGMENT_BITS,
+    EntryFlag,
+)
 
 _AVPN_UNIT_BITS = 23
 _BASE_PAGE_BITS = (12, 16, 24, 34)
 _Words = npt.NDArray[np.uint64]
 
 
-def misplaced(table: bytes) -> tuple[int, int]:
-    """How many valid entries a whole table has, and how many of them can't have been put where they are."""
-    words = np.frombuffer(table, ENTRY.dtype)["virtual"].astype(np.uint64)
+def misplaced(beginning: bytes, table_bytes: int) -> tuple[int, int]:
+    """How many valid entries there are in the beginning of a table of so many bytes, and how many of them can't have
+    been put where they are."""
+    words = np.frombuffer(beginning, ENTRY.dtype)["virtual"].astype(np.uint64)
     (places,) = np.nonzero(words & np.uint64(EntryFlag.VALID))
     entries = words[places]
     groups = (places // ENTRIES_PER_GROUP).astype(np.uint64)
     groups = np.where(entries & np.uint64(EntryFlag.SECONDARY), ~groups, groups)
-    mask = len(words) // ENTRIES_PER_GROUP - 1
+    mask = table_bytes // GROUP_BYTES - 1
     fits = np.zeros(len(entries), bool)
     for field, segment_bits in enumerate(SEGMENT_BITS):
         in_segment = entries >> np.uint64(62) == field

@@ -17,7 +17,7 @@ TABLE_BYTES = 8 * MIB
 def test_entries_lie_where_they_belong_and_name_memory_that_there_is():
     table = hash_table("0", RAM, TABLE_BYTES, TABLE_BYTES)
     assert len(table) == TABLE_BYTES
-    valid, wrong = misplaced(table)
+    valid, wrong = misplaced(table, TABLE_BYTES)
     assert (valid > 50_000, wrong) == (True, 0)
     for _virtual, real in struct.iter_unpack(">QQ", table[: 64 * 1024]):
         assert RAM.contains(Range.sized(real & 0x0FFF_FFFF_FFFF_0000, 0x10000))
@@ -32,7 +32,7 @@ def test_a_table_begins_alike_however_much_of_it_is_wanted():
 
 def test_a_table_of_the_largest_machine_is_right_too():
     table = hash_table("0", RangeSet([Range(0, 64 << 40)]), 512 << 30, 1 * MIB)
-    assert misplaced(table)[1] == 0
+    assert misplaced(table, 512 << 30)[1] == 0
 
 
 @pytest.mark.parametrize("hpte_bytes", [None, 0x80, 1 * MIB])

@@ -37,7 +37,17 @@ from fadump.machine.channel import (
     Unregister,
     Unregistered,
 )
-from fadump.machine.contract import BootStart, ConsoleLog, Event, FirmwareMemory, GuestReset, Handover, StopAt, Stopped
+from fadump.machine.contract import (
+    MOST_LOOKED_AT,
+    BootStart,
+    ConsoleLog,
+    Event,
+    FirmwareMemory,
+    GuestReset,
+    Handover,
+    StopAt,
+    Stopped,
+)
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.cpus import cpu_registers
 from fadump.machine.embedded.guest import Asked, GuestSystem, RunningGuest, SystemReset, Waiting, WriteFile
@@ -174,7 +184,7 @@ class EmbeddedMachine:
         self._hand_over()
 
     def look_at_hash_table(self) -> bytes | None:
-        return None if self._has_no_hash_table else self._hash_table(self._hash_table_bytes)
+        return None if self._has_no_hash_table else self._hash_table(MOST_LOOKED_AT)
 
     def _hash_table(self, size_bytes: int) -> bytes:
         """The beginning of this crash's."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from fadump.abi.pseries.hash_table import ENTRY, usual_bytes
 from fadump.errors import MachineError, reason
+from fadump.machine.contract import MOST_LOOKED_AT
 from fadump.machine.hash_places import misplaced
 from fadump.memory.ranges import Range, RangeSet
 
@@ -23,7 +24,7 @@ _QEMUS_DIRTY = 0x40
 
 
 def read_host_table(pid: int, sizes: set[int]) -> bytes:
-    """The table of the guest of a stopped QEMU, which is as large as one of ``sizes``.
+    """The table of the guest of a stopped QEMU, which is as large as one of ``sizes``; its beginning if that is much.
 
     :raises MachineError: it can't be found, or this process may not look.
     """
@@ -31,9 +32,10 @@ def read_host_table(pid: int, sizes: set[int]) -> bytes:
         with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
             anonymous = _anonymous(pid)
             for size_bytes in sorted(sizes):
+                wanted_bytes = min(size_bytes, MOST_LOOKED_AT)
                 for start in _places(anonymous, size_bytes):
-                    table = os.pread(memory.fileno(), size_bytes, start)
-                    if len(table) == size_bytes and _is_table(table):
+                    table = os.pread(memory.fileno(), wanted_bytes, start)
+                    if len(table) == wanted_bytes and _is_table(table, size_bytes):
                         return _as_the_guest_sees_it(table)
     except OSError as error:
         raise MachineError(f"QEMU's memory can't be read for its hash page table: {reason(error)}") from error
@@ -65,8 +67,8 @@ def _places(memory: RangeSet, size_bytes: int) -> Iterator[int]:
         yield from range(-(-piece.start // size_bytes) * size_bytes, piece.end - size_bytes + 1, size_bytes)
 
 
-def _is_table(memory: bytes) -> bool:
-    valid, wrong = misplaced(memory)
+def _is_table(memory: bytes, table_bytes: int) -> bool:
+    valid, wrong = misplaced(memory, table_bytes)
     return valid >= _LEAST_VALID and wrong <= _MOST_MISPLACED * valid
 
 
