@@ -81,3 +81,9 @@ def test_it_is_not_taken_for_a_dump_of_linux(opal_core, capsys, tmp_path, comman
 def test_a_process_is_still_a_process(opal_core, capsys, vector):
     code, checked, _said = answer(capsys, "check", opal_core(thread(4), vector=vector))
     assert code == 1 and "the core of a process, and not of a system" in checked["error"]
+
+
+@pytest.mark.parametrize("command", ["report", "drgn"])
+def test_what_is_about_linux_says_that_it_is_none(opal_core, capsys, command):
+    code, found, _said = answer(capsys, command, opal_core(thread(4)))
+    assert code == 1 and "OPAL's core, and no dump of Linux" in found["error"]

@@ -11,7 +11,7 @@ from fadump.cli.found_vmlinux import found_vmlinux
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.errors import SetupError, UsageError
+from fadump.errors import FadumpError, SetupError, UsageError
 from fadump.given import check_file, writing
 from fadump.linux.source_lines import lines_of_crash
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
@@ -60,6 +60,8 @@ def _report(options: argparse.Namespace, output: Output) -> Answer:
     if options.out is not None and any(_is_same(options.out, file) for file in files):
         raise UsageError(f"--out {options.out} is the dump itself: name another file")
     with open_system(files, vmlinux=options.vmlinux) as system:
+        if system.dump.opal_entry is not None:
+            raise FadumpError(f"{with_others(files)} is OPAL's core, and no dump of Linux: fadump show knows it")
         findings = _with_lines(find(system), system, options.vmlinux)
         summary = findings.summary
         node = None if summary.kernel is None else summary.kernel.node
