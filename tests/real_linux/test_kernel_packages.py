@@ -1,6 +1,5 @@
 """What is taken out of a kernel package, against dpkg-deb, depmod and Linux. Debian's kernels have no FADump."""
 
-import re
 import subprocess
 from pathlib import Path
 
@@ -8,22 +7,19 @@ import pytest
 
 from fadump.cli import main
 from fadump.kit import kernel_file
-from fadump.kit.debian import ARCHITECTURE, fetch, package_names
+from fadump.kit.debian import ARCHITECTURE
 from fadump.kit.initramfs import build_initramfs
 from fadump.kit.kernel_file import take_kernel
 from tests.kit.conftest import make_deb
+from tests.real_linux.debian_kernel import fetch_debian_kernel
 from tests.real_linux.guest import Guest
 
-SUITE = "bookworm"
 WANTED = ("virtio_pci", "virtio_blk", "virtio_console", "ext4")
 
 
 @pytest.fixture(scope="module")
 def package():
-    """The newest kernel of Debian 12, as it is."""
-    names = package_names("linux-image-6.1", SUITE, ARCHITECTURE)
-    numbers = {int(match[1]): match[0] for name in names if (match := re.fullmatch(r".*-(\d+)-powerpc64le", name))}
-    return fetch(numbers[max(numbers)], suites=[SUITE]).path
+    return fetch_debian_kernel()
 
 
 @pytest.fixture(scope="module")

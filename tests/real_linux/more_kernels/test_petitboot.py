@@ -4,21 +4,28 @@ It has to leave a preserved dump alone for the kernel that it starts: whether th
 if it isn't, the comparison of every byte says.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from fadump.abi.platform import Platform
 from fadump.cli import main
+from fadump.firmware.contract import Answer, CallName
+from fadump.firmware.wrapped import WrappedFirmware
+from fadump.kit.debian import ARCHITECTURE
 from fadump.kit.initramfs import build_initramfs
 from fadump.kit.kernel import build_kernel
 from fadump.kit.kernel_config import preserve_options
 from fadump.kit.kexec_tools import kexec_tools
+from fadump.kit.package_file import DebianPackage, unpack
 from fadump.kit.petitboot import WAIT, build_petitboot, petitboot_command_line
 from fadump.machine.qemu.machine import QemuMachine
 from fadump.machine.qemu.process import KernelInFront, QemuConfig
+from fadump.observer import CrashBy
 from fadump.run.options import RunOptions, WhichMachine
 from fadump.run.parts import kernel_command_line
+from tests.real_linux.debian_kernel import SUITE, fetch_debian_kernel
 from tests.real_linux.fadump_command import fadump_run
 from tests.real_linux.scenario import MEMORY_BYTES, Scenario
 
@@ -27,6 +34,9 @@ PRESERVING = "fadump: Preserving crash data for processing in next boot."
 ACTIVE = "opal fadump: Firmware-assisted dump is active."
 PROMPT = b"petitboot: press Enter"
 FREE_PRESERVED_MEMORY = "token 0xad (0x3 "
+QUERY = "token 0xaf"
+KERNEL_TAG, BOOT_MEM_TAG = f"{QUERY} (0x2 ", f"{QUERY} (0x3 "
+WRONG_TOP = 2 << 30
 LARGEST_TREE_BYTES = 1 << 20
 
 
@@ -36,10 +46,32 @@ def preserving():
     return build_kernel(options=preserve_options())
 
 
+@pytest.fixture(scope="module")
+def careless(tmp_path_factory):
+    """Debian's own kernel, which knows nothing of dumps, and has no kexec_file_load(2)."""
+    directory = tmp_path_factory.mktemp("debian")
+    unpack(DebianPackage.from_file(fetch_debian_kernel(), SUITE, ARCHITECTURE), directory)
+    (vmlinux,) = directory.glob("boot/vmlinux-*")
+    return vmlinux
+
+
+class WrongTop(WrappedFirmware):
+    """Tells petitboot that boot memory ends in the middle of the preserved dump."""
+
+    def call(self, call, memory):
+        outcome = super().call(call, memory)
+        if self.name_of(call) is not CallName.QUERY_BOOT_MEM_TAG or not isinstance(outcome, Answer):
+            return outcome
+        ((address, _value),) = outcome.writes
+        return replace(outcome, writes=((address, WRONG_TOP.to_bytes(8, "big")),))
+
+
 class Petitboot(Scenario):
-    """A guest behind petitboot, which waits for Enter."""
+    """A guest behind petitboot, which waits for Enter; it is typed while ``goes_on``."""
 
     def __init__(self, directory, kernel, in_front):
+        self.goes_on = True
+        self.is_waiting = False
         self._in_front = in_front
         super().__init__(directory, kernel, platform=Platform.POWERNV)
 
@@ -64,7 +96,22 @@ class Petitboot(Scenario):
 
     def prompted(self):
         """petitboot has asked for Enter."""
-        self.machine.type(b"\n")
+        self.is_waiting = not self.goes_on
+        if self.goes_on:
+            self.machine.type(b"\n")
+        else:
+            self.machine.call()
+
+    def until_it_waits(self):
+        self.goes_on = self.is_waiting = False
+        while not self.is_waiting:
+            self.session.serve()
+
+    def until_it_asks(self, text):
+        """Serve the guest up to a call of the firmware."""
+        seen = len(self.calls())
+        while not any(text in call for call in self.calls()[seen:]):
+            self.session.serve()
 
 
 class PromptWatch:
@@ -97,8 +144,9 @@ def of_fadump(console):
     return [line for line in lines if "fadump: " in line]
 
 
-def test_a_dump_goes_through_it_unharmed(tmp_path, preserving):
-    done = fadump_run(tmp_path / "out", *OPTIONS)
+@pytest.mark.parametrize("qemu", ["qemu-system-ppc64", "newest"])
+def test_a_dump_goes_through_it_unharmed(tmp_path, preserving, qemu):
+    done = fadump_run(tmp_path / "out", *OPTIONS, "--qemu", qemu)
     assert done.status == 0, done.stderr
     verified = done.json["verified"]
     assert (verified["bytes_different"], verified["registers_different"]) == (0, [])
@@ -125,6 +173,28 @@ def test_what_it_says_of_the_dump_is_what_the_model_says(tmp_path, kernel, prese
     assert said == of_fadump(capture_boot.partition("Linux version ")[0])
 
 
+def test_it_can_be_reset_and_crash_with_a_dump_active(tmp_path, kernel, preserving):
+    """In its early boot, at its prompt, by the platform and by its own panic: the dump is there on the next boot."""
+    with Petitboot(tmp_path, kernel, preserving.bootable) as scenario:
+        scenario.hello()
+        scenario.session.crash(CrashBy.SYSRQ)
+        for asked in (KERNEL_TAG, BOOT_MEM_TAG):
+            scenario.until_it_asks(asked)
+            scenario.machine.press_reset()
+        scenario.until_it_waits()
+        scenario.machine.press_reset()
+        scenario.until_it_waits()
+        scenario.machine.inject_nmi()
+        scenario.goes_on = True
+        boot = scenario.hello()
+        dump = scenario.save()
+        scenario.back_to_production()
+    assert boot.is_capture and dump.verdict.same and dump.cpu_count == 2
+    console = scenario.console()
+    assert console.count("Kernel panic - not syncing") == 2  # the crash, and petitboot's
+    assert console.count(PRESERVING) >= 3
+
+
 def test_kexec_file_load_puts_its_device_tree_into_the_dump(tmp_path, preserving):
     """A bug of Linux's: docs/linux-bugs.md."""
     done = fadump_run(tmp_path / "out", *OPTIONS, preserving.bootable, "--kexec", "s")
@@ -141,3 +211,23 @@ def test_one_that_takes_dumps_itself_invalidates_it_at_its_kexec(tmp_path, kerne
     assert before_kexec.count(ACTIVE) == 1
     last_calls = [line for line in done.file("firmware.log").splitlines() if " token " in line]
     assert sum(FREE_PRESERVED_MEMORY in call for call in last_calls) == 1
+
+
+def test_one_that_knows_nothing_of_dumps_overwrites_it(tmp_path, kernel, careless):
+    with Petitboot(tmp_path, kernel, careless) as scenario:
+        scenario.hello()
+        boot = scenario.crash()
+        dump = scenario.save()
+    assert boot.is_capture
+    assert not dump.verdict.same
+
+
+def test_one_that_is_told_of_a_later_end_of_boot_memory_overwrites_it(tmp_path, kernel, preserving):
+    scenario = Petitboot(tmp_path, kernel, preserving.bootable)
+    scenario.firmware = WrongTop(scenario.firmware)
+    with scenario:
+        scenario.hello()
+        boot = scenario.crash()
+        dump = scenario.save()
+    assert boot.is_capture
+    assert not dump.verdict.same
