@@ -10,7 +10,7 @@ from fadump.machine.contract import Handover
 from fadump.machine.qemu.host_table import read_host_table, table_sizes
 from fadump.memory.ranges import Range, RangeSet
 from tests.machine.qemu.gdb_script import OUR_STOP, Gdb, served
-from tests.machine.qemu.small_kernel import MEMORY_BYTES, TOKEN, build_kernel, machine_with
+from tests.machine.qemu.small_kernel import MEMORY_BYTES, RTAS, TOKEN, build_kernel, machine_with
 
 SECONDS = 120
 GROUPS = 32
@@ -84,6 +84,20 @@ def test_no_more_is_written_than_there_is_room_for(kernel):
         machine.reset(RangeSet([kept]), [less, nothing])
         in_a_call(machine)
         assert machine.memory.read(STALE, 0x1000) == bytes(0x30) + b"\xff" * (0x1000 - 0x30)
+
+
+def test_a_guest_may_want_it_over_the_code_that_copies_it(kernel):
+    with machine_with(kernel, cpu_model="POWER8") as machine:
+        in_a_call(machine)
+        machine.reset(RangeSet(), (Range.sized(RTAS - 0x80, 0x1000),))
+        in_a_call(machine)
+
+
+def test_a_table_that_leaves_no_room_for_that_code_is_told(kernel):
+    with machine_with(kernel, cpu_model="POWER8") as machine:
+        in_a_call(machine)
+        with pytest.raises(MachineError, match="at 0x0..0x800000 it leaves no room for the code that does it"):
+            machine.reset(RangeSet(), (Range(0, 0x80_0000),))
 
 
 def test_behind_the_tables_end_are_zeros(kernel):

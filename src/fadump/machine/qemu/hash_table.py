@@ -40,6 +40,7 @@ _PTEX, _TO, _END, _MASK, _FLAGS = range(14, 19)
 _SECONDS = 120.0
 _MOST_LOOKS = 1000
 _PAGE_BYTES = 0x1000
+_KERNEL_PAGE = 0x1_0000
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class GuestHashTable:
         """
         for to in places:
             started = time.monotonic()
-            thread, code_address = await _idle_cpu(self._link, phase)
+            thread, rtas_page = await _idle_cpu(self._link, phase)
 
             async def run_to(address: int, thread: str = thread) -> None:
                 await breakpoint_.move(address)
@@ -122,7 +123,7 @@ class GuestHashTable:
 
             copied_to = to.start
             if to.size_bytes >= _STRIDE_BYTES and await self._is_there(thread):
-                copied_to = await _copy(self._link, thread, code_address, to, run_to)
+                copied_to = await _copy(self._link, thread, _code_page(rtas_page, to), to, run_to)
             self._memory.write(copied_to, bytes(to.end - copied_to))
             kept.keep_instead(to)
             self.copy_seconds = time.monotonic() - started
@@ -139,8 +140,19 @@ class GuestHashTable:
         return self._board.has_hash_table(await shown_registers(self._link, thread))
 
 
+def _code_page(rtas_page: int, to: Range) -> int:
+    """A page for code, in RAM that nobody needs any more, and not where a guest wants the table to go.
+
+    :raises MachineError: the table covers all such pages.
+    """
+    for page in (rtas_page, _KERNEL_PAGE):
+        if not Range.sized(page, _PAGE_BYTES).overlaps(to):
+            return page
+    raise MachineError(f"the hash page table can't be read: at {to} it leaves no room for the code that does it")
+
+
 async def _idle_cpu(link: QemuLink, phase: Phase) -> tuple[str, int]:
-    """A CPU that has nothing to do any more, and a page for code: of RTAS, which nobody will need again.
+    """A CPU that has nothing to do any more, and a page of RTAS, which nobody will need again.
 
     :raises MachineError: no kernel has been stopped.
     """
