@@ -2,7 +2,7 @@
 
 import argparse
 
-from fadump.cli.sizes import size
+from fadump.cli.section_arguments import add_section_sizes
 from fadump.firmware.pseries import Offer
 from fadump.kernel.plan.map_text import parse_range
 from fadump.memory.ranges import Range, RangeSet
@@ -14,18 +14,6 @@ def add_offer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reserved", type=_range, action="append", default=[], metavar="START..END",
         help="memory that our firmware names in reserved-ranges, besides its own; once for each range",
-    )  # fmt: skip
-
-
-def add_section_sizes(parser: argparse.ArgumentParser) -> None:
-    """How large the firmware's sections are."""
-    parser.add_argument(
-        "--hpte-size", type=size, metavar="SIZE",
-        help="how much of the hash page table our firmware saves (default: 4K with a hash MMU, 0 with radix)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--cpu-state-size", type=size, metavar="SIZE",
-        help="how much room our firmware wants for registers (default: what all CPUs need that there can be)",
     )  # fmt: skip
 
 

@@ -12,10 +12,10 @@ from fadump.abi.pseries.hash_table import HPTE_BYTES
 from fadump.abi.pseries.register_names import REGISTERS
 from fadump.abi.pseries.register_save_area import area_bytes
 from fadump.cli.numbers import number
-from fadump.cli.offer_arguments import add_section_sizes
 from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
+from fadump.cli.section_arguments import add_section_sizes
 from fadump.cli.sizes import size
 from fadump.errors import UsageError
 from fadump.given import reading, writing

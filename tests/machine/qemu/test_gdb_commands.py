@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
+from fadump.machine.qemu import served_guest
 from fadump.machine.qemu.gdb_commands import Shown
-from fadump.machine.qemu.served_guest import ServedGuest
 from tests.machine.qemu.gdb_script import OUR_STOP, ROUNDS, Gdb, served
 from tests.machine.qemu.small_kernel import (
     ARGUMENTS,
@@ -185,7 +185,7 @@ def test_what_the_machine_has_put_into_memory_is_hidden(kernel, monkeypatch):
             refused = [gdb.ask(f"M{start:x},2:5555") for start in (TREE, TREE - 1, TREE + 3)]
             return answers, in_linear_map, refused, gdb.ask(f"M{TREE + 4:x},2:5555")
 
-    monkeypatch.setattr(ServedGuest, "_shown", lambda _guest: Shown("little", {TREE: b"\1\2\3\4"}))
+    monkeypatch.setattr(served_guest, "shown_in", lambda _phase: Shown("little", {TREE: b"\1\2\3\4"}))
     with served(kernel) as (firmware, port):
         while not firmware.calls:
             firmware.serve()
