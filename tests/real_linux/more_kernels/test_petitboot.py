@@ -231,3 +231,16 @@ def test_one_that_is_told_of_a_later_end_of_boot_memory_overwrites_it(tmp_path, 
         dump = scenario.save()
     assert boot.is_capture
     assert not dump.verdict.same
+
+
+def test_one_that_can_not_load_linux_is_told(tmp_path, careless):
+    done = fadump_run(tmp_path / "out", *OPTIONS, careless, "--kexec", "s")
+    why = "petitboot: can't load Linux: this kernel has no kexec_file_load(), it needs CONFIG_KEXEC_FILE=y"
+    assert done.status == 1 and f'the guest\'s console says "{why}"' in done.json["error"]
+
+
+def test_one_that_is_told_of_no_end_of_boot_memory_preserves_nothing(tmp_path, preserving):
+    done = fadump_run(tmp_path / "out", *OPTIONS, preserving.bootable, "--fault", "query-boot-mem-tag=parameter")
+    assert (done.status, done.json["result"]) == (1, "different"), done.stderr
+    console = done.file("console.log")
+    assert "opal fadump: Failed to get boot memory tag (-1)" in console and PRESERVING not in console
