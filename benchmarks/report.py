@@ -38,11 +38,18 @@ def median(measure: Callable[[], float], runs: int) -> float:
 
 
 def peak_anonymous(command: list[str]) -> int:
-    """The most anonymous memory that a command of fadump was seen with, in bytes: Linux keeps no record of it.
+    """The most anonymous memory that a command of fadump was seen with, in bytes.
 
     :raises CalledProcessError: it fails.
     """
-    arguments = [sys.executable, "-m", "fadump", *command]
+    return peak_anonymous_of([sys.executable, "-m", "fadump", *command])
+
+
+def peak_anonymous_of(arguments: list[str]) -> int:
+    """The same of any program. Linux keeps no record of it.
+
+    :raises CalledProcessError: it fails.
+    """
     peak = 0
     with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as process:
         status = Path(f"/proc/{process.pid}/status")

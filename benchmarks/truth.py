@@ -1,8 +1,8 @@
 """A crashed kernel's dump of any size whose pages are known one by one, written in seconds.
 
 Linux 6.12's struct pages of 64 bytes in 4K pages, radix, little-endian. A pattern of 1 GiB is repeated: blocks of 2 MiB
-that are free, one huge anonymous page, or single pages of all kinds. Below it stand the kernel's own 8 MiB and its
-struct pages, which are kernel pages. Structures are laid out by the tests' builder, which shares no code with what
+that are free, one huge anonymous page, or single pages of all kinds. Below it stand the kernel's own memory, 8 MiB, and
+its struct pages, which are kernel pages. Structures are laid out by the tests' builder, which shares no code with what
 reads them.
 """
 
@@ -71,6 +71,11 @@ class Truth:
         return self.size_bytes // PAGE
 
     @property
+    def kernel_bytes(self) -> int:
+        """What the kernel's own memory takes; its struct pages stand behind it."""
+        return len(self.kernel.memory)
+
+    @property
     def struct_pages(self) -> int:
         """How many pages the struct pages take."""
         return self.pages // _PER_PAGE
@@ -90,10 +95,18 @@ class Truth:
 
 def make_truth(size_bytes: int, symbols: int = 100_000, seed: int = 1, section_bits: int = SECTION_BITS) -> Truth:
     """A kernel with so many symbols; ``size_bytes`` is a multiple of 32 MiB and of a section of memory."""
+    kernel = FakeKernel(page_bytes=PAGE, memory_bytes=KERNEL_BYTES)
+    describe_pages(kernel, PageTables(kernel), size_bytes, section_bits)
+    _add_crash(kernel, symbols)
+    return truth_of(kernel, size_bytes, seed)
+
+
+def truth_of(kernel: FakeKernel, size_bytes: int, seed: int = 1) -> Truth:
+    """A kernel that has :func:`describe_pages`, in so much memory."""
     pages = size_bytes // PAGE
-    own_pages = -(-(KERNEL_BYTES + pages * STRUCT) // (PAGE * _BLOCK)) * _BLOCK
+    own_bytes = len(kernel.memory) + pages * STRUCT
     pattern, kinds = _pattern(min(pages, PATTERN_PAGES), seed)
-    return Truth(size_bytes, _kernel(pages, symbols, section_bits), pattern, kinds, own_pages)
+    return Truth(size_bytes, kernel, pattern, kinds, -(-own_bytes // (PAGE * _BLOCK)) * _BLOCK)
 
 
 def write_elf(truth: Truth, path: Path) -> None:
@@ -108,11 +121,11 @@ def write_elf(truth: Truth, path: Path) -> None:
         file.write(b"".join([*headers, notes]))
         file.truncate(data_at + truth.size_bytes)
         os.pwrite(file.fileno(), truth.kernel.memory, data_at)
-        file.seek(data_at + KERNEL_BYTES)
+        file.seek(data_at + truth.kernel_bytes)
         left = truth.struct_pages * PAGE
         while left:
             left -= file.write(pattern[:left])
-        file.seek(data_at + KERNEL_BYTES)
+        file.seek(data_at + truth.kernel_bytes)
         file.write(own * (truth.own_pages // _PER_PAGE))
 
 
@@ -144,7 +157,7 @@ def write_kdump(
     contents = [truth.kernel.memory, truth.pattern.tobytes(), _own_struct_page(), _contents(distinct_pages)]
     firsts = np.cumsum([0, *(len(content) // PAGE for content in contents)])
     source = np.empty(truth.pages, np.int64)
-    struct_at = KERNEL_BYTES // PAGE
+    struct_at = truth.kernel_bytes // PAGE
     user_at = struct_at + truth.struct_pages
     source[:struct_at] = np.arange(struct_at)
     sources = truth.struct_sources()
@@ -233,30 +246,42 @@ def _notes(truth: Truth) -> bytes:
     return cpus + note("VMCOREINFO", 0, truth.kernel.vmcoreinfo())
 
 
-def _kernel(pages: int, symbols: int, section_bits: int) -> FakeKernel:
-    kernel = FakeKernel(page_bytes=PAGE, memory_bytes=KERNEL_BYTES)
+def describe_pages(kernel: FakeKernel, tables: PageTables, size_bytes: int, section_bits: int = SECTION_BITS) -> None:
+    """Have a kernel tell of its struct pages, which stand behind its own memory."""
+    pages = size_bytes // PAGE
     kernel.facts |= {"CRASHTIME": "1795468935", "KERNELOFFSET": "0", "SYMBOL(_stext)": f"{PAGE_OFFSET:x}"}
-    tables = PageTables(kernel)
     for start in range(0, pages * STRUCT, tables.page_bytes(2)):
-        tables.map(VMEMMAP_START + start, KERNEL_BYTES + start, level=2)
+        tables.map(VMEMMAP_START + start, len(kernel.memory) + start, level=2)
     _add_sections(kernel, pages * PAGE >> section_bits, section_bits)
     kernel.state("OFFSET", page__flags=0, page__compound_head=8, page__mapping=24, page__private=40, page___mapcount=48)
     kernel.state("NUMBER", PG_lru=5, PG_private=14, PG_swapcache=10, PG_swapbacked=17, PG_head_mask=_HEAD)
     for name, value in {"BUDDY": _BUDDY, "OFFLINE": _OFFLINE, "HUGETLB": _HUGETLB, "SLAB": _SLAB}.items():
         kernel.state("NUMBER", **{f"PAGE_{name}_MAPCOUNT_VALUE": value})
+
+
+def add_panic_log(kernel: FakeKernel) -> None:
+    """A log of a thousand messages and a panic."""
     lines = [b"message number %d, as long as messages are" % number for number in range(1000)]
     messages = [Message(line, number * 1000) for number, line in enumerate(lines)]
     messages.append(Message(b"Kernel panic - not syncing: sysrq triggered crash", 2_000_000))
     Log(kernel, messages, count_bits=12, text_bits=17)
-    addresses = {f"Tfunction_number_{number}": PAGE_OFFSET + 0x40 * number for number in range(symbols)}
+
+
+def functions(count: int) -> dict[str, int]:
+    """So many symbols of functions, with the letter of their kind."""
+    return {f"Tfunction_number_{number}": PAGE_OFFSET + 0x40 * number for number in range(count)}
+
+
+def _add_crash(kernel: FakeKernel, symbols: int) -> None:
+    add_panic_log(kernel)
+    addresses = functions(symbols)
     addresses["Dnr_cpu_ids"] = kernel.place(kernel.pack("I", 1))
     addresses["D__cpu_online_mask"] = kernel.place(kernel.pack("Q", 1))
     addresses["Dcrashing_cpu"] = kernel.place(kernel.pack("i", 0))
-    _add_kallsyms(kernel, addresses)
+    add_kallsyms(kernel, addresses)
     pointer = add_stack(kernel, [PAGE_OFFSET + 0x88, PAGE_OFFSET + 0x188])
     registers = {"nip": PAGE_OFFSET + 4, "gpr1": pointer, "link": PAGE_OFFSET + 0x88}
     kernel.cpus = [dict.fromkeys(REGISTER_NAMES, 0) | registers]
-    return kernel
 
 
 def _add_sections(kernel: FakeKernel, sections: int, section_bits: int) -> None:
@@ -273,7 +298,7 @@ def _add_sections(kernel: FakeKernel, sections: int, section_bits: int) -> None:
     kernel.state("NUMBER", SECTION_SIZE_BITS=section_bits, MAX_PHYSMEM_BITS=51)
 
 
-def _add_kallsyms(kernel: FakeKernel, symbols: dict[str, int]) -> None:
+def add_kallsyms(kernel: FakeKernel, symbols: dict[str, int]) -> None:
     """Each letter is its own token: more to unpack than in a real kernel."""
     packed = b"".join(bytes([len(name)]) + name.encode() for name in symbols)
     tokens = [bytes([number]) if number else b"" for number in range(256)]

@@ -52,8 +52,8 @@ class StateKernel(TaskKernel):
 
     more_types = staticmethod(state_types)
 
-    def __init__(self, processes=(), byte_order="little", **more):
-        super().__init__(processes, byte_order, memory_bytes=2 << 20, **more)
+    def __init__(self, processes=(), byte_order="little", *, memory_bytes=2 << 20, **more):
+        super().__init__(processes, byte_order, memory_bytes=memory_bytes, **more)
         self.tables = PageTables(self)
         self.modules = []
         self.copies = []
