@@ -9,6 +9,8 @@ from fadump.linux.system import CrashedSystem
 from fadump.linux.types import UnknownTypeError
 from tests.linux.typed_kernel import AT, TypedKernel
 
+AT_BLOB = 0xC000_0000_0010_0000
+
 
 def objects_of(kernel):
     system = CrashedSystem(kernel.dump())
@@ -121,12 +123,33 @@ def test_an_endless_list_costs_no_more_than_its_budget(monkeypatch):
         ("idd", "no member idd: did you mean id"),
         ("id[0]", "a number long has no elements"),
         ("secret[*].x", "no member x in a number char"),
+        ("secret.x", "no member x in an array"),
+        ("secret[24]", "no element 24 in an array of 24"),
     ],
 )
 def test_a_path_that_does_not_fit(path, why):
     objects = objects_of(TypedKernel())
     with pytest.raises(FadumpError, match=why):
         list(objects.follow(objects.variable("first_item", "item*"), parse_path(path)))
+
+
+def test_the_last_element_and_any_of_an_array_without_a_length():
+    objects = objects_of(TypedKernel())
+    first = objects.variable("first_item", "item*")
+    secret = objects.one(first, ("secret",))
+    last = objects.one(first, ("secret", 23))
+    assert secret is not None and last is not None and last.address == secret.address + 23
+    data = objects.one(objects.at(AT_BLOB, "blob"), ("data", 30))
+    assert data is not None and data.address == AT_BLOB + 8 + 30
+
+
+def test_a_count_of_an_arrays_elements():
+    objects = objects_of(TypedKernel())
+    slots = objects.one(objects.variable("item_table", "table"), ("slots",))
+    assert slots is not None
+    assert [objects.number(objects.one(slot, ("id",))) for slot in objects.array(slots, 3)] == [1, 2, 3]
+    with pytest.raises(PathError, match="no element 4 in an array of 4"):
+        list(objects.array(slots, 5))
 
 
 def test_a_kernel_without_types_says_so():

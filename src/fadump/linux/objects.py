@@ -156,7 +156,7 @@ class Objects:
             if whole is None:
                 return
             if whole.type.kind is not Kind.STRUCT:
-                raise PathError(f"there is no member {part} in a {_called(whole.type)}")
+                raise PathError(f"there is no member {part} in {_called(whole.type)}")
             self._budget.spend()
             offset, type_ = self._member(whole.type, part)
             yield from self.follow(Object(whole.address + offset & _ADDRESSES, type_), rest)
@@ -185,21 +185,26 @@ class Objects:
         """
         size_bytes = found.type.size_bytes
         if found.type.kind not in (Kind.NUMBER, Kind.ENUM, Kind.POINTER) or not 0 < size_bytes <= POINTER_BYTES:
-            raise PathError(f"a {_called(found.type)} is no number")
+            raise PathError(f"{_called(found.type)} is no number")
         raw = self.memory.read(found.address, size_bytes)
         return int.from_bytes(raw, self.memory.byte_order, signed=found.type.is_signed)
 
     def array(self, start: Object, count: int) -> Iterator[Object]:
-        """So many objects, one behind the other, as a pointer has them.
+        """So many objects, one behind the other: elements of an array, or those that a pointer leads to.
 
-        :raises FadumpError: ``start`` is no pointer, or memory can't be read.
+        :raises PathError: the array has not so many, or their size isn't known.
+        :raises FadumpError: memory can't be read.
         """
+        if start.type.kind is Kind.ARRAY:
+            for number in range(count):
+                yield from self._elements(start, number)
+            return
         first = self.target(start) if start.type.kind is Kind.POINTER else start
         if first is None:
             return
         size_bytes = self.size_of(first)
         if not size_bytes:
-            raise PathError(f"the size of a {_called(first.type)} isn't known")
+            raise PathError(f"the size of {_called(first.type)} isn't known")
         for number in range(count):
             self._budget.spend()
             yield Object(first.address + number * size_bytes & _ADDRESSES, first.type)
@@ -213,7 +218,7 @@ class Objects:
         type_, offset = self._linked(type_name, link)
         is_hash_list = head.type.name == "hlist_head"
         if not is_hash_list and head.type.name != "list_head":
-            raise PathError(f"a {_called(head.type)} is no head of a list")
+            raise PathError(f"{_called(head.type)} is no head of a list")
         for node in self._nodes(head.address, last=0 if is_hash_list else head.address):
             yield Object(node - offset & _ADDRESSES, type_)
 
@@ -225,7 +230,7 @@ class Objects:
         """
         type_, offset = self._linked(type_name, link)
         if root.type.name not in ("rb_root", "rb_root_cached"):
-            raise PathError(f"a {_called(root.type)} is no root of a tree")
+            raise PathError(f"{_called(root.type)} is no root of a tree")
         node_type = self._type_named("rb_node")
         left, right = (self._member(node_type, name)[0] for name in ("rb_left", "rb_right"))
         seen: set[int] = set()
@@ -311,14 +316,18 @@ class Objects:
                 yield Object(whole.address + part * self.size_of(whole) & _ADDRESSES, whole.type)
             return
         if found.type.kind is not Kind.ARRAY:
-            raise PathError(f"a {_called(found.type)} has no elements")
+            raise PathError(f"{_called(found.type)} has no elements")
+        length = found.type.length
+        if isinstance(part, int) and 0 < length <= part:  # of an array without a length, as char data[], any will do
+            raise PathError(f"there is no element {part} in an array of {length}")
         element = self.element_type(found)
         size_bytes = self.size_of(Object(found.address, element))
-        numbers: Sequence[int] = range(found.type.length) if part is Every.EVERY else [int(str(part))]
+        numbers: Sequence[int] = range(length) if part is Every.EVERY else [int(str(part))]
         for number in numbers:
             self._budget.spend()
             yield Object(found.address + number * size_bytes & _ADDRESSES, element)
 
 
 def _called(type_: Type) -> str:
-    return f"{type_.kind.value} {type_.name}".rstrip()
+    article = "an" if type_.kind in (Kind.ARRAY, Kind.ENUM) else "a"
+    return f"{article} {type_.kind.value} {type_.name}".rstrip()

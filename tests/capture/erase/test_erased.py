@@ -181,7 +181,7 @@ def test_a_symbol_and_a_size_need_no_types(tmp_path):
         ({"start": "first_item.secrte", "type": "item*"}, "has no member secrte: did you mean secret"),
         ({"start": "first_item.payload", "type": "item*"}, "the size of what it leads to isn't known: say size"),
         ({"start": "first_item.next.next.next.secret", "type": "item*"}, "it leads to nothing"),
-        ({"start": "first_item.secret", "type": "item*", "size": "x"}, "no member x in a array"),
+        ({"start": "first_item.secret", "type": "item*", "size": "x"}, "no member x in an array"),
         (
             {"start": "first_item", "type": "item*", "data": "secret", "size": "lenght"},
             "no member lenght: did you mean",

@@ -234,7 +234,7 @@ def _text(table: Mapping[str, object], key: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise RuleError(f"{key} is {_shown(value)}: allowed is a text")
+        raise RuleError(f"{key} is {_shown(value)}: allowed is a text of one line, in quotes")
     return value
 
 
@@ -249,7 +249,11 @@ def _number_or_path(table: Mapping[str, object], key: str) -> int | Path | None:
         if not 0 < value <= MOST_ERASED_BYTES:
             raise RuleError(f"{key} is {_shown(value)}: allowed is a number from 1 to {MOST_ERASED_BYTES}")
         return value
-    return None if value is None else _path(table, key)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise RuleError(f"{key} is {_shown(value)}: allowed is a whole number or a path")
+    return _path(table, key)
 
 
 def _flag(table: Mapping[str, object], key: str) -> bool:
