@@ -75,6 +75,17 @@ def test_too_many_open_files_are_told_from_a_bad_place(tmp_path):
     assert str(refused.value) == f"can't make {name}: Too many open files: raise the limit (ulimit -n)"
 
 
+def test_who_begins_at_the_same_time_is_not_told_to_remove_what_the_other_writes(tmp_path):
+    first = FileTarget(tmp_path / "out", HostFiles())
+    try:
+        with pytest.raises(SetupError) as refused:
+            FileTarget(tmp_path / "out", HostFiles())
+    finally:
+        first.close()
+    name = incomplete_name(tmp_path / "out")
+    assert str(refused.value) == f"{name} has just been made by another process: wait, or name another file"
+
+
 def test_a_lock_that_fails_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_arguments):
         raise OSError(errno.EIO, os.strerror(errno.EIO))

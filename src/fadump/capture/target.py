@@ -102,8 +102,9 @@ class FileTarget:
         try:
             return self._files.open(self._name, os.O_RDWR | os.O_NONBLOCK | flags, _PRIVATE)
         except FileExistsError:
+            # Destination has found none before, so that this one is no remainder
             raise SetupError(
-                f"{self._name} is there from a save that was interrupted: go on with --continue, or remove it"
+                f"{self._name} has just been made by another process: wait, or name another file"
             ) from None
         except OSError as error:
             if error.errno == errno.ELOOP:
