@@ -50,7 +50,7 @@ def told(tmp_path_factory, kernel):
         scenario.back_to_production()
         has_dump = list(scenario.has_dump)
         reset = scenario.machine.reset
-        scenario.machine.reset = lambda keep: reset(keep | KERNEL)
+        scenario.machine.reset = lambda keep, tables: reset(keep | KERNEL, tables)
         with pytest.raises(MachineError) as refused:
             scenario.crash()
         modes = [(hello.mode, hello.registered) for hello in hellos]
