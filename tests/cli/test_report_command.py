@@ -7,6 +7,9 @@ import pytest
 
 from fadump.cli import report
 from tests.linux.crashed_kernel import crashed_kernel
+from tests.linux.host_kernel import HostKernel
+from tests.linux.kernel_builder import Log, Message
+from tests.linux.task_kernel import NSPROXY
 
 
 @pytest.fixture
@@ -59,3 +62,16 @@ def test_json_has_the_verdict(run, tmp_path):
 def test_of_an_incomplete_dump_it_tells_what_is_there(run):
     status, out, err = run(crashed_kernel(with_log=False).core())
     assert status == 1 and "WHAT IS MISSING" in out and "SYMBOL(prb)" in out and "SYMBOL(prb)" in err
+
+
+def test_hosts_that_something_is_mounted_from_are_hidden_everywhere(run):
+    kernel = HostKernel()
+    root = kernel.dentry("/")
+    top = kernel.mount("store2.lan:/export", "nfs4", root, root)
+    proxy = kernel.place(kernel.pack("Q", kernel.place(kernel.pack("Q", top))))
+    kernel.poke(kernel.names["Dinit_task"] + NSPROXY, kernel.pack("Q", proxy))
+    Log(kernel, [Message(b"no answer from store2 yet")])
+    core = kernel.core()
+    assert "no answer from store2 yet" in run(core)[1]
+    redacted = run(core, "--redact")[1]
+    assert "no answer from (host) yet" in redacted and "store2" not in redacted and "nfs4" in redacted

@@ -18,7 +18,7 @@ from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
 from fadump.printable import with_others
 from fadump.report.findings import Findings, find
 from fadump.report.html import as_html
-from fadump.report.redact import Words
+from fadump.report.redact import Words, hosts_of
 from fadump.report.sections import tell
 from fadump.report.text import as_text
 from fadump.report.verdict import judge
@@ -28,7 +28,7 @@ _EXAMPLE = """example:
   fadump report vmcore                         on the terminal, in 100 columns
   fadump report vmcore -o report.html          one page for a browser, to mail or to print
   fadump report /var/crash/202611291148 --redact -o report.html
-                                               without host names, network addresses and command lines
+                                               without names, network addresses and command lines
 """
 
 
@@ -49,7 +49,11 @@ def add_parser(commands: Commands) -> None:
         "files", type=path, nargs="+", metavar="FILE", help="a dump; of a split one, all of its files; or its directory"
     )
     parser.add_argument("-o", "--out", type=path, metavar="FILE", help="write it there: a page if it ends in .html")
-    parser.add_argument("--redact", action="store_true", help="hide host names, network addresses and command lines")
+    parser.add_argument(
+        "--redact",
+        action="store_true",
+        help="hide names of hosts and users, network addresses, serial numbers and command lines",
+    )
     parser.add_argument("--vmlinux", type=path, metavar="FILE", help="the crashed kernel's vmlinux")
 
 
@@ -65,7 +69,8 @@ def _report(options: argparse.Namespace, output: Output) -> Answer:
         findings = _with_lines(find(system), system, options.vmlinux)
         summary = findings.summary
         node = None if summary.kernel is None else summary.kernel.node
-        words = Words.of(redacts=options.redact, names=[node])
+        servers = hosts_of(mount.source for mount in findings.mounts or ())
+        words = Words.of(redacts=options.redact, names=[node, *servers])
         story = tell(findings, words)
     verdict = judge(summary)
     is_page = options.out is not None and options.out.suffix.lower() in _HTML

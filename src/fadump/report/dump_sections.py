@@ -140,5 +140,6 @@ def of_missing(findings: Findings, words: Words) -> Section:
         [Bullets(missing)] if missing else [Paragraph("Nothing that this report could tell is missing.")]
     )
     secrets = " The environment of programs is left out of it, too."
-    hidden = " Host names, network addresses and command lines are hidden." if words.redacts else ""
+    what = "Names of hosts and users, network addresses, serial numbers and command lines are hidden."
+    hidden = f" {what}" if words.redacts else ""
     return Section("missing", "What is missing", [*blocks, Paragraph(why + secrets + hidden, Tone.QUIET)])

@@ -1,7 +1,7 @@
 """What of a dump's text a report shows: nothing that controls a terminal or a browser, and no secrets.
 
-The environment of programs, which the kernel logs when it starts init, is always left out. On demand host names,
-network addresses and command lines are hidden, too: rather a word too many than one too few.
+The environment of programs, which the kernel logs when it starts init, is always left out. On demand names of hosts
+and users, network addresses, serial numbers and command lines are hidden, too: rather a word too many than one too few.
 """
 
 import re
@@ -11,12 +11,31 @@ from ipaddress import AddressValueError, IPv6Address
 
 from fadump.printable import in_a_line, printable
 
-_HOST, _ADDRESS, _COMMAND_LINE = "(host)", "(address)", "(command line)"
-_MAC = re.compile(r"\b[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5,7}\b")
-_IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]\d)")
+_HOST, _USER, _ADDRESS = "(host)", "(user)", "(address)"
+_COMMAND_LINE, _SERIAL, _UUID = "(command line)", "(serial number)", "(UUID)"
+_HIDDEN = (
+    (r"((?i:command line|cmdline|with arguments|cmd|comm-line) ?[:=] ?)\S.*", rf"\1{_COMMAND_LINE}"),
+    (r"\b((?:COMMAND|proctitle|argc)=)\S.*", rf"\1{_COMMAND_LINE}"),
+    (r"\b[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b", _UUID),
+    (r"\b[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5,}\b", _ADDRESS),
+    (r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]\d)", _ADDRESS),
+    (r"\bU[0-9A-Z]{4}\.[0-9A-Z]{3}\.[0-9A-Z]{7}(?:-[A-Z]\d+)*\b", _SERIAL),  # a location code has the machine's
+    (r"((?i:\bserial ?number|\bS/N)[ :=]+|\bserial=)[\w.-]+", rf"\1{_SERIAL}"),
+    (r"(?<=\()[\w.+-]+@[\w.-]+(?=\))", f"{_USER}@{_HOST}"),  # who built the kernel, and where
+    (r"(?<![\w.+-])[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}\b", f"{_USER}@{_HOST}"),
+    (r"(\bsession \w+ (?:of|for) user )\w(?:[\w.-]*\w)?", rf"\1{_USER}"),
+    (r"(\b(?:ruser|user|username|acct|logname)=\"?)\w[^\s\",;)]*", rf"\1{_USER}"),
+    (r"(/home/)[^\s/\",;)]+", rf"\1{_USER}"),
+    (r"(\b(?:rhost|hostname|host)=\"?)\w[^\s\",;)]*", rf"\1{_HOST}"),
+    (r"(\w: server )\S+(?= (?:not responding|OK\b))", rf"\1{_HOST}"),
+    (r"(?<![\w:/])//[\w.-]+(?=/)", f"//{_HOST}"),
+    (r"(\\\\)[\w.-]+", rf"\1{_HOST}"),
+)
+"""What is hidden wherever it stands, in this order, and what is shown in its place."""
+_REPLACEMENTS = tuple((re.compile(pattern), shown) for pattern, shown in _HIDDEN)
 _MAY_BE_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
-_COMMANDS = re.compile(r"((?i:command line|cmdline|with arguments|cmd|comm-line) ?[:=] ?)\S.*")
-_LEAST_NAME = 2
+_MOUNTED_FROM = re.compile(r"(?://|(?:[\w.+-]+@)?(?=[\w.-]+:/))([\w.-]*[A-Za-z_][\w.-]*)(?:/|:/)")
+_LEAST_NAME, _MOST_HOSTS = 2, 256
 _ENVIRONMENT_FOLLOWS = "with environment:"
 _ARGUMENTS_FOLLOW = "with arguments:"
 _HIDDEN_VARIABLE, _HIDDEN_ARGUMENT = "    (a variable of the environment)", "    (an argument)"
@@ -24,19 +43,21 @@ _HIDDEN_VARIABLE, _HIDDEN_ARGUMENT = "    (a variable of the environment)", "   
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """How text out of a dump is told. ``names`` are hidden; ``redacts``: addresses and command lines, too."""
+    """How text out of a dump is told. ``names`` are hidden; ``redacts``: addresses and the like, too."""
 
     redacts: bool = False
     names: tuple[re.Pattern[str], ...] = ()
 
     @classmethod
     def of(cls, *, redacts: bool, names: Iterable[str | None]) -> "Words":
-        """For a system of some names, of which each may have a domain behind a dot."""
+        """For hosts of some names. Of one with a domain behind a dot, all others of that domain are hidden, too."""
         if not redacts:
             return cls()
-        all_names = {part for name in names if name for part in (name, name.partition(".")[0])}
-        wanted = sorted((name for name in all_names if len(name) >= _LEAST_NAME and name != "(none)"), key=len)
-        return cls(True, tuple(_word(name) for name in reversed(wanted)))
+        known = [name for name in names if name]
+        parts = {part for name in known for part in (name, name.partition(".")[0])}
+        wanted = sorted((part for part in parts if len(part) >= _LEAST_NAME and part != "(none)"), key=len)
+        domains = {domain for name in known if "." in (domain := name.partition(".")[2])}
+        return cls(True, (*map(_in_domain, sorted(domains)), *map(_word, reversed(wanted))))
 
     def tell(self, text: str) -> str:
         """Text as one line, fit to be shown."""
@@ -69,12 +90,22 @@ class Words:
         return told
 
     def _hidden(self, text: str) -> str:
-        shown = _COMMANDS.sub(lambda found: found[1] + _COMMAND_LINE, text)
+        shown = text
+        for pattern, replacement in _REPLACEMENTS:
+            shown = pattern.sub(replacement, shown)
         for name in self.names:
             shown = name.sub(_HOST, shown)
-        shown = _MAC.sub(_ADDRESS, shown)
-        shown = _IPV4.sub(_ADDRESS, shown)
         return _MAY_BE_IPV6.sub(_hidden_address, shown)
+
+
+def hosts_of(sources: Iterable[str]) -> list[str]:
+    """The hosts that something is mounted from, ``host:/path`` or ``//host/share``; of very many, the first."""
+    hosts = (found[1] for found in map(_MOUNTED_FROM.match, sources) if found)
+    return list(dict.fromkeys(hosts))[:_MOST_HOSTS]
+
+
+def _in_domain(domain: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w.-])(?:[\w-]+\.)*{re.escape(domain)}(?!\w)", re.IGNORECASE)
 
 
 def _word(name: str) -> re.Pattern[str]:
