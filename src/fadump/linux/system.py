@@ -36,7 +36,7 @@ from fadump.linux.pages import PageClasses, classify_pages
 from fadump.linux.state import SystemState
 from fadump.linux.symbols import SymbolOffset, SymbolTable, UnknownSymbolError
 from fadump.linux.tasks import Task, TaskList, TaskReader
-from fadump.linux.types import Types, UnknownTypeError
+from fadump.linux.types import NoTypesError, Types, UnknownTypeError
 from fadump.linux.vmcoreinfo import Facts, MissingFactError, NoVmcoreinfoError
 from fadump.linux.vmcoreinfo_note import find_vmcoreinfo
 from fadump.linux.vmlinux import NoSymbolsError, OtherKernelError, read_vmlinux
@@ -188,7 +188,7 @@ class CrashedSystem:
         try:
             return read_btf(self.memory, self.symbols)
         except UnknownSymbolError:
-            raise UnknownTypeError(
+            raise NoTypesError(
                 "nothing says what the kernel's types are: it has no BTF; give a vmlinux with debug information"
             ) from None
 

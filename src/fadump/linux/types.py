@@ -64,6 +64,10 @@ class UnknownTypeError(FadumpError, LookupError):
     """A type or a member that the kernel doesn't have, or nothing that describes types."""
 
 
+class NoTypesError(UnknownTypeError):
+    """Nothing describes the kernel's types."""
+
+
 class Types(ABC):
     """The types of one kernel."""
 

@@ -210,6 +210,13 @@ def test_a_rule_that_does_not_fit_saves_nothing_or_says_so(files, values, why, c
     assert re.search(rf'^rule "mine", line 1: nothing is erased: .*{why}', capsys.readouterr().out, re.MULTILINE)
 
 
+def test_a_kernel_without_types_is_not_saved_with_its_secrets(files, capsys):
+    files.write(TypedKernel(btf=False), BY_LIST + "optional = true\n")
+    assert main(files.command()) == 1
+    assert "nothing says what the kernel's types are" in capsys.readouterr().err
+    assert not list(files.directory.glob("out*"))
+
+
 def test_a_list_that_breaks_off_erases_what_it_led_to_if_that_is_enough(files, capsys):
     kernel = TypedKernel()
     kernel.poke(kernel.items[1] + AT["link"], kernel.pack("Q", 0))

@@ -12,7 +12,7 @@ from fadump.errors import FadumpError, ReadError
 from fadump.limits import MOST_ERASED_BYTES, MOST_ERASED_PIECES, MOST_STRING_BYTES, Budget
 from fadump.linux.objects import Object, Objects, Path, PathError
 from fadump.linux.system import CrashedSystem
-from fadump.linux.types import Kind
+from fadump.linux.types import Kind, NoTypesError
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import READABLE
 
@@ -38,7 +38,8 @@ class Found:
 def find_pieces(system: CrashedSystem, rules: Sequence[Rule]) -> Sequence[Found]:
     """What each rule leads to.
 
-    :raises EraseError: a rule that isn't optional leads nowhere, or not to all.
+    :raises EraseError: a rule that isn't optional leads nowhere, or not to all; or nothing describes the types that a
+        rule needs, optional or not.
     :raises FadumpError: nothing of the kernel can be found in the dump.
     :raises OSError: the dump, or the vmlinux, can't be read.
     """
@@ -66,6 +67,8 @@ class _Finder:
                 pieces.append(piece)
         except ReadError:
             raise  # the disk fails, and who knows what that leaves unfound
+        except NoTypesError as error:  # it is nobody's wish that all secrets stay in
+            raise EraseError(f"{rule}: {error}; nothing is saved") from error
         except FadumpError as error:
             why_not = str(error)
         if why_not is None and not pieces:
