@@ -50,18 +50,19 @@ def _texts(dump: Dump) -> Iterator[bytes]:
             if piece.state is not State.STORED:
                 continue
             for start in range(piece.range.start, piece.range.end, _STEP_BYTES):
-                left -= _STEP_BYTES
+                step = Range(start, min(start + _STEP_BYTES, piece.range.end))
+                left -= step.size_bytes
                 if left < 0:
                     return
-                step = Range(start, min(start + _STEP_BYTES + len(_START), memory.end))
-                yield from filter(None, (_text_at(dump, address) for address in _places(dump, step)))
+                beyond = Range(start, min(step.end + len(_START), memory.end))
+                yield from filter(None, (_text_at(dump, address) for address in _places(dump, beyond, step)))
 
 
-def _places(dump: Dump, step: Range) -> Iterator[int]:
-    """Where a note's name is, in the part of ``step`` that can be read."""
-    for size_bytes in (step.size_bytes, min(step.size_bytes, _STEP_BYTES)):
+def _places(dump: Dump, *steps: Range) -> Iterator[int]:
+    """Where a note's name is, in the first of ``steps`` that can be read."""
+    for step in steps:
         try:
-            data = dump.view_physical(Range.sized(step.start, size_bytes)).tobytes()
+            data = dump.view_physical(step).tobytes()
         except UNREADABLE:
             continue
         at = data.find(_START)
