@@ -77,6 +77,11 @@ def crash(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def kexec(tmp_path_factory):
+    return ForeignProgram("kexec", tmp_path_factory.mktemp("kexec"), SUITES, package="kexec-tools")
+
+
+@pytest.fixture(scope="session")
 def debian(kernel):
     """A whole Debian with that kernel, as the object of fadump image build; `make test` has built it."""
     command = [sys.executable, "-m", "fadump", "image", "build", "--json"]

@@ -41,7 +41,7 @@ def test_a_machine_lives_over_crashes_resets_and_registrations(started):
         machine.expect("1")
         machine.at_prompt("poweroff -f")
         assert machine.end() == 0
-        dumped = ["crashed", "preserved", "capture_boot", "invalidated"]
+        dumped = ["crashed", "preserved", "capture_boot", "invalidated", "kept"]
         assert machine.events == [
             *["registered", *dumped, "registered", *dumped, "reset", "registered", "unregistered"],
         ]

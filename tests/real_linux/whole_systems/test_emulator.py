@@ -80,7 +80,7 @@ def test_a_crash_is_dumped_and_the_caller_has_qemu_as_ever(emulator, tmp_path, m
         assert guest.end() == 0
     seen = [json.loads(line)["event"] for line in events.read_text().splitlines()]
     assert seen == [
-        *("registered", "reset", "registered", "crashed", "preserved", "capture_boot", "invalidated"),
+        *("registered", "reset", "registered", "crashed", "preserved", "capture_boot", "invalidated", "kept"),
         *("registered", "unregistered"),
     ]
 
