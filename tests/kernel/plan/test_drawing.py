@@ -76,7 +76,7 @@ def tips(plan):
 
 
 def test_the_picture_says_what_it_shows():
-    root = ET.fromstring(svg(BOTH))  # noqa: S314
+    root = ET.fromstring(svg(BOTH))  # noqa: S314  (our own output)
     assert root.find(f"{NAMESPACE}title").text.endswith("for FADump: first kernel and capture kernel")
     texts = [text.text for text in root.iter(f"{NAMESPACE}text")]
     assert texts[0] == "First kernel: 2048 MiB of memory" and "Capture kernel: 2048 MiB of memory" in texts
