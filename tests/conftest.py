@@ -53,6 +53,11 @@ def cache(tmp_path, monkeypatch):
     return root
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What mostly waits, for minutes, comes first: at the end everything else would wait for it."""
+    items.sort(key=lambda item: item.path.name != "test_nfs.py")
+
+
 def pytest_configure() -> None:
     """Commands that tests start obey Ctrl-C and a terminal that goes, though this session may not: in the background,
     or behind nohup. A signal that is handled, if only by doing nothing, has its default in whatever is started."""
