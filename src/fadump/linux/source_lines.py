@@ -94,7 +94,7 @@ class SourceLines:
             elf = ELFFile(self._file)
             has_lines = elf.has_dwarf_info() and elf.get_section_by_name(".debug_aranges") is not None
             self._dwarf: DWARFInfo | None = elf.get_dwarf_info(relocate_dwarf_sections=False) if has_lines else None
-        except Exception as error:
+        except Exception as error:  # pyelftools trusts what it reads, and damage is any error
             self.close()
             raise NoLinesError(f"{path}: its debug information can't be read: {error}") from error
         if self._dwarf is None:
@@ -112,7 +112,7 @@ class SourceLines:
             return list(self._at(address - self._moved))
         except FadumpError:
             raise
-        except Exception as error:
+        except Exception as error:  # as above
             raise NoLinesError(f"{self._path}: the lines at {address:#x} can't be read: {error}") from error
 
     def of_frames(self, frames: Sequence[Frame]) -> FrameLines:
