@@ -14,8 +14,8 @@ from pathlib import Path
 
 from benchmarks.report import RUNS, parser, show
 from fadump.abi.linux.btf import BTF_HEADER
-from fadump.linux.btf import Btf
-from fadump.linux.elf import open_elf
+from fadump.linux.types.btf import Btf
+from fadump.linux.vmlinux.elf import open_elf
 
 LARGE_BYTES = 5_000_000
 _STRUCTURE = "task_struct"

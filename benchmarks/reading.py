@@ -18,7 +18,7 @@ import numpy as np
 import fadump
 from benchmarks.report import GIB, MIB, RUNS, median, parser, peak_anonymous, show, timed
 from benchmarks.truth import KERNEL_BYTES, PAGE, STRUCT, Truth, make_truth, write_elf, write_kdump
-from fadump.linux.pages import classify_pages
+from fadump.linux.pages.classify import classify_pages
 from fadump.memory.ranges import Range
 from fadump.vmcore.dump import open_dump
 

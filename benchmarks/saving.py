@@ -25,7 +25,7 @@ from fadump.capture.destination import Destination
 from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression, Numbers, PackPage, make_packer, make_page_packer
 from fadump.capture.save import save_dump
-from fadump.linux.pages import DumpLevel, left_out
+from fadump.linux.pages.page_class import DumpLevel, left_out
 from fadump.linux.system import open_system
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import Bytes

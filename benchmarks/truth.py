@@ -25,7 +25,7 @@ from fadump.abi.elf import (
     encode_core_header,
 )
 from fadump.abi.linux.pt_regs import REGISTER_NAMES
-from fadump.linux.pages import PageClass
+from fadump.linux.pages.page_class import PageClass
 from tests.linux.kernel_builder import PAGE_OFFSET, VMEMMAP_START, FakeKernel, Log, Message, PageTables, add_stack
 from tests.vmcore.core_builder import note, prstatus
 from tests.vmcore.kdump_builder import CODECS, Kdump, build_kdump

@@ -31,12 +31,18 @@ ORDER = [
         "cli",
     ),
 ]
-# "Inside the model": the same rule for the parts of kernel/.
-KERNEL_ORDER = [
-    *("kstrtox", "printk", "traits", "plan", "calls", "state", "register_area", "image", "elfcorehdr", "vmcore"),
-    *("crash_info", "ops", "release", "register", "capture_boot", "crash", "rtas_fadump", "opal_fadump", "files"),
-    *("opal_core", "petitboot", "model"),
-]
+# The same rule inside two of them: "Inside the model" and "Reading a dump".
+INNER_ORDERS = {
+    "kernel": [
+        *("kstrtox", "printk", "traits", "plan", "calls", "state", "register_area", "image", "elfcorehdr", "vmcore"),
+        *("crash_info", "ops", "release", "register", "capture_boot", "crash", "rtas_fadump", "opal_fadump", "files"),
+        *("opal_core", "petitboot", "model"),
+    ],
+    "linux": [
+        *("vmcoreinfo", "translate", "memory", "kernel_name", "vmcoreinfo_note", "paged_memory", "log", "symbols"),
+        *("pages", "types", "cpus", "opal", "vmlinux", "state", "system", "summary"),
+    ],
+}
 NOT_EACH_OTHER = [
     *({"firmware", "kit"}, {"machine", "kit"}, {"firmware", "kernel"}, {"kernel", "kit"}),
     *({"capture", "firmware"}, {"capture", "kernel"}, {"capture", "kit"}),
@@ -57,13 +63,16 @@ def test_a_module_imports_only_what_stands_before_it(source):
 
 
 @pytest.mark.parametrize(
-    "source", [path for path in SOURCES if "fadump/kernel/" in path.as_posix()], ids=lambda path: str(path.name)
+    ("package", "source"),
+    [(name, path) for name in INNER_ORDERS for path in SOURCES if f"/fadump/{name}/" in path.as_posix()],
+    ids=lambda value: value if isinstance(value, str) else value.name,
 )
-def test_a_part_of_the_model_imports_only_what_stands_before_it(source):
-    part = source.relative_to(ROOT / "src" / "fadump" / "kernel").with_suffix("").parts[0]
+def test_a_part_of_a_package_imports_only_what_stands_before_it(package, source):
+    part = source.relative_to(ROOT / "src" / "fadump" / package).with_suffix("").parts[0]
+    order = INNER_ORDERS[package]
     for imported in _imported_modules(source):
-        if imported[:2] == ["fadump", "kernel"] and len(imported) > 2 and part not in (imported[2], "__init__"):
-            assert KERNEL_ORDER.index(imported[2]) < KERNEL_ORDER.index(part), f"{part} imports {imported[2]}"
+        if imported[:2] == ["fadump", package] and len(imported) > 2 and part not in (imported[2], "__init__"):
+            assert order.index(imported[2]) < order.index(part), f"{part} imports {imported[2]}"
 
 
 def test_the_import_rule_refuses_what_it_should():

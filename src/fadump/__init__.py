@@ -17,20 +17,21 @@ if TYPE_CHECKING:
     from fadump.abi.pseries.dump_structure import DumpStructure
     from fadump.abi.registers import CpuRegisters
     from fadump.errors import AddressError, FadumpError, FormatError, LimitError, ReadError, SetupError, UsageError
-    from fadump.linux.activity import Activity
-    from fadump.linux.backtrace import Backtrace, Frame
-    from fadump.linux.cpus import Cpu
-    from fadump.linux.crash import Ending, KernelName
-    from fadump.linux.log import LogRecord
+    from fadump.linux.cpus.backtrace import Backtrace, Frame
+    from fadump.linux.cpus.cpu import Cpu
+    from fadump.linux.kernel_name import KernelName
+    from fadump.linux.log.ending import Ending
+    from fadump.linux.log.record import LogRecord
     from fadump.linux.memory import KernelMemory
-    from fadump.linux.modules import Module
-    from fadump.linux.page_class import DumpLevel, PageClass
-    from fadump.linux.pages import PageClasses
-    from fadump.linux.state import SystemState
-    from fadump.linux.symbols import Symbol, SymbolOffset, SymbolTable, UnknownSymbolError
+    from fadump.linux.pages.classify import PageClasses
+    from fadump.linux.pages.page_class import DumpLevel, PageClass
+    from fadump.linux.state.activity import Activity
+    from fadump.linux.state.modules import Module
+    from fadump.linux.state.system_state import SystemState
+    from fadump.linux.state.task_stacks import StackGroup
+    from fadump.linux.state.tasks import Task
+    from fadump.linux.symbols.table import Symbol, SymbolOffset, SymbolTable, UnknownSymbolError
     from fadump.linux.system import CrashedSystem
-    from fadump.linux.task_stacks import StackGroup
-    from fadump.linux.tasks import Task
     from fadump.linux.translate import TranslationError
     from fadump.linux.vmcoreinfo import Facts, MissingFactError
     from fadump.memory.devicetree import DeviceTree
@@ -99,20 +100,21 @@ _HOMES = {
     "fadump.errors": (
         *("AddressError", "FadumpError", "FormatError", "LimitError", "ReadError", "SetupError", "UsageError"),
     ),
-    "fadump.linux.activity": ("Activity",),
-    "fadump.linux.backtrace": ("Backtrace", "Frame"),
-    "fadump.linux.cpus": ("Cpu",),
-    "fadump.linux.crash": ("Ending", "KernelName"),
-    "fadump.linux.log": ("LogRecord",),
+    "fadump.linux.cpus.backtrace": ("Backtrace", "Frame"),
+    "fadump.linux.cpus.cpu": ("Cpu",),
+    "fadump.linux.kernel_name": ("KernelName",),
+    "fadump.linux.log.ending": ("Ending",),
+    "fadump.linux.log.record": ("LogRecord",),
     "fadump.linux.memory": ("KernelMemory",),
-    "fadump.linux.modules": ("Module",),
-    "fadump.linux.page_class": ("DumpLevel", "PageClass"),
-    "fadump.linux.pages": ("PageClasses",),
-    "fadump.linux.state": ("SystemState",),
-    "fadump.linux.symbols": ("Symbol", "SymbolOffset", "SymbolTable", "UnknownSymbolError"),
+    "fadump.linux.pages.classify": ("PageClasses",),
+    "fadump.linux.pages.page_class": ("DumpLevel", "PageClass"),
+    "fadump.linux.state.activity": ("Activity",),
+    "fadump.linux.state.modules": ("Module",),
+    "fadump.linux.state.system_state": ("SystemState",),
+    "fadump.linux.state.task_stacks": ("StackGroup",),
+    "fadump.linux.state.tasks": ("Task",),
+    "fadump.linux.symbols.table": ("Symbol", "SymbolOffset", "SymbolTable", "UnknownSymbolError"),
     "fadump.linux.system": ("CrashedSystem",),
-    "fadump.linux.task_stacks": ("StackGroup",),
-    "fadump.linux.tasks": ("Task",),
     "fadump.linux.translate": ("TranslationError",),
     "fadump.linux.vmcoreinfo": ("Facts", "MissingFactError"),
     "fadump.memory.devicetree": ("DeviceTree",),

@@ -11,7 +11,7 @@ from benchmarks.report import MIB
 from benchmarks.truth import KERNEL_BYTES, PAGE, STRUCT, fill_elf, write_elf
 from benchmarks.twin import EM_X86_64, make_twin, set_machine
 from fadump.capture.packers import Compression
-from fadump.linux.pages import PageClass
+from fadump.linux.pages.page_class import PageClass
 from fadump.linux.system import open_system
 from tests.linux.kernel_builder import PAGE_OFFSET, VMEMMAP_START
 

@@ -7,7 +7,7 @@ import fadump
 from benchmarks import reading
 from benchmarks.report import MIB
 from benchmarks.truth import PAGE, make_truth, write_elf, write_kdump
-from fadump.linux.pages import PageClass
+from fadump.linux.pages.page_class import PageClass
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import NotInDumpError, State
 

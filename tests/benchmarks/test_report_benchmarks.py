@@ -9,7 +9,7 @@ from benchmarks import btf, reports
 from benchmarks.report import MIB
 from benchmarks.tasks import make_tasked_truth
 from benchmarks.truth import write_elf
-from fadump.linux.btf import Btf
+from fadump.linux.types.btf import Btf
 from tests.linux.task_kernel import TASK_BYTES, task_types
 
 

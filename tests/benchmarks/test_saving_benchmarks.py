@@ -7,7 +7,7 @@ from benchmarks.report import MIB
 from benchmarks.truth import PAGE, fill_elf, make_truth, write_elf
 from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.vmcore.dump import open_dump
 from tests.capture.saving import save_file
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from fadump.capture import batches, elf_writer, job, kdump_writer
 from fadump.errors import FormatError
-from fadump.linux.log import read_log
+from fadump.linux.log.reader import read_log
 from fadump.memory.ranges import Range
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.contract import READABLE, NotInDumpError

@@ -6,7 +6,7 @@ import pytest
 
 from fadump.capture.options import Format, SaveOptions
 from fadump.errors import LimitError
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.dump import open_dump
 from tests.bounded import MIB, bounded

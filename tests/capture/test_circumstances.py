@@ -11,7 +11,7 @@ from fadump.capture.files import HostFiles
 from fadump.capture.options import SaveOptions
 from fadump.capture.target import FileTarget, incomplete_name
 from fadump.errors import SetupError
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.dump import open_dump
 from tests.capture.saving import save_file

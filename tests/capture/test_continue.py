@@ -12,7 +12,7 @@ from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
 from fadump.capture.target import SaveError
 from fadump.errors import SetupError
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.vmcore import codecs
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.contract import State

@@ -8,7 +8,7 @@ import pytest
 
 from fadump.capture.options import Format, SaveOptions
 from fadump.errors import FadumpError
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.linux.system import open_system
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.dump import open_dump

@@ -10,7 +10,7 @@ from fadump.capture.packers import Compression
 from fadump.capture.selection import select_pages
 from fadump.capture.target import FileTarget
 from fadump.errors import FadumpError
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from tests.capture.disk import DEADLY, HARMLESS, Disk, Fault, KilledError, chooser
 from tests.capture.judge import Source, in_many_records, judge, read_back
 from tests.capture.saving import save_file, save_stream

@@ -9,7 +9,7 @@ from benchmarks.truth import PAGE
 from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
 from fadump.errors import UsageError
-from fadump.linux.pages import DumpLevel, left_out
+from fadump.linux.pages.page_class import DumpLevel, left_out
 from fadump.linux.system import open_system
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.contract import READABLE, State

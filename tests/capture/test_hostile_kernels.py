@@ -8,7 +8,7 @@ from fadump.capture.dmesg import save_dmesg
 from fadump.capture.files import HOST
 from fadump.capture.options import Format, SaveOptions
 from fadump.capture.original import read_original
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.linux.system import CrashedSystem
 from tests.linux.test_hostile_kernels import CORES, KERNELS, limits, memory_offset, which, with_facts
 from tests.vmcore.dump_helpers import open_bytes

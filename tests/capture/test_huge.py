@@ -10,7 +10,7 @@ from fadump.capture.estimate import estimate_sizes
 from fadump.capture.options import Format, SaveOptions
 from fadump.capture.virtual_addresses import VirtualAddresses
 from fadump.errors import LimitError
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.linux.system import CrashedSystem
 from fadump.memory.ranges import Range
 from fadump.vmcore.check import check_dump, work_bytes

@@ -8,7 +8,7 @@ from fadump.capture.in_place import save_in_place
 from fadump.capture.options import Format, SaveOptions
 from fadump.capture.target import SaveError
 from fadump.errors import FadumpError
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.vmcore.contract import Kind
 from fadump.vmcore.dump import open_dump
 from tests.capture.disk import HARMLESS, Disk, Fault, KilledError, chooser

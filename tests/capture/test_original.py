@@ -9,7 +9,7 @@ from fadump.capture.options import SaveOptions
 from fadump.cli import main
 from fadump.linux import system as system_module
 from fadump.linux.memory import KernelMemory
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.linux.system import CrashedSystem
 from fadump.linux.vmcoreinfo import Facts
 

@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.truth import PAGE
 from fadump.cli import main
-from fadump.linux.page_flags import PageFlags
-from fadump.linux.pages import PageClass
+from fadump.linux.pages.page_class import PageClass
+from fadump.linux.pages.page_flags import PageFlags
 from fadump.linux.system import CrashedSystem
 from fadump.memory.ranges import Range
 from fadump.vmcore.check import check_dump

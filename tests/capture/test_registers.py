@@ -1,9 +1,9 @@
 import pytest
 
 from fadump.capture.registers import AddedRegisters, with_registers
-from fadump.linux.cpus import read_cpus
-from fadump.linux.kallsyms import read_kallsyms
+from fadump.linux.cpus.cpu import read_cpus
 from fadump.linux.memory import KernelMemory
+from fadump.linux.symbols.kallsyms import read_kallsyms
 from fadump.linux.system import CrashedSystem
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range

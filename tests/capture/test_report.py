@@ -3,7 +3,7 @@
 import pytest
 
 from fadump.capture.report import PageReport
-from fadump.linux.pages import PageClass
+from fadump.linux.pages.page_class import PageClass
 
 
 def lines(**others):

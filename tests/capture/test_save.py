@@ -9,7 +9,7 @@ import pytest
 from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
 from fadump.errors import FadumpError, SetupError
-from fadump.linux.pages import DumpLevel, PageClass, left_out
+from fadump.linux.pages.page_class import DumpLevel, PageClass, left_out
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.contract import State
 from fadump.vmcore.dump import open_dump

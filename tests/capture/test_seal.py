@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fadump.capture.options import Format, SaveOptions
 from fadump.capture.packers import Compression
 from fadump.errors import FormatError
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.seal import find_seal

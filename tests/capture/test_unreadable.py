@@ -16,7 +16,7 @@ from fadump.capture.options import Format, SaveOptions
 from fadump.capture.selection import Selection
 from fadump.capture.target import SaveError
 from fadump.errors import FadumpError, ReadError
-from fadump.linux.pages import DumpLevel, left_out
+from fadump.linux.pages.page_class import DumpLevel, left_out
 from fadump.linux.system import CrashedSystem
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import State

@@ -93,7 +93,7 @@ def test_what_is_started_is_not_deaf_to_signals(start):
 
 
 NOT_AT_THE_START = {
-    "fadump.linux.backtrace",
+    "fadump.linux.cpus.backtrace",
     *("asyncio", "email", "http", "ssl", "urllib.request"),
     *("difflib", "importlib.metadata", "importlib.resources", "tempfile", "zipfile"),
     *("qemu", "rich"),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fadump.kernel import printk
 from fadump.kernel.printk import Level, Printk
-from fadump.linux.log import read_log
+from fadump.linux.log.reader import read_log
 from fadump.linux.memory import KernelMemory
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range

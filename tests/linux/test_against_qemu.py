@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from fadump.capture.options import Format, SaveOptions
-from fadump.linux.pages import DumpLevel, PageClass
+from fadump.linux.pages.page_class import DumpLevel, PageClass
 from fadump.linux.system import CrashedSystem, open_system
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.dump import open_dump

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.linux.backtrace import follow_stack
-from fadump.linux.symbols import Symbol, SymbolTable
+from fadump.linux.cpus.backtrace import follow_stack
+from fadump.linux.symbols.table import Symbol, SymbolTable
 from tests.linux.kernel_builder import PAGE_OFFSET, FakeKernel, add_stack
 from tests.linux.smp_builder import registers
 

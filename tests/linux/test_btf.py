@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.errors import FadumpError, FormatError
-from fadump.linux.btf import Btf, read_btf
-from fadump.linux.symbols import Symbol, SymbolTable
-from fadump.linux.types import Kind, Member, UnknownTypeError
+from fadump.linux.symbols.table import Symbol, SymbolTable
+from fadump.linux.types.btf import Btf, read_btf
+from fadump.linux.types.contract import Kind, Member, UnknownTypeError
 from tests.linux.btf_builder import CONST, FWD, STRUCT, TYPEDEF, UNION, BtfBuilder
 from tests.linux.kernel_builder import FakeKernel
 

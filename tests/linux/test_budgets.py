@@ -5,16 +5,18 @@ import struct
 import pytest
 
 from fadump.errors import LimitError
-from fadump.linux import cpus, dwarf, log
-from fadump.linux.cpus import read_cpus
-from fadump.linux.dwarf import read_offsets
-from fadump.linux.elf import ElfFile
-from fadump.linux.kallsyms import read_kallsyms
-from fadump.linux.log import read_log
+from fadump.linux.cpus import cpu
+from fadump.linux.cpus.cpu import read_cpus
+from fadump.linux.log import reader
+from fadump.linux.log.reader import read_log
 from fadump.linux.memory import KernelMemory
-from fadump.linux.symbols import Symbol, SymbolTable
+from fadump.linux.symbols.kallsyms import read_kallsyms
+from fadump.linux.symbols.table import Symbol, SymbolTable
 from fadump.linux.vmcoreinfo import Facts
-from fadump.linux.vmlinux import read_vmlinux
+from fadump.linux.vmlinux import dwarf
+from fadump.linux.vmlinux.dwarf import read_offsets
+from fadump.linux.vmlinux.elf import ElfFile
+from fadump.linux.vmlinux.symbols import read_vmlinux
 from tests.bounded import MIB, bounded
 from tests.linux.kernel_builder import PAGE_OFFSET, FakeKernel, Log, Message, add_old_log, add_stack
 from tests.vmcore.core_builder import Load, Section, build_core, build_sections, note
@@ -189,7 +191,7 @@ def kernel_with_stacks(processors, frames):
 
 
 def test_frames_of_all_stacks_are_counted_together(monkeypatch):
-    monkeypatch.setattr(cpus, "MOST_FRAMES", 100)
+    monkeypatch.setattr(cpu, "MOST_FRAMES", 100)
     found = read_cpus(kernel_with_stacks(20, 30).read(), None)
     assert [len(cpu.backtrace.frames) for cpu in found] == [31, 31, 31, 7, *[0] * 16]
     assert found[2].backtrace.ended is None
@@ -197,7 +199,7 @@ def test_frames_of_all_stacks_are_counted_together(monkeypatch):
 
 
 def test_more_processors_than_any_machine_has_are_refused(monkeypatch):
-    monkeypatch.setattr(cpus, "MOST_CPUS", 4)
+    monkeypatch.setattr(cpu, "MOST_CPUS", 4)
     assert len(read_cpus(kernel_with_stacks(4, 1).read(), None)) == 4
     with pytest.raises(LimitError, match="5 notes with a processor's registers, more than the 4 that are read"):
         read_cpus(kernel_with_stacks(5, 1).read(), None)
@@ -241,7 +243,7 @@ MESSAGES = [Message(b"message %02d" % number) for number in range(40)]
     "write", [lambda kernel: Log(kernel, MESSAGES, 6, 11), lambda k: add_old_log(k, MESSAGES, 2048)]
 )
 def test_the_text_of_a_log_is_limited(write, monkeypatch):
-    monkeypatch.setattr(log, "MOST_LOG_BYTES", 100)
+    monkeypatch.setattr(reader, "MOST_LOG_BYTES", 100)
     kernel = FakeKernel()
     write(kernel)
     assert records_of(kernel) == [
@@ -251,7 +253,7 @@ def test_the_text_of_a_log_is_limited(write, monkeypatch):
 
 
 def test_of_too_many_records_the_newest_are_read(monkeypatch):
-    monkeypatch.setattr(log, "MOST_LOG_RECORDS", 10)
+    monkeypatch.setattr(reader, "MOST_LOG_RECORDS", 10)
     kernel = FakeKernel()
     Log(kernel, MESSAGES, 6, 11)
     assert records_of(kernel) == [

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.errors import FadumpError
-from fadump.linux.cpus import read_cpus
-from fadump.linux.kallsyms import read_kallsyms
+from fadump.linux.cpus.cpu import read_cpus
+from fadump.linux.symbols.kallsyms import read_kallsyms
 from tests.linux.smp_builder import INNER, USER, SmpKernel
 
 

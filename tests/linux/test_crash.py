@@ -1,8 +1,9 @@
 import pytest
 
 from fadump.abi.linux.printk import LogFlags
-from fadump.linux.crash import Ending, EndingTask, KernelName, crash_time, find_ending, read_name
-from fadump.linux.log import LogRecord
+from fadump.linux.kernel_name import KernelName, crash_time, read_name
+from fadump.linux.log.ending import Ending, EndingTask, find_ending
+from fadump.linux.log.record import LogRecord
 from tests.linux.kernel_builder import FakeKernel
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from fadump.linux.debug_files import find_modules, find_vmlinux, module_directories
+from fadump.linux.vmlinux.debug_files import find_modules, find_vmlinux, module_directories
 from tests.linux.test_symbols import vmlinux
 
 ID, OTHER = b"\x12\x34\x56", b"\x99\x99\x99"

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.errors import FadumpError, FormatError
-from fadump.linux.dwarf import NoDebugInformationError, read_offsets
-from fadump.linux.elf import ElfFile
+from fadump.linux.vmlinux.dwarf import NoDebugInformationError, read_offsets
+from fadump.linux.vmlinux.elf import ElfFile
 from tests.linux.dwarf_builder import debug_file
 
 STRUCTS = {"task_struct": {"pid": 8, "comm": 0x1234}, "signal_struct": {"thread_head": 0x10}}

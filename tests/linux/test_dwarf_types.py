@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.errors import FadumpError
-from fadump.linux.dwarf import NoDebugInformationError
-from fadump.linux.dwarf_types import DwarfTypes
-from fadump.linux.elf import ElfFile
-from fadump.linux.types import Kind, UnknownTypeError
+from fadump.linux.types.contract import Kind, UnknownTypeError
+from fadump.linux.vmlinux.dwarf import NoDebugInformationError
+from fadump.linux.vmlinux.dwarf_types import DwarfTypes
+from fadump.linux.vmlinux.elf import ElfFile
 from tests.linux import types_builder as dw
 from tests.linux.types_builder import Unit, types_file
 from tests.vmcore.core_builder import Section, build_sections

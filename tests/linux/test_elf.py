@@ -1,6 +1,6 @@
 """ELF files with sections: the gABI's section types, by number."""
 
-from fadump.linux.elf import open_elf
+from fadump.linux.vmlinux.elf import open_elf
 from tests.vmcore.core_builder import Section, build_sections
 
 SHT_PROGBITS, SHT_NOBITS = 1, 8

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.limits import MOST_INCIDENTS
-from fadump.linux.incidents import Incident, IncidentKind, find_incidents
+from fadump.linux.log.incidents import Incident, IncidentKind, find_incidents
 from fadump.linux.system import CrashedSystem
 from tests.linux.kernel_builder import FakeKernel, Log, Message
 

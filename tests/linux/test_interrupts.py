@@ -1,9 +1,9 @@
 import pytest
 
 from fadump.limits import Budget
-from fadump.linux.interrupts import Interrupt
+from fadump.linux.state.interrupts import Interrupt
 from fadump.linux.system import CrashedSystem
-from fadump.linux.trees import in_maple_tree, in_xarray
+from fadump.linux.types.trees import in_maple_tree, in_xarray
 from tests.linux.host_kernel import HostKernel
 from tests.linux.task_kernel import PER_CPU
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from fadump.abi.linux.printk import LogFlags
 from fadump.errors import AddressError, FadumpError, FormatError
-from fadump.linux.log import LogRecord, read_log
+from fadump.linux.log.reader import read_log
+from fadump.linux.log.record import LogRecord
 from fadump.linux.vmcoreinfo import MissingFactError
 from tests.linux.kernel_builder import PAGE_OFFSET, FakeKernel, Log, Message, add_flat_log, add_old_log
 

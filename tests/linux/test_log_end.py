@@ -1,6 +1,6 @@
 from fadump.abi.linux.printk import LogFlags
-from fadump.linux.log_end import MOST_KEPT, read_log_end
-from fadump.linux.log_record import LogRecord
+from fadump.linux.log.end import MOST_KEPT, read_log_end
+from fadump.linux.log.record import LogRecord
 
 
 def log(*texts, facility=0):

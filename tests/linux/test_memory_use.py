@@ -1,7 +1,7 @@
 import pytest
 
-from fadump.linux.memory_use import HugePages
-from fadump.linux.slab_caches import SlabCache
+from fadump.linux.state.memory_use import HugePages
+from fadump.linux.state.slab_caches import SlabCache
 from fadump.linux.system import CrashedSystem
 from tests.linux.host_kernel import LINK, NODE_COUNTS, HostKernel
 

@@ -1,9 +1,9 @@
 import pytest
 
-from fadump.linux.module_types import ModuleTypes
+from fadump.linux.state.module_types import ModuleTypes
+from fadump.linux.state.taint import taint_letters, taint_words
 from fadump.linux.system import CrashedSystem
-from fadump.linux.taint import taint_letters, taint_words
-from fadump.linux.types import UnknownTypeError
+from fadump.linux.types.contract import UnknownTypeError
 from tests.linux.btf_builder import BtfBuilder
 from tests.linux.state_kernel import KALLSYMS, LIST, MODULE_AT, MODULE_TEXT, StateKernel
 

@@ -1,6 +1,6 @@
 import pytest
 
-from fadump.linux.mounts import Mount
+from fadump.linux.state.mounts import Mount
 from fadump.linux.system import CrashedSystem
 from tests.linux.host_kernel import HostKernel
 

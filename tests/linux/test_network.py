@@ -2,7 +2,7 @@ from ipaddress import ip_interface
 
 import pytest
 
-from fadump.linux.network import NetworkDevice
+from fadump.linux.state.network import NetworkDevice
 from fadump.linux.system import CrashedSystem
 from tests.linux.host_kernel import HostKernel
 

@@ -4,9 +4,9 @@ import pytest
 
 from fadump.errors import FadumpError, FormatError
 from fadump.linux.memory import KernelMemory
-from fadump.linux.objects import Every, Objects, PathError, parse_path
 from fadump.linux.system import CrashedSystem
-from fadump.linux.types import UnknownTypeError
+from fadump.linux.types.contract import UnknownTypeError
+from fadump.linux.types.objects import Every, Objects, PathError, parse_path
 from tests.linux.typed_kernel import AT, TypedKernel
 
 AT_BLOB = 0xC000_0000_0010_0000
@@ -110,7 +110,7 @@ def test_a_chain_may_be_a_ring():
 
 
 def test_an_endless_list_costs_no_more_than_its_budget(monkeypatch):
-    monkeypatch.setattr("fadump.linux.objects.MOST_OBJECTS", 20)
+    monkeypatch.setattr("fadump.linux.types.objects.MOST_OBJECTS", 20)
     objects = objects_of(TypedKernel(count=30))
     with pytest.raises(FormatError, match="21 objects on the way, more than the 20"):
         list(objects.on_list(objects.variable("all_items", "list_head"), "item", ("link",)))

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from fadump.capture.selection import know_pages, select_pages
 from fadump.errors import FadumpError, FormatError
-from fadump.linux import free_lists
-from fadump.linux.pages import DumpLevel, PageClass, classify_pages
-from fadump.linux.sections import MemMap, find_mem_maps
+from fadump.linux.pages import free_lists
+from fadump.linux.pages.classify import classify_pages
+from fadump.linux.pages.page_class import DumpLevel, PageClass
+from fadump.linux.pages.sections import MemMap, find_mem_maps
 from fadump.linux.system import CrashedSystem
 from fadump.memory.ranges import Range
 from tests.linux.kernel_builder import VMEMMAP_START, FakeKernel, add_vmemmap_list

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fadump.errors import FadumpError, FormatError, LimitError
-from fadump.linux import pages
 from fadump.linux.memory import KernelMemory
-from fadump.linux.pages import DumpLevel, PageClass, classify_pages, left_out
-from fadump.linux.sections import MemMap, find_mem_maps
+from fadump.linux.pages import classify
+from fadump.linux.pages.classify import classify_pages
+from fadump.linux.pages.page_class import DumpLevel, PageClass, left_out
+from fadump.linux.pages.sections import MemMap, find_mem_maps
 from fadump.linux.vmcoreinfo import Facts
 from fadump.memory.ranges import Range
 from fadump.vmcore.dump import open_source
@@ -160,7 +161,7 @@ def test_a_compound_page_that_does_not_lie_at_a_multiple_of_its_size_is_one_page
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(pages, "CHUNK_PAGES", 2)
+    monkeypatch.setattr(classify, "CHUNK_PAGES", 2)
 
 
 def test_a_page_in_a_free_block_that_began_in_another_chunk_begins_no_block(small_chunks):
@@ -264,7 +265,7 @@ def test_the_classes_are_makedumpfiles(struct_pages, chunk_pages):
         SECTION_PAGES - len(struct_pages)
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pages, "CHUNK_PAGES", chunk_pages)
+        patch.setattr(classify, "CHUNK_PAGES", chunk_pages)
         assert classes(kernel_with(struct_pages)) == expected_classes(struct_pages)
 
 
@@ -275,7 +276,7 @@ def test_struct_pages_that_are_not_in_the_dump_leave_their_pages_unknown():
 
 
 def test_struct_pages_that_can_be_read_among_those_that_cannot(monkeypatch):
-    monkeypatch.setattr(pages, "_FEW_PAGES", 2)
+    monkeypatch.setattr(classify, "_FEW_PAGES", 2)
     kernel = FakeKernel("little", PAGE, "radix", memory_bytes=80 << 20)
     tables = PageTables(kernel)
     readable = -(-PAGE // STRUCT_BYTES // 2) * 2
@@ -387,7 +388,7 @@ def test_struct_pages_in_a_hole_have_one_class_and_take_no_memory():
 
 
 def test_the_classes_of_all_pages_have_a_budget(monkeypatch):
-    monkeypatch.setattr(pages, "MOST_CLASSES_BYTES", SECTION_PAGES - 1)
+    monkeypatch.setattr(classify, "MOST_CLASSES_BYTES", SECTION_PAGES - 1)
     with pytest.raises(LimitError, match="16 bytes of memory for the classes of pages, more than the 15"):
         classify_pages(kernel_with([{"flags": LRU}, {}]).read())
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.linux.backtrace import Frame
-from fadump.linux.source_lines import NoLinesError, SourceLines
+from fadump.linux.cpus.backtrace import Frame
+from fadump.linux.vmlinux.source_lines import NoLinesError, SourceLines
 from tests.linux.test_symbols import vmlinux
 
 SOURCE = """

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from fadump.abi.elf import SYMBOL
 from fadump.errors import FadumpError, FormatError, LimitError
-from fadump.linux.kallsyms import find_kallsyms, read_kallsyms
-from fadump.linux.symbols import Symbol, SymbolTable, UnknownSymbolError
+from fadump.linux.symbols.kallsyms import find_kallsyms, read_kallsyms
+from fadump.linux.symbols.table import Symbol, SymbolTable, UnknownSymbolError
 from fadump.linux.vmcoreinfo import Facts, MissingFactError
-from fadump.linux.vmlinux import OtherKernelError, read_vmlinux
+from fadump.linux.vmlinux.symbols import OtherKernelError, read_vmlinux
 from tests.linux.kernel_builder import PAGE_OFFSET, FakeKernel, add_kallsyms
 from tests.linux.old_kallsyms import SYMBOLS as OLD_SYMBOLS
 from tests.linux.old_kallsyms import add_old_kallsyms

@@ -1,7 +1,7 @@
 import pytest
 
+from fadump.linux.state.waits import waits_for
 from fadump.linux.system import CrashedSystem
-from fadump.linux.waits import waits_for
 from tests.linux.kernel_builder import PAGE_OFFSET
 from tests.linux.task_kernel import AT, INNER, MIDDLE, OUTER, TaskKernel
 

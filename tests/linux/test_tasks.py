@@ -1,10 +1,10 @@
 import pytest
 
 from fadump.errors import FadumpError
-from fadump.linux import tasks
+from fadump.linux.state import tasks
+from fadump.linux.state.tasks import Task
 from fadump.linux.system import CrashedSystem
-from fadump.linux.tasks import Task
-from fadump.linux.types import UnknownTypeError
+from fadump.linux.types.contract import UnknownTypeError
 from tests.linux.kernel_builder import PAGE_OFFSET
 from tests.linux.task_kernel import AT, KERNEL_THREAD, TaskKernel
 

@@ -6,11 +6,11 @@ import struct
 import pytest
 
 from fadump.errors import FadumpError
-from fadump.linux import dwarf_types
-from fadump.linux.btf import Btf
-from fadump.linux.dwarf import read_offsets
-from fadump.linux.dwarf_types import DwarfTypes
-from fadump.linux.elf import ElfFile
+from fadump.linux.types.btf import Btf
+from fadump.linux.vmlinux import dwarf_types
+from fadump.linux.vmlinux.dwarf import read_offsets
+from fadump.linux.vmlinux.dwarf_types import DwarfTypes
+from fadump.linux.vmlinux.elf import ElfFile
 from tests.bounded import MIB, bounded
 from tests.linux.btf_builder import ENUM, FWD, STRUCT, TYPEDEF, BtfBuilder
 from tests.vmcore.core_builder import Section, build_sections

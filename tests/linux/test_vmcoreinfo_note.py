@@ -5,7 +5,7 @@ import pytest
 from fadump.capture.options import SaveOptions
 from fadump.errors import FadumpError
 from fadump.linux import vmcoreinfo_note
-from fadump.linux.pages import DumpLevel, PageClass
+from fadump.linux.pages.page_class import DumpLevel, PageClass
 from fadump.linux.system import CrashedSystem, open_system
 from fadump.linux.vmcoreinfo import NoVmcoreinfoError
 from fadump.vmcore.dump import open_dump

@@ -3,10 +3,10 @@
 import pytest
 
 from fadump.capture.options import SaveOptions
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.linux.system import CrashedSystem
 from fadump.linux.vmcoreinfo import NoVmcoreinfoError
-from fadump.linux.vmlinux import OtherKernelError
+from fadump.linux.vmlinux.symbols import OtherKernelError
 from fadump.vmcore.dump import open_dump
 from tests.capture.saving import save_file
 from tests.linux.kernel_builder import PAGE_OFFSET, FakeKernel, add_stack

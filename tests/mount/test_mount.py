@@ -22,7 +22,7 @@ from fadump.capture.options import Format, SaveOptions
 from fadump.capture.save import save_dump
 from fadump.cli import main
 from fadump.errors import MachineError
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.linux.system import open_system
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.check import check_dump, work_bytes

@@ -7,7 +7,7 @@ import numpy as np
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression
-from fadump.linux.pages import DumpLevel, PageClass, left_out
+from fadump.linux.pages.page_class import DumpLevel, PageClass, left_out
 from fadump.linux.system import open_system
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.contract import State

@@ -24,7 +24,7 @@ from drgn.helpers.linux.mm import (
 )
 from drgn.helpers.linux.mmzone import for_each_online_pgdat
 
-from fadump.linux.page_class import PageClass
+from fadump.linux.pages.page_class import PageClass
 from fadump.linux.system import open_system
 from tests.real_linux.page_sets import whole_pages
 

@@ -8,7 +8,7 @@ import pytest
 
 import fadump
 from fadump.linux.vmcoreinfo import Facts
-from fadump.linux.vmlinux import read_vmlinux
+from fadump.linux.vmlinux.symbols import read_vmlinux
 from tests.real_linux.conftest import good_run
 from tests.real_linux.fadump_command import COMMAND
 

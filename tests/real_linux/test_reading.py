@@ -14,8 +14,8 @@ from drgn.helpers.linux.printk import get_printk_records
 from drgn.helpers.linux.sched import cpu_curr, task_state_to_char
 
 import fadump
-from fadump.linux.kallsyms import read_kallsyms
-from fadump.linux.pages import PageClass
+from fadump.linux.pages.page_class import PageClass
+from fadump.linux.symbols.kallsyms import read_kallsyms
 from fadump.memory.ranges import Range
 from tests.real_linux.fadump_command import COMMAND
 

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from fadump.linux.btf import Btf
-from fadump.linux.dwarf_types import DwarfTypes
-from fadump.linux.elf import open_elf
-from fadump.linux.types import Kind
+from fadump.linux.types.btf import Btf
+from fadump.linux.types.contract import Kind
+from fadump.linux.vmlinux.dwarf_types import DwarfTypes
+from fadump.linux.vmlinux.elf import open_elf
 
 _MEMBER = re.compile(r"(\w+)(?:\[\d*\])*(?::\d+)?; +/\* +(\d+)(?:: *(\d+))? +\d+ \*/")
 _POINTER_TO_FUNCTION = re.compile(r"\(\*(\w+)\)\(.*\); +/\* +(\d+) +8 \*/")

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from fadump.linux.source_lines import SourceLine
 from fadump.linux.system import CrashedSystem
+from fadump.linux.vmlinux.source_lines import SourceLine
 from fadump.report.findings import find
 from fadump.report.html import as_html
 from fadump.report.redact import Words

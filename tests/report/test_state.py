@@ -5,14 +5,14 @@ from ipaddress import ip_interface
 
 import pytest
 
-from fadump.linux.activity import Activity
-from fadump.linux.incidents import Incident, IncidentKind, Incidents
-from fadump.linux.interrupts import Interrupt
-from fadump.linux.memory_use import HugePages, MemoryUse
-from fadump.linux.modules import Module
-from fadump.linux.mounts import Mount
-from fadump.linux.network import NetworkDevice
-from fadump.linux.slab_caches import SlabCache
+from fadump.linux.log.incidents import Incident, IncidentKind, Incidents
+from fadump.linux.state.activity import Activity
+from fadump.linux.state.interrupts import Interrupt
+from fadump.linux.state.memory_use import HugePages, MemoryUse
+from fadump.linux.state.modules import Module
+from fadump.linux.state.mounts import Mount
+from fadump.linux.state.network import NetworkDevice
+from fadump.linux.state.slab_caches import SlabCache
 from fadump.linux.system import CrashedSystem
 from fadump.report.findings import find
 from fadump.report.html import as_html

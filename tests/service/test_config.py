@@ -11,7 +11,7 @@ import pytest
 from fadump.capture.options import Format
 from fadump.capture.packers import Compression
 from fadump.errors import SetupError
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.service.config import (
     Config,
     ConfigError,

@@ -9,7 +9,7 @@ import pytest
 from fadump.capture.destination import Destination
 from fadump.capture.options import SaveOptions
 from fadump.capture.save import save_dump
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.linux.system import open_system
 from fadump.service.crash import Crash, identity, read_crash
 from fadump.service.record import Record, dump_directories

@@ -8,7 +8,7 @@ import pytest
 
 from fadump.capture.options import SaveOptions
 from fadump.capture.save import stream_dump
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.linux.system import open_system
 from fadump.service.crash import read_crash
 from fadump.service.targets.contract import TargetError

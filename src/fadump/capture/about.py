@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields
 from fadump.abi import elf
 from fadump.abi.layout import ByteOrder
 from fadump.capture.note_order import in_order
-from fadump.linux.crash import KernelName
+from fadump.linux.kernel_name import KernelName
 from fadump.linux.memory import is_of_power
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.linux.vmcoreinfo import Facts, MissingFactError
 from fadump.vmcore.contract import Dump, VirtualRange

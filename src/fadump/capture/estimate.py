@@ -19,7 +19,7 @@ from fadump.capture.original import Original, read_original
 from fadump.capture.report import PageReport, report_pages
 from fadump.capture.selection import Selection
 from fadump.capture.threads import InOrder
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.linux.system import CrashedSystem
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import Dump

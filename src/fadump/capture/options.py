@@ -10,7 +10,7 @@ from fadump.capture.formats import Format, OutputFormat, output_format
 from fadump.capture.packers import Compression
 from fadump.capture.plugins import Plugin
 from fadump.errors import UsageError
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 
 __all__ = ["Format", "SaveOptions"]
 

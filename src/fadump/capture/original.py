@@ -11,7 +11,7 @@ from fadump.capture.options import SaveOptions
 from fadump.capture.plugins import Plugin, ask_plugins
 from fadump.capture.registers import AddedRegisters, with_registers
 from fadump.capture.selection import KnownPages, Selection, know_pages, select_pages
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.linux.system import CrashedSystem
 from fadump.vmcore.contract import Dump
 

@@ -17,9 +17,9 @@ from fadump.capture.bits import PageBits
 from fadump.capture.selection import KnownPages, Selection
 from fadump.errors import FadumpError, UsageError
 from fadump.given import check_file
-from fadump.linux.page_flags import PageFlags
-from fadump.linux.page_rules import ClassArray
-from fadump.linux.pages import PageClass
+from fadump.linux.pages.page_class import PageClass
+from fadump.linux.pages.page_flags import PageFlags
+from fadump.linux.pages.page_rules import ClassArray
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.memory.ranges import Range
 from fadump.printable import in_a_line
@@ -62,7 +62,7 @@ class Pages:
 
     @cached_property
     def classes(self) -> ClassArray:
-        """Each page's :class:`~fadump.linux.page_class.PageClass`, as a number; UNKNOWN if the dump doesn't say."""
+        """Each page's :class:`~fadump.linux.pages.page_class.PageClass`; UNKNOWN if the dump doesn't say."""
         if self._known.classes is None:
             return np.full(len(self._pfns), PageClass.UNKNOWN, np.uint8)
         return self._known.classes.of(self._range)[self._places]

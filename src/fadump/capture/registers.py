@@ -22,9 +22,9 @@ from dataclasses import dataclass, replace
 
 from fadump.abi.elf import CORE_NAME, NOTE_HEADER, NT_PRSTATUS
 from fadump.limits import MOST_CPUS, Budget
-from fadump.linux.cpu_numbers import SYMBOLS, number_registers, online_cpus
+from fadump.linux.cpus.numbers import SYMBOLS, number_registers, online_cpus
 from fadump.linux.memory import KernelMemory
-from fadump.linux.symbols import SymbolTable
+from fadump.linux.symbols.table import SymbolTable
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import Dump

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fadump.capture.selection import Selection
-from fadump.linux.pages import DumpLevel, PageClass
+from fadump.linux.pages.page_class import DumpLevel, PageClass
 
 _CLASS_WORDS: Mapping[PageClass, str] = {
     PageClass.CACHE: "Non-private cache pages",

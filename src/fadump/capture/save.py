@@ -20,7 +20,7 @@ from fadump.capture.registers import AddedRegisters
 from fadump.capture.report import PageReport, report_pages
 from fadump.capture.target import FileTarget, SaveError, StreamTarget
 from fadump.errors import NO_ROOM, FadumpError, ReadError, SetupError, reason
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.linux.system import CrashedSystem
 
 _TOO_LARGE = NO_ROOM | {errno.EFBIG}

@@ -1,8 +1,9 @@
 """Which pages of a dump are to be saved, and why the others aren't.
 
-Step "saved" of docs/architecture.md. Levels are makedumpfile's (:class:`~fadump.linux.pages.DumpLevel`). Pages that
-the source lacks stay left out. A page is left out by its class only if the dump says which that is. If it doesn't, the
-page is kept, with a remark: a dump that is too large is better than none.
+Step "saved" of docs/architecture.md. Levels are makedumpfile's
+(:class:`~fadump.linux.pages.page_class.DumpLevel`). Pages that the source lacks stay left out. A page is left out by
+its class only if the dump says which that is. If it doesn't, the page is kept, with a remark: a dump that is too large
+is better than none.
 """
 
 from collections import Counter
@@ -14,7 +15,8 @@ import numpy as np
 from fadump.capture.bits import WINDOW_PAGES, PageBits
 from fadump.errors import FadumpError
 from fadump.limits import MOST_SELECTED_PAGES, MOST_SHARED_BYTES, Budget
-from fadump.linux.pages import DumpLevel, PageClass, PageClasses, left_out
+from fadump.linux.pages.classify import PageClasses
+from fadump.linux.pages.page_class import DumpLevel, PageClass, left_out
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.linux.vmcoreinfo import NoVmcoreinfoError
 from fadump.memory.ranges import Range

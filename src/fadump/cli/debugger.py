@@ -18,8 +18,8 @@ from fadump.cli.paths import path
 from fadump.cli.typed import program
 from fadump.errors import FadumpError, SetupError
 from fadump.given import check_directory, check_file
-from fadump.linux.debug_files import find_modules, module_directories
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
+from fadump.linux.vmlinux.debug_files import find_modules, module_directories
 from fadump.progress import Progress
 from fadump.vmcore.contract import Dump, Kind
 from fadump.vmcore.notes import decode_prstatus

@@ -10,7 +10,7 @@ from fadump.cli.numbers import since_boot
 from fadump.cli.output import Answer, ExitCode, Output, Stream
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.linux.log import LogRecord
+from fadump.linux.log.record import LogRecord
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
 from fadump.printable import first_of, with_others
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from fadump.kit.cache import cache_directory
-from fadump.linux.debug_files import find_vmlinux
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
+from fadump.linux.vmlinux.debug_files import find_vmlinux
 
 
 def found_vmlinux(system: CrashedSystem) -> Path | None:

@@ -12,7 +12,7 @@ from fadump.capture.options import Format
 from fadump.capture.registers import AddedRegisters
 from fadump.cli.debugger import Debugger, Handover, add_debugger
 from fadump.cli.parser import Commands
-from fadump.linux.cpus import Cpu
+from fadump.linux.cpus.cpu import Cpu
 from fadump.linux.system import CrashedSystem
 from fadump.vmcore.contract import Dump, Kind
 from fadump.vmcore.notes import Note, decode_prstatus

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fadump.linux.log_record import LogRecord
+from fadump.linux.log.record import LogRecord
 from fadump.printable import printable
 
 LEVELS = ("emerg", "alert", "crit", "err", "warn", "notice", "info", "debug")

@@ -13,8 +13,8 @@ from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.errors import FadumpError, SetupError, UsageError
 from fadump.given import check_file, writing
-from fadump.linux.source_lines import lines_of_crash
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
+from fadump.linux.vmlinux.source_lines import lines_of_crash
 from fadump.printable import with_others
 from fadump.report.findings import Findings, find
 from fadump.report.html import as_html

@@ -22,7 +22,7 @@ from fadump.cli.seat import TerminalSeat, check_interactive
 from fadump.cli.verdict_json import verdict_as_json
 from fadump.errors import FadumpError, note_phase
 from fadump.kit.petitboot import Kexec
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.observer import CrashBy, Milestone
 from fadump.printable import with_others

@@ -20,7 +20,7 @@ from fadump.cli.paths import name, path
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.errors import UsageError
 from fadump.given import check_file
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.linux.system import CrashedSystem, open_system
 from fadump.printable import with_others
 from fadump.progress import Progress, Step, binary_size

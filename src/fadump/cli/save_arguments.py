@@ -4,7 +4,7 @@ import argparse
 import os
 
 from fadump.capture.save import Saved
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 
 _MOST_LEVEL = 31
 

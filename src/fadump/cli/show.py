@@ -18,9 +18,9 @@ from fadump.cli.show_view import show_summary
 from fadump.errors import STDOUT, FormatError, SetupError, UsageError, naming
 from fadump.given import check_file, writing
 from fadump.linux.opal import opal_image
-from fadump.linux.source_lines import FrameLines, lines_of_crash
 from fadump.linux.summary import Summary, summarize
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
+from fadump.linux.vmlinux.source_lines import FrameLines, lines_of_crash
 from fadump.printable import with_others
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.frame_info import encode_frame_info

@@ -2,12 +2,12 @@
 
 from dataclasses import asdict
 
-from fadump.linux.backtrace import Backtrace
-from fadump.linux.cpus import Cpu
-from fadump.linux.source_lines import FrameLines
+from fadump.linux.cpus.backtrace import Backtrace
+from fadump.linux.cpus.cpu import Cpu
+from fadump.linux.state.task_stacks import StackGroup
+from fadump.linux.state.tasks import Task
 from fadump.linux.summary import Summary
-from fadump.linux.task_stacks import StackGroup
-from fadump.linux.tasks import Task
+from fadump.linux.vmlinux.source_lines import FrameLines
 
 
 def as_json(summary: Summary, lines: FrameLines) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.text import Text
 
-from fadump.linux.log_end import LogEnd
+from fadump.linux.log.end import LogEnd
 from fadump.printable import counted
 
 _MESSAGES = 12

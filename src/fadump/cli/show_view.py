@@ -10,14 +10,14 @@ from rich.text import Text
 from fadump.abi.linux.page_table import PAGE_OFFSET
 from fadump.abi.linux.pt_regs import DATA_TRAPS, TRAPS, led_to_dump
 from fadump.cli.show_log import show_log_end
-from fadump.linux.backtrace import Backtrace, Frame
-from fadump.linux.cpus import Cpu
+from fadump.linux.cpus.backtrace import Backtrace, Frame
+from fadump.linux.cpus.cpu import Cpu
 from fadump.linux.opal import OpalCore
-from fadump.linux.pages import PageClass
-from fadump.linux.source_lines import FrameLines, inlined_and_own
+from fadump.linux.pages.page_class import PageClass
+from fadump.linux.state.task_stacks import StackGroup
+from fadump.linux.state.tasks import Task
 from fadump.linux.summary import MemoryRange, Summary, cpu_name
-from fadump.linux.task_stacks import StackGroup
-from fadump.linux.tasks import Task
+from fadump.linux.vmlinux.source_lines import FrameLines, inlined_and_own
 from fadump.printable import MOST_LISTED, counted, printable
 from fadump.progress import binary_size
 from fadump.vmcore.contract import READABLE, State

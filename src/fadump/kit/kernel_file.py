@@ -27,7 +27,7 @@ from fadump.errors import FadumpError, FormatError, SetupError, UsageError, nami
 from fadump.kit.cache import cache_directory, lock, new_entry, private_directory, scratch_directory
 from fadump.kit.packages import require
 from fadump.kit.process import log_path, run
-from fadump.linux.elf import ElfFile, open_elf
+from fadump.linux.vmlinux.elf import ElfFile, open_elf
 from fadump.progress import Progress
 
 MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "ext4")

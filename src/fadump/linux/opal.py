@@ -13,9 +13,9 @@ from fadump.abi.linux import stack as abi
 from fadump.abi.powernv.symbol_map import OpalSymbol, find_symbol_map, symbols_of
 from fadump.errors import AddressError, FormatError
 from fadump.limits import MOST_OPAL_IMAGE_BYTES, MOST_STACK_FRAMES
-from fadump.linux.backtrace import Backtrace, Frame
-from fadump.linux.cpus import Cpu, prstatuses
-from fadump.linux.symbols import Symbol, SymbolOffset, SymbolTable
+from fadump.linux.cpus.backtrace import Backtrace, Frame
+from fadump.linux.cpus.cpu import Cpu, prstatuses
+from fadump.linux.symbols.table import Symbol, SymbolOffset, SymbolTable
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.opal_core import ended_by_itself, opal_cpus
 

@@ -10,17 +10,18 @@ from functools import partial
 from typing import TypeVar
 
 from fadump.errors import SetupError
-from fadump.linux.cpu_numbers import online_cpus
-from fadump.linux.cpus import Cpu, read_cpus, read_registers
-from fadump.linux.crash import Ending, KernelName
-from fadump.linux.kallsyms import read_kallsyms
-from fadump.linux.log_end import LogEnd
+from fadump.linux.cpus.cpu import Cpu, read_cpus, read_registers
+from fadump.linux.cpus.numbers import online_cpus
+from fadump.linux.kernel_name import KernelName
+from fadump.linux.log.end import LogEnd
+from fadump.linux.log.ending import Ending
 from fadump.linux.memory import KernelMemory, is_of_power
 from fadump.linux.opal import OpalCore, read_opal
-from fadump.linux.pages import PageClass
+from fadump.linux.pages.page_class import PageClass
+from fadump.linux.state.task_stacks import StackGroup
+from fadump.linux.state.tasks import Task
+from fadump.linux.symbols.kallsyms import read_kallsyms
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
-from fadump.linux.task_stacks import StackGroup
-from fadump.linux.tasks import Task
 from fadump.memory.ranges import Range
 from fadump.printable import first_of
 from fadump.progress import binary_size

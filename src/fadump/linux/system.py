@@ -17,38 +17,40 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from fadump.errors import FadumpError
-from fadump.linux.activity import Activity, read_activity
-from fadump.linux.btf import Btf, read_btf
-from fadump.linux.crash import Ending, KernelName, crash_time, read_name
-from fadump.linux.dwarf import NoDebugInformationError
-from fadump.linux.dwarf_types import DwarfTypes
-from fadump.linux.elf import open_elf
-from fadump.linux.incidents import Incidents, find_incidents
-from fadump.linux.kallsyms import find_kallsyms, read_kallsyms
-from fadump.linux.log import LogRecord, read_log
-from fadump.linux.log_end import LogEnd, read_log_end
+from fadump.linux.kernel_name import KernelName, crash_time, read_name
+from fadump.linux.log.end import LogEnd, read_log_end
+from fadump.linux.log.ending import Ending
+from fadump.linux.log.incidents import Incidents, find_incidents
+from fadump.linux.log.reader import read_log
+from fadump.linux.log.record import LogRecord
 from fadump.linux.memory import UNREADABLE, KernelMemory, OtherMachineError
-from fadump.linux.module_symbols import ModuleSymbols
-from fadump.linux.module_types import ModuleTypes
-from fadump.linux.modules import ModuleList, read_modules
-from fadump.linux.objects import PathError
-from fadump.linux.pages import PageClasses, classify_pages
-from fadump.linux.state import SystemState
-from fadump.linux.symbols import SymbolOffset, SymbolTable, UnknownSymbolError
-from fadump.linux.tasks import Task, TaskList, TaskReader
-from fadump.linux.types import NoTypesError, Types, UnknownTypeError
+from fadump.linux.pages.classify import PageClasses, classify_pages
+from fadump.linux.state.activity import Activity, read_activity
+from fadump.linux.state.module_symbols import ModuleSymbols
+from fadump.linux.state.module_types import ModuleTypes
+from fadump.linux.state.modules import ModuleList, read_modules
+from fadump.linux.state.system_state import SystemState
+from fadump.linux.state.tasks import Task, TaskList, TaskReader
+from fadump.linux.symbols.kallsyms import find_kallsyms, read_kallsyms
+from fadump.linux.symbols.table import SymbolOffset, SymbolTable, UnknownSymbolError
+from fadump.linux.types.btf import Btf, read_btf
+from fadump.linux.types.contract import NoTypesError, Types, UnknownTypeError
+from fadump.linux.types.objects import PathError
 from fadump.linux.vmcoreinfo import Facts, MissingFactError, NoVmcoreinfoError
 from fadump.linux.vmcoreinfo_note import find_vmcoreinfo
-from fadump.linux.vmlinux import NoSymbolsError, OtherKernelError, read_vmlinux
-from fadump.linux.vmlinux_facts import vmlinux_facts
+from fadump.linux.vmlinux.dwarf import NoDebugInformationError
+from fadump.linux.vmlinux.dwarf_types import DwarfTypes
+from fadump.linux.vmlinux.elf import open_elf
+from fadump.linux.vmlinux.facts import vmlinux_facts
+from fadump.linux.vmlinux.symbols import NoSymbolsError, OtherKernelError, read_vmlinux
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.dump import open_dump
 from fadump.vmcore.notes import Note
 from fadump.vmcore.source import StrPath, open_file
 
 if TYPE_CHECKING:
-    from fadump.linux.cpus import Cpu
-    from fadump.linux.task_stacks import StackGroup
+    from fadump.linux.cpus.cpu import Cpu
+    from fadump.linux.state.task_stacks import StackGroup
 
 UNREADABLE_KERNEL = (
     *(*UNREADABLE, MissingFactError, NoVmcoreinfoError, OtherMachineError, UnknownSymbolError),
@@ -140,7 +142,7 @@ class CrashedSystem:
     def symbols(self) -> SymbolTable:
         """The kernel's symbols, from its vmlinux if that was given.
 
-        :raises FadumpError: neither the dump nor the vmlinux has them; see :mod:`fadump.linux.kallsyms`.
+        :raises FadumpError: neither the dump nor the vmlinux has them; see :mod:`fadump.linux.symbols.kallsyms`.
         :raises OSError: the vmlinux can't be read.
         """
         if self._vmlinux is not None:
@@ -212,9 +214,9 @@ class CrashedSystem:
     def cpus(self) -> "Sequence[Cpu]":
         """The CPUs that were online, with registers and backtraces.
 
-        :raises FadumpError: as :attr:`symbols`; :func:`~fadump.linux.cpus.read_cpus` doesn't need them.
+        :raises FadumpError: as :attr:`symbols`; :func:`~fadump.linux.cpus.cpu.read_cpus` doesn't need them.
         """
-        from fadump.linux.cpus import read_cpus  # noqa: PLC0415 - a slow start, and a save has no use for it
+        from fadump.linux.cpus.cpu import read_cpus  # noqa: PLC0415 - a slow start, and a save has no use for it
 
         return tuple(read_cpus(self.memory, self.symbols))
 
@@ -291,7 +293,7 @@ class CrashedSystem:
         """The thread that the CPU of a number ran; an idle thread has the pid 0.
 
         :raises UnknownTypeError: as :attr:`task_list`.
-        :raises FadumpError: as :meth:`~fadump.linux.tasks.TaskReader.running`.
+        :raises FadumpError: as :meth:`~fadump.linux.state.tasks.TaskReader.running`.
         :raises OSError: the vmlinux can't be read.
         """
         return self._task_reader.running(cpu)
@@ -300,7 +302,7 @@ class CrashedSystem:
     def modules(self) -> ModuleList:
         """The kernel's modules.
 
-        :raises FadumpError: as :attr:`structures` and :func:`~fadump.linux.modules.read_modules`.
+        :raises FadumpError: as :attr:`structures` and :func:`~fadump.linux.state.modules.read_modules`.
         :raises OSError: the vmlinux can't be read.
         """
         return read_modules(self.memory, self.symbols, self.structures)
@@ -343,7 +345,7 @@ class CrashedSystem:
         :raises FadumpError: as :attr:`task_list`.
         :raises OSError: the vmlinux can't be read.
         """
-        from fadump.linux.task_stacks import group_stacks  # noqa: PLC0415 - as above
+        from fadump.linux.state.task_stacks import group_stacks  # noqa: PLC0415 - as above
 
         running = {}
         for cpu in self.cpus:
@@ -356,7 +358,7 @@ class CrashedSystem:
     def page_classes(self) -> PageClasses:
         """What each page was used for.
 
-        :raises FadumpError: see :func:`~fadump.linux.pages.classify_pages`.
+        :raises FadumpError: see :func:`~fadump.linux.pages.classify.classify_pages`.
         """
         return classify_pages(self.memory)
 
@@ -375,7 +377,7 @@ class CrashedSystem:
     def log(self) -> Iterator[LogRecord]:
         """The log, oldest record first.
 
-        :raises FadumpError: see :func:`~fadump.linux.log.read_log`; also between two records.
+        :raises FadumpError: see :func:`~fadump.linux.log.reader.read_log`; also between two records.
         """
         return read_log(self.memory)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from fadump.linux.page_class import DumpLevel, PageClass
+from fadump.linux.pages.page_class import DumpLevel, PageClass
 from fadump.linux.summary import Summary
 from fadump.picture.map import Area, MemoryPicture, draw_map
 from fadump.picture.paint import Paint

@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from fadump.errors import SetupError
-from fadump.linux.activity import Activity
-from fadump.linux.incidents import Incidents
-from fadump.linux.interrupts import Interrupt
-from fadump.linux.memory_use import MemoryUse
-from fadump.linux.modules import Module
-from fadump.linux.mounts import Mount
-from fadump.linux.network import NetworkDevice
-from fadump.linux.slab_caches import SlabCache
-from fadump.linux.source_lines import FrameLines
+from fadump.linux.log.incidents import Incidents
+from fadump.linux.state.activity import Activity
+from fadump.linux.state.interrupts import Interrupt
+from fadump.linux.state.memory_use import MemoryUse
+from fadump.linux.state.modules import Module
+from fadump.linux.state.mounts import Mount
+from fadump.linux.state.network import NetworkDevice
+from fadump.linux.state.slab_caches import SlabCache
 from fadump.linux.summary import Summary, summarize
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
+from fadump.linux.vmlinux.source_lines import FrameLines
 from fadump.printable import first_of
 from fadump.vmcore.contract import Dump
 

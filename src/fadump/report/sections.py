@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from fadump.abi.linux.page_table import PAGE_OFFSET
-from fadump.linux.backtrace import Backtrace, Frame
-from fadump.linux.cpus import Cpu
-from fadump.linux.log_end import LogEnd
-from fadump.linux.source_lines import FrameLines, inlined_and_own
+from fadump.linux.cpus.backtrace import Backtrace, Frame
+from fadump.linux.cpus.cpu import Cpu
+from fadump.linux.log.end import LogEnd
+from fadump.linux.state.task_stacks import StackGroup
+from fadump.linux.state.tasks import Task
 from fadump.linux.summary import Summary, cpu_name
-from fadump.linux.task_stacks import StackGroup
-from fadump.linux.tasks import Task
+from fadump.linux.vmlinux.source_lines import FrameLines, inlined_and_own
 from fadump.printable import counted
 from fadump.progress import binary_size
 from fadump.report.dump_sections import of_dump, of_memory, of_missing

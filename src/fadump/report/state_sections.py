@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from fadump.linux.interrupts import Interrupt
-from fadump.linux.memory_use import MemoryUse
-from fadump.linux.modules import Module
-from fadump.linux.mounts import Mount
-from fadump.linux.network import NetworkDevice
-from fadump.linux.slab_caches import SlabCache
+from fadump.linux.state.interrupts import Interrupt
+from fadump.linux.state.memory_use import MemoryUse
+from fadump.linux.state.modules import Module
+from fadump.linux.state.mounts import Mount
+from fadump.linux.state.network import NetworkDevice
+from fadump.linux.state.slab_caches import SlabCache
 from fadump.printable import counted
 from fadump.progress import binary_size
 from fadump.report.findings import Findings

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from fadump.abi.linux.page_table import PAGE_OFFSET
-from fadump.linux.backtrace import Frame
-from fadump.linux.cpus import Cpu
-from fadump.linux.log_end import LogEnd
+from fadump.linux.cpus.backtrace import Frame
+from fadump.linux.cpus.cpu import Cpu
+from fadump.linux.log.end import LogEnd
 from fadump.linux.summary import Summary, cpu_name
 
 _FAULTS = {0x200, 0x300, 0x380, 0x400, 0x480, 0x600, 0x700}

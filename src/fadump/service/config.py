@@ -15,7 +15,7 @@ from typing import Annotated, TypeVar
 from fadump.capture.options import Format
 from fadump.capture.packers import Compression
 from fadump.errors import SetupError, UsageError, reason
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.service.lines import Problems, lines_of
 from fadump.service.settings import (
     COMMAND,

@@ -7,10 +7,10 @@ import pytest
 from fadump.capture.erase.erased import erase
 from fadump.capture.erase.rules import RuleError, read_rules
 from fadump.errors import LimitError
-from fadump.linux.btf import Btf
-from fadump.linux.objects import Objects, PathError
-from fadump.linux.symbols import Symbol, SymbolTable
+from fadump.linux.symbols.table import Symbol, SymbolTable
 from fadump.linux.system import CrashedSystem
+from fadump.linux.types.btf import Btf
+from fadump.linux.types.objects import Objects, PathError
 from tests.bounded import bounded
 from tests.linux.typed_kernel import TypedKernel, item_types
 
@@ -77,7 +77,7 @@ AGAIN = '{ to = "link", type = "list_head" }, { list = "item.link" }'
 
 def test_lists_within_lists_are_counted_together(tmp_path, monkeypatch):
     """Each item leads to all the others, and each of these to all of them."""
-    monkeypatch.setattr("fadump.linux.objects.MOST_OBJECTS", 3_000)
+    monkeypatch.setattr("fadump.linux.types.objects.MOST_OBJECTS", 3_000)
     text = '[[erase]]\nstart = "all_items"\ntype = "list_head"\nsize = 1\noptional = true\n'
     text += f'walk = [{{ list = "item.link", where = {{ id = 1 }} }}, {AGAIN}, {AGAIN}]\n'
     system = CrashedSystem(TypedKernel(count=ITEMS, messages=()).dump())
@@ -86,7 +86,7 @@ def test_lists_within_lists_are_counted_together(tmp_path, monkeypatch):
 
 
 def test_members_on_the_way_are_counted(monkeypatch):
-    monkeypatch.setattr("fadump.linux.objects.MOST_OBJECTS", 20)
+    monkeypatch.setattr("fadump.linux.types.objects.MOST_OBJECTS", 20)
     system = CrashedSystem(TypedKernel().dump())
     objects = Objects(system.memory, system.symbols, lambda: system.types)
     table = objects.variable("item_table", "table")

@@ -14,8 +14,8 @@ import pytest
 from fadump.capture.erase.erased import erase
 from fadump.capture.erase.rules import read_rules
 from fadump.cli import main
-from fadump.linux.btf import Btf
 from fadump.linux.system import CrashedSystem, open_system
+from fadump.linux.types.btf import Btf
 from fadump.vmcore.check import check_dump
 from fadump.vmcore.dump import open_dump
 from tests.linux.kernel_builder import PAGE_OFFSET

@@ -77,7 +77,7 @@ def test_items_that_are_anything(rules, kernel, changes, target):
     [
         ("fadump.capture.erase.pieces.MOST_ERASED_PIECES", "pieces to erase, more than the 2"),
         ("fadump.capture.erase.pieces.MOST_ERASED_BYTES", "bytes to erase, more than the 2"),
-        ("fadump.linux.objects.MOST_OBJECTS", "objects on the way, more than the 2"),
+        ("fadump.linux.types.objects.MOST_OBJECTS", "objects on the way, more than the 2"),
     ],
 )
 def test_each_budget_ends_a_rule_in_a_sentence(rules, kernel, monkeypatch, limit, why):

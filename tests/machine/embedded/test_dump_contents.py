@@ -11,7 +11,7 @@ from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 from fadump.abi.platform import Platform
 from fadump.capture.registers import AddedRegisters, with_registers
 from fadump.kernel.model import KernelConfig
-from fadump.linux.pages import PageClass
+from fadump.linux.pages.page_class import PageClass
 from fadump.linux.summary import summarize
 from fadump.linux.system import CrashedSystem, open_system
 from fadump.machine.channel import Crash, Crashing, Hello, Save, Saved

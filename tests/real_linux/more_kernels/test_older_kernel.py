@@ -14,7 +14,7 @@ from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression
 from fadump.kit.kernel import PAGE_SIZES, build_kernel
 from fadump.kit.kernel_config import read_fragment
-from fadump.linux.page_class import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.linux.system import open_system
 from fadump.vmcore.dump import open_dump
 from tests.capture.saving import save_file

@@ -7,7 +7,7 @@ from fadump.capture.options import Format, SaveOptions
 from fadump.capture.registers import with_registers
 from fadump.kit.kernel import build_kernel
 from fadump.kit.qemu import fetch_qemu
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.linux.system import CrashedSystem
 from fadump.vmcore.dump import open_dump
 from tests.capture.saving import save_file

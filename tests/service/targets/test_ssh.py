@@ -12,7 +12,7 @@ from fadump.capture.options import SaveOptions
 from fadump.capture.save import stream_dump
 from fadump.capture.target import SaveError
 from fadump.errors import SetupError
-from fadump.linux.pages import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.linux.system import open_system
 from fadump.service.capture import capture
 from fadump.service.config import Config, ConfigError, parse_config

@@ -13,7 +13,7 @@ from typing import Any
 from fadump.capture.erase.pieces import Found, find_pieces
 from fadump.capture.erase.rules import Rule
 from fadump.capture.erase.scrub import FILLER, scrubbed
-from fadump.linux.crash import KernelName
+from fadump.linux.kernel_name import KernelName
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem
 from fadump.memory.ranges import Range, RangeSet
 from fadump.vmcore.contract import UNREADABLE, Dump, SystemName

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from fadump.capture.erase.rules import Condition, Rule, Step, Way
 from fadump.errors import FadumpError, ReadError
 from fadump.limits import MOST_ERASED_BYTES, MOST_ERASED_PIECES, MOST_STRING_BYTES, Budget
-from fadump.linux.objects import Object, Objects, Path, PathError
 from fadump.linux.system import CrashedSystem
-from fadump.linux.types import Kind, NoTypesError
+from fadump.linux.types.contract import Kind, NoTypesError
+from fadump.linux.types.objects import Object, Objects, Path, PathError
 from fadump.memory.ranges import Range
 from fadump.vmcore.contract import READABLE
 

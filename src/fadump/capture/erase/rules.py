@@ -24,7 +24,7 @@ from pathlib import Path as File
 from fadump.errors import UsageError
 from fadump.given import check_file, reading
 from fadump.limits import MOST_ERASED_BYTES, MOST_RULES_BYTES
-from fadump.linux.objects import Path, PathError, parse_path
+from fadump.linux.types.objects import Path, PathError, parse_path
 from fadump.printable import in_a_line
 from fadump.spelling import nearest
 

@@ -19,7 +19,7 @@ from fadump.kernel.plan.need import (
     recommended_bytes,
 )
 from fadump.kernel.traits import MIB
-from fadump.linux.page_class import DumpLevel
+from fadump.linux.pages.page_class import DumpLevel
 from fadump.service.doctor.machine import Machine
 
 

@@ -1,0 +1,1 @@
+"""The crashed kernel's symbols, by its own list of them."""

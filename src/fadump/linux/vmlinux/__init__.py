@@ -1,0 +1,1 @@
+"""What a vmlinux and its debug information say, and where a computer has them."""
