@@ -1,5 +1,6 @@
 """Tables in the documents are what the code says. ``python -m tests.test_docs`` writes them anew."""
 
+import ast
 import re
 import shlex
 import tomllib
@@ -197,16 +198,6 @@ def test_every_row_is_in_a_table(document):
     assert [*headless_rows("\n".join(lines))] == []
 
 
-def main():
-    for name, (document, table) in TABLES.items():
-        path = DOCS / document
-        path.write_text(with_table(path.read_text(), name, table()))
-
-
-if __name__ == "__main__":
-    main()
-
-
 def test_every_module_that_the_architecture_names_is_there():
     """Paths are those below src/fadump, of tests and of the project itself; * stands for either platform."""
     named = re.findall(r"`((?:[\w*.-]+/)+[\w.-]+\.(?:py|md)|[\w-]+/data/init)`", (DOCS / "architecture.md").read_text())
@@ -217,3 +208,60 @@ def test_every_module_that_the_architecture_names_is_there():
         if not [*root.glob(name), *(root / "src" / "fadump").glob(name), *(root / "src").glob(name)]
     ]
     assert len(named) > 80 and not lost
+
+
+def anchors(text):
+    """What a link may name in a document: its headings as GitHub and the site have them, numbered where they repeat."""
+    found = []
+    in_code = False
+    for line in text.splitlines():
+        in_code ^= line.lstrip().startswith("```")
+        if not in_code and re.match(r"#+ ", line):
+            name = re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-")
+            found.append(f"{name}-{found.count(name)}" if name in found else name)
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(document):
+    text = document.read_text()
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:", target):
+            continue
+        name, _hash, anchor = target.partition("#")
+        path = document.parent / name if name else document
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path.read_text()), target
+
+
+def test_the_index_has_every_document():
+    listed = re.findall(r"^[\w-]+$", (DOCS / "index.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(path.stem for path in DOCS.glob("*.md") if path.stem != "index")
+
+
+def strings_of_the_code():
+    """All that the code may say, with ... for what differs."""
+    for source in (ROOT / "src" / "fadump").rglob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "…".join(part.value for part in node.values if isinstance(part, ast.Constant))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_every_message_in_troubleshooting_is_one_of_ours():
+    """Each part of a message between its dots stands in a string of the code."""
+    code = "\n".join(strings_of_the_code())
+    messages = re.findall(r"^### `(.*)`$", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
+    unknown = [part for message in messages for part in message.split("…") if part.strip() not in code]
+    assert len(messages) > 20 and not unknown
+
+
+def main():
+    for name, (document, table) in TABLES.items():
+        path = DOCS / document
+        path.write_text(with_table(path.read_text(), name, table()))
+
+
+if __name__ == "__main__":
+    main()
