@@ -13,6 +13,8 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 
+highlight_language = "text"
+
 html_theme = "furo"
 html_title = f"fadump {version}"
 html_copy_source = False
