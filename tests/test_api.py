@@ -1,9 +1,11 @@
 """What callers import from fadump: docs/api.md names all of it, and its examples run."""
 
+import dataclasses
 import inspect
 import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,35 @@ def test_nothing_else_is_public():
 def test_what_the_document_names_is_public():
     types = set(re.findall(r"`([A-Z]\w+)`s?\b", DOCUMENT)) - {"OSError"}
     assert types <= set(fadump.__all__), types - set(fadump.__all__)
+
+
+PUBLIC = {name: getattr(fadump, name) for name in fadump.__all__ if name[0].isupper()}
+
+
+def reached(api):
+    """The types of this package that a public one's properties, methods and fields lead to."""
+    for name, member in vars(api).items():
+        target = getattr(member, "fget", None) or getattr(member, "func", None) or getattr(member, "__func__", member)
+        if not name.startswith("_") and inspect.isfunction(target):
+            yield from named(typing.get_type_hints(target, localns=PUBLIC).get("return"))
+    if dataclasses.is_dataclass(api):
+        for name, hint in typing.get_type_hints(api, localns=PUBLIC).items():
+            if not name.startswith("_"):
+                yield from named(hint)
+
+
+def named(hint):
+    if inspect.isclass(hint) and hint.__module__.startswith("fadump."):
+        yield hint
+    for argument in typing.get_args(hint):
+        yield from named(argument)
+
+
+def test_whatever_a_public_type_leads_to_is_public():
+    public = {*PUBLIC.values()}
+    led_to = {found for api in public for found in (reached(api) if inspect.isclass(api) else named(api))}
+    assert fadump.LogEnd in led_to and fadump.Node in led_to
+    assert led_to <= public, led_to - public
 
 
 def test_importing_fadump_reads_no_dump_tools():

@@ -12,35 +12,47 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fadump.abi.linux.crash_info import CrashInfo
+    from fadump.abi.linux.printk import LogFlags
     from fadump.abi.powernv.kernel_metadata import KernelMetadata
-    from fadump.abi.powernv.mpipl import MpiplMetadata
-    from fadump.abi.pseries.dump_structure import DumpStructure
+    from fadump.abi.powernv.mpipl import MpiplMetadata, MpiplRegion
+    from fadump.abi.pseries.dump_structure import DumpSection, DumpStatus, DumpStructure, SectionError
+    from fadump.abi.pseries.hash_table import Access, EntryFlag, HashTableEntry
     from fadump.abi.registers import CpuRegisters
     from fadump.errors import AddressError, FadumpError, FormatError, LimitError, ReadError, SetupError, UsageError
     from fadump.linux.cpus.backtrace import Backtrace, Frame
     from fadump.linux.cpus.cpu import Cpu
     from fadump.linux.kernel_name import KernelName
-    from fadump.linux.log.ending import Ending
+    from fadump.linux.log.end import LogEnd
+    from fadump.linux.log.ending import Ending, EndingTask
+    from fadump.linux.log.incidents import Incident, IncidentKind, Incidents
     from fadump.linux.log.record import LogRecord
     from fadump.linux.memory import KernelMemory
-    from fadump.linux.pages.classify import PageClasses
+    from fadump.linux.pages.classify import PageBlock, PageClasses
     from fadump.linux.pages.page_class import DumpLevel, PageClass
-    from fadump.linux.state.activity import Activity
-    from fadump.linux.state.modules import Module
+    from fadump.linux.state.activity import Activity, RunQueue
+    from fadump.linux.state.interrupts import Interrupt, Interrupts
+    from fadump.linux.state.memory_use import HugePages, MemoryUse
+    from fadump.linux.state.module_types import ModuleTypes
+    from fadump.linux.state.modules import Module, ModuleList
+    from fadump.linux.state.mounts import Mount, Mounts
+    from fadump.linux.state.network import Network, NetworkDevice
+    from fadump.linux.state.slab_caches import SlabCache, SlabCaches
     from fadump.linux.state.system_state import SystemState
     from fadump.linux.state.task_stacks import StackGroup
-    from fadump.linux.state.tasks import Task
+    from fadump.linux.state.tasks import Task, TaskList
     from fadump.linux.symbols.table import Symbol, SymbolOffset, SymbolTable, UnknownSymbolError
     from fadump.linux.system import CrashedSystem
     from fadump.linux.translate import TranslationError
+    from fadump.linux.types.contract import Kind, Member, NoTypesError, Type, Types, UnknownTypeError
     from fadump.linux.vmcoreinfo import Facts, MissingFactError
-    from fadump.memory.devicetree import DeviceTree
+    from fadump.memory.devicetree import DeviceTree, Node
     from fadump.memory.ranges import Range, RangeSet
     from fadump.vmcore.contract import Dump, NotInDumpError, Piece, State
     from fadump.vmcore.notes import Note
-    from fadump.vmcore.structures import RegisterSaveArea, Structure
+    from fadump.vmcore.structures import HashPageTable, RegisterSaveArea, Structure
 
 __all__ = [
+    "Access",
     "Activity",
     "AddressError",
     "Backtrace",
@@ -51,22 +63,49 @@ __all__ = [
     "DeviceTree",
     "Dump",
     "DumpLevel",
+    "DumpSection",
+    "DumpStatus",
     "DumpStructure",
     "Ending",
+    "EndingTask",
+    "EntryFlag",
     "Facts",
     "FadumpError",
     "FormatError",
     "Frame",
+    "HashPageTable",
+    "HashTableEntry",
+    "HugePages",
+    "Incident",
+    "IncidentKind",
+    "Incidents",
+    "Interrupt",
+    "Interrupts",
     "KernelMemory",
     "KernelMetadata",
     "KernelName",
+    "Kind",
     "LimitError",
+    "LogEnd",
+    "LogFlags",
     "LogRecord",
+    "Member",
+    "MemoryUse",
     "MissingFactError",
     "Module",
+    "ModuleList",
+    "ModuleTypes",
+    "Mount",
+    "Mounts",
     "MpiplMetadata",
+    "MpiplRegion",
+    "Network",
+    "NetworkDevice",
+    "NoTypesError",
+    "Node",
     "NotInDumpError",
     "Note",
+    "PageBlock",
     "PageClass",
     "PageClasses",
     "Piece",
@@ -74,7 +113,11 @@ __all__ = [
     "RangeSet",
     "ReadError",
     "RegisterSaveArea",
+    "RunQueue",
+    "SectionError",
     "SetupError",
+    "SlabCache",
+    "SlabCaches",
     "StackGroup",
     "State",
     "Structure",
@@ -83,8 +126,12 @@ __all__ = [
     "SymbolTable",
     "SystemState",
     "Task",
+    "TaskList",
     "TranslationError",
+    "Type",
+    "Types",
     "UnknownSymbolError",
+    "UnknownTypeError",
     "UsageError",
     "decode",
     "open",
@@ -93,35 +140,134 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "fadump.abi.linux.crash_info": ("CrashInfo",),
+    "fadump.abi.linux.printk": ("LogFlags",),
     "fadump.abi.powernv.kernel_metadata": ("KernelMetadata",),
-    "fadump.abi.powernv.mpipl": ("MpiplMetadata",),
-    "fadump.abi.pseries.dump_structure": ("DumpStructure",),
+    "fadump.abi.powernv.mpipl": (
+        "MpiplMetadata",
+        "MpiplRegion",
+    ),
+    "fadump.abi.pseries.dump_structure": (
+        "DumpSection",
+        "DumpStatus",
+        "DumpStructure",
+        "SectionError",
+    ),
+    "fadump.abi.pseries.hash_table": (
+        "Access",
+        "EntryFlag",
+        "HashTableEntry",
+    ),
     "fadump.abi.registers": ("CpuRegisters",),
     "fadump.errors": (
-        *("AddressError", "FadumpError", "FormatError", "LimitError", "ReadError", "SetupError", "UsageError"),
+        "AddressError",
+        "FadumpError",
+        "FormatError",
+        "LimitError",
+        "ReadError",
+        "SetupError",
+        "UsageError",
     ),
-    "fadump.linux.cpus.backtrace": ("Backtrace", "Frame"),
+    "fadump.linux.cpus.backtrace": (
+        "Backtrace",
+        "Frame",
+    ),
     "fadump.linux.cpus.cpu": ("Cpu",),
     "fadump.linux.kernel_name": ("KernelName",),
-    "fadump.linux.log.ending": ("Ending",),
+    "fadump.linux.log.end": ("LogEnd",),
+    "fadump.linux.log.ending": (
+        "Ending",
+        "EndingTask",
+    ),
+    "fadump.linux.log.incidents": (
+        "Incident",
+        "IncidentKind",
+        "Incidents",
+    ),
     "fadump.linux.log.record": ("LogRecord",),
     "fadump.linux.memory": ("KernelMemory",),
-    "fadump.linux.pages.classify": ("PageClasses",),
-    "fadump.linux.pages.page_class": ("DumpLevel", "PageClass"),
-    "fadump.linux.state.activity": ("Activity",),
-    "fadump.linux.state.modules": ("Module",),
+    "fadump.linux.pages.classify": (
+        "PageBlock",
+        "PageClasses",
+    ),
+    "fadump.linux.pages.page_class": (
+        "DumpLevel",
+        "PageClass",
+    ),
+    "fadump.linux.state.activity": (
+        "Activity",
+        "RunQueue",
+    ),
+    "fadump.linux.state.interrupts": (
+        "Interrupt",
+        "Interrupts",
+    ),
+    "fadump.linux.state.memory_use": (
+        "HugePages",
+        "MemoryUse",
+    ),
+    "fadump.linux.state.module_types": ("ModuleTypes",),
+    "fadump.linux.state.modules": (
+        "Module",
+        "ModuleList",
+    ),
+    "fadump.linux.state.mounts": (
+        "Mount",
+        "Mounts",
+    ),
+    "fadump.linux.state.network": (
+        "Network",
+        "NetworkDevice",
+    ),
+    "fadump.linux.state.slab_caches": (
+        "SlabCache",
+        "SlabCaches",
+    ),
     "fadump.linux.state.system_state": ("SystemState",),
     "fadump.linux.state.task_stacks": ("StackGroup",),
-    "fadump.linux.state.tasks": ("Task",),
-    "fadump.linux.symbols.table": ("Symbol", "SymbolOffset", "SymbolTable", "UnknownSymbolError"),
+    "fadump.linux.state.tasks": (
+        "Task",
+        "TaskList",
+    ),
+    "fadump.linux.symbols.table": (
+        "Symbol",
+        "SymbolOffset",
+        "SymbolTable",
+        "UnknownSymbolError",
+    ),
     "fadump.linux.system": ("CrashedSystem",),
     "fadump.linux.translate": ("TranslationError",),
-    "fadump.linux.vmcoreinfo": ("Facts", "MissingFactError"),
-    "fadump.memory.devicetree": ("DeviceTree",),
-    "fadump.memory.ranges": ("Range", "RangeSet"),
-    "fadump.vmcore.contract": ("Dump", "NotInDumpError", "Piece", "State"),
+    "fadump.linux.types.contract": (
+        "Kind",
+        "Member",
+        "NoTypesError",
+        "Type",
+        "Types",
+        "UnknownTypeError",
+    ),
+    "fadump.linux.vmcoreinfo": (
+        "Facts",
+        "MissingFactError",
+    ),
+    "fadump.memory.devicetree": (
+        "DeviceTree",
+        "Node",
+    ),
+    "fadump.memory.ranges": (
+        "Range",
+        "RangeSet",
+    ),
+    "fadump.vmcore.contract": (
+        "Dump",
+        "NotInDumpError",
+        "Piece",
+        "State",
+    ),
     "fadump.vmcore.notes": ("Note",),
-    "fadump.vmcore.structures": ("RegisterSaveArea", "Structure"),
+    "fadump.vmcore.structures": (
+        "HashPageTable",
+        "RegisterSaveArea",
+        "Structure",
+    ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -36,7 +36,7 @@ class ModuleTypes:
         self._read: dict[int, Btf] = {}
         self._budget = Budget("bytes of the BTF of modules", MOST_BTF_BYTES)
 
-    def of(self, module: Module) -> Btf:
+    def of(self, module: Module) -> Types:
         """The kernel's types and those of one module.
 
         :raises UnknownTypeError: the module has none of its own.
@@ -51,7 +51,7 @@ class ModuleTypes:
             self._read[module.at] = Btf(self._memory.read(at, size), self._kernel)
         return self._read[module.at]
 
-    def having(self, name: str, modules: Sequence[Module]) -> Btf:
+    def having(self, name: str, modules: Sequence[Module]) -> Types:
         """The types among which there is a name: the kernel's, or else those of the first of ``modules`` that has it.
 
         :raises UnknownTypeError: none has.
