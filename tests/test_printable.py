@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fadump.printable import counted, printable
+from fadump.printable import counted, printable, quoted
 
 
 @given(st.text())
@@ -14,6 +14,11 @@ def test_nothing_tells_the_terminal_anything(text):
 
 def test_escapes_are_python_s():
     assert printable("\x1b[2J\tß\x9b\u202e\n") == "\\x1b[2J\tß\\x9b\\u202e\n"
+
+
+def test_of_what_is_long_the_beginning_is_quoted():
+    assert quoted("it's") == '"it\'s"'
+    assert quoted("a" * 101) == f"'{'a' * 100}'..."
 
 
 @pytest.mark.parametrize(

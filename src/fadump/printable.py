@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 MOST_LISTED = 8
 """How many sentences of one sort are listed; the rest are counted."""
+_LONGEST_QUOTED = 100
 
 
 def printable(text: str) -> str:
@@ -18,6 +19,11 @@ def printable(text: str) -> str:
 def in_a_line(text: str) -> str:
     """The same as one line: what breaks it is escaped, too, as in the name of a file that isn't ours."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def quoted(text: str) -> str:
+    """The text as Python writes it; only its beginning if it is long."""
+    return repr(text) if len(text) <= _LONGEST_QUOTED else f"{text[:_LONGEST_QUOTED]!r}..."
 
 
 def first_of(sentences: Iterable[str]) -> Iterator[str]:

@@ -74,6 +74,7 @@ def test_our_firmware_wants_4_kib_for_the_table_of_a_hash_guest(planned):
 def test_a_prototype_of_a_firmware_may_want_other_sizes(planned):
     assert sizes(planned("--hpte-size", "64K", "--cpu-state-size", "1M")) == [1 * MIB, 0x10000]
     assert sizes(planned("--mmu", "hash", "--hpte-size", "0")) == [0x2980, 0]
+    assert sizes(planned("--hpte-size", "128", "--cpu-state-size", "20000")) == [20000, 128]
 
 
 def test_sizes_that_a_tree_has_are_its_own(planned, tmp_path):

@@ -206,6 +206,11 @@ def test_a_fragment_that_is_no_text_or_not_there_is_refused(tree, tmp_path):
             build_tree(tree, tmp_path / name, "64K")
 
 
+def test_a_fragment_without_end_is_refused(tree):
+    with pytest.raises(UsageError, match="--config /dev/zero has more than 1 MiB: give a kernel's options"):
+        build_tree(tree, Path("/dev/zero"), "64K")
+
+
 def test_what_is_no_linux_is_refused(tree, tmp_path):
     for path, kind, sentence in (
         (tmp_path / "nowhere", SetupError, f"--source {tmp_path}/nowhere can't be read: No such file"),

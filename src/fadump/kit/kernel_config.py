@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fadump.errors import SetupError, UsageError
 from fadump.given import reading
+from fadump.printable import quoted
 
 NEEDED_OPTIONS = (
     "CPU_LITTLE_ENDIAN",
@@ -73,6 +74,9 @@ _PAGE_SIZE = re.compile(r"PPC_(\w+)_PAGES")
 _CHOICES = (_PAGE_SIZE, re.compile(r"CPU_(BIG|LITTLE)_ENDIAN"))
 """Kinds of options of which a kernel has one."""
 
+_MOST_BYTES = 1 << 20
+"""Of a fragment; a whole .config has a quarter of that."""
+
 Options = Mapping[str, str]
 """Options by their names, without CONFIG_, and their values as Kconfig writes them."""
 
@@ -106,8 +110,10 @@ def read_fragment(path: Path) -> Options:
     :raises UsageError: a line sets no option.
     :raises SetupError: the file can't be read.
     """
-    with reading("--config", path):
-        content = path.read_bytes()
+    with reading("--config", path), path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise UsageError(f"--config {path} has more than {_MOST_BYTES >> 20} MiB: give a kernel's options")
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
@@ -119,7 +125,9 @@ def read_fragment(path: Path) -> Options:
         elif match := _UNSET.fullmatch(line):
             options[match[1]] = OFF
         elif line and not line.startswith("#"):
-            raise UsageError(f"--config {path}, line {number}: {line!r} sets no option: write it as CONFIG_NAME=y")
+            raise UsageError(
+                f"--config {path}, line {number}: {quoted(line)} sets no option: write it as CONFIG_NAME=y"
+            )
     return options
 
 

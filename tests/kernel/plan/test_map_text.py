@@ -43,6 +43,13 @@ def test_what_is_no_map_says_where(text, message, offset):
     assert error.value.offset == offset
 
 
+def test_an_endless_line_is_not_quoted_to_its_end():
+    for text in ("\0" * 1_000_000, "1" * 1_000_000 + "..2G", "0..1G " + "ram" * 1_000_000):
+        with pytest.raises(FormatError) as error:
+            parse_map(text)
+        assert len(str(error.value)) < 1000
+
+
 @given(st.text("0123456789xabGMK.# \nmemoryfirmwarlb", max_size=80) | st.text(max_size=40))
 def test_any_text_is_a_map_or_refused(text):
     try:

@@ -15,6 +15,7 @@ from fadump.kernel.plan.cmdline import memparse
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.traits import U64
 from fadump.memory.ranges import Range, RangeSet
+from fadump.printable import quoted
 
 _MEMORY, _REMOVABLE, _FIRMWARE = "memory", "removable", "firmware"
 _SIZE = re.compile(r"(0x[0-9a-f]+|0[0-7]*|[1-9][0-9]*)([kmgtpe]?)", re.IGNORECASE)
@@ -53,7 +54,7 @@ def parse_range(text: str) -> Range:
     """
     start, dots, end = text.partition("..")
     if not dots:
-        raise ValueError(f"{text!r} is not a range; write it as 0x0..2G")
+        raise ValueError(f"{quoted(text)} is not a range; write it as 0x0..2G")
     range_ = Range(parse_size(start), parse_size(end))
     if not range_:
         raise ValueError(f"the range {text} is empty")
@@ -67,7 +68,7 @@ def parse_size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is not a size; write it as 2G or 0x80000000")
+        raise ValueError(f"{quoted(text)} is not a size; write it as 2G or 0x80000000")
     number, unit = match.groups()
     base = 16 if number[:2] in ("0x", "0X") else 8 if number[0] == "0" else 10
     size_bytes = int(number[: _MOST_DIGITS + 1], base) * memparse(f"1{unit}")[0]
@@ -79,7 +80,7 @@ def parse_size(text: str) -> int:
 def _entry(words: list[str], offset: int) -> tuple[Range, str]:
     kind = words[1] if len(words) > 1 else _MEMORY
     if len(words) > 2 or kind not in (_MEMORY, _REMOVABLE, _FIRMWARE):
-        raise FormatError(f"memory map: {' '.join(words)!r} is not a range and what it is", offset=offset)
+        raise FormatError(f"memory map: {quoted(' '.join(words))} is not a range and what it is", offset=offset)
     try:
         return parse_range(words[0]), kind
     except ValueError as error:
