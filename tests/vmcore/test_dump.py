@@ -360,4 +360,6 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
             open_dump(path)
     with pytest.raises(FadumpError, match=f"{tmp_path} is a directory: name a file in it"):
         open_dump(tmp_path)
+    with pytest.raises(FadumpError, match="a dump isn't read from standard input"):
+        open_dump("-")
     assert open_descriptors() == before

@@ -78,6 +78,8 @@ def open_file(path: StrPath) -> int:
     :raises FadumpError: it is something else, such as a directory or a pipe, which may never have any bytes.
     :raises OSError: it can't be opened.
     """
+    if os.fspath(path) == "-":
+        raise FadumpError("a dump isn't read from standard input: save it to a file first (a file named - is ./-)")
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # don't wait for a pipe's writer
     mode = os.fstat(fd).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
