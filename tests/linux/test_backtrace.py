@@ -91,6 +91,16 @@ def test_who_called_a_function_without_a_frame_is_in_its_lr(of):
     assert found.frames[-2].sp == pointer
 
 
+def test_who_called_a_function_at_null_is_in_lr():
+    kernel = FakeKernel()
+    pointer = add_stack(kernel, [OUTER + 8])
+    stopped = registers(nip=0, gpr1=pointer, link=MIDDLE + 8, trap=0x400)
+    frame = kernel.pack("QQQ8xQ8x", pointer, 0, 0, 0x5245_4753) + kernel.pack("44Q", *stopped.values())
+    of_handler = registers(nip=END - 4, gpr1=kernel.place(frame))
+    found = follow_stack(kernel.read(), TEXT, of_handler)
+    assert names(found)[-3:] == ["0x0", "middle", "outer"]
+
+
 def test_a_function_that_has_a_frame_and_has_not_saved_its_lr_yet():
     kernel = FakeKernel()
     pointer = add_stack(kernel, [OUTER + 8])  # of an earlier call

@@ -129,11 +129,14 @@ class _Stack:
             yield self._caller(saved, caller)
 
     def _unsaved(self, innermost: Mapping[str, int], saved: int) -> int | None:
-        """The return address in LR; None if it is saved, or LR is left from a call by the function itself."""
+        """The return address in LR; None if it is saved, or LR is left from a call by the function itself.
+
+        What has been jumped to may be no function, as by a pointer that is NULL.
+        """
         link, here = innermost["link"], self._symbol(innermost["nip"])
-        if link == saved or here is None or not self._is_text(link):
+        if link == saved or not self._is_text(link):
             return None
-        return None if self._symbol_of_call(link) in (None, here.name) else link
+        return None if self._symbol_of_call(link) in (None, here and here.name) else link
 
     def _symbol_of_call(self, address: int) -> str | None:
         symbol = self._symbol(address - abi.INSTRUCTION_BYTES)
