@@ -47,7 +47,7 @@ SAID = [
         IncidentKind.SOFT_LOCKUP,
         {"cpu": 0, "seconds": 23, "task": "a:b", "pid": 1},
     ),
-    ("watchdog: CPU 1 detected hard LOCKUP on other CPUs 0", IncidentKind.HARD_LOCKUP, {"cpu": 1}),
+    ("watchdog: CPU 1 detected hard LOCKUP on other CPUs 0,3", IncidentKind.HARD_LOCKUP, {"cpu": 0}),
     ("watchdog: CPU 2 self-detected hard LOCKUP @ _raw_spin_lock+0x34/0x90", IncidentKind.HARD_LOCKUP, {"cpu": 2}),
     ("NMI watchdog: Watchdog detected hard LOCKUP on cpu 4", IncidentKind.HARD_LOCKUP, {"cpu": 4}),
     ("rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", IncidentKind.RCU_STALL, {}),

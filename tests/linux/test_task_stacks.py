@@ -84,3 +84,11 @@ def test_only_a_blocked_task_is_said_to_wait():
     kernel.names = {("Tmutex_lock" if name == "Touter" else name): at for name, at in kernel.names.items()}
     blocked, sleeping = stacks_of(kernel)
     assert (blocked.waits_for, sleeping.waits_for) == ("a mutex", None)
+
+
+def test_who_sleeps_until_a_server_answers_is_told_before_others():
+    processes = [[{"pid": 1, "stack": FLAT}, {"pid": 2, "stack": FLAT}], [{"pid": 3, "stack": DEEP}]]
+    kernel = TaskKernel([*processes, [{"pid": 4, "stack": FLAT, "state": 2}]])
+    kernel.names = {("Trequest_wait_answer" if name == "Tmiddle" else name): at for name, at in kernel.names.items()}
+    told = [([task.pid for task in group.tasks], group.waits_for) for group in stacks_of(kernel)]
+    assert told == [([4], None), ([3], "a FUSE server's answer"), ([1, 2], None)]

@@ -25,7 +25,7 @@ _SEQUEL = re.compile(r"Oops:")
 _CAUSE_OF_PANIC = (
     (re.compile(r".*panic_on_warn set"), re.compile(r"WARNING: |BUG: |UBSAN: ")),
     (re.compile(r"RCU Stall"), re.compile(r"(?:rcu: )?INFO: rcu\w* .*stall")),
-    (re.compile(r"hung_task: blocked tasks"), re.compile(r"INFO: task .* blocked ")),
+    (re.compile(r"hung_task: blocked tasks"), re.compile(r"INFO: task .* blocked (?:in I/O wait )?for more than")),
     (re.compile(r"softlockup: hung tasks"), re.compile(r"(?:(?:NMI )?watchdog: )?BUG: soft lockup")),
     (re.compile(r".*(?i:hard lockup)"), re.compile(r"(?:NMI )?(?i:watchdog)[: ].*(?i:hard lockup)")),
     (re.compile(r"(?i:out of memory)|System is deadlocked on memory"), re.compile(r".* invoked oom-killer: ")),

@@ -32,8 +32,8 @@ class IncidentKind(StrEnum):
 class Incident:
     """One message of trouble. ``text`` is its first line.
 
-    What it says of a task, a CPU and how long that had lasted is in the rest; None is what it doesn't say. ``owner`` is
-    the task that holds what a hung one waits for, by name and number, if the kernel says it.
+    What it says of a task, a CPU (of several, the first) and how long that had lasted is in the rest; None is what it
+    doesn't say. ``owner`` is the task that holds what a hung one waits for, by name and number, if the kernel says it.
     """
 
     kind: IncidentKind
@@ -74,7 +74,8 @@ _PATTERNS: Mapping[IncidentKind, tuple[re.Pattern[str], ...]] = MappingProxyType
             ),
         ),
         IncidentKind.HARD_LOCKUP: (
-            re.compile(r"watchdog: CPU (?P<cpu>\d+) (?:self-)?detected hard LOCKUP"),
+            re.compile(r"watchdog: CPU \d+ detected hard LOCKUP on other CPUs (?P<cpu>\d+)"),
+            re.compile(r"watchdog: CPU (?P<cpu>\d+) self-detected hard LOCKUP"),
             re.compile(r"(?:(?:NMI )?watchdog: )?(?:CPU\d+: )?Watchdog detected hard LOCKUP on cpu (?P<cpu>\d+)"),
         ),
         IncidentKind.RCU_STALL: (re.compile(r"(?:rcu: )?INFO: rcu\w* (?:self-)?detected (?:expedited )?stalls?"),),

@@ -19,10 +19,10 @@ from fadump.linux.cpus.cpu import Cpu
 from fadump.linux.memory import UNREADABLE_ADDRESS, KernelMemory
 from fadump.linux.paged_memory import PagedMemory
 from fadump.linux.state.tasks import Task
-from fadump.linux.state.waits import waits_for
+from fadump.linux.state.waits import waits_for, waits_for_server
 from fadump.linux.symbols.table import SymbolTable
 
-_ENDED = "ZX"
+_SLEEPS, _ENDED = "S", "ZX"
 """States in which a task has no stack any more."""
 
 
@@ -32,7 +32,7 @@ class StackGroup:
 
     It has no frames if they were in user space, or have ended; ``backtrace.ended`` says why it can't be read.
     ``cpus`` are those that they ran on at the crash, in the order of the tasks; none if they didn't run. ``waits_for``
-    is what they wait for in a few words, if they are blocked and the stack says it.
+    is what they wait for in a few words, if the stack says it and they are blocked, or sleep until a server answers.
     """
 
     tasks: tuple[Task, ...]
@@ -49,9 +49,9 @@ class StackGroup:
 def group_stacks(
     memory: KernelMemory, symbols: SymbolTable | None, tasks: Sequence[Task], running: Mapping[int, Cpu]
 ) -> list[StackGroup]:
-    """The stacks of some tasks: blocked ones first, then those that ran, then the others, large groups first.
+    """The stacks of some tasks: of blocked ones first, of those that wait for a server, of those that ran, of others.
 
-    ``running`` has the CPU of each task that ran, by the address of its task_struct.
+    Large groups are before small ones. ``running`` has the CPU of each task that ran, by its task_struct's address.
     """
     paged, frames = PagedMemory(memory), Budget("frames of all tasks' stacks", MOST_TASK_FRAMES)
     members: dict[tuple[object, ...], list[Task]] = {}
@@ -92,8 +92,14 @@ def _group(tasks: tuple[Task, ...], backtrace: Backtrace, running: Mapping[int, 
         tasks,
         backtrace,
         tuple(number for number in numbers if number is not None),
-        waits_for(functions) if tasks[0].is_blocked else None,
+        _waits_for(tasks[0], functions),
     )
+
+
+def _waits_for(task: Task, functions: Sequence[str]) -> str | None:
+    if task.is_blocked:
+        return waits_for(functions)
+    return waits_for_server(functions) if task.state == _SLEEPS else None
 
 
 def _place(frame: Frame) -> object:
@@ -101,5 +107,5 @@ def _place(frame: Frame) -> object:
     return None if frame.pc < PAGE_OFFSET else frame.pc
 
 
-def _rank(group: StackGroup) -> tuple[bool, bool, int]:
-    return not group.is_blocked, not group.cpus, -len(group.tasks)
+def _rank(group: StackGroup) -> tuple[bool, bool, bool, int]:
+    return not group.is_blocked, group.waits_for is None, not group.cpus, -len(group.tasks)

@@ -10,11 +10,14 @@ from collections.abc import Iterable
 
 Waits = tuple[tuple[str, str], ...]
 
-_THINGS: Waits = (
+_SERVERS: Waits = (
     ("a FUSE server's answer", "request_wait_answer __fuse_simple_request fuse_simple_request"),
     ("an RPC server's answer, as NFS's", "rpc_wait_bit_killable __rpc_execute nfs_wait_bit_killable"),
     ("a 9p server's answer", "p9_client_rpc p9_client_zc_rpc p9_virtio_request p9_virtio_zc_request"),
     ("an SMB server's answer", "wait_for_response compound_send_recv cifs_send_recv"),
+)
+_THINGS: Waits = (
+    *_SERVERS,
     ("a program that the kernel has started", "call_usermodehelper_exec"),
     ("its child, after vfork()", "wait_for_vfork_done"),
     ("its other threads, for a core dump", "coredump_wait coredump_task_exit"),
@@ -46,6 +49,12 @@ _PRIMITIVES: Waits = (
 )
 
 
+def waits_for_server(functions: Iterable[str]) -> str | None:
+    """Which server a stack's functions wait for; None: for none. A task may do so and not count as blocked."""
+    names = list(functions)
+    return next((text for text, pattern in _PATTERNS_OF_SERVERS if any(map(pattern.fullmatch, names))), None)
+
+
 def waits_for(functions: Iterable[str]) -> str | None:
     """What a stack's functions, innermost first, wait for; None: they don't say it."""
     names = list(functions)
@@ -61,5 +70,6 @@ def _pattern(names: str) -> re.Pattern[str]:
     return re.compile(f"(?:{any_of})(?:[.].*)?")
 
 
+_PATTERNS_OF_SERVERS = tuple((text, _pattern(names)) for text, names in _SERVERS)
 _PATTERNS_OF_THINGS = tuple((text, _pattern(names)) for text, names in _THINGS)
 _PATTERNS = tuple((text, _pattern(names)) for text, names in _PRIMITIVES)
