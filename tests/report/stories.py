@@ -1,6 +1,5 @@
 """Kernels that have crashed, and the report of each."""
 
-from fadump.linux.summary import summarize
 from fadump.linux.system import CrashedSystem
 from fadump.report.findings import find
 from fadump.report.redact import Words
@@ -17,9 +16,9 @@ def kernel_that_said(*texts, **registers):
     return kernel
 
 
-def summary_of(kernel):
+def findings_of(kernel):
     with CrashedSystem(kernel.dump()) as system:
-        return summarize(system)
+        return find(system)
 
 
 def story_of(kernel, *, redacts=False, names=()):

@@ -3,7 +3,7 @@
 import pytest
 
 from fadump.report.verdict import Certainty, judge
-from tests.report.stories import kernel_that_said, summary_of
+from tests.report.stories import findings_of, kernel_that_said
 
 OOPS = (
     "BUG: Kernel NULL pointer dereference on read at 0x00000018",
@@ -20,7 +20,7 @@ OOPS = (
 
 
 def verdict(*texts, **registers):
-    return judge(summary_of(kernel_that_said(*texts, **registers)))
+    return judge(findings_of(kernel_that_said(*texts, **registers)))
 
 
 def test_a_module_that_follows_a_null_pointer_is_to_blame():
@@ -65,7 +65,7 @@ def test_a_fault_that_led_straight_to_the_dump_is_told_by_its_registers(trap):
             ["watchdog: BUG: soft lockup - CPU#3 stuck for 22s! [kworker/3:1:77]",
              "NIP [c00800000012a000] spin_here+0x20/0x40 [spinner]",
              "Kernel panic - not syncing: softlockup: hung tasks"],
-            "for too long", "spin_here() of the module spinner", Certainty.UNSURE,
+            "for too long", "the module spinner, in spin_here()", Certainty.UNSURE,
         ),
         (
             ["rcu: INFO: rcu_sched self-detected stall on CPU", "Kernel panic - not syncing: RCU Stall"],
@@ -111,3 +111,63 @@ def test_a_reset_from_outside_is_nobodys_fault_in_the_kernel():
 def test_without_any_word_nothing_is_made_up():
     found = verdict("calm")
     assert found.blame is None and found.certainty is Certainty.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("nip", "lr", "blame", "through"),
+    [
+        ("memcpy+0x10/0x40", "copy_it+0x20/0x40 [mine]", "the module mine, in copy_it()", "memcpy(), called by"),
+        ("_raw_spin_lock+0x10/0x40", "locks+0x20/0x40", "locks()", "_raw_spin_lock(), called by"),
+        ("copy_it+0x10/0x40 [mine]", "caller+0x20/0x40", "the module mine, in copy_it()", "in copy_it()"),
+        ("memcpy+0x10/0x40", "strlen+0x20/0x40", "memcpy()", "in memcpy()"),
+        ("0x0", "calls+0x20/0x40 [mine]", "the module mine, in calls()", "an address without a function, called by"),
+    ],
+)
+def test_who_has_called_a_helper_is_to_blame_by_the_registers_in_the_log(nip, lr, blame, through):
+    found = verdict(
+        "BUG: Unable to handle kernel data access at 0xc0080000deadbeef",
+        f"NIP [c0080000012a0040] {nip}",
+        f"LR [c0080000012a0038] {lr}",
+        "Kernel panic - not syncing: Fatal exception",
+    )
+    assert found.blame == blame and through in found.because[-1]
+
+
+def test_a_check_that_found_spoilt_memory_says_what_it_found():
+    found = verdict(
+        "list_add corruption. next->prev should be prev (1), but was 2.",
+        "------------[ cut here ]------------",
+        "kernel BUG at lib/list_debug.c:29!",
+        "NIP [c0000000003b0a10] __list_add_valid_or_report+0x10/0x500",
+        "LR [c0080000012a0038] adds+0x38/0x70 [mine]",
+        "Kernel panic - not syncing: Fatal exception",
+    )
+    assert found.blame == "the module mine, in adds()" and found.certainty is Certainty.UNSURE
+    assert any("next->prev should be prev (1)" in text for text in found.because)
+
+
+def test_a_broken_stack_protector_is_its_functions_own_fault():
+    found = verdict(
+        "Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: spill+0x58/0x60 [mine]",
+        "NIP [c0080000012a0038] spill+0x58/0x60 [mine]",
+    )
+    assert found.what == "A function wrote behind its variables on the stack"
+    assert found.certainty is Certainty.LIKELY
+
+
+def test_who_holds_what_a_hung_task_waits_for_is_named_by_the_log():
+    found = verdict(
+        "INFO: task cat:123 blocked for more than 122 seconds.",
+        "INFO: task cat:123 is blocked on a mutex likely owned by task writer:77.",
+        "Kernel panic - not syncing: hung_task: blocked tasks",
+    )
+    assert found.what.startswith("A task was blocked for more than 122 seconds")
+    assert (found.blame, found.certainty) == ("writer (PID 77)", Certainty.UNSURE)
+
+
+def test_a_warning_as_newer_kernels_print_it():
+    found = verdict(
+        "WARNING: kernel/fork.c:99 at copy_process+0x10/0x20 [mine], CPU#0: sh/100",
+        "Kernel panic - not syncing: kernel: panic_on_warn set ...",
+    )
+    assert "warned at kernel/fork.c:99" in found.what and found.blame == "the module mine, in copy_process()"

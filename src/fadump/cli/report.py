@@ -72,7 +72,7 @@ def _report(options: argparse.Namespace, output: Output) -> Answer:
         servers = hosts_of(mount.source for mount in findings.mounts or ())
         words = Words.of(redacts=options.redact, names=[node, *servers])
         story = tell(findings, words)
-    verdict = judge(summary)
+    verdict = judge(findings)
     is_page = options.out is not None and options.out.suffix.lower() in _HTML
     text = as_html(story) if is_page else as_text(story)
     if options.out is not None:

@@ -23,6 +23,7 @@ from fadump.report.redact import Words
 from fadump.report.state_sections import of_devices, of_incidents, of_modules
 from fadump.report.story import Block, Bullets, Facts, Folded, Line, Lines, Paragraph, Section, Story, Table, Tone
 from fadump.report.verdict import judge
+from fadump.report.verdict.places import place_of_waiting
 
 _LATEST_SECONDS = 253_402_300_799
 _LOG_BEFORE, _LOG_AFTER, _MOST_LOG = 6, 34, 300
@@ -54,7 +55,7 @@ def tell(findings: Findings, words: Words) -> Story:
 
 
 def _verdict(findings: Findings, words: Words) -> Section:
-    verdict = judge(findings.summary)
+    verdict = judge(findings)
     source = findings.lines.get(verdict.at, ()) if verdict.at is not None else ()
     rows = [
         ("Where", words.tell(verdict.where)),
@@ -120,7 +121,7 @@ def _task_counts(tasks: Sequence[Task]) -> str:
 
 
 def _crashing_stack(findings: Findings, words: Words) -> Section:
-    summary, at = findings.summary, judge(findings.summary).at
+    summary, at = findings.summary, judge(findings).at
     crashed = [cpu for cpu in summary.cpus if cpu.crashed]
     blocks: list[Block] = []
     for cpu in crashed:
@@ -252,8 +253,8 @@ def _blocked(summary: Summary, words: Words) -> Section:
             "Tasks can't be told: the kernel has no BTF in this dump, and no vmlinux with debug information was given."
         )
         return Section("blocked", "Blocked tasks", [Paragraph(text, Tone.WARNING)])
-    groups = [group for group in summary.stacks if group.is_blocked]
-    others = [group for group in summary.stacks if not group.is_blocked and not group.cpus and group.backtrace.frames]
+    groups = [group for group in summary.stacks if _does_wait(group)]
+    others = [group for group in summary.stacks if not _does_wait(group) and not group.cpus and group.backtrace.frames]
     blocks: list[Block] = [] if groups else [Paragraph("No task was blocked.")]
     for group in groups[:_MOST_GROUPS]:
         blocks += [Paragraph(_group_title(group, words)), Folded("The stack", list(_group_stack(group, words)))]
@@ -267,10 +268,18 @@ def _blocked(summary: Summary, words: Words) -> Section:
     return Section("blocked", "Blocked tasks", blocks)
 
 
+def _does_wait(group: StackGroup) -> bool:
+    """Whether its tasks are blocked, or wait for a server that may never answer."""
+    return group.is_blocked or group.waits_for is not None
+
+
 def _group_title(group: StackGroup, words: Words) -> str:
     named = [f"{task.name} ({task.pid})" for task in group.tasks[:_MOST_NAMED]]
     more = [f"{len(group.tasks) - _MOST_NAMED} more"] if len(group.tasks) > _MOST_NAMED else []
     waits = "" if group.waits_for is None else f", waiting for {group.waits_for}"
+    if group.is_blocked and not waits:
+        place = place_of_waiting(group.backtrace.frames, "")
+        waits = "" if place is None else f", waiting in {place.name}"
     return words.tell(
         f"{counted(len(group.tasks), 'task')} {group.tasks[0].state_word}{waits}: {', '.join([*named, *more])}"
     )
