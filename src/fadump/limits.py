@@ -75,6 +75,10 @@ MOST_STRING_BYTES = 1 << 20
 MOST_RULES_BYTES = 1 << 20
 """A file of rules that a person has written."""
 
+MOST_MODULE_FILE_BYTES = 1 << 29
+"""A module with debug information; the largest graphics driver has 200 MiB."""
+MOST_DEBUG_FILE_BYTES = 4 << 30
+"""What is fetched for one build id; a distribution's kernel has 1 GiB of debug information."""
 MOST_DEBUG_ENTRIES = 1 << 24
 """Entries of debug information that are looked at for source lines; a function is found among some 10,000."""
 MOST_INCIDENTS = 1 << 10

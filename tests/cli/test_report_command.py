@@ -6,10 +6,13 @@ from functools import partial
 import pytest
 
 from fadump.cli import report
+from tests.kit.debuginfod_server import Server
 from tests.linux.crashed_kernel import crashed_kernel
 from tests.linux.host_kernel import HostKernel
 from tests.linux.kernel_builder import Log, Message
 from tests.linux.task_kernel import NSPROXY
+
+BUILD_ID = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
@@ -75,3 +78,18 @@ def test_hosts_that_something_is_mounted_from_are_hidden_everywhere(run):
     assert "no answer from store2 yet" in run(core)[1]
     redacted = run(core, "--redact")[1]
     assert "no answer from (host) yet" in redacted and "store2" not in redacted and "nfs4" in redacted
+
+
+def test_servers_are_asked_for_debug_information_only_if_told_to(run, tmp_path, monkeypatch):
+    kernel = crashed_kernel()
+    kernel.facts["BUILD-ID"] = BUILD_ID
+    monkeypatch.setenv("FADUMP_CACHE", str(tmp_path / "cache"))
+    with Server({}) as server:
+        monkeypatch.setenv("DEBUGINFOD_URLS", server.address)
+        assert run(kernel.core())[0] == 0 and server.asked == []
+        assert run(kernel.core(), "--debuginfod")[0] == 0 and server.asked == [f"/buildid/{BUILD_ID}/debuginfo"]
+    status, out, _err = run(kernel.core(), "--debuginfod")
+    assert status == 0 and "no debug information from http://127.0.0.1" in " ".join(out.split())
+    monkeypatch.delenv("DEBUGINFOD_URLS")
+    status, _out, err = run(kernel.core(), "--debuginfod")
+    assert status == 2 and "none is set" in err

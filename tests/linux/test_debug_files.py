@@ -1,10 +1,13 @@
+import subprocess
+
 import pytest
 
-from fadump.linux.vmlinux.debug_files import find_modules, find_vmlinux, module_directories
+from fadump.linux.vmlinux.debug_files import find_module_lines, find_modules, find_vmlinux, module_directories
 from tests.linux.test_symbols import vmlinux
 
 ID, OTHER = b"\x12\x34\x56", b"\x99\x99\x99"
 RELEASE = "6.12.0-fake"
+TOOLS = "powerpc64le-linux-gnu-"
 
 
 def put(path, build_id=ID):
@@ -52,3 +55,21 @@ def test_modules_are_found_by_name_and_build_id(tmp_path):
     modules = {"snd_usb": ID.hex(), "ext4": ID.hex(), "packed": None, "gone": None}
     directories = list(module_directories(RELEASE, tmp_path / "vmlinux", root=tmp_path))
     assert find_modules(modules, directories) == [wanted, debug]
+
+
+@pytest.mark.parametrize(
+    "place", [f"usr/lib/debug/lib/modules/{RELEASE}/my-own.ko", "usr/lib/debug/.build-id/12/3456.debug"]
+)
+def test_a_module_without_debug_information_is_passed_over(tmp_path, place):
+    whole = tmp_path / place
+    whole.parent.mkdir(parents=True)
+    (tmp_path / "own.c").write_text("int own(void) { return 1; }")
+    link = f"-r -nostdlib -Wl,--build-id=0x{ID.hex()}".split()
+    subprocess.run([f"{TOOLS}gcc", "-g", *link, tmp_path / "own.c", "-o", whole], check=True)
+    installed = tmp_path / f"lib/modules/{RELEASE}/my-own.ko"
+    installed.parent.mkdir(parents=True)
+    subprocess.run([f"{TOOLS}strip", "-g", whole, "-o", installed], check=True)
+    directories = [installed.parent, *module_directories(RELEASE, None, root=tmp_path)]
+    assert find_modules({"my_own": ID.hex()}, directories) == [installed]
+    assert find_module_lines("my_own", ID.hex(), directories, root=tmp_path) == whole
+    assert find_module_lines("my_own", OTHER.hex(), directories, root=tmp_path) is None

@@ -7,14 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from fadump.cli.dump_argument import dump_files
-from fadump.cli.found_vmlinux import found_vmlinux
+from fadump.cli.found_vmlinux import found_module_lines, found_vmlinux
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.errors import FadumpError, SetupError, UsageError
+from fadump.errors import FadumpError, UsageError
 from fadump.given import check_file, writing
+from fadump.kit.debuginfod import check_servers
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
-from fadump.linux.vmlinux.source_lines import lines_of_crash
+from fadump.linux.vmlinux.source_lines import lines_of_crash, modules_on
 from fadump.printable import with_others
 from fadump.report.findings import Findings, find
 from fadump.report.html import as_html
@@ -55,10 +56,18 @@ def add_parser(commands: Commands) -> None:
         help="hide names of hosts and users, network addresses, serial numbers and command lines",
     )
     parser.add_argument("--vmlinux", type=path, metavar="FILE", help="the crashed kernel's vmlinux")
+    parser.add_argument(
+        "--debuginfod",
+        action="store_true",
+        help="ask the servers in $DEBUGINFOD_URLS for debug information that isn't here, by the build ids of the kernel"
+        " and of the modules on the stack that crashed",
+    )
 
 
 def _report(options: argparse.Namespace, output: Output) -> Answer:
     files = dump_files(options.files)
+    if options.debuginfod:
+        check_servers()
     if options.vmlinux is not None:
         check_file("--vmlinux", options.vmlinux)
     if options.out is not None and any(_is_same(options.out, file) for file in files):
@@ -66,7 +75,7 @@ def _report(options: argparse.Namespace, output: Output) -> Answer:
     with open_system(files, vmlinux=options.vmlinux) as system:
         if system.dump.opal_entry is not None:
             raise FadumpError(f"{with_others(files)} is OPAL's core, and no dump of Linux: fadump show knows it")
-        findings = _with_lines(find(system), system, options.vmlinux)
+        findings = _with_lines(find(system), system, options.vmlinux, asks_servers=options.debuginfod)
         summary = findings.summary
         node = None if summary.kernel is None else summary.kernel.node
         servers = hosts_of(mount.source for mount in findings.mounts or ())
@@ -98,17 +107,21 @@ def _report(options: argparse.Namespace, output: Output) -> Answer:
     )
 
 
-def _with_lines(findings: Findings, system: CrashedSystem, given: Path | None) -> Findings:
-    """The same with source lines, if a vmlinux was given or is found that has them."""
+def _with_lines(findings: Findings, system: CrashedSystem, given: Path | None, *, asks_servers: bool) -> Findings:
+    """The same with source lines, as far as a vmlinux and modules' files are given or found that have them."""
+    cpus = findings.summary.cpus
+    if not cpus:
+        return findings
     try:
-        vmlinux = given or found_vmlinux(system)
-        if vmlinux is None or not findings.summary.cpus:
+        vmlinux = given or found_vmlinux(system, asks_servers=asks_servers)
+        modules = found_module_lines(system, modules_on(cpus), vmlinux, asks_servers=asks_servers)
+        if vmlinux is None and not modules:
             return findings
-        return replace(findings, lines=lines_of_crash(findings.summary.cpus, system.vmcoreinfo, vmlinux))
-    except SetupError as error:
-        return replace(findings, missing=[*findings.missing, f"source lines: {error}"])
+        return replace(findings, lines=lines_of_crash(cpus, system.vmcoreinfo, vmlinux, modules))
     except UNREADABLE_KERNEL:
         return findings
+    except FadumpError as error:
+        return replace(findings, missing=[*findings.missing, f"source lines: {error}"])
 
 
 def _is_same(one: Path, other: Path) -> bool:

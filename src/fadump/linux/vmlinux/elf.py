@@ -56,31 +56,31 @@ class ElfFile:
             at, wanted = elf.ELF_HEADER.offset("e_shentsize"), layout.size_bytes
             raise FormatError("section headers of unknown size", offset=at, expected=wanted, found=header.e_shentsize)
         self._names = header.e_shstrndx
-        self._sections = [*layout.decode_all(self._read(header.e_shoff, header.e_shnum * layout.size_bytes))]
+        self.headers = [*layout.decode_all(self._read(header.e_shoff, header.e_shnum * layout.size_bytes))]
 
     def sections(self, type_: int) -> Iterator[SectionHeader]:
         """All sections of one type."""
-        return (section for section in self._sections if section.sh_type == type_)
+        return (section for section in self.headers if section.sh_type == type_)
 
     def linked(self, section: SectionHeader) -> bytes:
         """The bytes of the section that another one names in sh_link.
 
         :raises FormatError: there is none, or it is cut short.
         """
-        if section.sh_link >= len(self._sections):
+        if section.sh_link >= len(self.headers):
             raise FormatError("ELF section that names another which isn't there", offset=section.sh_offset)
-        return self.data(self._sections[section.sh_link])
+        return self.data(self.headers[section.sh_link])
 
     def named(self, name: str) -> bytes | None:
         """The bytes of the section called ``name``; None if there is none.
 
         :raises FormatError: it is cut short or compressed.
         """
-        if self._names >= len(self._sections):
+        if self._names >= len(self.headers):
             return None
-        names = self.data(self._sections[self._names])
+        names = self.data(self.headers[self._names])
         wanted = name.encode() + b"\0"
-        for section in self._sections:
+        for section in self.headers:
             if names.startswith(wanted, section.sh_name):
                 if section.sh_flags & elf.SHF_COMPRESSED:
                     raise FormatError(

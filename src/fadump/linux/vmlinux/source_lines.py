@@ -1,13 +1,15 @@
-"""Source lines and inlined callers of kernel addresses, by the DWARF of a vmlinux: pyelftools reads it.
+"""Source lines and inlined callers of kernel addresses, by the DWARF of a vmlinux or a module: pyelftools reads it.
 
-Specification: DWARF 4 and 5, "Line Number Information", "Inlined Subroutines". Modules' lines aren't told.
+Specification: DWARF 4 and 5, "Line Number Information", "Inlined Subroutines".
 """
 
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePosixPath
-from types import TracebackType
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from fadump.abi.linux.page_table import PAGE_OFFSET
@@ -17,6 +19,7 @@ from fadump.limits import MOST_DEBUG_ENTRIES, Budget
 from fadump.linux.cpus.backtrace import Frame
 from fadump.linux.cpus.cpu import Cpu
 from fadump.linux.vmcoreinfo import Facts
+from fadump.linux.vmlinux.placed_module import placed_module
 from fadump.linux.vmlinux.symbols import build_id, moved_by
 from fadump.vmcore.source import StrPath, open_file
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 _INLINED, _SCOPES = "DW_TAG_inlined_subroutine", {"DW_TAG_lexical_block", "DW_TAG_inlined_subroutine"}
 _MOST_ORIGINS = 8
+_NONE: Mapping[str, Path] = MappingProxyType({})
 
 
 class NoLinesError(FadumpError, LookupError):
@@ -55,29 +59,67 @@ def inlined_and_own(lines: FrameLines, frame: Frame) -> tuple[Sequence[SourceLin
     return (found[:-1], found[-1]) if found else ((), None)
 
 
-def lines_of_crash(cpus: Iterable[Cpu], facts: Facts, vmlinux: StrPath) -> FrameLines:
-    """The lines of the stack that crashed; none if the vmlinux is another kernel's, or has no debug information.
+def lines_of_crash(
+    cpus: Iterable[Cpu], facts: Facts, vmlinux: StrPath | None, modules: Mapping[str, Path] = _NONE
+) -> FrameLines:
+    """The lines of the stack that crashed; none where the vmlinux is another kernel's, or has no debug information.
+
+    ``modules`` are the files of modules by their names.
 
     :raises SetupError: pyelftools is missing.
-    :raises OSError: the vmlinux can't be read.
+    :raises OSError: a file can't be read.
     """
-    frames = [cpu.backtrace.frames for cpu in cpus if cpu.crashed]
+    frames = next((cpu.backtrace.frames for cpu in cpus if cpu.crashed), ())
+    found = {} if vmlinux is None else dict(_lines_of_kernel(frames, facts, vmlinux))
+    for name, path in modules.items():
+        found.update(_lines_of_module(frames, name, path))
+    return found
+
+
+def _lines_of_kernel(frames: Sequence[Frame], facts: Facts, vmlinux: StrPath) -> FrameLines:
     try:
-        if not frames or build_id(vmlinux) != (facts.text("BUILD-ID") if "BUILD-ID" in facts else None):
+        if build_id(vmlinux) != (facts.text("BUILD-ID") if "BUILD-ID" in facts else None):
             return {}
         with SourceLines(vmlinux, moved_by(vmlinux, facts)) as lines:
-            return lines.of_frames(frames[0])
+            return lines.of_frames(frames)
     except SetupError:
         raise
     except FadumpError:
         return {}
 
 
+def _lines_of_module(frames: Sequence[Frame], name: str, path: Path) -> FrameLines:
+    symbols = {
+        frame.symbol.name: frame.pc - frame.symbol.offset
+        for frame in frames
+        if _module_of(frame) == name and frame.symbol
+    }
+    try:
+        with SourceLines(path, image=placed_module(path, symbols)) as lines:
+            return lines.of_frames(frames, name)
+    except SetupError:
+        raise
+    except FadumpError:
+        return {}
+
+
+def modules_on(cpus: Iterable[Cpu]) -> AbstractSet[str]:
+    """The modules that have functions on the stack that crashed."""
+    frames = (frame for cpu in cpus if cpu.crashed for frame in cpu.backtrace.frames)
+    return {module for frame in frames if (module := _module_of(frame))}
+
+
+def _module_of(frame: Frame) -> str:
+    return "" if frame.symbol is None else frame.symbol.module
+
+
 class SourceLines:
     """The lines of one vmlinux. Also a context manager. ``moved`` is by how much the kernel ran above its addresses."""
 
-    def __init__(self, path: StrPath, moved: int = 0) -> None:
-        """:raises SetupError: pyelftools is missing.
+    def __init__(self, path: StrPath, moved: int = 0, image: bytes | None = None) -> None:
+        """``image`` is what to read instead of the file at ``path``.
+
+        :raises SetupError: pyelftools is missing.
         :raises NoLinesError: it has no debug information.
         :raises FadumpError: it is a directory, a pipe or the like.
         :raises OSError: it can't be opened.
@@ -86,7 +128,11 @@ class SourceLines:
             from elftools.elf.elffile import ELFFile  # noqa: PLC0415 - an optional package
         except ImportError:
             raise SetupError("source lines need pyelftools: pip install 'fadump[lines]'") from None
-        self._file: BinaryIO = open(open_file(path), "rb")  # noqa: PTH123, SIM115 - close() has the file
+        self._file: BinaryIO = (
+            open(open_file(path), "rb")  # noqa: PTH123, SIM115 - close() has the file
+            if image is None
+            else io.BytesIO(image)
+        )
         self._path, self._moved = path, moved
         self._entries = Budget("entries of debug information", MOST_DEBUG_ENTRIES)
         self._units: dict[int, CompileUnit] = {}
@@ -115,14 +161,16 @@ class SourceLines:
         except Exception as error:  # as above
             raise NoLinesError(f"{self._path}: the lines at {address:#x} can't be read: {error}") from error
 
-    def of_frames(self, frames: Sequence[Frame]) -> FrameLines:
-        """The lines of a stack's frames, by their ``pc``: of a function that has called another, those of the call.
+    def of_frames(self, frames: Sequence[Frame], module: str = "") -> FrameLines:
+        """The lines of a stack's frames that are in a module, or in the kernel itself, by their ``pc``.
+
+        Of a function that has called another, they are those of the call.
 
         :raises NoLinesError: as :meth:`at`.
         """
         found = {}
         for number, frame in enumerate(frames):
-            if frame.pc >= PAGE_OFFSET:
+            if frame.pc >= PAGE_OFFSET and _module_of(frame) == module:
                 has_called = number > 0 and frame.trap is None
                 found[frame.pc] = self.at(frame.pc - (INSTRUCTION_BYTES if has_called else 0))
         return found
