@@ -41,6 +41,7 @@ if os.geteuid() == 0:  # the tests that make networks
     TOOLS |= {"/usr/sbin/sshd": "openssh-server", "ssh": "openssh-client", "ip": "iproute2"}
     if platform.machine() == "x86_64":  # and those in another Linux
         TOOLS |= {"linux.uml": "user-mode-linux", "modprobe": "kmod", "udevadm": "udev"}
+        TOOLS |= {"gcc": "gcc", "/usr/include/stdio.h": "libc6-dev"}
         TOOLS |= {"/usr/sbin/mount.nfs": "nfs-common", "/usr/sbin/rpc.nfsd": "nfs-kernel-server"}
         TOOLS |= {"/usr/sbin/iscsid": "open-iscsi", "/usr/sbin/tgtd": "tgt"}
 

@@ -1,7 +1,7 @@
 """Tests inside another Linux, for what this system's kernel can't do: Debian's User Mode Linux, a kernel as a process.
 
 It has NFS, iSCSI, network cables and file systems as modules. Its files are this system's, read-only, but for a
-directory of the test's own. It is ended when pytest has ended in it, and nothing of it stays.
+directory of the test's own. It is ended when pytest has ended in it, or at its panic, and nothing of it stays.
 """
 
 import os
@@ -17,6 +17,9 @@ _ENDS_WITH_US = [
     *("setpriv", "--pdeathsig", "KILL", "--"),
     *("unshare", "--pid", "--mount-proc", "--fork", "--kill-child", "--"),
 ]
+_PANIC = "Kernel panic - "
+"""Where its first program has ended, it spins behind this."""
+_WHOLE_XSTATE = Path(__file__).with_name("whole_xstate.c")
 _MODULES = "/usr/lib/uml"
 # Kernel modules are where modprobe doesn't look by itself.
 _INIT = """#!/bin/sh
@@ -60,18 +63,29 @@ def run_inside(directory, tests, *, memory="512M"):
     kernel += [f"uml_dir={directory}/uml", "umid=tests", "con=null", "con0=null,fd:1", "panic=-1", "quiet"]
     log = directory / "console"
     status = directory / "status"
+    environment = {**os.environ, "LD_PRELOAD": str(_library(directory))}
     with log.open("wb") as console:
         linux = subprocess.Popen(
-            [*_ENDS_WITH_US, *kernel], stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT
+            [*_ENDS_WITH_US, *kernel],
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            env=environment,
         )
     try:
         until = time.monotonic() + _END_SECONDS
-        while linux.poll() is None and not _text(status) and time.monotonic() < until:
+        while linux.poll() is None and not _text(status) and _PANIC not in _text(log) and time.monotonic() < until:
             time.sleep(0.1)
     finally:
         linux.kill()
         linux.wait()
     return None if _text(status) == "0\n" else _text(directory / "said") + _text(log)
+
+
+def _library(directory):
+    library = directory / "whole_xstate.so"
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", library, _WHOLE_XSTATE], check=True)
+    return library
 
 
 def _text(path):
