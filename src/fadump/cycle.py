@@ -19,6 +19,7 @@ from fadump.machine.channel import (
     Release,
     Released,
     Reregister,
+    RunScript,
     Save,
     Saved,
     SavedOpalCore,
@@ -61,6 +62,10 @@ class CycleRequest:
     shells: bool = False
     """Whether somebody gets a shell in the first kernel, before its crash, and in the capture kernel, before the dump
     is saved; ``silence_seconds`` is theirs, too."""
+    crash_script: str = ""
+    """What crashes the guest, run in it, in place of ``crash_by``."""
+    capture_script: str = ""
+    """Run in the capture kernel once the dump is saved; it may release the dump itself."""
     faults: CycleFaults = field(default_factory=CycleFaults)
 
 
@@ -68,8 +73,9 @@ class CycleRequest:
 class CycleResult:
     """What one cycle came to. Sizes are bytes; timeline entries are (milestone, seconds after power-on).
 
-    ``reserved_bytes`` is None where the kernel doesn't say. ``reboots`` counts resets from the crash to production:
-    1, if all went well. ``power_on`` is the clock's reading then. ``events`` is how many the machine has had.
+    ``reserved_bytes`` is None where the kernel doesn't say. ``memory_released`` is 0 where the capture script has
+    released it. ``reboots`` counts resets from the crash to production: 1, if all went well. ``power_on`` is the
+    clock's reading then. ``events`` is how many the machine has had.
 
     Where Linux has fallen back to kdump, ``kdump`` says so, ``dump`` is None, and the cycle has ended with the dump
     that kdump has saved.
@@ -90,11 +96,48 @@ class CycleResult:
     """What made the machine dump."""
     changes: Sequence[Change] = ()
     """What has come and gone before."""
+    captured: bytes = b""
+    """What the capture script has printed, its first 64 KiB."""
 
     @property
     def boot_memory_bytes(self) -> int | None:
         """How much boot memory the firmware has copied aside; None: it had no part in the dump."""
         return None if self.dump is None else self.dump.boot_memory.size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """A machine that is registered and has not crashed yet. Fields are those of :class:`CycleResult`."""
+
+    timeline: Sequence[tuple[Milestone, float]]
+    kernel_release: str
+    cpus: int
+    reserved_bytes: int | None
+    power_on: float
+
+
+def boot(machine: Machine, firmware: Firmware, observer: Observer) -> Booted:
+    """Power a machine on, up to its registration: the beginning of a cycle, which :func:`run_cycle` goes on from.
+
+    :raises MachineError: as :func:`run_cycle`; also if Linux has fallen back to kdump.
+    """
+    session = Session(machine, firmware, observer)
+    with session.telling_where():
+        return _Cycle(session, CycleRequest()).to_registration()
+
+
+def run_script(
+    machine: Machine, firmware: Firmware, script: str, observer: Observer, before: "CycleResult | Booted"
+) -> bytes:
+    """Run a shell script in the guest of a machine in production; the first 64 KiB of what it prints.
+
+    :raises MachineError: it has failed, with its output; or the machine has stopped, or booted instead.
+    """
+    session = Session(machine, firmware, observer)
+    cycle = _Cycle(session, CycleRequest())
+    cycle.go_on_from(before)
+    with session.telling_where():
+        return cycle.run_script("script", script)
 
 
 def run_cycle(
@@ -103,13 +146,13 @@ def run_cycle(
     request: CycleRequest,
     observer: Observer,
     inspector: Inspector | None = None,
-    before: CycleResult | None = None,
+    before: CycleResult | Booted | None = None,
     clock: Callable[[], float] = time.monotonic,
     called: Callable[[], None] | None = None,
 ) -> CycleResult:
     """Boot, register, crash, preserve, boot again, save, release and register again, without a second reset.
 
-    ``before`` is the cycle that left this machine in production: then it is not powered on again, and the
+    ``before`` is the cycle or the boot that left this machine in production: then it is not powered on again, and the
     timeline goes on from there. ``called`` is called when somebody on the host wants something.
 
     :raises MachineError: the machine stopped or did something else; the sentence says what and when.
@@ -142,6 +185,7 @@ class _Cycle:
         self._kernel_release = ""
         self._cpus = 0
         self._reserved_bytes: int | None = None
+        self._captured = b""
         self._changes = request.changes
         self._changed: list[Change] = []
 
@@ -149,7 +193,7 @@ class _Cycle:
         self._session.reached(Milestone.POWER_ON)
         return self._session.expect(Hello)
 
-    def go_on_from(self, before: CycleResult) -> None:
+    def go_on_from(self, before: CycleResult | Booted) -> None:
         """Take over what an earlier cycle of the same machine has found out; what it has changed stays so."""
         self._changes = ()
         self._kernel_release = before.kernel_release
@@ -158,6 +202,20 @@ class _Cycle:
         record = self._session.record
         record.power_on = before.power_on
         record.timeline = [before.timeline[0], (Milestone.REGISTERED, before.timeline[-1][1])]
+
+    def to_registration(self) -> Booted:
+        boot = self.power_on()
+        if boot.fell_back:
+            raise MachineError("Linux has not registered: it has reserved memory for kdump instead")
+        self._register(boot)
+        record = self._session.record
+        return Booted(record.timeline, self._kernel_release, self._cpus, self._reserved_bytes, record.power_on)
+
+    def run_script(self, name: str, script: str) -> bytes:
+        ran = self._session.ask(RunScript(script), ScriptRan)
+        if ran.status:
+            raise MachineError(f"the {name} {_ended(ran)}")
+        return ran.output
 
     def to_production(self, boot: Hello | None) -> CycleResult:
         """From a boot, which may be that of a capture kernel; None is a kernel in production."""
@@ -175,6 +233,7 @@ class _Cycle:
         boot = self._look_into(boot)
         dump = self._preserved()
         vmcore_bytes = self._save(boot)
+        self._capture()
         released_bytes = self._release()
         self._register_again()
         return self._result(dump, vmcore_bytes, released_bytes)
@@ -225,11 +284,20 @@ class _Cycle:
     def _crash_into(self, mode: BootMode) -> Hello:
         """Returns the boot that has the dump; on the way to it are the firmware's call, preserve, reset and handover,
         or a kexec."""
-        self._session.crash(self._request.crash_by, self._request.crash_cpu)
-        boot = self._session.expect(Hello)
+        boot = self._crash()
         if boot.mode is not mode:
             raise self._no_dump(boot)
         return boot
+
+    def _crash(self) -> Hello:
+        if not self._request.crash_script:
+            self._session.crash(self._request.crash_by, self._request.crash_cpu)
+            return self._session.expect(Hello)
+        try:
+            ran = self._session.ask(RunScript(self._request.crash_script), ScriptRan)
+        except RebootedError as rebooted:
+            return rebooted.hello
+        raise MachineError(f"Linux has survived the script that was to crash it, which {_ended(ran)}")
 
     def _left_shell(self, mode: BootMode) -> Hello | None:
         """Let somebody into the guest, if that is asked for; the boot that has come instead of the shell's end."""
@@ -251,8 +319,7 @@ class _Cycle:
 
     def _crash_again(self) -> Hello:
         """Let the capture kernel crash; returns the boot after that, which has to find the first dump again."""
-        self._session.crash(self._request.crash_by, self._request.crash_cpu)
-        boot = self._session.expect(Hello)
+        boot = self._crash()
         if not boot.is_capture:
             raise MachineError("the capture kernel has crashed, and Linux has given the dump up before it rebooted")
         return boot
@@ -275,8 +342,13 @@ class _Cycle:
         self._session.reached(Milestone.SAVED)
         return vmcore_bytes
 
+    def _capture(self) -> None:
+        if self._request.capture_script:
+            self._captured = self.run_script("capture script", self._request.capture_script)
+
     def _release(self) -> int:
-        released_bytes = self._session.ask(Release(), Released).released_bytes
+        is_released = self._request.capture_script and self._session.firmware_state is not State.ACTIVE
+        released_bytes = 0 if is_released else self._session.ask(Release(), Released).released_bytes
         self._session.reached(Milestone.RELEASED)
         if self._request.faults.release_twice:
             self._release_what_is_gone()
@@ -328,4 +400,10 @@ class _Cycle:
             kdump=kdump,
             trigger=record.trigger,
             changes=self._changed,
+            captured=self._captured,
         )
+
+
+def _ended(ran: ScriptRan) -> str:
+    said = printable(ran.output.decode(errors="replace").strip())
+    return f"has ended with status {ran.status}: {said or 'it has printed nothing'}"
