@@ -85,14 +85,15 @@ def test_the_examples_run_in_their_order(tmp_path, monkeypatch, capsys):
     for example in EXAMPLES:
         exec(compile(example, "docs/api.md", "exec"), names)  # noqa: S102 - they are ours
     printed = capsys.readouterr().out
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 6
     assert "6.12.0-model sysrq triggered crash\n" in printed
     assert "Kernel panic - not syncing: sysrq triggered crash" in printed
     assert "crash_fadump+0x" in printed
     assert "is in crash_fadump\n" in printed
     assert "\n2 CPUs are possible\n" in printed
     assert "'FREE': " in printed
-    assert printed.endswith("fadump=on\n")
+    assert "fadump=on\n" in printed
+    assert printed.endswith("machine-files/vmcore.1 of Linux 6.12.0-model, 1 reset\n")
 
 
 def test_the_cpu_that_crashed_is_told(tmp_path):
@@ -116,3 +117,44 @@ def test_the_cpu_that_crashed_is_told(tmp_path):
         nip = system.crashed_cpu.registers["nip"]
         assert system.symbol(nip) == system.crashed_cpu.backtrace.frames[0].symbol
         assert system.symbol(0) is None
+
+
+MACHINES = {
+    "Machine": "(directory, *, machine=None, platform='pseries', memory=None, cpus=2, smt=1, cpu_model='POWER9', "
+    "cmdline='', kernel=None, initrd=None, kernel_version=None, page_size=None, qemu='qemu-system-ppc64', faults=())",
+    "Machine.run": "(self, script)",
+    "Machine.crash": "(self, by='sysrq', *, cpu=0, script='', capture='', verify=True)",
+    "Machine.close": "(self)",
+    "rehearse": "(directory, disk, *, kernel=None, initrd=None, cmdline=None, platform='pseries', memory='4G', cpus=2, "
+    "smt=1, cpu_model='POWER9', qemu='qemu-system-ppc64', by='nmi', dumps='/var/crash', ready=None, patience=1.0, "
+    "verify=True)",
+    "shell": "(script, *, platform='pseries', memory=None, cpus=2, cmdline='', kernel_version=None, page_size=None, "
+    "faults=())",
+}
+"""What callers rely on: an argument may be added, none of these may change or go."""
+FIELDS = {
+    "Crash": "vmcore vmcore_bytes kernel_release cpus boot_memory_bytes reserved_bytes memory_released resets "
+    "verified_bytes timeline output",
+    "Rehearsal": "dump path console_log service resets verified_bytes warnings timeline",
+}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_what_makes_machines_stays_as_it_is(name):
+    value = fadump
+    for part in name.split("."):
+        value = getattr(value, part)
+    signature = inspect.signature(value)
+    names = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
+    assert str(signature.replace(parameters=names, return_annotation=inspect.Signature.empty)) == MACHINES[name]
+    assert inspect.getdoc(value)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_what_they_leave_stays_as_it_is(name):
+    assert [field.name for field in dataclasses.fields(getattr(fadump, name))] == FIELDS[name].split()
+
+
+def test_a_machine_has_its_files():
+    machine = fadump.Machine("somewhere")
+    assert (machine.directory, machine.console_log) == (Path("somewhere"), Path("somewhere/console.log"))

@@ -29,6 +29,7 @@ ORDER = [
         "mount",
         "compare",
         "cli",
+        "testing",
     ),
 ]
 # The same rule inside two of them: "Inside the model" and "Reading a dump".

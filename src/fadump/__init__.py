@@ -1,9 +1,10 @@
 """Linux's Firmware-Assisted Dump, whole: firmware, machine and dump tools.
 
 To read a dump, ``fadump.open("vmcore")`` gives a :class:`CrashedSystem`; ``fadump.decode()`` reads the structures that
-firmware and kernels leave for each other. Whatever is wrong with a file or isn't in it is a :class:`FadumpError`, which
-says so in a sentence. docs/api.md has examples. What a name stands for is imported when it is first used: nothing is
-here, as the command can't tell of a signal that comes before this has been read.
+firmware and kernels leave for each other. To make one, a test has :class:`Machine`, ``fadump.rehearse()`` and
+``fadump.shell()``. Whatever goes wrong is a :class:`FadumpError`, which says so in a sentence. docs/api.md has
+examples. What a name stands for is imported when it is first used: nothing is here, as the command can't tell of a
+signal that comes before this has been read.
 """
 
 TYPE_CHECKING = False  # as typing's, which takes a while to import
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
     from fadump.abi.pseries.dump_structure import DumpSection, DumpStatus, DumpStructure, SectionError
     from fadump.abi.pseries.hash_table import Access, EntryFlag, HashTableEntry
     from fadump.abi.registers import CpuRegisters
-    from fadump.errors import AddressError, FadumpError, FormatError, LimitError, ReadError, SetupError, UsageError
+    from fadump.errors import (
+        AddressError,
+        FadumpError,
+        FormatError,
+        LimitError,
+        MachineError,
+        ReadError,
+        SetupError,
+        UsageError,
+    )
     from fadump.linux.cpus.backtrace import Backtrace, Frame
     from fadump.linux.cpus.cpu import Cpu
     from fadump.linux.kernel_name import KernelName
@@ -47,6 +57,9 @@ if TYPE_CHECKING:
     from fadump.linux.vmcoreinfo import Facts, MissingFactError
     from fadump.memory.devicetree import DeviceTree, Node
     from fadump.memory.ranges import Range, RangeSet
+    from fadump.testing.machine import Crash, Machine
+    from fadump.testing.rehearsal import Rehearsal, rehearse
+    from fadump.testing.shell import shell
     from fadump.vmcore.contract import Dump, NotInDumpError, Piece, State
     from fadump.vmcore.notes import Note
     from fadump.vmcore.structures import HashPageTable, RegisterSaveArea, Structure
@@ -58,6 +71,7 @@ __all__ = [
     "Backtrace",
     "Cpu",
     "CpuRegisters",
+    "Crash",
     "CrashInfo",
     "CrashedSystem",
     "DeviceTree",
@@ -89,6 +103,8 @@ __all__ = [
     "LogEnd",
     "LogFlags",
     "LogRecord",
+    "Machine",
+    "MachineError",
     "Member",
     "MemoryUse",
     "MissingFactError",
@@ -113,6 +129,7 @@ __all__ = [
     "RangeSet",
     "ReadError",
     "RegisterSaveArea",
+    "Rehearsal",
     "RunQueue",
     "SectionError",
     "SetupError",
@@ -135,6 +152,8 @@ __all__ = [
     "UsageError",
     "decode",
     "open",
+    "rehearse",
+    "shell",
 ]
 __version__ = "0.1.0"
 
@@ -163,6 +182,7 @@ _HOMES = {
         "FadumpError",
         "FormatError",
         "LimitError",
+        "MachineError",
         "ReadError",
         "SetupError",
         "UsageError",
@@ -256,6 +276,15 @@ _HOMES = {
         "Range",
         "RangeSet",
     ),
+    "fadump.testing.machine": (
+        "Crash",
+        "Machine",
+    ),
+    "fadump.testing.rehearsal": (
+        "Rehearsal",
+        "rehearse",
+    ),
+    "fadump.testing.shell": ("shell",),
     "fadump.vmcore.contract": (
         "Dump",
         "NotInDumpError",

@@ -122,7 +122,7 @@ def _run(parts: Parts, observer: RunObserver, screen: ConsoleLog | None, seat: S
 
 
 @contextmanager
-def _full_disk_reported(output: OutputDirectory) -> Iterator[None]:
+def full_disk_reported(output: OutputDirectory) -> Iterator[None]:
     """Replace an error that comes from the output's full disk by one that says so."""
     try:
         yield
@@ -140,7 +140,7 @@ def _run_cycles(
     try:
         console = shown(output.console_log, screen if seat is None else seat.screen)
         with (
-            _full_disk_reported(output),
+            full_disk_reported(output),
             parts.make_machine(output.vmcore_fd, console) as machine,
             _taken(seat, machine, parts.firmware) as called,
         ):
