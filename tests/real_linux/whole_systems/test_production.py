@@ -23,7 +23,8 @@ SECTION = (ROOT / "docs" / "production.md").read_text().partition("## Rehearse i
 PACKAGE, IMAGE, MACHINE, AT_ITS_PROMPT, REHEARSAL = "".join(
     re.findall(r"^```\n(.*?)^```$", SECTION, flags=re.MULTILINE | re.DOTALL)
 ).splitlines()
-SOURCES = ("debian", "docs", "src", "tools", "LICENSE", "Makefile", "README.md", "pyproject.toml")
+COPIED = re.search(r'^cp -R (.+) "\$work', (ROOT / "tools" / "build-deb").read_text(), re.MULTILINE)[1].split()
+SOURCES = ("Makefile", *COPIED)
 BUILD_SECONDS = 3600
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
