@@ -12,7 +12,18 @@ SOURCES = sorted((ROOT / "src" / "fadump").rglob("*.py"))
 
 # docs/architecture.md, "The parts": a part imports only parts that stand before it.
 ORDER = [
-    *("errors", "limits", "file_systems", "given", "signals", "printable", "spelling", "moving_line", "progress"),
+    *(
+        "errors",
+        "limits",
+        "file_systems",
+        "given",
+        "signals",
+        "printable",
+        "spelling",
+        "covering",
+        "moving_line",
+        "progress",
+    ),
     *("memory", "abi", "picture"),
     *("vmcore", "linux", "report", "firmware", "kernel"),
     *("capture", "kit", "machine"),
@@ -27,6 +38,7 @@ ORDER = [
         "systems",
         "emulator",
         "mount",
+        "campaign",
         "compare",
         "cli",
         "testing",

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from fadump.abi.platform import Platform
-from fadump.compare.covering import Covering
+from fadump.covering import Covering
 from fadump.kernel.image.content import seeded
 from fadump.kernel.traits import KERNEL_VERSIONS, MIB, KernelTraits, Mmu
 from fadump.kit.initramfs import INIT_PATH

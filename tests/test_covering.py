@@ -2,7 +2,8 @@ import itertools
 
 import pytest
 
-from fadump.compare.covering import Covering
+from fadump.covering import Covering
+from fadump.errors import UsageError
 from fadump.kernel.image.content import seeded
 
 FACTORS = {"machine": ("big", "small"), "disk": (1, 2, 3), "network": ("none", "slow", "fast"), "user": (True, False)}
@@ -55,3 +56,33 @@ def test_rows_go_on_with_others_until_there_are_no_more():
     rows = list(Covering(FACTORS, anything, seeded("0")).rows())
     assert rows[:count] == Covering(FACTORS, anything, seeded("0")).covering_rows()
     assert sorted(rows, key=repr) == sorted(itertools.product(*FACTORS.values()), key=repr)
+
+
+@pytest.mark.parametrize("strength", [1, 2, 3, 4])
+@pytest.mark.parametrize("rule", [anything, small_machines_have_one_disk])
+def test_every_set_of_so_many_values_that_can_be_is_in_a_row(strength, rule):
+    def sets(rows):
+        return {found for row in rows for found in itertools.combinations(enumerate(row), strength)}
+
+    rows = Covering(FACTORS, rule, seeded("0"), strength).covering_rows()
+    possible = [row for row in itertools.product(*FACTORS.values()) if rule(dict(zip(FACTORS, row, strict=True)))]
+    assert sets(rows) == sets(possible)
+    assert set(rows) <= set(possible)
+    assert len(rows) == len(possible) if strength == len(FACTORS) else len(rows) < len(possible)
+
+
+def test_a_rule_that_nothing_passes_leaves_no_rows():
+    assert Covering(FACTORS, lambda values: len(values) < len(FACTORS), seeded("0")).covering_rows() == []
+
+
+def test_more_sets_than_can_be_kept_track_of_are_refused():
+    many = {str(number): range(100) for number in range(10)}
+    with pytest.raises(UsageError, match="strength 3 has 120,000,000 sets of values to cover, more than"):
+        Covering(many, anything, seeded("0"), strength=3)
+
+
+def test_a_rule_that_makes_rows_too_hard_to_find_is_refused():
+    """Every row of 30 factors is against it, which is seen at the last factor only."""
+    many = {str(number): (0, 1) for number in range(30)}
+    with pytest.raises(UsageError, match="too hard to find"):
+        Covering(many, lambda values: len(values) < len(many), seeded("0")).covering_rows()
