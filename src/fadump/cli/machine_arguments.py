@@ -13,7 +13,7 @@ from fadump.cli.sizes import size
 from fadump.firmware.faults import UnknownFaultError
 from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES
 from fadump.machine.qemu.process import Dimm
-from fadump.run.faults import Faults, fault_answers, fault_list, faults_by_kind, parse_faults
+from fadump.run.faults import Faults, fault_answers, fault_list, faults_by_kind, parse_faults, platforms_of
 from fadump.run.options import MOST_CPUS, MOST_EMBEDDED_CPUS
 from fadump.spelling import AMONG_FEW, nearest
 
@@ -92,7 +92,7 @@ def machine_choices(options: argparse.Namespace) -> dict[str, Any]:
         "petitboot": options.petitboot is not False,
         "petitboot_kernel": options.petitboot if isinstance(options.petitboot, Path) else None,
         "crash_cpu": options.crash_cpu,
-        "faults": _faults(options),
+        "faults": parsed_faults(options),
     }
 
 
@@ -121,7 +121,11 @@ def dimm(text: str) -> Dimm:
         raise argparse.ArgumentTypeError("write it as 1G@4G or 1G@0x100000000") from None
 
 
-def _faults(options: argparse.Namespace) -> Faults:
+def parsed_faults(options: argparse.Namespace) -> Faults:
+    """What ``--fault`` says.
+
+    :raises UsageError: one of them is none.
+    """
     try:
         return parse_faults(options.fault, options.platform)
     except UnknownFaultError as error:
@@ -138,12 +142,4 @@ def _nearest_fault(name: str, platform: Platform) -> str | None:
         return None
     likely = [answer, nearest(answer, answers[part], AMONG_FEW)]
     names = [f"{part}{equals}{word}" for word in likely if word is not None]
-    return next((name for name in names if _is_fault(name, platform)), None)
-
-
-def _is_fault(name: str, platform: Platform) -> bool:
-    try:
-        parse_faults([name], platform)
-    except UnknownFaultError:
-        return False
-    return True
+    return next((name for name in names if platform in platforms_of(name)), None)

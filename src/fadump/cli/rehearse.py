@@ -1,7 +1,7 @@
 """``fadump rehearse``: would this system's next crash be saved? It is crashed, on a copy, and its dump is looked at."""
 
 import argparse
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from fadump.cli.numbers import factor
 from fadump.cli.output import Answer, ExitCode, Output, console_text
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.cli.system_arguments import add_strict_argument, add_system_arguments, system_options
+from fadump.cli.system_arguments import add_firmware_arguments, add_system_arguments, system_with_firmware
 from fadump.cli.typed import fadump_command
 from fadump.cli.verdict_json import verdict_as_json
 from fadump.errors import SetupError
@@ -61,7 +61,7 @@ def add_parser(commands: Commands) -> None:
     )
     parser.first_phase = Milestone.POWER_ON
     add_system_arguments(parser)
-    add_strict_argument(parser)
+    add_firmware_arguments(parser)
     parser.add_argument(
         "--crash-by", choices=list(CrashBy), type=CrashBy, default=CrashBy.NMI, metavar="HOW",
         help="nmi: a system reset interrupt (default); platform: without the system's help; opal: powernv's own "
@@ -87,7 +87,7 @@ def _rehearse(options: argparse.Namespace, output: Output) -> Answer:
     out = options.out or free_directory()
     console = out / CONSOLE_LOG
     rehearsal = RehearsalOptions(
-        vm=replace(system_options(options), strict=options.strict),
+        vm=system_with_firmware(options),
         out=out,
         crash_by=options.crash_by,
         verify=options.verify,
@@ -107,6 +107,9 @@ def _rehearse(options: argparse.Namespace, output: Output) -> Answer:
     freed = freed_by_linux(result.watched.dump, None, console)
     errors = [] if result.error is None else [result.error]
     errors += [str(page) for page in freed if options.strict]
+    errors += map(str, result.never_struck)
+    for fault in result.never_struck:
+        output.remark(str(fault))
     return Answer(
         {**_as_json(result, rehearsal.vm.memory_bytes), "freed_by_linux": [asdict(page) for page in freed]},
         text=printable(_text(result, console)),
@@ -134,6 +137,7 @@ def _as_json(result: RehearsalResult, memory_bytes: int) -> dict[str, Any]:
             "least_available_bytes": result.least_available_bytes,
             "touched_bytes": result.touched_bytes,
         },
+        "never_struck": [asdict(fault) for fault in result.never_struck],
         "dump": None,
         "kdump": None if result.fallback is None else _fallback_as_json(result.fallback),
     }

@@ -2,9 +2,11 @@
 
 import argparse
 import shlex
+from dataclasses import replace
 
 from fadump.abi.platform import Platform
 from fadump.cli.debugging_arguments import add_debugging_arguments
+from fadump.cli.machine_arguments import parsed_faults
 from fadump.cli.numbers import whole_number
 from fadump.cli.offer_arguments import add_offer_arguments, offer
 from fadump.cli.paths import path
@@ -52,8 +54,12 @@ def add_system_arguments(parser: argparse.ArgumentParser) -> None:
     add_debugging_arguments(parser)
 
 
-def add_strict_argument(parser: argparse.ArgumentParser) -> None:
-    """How faithful the firmware is."""
+def add_firmware_arguments(parser: argparse.ArgumentParser) -> None:
+    """How faithful the firmware is, and what it does wrong on purpose."""
+    parser.add_argument(
+        "--fault", action="append", default=[], metavar="NAME",
+        help="have the firmware do something wrong on purpose: those of fadump run --fault list",
+    )  # fmt: skip
     parser.add_argument(
         "--strict", action="store_true",
         help="the firmware does what LoPAR says and no more: it keeps nothing from Linux that Linux frees by mistake",
@@ -79,6 +85,11 @@ def system_options(options: argparse.Namespace) -> VmOptions:
         gdb_port=options.gdb,
         stop_at=options.stop_at,
     )
+
+
+def system_with_firmware(options: argparse.Namespace) -> VmOptions:
+    """The same, with the options of :func:`add_firmware_arguments`."""
+    return replace(system_options(options), strict=options.strict, faults=parsed_faults(options))
 
 
 def _words(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.seat import TerminalSeat
-from fadump.cli.system_arguments import add_strict_argument, add_system_arguments, system_options
+from fadump.cli.system_arguments import add_firmware_arguments, add_system_arguments, system_with_firmware
 from fadump.errors import UsageError
 from fadump.given import writing
 from fadump.observer import Seen
@@ -52,7 +52,7 @@ def add_parser(commands: Commands) -> None:
         example=_EXAMPLE,
     )
     add_system_arguments(parser)
-    add_strict_argument(parser)
+    add_firmware_arguments(parser)
     parser.add_argument("--snapshot", action="store_true", help="write nothing to the images: changes go at the end")
     parser.add_argument("--console-log", type=path, metavar="FILE", help="keep what comes on the console there, too")
     parser.add_argument(
@@ -61,7 +61,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def _vm(options: argparse.Namespace, output: Output) -> Answer:
-    machine = replace(system_options(options), snapshot=options.snapshot, strict=options.strict)
+    machine = replace(system_with_firmware(options), snapshot=options.snapshot)
     check_options(machine)
     _check_written(options)
     tell_of_port(options, output)

@@ -89,6 +89,36 @@ def _is_fault(name: str, names: FaultNames) -> bool:
     return True
 
 
+def system_fault_refusals(faults: Faults, platform: Platform) -> Iterator[str]:
+    """What can't be of a machine that isn't our guest's: it has the firmware's faults only."""
+    if faults.names and faults.platform is not platform:
+        yield f"--fault {faults.names[0]} is one of --platform {faults.platform}, not of {platform}"
+    firmware = {fault.name for fault in faults.firmware}
+    for name in faults.names:
+        if name not in firmware:
+            yield f"--fault {name} goes with fadump run: a system that isn't our guest has its firmware's faults only"
+
+
+def platforms_of(name: str) -> Sequence[Platform]:
+    """The platforms that have a fault of this name; none if it is no fault."""
+    return [platform for platform in Platform if _is_one(name, platform)]
+
+
+def _is_one(name: str, platform: Platform) -> bool:
+    try:
+        parse_faults([name], platform)
+    except UnknownFaultError:
+        return False
+    return True
+
+
+def every_fault(platform: Platform) -> Sequence[str]:
+    """Each fault that a platform has by name: each call with each status, what a dump can have, and accidents."""
+    names = FAULT_NAMES[platform]
+    calls = [f"{call}={status}" for call in names.calls for status in names.statuses]
+    return [*calls, *names.dump_faults, *_OF_DUMPS]
+
+
 def with_faults(firmware: Firmware, faults: Faults) -> Firmware:
     """``firmware`` with its faults; itself if it has none."""
     return FaultyFirmware(firmware, FAULT_NAMES[faults.platform], faults.firmware) if faults.firmware else firmware
@@ -107,12 +137,18 @@ class NeverStruck:
 
 def never_struck(faults: Faults, firmware: Firmware, cycles: Sequence[CycleResult]) -> Sequence[NeverStruck]:
     """The faults that didn't happen in a finished run, whose cycles and ``firmware`` these are."""
-    found = firmware.never_struck() if isinstance(firmware, FaultyFirmware) else {}
+    found = {fault.name: fault.why for fault in never_struck_by(firmware)}
     cut_at, events = faults.cycle.power_cut_at, max(cycle.events for cycle in cycles)
     if cut_at > events:
         found = {**found, f"power-cut={cut_at}": f"a cycle had no more than {counted(events, 'event')}"}
     if any(cycle.kdump is not None for cycle in cycles):
         found = {**found, **{name: "Linux has fallen back to kdump" for name in _OF_DUMPS if name in faults.names}}
+    return [NeverStruck(name, why) for name, why in found.items()]
+
+
+def never_struck_by(firmware: Firmware) -> Sequence[NeverStruck]:
+    """The firmware's own faults that haven't happened."""
+    found = firmware.never_struck() if isinstance(firmware, FaultyFirmware) else {}
     return [NeverStruck(name, why) for name, why in found.items()]
 
 

@@ -18,6 +18,7 @@ from fadump.machine.qemu.process import Drive, QemuConfig
 from fadump.observer import CrashBy, Milestone, Observer
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.console import CONSOLE_LOG, shown
+from fadump.run.faults import NeverStruck, never_struck_by
 from fadump.run.host import qemu_machine
 from fadump.run.output import NamedFile
 from fadump.session import Session
@@ -86,6 +87,8 @@ class RehearsalResult:
     error: str | None = None
     phase: Milestone | str | None = None
     fallback: Fallback | None = None
+    never_struck: Sequence[NeverStruck] = ()
+    """Faults that have not happened."""
 
 
 def free_directory(name: str = _NAME) -> Path:
@@ -197,6 +200,7 @@ def _watch(
             error=None if error is None else str(error),
             phase=None if error is None else error.phase,
             fallback=fallback,
+            never_struck=never_struck_by(firmware),
         )
 
 

@@ -22,6 +22,7 @@ from fadump.machine.qemu.process import DEFAULT_QEMU, Drive, QemuConfig
 from fadump.memory.ranges import Range, RangeSet
 from fadump.observer import Observer, Seen
 from fadump.printable import counted
+from fadump.run.faults import Faults, system_fault_refusals, with_faults
 from fadump.run.host import kernel_to_run, qemu_machine, qemu_to_run
 from fadump.run.inputs import check_initramfs, check_kernel
 from fadump.run.options import (
@@ -67,6 +68,8 @@ class VmOptions:
     qemu: str = DEFAULT_QEMU
     qemu_arguments: tuple[str, ...] = ()
     offer: Offer = field(default_factory=Offer)
+    faults: Faults = field(default_factory=Faults)
+    """The firmware's only."""
     gdb_port: int | None = None
     stop_at: StopAt | None = None
 
@@ -79,14 +82,22 @@ class Life:
     counts: Counter[Seen]
 
 
+def check_machine(options: VmOptions) -> None:
+    """Refuse what can't work, whatever is in the files.
+
+    :raises UsageError: with the reason.
+    """
+    for refusal in _refusals(options):
+        raise UsageError(refusal)
+
+
 def check_options(options: VmOptions) -> None:
     """Refuse what can't work, before anything is started.
 
     :raises UsageError: with the reason.
     :raises SetupError: a file isn't there, or can't be read.
     """
-    for refusal in _refusals(options):
-        raise UsageError(refusal)
+    check_machine(options)
     if options.kernel is not None:
         check_kernel(options.kernel)
     if options.initrd is not None:
@@ -112,6 +123,7 @@ def _refusals(options: VmOptions) -> Iterator[str]:
     yield from offer_refusals(options.offer, options.platform, RangeSet([Range(0, options.memory_bytes)]))
     if options.stop_at is not None and options.gdb_port is None:
         yield STOP_WITHOUT_GDB
+    yield from system_fault_refusals(options.faults, options.platform)
     if powernv:
         yield from powernv_thread_refusals(options.smt)
         yield from powernv_model_refusals(options.cpu_model)
@@ -159,9 +171,10 @@ def run_vm(options: VmOptions, observer: VmObserver, seat: Seat) -> Life:
 
 def make_firmware(options: VmOptions) -> Firmware:
     """The firmware that is asked for."""
-    if options.platform is Platform.POWERNV:
-        return PowernvFirmware()
-    return PseriesFirmware(strict=options.strict, offer=options.offer)
+    powernv = options.platform is Platform.POWERNV
+    return with_faults(
+        PowernvFirmware() if powernv else PseriesFirmware(strict=options.strict, offer=options.offer), options.faults
+    )
 
 
 def machine_config(options: VmOptions, drives: tuple[Drive, ...]) -> QemuConfig:
