@@ -38,9 +38,9 @@ div.scrolled { margin: 0 0 .75rem }
 mark { background: var(--mark); color: var(--mark-ink); display: inline-block; min-width: 100%; font-weight: 600 }
 table { border-collapse: collapse; font-size: .875rem; width: 100% }
 caption { position: absolute; left: -100rem }
-th, td { border-bottom: 1px solid var(--line); padding: .3rem .75rem .3rem 0; text-align: left; vertical-align: top }
+th, td { border-bottom: 1px solid var(--line); padding: .3rem 1.25rem .3rem 0; text-align: left; vertical-align: top }
 th { color: var(--quiet); font-weight: 600 }
-.number { font-variant-numeric: tabular-nums; text-align: right }
+.number { font-variant-numeric: tabular-nums; text-align: right; white-space: nowrap; width: 1% }
 details { margin: 0 0 .75rem }
 summary { color: var(--accent); cursor: pointer; padding: .2rem 0; overflow-wrap: anywhere }
 details > :not(summary) { margin-left: 1rem }
