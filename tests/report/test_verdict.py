@@ -120,6 +120,14 @@ def test_without_any_word_nothing_is_made_up():
         ("_raw_spin_lock+0x10/0x40", "locks+0x20/0x40", "locks()", "_raw_spin_lock(), called by"),
         ("copy_it+0x10/0x40 [mine]", "caller+0x20/0x40", "the module mine, in copy_it()", "in copy_it()"),
         ("memcpy+0x10/0x40", "strlen+0x20/0x40", "memcpy()", "in memcpy()"),
+        ("queued_spin_lock_slowpath+0x10/0x40", "uses+0x20/0x40", "uses()", "called by uses()"),
+        ("kvfree+0x10/0x40", "___slab_alloc+0x20/0x40", "kvfree()", "in kvfree()"),
+        (
+            "read_block_for_search+0x10/0x40",
+            "caller+0x20/0x40",
+            "read_block_for_search()",
+            "in read_block_for_search()",
+        ),
         ("0x0", "calls+0x20/0x40 [mine]", "the module mine, in calls()", "an address without a function, called by"),
     ],
 )

@@ -29,20 +29,20 @@ _MACHINERY = re.compile(
 )
 """What the kernel does in order to end: a function that has called these is told."""
 _HELPERS = re.compile(
-    r"_?_?_?_?(?:do_|arch_)?(?:raw_|queued_|native_queued_)?(?:spin|read|write)_\w*lock\w*|queued_spin\w*|\w*yield_to_\w+"
+    r"_*(?:do_|arch_)?(?:raw_|queued_)?(?:spin|read|write)_(?:try|un)?lock\w*|\w*yield_to_\w+"
     r"|osq_lock\w*|_?_?(?:rt_|ww_)?mutex_\w*|\w*rwsem_\w+|(?:down|up)(?:_read|_write|_killable|_interruptible)*"
     r"|_?_?mem(?:cpy|set|move|cmp|chr|zero)\w*|str[a-z]*(?:len|cpy|cmp|chr|cat|str|pbrk|spn)\w*"
     r"|_?_?(?:raw_)?copy_(?:to|from|in)_\w*|_?_copy_\w+|_?_?copy_tofrom_user\w*"
     r"|_?_?list_\w*valid\w*|_?_?list_(?:add|del)\w*|rb_(?:insert|erase|next|first)\w*|refcount_\w+"
     r"|_?_?fortify_\w+|usercopy_\w+|_?_?check_object_size\w*|_?_?check_heap_object\w*|_?_?stack_chk_fail|_?_?ubsan_\w+"
     r"|_?_?(?:kasan|asan|kfence|kmsan)_\w+"
-    r"|k[mvz]?[mz]?v?z?(?:alloc|free)\w*|_?_?km?alloc\w*|_?_?kmem_cache_\w+|_*slab_\w+|do_slab_free|object_err"
+    r"|_*kv?(?:m|z|c|re)?(?:alloc|free)\w*|_?_?kmem_cache_\w+|_*slab_(?:alloc|free|err|bug|fix)\w*|object_err"
     r"|free_(?:to_partial_list|debug_processing|large_kmalloc|unref_page\w*|pages?)|_?_?free_pages\w*|vfree\w*"
-    r"|cpu_relax|_?_?(?:const_)?[un]?delay|WARN\w*"
+    r"|_?_?(?:const_)?[un]?delay"
 )
 _WAITS = re.compile(
-    r"_?_?_?schedule\w*|io_schedule\w*|_?_?wait_for_co\w+|do_wait_for_common|_?_?wait_on_\w+|\w*bit_wait\w*|m?sleep\w*"
-    r"|msleep\w*|usleep_range\w*|folio_wait\w*|_?_?folio_lock\w*|_?_?lock_page\w*|percpu_rwsem\w*|_?_?percpu_(?:down|up)\w*"
+    r"_?_?_?schedule\w*|io_schedule\w*|_?_?wait_for_co\w+|do_wait_for_common|_?_?wait_on_\w+|\w*bit_wait\w*"
+    r"|[fms]sleep\w*|usleep_range\w*|folio_wait\w*|_?_?folio_lock\w*|_?_?lock_page\w*|percpu_rwsem\w*|_?_?percpu_(?:down|up)\w*"
     r"|_?_?_?down\w*|_?_switch(?:_to)?|preempt_schedule\w*|rt_spin_\w+|prepare_to_wait\w*"
 )
 
