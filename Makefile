@@ -6,6 +6,7 @@
 # make test-systems   systems with disks, boot loaders and services of their own, crashed in every way
 # make test-document  the kernel's own document, each of its statements on real Linux: docs/kernel-document.md
 # make test-report    a crash report in a browser: installs playwright, and needs Debian's chromium
+# make test-campaign  a campaign on a Dask cluster of processes, whose workers are killed, or lack something
 # make docs           these documents as a site, dist/docs/index.html, every link checked; installs sphinx
 # make deb            dist/fadump_VERSION_all.deb, for any architecture; as root what its build needs is installed
 # make test-install   that package in a minimal Debian of each suite, as root: what it needs, the dump tools, their tests
@@ -18,7 +19,7 @@ PYTHON ?= python3
 # A whole run leaves gigabytes of dumps otherwise, three times over. Not in pyproject.toml: pytest 7.2 doesn't know it.
 PYTEST = $(VENV)/bin/pytest -o tmp_path_retention_policy=failed -o tmp_path_retention_count=1
 
-.PHONY: run test compare test-kernels test-systems test-document test-report docs deb test-install mutants clean
+.PHONY: run test compare test-kernels test-systems test-document test-report test-campaign docs deb test-install mutants clean
 
 run: $(VENV)/ready
 	$(VENV)/bin/fadump run --machine $(MACHINE)
@@ -47,6 +48,9 @@ test-document: $(VENV)/ready
 test-report: $(VENV)/ready
 	$(VENV)/bin/pip install --quiet --editable '.[browser]'
 	$(PYTEST) tests/report/browser
+
+test-campaign: $(VENV)/ready
+	$(PYTEST) tests/campaign/cluster
 
 docs: $(VENV)/ready
 	$(VENV)/bin/pip install --quiet --editable '.[docs]'

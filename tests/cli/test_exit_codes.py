@@ -24,18 +24,21 @@ WRONG_USAGE = [
     ["compare", "--count", "1", "--only", "2"], ["kernel"], ["kernel", "bild"], ["kernel", "build", "--page-size", "5"],
     ["kernel", "list", "more"], ["qemu"], ["qemu", "fetch", "more"], ["help", "nothing"], ["version", "more"],
     ["dumps", "a", "b"], ["capture", "more"], ["capture", "--config", "{file}"],
-    ["doctor", "--config"],
+    ["doctor", "--config"], ["campaign"], ["campaign", "rum"], ["campaign", "run"], ["campaign", "run", "{file}"],
+    ["campaign", "run", "x", "--jobs", "0"], ["campaign", "run", "x", "--jobs", "1", "--scheduler", "y"],
+    ["campaign", "show", "x", "0"],
 ]  # fmt: skip
 NOT_TRIED = [
     ["doctor"], ["doctor", "--root", "/nothing"], ["doctor", "--config", "/nothing"],
     ["run", "--machine", "qemu", "--kernel", "/nothing"], ["run", "--out", "/proc/nothing"], ["mount", "/nothing"],
     ["save", "/nothing", "out"], ["save", "{dump}", "/nothing/out"], ["show", "/nothing"], ["dmesg", "/nothing"],
     ["check", "/nothing"], ["plan", "--memory-map", "/nothing"], ["compare", "--qemu", "/nothing"],
+    ["campaign", "run", "/nothing"], ["campaign", "report", "/nothing"], ["campaign", "show", "/nothing", "1"],
     ["dumps", "/nothing"], ["capture", "--config", "/nothing"], ["capture", "--vmcore", "/nothing"],
 ]  # fmt: skip
 FAILED = [
     ["run", "--fault", "register=-1"], ["save", "{file}", "{file}.out"], ["show", "{file}"], ["dmesg", "{file}"],
-    ["check", "{file}"], ["check", "{cut}"], ["plan", "--memory-map", "{file}"],
+    ["campaign", "status", "{file}"], ["check", "{file}"], ["check", "{cut}"], ["plan", "--memory-map", "{file}"],
 ]  # fmt: skip
 RESULTS = [
     ("done", ["version"]), ("done", ["help", "run"]), ("done", ["kernel", "list"]), ("done", ["qemu", "list"]),

@@ -21,6 +21,7 @@ from fadump.signals import EndedBySignal, held, ignoring, raising
 
 COMMANDS = (
     *("run", "vm", "rehearse", "size", "mount", "shell", "save", "show", "report", "dmesg", "check", "plan", "compare"),
+    *("campaign",),
     *("drgn", "crash", "gdb"),
     *("doctor", "capture", "dumps"),
     *("kernel", "image", "qemu"),

@@ -86,8 +86,7 @@ class Parser(argparse.ArgumentParser):
         """:raises CommandLineError: always: ``word`` is none that the command knows."""
         if not word.startswith("-"):
             self.error(f"{word} is a word too many")
-        names = [option.removeprefix("--") for option in self._option_string_actions if option.startswith("--")]
-        near = nearest(word.partition("=")[0].lstrip("-"), names)
+        near = nearest(word.partition("=")[0].lstrip("-"), self.long_options)
         self.error(f"there is no option {word}{did_you_mean(near and f'--{near}')}")
 
     def refuse_no_command(self) -> NoReturn:
@@ -123,6 +122,11 @@ class Parser(argparse.ArgumentParser):
         name = next((word for word in words if not word.startswith("-")), None)
         commands = (action.choices for action in self._actions if action.nargs == argparse.PARSER)
         return next((choices[name] for choices in commands if isinstance(choices, dict) and name in choices), None)
+
+    @property
+    def long_options(self) -> list[str]:
+        """The names of its options, without their dashes."""
+        return [option.removeprefix("--") for option in self._option_string_actions if option.startswith("--")]
 
     def _knows(self, option: str) -> bool:
         known = self._option_string_actions

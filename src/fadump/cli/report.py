@@ -1,8 +1,6 @@
 """``fadump report``: a crash report for people, from a dump alone."""
 
 import argparse
-import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,20 +9,18 @@ from fadump.cli.found_vmlinux import found_module_lines, found_vmlinux
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
+from fadump.cli.report_file import shown, write_report
 from fadump.errors import FadumpError, UsageError
-from fadump.given import check_file, writing
+from fadump.given import check_file
 from fadump.kit.debuginfod import check_servers
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
 from fadump.linux.vmlinux.source_lines import lines_of_crash, modules_on
 from fadump.printable import with_others
 from fadump.report.findings import Findings, find
-from fadump.report.html import as_html
 from fadump.report.redact import Words, hosts_of
 from fadump.report.sections import tell
-from fadump.report.text import as_text
 from fadump.report.verdict import judge
 
-_HTML = frozenset({".html", ".htm"})
 _EXAMPLE = """example:
   fadump report vmcore                         on the terminal, in 100 columns
   fadump report vmcore -o report.html          one page for a browser, to mail or to print
@@ -82,11 +78,9 @@ def _report(options: argparse.Namespace, output: Output) -> Answer:
         words = Words.of(redacts=options.redact, names=[node, *servers])
         story = tell(findings, words)
     verdict = judge(findings)
-    is_page = options.out is not None and options.out.suffix.lower() in _HTML
-    text = as_html(story) if is_page else as_text(story)
+    text = shown(story, options.out)
     if options.out is not None:
-        with writing("--out", options.out):
-            _write(options.out, text)
+        write_report(options.out, text)
     for sentence in summary.missing:
         output.remark(sentence)
     told = {
@@ -129,20 +123,3 @@ def _is_same(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except OSError:
         return False
-
-
-def _write(place: Path, text: str) -> None:
-    """Write a file that only its owner can read, in whole or not at all; a pipe or a device is written to as it is."""
-    data = text.encode()
-    if place.exists() and not place.is_file():
-        place.write_bytes(data)
-        return
-    place = place.resolve()
-    fd, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")  # 0600
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-        Path(name).replace(place)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -116,7 +116,7 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
     terminal = TerminalSeat(output) if options.interactive else None
     view = RunView(output.live if terminal is None else terminal.beside(output.live), verbose=output.verbose)
     with telling_log(options.out / CONSOLE_LOG), time_limit(options.timeout):
-        wanted = _run_options(options)
+        wanted = run_options(options)
         try:
             check_options(wanted)
             check_inputs(wanted)
@@ -143,7 +143,8 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
     )
 
 
-def _run_options(options: argparse.Namespace) -> RunOptions:
+def run_options(options: argparse.Namespace) -> RunOptions:
+    """What these options say."""
     return RunOptions(
         out=options.out,
         machine=options.machine,

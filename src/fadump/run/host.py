@@ -25,6 +25,8 @@ from fadump.run.options import MIB, NEWEST_QEMU, RunOptions, WhichMachine
 if TYPE_CHECKING:
     from fadump.machine.qemu.machine import QemuMachine
 
+_EMBEDDED_BYTES = 256 * MIB
+"""What the embedded machine has written, and its firmware's copy; the rest of its memory are holes."""
 _KEPT_BYTES = 512 * MIB
 """About how much memory a small Linux has written by the time of its crash, all of which is preserved."""
 
@@ -67,6 +69,13 @@ def _check_output(out: Path) -> None:
     directory = existing_directory(out)
     if not os.access(directory, os.W_OK | os.X_OK):
         raise SetupError(f"can't write to {directory}: name an --out elsewhere")
+
+
+def needed_bytes(options: RunOptions) -> int:
+    """About how much of the host's memory a run takes."""
+    if options.machine is WhichMachine.EMBEDDED:
+        return _EMBEDDED_BYTES
+    return options.most_memory_bytes + _KEPT_BYTES
 
 
 def available_bytes() -> int:

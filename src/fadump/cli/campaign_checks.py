@@ -1,0 +1,44 @@
+"""What ``run`` and ``rehearse`` say of a campaign's words, asked before anything is started."""
+
+from collections.abc import Sequence
+
+from fadump.campaign.commands import GUEST, KERNEL, REHEARSE, RUN
+from fadump.cli import build_parser, run
+from fadump.cli.parser import Parser, parse
+from fadump.cli.system_arguments import system_with_firmware
+from fadump.run.host import needed_bytes
+from fadump.run.options import check_options
+from fadump.systems.vm import check_machine
+
+_OURS = {"help", "json", "quiet", "verbose", "out", "timeout", "interactive", "gdb", "stop-at"}
+"""Options that a campaign gives, or that somebody has to sit at."""
+_FROM_OTHERS = {"disk"}
+
+
+class CommandChecks:
+    """The parsers of both commands."""
+
+    def __init__(self) -> None:
+        self._parsers = {name: build_parser([name]) for name in (RUN, REHEARSE)}
+
+    @property
+    def names(self) -> list[str]:
+        """What can be a factor: the commands' options, and whose guest it is."""
+        options = {name for command in self._parsers for name in self._command(command).long_options}
+        return sorted((options | {GUEST, KERNEL}) - _OURS - _FROM_OTHERS)
+
+    def memory_bytes(self, words: Sequence[str]) -> int:
+        command = words[0]
+        options = parse(self._parsers[command], words)
+        if command == RUN:
+            wanted = run.run_options(options)
+            check_options(wanted)
+            return needed_bytes(wanted)
+        wanted_system = system_with_firmware(options)
+        check_machine(wanted_system)
+        return wanted_system.memory_bytes
+
+    def _command(self, name: str) -> Parser:
+        command = self._parsers[name].command([name])
+        assert command is not None  # noqa: S101 - its parser knows it
+        return command

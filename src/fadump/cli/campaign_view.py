@@ -1,0 +1,112 @@
+"""How far a campaign is, for people: a table that moves on a terminal, a line for each run elsewhere."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from fadump.campaign.job import Job
+from fadump.campaign.outcome import Outcome, Run
+from fadump.cli.output import Stream
+from fadump.printable import in_a_line
+from fadump.progress import duration
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_MOST_FAILURES = 6
+
+
+class CampaignView:
+    """Counts runs, and tells of each that ends; ``titles`` are their values, by number."""
+
+    def __init__(self, titles: Mapping[int, str], done: Mapping[int, Run], stream: Stream) -> None:
+        self._titles = titles
+        self._stream = stream
+        self._began = time.monotonic()
+        self.counts = Counter(run.outcome for run in done.values())
+        self.before = len(done)
+        self.ended_here = 0
+        self.running: dict[int, float] = {}
+        self.failures: deque[str] = deque(maxlen=_MOST_FAILURES)
+
+    def started(self, job: Job) -> None:
+        self.running[job.number] = time.monotonic()
+
+    def ended(self, job: Job, run: Run) -> None:
+        """Of a run that could not be tried before, the count stays."""
+        del self.running[job.number]
+        self.ended_here += 1
+        self.counts[run.outcome] += 1
+        line = f"{run.outcome}  {self._title(job)}{'' if run.error is None else f': {in_a_line(run.error)}'}"
+        if not run.outcome.is_good:
+            self.failures.append(line)
+        self.say(f"{self.ended_here} of {self._here}  {line}")
+
+    def lost(self, job: Job, why: str) -> None:
+        del self.running[job.number]
+        self.say(f"{self._title(job)}: {in_a_line(why)}; it is run again")
+
+    def waiting(self) -> None:
+        """Nothing has changed."""
+
+    def say(self, line: str) -> None:
+        """A line where nothing moves."""
+        print(line, file=self._stream, flush=True)
+
+    @property
+    def _here(self) -> int:
+        return len(self._titles)
+
+    def _title(self, job: Job) -> str:
+        return f"run {job.number}: {in_a_line(self._titles[job.number])}"
+
+    def status(self) -> str:
+        """How many have ended, and how long the others may take."""
+        left = self._here - self.ended_here
+        told = f"{self.ended_here} of {self._here} runs"
+        if self.ended_here and left:
+            rate = (time.monotonic() - self._began) / self.ended_here
+            told += f", about {duration(rate * left)} left"
+        return told
+
+    def longest(self) -> Iterator[tuple[str, str]]:
+        """The runs that are under way, the longest first, each with its time."""
+        now = time.monotonic()
+        for number, since in sorted(self.running.items(), key=lambda item: item[1]):
+            yield f"run {number}: {in_a_line(self._titles[number])}", duration(now - since)
+
+
+class MovingView(CampaignView):
+    """The same as a table that is drawn anew while the block of :meth:`shown` runs."""
+
+    @contextmanager
+    def shown(self, out: TextIO) -> Iterator[None]:
+        """Draw it."""
+        from rich.console import Console  # noqa: PLC0415 - slow to start, and only a terminal needs it
+        from rich.live import Live  # noqa: PLC0415 - likewise
+
+        live = Live(get_renderable=self._table, console=Console(file=out), refresh_per_second=2, transient=True,
+                    redirect_stdout=False, redirect_stderr=False)  # fmt: skip
+        with live:
+            yield
+
+    def say(self, line: str) -> None:
+        """The table has it."""
+
+    def _table(self) -> "Table":
+        from rich.table import Table  # noqa: PLC0415 - as above
+        from rich.text import Text  # noqa: PLC0415 - as above
+
+        table = Table.grid(padding=(0, 2))
+        table.add_row("", Text(self.status()))
+        for outcome in Outcome:
+            if self.counts[outcome]:
+                style = "green" if outcome.is_good else "yellow" if outcome is Outcome.NOT_TRIED else "red"
+                table.add_row(Text(str(self.counts[outcome])), Text(outcome, style=style))
+        for title, time_text in self.longest():
+            table.add_row(Text(time_text, style="dim"), Text(title, overflow="ellipsis", no_wrap=True))
+        for failure in self.failures:
+            table.add_row("", Text(failure, style="red", overflow="ellipsis", no_wrap=True))
+        return table

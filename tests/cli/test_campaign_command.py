@@ -1,0 +1,165 @@
+"""``fadump campaign`` on the embedded machine: what it prints, keeps and ends with."""
+
+import json
+import shlex
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from fadump import cli
+from fadump.campaign.outcome import Outcome
+from fadump.campaign.results import Plan, Planned, Results
+from tests.campaign.runs import run as kept_run
+
+FADUMP = [sys.executable, "-m", "fadump"]
+THREE = '[factors]\nfault = ["", "registers=no-end", "power-cut=99999"]\n[always]\nmemory = "1G"\n'
+
+
+@pytest.fixture
+def campaign(tmp_path, monkeypatch, capsys):
+    """Runs the command in an empty directory with a campaign there; its exit code, its object and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FADUMP_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "three.toml").write_text(THREE)
+
+    def campaign(*words):
+        code = cli.main(["campaign", *map(str, words), "--json"])
+        out, err = capsys.readouterr()
+        return code, json.loads(out), err
+
+    return campaign
+
+
+def counted(path):
+    with sqlite3.connect(path) as database:
+        rows = database.execute("SELECT number, outcome FROM runs ORDER BY number").fetchall()
+    database.close()
+    return rows
+
+
+def test_a_campaign_from_its_file_to_its_reports(campaign, tmp_path):
+    code, told, err = campaign("run", "three.toml")
+    assert (code, told["result"], told["error"]) == (1, "failed", "2 of 3 runs failed")
+    assert told["outcomes"] == {"saved": 1, "never-struck": 1, "lost": 1}
+    assert counted("three.results") == [(1, "saved"), (2, "lost"), (3, "never-struck")]
+    assert "3 of 3  " in err and "Unable to read CPU state data" in err
+
+    code, again, err = campaign("run", "three.toml")  # nothing is run twice
+    assert (code, again["outcomes"]) == (1, told["outcomes"])
+    assert "3 of them are in three.results" in err and "of 3  " not in err
+
+    code, status, _err = campaign("status", "three.results")
+    assert (code, status["runs"], status["left"]) == (0, 3, 0)
+
+    code, report, _err = campaign("report", "three.results", "--out", "three.html")
+    assert (code, report["report"]) == (0, "three.html")
+    lost = next(failure for failure in report["failures"] if failure["outcome"] == "lost")
+    page = (tmp_path / "three.html").read_text()
+    assert lost["command"] in page and "Unable to read CPU state data" in page
+
+    pasted = subprocess.run([*shlex.split(lost["command"]), "--json"], capture_output=True, text=True, check=False)
+    assert json.loads(pasted.stdout)["error"].splitlines()[0] == lost["error"]
+
+    code, shown, _err = campaign("show", "three.results", "2")
+    assert (code, shown["outcome"]) == (0, "lost")
+    assert "Firmware-assisted dump is active" in shown["files"]["console.log"]
+
+    code, compared, _err = campaign("compare", "three.results", "three.results")
+    assert (code, compared["result"], compared["same"]) == (0, "done", 3)
+
+
+def test_a_campaign_that_is_killed_goes_on_where_it_was(campaign):
+    """It is killed as soon as one run has ended; what was under way is run again, what has ended isn't."""
+    with subprocess.Popen([*FADUMP, "campaign", "run", "three.toml", "--jobs", "1"], stdout=subprocess.PIPE) as killed:
+        for line in killed.stdout:
+            if line.startswith(b"1 of 3"):
+                killed.send_signal(signal.SIGKILL)
+                break
+        killed.stdout.read()
+    assert killed.returncode == -signal.SIGKILL
+    before = counted("three.results")
+    assert 1 <= len(before) < 3
+    code, _told, err = campaign("run", "three.toml")
+    assert code == 1
+    assert f"3 runs, {len(before)} of them are in three.results" in err
+    assert counted("three.results") == [(1, "saved"), (2, "lost"), (3, "never-struck")]
+
+
+def test_a_campaign_that_is_interrupted_ends_its_runs(campaign, tmp_path):
+    (tmp_path / "long.toml").write_text('[factors]\ncycles = [1000]\n[always]\nmemory = "1G"')
+    with subprocess.Popen(
+        [*FADUMP, "campaign", "run", "long.toml", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as interrupted:
+        assert b"1 run" in interrupted.stderr.readline()
+        interrupted.send_signal(signal.SIGTERM)
+        out, _err = interrupted.communicate()
+    assert interrupted.returncode == 128 + signal.SIGTERM, (out, _err)
+    assert json.loads(out)["error"] == "ended by SIGTERM"
+    assert counted("long.results") == []
+    assert not list((tmp_path / "cache" / "campaign").glob("*"))
+
+
+def test_the_list_runs_nothing(campaign, tmp_path):
+    code, told, _err = campaign("run", "three.toml", "--list")
+    assert code == 0
+    assert told["runs"][1] == {"number": 2, "factors": {"fault": ["registers=no-end"]}}
+    assert not (tmp_path / "three.results").exists()
+
+
+REFUSED = {
+    '[factors]\nmemory = ["4"]': "run 1, memory=4: --memory 4: that is 4 bytes: write 4G; leave it out by an",
+    '[factors]\nplatform = ["powernv"]\nmemory = ["2G"]': "run 1, platform=powernv memory=2G: --platform powernv needs",
+    '[factors]\nmemroy = ["2G"]': "there is no memroy in [factors]; did you mean memory?",
+    '[factors]\nout = ["x"]': "there is no out in [factors]",
+    '[factors]\nmachine = ["qemu"]\nguest = ["/x.img"]\nfault = ["second-crash"]': "goes with fadump run",
+    '[factors]\nguest = ["debian"]\nkernel = [["6.1", "6.12"]]': "kernel=6.1+6.12 is more than one",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED, ids=REFUSED.values())
+def test_what_no_command_takes_is_refused_before_anything_is_run(campaign, tmp_path, text):
+    (tmp_path / "three.toml").write_text(text)
+    code, told, err = campaign("run", "three.toml")
+    assert (code, told["result"]) == (2, "failed")
+    assert REFUSED[text] in told["error"] and "Traceback" not in err
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache", "three.toml"}
+
+
+def test_what_could_not_be_tried_is_tried_again(campaign, tmp_path):
+    plan = Plan("three", "0", [Planned(1, {"cpus": ("1",)}, ["run", "--memory=1G", "--cpus=1"])], [])
+    (tmp_path / "three.toml").write_text('[factors]\ncpus = [1]\n[always]\nmemory = "1G"')
+    with Results.create(tmp_path / "three.results", plan) as results:
+        results.add(1, kept_run(Outcome.NOT_TRIED, "no room"))
+    assert campaign("run", "three.toml")[0] == 0
+    assert counted("three.results") == [(1, "saved")]
+
+
+def test_a_missing_scheduler_is_said(campaign):
+    code, told, err = campaign("run", "three.toml", "--scheduler", "tcp://127.0.0.1:9")
+    assert code == 125
+    assert told["error"].startswith("there is no Dask scheduler at tcp://127.0.0.1:9 (")
+    assert "Traceback" not in err
+    code, told, err = campaign("run", "three.toml", "--scheduler", "nonsense://")
+    assert code == 125 and "Traceback" not in err
+
+
+def test_got_worse_is_exit_code_1(campaign, tmp_path):
+    plan = Plan("one", "0", [Planned(1, {"cpus": ("1",)}, ["run", "--cpus=1"])], [])
+    for name, outcome in (("old", Outcome.SAVED), ("new", Outcome.LOST)):
+        with Results.create(tmp_path / name, plan) as results:
+            results.add(1, kept_run(outcome, "why"))
+    code, told, err = campaign("compare", "old", "new")
+    assert (code, told["result"], told["error"]) == (1, "worse", "1 run got worse")
+    assert "worse: cpus=1: saved -> lost\n  why\n  again: " in err
+    assert campaign("compare", "new", "old")[0] == 0
+
+
+@pytest.mark.parametrize("command", ["status", "report", "show", "compare"])
+def test_a_file_that_has_no_results_is_said(campaign, tmp_path, command):
+    more = {"show": ["1"], "compare": ["three.toml"]}.get(command, [])
+    code, told, _err = campaign(command, "three.toml", *more)
+    assert code == 1 and "three.toml has no campaign's results" in told["error"]
+    assert campaign(command, "nothing", *more)[0] == 125
