@@ -81,7 +81,7 @@ class LetGo:
 class FirmwareEnd:
     """The machine's own firmware has come to its end on this CPU, and nothing runs any more.
 
-    That follows a :meth:`Machine.end` or a :meth:`Machine.crash_firmware`.
+    That follows a :meth:`Machine.end` or a :meth:`Machine.crash_firmware`, or a failure that nobody asked for.
     """
 
     cpu_id: int

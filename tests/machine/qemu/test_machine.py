@@ -124,7 +124,10 @@ def test_a_halted_guest_shows_its_registers_and_can_be_reset(kernel):
 
 
 def test_the_machines_own_firmware_ends_it_where_the_board_says(kernel, monkeypatch):
-    """RTAS stands in for an OPAL here: a call leads to its end, and so does the next one once it has been spoilt."""
+    """RTAS stands in for an OPAL here: a call leads to its end, and so does the next one once it has been spoilt.
+
+    Each time it is seen, whether somebody waits for it or not.
+    """
     monkeypatch.setattr(PseriesBoard, "own_end", lambda *_of: OwnEnd(RTAS, KEPT.start, b"spoilt"))
     with machine_with(kernel) as machine:
         _handover, call = to_call(machine, 1)
@@ -140,7 +143,13 @@ def test_the_machines_own_firmware_ends_it_where_the_board_says(kernel, monkeypa
         assert machine.memory.read(KEPT.start, 6) == b"spoilt"
         machine.press_reset()
         expect(machine, GuestReset)
-        to_call(machine, 3)
+        _handover, call = to_call(machine, 3)
+        machine.answer(call, PassThrough())  # and RTAS ends by it, which nobody has asked for
+        assert expect(machine, FirmwareEnd) == FirmwareEnd(0)
+        assert machine.cpus()[0].values["NIA"] == RTAS
+        machine.press_reset()
+        expect(machine, GuestReset)
+        to_call(machine, 4)
 
 
 def test_a_firmware_that_is_qemu_itself_has_no_end_of_its_own(kernel):

@@ -6,10 +6,13 @@ import sys
 
 import pytest
 
+from fadump.abi.platform import Platform
+from fadump.firmware.contract import TriggerKind
 from fadump.kit.kernel import build_kernel
 from fadump.vmcore.dump import open_dump
 from tests.real_linux.fadump_command import fadump_run
 from tests.real_linux.opal_frames import opal_frames
+from tests.real_linux.scenario import Scenario
 
 FAILED = ["p9_sbe_terminate", "ipmi_terminate", "assert_fail", "opal_poll_events", "opal_entry"]
 
@@ -42,6 +45,20 @@ def test_an_opal_that_fails_is_dumped_where_it_stood(tmp_path, options):
     check_others(shown["cpus"], done.out / "vmcore")
     assert json.loads(fadump("check", "--json", core))["result"] == "whole"
     check_that_another_address_is_another_function(core, crashed["registers"], tmp_path)
+
+
+def test_an_opal_that_fails_unasked_is_dumped_too(tmp_path, kernel):
+    with Scenario(tmp_path, kernel, platform=Platform.POWERNV) as scenario:
+        scenario.hello()
+        base = int(scenario.run("hexdump -v -e '1/1 \"%02x\"' /proc/device-tree/ibm,opal/opal-base-address"), 16)
+        offset, *_type = scenario.run("grep ' attn_trigger$' /sys/firmware/opal/symbol_map").split()
+        scenario.machine.memory.write(base + int(offset, 16), bytes.fromhex("deadbeef"))
+        boot = scenario.hello()
+        dump = scenario.save()
+        scenario.back_to_production()
+    assert boot.is_capture and dump.verdict.same and dump.cpu_count == 2
+    assert scenario.session.record.trigger.kind is TriggerKind.OPAL
+    assert "assert failed at core/opal.c" in scenario.console()
 
 
 def check_others(cpus, vmcore):

@@ -3,8 +3,8 @@
 QEMU serves one gdb. The machine needs it, so that a user's gdb goes by way of here (:mod:`.gdb_commands`), and the two
 are kept apart:
 
-* A stop at the machine's breakpoint is the machine's, and the user never hears of it. When the machine lets the guest
-  go again, it goes on as the user wanted it to.
+* A stop at a breakpoint of the machine's is the machine's, and the user never hears of it. When the machine lets the
+  guest go again, it goes on as the user wanted it to.
 * A stop at a breakpoint of the user's, by a step of theirs or from outside is the user's, who holds the guest until
   they let it go. The machine takes the guest to be running all the while: it waits for its next stop.
 
@@ -13,7 +13,7 @@ Nobody asks the stub while the other one has the guest, so that nothing has to b
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -88,8 +88,8 @@ class _Silence:
 class Debugger:
     """Stands between a stub and a machine, which lets its guest go by way of here."""
 
-    def __init__(self, link: QemuLink, first_cpu: str, ours: Callable[[], int]) -> None:
-        """``ours`` is the address of the machine's breakpoint, whose stops go to the link's inbox."""
+    def __init__(self, link: QemuLink, first_cpu: str, ours: Callable[[], Collection[int]]) -> None:
+        """``ours`` are the addresses of the machine's breakpoints, whose stops go to the link's inbox."""
         link.gdb.on_stop = self._stopped
         self._link = link
         self._gdb = link.gdb
@@ -279,7 +279,7 @@ class Debugger:
         if any(breakpoint_.is_at(pc) for breakpoint_ in self._breakpoints):
             return stop
         fields = [field for breakpoint_ in self._breakpoints if (field := breakpoint_.stop_field)]
-        if pc == self._ours() or not fields:
+        if pc in self._ours() or not fields:
             return None
         # An access that QEMU 11.1 doesn't tell of: of which watchpoint it was is known if there is but one.
         return replace(stop, packet=stop.packet + fields[0]) if len(fields) == 1 else stop
@@ -304,7 +304,7 @@ class Debugger:
 
     async def _let_go(self, *, for_user: bool = True) -> None:
         stepping = self._run.stepping
-        at_ours = stepping is not None and (await self._registers.read(stepping, "pc"))[0] == self._ours()
+        at_ours = stepping is not None and (await self._registers.read(stepping, "pc"))[0] in self._ours()
         self._held.clear()
         self._held_seconds += time.monotonic() - self._held_since
         self._holder = _Holder.NOBODY
@@ -315,7 +315,7 @@ class Debugger:
         elif let_go is not None:
             self._holder = _Holder.MACHINE
             let_go()
-        elif stepping is not None and at_ours:  # QEMU would step over the machine's breakpoint
+        elif stepping is not None and at_ours:  # QEMU would step over a breakpoint of the machine's
             self._give_to_machine(made_stop(stepping, TRAP))
         else:
             await self._go(for_user=for_user)

@@ -282,39 +282,33 @@ class GdbClient:
         self.on_stop(stop)
 
 
-class Breakpoint:
-    """The one breakpoint that a machine needs at a time."""
+class Breakpoints:
+    """Those that a machine needs at a time: none at first."""
 
-    def __init__(self, gdb: GdbClient, address: int) -> None:
+    def __init__(self, gdb: GdbClient) -> None:
         self._gdb = gdb
-        self._address = address
-
-    @property
-    def address(self) -> int:
+        self.addresses: tuple[int, ...] = ()
         """Where the guest is stopped."""
-        return self._address
 
-    @classmethod
-    async def insert(cls, gdb: GdbClient, address: int) -> "Breakpoint":
-        """Make it, at this address."""
-        await gdb.insert_breakpoint(address)
-        return cls(gdb, address)
-
-    async def move(self, address: int) -> None:
-        """Stop at this address from now on, and no longer at the one before."""
-        await self._gdb.remove_breakpoint(self._address)
-        await self._gdb.insert_breakpoint(address)
-        self._address = address
+    async def move(self, *addresses: int) -> None:
+        """Stop at these addresses from now on, and no longer at those before."""
+        await self.remove()
+        for address in addresses:
+            await self._gdb.insert_breakpoint(address)
+        self.addresses = addresses
 
     async def remove(self) -> None:
         """Stop nobody any more."""
-        await self._gdb.remove_breakpoint(self._address)
+        for address in self.addresses:
+            await self._gdb.remove_breakpoint(address)
+        self.addresses = ()
 
     async def step_over(self, thread: str) -> None:
         """Run the instruction that this CPU was stopped at."""
-        await self._gdb.remove_breakpoint(self._address)
+        addresses = self.addresses
+        await self.remove()
         await self._gdb.step(thread)
-        await self._gdb.insert_breakpoint(self._address)
+        await self.move(*addresses)
 
 
 def _is_stop(packet: bytes) -> bool:

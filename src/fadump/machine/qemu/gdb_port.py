@@ -1,7 +1,7 @@
 """A machine's guest with a port for somebody's gdb, or without: the server, and who decides whose turn it is."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 
 from fadump.machine.qemu.debugger import Debugger
@@ -13,17 +13,17 @@ from fadump.machine.qemu.link import QemuLink
 async def open_port(
     listener: socket.socket | None,
     link: QemuLink,
-    breakpoint_address: Callable[[], int],
+    breakpoint_addresses: Callable[[], Collection[int]],
     shown: Callable[[], Shown],
     ends: AsyncExitStack,
 ) -> Debugger:
     """Take a gdb from now on, until ``ends`` does; without a listener there never is one.
 
-    ``breakpoint_address`` is where the machine stops its guest, ``shown`` how a gdb is to see it.
+    ``breakpoint_addresses`` are where the machine stops its guest, ``shown`` how a gdb is to see it.
     """
 
     (first_cpu, *_others) = await link.gdb.threads()
-    debugger = Debugger(link, first_cpu, breakpoint_address)
+    debugger = Debugger(link, first_cpu, breakpoint_addresses)
     if listener is None:
         return debugger
     server = GdbServer(lambda send: GdbCommands(debugger, link.gdb, link.registers, shown, send))

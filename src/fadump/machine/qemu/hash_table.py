@@ -15,7 +15,7 @@ from fadump.errors import MachineError
 from fadump.machine.qemu.board import Board
 from fadump.machine.qemu.cpus import shown_registers
 from fadump.machine.qemu.debugger import Debugger
-from fadump.machine.qemu.gdb import Breakpoint
+from fadump.machine.qemu.gdb import Breakpoints
 from fadump.machine.qemu.host_table import read_host_table, table_sizes
 from fadump.machine.qemu.keep import KeptMemory
 from fadump.machine.qemu.link import QemuLink
@@ -102,13 +102,13 @@ class GuestHashTable:
         kept: KeptMemory,
         places: Sequence[Range],
         phase: Phase,
-        breakpoint_: Breakpoint,
+        breakpoints: Breakpoints,
         debugger: Debugger,
     ) -> None:
         """Write the guest's table to each of these places, or as much as there is room for, and keep that.
 
         Behind its end are zeros. A CPU runs for it, and so does every device. The guest stands in ``phase``;
-        ``breakpoint_`` and ``debugger`` are the machine's.
+        ``breakpoints`` and ``debugger`` are the machine's.
 
         :raises MachineError: it can't be read.
         """
@@ -117,7 +117,7 @@ class GuestHashTable:
             thread, rtas_page = await _idle_cpu(self._link, phase)
 
             async def run_to(address: int, thread: str = thread) -> None:
-                await breakpoint_.move(address)
+                await breakpoints.move(address)
                 debugger.run_alone(thread)
                 await self._stop()
 

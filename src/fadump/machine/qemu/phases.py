@@ -85,6 +85,11 @@ class Running:
     own_end: OwnEnd | None = None
 
     @property
+    def stops(self) -> tuple[int, ...]:
+        """Where the guest is to be stopped: that firmware may fail unasked, too."""
+        return (self.page.stop_address,) if self.own_end is None else (self.page.stop_address, self.own_end.address)
+
+    @property
     def ending(self) -> "Ending | None":
         """The phase after which that firmware has ended the machine; None: it has no part in its end."""
         return None if self.own_end is None else Ending(self.boot, self.own_end)

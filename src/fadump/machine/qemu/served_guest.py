@@ -25,11 +25,11 @@ from fadump.machine.contract import (
     Stopped,
 )
 from fadump.machine.qemu import handover as trees
-from fadump.machine.qemu.board import Board
+from fadump.machine.qemu.board import Board, OwnEnd
 from fadump.machine.qemu.boot_loader import boot_tree_place
 from fadump.machine.qemu.cpus import name_cpus, plug_core
 from fadump.machine.qemu.debugger import Debugger
-from fadump.machine.qemu.gdb import Breakpoint, Stop
+from fadump.machine.qemu.gdb import Breakpoints, Stop
 from fadump.machine.qemu.gdb_port import open_port
 from fadump.machine.qemu.hash_table import GuestHashTable
 from fadump.machine.qemu.keep import KeptMemory
@@ -65,12 +65,12 @@ class ServedGuest:
     """Follows a guest that stands at its first instruction, from :meth:`start` until ``ends`` does."""
 
     debugger: Debugger
-    _breakpoint: Breakpoint
 
     def __init__(self, config: QemuConfig, board: Board, memory: GuestMemory, link: QemuLink) -> None:
         self._board = board
         self._memory = memory
         self._link = link
+        self._breakpoints = Breakpoints(link.gdb)
         self._is_ours = config.started is None
         self._faults = config.faults
         self.hash_table = GuestHashTable(config, board, memory, link, lambda: self._await(Stop))
@@ -101,9 +101,9 @@ class ServedGuest:
         if config.started is not None and config.started.gdb_device:
             ends.push_async_callback(guest._give_stub_back, config.started.gdb_device)
         guest.debugger = await open_port(
-            listener, link, lambda: guest._breakpoint.address, lambda: shown_in(guest._phase), ends
+            listener, link, lambda: guest._breakpoints.addresses, lambda: shown_in(guest._phase), ends
         )
-        guest._breakpoint = await Breakpoint.insert(link.gdb, board.kernel_entry.address)
+        await guest._breakpoints.move(board.kernel_entry.address)
         if not guest._is_ours:
             ends.push_async_callback(guest._leave)
         guest._phase = await guest._begin(NO_BOOT)
@@ -174,9 +174,10 @@ class ServedGuest:
         await self._link.gdb.write_code(page.address, page.code)
         if prepared.tree_place != found.place:
             await self._link.registers.write(found.thread, "r3", prepared.tree_place.address)
-        await self._breakpoint.move(page.stop_address)
         boot = replace(found.boot, firmware_memory=prepared.firmware_memory)
-        self._phase = Running(boot, page, self._board.own_end(tree, self._memory))
+        running = Running(boot, page, self._board.own_end(tree, self._memory))
+        await self._breakpoints.move(*running.stops)
+        self._phase = running
         await self._resume()
 
     async def answer(self, call: FirmwareCall, outcome: Answer | PassThrough) -> None:
@@ -202,7 +203,7 @@ class ServedGuest:
         calling = in_phase(self._phase, Calling)
         ending = calling.running.ending
         if ending is not None:
-            await self._breakpoint.move(ending.own_end.address)
+            await self._breakpoints.move(ending.own_end.address)
             self._phase = ending
             await self._go_on(calling.thread, calling.running.page.pass_address)
         return ending is not None
@@ -217,7 +218,7 @@ class ServedGuest:
             raise MachineError("the machine's firmware lists no symbols by which it could be made to fail")
         await self._interrupt()
         self._memory.write(ending.own_end.switch, ending.own_end.failure)
-        await self._breakpoint.move(ending.own_end.address)
+        await self._breakpoints.move(ending.own_end.address)
         self._phase = ending
         await self._resume()
 
@@ -225,7 +226,7 @@ class ServedGuest:
         """Reset the guest; what is to be kept is put back at the next handover, the hash page table with it."""
         if self._kept is None:  # else the capture kernel has crashed, and may have written where it must not
             self._kept = KeptMemory(self._memory, keep)
-            await self.hash_table.keep(self._kept, hash_tables, self._phase, self._breakpoint, self.debugger)
+            await self.hash_table.keep(self._kept, hash_tables, self._phase, self._breakpoints, self.debugger)
         self._phase = await self._reset()
 
     def forget_kept(self) -> None:
@@ -235,12 +236,12 @@ class ServedGuest:
             self._kept = None
 
     async def plug_core(self, device: Mapping[str, object]) -> None:
-        """Add a core. The stub can't take back a breakpoint that one of the CPUs hasn't, so ours is set anew."""
+        """Add a core. The stub can't take back a breakpoint that one of the CPUs hasn't, so ours are set anew."""
         running = in_phase(self._phase, Running)
         await self._interrupt()
-        await self._breakpoint.remove()
+        await self._breakpoints.remove()
         cpu_ids = await plug_core(self._link, device, running.boot.cpu_ids)
-        self._breakpoint = await Breakpoint.insert(self._link.gdb, self._breakpoint.address)
+        await self._breakpoints.move(*running.stops)
         self._phase = replace(running, boot=replace(running.boot, cpu_ids=cpu_ids))
         await self._resume()
 
@@ -251,7 +252,7 @@ class ServedGuest:
         """
         running = in_phase(self._phase, Running)
         await self._interrupt()
-        await self._breakpoint.move(entry)
+        await self._breakpoints.move(entry)
         self._phase = BeforeKdump(running, entry)
         await self._resume()
 
@@ -261,7 +262,7 @@ class ServedGuest:
         :raises MachineError: no crash kernel waits.
         """
         running = in_phase(self._phase, InKdump).running
-        await self._breakpoint.move(running.page.stop_address)
+        await self._breakpoints.move(*running.stops)
         self._phase = running
         await self._resume()
 
@@ -291,7 +292,9 @@ class ServedGuest:
         match self._phase:
             case Running(page=page) as running if real_mode and pc == page.stop_address:
                 return await self._firmware_call(running, thread)
-            case Ending(boot=boot, own_end=own_end) if real_mode and pc == own_end.address:
+            case Running(boot=boot, own_end=OwnEnd(address=end)) | Ending(boot=boot, own_end=OwnEnd(address=end)) if (
+                real_mode and pc == end
+            ):
                 self._phase = Halted(boot)
                 return FirmwareEnd(boot.cpu_id(thread))
             case BeforeKdump(running=running, entry=kdump_entry) if real_mode and pc == kdump_entry:
@@ -301,7 +304,7 @@ class ServedGuest:
                 return await self._follow(starting, thread)
             case _:
                 self.foreign_stops += 1
-        await self._breakpoint.step_over(thread)
+        await self._breakpoints.step_over(thread)
         await self._resume()
         return None
 
@@ -327,9 +330,9 @@ class ServedGuest:
         if following is None:
             return await self._hand_over(starting, thread)
         if following is starting.entry:
-            await self._breakpoint.step_over(thread)
+            await self._breakpoints.step_over(thread)
         else:
-            await self._breakpoint.move(following.address)
+            await self._breakpoints.move(following.address)
             self._phase = Starting(starting.boot, following)
         await self._resume()
         return None
@@ -346,7 +349,7 @@ class ServedGuest:
 
     async def _reset(self) -> BeforeBoot | Starting:
         """Reset the guest, which stands still, and begin its next boot."""
-        await self._breakpoint.move(self._board.kernel_entry.address)
+        await self._breakpoints.move(self._board.kernel_entry.address)
         await self._link.reset()
         await self._await(Reset)
         return await self._begin(self._phase.boot)
@@ -400,7 +403,7 @@ class ServedGuest:
             if self.debugger.running:
                 await self._interrupt()
             await self.debugger.remove_all()
-            await self._breakpoint.remove()
+            await self._breakpoints.remove()
             await self._link.let_go()
             self.was_left = True
 
