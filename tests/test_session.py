@@ -26,6 +26,7 @@ from tests.scripted_guest import (
     ScriptedMachine,
     call,
     handover,
+    hello,
 )
 
 NOBODY_TO_ASK = "this machine's guest has no guest channel, so it can't be asked for anything"
@@ -141,3 +142,22 @@ def test_a_guest_without_a_channel_is_not_asked():
     with pytest.raises(MachineError, match=NOBODY_TO_ASK):
         Session(machine, ScriptedFirmware(), Unwatched()).ask(Register(), Registered)
     assert machine.done == []
+
+
+@pytest.mark.parametrize(("resets", "ends_well"), [(2, True), (3, False), (30, False)])
+def test_a_guest_that_panics_at_each_boot_is_given_up(resets, ends_well):
+    boots = [event for boot in range(resets) for event in (handover(boot + 1), GuestReset())]
+    machine = ScriptedMachine([*boots, handover(resets + 1), hello()])
+    session = Session(machine, ScriptedFirmware(), Unwatched())
+    if ends_well:
+        assert session.expect(Hello) == hello()
+        return
+    with pytest.raises(MachineError, match="report 'hello': it has reset itself 3 times, as a kernel"):
+        session.expect(Hello)
+    assert session.record.counts[Seen.RESET] == 3
+
+
+def test_resets_with_a_word_between_do_not_add_up():
+    boots = [event for boot in range(9) for event in (handover(boot + 1), hello(), GuestReset())]
+    session = Session(ScriptedMachine([*boots, handover(10), hello()]), ScriptedFirmware(), Unwatched())
+    assert [session.expect(Hello) for _boot in range(10)] == [hello()] * 10

@@ -12,6 +12,9 @@ from fadump.firmware.contract import FirmwareCall
 MOST_EQUAL_CALLS = 100_000
 """How often a guest may make a call that is refused; Linux asks 60,000 times in a minute if told to wait for 1 ms."""
 
+MOST_RESETS = 3
+"""How often a guest of ours may be reset before it says a word: one that panics at each boot would go on for ever."""
+
 
 class Patience:
     """The patience of a platform with one guest, by a ``clock`` in seconds."""

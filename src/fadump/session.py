@@ -42,7 +42,7 @@ from fadump.machine.contract import (
 )
 from fadump.machine.hotplug import Hotplug
 from fadump.observer import CrashBy, Inspector, Milestone, Observer, Record, Seen, milestone_after
-from fadump.patience import MOST_EQUAL_CALLS, Patience
+from fadump.patience import MOST_EQUAL_CALLS, MOST_RESETS, Patience
 from fadump.signals import EndedBySignal
 
 SILENCE_SECONDS = 300.0
@@ -181,11 +181,17 @@ class Session:
         :raises MachineError: as :meth:`ask`.
         """
         awaited = answer.word
+        resets_before = self.record.counts[Seen.RESET]
         with self.telling_where():
             while True:
                 report = self._serve_event(f"the guest to report {awaited!r}")
                 if isinstance(report, answer):
                     return report
+                if self.record.counts[Seen.RESET] - resets_before == MOST_RESETS:
+                    raise MachineError(
+                        f"while waiting for the guest to report {awaited!r}: it has reset itself {MOST_RESETS} times, "
+                        "as a kernel does that panics at each boot; see its console"
+                    )
                 match report:
                     case Failed():
                         raise RefusedError(self._refused(report))
