@@ -161,3 +161,20 @@ def test_resets_with_a_word_between_do_not_add_up():
     boots = [event for boot in range(9) for event in (handover(boot + 1), hello(), GuestReset())]
     session = Session(ScriptedMachine([*boots, handover(10), hello()]), ScriptedFirmware(), Unwatched())
     assert [session.expect(Hello) for _boot in range(10)] == [hello()] * 10
+
+
+def test_the_tree_that_a_kernel_is_entered_with_is_shown_as_the_firmware_has_completed_it():
+    shown = []
+
+    class Describing(ScriptedFirmware):
+        def describe(self, tree):
+            tree.root.properties["described"] = b""
+
+    class Watching(Unwatched):
+        def handed_over(self, handover):
+            shown.append((handover.boot, *handover.tree.root.properties))
+
+    session = Session(ScriptedMachine([*FIRST_BOOT, handover(2), hello()]), Describing(), Watching())
+    session.expect(Hello)
+    session.expect(Hello)
+    assert shown == [(1, "described"), (2, "described")]

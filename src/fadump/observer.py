@@ -10,7 +10,7 @@ from typing import Protocol
 from fadump.abi.registers import CpuRegisters
 from fadump.firmware.contract import FirmwareCall, Outcome, PreservedDump, Trigger
 from fadump.machine.channel import Report
-from fadump.machine.contract import Machine
+from fadump.machine.contract import Handover, Machine
 
 _MOST_SEEN = 256
 
@@ -68,6 +68,9 @@ class Observer(Protocol):
     def milestone(self, milestone: Milestone, at_seconds: float) -> None:
         """A point of the timeline has been reached, so many seconds after power-on."""
 
+    def handed_over(self, handover: Handover) -> None:
+        """A kernel is about to be entered with this device tree, as the firmware has completed it."""
+
     def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
         """The firmware has decided about a call."""
 
@@ -88,6 +91,7 @@ class Unwatched:
     """An observer that looks away."""
 
     def milestone(self, milestone: Milestone, at_seconds: float) -> None: ...
+    def handed_over(self, handover: Handover) -> None: ...
     def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None: ...
     def seen(self, seen: Seen, at_seconds: float) -> None: ...
     def terminated(self, trigger: Trigger, at_seconds: float) -> None: ...

@@ -305,6 +305,7 @@ class Session:
         if self._firmware.state is State.ACTIVE and self.record.dump is not None:
             self.reached(Milestone.CAPTURE_BOOT)
             self._see(Seen.CAPTURE_BOOT)
+        self._observer.handed_over(handover)
         self._machine.stand_still(StopAt.HANDOVER)
         self._machine.enter(handover, self._firmware.tokens)
 

@@ -7,6 +7,7 @@ from fadump.cli.output import Stream
 from fadump.cli.typed import fadump_command, program
 from fadump.firmware.contract import Answer, FirmwareCall, Outcome, PreservedDump, PreservedRegion, Trigger
 from fadump.machine.channel import KdumpLoaded, Report
+from fadump.machine.contract import Handover
 from fadump.memory.ranges import Range
 from fadump.observer import Milestone, Seen
 from fadump.patience import MOST_EQUAL_CALLS
@@ -68,6 +69,9 @@ class RunView:
 
     def milestone(self, milestone: Milestone, at_seconds: float) -> None:
         self._print(f"{at_seconds:8.2f} s  {self._texts[milestone]}")
+
+    def handed_over(self, handover: Handover) -> None:
+        """The milestones tell it."""
 
     def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
         """The firmware's log has it in any case."""

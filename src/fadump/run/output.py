@@ -24,6 +24,7 @@ from fadump.errors import MachineError, SetupError, naming, unwritable
 from fadump.file_systems import lock_at_once
 from fadump.firmware.contract import Answer, FirmwareCall, Outcome, PassThrough, PreservedDump, Trigger, Watched
 from fadump.machine.channel import Report, Saved, SavedOpalCore
+from fadump.machine.contract import Handover
 from fadump.observer import Milestone, Observer, Seen, milestone_after
 from fadump.run.console import CONSOLE_LOG
 from fadump.run.earlier import put_back, set_aside
@@ -265,6 +266,9 @@ class _Recorder:
             self._output.note_vmcore_bytes(self._reported_bytes)
         self._output.note_milestone(milestone, at_seconds)
         self._observer.milestone(milestone, at_seconds)
+
+    def handed_over(self, handover: Handover) -> None:
+        self._observer.handed_over(handover)
 
     def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
         self._output.note_firmware(f"{call_text(call)} -> {outcome_text(outcome)}", at_seconds)

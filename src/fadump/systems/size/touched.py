@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from fadump.firmware.contract import FirmwareCall, Outcome, PreservedDump, Trigger
 from fadump.machine.channel import Report
+from fadump.machine.contract import Handover
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range, RangeSet
 from fadump.observer import Milestone, Observer, Seen
@@ -32,6 +33,9 @@ class TouchedMemory:
 
     def milestone(self, milestone: Milestone, at_seconds: float) -> None:
         self._observer.milestone(milestone, at_seconds)
+
+    def handed_over(self, handover: Handover) -> None:
+        self._observer.handed_over(handover)
 
     def firmware_call(self, call: FirmwareCall, outcome: Outcome, at_seconds: float) -> None:
         self._observer.firmware_call(call, outcome, at_seconds)
