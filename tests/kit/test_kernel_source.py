@@ -13,7 +13,8 @@ from fadump.errors import SetupError, UsageError
 from fadump.kit.kernel_source import build_tree
 from fadump.run.inputs import check_kernel
 
-COMMAND = [sys.executable, "-m", "fadump", "kernel", "build"]
+FADUMP = [sys.executable, "-m", "fadump"]
+COMMAND = [*FADUMP, "kernel", "build"]
 
 # As far as a build can see, what make does in a Linux whose objects go elsewhere: it refuses a tree that was built in
 # place, drops options that nobody knows, and makes vmlinux anew only if its source has changed.
@@ -185,6 +186,30 @@ def test_a_build_that_fails_is_one_sentence(tree):
     done = command("--source", tree)
     assert done.returncode == 125
     assert f"fadump: building Linux in {tree} failed with exit status 2: main.c:1: error: no luck" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "error"),
+    [
+        ("echo 'main.c:1: error: no luck'; false", [], "building Linux in {tree} failed with exit status 2: main.c:1"),
+        (
+            "exec tail -f /dev/null",
+            ["--timeout", "3"],
+            "Linux has not come to its console, so it could not be tried: not done within the 3 seconds of --timeout",
+        ),
+    ],
+    ids=["fails", "takes too long"],
+)
+def test_a_run_of_a_tree_whose_build_fails_or_takes_too_long_is_no_verdict(tree, tmp_path, recipe, options, error):
+    (tree / "Makefile").write_text(MAKEFILE.replace("\t$(CROSS", f"\t@{recipe}\n\t$(CROSS"))
+    words = ["run", "--machine", "qemu", "--source", tree, "--out", tmp_path / "out", "--json", *options]
+    done = subprocess.run([*FADUMP, *map(str, words)], capture_output=True, text=True, check=False)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["phase"]) == (125, "power_on")
+    assert told["error"].startswith(error.format(tree=tree))
+    assert not (tmp_path / "out").exists()
+    running = subprocess.run(["pgrep", "-f", str(tree)], capture_output=True, text=True, check=False)
+    assert running.stdout == ""
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,9 @@ _EXAMPLE = """example:
   fadump run --memory 4G --cpus 4 --out crash-1
       crashes a model of Linux, and leaves crash-1/vmcore
   fadump run --machine qemu
-      the same with real Linux: boots it in QEMU"""
+      the same with real Linux: boots it in QEMU
+  git bisect run fadump run --machine qemu --source . --verify --out ~/bisect
+      in a kernel's tree: which commit loses the dump? what doesn't build or boot is skipped"""
 
 
 def add_parser(commands: Commands) -> None:
@@ -61,6 +63,11 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--kernel", type=path, help="qemu: a vmlinux, zImage, .deb or .rpm with FADump (default: fadump kernel build)"
     )
+    parser.add_argument(
+        "--source", type=path, metavar="DIR",
+        help="qemu: first build the Linux in this tree, or what has changed, as fadump kernel build --source does",
+    )  # fmt: skip
+    parser.add_argument("--config", type=path, metavar="FRAGMENT", help="of --source: options on top of our own")
     parser.add_argument("--initrd", type=path, help="qemu: an initramfs for a kernel with modules; ours is added")
     parser.add_argument(
         "--kexec", choices=list(Kexec), type=Kexec, default=Kexec.LOAD, metavar="HOW",
@@ -149,6 +156,8 @@ def run_options(options: argparse.Namespace) -> RunOptions:
         out=options.out,
         machine=options.machine,
         kernel=options.kernel,
+        source=options.source,
+        config=options.config,
         initrd=options.initrd,
         kexec=options.kexec,
         qemu=options.qemu,

@@ -1,15 +1,19 @@
 """A machine's console, in its log and where somebody looks at it."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fadump.errors import FadumpError, note_console
+from fadump.errors import FadumpError, MachineError, SetupError, note_console, note_phase
 from fadump.machine.contract import ConsoleLog
-from fadump.signals import EndedBySignal
+from fadump.signals import EndedBySignal, OutOfTime
 
 CONSOLE_LOG = "console.log"
 """Its name in a directory of a command's files."""
+
+_BANNER = re.compile(rb"^(\[ *\d+\.\d+\](\[ *[TC]\d+\])? )?Linux version ", re.MULTILINE)
+"""Of start_kernel() (init/main.c), after which the console is set up. prom_init() speaks before that, by firmware."""
 
 
 class _Both:
@@ -42,6 +46,24 @@ def telling_log(log: Path) -> Iterator[None]:
         if _inode(log) not in (None, before):
             note_console(error, log)
         raise
+
+
+@contextmanager
+def unless_silent(log: Path) -> Iterator[None]:
+    """A machine that is given up before its Linux has a console has not been tried.
+
+    :raises SetupError: in place of an error or the end of its time.
+    """
+    before = _inode(log)
+    try:
+        yield
+    except (MachineError, OutOfTime) as error:
+        if _inode(log) not in (None, before) and _BANNER.search(log.read_bytes()):
+            raise
+        silent = SetupError(f"Linux has not come to its console, so it could not be tried: {error}")
+        if error.phase is not None:
+            note_phase(silent, error.phase, error.firmware)
+        raise silent from error
 
 
 def _inode(log: Path) -> int | None:

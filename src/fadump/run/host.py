@@ -15,6 +15,7 @@ from fadump.errors import SetupError, unwritable
 from fadump.kit import initramfs, kernel, packages
 from fadump.kit.kernel_config import preserve_options
 from fadump.kit.kernel_file import GivenKernel, take_kernel
+from fadump.kit.kernel_source import build_tree
 from fadump.kit.kexec_tools import kexec_tools
 from fadump.kit.petitboot import Kexec, build_petitboot
 from fadump.kit.qemu import fetch_qemu
@@ -198,6 +199,10 @@ def _petitboot(options: RunOptions, system: Path, initrd: Path) -> tuple[Path, P
 
 def _kernel(options: RunOptions) -> tuple[Path | None, GivenKernel]:
     """The kernel with debug information, if any, and the one to boot."""
+    if options.source is not None:
+        built = build_tree(options.source, options.config, kernel.DEFAULT_PAGE_SIZE)
+        check_runs_our_guest(built.bootable, f"--source {options.source}")
+        return built.vmlinux, GivenKernel(built.bootable)
     if options.kernel is None:
         default = kernel.find_kernel() or kernel.build_kernel()
         return default.vmlinux, GivenKernel(default.bootable)

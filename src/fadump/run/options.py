@@ -74,6 +74,8 @@ class WhoseFirmware(StrEnum):
 class RunOptions:
     """What a user chooses. ``kernel`` and ``initrd`` None mean the default kernel and our own initramfs.
 
+    With ``source`` the kernel is built from that tree, with the options in the file ``config`` on top of our own.
+
     ``qemu`` is a program's name or path, or "newest". ``kernel_version`` and ``page_size`` are the model's, None its
     defaults. With ``petitboot`` each boot goes through a small kernel that preserves dumps; with QEMU that is
     ``petitboot_kernel``, None our own one, which loads the system's by ``kexec``.
@@ -103,6 +105,8 @@ class RunOptions:
     petitboot_kernel: Path | None = None
     kexec: Kexec = Kexec.LOAD
     kernel: Path | None = None
+    source: Path | None = None
+    config: Path | None = None
     initrd: Path | None = None
     qemu: str = DEFAULT_QEMU
     firmware: WhoseFirmware = WhoseFirmware.OURS
@@ -172,6 +176,8 @@ def _refusals(options: RunOptions) -> Iterator[str]:
             yield from powernv_thread_refusals(options.smt)
     if options.platform is Platform.POWERNV:
         yield from _powernv_refusals(options)
+    if options.config is not None and options.source is None:
+        yield "--config goes with --source: a kernel that has been built is configured"
     if options.stop_at is not None and options.gdb_port is None:
         yield STOP_WITHOUT_GDB
     if not 1 <= options.cycles <= _MOST_CYCLES:
@@ -247,7 +253,7 @@ def _change_refusals(options: RunOptions) -> Iterator[str]:
 
 
 def _embedded_refusals(options: RunOptions) -> Iterator[str]:
-    for name, value in (("--kernel", options.kernel), ("--initrd", options.initrd)):
+    for name, value in (("--kernel", options.kernel), ("--source", options.source), ("--initrd", options.initrd)):
         if value is not None:
             yield f"{name} goes with --machine qemu: the embedded machine runs the model of Linux only"
     if options.cpu_model not in _EMBEDDED_CPU_MODELS:
@@ -272,6 +278,8 @@ def _qemu_refusals(options: RunOptions) -> Iterator[str]:
     for name, value in (("--kernel-version", options.kernel_version), ("--page-size", options.page_size)):
         if value is not None:
             yield f"{name} goes with --machine embedded: to real Linux, give a --kernel"
+    if options.source is not None and options.kernel is not None:
+        yield "--source is a kernel to be built, and --kernel one that has been: give one of them"
 
 
 def _petitboot_refusals(options: RunOptions) -> Iterator[str]:

@@ -4,7 +4,7 @@ The crash itself is in :mod:`fadump.cycle`; this is everything around it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,13 +17,13 @@ from fadump.firmware.contract import Firmware
 from fadump.machine.contract import ConsoleLog, Machine
 from fadump.observer import Milestone, Observer
 from fadump.proof.verify import Verdict, Verifier
-from fadump.run.console import CONSOLE_LOG, shown
+from fadump.run.console import CONSOLE_LOG, shown, unless_silent
 from fadump.run.faults import NeverStruck, never_struck
 from fadump.run.hash_table import HashTableFile
 from fadump.run.host import check_host
 from fadump.run.inputs import check_inputs
 from fadump.run.linux_bugs import FreedByLinux, freed_by_linux
-from fadump.run.options import RunOptions, check_options
+from fadump.run.options import RunOptions, WhichMachine, check_options
 from fadump.run.output import OutputDirectory
 from fadump.run.parts import Parts, make_parts
 from fadump.run.terminal import Keyboard, Seat, standing
@@ -95,9 +95,17 @@ def run(
     ``screen``, too; at an interactive run somebody has a ``seat`` instead.
 
     :raises UsageError: the options can't work.
-    :raises SetupError: something is missing; the sentence says what.
+    :raises SetupError: something is missing; the sentence says what. Or real Linux has not come to its console.
     :raises MachineError: a cycle failed.
     """
+    is_real = options.machine is WhichMachine.QEMU
+    with unless_silent(options.out / CONSOLE_LOG) if is_real else nullcontext():
+        return _run_noting_phase(options, observer, screen, seat)
+
+
+def _run_noting_phase(
+    options: RunOptions, observer: RunObserver, screen: ConsoleLog | None, seat: Seat | None
+) -> RunResult:
     parts: Parts | None = None
     try:
         check_options(options)

@@ -26,13 +26,18 @@ def repaired_kernel():
 
 
 def _unpack(tree):
-    source = fetch(f"linux-source-{SERIES}", [native_architecture(), ARCHITECTURE])
     with scratch_directory(private_directory(tree.parent), ".new-") as scratch:
-        unpack(source, scratch)
-        archive = scratch / f"usr/src/linux-source-{SERIES}.tar.xz"
-        subprocess.run(["tar", "--extract", "--file", archive, "--directory", scratch], check=True)
-        unpacked = scratch / f"linux-source-{SERIES}"
+        unpacked = unpack_source(scratch)
         for path in REPAIRS:
             subprocess.run(["patch", "--strip=1", "--fuzz=0", "--input", path], cwd=unpacked, check=True)
-        shutil.rmtree(scratch / "usr")
         unpacked.rename(tree)
+
+
+def unpack_source(directory):
+    """Debian's Linux, in a directory of its own in this one."""
+    source = fetch(f"linux-source-{SERIES}", [native_architecture(), ARCHITECTURE])
+    unpack(source, directory)
+    archive = directory / f"usr/src/linux-source-{SERIES}.tar.xz"
+    subprocess.run(["tar", "--extract", "--file", archive, "--directory", directory], check=True)
+    shutil.rmtree(directory / "usr")
+    return directory / f"linux-source-{SERIES}"
