@@ -40,6 +40,7 @@ ORDER = [
         "mount",
         "campaign",
         "compare",
+        "ci",
         "cli",
         "testing",
     ),

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from junitparser import Error, Failure, JUnitXml
 
 from fadump import cli
 from fadump.cli import compare as command
@@ -158,3 +159,19 @@ def test_the_newest_qemu_is_the_one_that_is_fetched(monkeypatch, capsys, tmp_pat
     monkeypatch.setattr("fadump.run.host.fetch_qemu", lambda: fetched)
     assert cli.main(["compare", "--jobs", "1", "--only", "1", "--qemu", "newest", "--out", str(tmp_path)]) == 125
     assert "/fetched/run does not run" in capsys.readouterr().err
+
+
+def test_junit_has_a_case_for_each_configuration(compare, tmp_path):
+    file, sets = tmp_path / "junit.xml", full_set("0")
+    words = ("--only", "1", "--only", "3", "--junit", str(file))
+    for linux, model, result in (
+        (ANSWERS, ANSWERS, []),
+        (ANSWERS, ANSWERS | {"messages": "<6>fadump: Reserved 2MB"}, [Failure]),
+        (MachineError("it hangs"), ANSWERS, [Error]),
+    ):
+        store = tmp_path / f"{len(result)}{result}"
+        compare(*words, "--out", str(store), linux=linux, model=model)
+        (suite,) = JUnitXml.fromfile(file)
+        assert [case.name for case in suite] == [sets[0].title, sets[2].title]
+        assert [[type(each) for each in case.result] for case in suite] == [result, result]
+    assert all("it hangs" in case.result[0].text for case in suite)

@@ -76,6 +76,7 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
     try:
         with held():
             options = parse(build_parser(words), words)
+            options.typed = ["fadump", *words]
             first_phase = options.parser.first_phase
             if not gc.isenabled():  # by fadump.__main__
                 gc.freeze()

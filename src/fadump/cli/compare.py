@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fadump.ci.cases import suite
+from fadump.ci.junit import Case, Outcome
+from fadump.ci.record import Record
+from fadump.cli.ci_arguments import add_junit_argument, check_junit, write_junit
 from fadump.cli.numbers import number
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
@@ -56,14 +60,20 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--out", type=path, default=Path("fadump-compare"), help="directory for what was seen (default: %(default)s)"
     )
+    add_junit_argument(parser, "configuration")
 
 
 def _compare(options: argparse.Namespace, output: Output) -> Answer:
     wanted = _wanted(options)
     if options.list:
         return _list(options, wanted)
+    record = Record("compare", options.typed, options.out)
+    if options.junit is not None:
+        check_junit(options.junit)
     print(f"seed {options.seed}, {counted(len(wanted), 'configuration')}", file=output.live, flush=True)
     result = _run(options, [configuration for _number, configuration in wanted])
+    if options.junit is not None:
+        write_junit(options.junit, suite(record, [_case(judged) for judged in result.judged]))
     return Answer(
         _as_json(options, result),
         "\n".join(_lines(options, wanted, result)),
@@ -135,6 +145,16 @@ def _judged_lines(judged: Judged) -> Iterator[str]:
         yield f"  {difference.moment}, {difference.question}"
         yield from (f"    Linux: {line}" for line in difference.linux)
         yield from (f"    model: {line}" for line in difference.model)
+
+
+def _case(judged: Judged) -> Case:
+    title = judged.configuration.title
+    if judged.failure:
+        return Case(title, judged.seconds, Outcome.ERROR, judged.failure, kind="not compared")
+    if judged.compared.differences:
+        text = "\n".join(line.removeprefix("  ") for line in [*_judged_lines(judged)][1:])
+        return Case(title, judged.seconds, Outcome.FAILED, text, kind="different")
+    return Case(title, judged.seconds)
 
 
 def _as_json(options: argparse.Namespace, result: Result) -> dict[str, Any]:

@@ -66,6 +66,22 @@ class Failure:
     """The object's."""
 
 
+def answer_object(answer: Answer) -> dict[str, object]:
+    """The object that ``--json`` prints of an answer."""
+    failed = {} if answer.error is None else {"phase": None, "error": answer.error}
+    return {"result": "done"} | failed | {**answer.json}
+
+
+def failure_object(failure: Failure) -> dict[str, object]:
+    """The object that ``--json`` prints of a failure."""
+    told: dict[str, object] = {"result": failure.result, "error": failure.sentence, "phase": failure.phase}
+    if failure.console is not None:
+        told["console"] = failure.console
+    if failure.firmware is not None:
+        told["firmware"] = failure.firmware
+    return told
+
+
 def console_text(log: object) -> str:
     """What people are told of the log of a machine's console."""
     return f"the console is in {log}"
@@ -145,8 +161,7 @@ class Output:
             with suppress(OSError) if self.as_json else nullcontext():
                 print(text, file=self.stream, flush=True)
         if answer.json:
-            failed = {} if answer.error is None else {"phase": None, "error": answer.error}
-            self._print_object({"result": "done"} | failed | {**answer.json})
+            self._print_object(answer_object(answer))
         _stdout().flush()
 
     def fail(self, failure: Failure) -> None:
@@ -156,13 +171,8 @@ class Output:
                 print(printable(f"{failure.command}: {failure.sentence}"), file=sys.stderr)
                 if failure.console is not None:
                     print(printable(f"fadump: {console_text(failure.console)}"), file=sys.stderr)
-        told: dict[str, object] = {"result": failure.result, "error": failure.sentence, "phase": failure.phase}
-        if failure.console is not None:
-            told["console"] = failure.console
-        if failure.firmware is not None:
-            told["firmware"] = failure.firmware
         try:
-            self._print_object(told)
+            self._print_object(failure_object(failure))
             sys.stdout.flush()
         except OSError:
             forget_stdout()

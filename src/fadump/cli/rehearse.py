@@ -2,9 +2,12 @@
 
 import argparse
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fadump.ci.record import Noting, Record
+from fadump.cli.ci_arguments import add_ci_arguments, recorded
 from fadump.cli.debugging_arguments import tell_of_port
 from fadump.cli.numbers import factor
 from fadump.cli.output import Answer, ExitCode, Output, console_text
@@ -81,11 +84,16 @@ def add_parser(commands: Commands) -> None:
         "--patience", type=factor, default=1.0, metavar="FACTOR", help="wait so much longer for each step (default: 1)"
     )
     parser.add_argument("--out", type=path, help="directory for console.log and the dump (default: fadump-rehearsal-N)")
+    add_ci_arguments(parser)
 
 
 def _rehearse(options: argparse.Namespace, output: Output) -> Answer:
     out = options.out or free_directory()
-    console = out / CONSOLE_LOG
+    return recorded(options, output, out, partial(_rehearse_recorded, options, output))
+
+
+def _rehearse_recorded(options: argparse.Namespace, output: Output, record: Record) -> Answer:
+    out, console = record.out, record.out / CONSOLE_LOG
     rehearsal = RehearsalOptions(
         vm=system_with_firmware(options),
         out=out,
@@ -100,7 +108,7 @@ def _rehearse(options: argparse.Namespace, output: Output) -> Answer:
         with telling_log(console), time_limit(options.timeout):
             check_rehearsal(rehearsal)
             tell_of_port(options, output)
-            result = rehearse(rehearsal, log, screen(_STDERR) if output.verbose else None)
+            result = rehearse(rehearsal, Noting(log, record), screen(_STDERR) if output.verbose else None)
     except SetupError as error:
         error.result = NOT_TRIED
         raise

@@ -3,12 +3,15 @@
 import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression
+from fadump.ci.record import NotingRun, Record
 from fadump.cli.change_arguments import add_change_arguments
+from fadump.cli.ci_arguments import add_ci_arguments, recorded
 from fadump.cli.debugging_arguments import add_debugging_arguments, tell_of_port
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
 from fadump.cli.numbers import number
@@ -113,11 +116,16 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--out", type=path, default=Path("fadump-run"), help="directory for files (default: %(default)s)"
     )
+    add_ci_arguments(parser)
 
 
 def _run(options: argparse.Namespace, output: Output) -> Answer:
     if (listed := listed_faults(options)) is not None:
         return listed
+    return recorded(options, output, options.out, partial(_run_recorded, options, output))
+
+
+def _run_recorded(options: argparse.Namespace, output: Output, record: Record) -> Answer:
     if options.interactive:
         check_interactive(output)
     terminal = TerminalSeat(output) if options.interactive else None
@@ -133,7 +141,7 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
         tell_of_port(options, output)
         result = run(
             wanted,
-            view,
+            NotingRun(view, record),
             screen(_STDERR) if output.verbose else None,
             None if terminal is None else terminal.seat,
         )

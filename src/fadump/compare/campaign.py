@@ -6,8 +6,9 @@ does not wait for them.
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fadump.compare.configuration import Configuration
 from fadump.compare.differences import Compared, Difference, Explanation, compare
@@ -29,12 +30,13 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A compared configuration, or the ``failure`` that prevented the comparison."""
+    """A compared configuration, or the ``failure`` that prevented the comparison; it has taken so many ``seconds``."""
 
     configuration: Configuration
     linux: Seen | None = None
     compared: Compared = field(default_factory=lambda: Compared((), ()))
     failure: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -120,8 +122,10 @@ def _work(
             subject = waiting.get_nowait()
         except queue.Empty:
             return
+        began = time.monotonic()
         try:
-            finished.put((subject, judge(subject, store)))
+            judged = judge(subject, store)
+            finished.put((subject, replace(judged, seconds=time.monotonic() - began)))
         except BaseException as error:  # noqa: BLE001 - run() waits for it, whatever it is
             finished.put((subject, error))
             return
