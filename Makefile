@@ -9,7 +9,8 @@
 # make test-campaign  a campaign on a Dask cluster of processes, whose workers are killed, or lack something
 # make docs           these documents as a site, dist/docs/index.html, every link checked; installs sphinx
 # make deb            dist/fadump_VERSION_all.deb, for any architecture; as root what its build needs is installed
-# make test-install   that package in a minimal Debian of each suite, as root: what it needs, the dump tools, their tests
+# make test-install   that package in a minimal Debian of each suite, as root: what it needs, the dump tools, their tests;
+#                     and the jobs of docs/ci.md in a container whose root is nobody: builds a kernel, ten minutes
 # make mutants        one line of src/fadump changed at a time, 200 times: does a test notice? SEED=2: another 200
 
 MACHINE ?= embedded
