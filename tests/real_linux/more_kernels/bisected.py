@@ -68,6 +68,7 @@ def tree_in_git():
             with scratch_directory(tree.parent, ".new-") as scratch:
                 unpacked = unpack_source(scratch)
                 git(unpacked, "init", "--quiet")
+                git(unpacked, "config", "gc.auto", "0")
                 git(unpacked, "add", "--all", "--force")
                 git(unpacked, "commit", "--quiet", "--message", f"Linux {SERIES}")
                 git(unpacked, "branch", "upstream")
