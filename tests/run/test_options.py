@@ -34,9 +34,15 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
     ("options", "sentence"),
     [
         ({"memory_bytes": 512 * MIB}, "--memory must be from 1 to 256 GiB, 512 MiB is not"),
-        ({"source": Path("linux"), "kernel": Path("vmlinux")}, "--source is a kernel to be built, and --kernel one that"),
+        (
+            {"source": Path("linux"), "kernel": Path("vmlinux")},
+            "--source is a kernel to be built, and --kernel one that",
+        ),
         ({"config": Path("more.config")}, "--config goes with --source: a kernel that has been built is configured"),
-        ({"machine": WhichMachine.EMBEDDED, "source": Path("linux")}, "--source goes with --machine qemu: the embedded"),
+        (
+            {"machine": WhichMachine.EMBEDDED, "source": Path("linux")},
+            "--source goes with --machine qemu: the embedded",
+        ),
         ({"memory_bytes": (256 * 1024 + 256) * MIB}, "262400 MiB is not"),
         ({"memory_bytes": 100 << 40}, "104857600 MiB is not"),
         ({"memory_bytes": 2048 * MIB + 1}, "multiples of 256 MiB"),
