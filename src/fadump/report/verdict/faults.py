@@ -9,7 +9,7 @@ from fadump.report.verdict.places import FAULTS, PLACE, Place
 _BUG_AT = re.compile(r"kernel BUG at (\S+)!")
 _WARNED_AT = (
     re.compile(rf"WARNING: .*? at (?P<line>\S+:\d+) {PLACE}"),
-    re.compile(rf"WARNING: (?P<line>\S+:\d+) at {PLACE}"),  # since v6.19
+    re.compile(rf"WARNING: (?P<line>\S+:\d+) at {PLACE}"),  # of newer kernels
 )
 _MEMORY_SPOILT = re.compile(r"(?i)\w*corrupt\w*|bad page|use-after-free|double free|poison|stack end")
 _NULL = re.compile(r"NULL pointer|(?:at|address) 0x0{0,13}[0-9a-f]{1,3}\b")
