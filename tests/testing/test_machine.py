@@ -43,7 +43,7 @@ def test_a_lost_dump_says_on_the_way_to_what_why_and_where_the_console_is(tmp_pa
     with fadump.Machine(tmp_path, **SMALL, faults=["register=hardware-error"]) as machine:
         with pytest.raises(fadump.MachineError, match="the guest could not register: ") as failed:
             machine.crash()
-        with pytest.raises(fadump.UsageError, match="this machine has failed before: make another one"):
+        with pytest.raises(fadump.UsageError, match="this machine is off, as after a failure: make another"):
             machine.crash()
     error = failed.value
     assert (error.phase, error.firmware, error.console) == (
@@ -72,6 +72,8 @@ def test_a_fault_that_never_strikes_is_a_failure_at_the_end(tmp_path):
     machine.crash()
     with pytest.raises(fadump.MachineError, match="--fault power-cut=99999 never struck: a cycle had no more than"):
         machine.close()
+    with pytest.raises(fadump.UsageError, match="this machine is off"):
+        machine.crash()
     machine = fadump.Machine(tmp_path, **SMALL, faults=["power-cut=99999"])
     with pytest.raises(ZeroDivisionError), machine:
         _ = machine.crash().resets / 0

@@ -60,6 +60,7 @@ class MachineUnderTest(Machine):
     """A machine whose errors are failures of a test."""
 
     __init__ = reported(Machine.__init__)
+    __exit__ = reported(Machine.__exit__)
     close = reported(Machine.close)
     run = reported(Machine.run)
     crash = reported(Machine.crash)

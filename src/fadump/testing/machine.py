@@ -113,6 +113,7 @@ class Machine:
         self._ends = ExitStack()
         self._running: _Running | None = None
         self._failed = False
+        self._off = False
 
     def __enter__(self) -> Self:
         return self
@@ -126,7 +127,7 @@ class Machine:
 
         :raises MachineError: one of the ``faults`` has never struck, though all went well.
         """
-        running, self._running = self._running, None
+        running, self._running, self._off = self._running, None, True
         self._ends.close()
         if running is not None and not self._failed:
             running.check_faults()
@@ -176,13 +177,13 @@ class Machine:
     @contextmanager
     def _telling(self) -> Iterator[None]:
         """As a run tells of an error. A machine that has failed is switched off."""
-        if self._failed:
-            raise UsageError("this machine has failed before: make another one")
+        if self._off:
+            raise UsageError("this machine is off, as after a failure: make another one")
         with telling_log(self.console_log), hidden():
             try:
                 yield
             except (FadumpError, OSError, EndedBySignal) as error:
-                self._failed = True
+                self._failed = self._off = True
                 note_phase(error, Milestone.POWER_ON if self._running is None else self._running.phase)
                 self._ends.close()
                 raise

@@ -176,8 +176,8 @@ def dump(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     __tracebackhide__ = True
     place = tmp_path_factory.mktemp("dump")
     machine = testing.MachineUnderTest(place, **_defaults(request.config, getattr(request, "param", {})))
-    crash = machine.crash()
-    machine.close()
+    with machine:
+        crash = machine.crash()
     yield crash.vmcore
     if not request.session.testsfailed and not _keeps_all(request.config):
         shutil.rmtree(place)
