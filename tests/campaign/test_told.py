@@ -1,10 +1,12 @@
 import re
+import shlex
+import subprocess
 
 from fadump.campaign.outcome import Outcome
 from fadump.campaign.results import Plan, Planned
 from fadump.campaign.told import counts_text, tell
 from fadump.report.html import as_html
-from fadump.report.text import as_text
+from fadump.report.text import COLUMNS, as_text
 from tests.campaign.runs import plan, run
 
 
@@ -51,3 +53,13 @@ def test_what_a_guest_has_said_can_not_become_markup():
 def test_the_counts_are_a_line():
     assert counts_text(matrix(("a",)), {1: run(), 2: run(Outcome.LOST)}) == "1 saved, 1 lost"
     assert counts_text(matrix(("a",)), {}) == "2 still to run"
+
+
+def test_a_long_command_can_be_pasted_from_the_text():
+    words = ["run", *(f"--cmdline=a b={number} 'c'" for number in range(9)), "--memory=1G"]
+    case = Planned(1, {"memory": ("1G",)}, words)
+    text = as_text(tell(Plan("long", "0", [case], []), {1: run(Outcome.LOST, "why")}, shlex.join, "end"))
+    pasted = text.partition("> why\n")[2].partition("\n\n")[0]
+    told = subprocess.run(["sh", "-c", f"printf '%s\\n' {pasted}"], capture_output=True, text=True, check=True).stdout
+    assert told.splitlines() == words
+    assert all(len(line) <= COLUMNS for line in text.splitlines())

@@ -30,6 +30,9 @@ from fadump.printable import first_of
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 60.0
 _PAUSE_SECONDS = 1.0
+_ERRORS = (Exception, asyncio.CancelledError)
+"""What Dask raises, as its own types and those of its transports and of pickle."""
+_CLOSE_SECONDS = 5.0
 _REFRESH_SECONDS = 1.0
 _MOST_WITHOUT_WORKERS_SECONDS = 60.0
 _BETWEEN_TRIES_SECONDS = 60.0
@@ -70,7 +73,7 @@ class ClusterPool:
             self._refresh()
             self._check_workers()
         except BaseException:
-            self._client.close(timeout=0)
+            self._close()
             raise
 
     def _check_workers(self) -> None:
@@ -84,12 +87,15 @@ class ClusterPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(Exception):  # the scheduler may be gone
+        with suppress(*_ERRORS):  # the scheduler may be gone
             self._client.cancel(
                 [future for worker in self._workers.values() for _job, future in worker.running.values()]
             )
-        with suppress(Exception):
-            self._client.close(timeout=2)
+        self._close()
+
+    def _close(self) -> None:
+        with suppress(*_ERRORS):  # what has gone wrong before is what matters
+            self._client.close(timeout=_CLOSE_SECONDS)
 
     def start(self, job: Job) -> bool:
         for address, worker in self._workers.items():
@@ -116,7 +122,7 @@ class ClusterPool:
         if not futures:
             self._never.wait(_PAUSE_SECONDS)
             return
-        with suppress(TimeoutError, asyncio.CancelledError):
+        with suppress(*_ERRORS):
             distributed.wait(futures, timeout=_PAUSE_SECONDS, return_when="FIRST_COMPLETED")
 
     def _collected(self) -> Iterator[Ended]:
@@ -131,7 +137,7 @@ class ClusterPool:
         """What has become of a future that isn't pending; its worker may be lost before it has given its result."""
         try:
             run = future.result(timeout=_ANSWER_SECONDS)
-        except Exception as error:  # noqa: BLE001 - Dask's own, or what unpickling raises
+        except _ERRORS as error:
             return Ended(job, None, f"the worker at {address} has given no result: {_told(error)}")
         if not isinstance(run, Run):
             return Ended(job, None, f"the worker at {address} has given something else than a result")
@@ -215,7 +221,7 @@ class ClusterPool:
         """
         try:
             yield
-        except Exception as error:
+        except _ERRORS as error:
             raise MachineError(
                 f"the scheduler at {self._address} doesn't answer any more ({_told(error)}): what has ended is kept; "
                 "start it and its workers, and run the campaign again"
@@ -223,7 +229,7 @@ class ClusterPool:
 
 
 def _connected(address: str) -> Client:
-    for name in ("distributed", "tornado"):
+    for name in ("distributed", "distributed.client", "tornado"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what is wrong is said by us, in a sentence
     cloudpickle.register_pickle_by_value(probe)
     try:
@@ -236,4 +242,5 @@ def _connected(address: str) -> Client:
 
 def _told(error: object) -> str:
     """An error of a library as part of a sentence."""
-    return reason(error) if isinstance(error, Exception) else str(error)
+    said = reason(error) if isinstance(error, Exception) else str(error) or type(error).__name__
+    return " ".join(said.split())

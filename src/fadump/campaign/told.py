@@ -1,6 +1,7 @@
 """A campaign's results as a report, see :mod:`fadump.report.story`: a matrix, and each failure with its command."""
 
 import itertools
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -10,8 +11,10 @@ from fadump.campaign.results import Plan, Planned
 from fadump.printable import counted, in_a_line
 from fadump.progress import binary_size, duration
 from fadump.report.story import Block, Facts, Line, Lines, Paragraph, Section, Story, Table, Tone
+from fadump.report.text import COLUMNS
 
 _MOST_COLUMNS = 12
+_WIDTH = COLUMNS - 6
 _MARKS = {
     Outcome.SAVED: "✔",
     Outcome.NEVER_STRUCK: "○",
@@ -120,7 +123,20 @@ def _failures(plan: Plan, runs: Mapping[int, Run], command: Command) -> Iterator
             run = runs[case.number]
             yield Paragraph(f"{_MARKS[outcome]} {outcome}: {in_a_line(title_of(case.values))} (run {case.number})")
             lines = [Line(in_a_line(run.error or "no reason was given"), marked=True)]
-            yield Lines([*lines, Line(in_a_line(command(case.words)))], f"Run {case.number}: its error, its command")
+            lines += [Line(line) for line in _in_lines(command(case.words))]
+            yield Lines(lines, f"Run {case.number}: its error, its command")
+
+
+def _in_lines(command: str) -> Iterator[str]:
+    """A command in lines that can be pasted together, as no report's text is wider."""
+    line = ""
+    for word in map(shlex.quote, shlex.split(command)):
+        if line and len(line) + len(word) > _WIDTH:
+            yield f"{in_a_line(line)} \\"
+            line = f"    {word}"
+        else:
+            line = f"{line} {word}" if line else word
+    yield in_a_line(line)
 
 
 def _files(plan: Plan) -> Iterator[Block]:

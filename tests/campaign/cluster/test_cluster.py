@@ -11,11 +11,10 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from distributed import LocalCluster
 
 import fadump
 from fadump.campaign.cluster import ClusterPool
@@ -28,6 +27,8 @@ FADUMP = [sys.executable, "-m", "fadump"]
 TWELVE = '[factors]\ncpus = [1, 2, 3, 4]\nfault = ["", "registers=no-end", "power-cut=6"]\n[always]\nmemory = "1G"\n'
 END_SECONDS = 300
 
+pytestmark = pytest.mark.filterwarnings("default")  # Dask's own are no errors of ours
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
@@ -36,10 +37,11 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def local_cluster():
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-    ) as cluster:
-        yield cluster
+    """Its address, and its workers' processes."""
+    command = [sys.executable, Path(__file__).with_name("local_cluster.py")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        yield json.loads(process.stdout.readline())
+        process.stdin.close()
 
 
 @pytest.fixture
@@ -54,8 +56,7 @@ def scheduler(tmp_path):
                 command, env={**os.environ, **(environment or {})}, cwd=tmp_path, start_new_session=True,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
-            ends.callback(process.wait)
-            ends.callback(os.killpg, process.pid, signal.SIGKILL)
+            ends.callback(end, process)
             return process
 
         process = started(
@@ -63,15 +64,27 @@ def scheduler(tmp_path):
         )
 
         def worker(**how):
-            number = len(json.loads(file.read_text())["workers"]) if file.exists() else 0
-            name = f"worker-{number}-{time.monotonic_ns()}"
             return started(
                 "dask_worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard", "--host",
-                "127.0.0.1", "--name", name, "--local-directory", str(tmp_path / "dask"), **how,
+                "127.0.0.1", "--name", str(time.monotonic_ns()), "--local-directory", str(tmp_path / "dask"), **how,
             )  # fmt: skip
 
-        until(file.exists)
-        yield json.loads(file.read_text())["address"], process, worker
+        yield until(lambda: _address(file)), process, worker
+
+
+def end(process):
+    """End a process and what it has started; what it had is lost."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _address(scheduler_file):
+    """The scheduler's address; None: the file isn't there, or not all of it."""
+    try:
+        return json.loads(scheduler_file.read_text())["address"]
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def until(happens):
@@ -109,13 +122,13 @@ def ended(cluster_pool, count):
 
 def test_a_worker_that_is_killed_loses_nothing_and_nothing_is_kept_twice(local_cluster, tmp_path):
     (tmp_path / "twelve.toml").write_text(TWELVE)
-    command = [*FADUMP, "campaign", "run", "twelve.toml", "--json", "--scheduler", local_cluster.scheduler_address]
+    command = [*FADUMP, "campaign", "run", "twelve.toml", "--json", "--scheduler", local_cluster["address"]]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as campaign:
         lines = []
         for line in campaign.stderr:
             lines.append(line)
             if line.startswith("3 of 12"):
-                os.kill(next(iter(local_cluster.workers.values())).pid, signal.SIGKILL)
+                os.kill(local_cluster["pids"][0], signal.SIGKILL)
         told = json.loads(campaign.stdout.read())
     assert campaign.returncode == 1
     assert any("is lost; it is run again" in line for line in lines), lines
@@ -137,7 +150,7 @@ def test_a_scheduler_that_goes_away_is_said_and_what_has_ended_is_kept(scheduler
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as campaign:
         for line in campaign.stderr:
             if line.startswith("1 of 12"):
-                os.killpg(process.pid, signal.SIGKILL)
+                end(process)
         told = json.loads(campaign.stdout.read())
     assert campaign.returncode == 1
     assert told["error"].startswith(f"the scheduler at {address} doesn't answer any more")
@@ -204,7 +217,7 @@ def test_a_worker_without_fadump_or_without_qemu_is_not_used(scheduler, tmp_path
     bare = worker(environment={"PYTHONPATH": str(tmp_path / "none")})
     with pytest.raises(SetupError, match="it has no fadump that knows campaigns"):
         pool(address, [job()])
-    os.killpg(bare.pid, signal.SIGKILL)
+    end(bare)
     worker()
     with pytest.raises(SetupError, match="it has no qemu-of-nobody"):
         until(lambda: _with_qemu(address))
@@ -230,8 +243,7 @@ def test_a_run_that_ends_three_workers_is_given_up(scheduler, tmp_path):
         campaign.stderr.readline()
         for _time in range(3):
             until(lambda: list((tmp_path / "cache" / "campaign").glob(".run-*/out")))
-            os.killpg(first.pid, signal.SIGKILL)
-            first.wait()
+            end(first)
             shutil.rmtree(tmp_path / "cache" / "campaign")
             first = worker()
         out, _err = campaign.communicate()
