@@ -145,6 +145,12 @@ def test_a_section_that_asks_for_nothing_is_not_processed(memory):
     assert dump.regions[-1].copied_bytes == 0
 
 
+def test_a_section_of_no_bytes_does_not_move_the_crash_info_header(memory):
+    nothing = section(SectionType.REAL_MODE_REGION, 0, 0, 0x1000)
+    dump, _structure = dumped(memory, with_section(nothing))
+    assert dump.crash_info == BOOT_COPY.destination + BOOT_COPY.requested_bytes
+
+
 def test_what_the_caller_left_in_result_fields_is_gone(memory):
     dirty = replace(
         STRUCTURE,

@@ -76,7 +76,8 @@ def _copies_end(structure: DumpStructure) -> int | None:
 
     See Linux's rtas_fadump_update_config(). The copies are contiguous, in the order of their sources.
     """
-    copies = [section for section in structure.sections if section.type == SectionType.REAL_MODE_REGION]
+    regions = (section for section in structure.sections if section.type == SectionType.REAL_MODE_REGION)
+    copies = [region for region in regions if region.requested_bytes]
     if not copies:
         return None
     return min(copy.destination for copy in copies) + sum(copy.requested_bytes for copy in copies)
