@@ -1,10 +1,11 @@
 """What a person sees of long work, on a terminal and in a log."""
 
 import io
+import re
 
 import pytest
 
-from fadump.progress import PLAIN_INTERVAL_SECONDS, Progress, Step, binary_size, duration
+from fadump.progress import PLAIN_INTERVAL_SECONDS, Progress, Step, beside, binary_size, duration
 
 
 class Clock:
@@ -62,7 +63,44 @@ def test_on_a_terminal_the_line_moves_and_the_last_one_stays(clock, monkeypatch)
         step.advance(1 << 20)
     shown = out.getvalue()
     assert "1.0 MiB of 4.0 MiB, 1.0 MiB/s, about 3.0 s left" in shown
-    assert shown.endswith(f"{label}: done in 1.0 s\n")
+    assert re.search(rf"✓[^ ]* {label} +1\.0 s\n$", shown)
+
+
+def test_on_a_terminal_work_that_fails_has_no_tick(clock, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    out = Terminal()
+
+    def interrupted():
+        with Progress.step("Building", stream=out, clock=clock):
+            clock.now += 75
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    last = out.getvalue().splitlines()[-1]
+    assert "✗" in last and "Building" in last and "not finished after 1 min 15 s" in last and "✓" not in last
+
+
+def test_a_terminal_without_a_cursor_has_plain_lines(clock, monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    out = Terminal()
+    with Progress.step("Building", stream=out, clock=clock):
+        clock.now += 1
+    assert out.getvalue().splitlines() == ["Building ...", "Building: done in 1.0 s"]
+
+
+def test_of_two_steps_one_line_moves_at_a_time(monkeypatch):
+    """Each is drawn between the terminal's two words for "no cursor" and "cursor"."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = Terminal()
+    with Progress.step("Outer", stream=out), Progress.step("Inner", stream=out), beside():
+        print("beside both", file=out)
+    spans = re.findall(r"\x1b\[\?25l(.*?)\x1b\[\?25h", out.getvalue(), flags=re.DOTALL)
+    assert [{word for word in ("Outer", "Inner", "beside") if word in span} for span in spans] == [
+        *({"Outer"}, {"Inner"}, {"Inner"}, {"Outer"}),
+    ]
+    assert "\nbeside both\n" in re.sub(r"\x1b\[[?\d]*[A-Za-z]|\r", "\n", out.getvalue())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """The one way to show work that takes long: a moving line on a terminal, plain lines now and then elsewhere.
 
+One line moves at a time: while a step within another is shown, the other's line is away. What is printed meanwhile is
+printed :func:`beside` the line. A command that tells a story has :mod:`fadump.look`.
+
     with Progress.step("Building Linux 6.12", total=1600, unit="files") as step:
         for _ in work:
             step.advance()
@@ -7,35 +10,66 @@
 Everything goes to stderr; stdout belongs to a command's result.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
-from typing import TextIO
+from enum import Enum
+from typing import TYPE_CHECKING, TextIO
 
 from fadump.errors import STDERR, naming
+
+if TYPE_CHECKING:
+    from fadump.moving_line import MovingLine
 
 PLAIN_INTERVAL_SECONDS = 10.0
 """How often a step reports its progress where there is no terminal, in seconds."""
 
 _HIDDEN = ContextVar("_HIDDEN", default=False)
 _EXPENDABLE = ContextVar("_EXPENDABLE", default=False)
+_MOVING: ContextVar["MovingLine | None"] = ContextVar("_MOVING", default=None)
+_DONE_IN = "done in"
+_NO_CURSOR = ("dumb", "unknown")
+"""Terminals on which nothing can be drawn anew, by their TERM."""
 _BINARY_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+class Tone(Enum):
+    """What a line on a terminal begins with: a mark, the same in ASCII, and rich's style for both.
+
+    The colours are the terminal's own red and green, which its owner can read on their background.
+    """
+
+    DONE = ("✓", "+", "green")
+    BAD = ("✗", "x", "bold red")
+    """The style is the text's, too."""
+    NOTE = ("·", "-", "")
 
 
 class Step:
     """How far one piece of work is: ``done`` of ``total`` (None: not known), counted in ``unit``."""
 
-    def __init__(self, label: str, total: float | None, unit: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        label: str,
+        total: float | None = None,
+        unit: str = "steps",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self.changed: Callable[[], None] | None = None
+        """Called after every change, to display it."""
+        self.begin(label, total, unit)
+
+    def begin(self, label: str, total: float | None = None, unit: str = "steps") -> None:
+        """Begin with another piece of work, which takes this one's place."""
         self.label = label
         self.total = total
         self.unit = unit
-        self.done = 0.0
-        self._clock = clock
-        self._started = clock()
-        self.changed: Callable[[], None] | None = None
-        """Called after every change, to display it."""
+        self._started = self._clock()
+        self.update(0)
 
     @property
     def elapsed_seconds(self) -> float:
@@ -93,14 +127,51 @@ class Progress:
         if _HIDDEN.get():
             yield step
             return
-        out = sys.stderr if stream is None else stream
         outcome = "not finished after"
-        try:
-            with _on_terminal(step, out) if out.isatty() else _in_lines(step, out):
-                yield step
-            outcome = "done in"
-        finally:
-            _say(f"{label}: {outcome} {duration(step.elapsed_seconds)}", out)
+        with beside():
+            out = sys.stderr if stream is None else stream
+            try:
+                with moving(step, out) if is_terminal(out) else _in_lines(step, out):
+                    yield step
+                outcome = _DONE_IN
+            finally:
+                _say(_last_line(step, outcome, out), out)
+
+
+def is_terminal(out: TextIO) -> bool:
+    """Whether a line can move there."""
+    return out.isatty() and os.environ.get("TERM") not in _NO_CURSOR
+
+
+@contextmanager
+def moving(step: Step, out: TextIO | None = None) -> Iterator[None]:
+    """Show a line for ``step`` while the block runs, on ``out`` or stderr, if that is a terminal; it leaves nothing."""
+    out = sys.stderr if out is None else out
+    if _HIDDEN.get() or not is_terminal(out):
+        yield
+        return
+    from fadump.moving_line import MovingLine  # noqa: PLC0415 - rich is slow to start, and only a terminal needs it
+
+    line = MovingLine(lambda: step.label, step.total, step.status, out)
+    step.changed = lambda: line.update(step.done, step.total)
+    token = _MOVING.set(line)
+    try:
+        with line.shown():
+            yield
+    finally:
+        _MOVING.reset(token)
+
+
+@contextmanager
+def beside() -> Iterator[None]:
+    """Print in the block without regard to a line that moves: it is taken away, and shown again afterwards."""
+    line = _MOVING.get()
+    token = _MOVING.set(None)
+    try:
+        with nullcontext() if line is None else line.paused():
+            yield
+    finally:
+        _MOVING.reset(token)
 
 
 @contextmanager
@@ -160,14 +231,17 @@ def _in_lines(step: Step, out: TextIO) -> Iterator[None]:
     yield
 
 
+def _last_line(step: Step, outcome: str, out: TextIO) -> str:
+    took = duration(step.elapsed_seconds)
+    if not is_terminal(out):
+        return f"{step.label}: {outcome} {took}"
+    from fadump.moving_line import line_that_stays  # noqa: PLC0415 - as above
+
+    if outcome == _DONE_IN:
+        return line_that_stays(Tone.DONE.value, " ", step.label, took, out)
+    return line_that_stays(Tone.BAD.value, " ", step.label, f"{outcome} {took}", out)
+
+
 def _say(line: str, out: TextIO) -> None:
     with suppress(OSError) if _EXPENDABLE.get() else naming(STDERR):
         print(line, file=out, flush=True)
-
-
-def _on_terminal(step: Step, out: TextIO) -> AbstractContextManager[object]:
-    from fadump.moving_line import MovingLine  # noqa: PLC0415 - rich is slow to start, and only a terminal needs it
-
-    line = MovingLine(step.label, step.total, step.status, out)
-    step.changed = lambda: line.update(step.done, step.total)
-    return line.shown()

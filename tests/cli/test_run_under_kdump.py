@@ -8,6 +8,7 @@ import pytest
 
 from fadump.cli.run import _as_json, _wrong
 from fadump.cli.run_view import RunView, verified_text
+from fadump.look import Look
 from fadump.machine.channel import KdumpLoaded
 from fadump.memory.ranges import Range, RangeSet
 from fadump.observer import Milestone
@@ -27,7 +28,7 @@ SAME = Comparison(2_000_000, 0, 0, (), (), 0, RangeSet())
 @pytest.fixture
 def result(tmp_path):
     """A run's result, as if kdump had saved its dump."""
-    (judged,) = run(RunOptions(tmp_path / "out", memory_bytes=1 << 30), RunView(io.StringIO())).cycles
+    (judged,) = run(RunOptions(tmp_path / "out", memory_bytes=1 << 30), RunView(Look(io.StringIO()))).cycles
     cycle = replace(judged.cycle, dump=None, kdump=KDUMP, reboots=0, memory_released=0, reserved_bytes=None)
     return RunResult([replace(judged, cycle=cycle, freed=())], None)
 
@@ -60,7 +61,7 @@ def test_people_are_told_what_was_compared():
 
 def test_people_see_it_as_it_happens_and_at_the_end(result):
     stream = io.StringIO()
-    view = RunView(stream)
+    view = RunView(Look(stream))
     view.report(KDUMP)
     view.milestone(Milestone.CRASH, 1.0)
     view.milestone(Milestone.CAPTURE_BOOT, 1.0)

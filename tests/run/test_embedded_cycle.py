@@ -19,6 +19,7 @@ from fadump.cli.run_view import RunView
 from fadump.cycle import CycleRequest, run_cycle
 from fadump.errors import FadumpError, SetupError, UsageError
 from fadump.linux.system import open_system
+from fadump.look import Look
 from fadump.machine.contract import StopAt
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.qemu.process import Dimm
@@ -337,7 +338,7 @@ def test_a_full_disk_is_the_hosts_and_not_the_guests(tmp_path, capsys, monkeypat
 def test_an_error_before_power_on_says_so(tmp_path):
     for options in ({"cpus": 2049}, {"machine": WhichMachine.QEMU, "kernel": tmp_path / "none"}):
         with pytest.raises(FadumpError) as raised:
-            run(RunOptions(tmp_path / "out", **options), RunView(io.StringIO()))
+            run(RunOptions(tmp_path / "out", **options), RunView(Look(io.StringIO())))
         assert raised.value.phase == "power_on"
 
 

@@ -7,10 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from fadump.cli.machine_arguments import add_machine_arguments, listed_faults, machine_choices
-from fadump.cli.output import Answer, ExitCode, Output, Stream
+from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.run_view import RunView
+from fadump.look import Look
 from fadump.machine.channel import Hello, Report
 from fadump.mount.mount import mount
 from fadump.run.options import RunOptions, WhichMachine
@@ -63,7 +64,7 @@ def _mount(options: argparse.Namespace, output: Output) -> Answer:
     mount(
         embedded_options(options),
         options.directory,
-        _View(output.live, verbose=output.verbose),
+        _View(_Unheard(output.live, like=output.file), verbose=output.verbose),
         on_mounted=mounted,
         on_failure=failed,
     )
@@ -71,22 +72,26 @@ def _mount(options: argparse.Namespace, output: Output) -> Answer:
 
 
 class _View(RunView):
-    """The same for a machine that goes on where nobody listens any more, and that may boot without a dump."""
+    """The same for a machine that may boot without a dump."""
 
-    def __init__(self, stream: Stream, *, verbose: bool) -> None:
-        super().__init__(stream, verbose=verbose)
+    def __init__(self, look: Look, *, verbose: bool) -> None:
+        super().__init__(look, verbose=verbose)
         self._booted = False
 
     def report(self, report: Report) -> None:
         """A boot after the first one that no milestone tells of."""
         if isinstance(report, Hello):
             if self._booted and not report.is_capture:
-                self._print("            reset: there is no dump, the first kernel boots again")
+                self._look.more("reset: there is no dump, the first kernel boots again")
             self._booted = True
 
-    def _print(self, line: str) -> None:
+
+class _Unheard(Look):
+    """The machine goes on where nobody listens any more."""
+
+    def _print(self, text: str) -> None:
         with suppress(OSError):
-            super()._print(line)
+            super()._print(text)
 
 
 def embedded_options(options: argparse.Namespace) -> RunOptions:

@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from fadump.errors import STDERR, STDOUT, naming
+from fadump.look import Look
 from fadump.printable import printable
+from fadump.progress import beside
 
 
 class ExitCode(IntEnum):
@@ -142,6 +144,15 @@ class Output:
         """For what tells people how far the work is: nowhere with ``-q``."""
         return _Nowhere() if self.quiet else self.stream
 
+    @property
+    def file(self) -> TextIO:
+        """What is behind :attr:`stream`."""
+        return sys.stderr if self.as_json else sys.stdout
+
+    def look(self) -> Look:
+        """How a command tells its story to people: not at all with ``-q``."""
+        return Look(self.live, like=self.file)
+
     def aside(self, text: str) -> None:
         """Text for people where stdout is another's."""
         if text:
@@ -149,7 +160,8 @@ class Output:
 
     def remark(self, sentence: str) -> None:
         """Something that is wrong, though the command goes on."""
-        print(printable(f"fadump: {sentence}"), file=_stderr())
+        with beside():
+            print(printable(f"fadump: {sentence}"), file=_stderr())
 
     def show(self, answer: Answer) -> None:
         """Print an answer. Only the first one's object is printed, whether or not its text can be.

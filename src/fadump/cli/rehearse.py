@@ -1,6 +1,7 @@
 """``fadump rehearse``: would this system's next crash be saved? It is crashed, on a copy, and its dump is looked at."""
 
 import argparse
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from fadump.cli.system_arguments import add_firmware_arguments, add_system_argum
 from fadump.cli.typed import fadump_command
 from fadump.cli.verdict_json import verdict_as_json
 from fadump.errors import SetupError
+from fadump.look import Look
 from fadump.observer import CrashBy, Milestone
 from fadump.printable import counted, printable, with_others
 from fadump.progress import binary_size
@@ -49,6 +51,27 @@ _SERVICES = {
     Service.REBOOTED: "the system rebooted once more",
     Service.NOTHING: "the memory of the dump was not given back",
 }
+_AHEAD = {
+    Milestone.POWER_ON: "the system comes into production, and registers",
+    Milestone.REGISTERED: "the system is crashed",
+    Milestone.CRASH: "the firmware copies memory aside",
+    Milestone.PRESERVED: "the machine is reset, and enters a kernel",
+    Milestone.CAPTURE_BOOT: "the system saves its dump, and comes into production again",
+    Milestone.PRODUCTION: "the system powers off, and its dump is looked for",
+}
+"""What is waited for once something is reached."""
+
+
+class _RehearsalView(EventLog):
+    """Tells what the firmware sees, and what is waited for."""
+
+    def __init__(self, look: Look, *, calls: bool) -> None:
+        super().__init__(lambda event: event.tell(look), calls=calls)
+        self._look = look
+
+    def milestone(self, milestone: Milestone, at_seconds: float) -> None:
+        super().milestone(milestone, at_seconds)
+        self._look.ahead(_AHEAD[milestone])
 
 
 def add_parser(commands: Commands) -> None:
@@ -103,12 +126,14 @@ def _rehearse_recorded(options: argparse.Namespace, output: Output, record: Reco
         ready=options.ready,
         patience=Patience().scaled(options.patience),
     )
-    log = EventLog(lambda event: print(event.as_text(), file=output.live, flush=True), calls=output.verbose)
+    look = output.look()
+    view = _RehearsalView(look, calls=output.verbose)
     try:
         with telling_log(console), time_limit(options.timeout):
             check_rehearsal(rehearsal)
             tell_of_port(options, output)
-            result = rehearse(rehearsal, Noting(log, record), screen(_STDERR) if output.verbose else None)
+            with nullcontext() if output.verbose else look.shown("the machine is made ready"):
+                result = rehearse(rehearsal, Noting(view, record), screen(_STDERR) if output.verbose else None)
     except SetupError as error:
         error.result = NOT_TRIED
         raise

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -26,10 +27,11 @@ from fadump.cli.verdict_json import verdict_as_json
 from fadump.errors import FadumpError, note_phase
 from fadump.kit.petitboot import Kexec
 from fadump.linux.pages.page_class import DumpLevel
+from fadump.look import Look
 from fadump.machine.qemu.process import DEFAULT_QEMU
 from fadump.observer import CrashBy, Milestone
 from fadump.printable import with_others
-from fadump.run.console import CONSOLE_LOG, telling_log
+from fadump.run.console import CONSOLE_LOG, Panics, telling_log
 from fadump.run.inputs import check_inputs
 from fadump.run.linux_bugs import NO_PANIC_TEXT, LinuxBug, lacks_panic_text
 from fadump.run.options import RunOptions, WhichMachine, WhoseFirmware, check_options
@@ -129,7 +131,8 @@ def _run_recorded(options: argparse.Namespace, output: Output, record: Record) -
     if options.interactive:
         check_interactive(output)
     terminal = TerminalSeat(output) if options.interactive else None
-    view = RunView(output.live if terminal is None else terminal.beside(output.live), verbose=output.verbose)
+    look = output.look() if terminal is None else terminal.look(output)
+    view = RunView(look, verbose=output.verbose, panic=Panics(options.out / CONSOLE_LOG).new)
     with telling_log(options.out / CONSOLE_LOG), time_limit(options.timeout):
         wanted = run_options(options)
         try:
@@ -139,13 +142,15 @@ def _run_recorded(options: argparse.Namespace, output: Output, record: Record) -
             note_phase(error, Milestone.POWER_ON)
             raise
         tell_of_port(options, output)
-        result = run(
-            wanted,
-            NotingRun(view, record),
-            screen(_STDERR) if output.verbose else None,
-            None if terminal is None else terminal.seat,
-        )
-    RunView(output.stream).summary(result)
+        has_console = output.verbose or terminal is not None
+        with nullcontext() if has_console else look.shown("the machine is made ready"):
+            result = run(
+                wanted,
+                NotingRun(view, record),
+                screen(_STDERR) if output.verbose else None,
+                None if terminal is None else terminal.seat,
+            )
+    RunView(Look(output.stream)).summary(result)
     for bug in _bugs_of_linux(options, result):
         output.remark(bug)
     for fault in result.never_struck:

@@ -1,18 +1,18 @@
-"""What a person sees of a run: the timeline as it happens, the memory map, and where the files are."""
+"""What a person sees of a run: the timeline as it happens, what is waited for, and where the files are."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from fadump.cli.output import Stream
 from fadump.cli.typed import fadump_command, program
 from fadump.firmware.contract import Answer, FirmwareCall, Outcome, PreservedDump, PreservedRegion, Trigger
-from fadump.machine.channel import KdumpLoaded, Report
+from fadump.look import Look
+from fadump.machine.channel import KdumpLoaded, Report, Saving, SavingProgress
 from fadump.machine.contract import Handover
 from fadump.memory.ranges import Range
 from fadump.observer import Milestone, Seen
 from fadump.patience import MOST_EQUAL_CALLS
 from fadump.printable import counted
-from fadump.progress import PLAIN_INTERVAL_SECONDS
+from fadump.progress import PLAIN_INTERVAL_SECONDS, Step, Tone
 from fadump.proof.verify import Verdict
 from fadump.run.output import call_text, outcome_text
 from fadump.run.run import JudgedCycle, RunResult
@@ -29,10 +29,26 @@ _TEXTS = {
     Milestone.RELEASED: "the preserved memory is released",
     Milestone.PRODUCTION: "registered again: in production",
 }
+_AHEAD = {
+    Milestone.POWER_ON: "the kernel boots and registers",
+    Milestone.REGISTERED: "the crash",
+    Milestone.CRASH: "the firmware copies boot memory and CPU state aside",
+    Milestone.PRESERVED: "the machine is reset, and enters the capture kernel",
+    Milestone.CAPTURE_BOOT: "the capture kernel boots",
+    Milestone.VMCORE_READY: "/proc/vmcore is saved",
+    Milestone.SAVED: "the preserved memory is released",
+    Milestone.RELEASED: "the kernel registers again",
+    Milestone.PRODUCTION: "the dump is put in its place",
+}
+"""What is waited for once something is reached."""
 _KDUMP_TEXTS = {
     Milestone.CRASH: "crash: the kernel starts its crash kernel, without the firmware",
     Milestone.CAPTURE_BOOT: "the crash kernel is entered, without a reset",
 }
+
+
+def _unknown() -> None:
+    """Nobody knows."""
 
 
 class _Repeated:
@@ -58,17 +74,24 @@ class _Repeated:
 
 
 class RunView:
-    """Prints a run to a stream, line by line, on a terminal and elsewhere alike."""
+    """Tells of a run as it goes on, and of what it has come to."""
 
-    def __init__(self, stream: Stream, *, verbose: bool = False) -> None:
-        """With ``verbose`` each call of the firmware is a line, too."""
-        self._stream = stream
+    def __init__(self, look: Look, *, verbose: bool = False, panic: Callable[[], str | None] = _unknown) -> None:
+        """With ``verbose`` each call of the firmware is a line, too, and the dump's memory map is shown. ``panic`` says
+        why the kernel has crashed, if that is known by now and hasn't been asked for."""
+        self._look = look
         self._verbose = verbose
         self._texts = _TEXTS
         self._repeated = _Repeated()
+        self._panic = panic
+        self._saving: Step | None = None
 
     def milestone(self, milestone: Milestone, at_seconds: float) -> None:
-        self._print(f"{at_seconds:8.2f} s  {self._texts[milestone]}")
+        crashes = milestone is Milestone.CRASH
+        self._look.reached(self._texts[milestone], at_seconds, Tone.BAD if crashes else Tone.DONE)
+        if milestone in (Milestone.CRASH, Milestone.PRESERVED) and (panic := self._panic()):
+            self._look.more(f"panic: {panic}", Tone.BAD)
+        self._look.ahead(_AHEAD[milestone])
 
     def handed_over(self, handover: Handover) -> None:
         """The milestones tell it."""
@@ -77,11 +100,13 @@ class RunView:
         """The firmware's log has it in any case."""
         times = self._repeated.told(call, outcome, at_seconds)
         if self._verbose:
-            self._print(f"{at_seconds:8.2f} s  firmware: {call_text(call)} -> {outcome_text(outcome)}")
+            self._look.reached(f"firmware: {call_text(call)} -> {outcome_text(outcome)}", at_seconds, Tone.NOTE)
         elif times is not None:
-            self._print(
-                f"{at_seconds:8.2f} s  the kernel asks the firmware again: {times:,} times by now, of at most "
-                f"{MOST_EQUAL_CALLS:,}: {call_text(call)} -> {outcome_text(outcome)}"
+            self._look.reached(
+                f"the kernel asks the firmware again: {times:,} times by now, of at most {MOST_EQUAL_CALLS:,}: "
+                f"{call_text(call)} -> {outcome_text(outcome)}",
+                at_seconds,
+                Tone.NOTE,
             )
 
     def seen(self, seen: Seen, at_seconds: float) -> None:
@@ -91,18 +116,21 @@ class RunView:
         """The milestone tells it."""
 
     def preserved(self, dump: PreservedDump, at_seconds: float) -> None:
-        self._print("")
-        self._print("            memory map of the dump")
-        for region in sorted(_rows(dump), key=lambda row: row[0].start):
-            extent, text = region
-            self._print(f"            {extent.start:#012x} .. {extent.end:#012x} {_size(extent):>11}  {text}")
-        self._print("")
+        if self._verbose:
+            self._look.more("memory map of the dump")
+            for extent, text in sorted(_rows(dump), key=lambda row: row[0].start):
+                self._look.more(f"{extent.start:#012x} .. {extent.end:#012x} {_size(extent):>11}  {text}")
 
     def report(self, report: Report) -> None:
         """Steps show as milestones; what else the guest says is for the logs, but for a fallback to kdump."""
-        if isinstance(report, KdumpLoaded):
-            self._texts = _TEXTS | _KDUMP_TEXTS
-            self._print(f"            {fell_back_text(report)}; a crash kernel is loaded")
+        match report:
+            case KdumpLoaded():
+                self._texts = _TEXTS | _KDUMP_TEXTS
+                self._look.more(f"{fell_back_text(report)}; a crash kernel is loaded")
+            case Saving():
+                self._saving = self._look.ahead(_AHEAD[Milestone.VMCORE_READY], report.vmcore_bytes, "bytes")
+            case SavingProgress() if self._saving is not None:
+                self._saving.update(report.written_bytes)
 
     def remark(self, sentence: str) -> None:
         """A line of its own."""
@@ -110,6 +138,7 @@ class RunView:
 
     def cycle_begins(self, number: int, count: int) -> None:
         """A heading, if there is more than one cycle."""
+        self._look.begin()
         if count > 1:
             self._print(f"{'' if number == 1 else chr(10)}cycle {number} of {count}")
 
@@ -154,7 +183,7 @@ class RunView:
             self._print(f"  {sentence}")
 
     def _print(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        self._look.say(line)
 
 
 def fell_back_text(kdump: KdumpLoaded) -> str:

@@ -5,6 +5,7 @@ import sys
 
 from fadump.cli.output import Output, Stream
 from fadump.errors import UsageError
+from fadump.look import Look
 from fadump.printable import printable
 from fadump.run.terminal import Screen, Seat
 
@@ -38,9 +39,20 @@ class TerminalSeat:
 
     def say(self, text: str) -> None:
         """Tell whoever sits there, on stderr."""
-        raw = os.isatty(_STDIN) and os.isatty(_STDERR)
         for line in text.splitlines():
-            print(printable(f"fadump: {line}"), file=self.beside(sys.stderr) if raw else sys.stderr, flush=True)
+            print(printable(f"fadump: {line}"), file=self._answers, flush=True)
+
+    def look(self, output: Output) -> Look:
+        """How a story is told on the same terminal."""
+        return Look(self.beside(output.live), like=output.file)
+
+    def look_among_console(self) -> Look:
+        """How it is told on stderr, among what comes on the console."""
+        return Look(self._answers, like=sys.stderr, prefix="fadump: ")
+
+    @property
+    def _answers(self) -> Stream:
+        return self.beside(sys.stderr) if os.isatty(_STDIN) and os.isatty(_STDERR) else sys.stderr
 
     def beside(self, stream: Stream) -> Stream:
         """A stream to the same terminal."""

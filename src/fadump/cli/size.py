@@ -241,7 +241,7 @@ def _tell(probe: Probe, output: Output) -> None:
         what += f", {_mib(probe.least_available_bytes)} at the least later"
     if probe.killed:
         what += ", processes were killed for want of memory"
-    print(what, file=output.live, flush=True)
+    output.look().say(what)
 
 
 def _probe_as_json(probe: Probe) -> dict[str, Any]:

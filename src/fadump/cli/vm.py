@@ -98,7 +98,8 @@ def _is_same(file: Path, other: Path) -> bool:
 @contextmanager
 def _told(file: Path | None, output: Output, terminal: TerminalSeat) -> Iterator[EventLog]:
     if file is None:
-        yield EventLog(lambda event: None if output.quiet else terminal.say(event.as_text()), calls=output.verbose)
+        look = terminal.look_among_console()
+        yield EventLog(lambda event: None if output.quiet else event.tell(look), calls=output.verbose)
         return
     with _created("--events", file) as stream:
         yield EventLog(lambda event: _write(stream, event), calls=output.verbose)

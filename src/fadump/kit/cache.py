@@ -19,6 +19,7 @@ from pathlib import Path
 
 from fadump.errors import SetupError
 from fadump.file_systems import fsync_directory, lock_at_once, wait_for_lock
+from fadump.progress import Step, moving
 
 
 def cache_directory() -> Path:
@@ -64,7 +65,8 @@ def lock(name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]
     try:
         if not lock_at_once(descriptor):
             (waiting or _say_nothing)()
-            wait_for_lock(descriptor)
+            with moving(Step("waiting for the other")):
+                wait_for_lock(descriptor)
         yield
     finally:
         os.close(descriptor)

@@ -1,5 +1,6 @@
 """A machine's console, in its log and where somebody looks at it."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from fadump.signals import EndedBySignal, OutOfTime
 
 CONSOLE_LOG = "console.log"
 """Its name in a directory of a command's files."""
+_PANIC = re.compile(rb"Kernel panic - not syncing: ([^\r\n]*)\r?\n")
 
 _BANNER = re.compile(rb"^(\[ *\d+\.\d+\](\[ *[TC]\d+\])? )?Linux version ", re.MULTILINE)
 """Of start_kernel() (init/main.c), after which the console is set up. prom_init() speaks before that, by firmware."""
@@ -64,6 +66,29 @@ def unless_silent(log: Path) -> Iterator[None]:
         if error.phase is not None:
             note_phase(silent, error.phase, error.firmware)
         raise silent from error
+
+
+class Panics:
+    """What kernels say of their panics in a console's log, as it grows."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._read_bytes = 0
+
+    def new(self) -> str | None:
+        """The last panic since the one before, in the kernel's words; None: it has said nothing of one."""
+        try:
+            with self._log.open("rb") as log:
+                if log.seek(0, os.SEEK_END) < self._read_bytes:  # the next cycle's
+                    self._read_bytes = 0
+                log.seek(self._read_bytes)
+                found = list(_PANIC.finditer(log.read()))
+        except OSError:
+            return None
+        if not found:
+            return None
+        self._read_bytes += found[-1].end()
+        return found[-1][1].decode(errors="replace").strip()
 
 
 def _inode(log: Path) -> int | None:

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fadump.firmware.contract import FirmwareCall, Outcome, PreservedDump
+from fadump.look import Look
 from fadump.memory.ranges import Range
 from fadump.observer import Milestone, Seen, Unwatched
 from fadump.printable import counted
+from fadump.progress import Tone
 from fadump.run.output import call_text, outcome_text
 
 _MIB = 1 << 20
@@ -18,6 +20,10 @@ _TEXTS = {
     Seen.RESET: "reset: nothing is registered any more",
     Seen.CAPTURE_BOOT: "a kernel is entered that is told of the dump",
     Seen.INVALIDATED: "the kernel has invalidated the dump",
+}
+_TONES: dict[str, Tone] = {
+    **dict.fromkeys((Seen.REGISTERED, Seen.PRESERVED, Seen.CAPTURE_BOOT, Seen.INVALIDATED), Tone.DONE),
+    Seen.CRASHED: Tone.BAD,
 }
 
 
@@ -33,6 +39,10 @@ class SystemEvent:
     def as_text(self) -> str:
         """One line, without its end."""
         return f"{self.at_seconds:8.2f} s  {self.text}"
+
+    def tell(self, look: Look) -> None:
+        """Show it as a line of a story."""
+        look.reached(self.text, self.at_seconds, _TONES.get(self.name, Tone.NOTE))
 
     def as_json(self) -> str:
         """One line, without its end: an object with ``event``, ``at_seconds`` and the details."""

@@ -7,6 +7,7 @@ from fadump.errors import FadumpError, UsageError
 from fadump.kernel.plan.boot_memory import LARGEST_SHARE
 from fadump.kernel.plan.need import CaptureSystem, capture_need, early_bytes
 from fadump.kernel.traits import MIB, align_down, least_boot_memory_bytes
+from fadump.progress import Step, moving
 from fadump.run.console import CONSOLE_LOG, telling_log
 from fadump.systems.rehearsal import Patience
 from fadump.systems.rehearse import RehearsalOptions, check_rehearsal
@@ -89,7 +90,8 @@ def measure(options: RehearsalOptions, told: Callable[[Probe], None], attempt: T
         nonlocal patience
         tried = tried_with(size_bytes, floor_bytes)
         out = options.out / f"try-{len(probes) + 1}"
-        with telling_log(out / CONSOLE_LOG):
+        trying = Step(f"trying {size_bytes // MIB} MiB of boot memory")
+        with telling_log(out / CONSOLE_LOG), moving(trying):
             probe = attempt(replace(options, out=out, patience=patience), tried)
         probes.append(probe)
         told(probe)

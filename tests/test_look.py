@@ -1,0 +1,97 @@
+"""The story of a command, as a terminal, a pipe and a log have it."""
+
+import io
+import re
+import sys
+
+import pytest
+
+from fadump.look import Look
+from fadump.progress import Tone
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Without colours."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    return Terminal()
+
+
+def plain(terminal):
+    return re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue()).splitlines()
+
+
+def tell(look):
+    look.reached("power on", 0.0)
+    look.reached("the kernel has registered", 21.4)
+    look.reached("crash", 25.0, Tone.BAD)
+    look.more("panic: why\x1b[2J")
+
+
+def test_elsewhere_a_line_has_the_seconds_and_the_text():
+    out = io.StringIO()
+    tell(Look(out, like=out))
+    assert out.getvalue().splitlines() == [
+        "    0.00 s  power on",
+        "   21.40 s  the kernel has registered",
+        "   25.00 s  crash",
+        "            panic: why\\x1b[2J",
+    ]
+
+
+def test_on_a_terminal_it_has_a_mark_and_how_long_it_took(terminal):
+    tell(Look(terminal, like=terminal))
+    assert plain(terminal) == [
+        "✓   0.00 s  power on",
+        f"{'✓  21.40 s  the kernel has registered':75}21 s",
+        f"{'✗  25.00 s  crash':74}3.6 s",
+        "            panic: why\\x1b[2J",
+    ]
+
+
+def test_a_prefix_has_its_place_in_the_line(terminal):
+    look = Look(terminal, like=terminal, prefix="fadump: ")
+    look.reached("word " * 30, 30.0)
+    lines = terminal.getvalue().splitlines()
+    assert len(lines) > 1
+    assert all(line.startswith("fadump: ") and len(line) < 80 for line in lines)
+
+
+def test_what_is_waited_for_moves_on_stderr_and_leaves_nothing(terminal, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal)
+    look = Look(io.StringIO())
+    with look.shown("the machine is made ready"):
+        while terminal.getvalue().count("the machine is made ready") < 3:
+            pass
+        step = look.ahead("saving", 4 << 20, "bytes")
+        step.update(1 << 20)
+        while "1.0 MiB of 4.0 MiB" not in terminal.getvalue():
+            pass
+        look.ahead("releasing")
+        while "releasing" not in terminal.getvalue():
+            pass
+    assert terminal.getvalue().endswith("\r\x1b[1A\x1b[2K")
+    assert terminal.getvalue().splitlines()[-1].count("MiB") == 0
+
+
+def test_where_stderr_is_no_terminal_nothing_moves(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with Look(io.StringIO()).shown("waiting"):
+        pass
+    assert sys.stderr.getvalue() == ""
+
+
+def test_each_cycle_has_times_of_its_own(terminal):
+    look = Look(terminal, like=terminal)
+    look.reached("production", 90.0)
+    look.begin()
+    look.reached("power on", 0.0)
+    look.reached("registered", 2.0)
+    assert terminal.getvalue().splitlines()[-1].endswith(" 2.0 s")
