@@ -1,5 +1,8 @@
 import json
+import os
+import sys
 
+import pexpect
 import pytest
 
 from fadump.cli import main
@@ -17,7 +20,7 @@ def planned(capsys):
     def planned(*arguments):
         assert run("--json", *arguments) == 0
         out, err = capsys.readouterr()
-        assert err.startswith("Linux ")
+        assert err.startswith(("FADump reserves ", "no FADump: "))
         return json.loads(out)
 
     return planned
@@ -113,7 +116,7 @@ def test_a_tree_is_planned_for_the_kernel_that_shows_it(planned, capsys, tmp_pat
         assert (found["kernel_version"], found["kernel_release"]) == (version, release)
     assert planned("--memory-map", trees[0], "--kernel-version", "6.1")["kernel_version"] == "6.1"
     assert run("--memory-map", trees[0]) == 0
-    assert capsys.readouterr().out.startswith(f"Linux {release} runs there: ")
+    assert f"\n\nLinux {release} runs there: " in capsys.readouterr().out
 
 
 def test_a_tree_alone_is_planned_for_the_default_kernel(planned, tmp_path):
@@ -138,19 +141,53 @@ def test_a_refusal_is_told_with_kdump(planned, capsys):
     assert "less than 320 MiB" in found["refusal"]
     assert found["kdump"] == {"start": 512 * MIB, "end": 768 * MIB}
     assert run(*arguments) == 0
-    assert "no FADump: 256 MiB of boot memory is less than" in capsys.readouterr().out
+    verdict = capsys.readouterr().out.splitlines()[:2]
+    assert verdict[0].startswith("no FADump: 256 MiB of boot memory is less than")
+    assert verdict[1] == "kdump has 256 MiB at 0x20000000 instead"
 
 
-def test_the_text_has_map_numbers_reasons_and_table(capsys):
-    run("--cmdline", "fadump=on crashkernel=402M", "--mmu", "hash")
+def test_the_text_has_the_verdict_and_the_map_and_with_why_numbers_reasons_and_tables(capsys):
+    arguments = ("--cmdline", "fadump=on crashkernel=402M", "--mmu", "hash")
+    assert run(*arguments, "--why") == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.startswith("Linux 6.12, 64K pages, pseries, hash, 2048 MiB of RAM: fadump=on crashkernel=402M\n")
+    assert out.startswith("FADump reserves 402.1 MiB at 0x30000000, and a capture kernel has 402 MiB to save a dump")
+    title = "Linux 6.12, 64K pages, pseries, hash, 2048 MiB of RAM: fadump=on crashkernel=402M"
+    assert f"\n\n{title}\n" in out
     assert "capture kernel: 0 to 0x80000000" in out
     assert "\nboot_memory_bytes        0x19200000 (402 MiB)\n" in out
     assert "[arch/powerpc/kernel/fadump.c:fadump_calculate_reserve_size]" in out
     assert "\nwarning: the area at 0x30000000 or boot memory's size" in out
-    assert "no row  Fedora, RHEL (kdump-utils, FADump): 4G-16G:768M," in out
+    assert "no row  Fedora, RHEL (kdump-utils, FADump): 4G-16G:768M, 16G-64G:1G," in out
+    assert run(*arguments) == 0
+    short = capsys.readouterr().out
+    assert short.endswith("--why\n") and "fadump.c" not in short and "kdump-utils" not in short
+    assert out.startswith(short.rpartition("\n\n")[0])
+
+
+@pytest.mark.parametrize(
+    ("memory", "crashkernel", "verdict"),
+    [
+        ("64G", "1G", "that is little: distributions recommend 2048 MiB to 3276 MiB for this much RAM: use"),
+        ("64G", "2G", "that is enough by distributions, which recommend 2048 MiB to 3276 MiB for this much RAM"),
+    ],
+)
+def test_the_verdict_says_whether_it_is_as_much_as_distributions_recommend(memory, crashkernel, verdict, capsys):
+    """By kdump-utils' and kdump-tools' tables, a row of 64G-128G each, and SUSE's 5 % of RAM."""
+    assert run("--memory", memory, "--cmdline", f"fadump=on crashkernel={crashkernel}") == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith(verdict)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_lines_are_as_wide_as_the_terminal(columns):
+    """But for those of one word that is wider: none of these."""
+    environment = {**os.environ, "TERM": "xterm"}
+    words = ["-m", "fadump", "plan", "--cmdline", "fadump=on crashkernel=402M", "--why"]
+    terminal = pexpect.spawn(sys.executable, words, env=environment, dimensions=(50, columns), encoding="utf-8")
+    lines = terminal.read().splitlines()
+    terminal.close()
+    assert terminal.exitstatus == 0
+    assert columns * 2 // 3 < max(map(len, lines)) < columns
 
 
 def test_a_tree_brings_memory_firmware_sizes_and_command_line(tmp_path, planned):

@@ -7,7 +7,10 @@ stderr. Sentences that begin with ``fadump:`` always go to stderr.
 import io
 import json
 import os
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -17,7 +20,10 @@ from typing import Protocol, TextIO
 from fadump.errors import STDERR, STDOUT, naming
 from fadump.look import Look
 from fadump.printable import printable
-from fadump.progress import beside
+from fadump.progress import beside, is_terminal
+
+_COLUMN = re.compile(r"(^| ) +(?=\S)")
+_LEAST_COLUMNS = 30
 
 
 class ExitCode(IntEnum):
@@ -152,6 +158,17 @@ class Output:
     def look(self) -> Look:
         """How a command tells its story to people: not at all with ``-q``."""
         return Look(self.live, like=self.file)
+
+    def wrapped(self, line: str) -> str:
+        """A line as wide as the terminal is, its rest below its last column; elsewhere as it stands."""
+        if not is_terminal(self.file):
+            return line
+        width = shutil.get_terminal_size().columns - 1
+        if len(line) <= width:
+            return line
+        indent = max((match.end() for match in _COLUMN.finditer(line)), default=0)
+        room = max(width, indent + _LEAST_COLUMNS)
+        return textwrap.fill(line, room, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
     def aside(self, text: str) -> None:
         """Text for people where stdout is another's."""

@@ -15,11 +15,12 @@ from fadump.cli.numbers import number
 from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
+from fadump.cli.plan_view import plan_lines
 from fadump.cli.section_arguments import add_section_sizes
 from fadump.cli.sizes import size
 from fadump.errors import UsageError
 from fadump.given import reading, writing
-from fadump.kernel.plan.drawing import figures, length, svg, text_figure
+from fadump.kernel.plan.drawing import length, svg
 from fadump.kernel.plan.map_text import parse_range
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.plan.plan import Plan, make_plan
@@ -32,7 +33,6 @@ from fadump.kernel.traits import (
     LINUX_6_12,
     PAGE_BYTES,
     Mmu,
-    Reason,
     nearest_version,
 )
 from fadump.memory.ranges import Range, RangeSet
@@ -46,7 +46,11 @@ _DEFAULT_CPUS = 2
 _PIRS_PER_CPU = 4
 _EXAMPLE = """example:
   fadump plan --memory 64G --cmdline 'fadump=on crashkernel=4G'
-  fadump plan --memory-map /proc/device-tree --svg plan.svg      this machine, with its command line"""
+      would it be set up, with how much, and where
+  fadump plan --memory 64G --why
+      and why: each number with the line of Linux that it comes from
+  fadump plan --memory-map /proc/device-tree --svg plan.svg
+      this machine, with its command line, as a picture, too"""
 
 
 def add_parser(commands: Commands) -> None:
@@ -96,6 +100,9 @@ def add_parser(commands: Commands) -> None:
         choices=list(KERNEL_VERSIONS),
         help="which Linux it is (default: the nearest to the kernel of --memory-map /proc/device-tree, else 6.12)",
     )
+    parser.add_argument(
+        "--why", action="store_true", help="say the reason for each number, and the line of Linux it comes from"
+    )
     parser.add_argument("--svg", type=path, metavar="FILE", help="also write the map as an SVG picture; - for stdout")
 
 
@@ -109,7 +116,8 @@ def _plan(options: argparse.Namespace, output: Output) -> Answer:
     if options.kernel_version is None:
         options.kernel_version = DEFAULT_VERSION if release is None else nearest_version(release)
     plan = _made(options)
-    text = "\n".join(_lines(options, plan, release))
+    lines = (output.wrapped(line) for line in plan_lines(plan, _title(options, plan, release), why=options.why))
+    text = "\n".join(lines)
     if to_stdout:
         output.aside(text)
         return Answer(text=svg(plan).rstrip("\n"))
@@ -168,7 +176,7 @@ def _changed(options: argparse.Namespace, system: System) -> System:
     return system if system.platform is Platform.PSERIES else replace(system, cpu_state_bytes=0, hpte_bytes=0)
 
 
-def _lines(options: argparse.Namespace, plan: Plan, release: str | None) -> Iterator[str]:
+def _title(options: argparse.Namespace, plan: Plan, release: str | None) -> Iterator[str]:
     system = plan.system
     if release is not None:
         yield f"Linux {release} runs there: of the kernels that a plan knows, {options.kernel_version} is the nearest"
@@ -176,29 +184,6 @@ def _lines(options: argparse.Namespace, plan: Plan, release: str | None) -> Iter
         f"Linux {options.kernel_version}, {options.page_size} pages, {system.platform}, {system.mmu}, "
         f"{length(system.memory.ram_bytes)} of RAM: {plan.cmdline}"
     )
-    yield ""
-    if plan.refusal is not None:
-        yield f"no FADump: {plan.refusal.sentence}  [{plan.refusal.source}]"
-        yield ""
-    for figure in figures(plan):
-        yield from text_figure(figure)
-        yield ""
-    for reason in plan.reasons:
-        yield f"{reason.name:24} {_number(reason)}"
-        yield f"{'':24} {reason.sentence}  [{reason.source}]"
-    for warning in plan.warnings:
-        yield f"warning: {warning}"
-    yield ""
-    yield "what distributions recommend as crashkernel= for this much RAM:"
-    for recommended in plan.recommended:
-        size = "no row" if recommended.size_bytes is None else length(recommended.size_bytes)
-        yield f"  {size:>9}  {recommended.distribution}: {recommended.table}"
-
-
-def _number(reason: Reason) -> str:
-    if reason.name.endswith("bytes") or reason.name == "system_ram":
-        return f"{reason.number:#x} ({length(reason.number)})"
-    return f"{reason.number:#x}"
 
 
 def _as_json(options: argparse.Namespace, plan: Plan) -> dict[str, Any]:

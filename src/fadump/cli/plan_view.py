@@ -1,0 +1,79 @@
+"""What people are told of a plan: the verdict, the map, and with ``--why`` every reason."""
+
+from collections.abc import Iterable, Iterator
+
+from fadump.kernel.plan.drawing import figures, length, text_figure
+from fadump.kernel.plan.plan import Plan
+from fadump.kernel.plan.reserve import Reservation
+from fadump.kernel.traits import Reason, align_up
+
+_MIB = 1 << 20
+_REASONS = "the reason for each number, and the line of Linux that it comes from:  --why"
+
+
+def plan_lines(plan: Plan, title: Iterable[str], *, why: bool) -> Iterator[str]:
+    """All of it; ``title`` says for which system it is."""
+    yield from _verdict(plan)
+    yield from (f"warning: {warning}" for warning in plan.warnings)
+    yield ""
+    yield from title
+    for figure in figures(plan):
+        yield ""
+        yield from text_figure(figure)
+    yield ""
+    yield from _why(plan) if why else (_REASONS,)
+
+
+def _verdict(plan: Plan) -> Iterator[str]:
+    if plan.reservation is not None:
+        yield _reserved(plan.reservation)
+        yield from _recommended(plan, plan.reservation.boot_memory.size_bytes)
+        return
+    if plan.refusal is not None:
+        yield f"no FADump: {plan.refusal.sentence}"
+    if plan.kdump is not None and plan.kdump.area is not None:
+        area = plan.kdump.area
+        yield f"kdump has {length(area.size_bytes)} at {area.start:#x} instead"
+    else:
+        yield "kdump has no memory either: a crash would not be dumped"
+
+
+def _reserved(reservation: Reservation) -> str:
+    area, boot_memory = reservation.area, reservation.boot_memory
+    return (
+        f"FADump reserves {length(area.size_bytes)} at {area.start:#x}, and a capture kernel has "
+        f"{length(boot_memory.size_bytes)} to save a dump with"
+    )
+
+
+def _recommended(plan: Plan, boot_memory_bytes: int) -> Iterator[str]:
+    """Whether that is as much as distributions recommend, which differ."""
+    sizes = sorted(row.size_bytes for row in plan.recommended if row.size_bytes is not None)
+    if not sizes:
+        return
+    least, most = sizes[0], sizes[-1]
+    span = length(least) if least == most else f"{length(least)} to {length(most)}"
+    if boot_memory_bytes < least:
+        use = align_up(most, _MIB) // _MIB
+        yield f"that is little: distributions recommend {span} for this much RAM: use crashkernel={use}M"
+    else:
+        yield f"that is enough by distributions, which recommend {span} for this much RAM"
+
+
+def _why(plan: Plan) -> Iterator[str]:
+    if plan.refusal is not None:
+        yield f"{'no FADump':24} {plan.refusal.sentence} [{plan.refusal.source}]"
+    for reason in plan.reasons:
+        yield f"{reason.name:24} {_number(reason)}"
+        yield f"{'':24} {reason.sentence} [{reason.source}]"
+    yield ""
+    yield "what distributions recommend as crashkernel= for this much RAM:"
+    for recommended in plan.recommended:
+        size = "no row" if recommended.size_bytes is None else length(recommended.size_bytes)
+        yield f"  {size:>9}  {recommended.distribution}: {recommended.table.replace(',', ', ')}"
+
+
+def _number(reason: Reason) -> str:
+    if reason.name.endswith("bytes") or reason.name == "system_ram":
+        return f"{reason.number:#x} ({length(reason.number)})"
+    return f"{reason.number:#x}"
