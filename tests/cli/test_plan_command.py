@@ -187,7 +187,8 @@ def test_lines_are_as_wide_as_the_terminal(columns):
     lines = terminal.read().splitlines()
     terminal.close()
     assert terminal.exitstatus == 0
-    assert columns * 2 // 3 < max(map(len, lines)) < columns
+    # The longest word is 61 columns, and stands behind 25.
+    assert columns * 2 // 3 < max(map(len, lines)) < max(columns, 87)
 
 
 def test_a_tree_brings_memory_firmware_sizes_and_command_line(tmp_path, planned):
@@ -265,7 +266,7 @@ def test_a_picture_for_standard_output_is_all_that_is_there(capsys, tmp_path):
     out, err = capsys.readouterr()
     assert run("--svg", tmp_path / "plan.svg") == 0
     assert out == (tmp_path / "plan.svg").read_text()
-    assert err.startswith("Linux 6.12")
+    assert err.startswith("FADump reserves")
     assert run("--svg", "-", "--json") == 2
     assert "--svg - and --json both want standard output" in capsys.readouterr().err
 

@@ -23,6 +23,7 @@ from fadump.cli.paths import path
 from fadump.cli.run_view import RunView, different_text, fell_back_text
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
 from fadump.cli.seat import TerminalSeat, check_interactive
+from fadump.cli.typed import fadump_command
 from fadump.cli.verdict_json import verdict_as_json
 from fadump.errors import FadumpError, note_phase
 from fadump.kit.petitboot import Kexec
@@ -40,6 +41,7 @@ from fadump.run.terminal import screen
 from fadump.signals import time_limit
 
 _STDERR = 2
+_REAL_LINUX = ("run", "--machine", "qemu")
 _EXAMPLE = """example:
   fadump run --memory 4G --cpus 4 --out crash-1
       crashes a model of Linux, and leaves crash-1/vmcore
@@ -151,6 +153,8 @@ def _run_recorded(options: argparse.Namespace, output: Output, record: Record) -
                 None if terminal is None else terminal.seat,
             )
     RunView(Look(output.stream)).summary(result)
+    if options.machine is WhichMachine.EMBEDDED:
+        print(f"that was a model of Linux; real Linux, in QEMU:  {fadump_command(*_REAL_LINUX)}", file=output.stream)
     for bug in _bugs_of_linux(options, result):
         output.remark(bug)
     for fault in result.never_struck:
