@@ -1,12 +1,16 @@
 """Man pages and completions say what the commands' help says, and man, bash, zsh and fish take them."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
+from fadump.cli import COMMANDS as NAMES
+from fadump.cli import build_parser
 from fadump.kit import packages
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +89,50 @@ def test_bash_and_fish_complete_commands_options_values_and_files(manual, comple
     assert "--level" in completes(manual, "fadump", "save", "--l")
     assert set(completes(manual, "fadump", "save", "--compress", "z")) == {"zlib", "zstd"}
     assert [name.rstrip("/") for name in completes(manual, "fadump", "check", "ma")] == ["man1"]
+
+
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+COMMANDS = {name: build_parser([name]).command([name]) for name in NAMES}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, parser in COMMANDS.items() if "COMMAND ..." not in parser.format_usage()]
+)
+def test_every_option_of_a_commands_help_is_in_its_page_and_is_completed(manual, name):
+    said = COMMANDS[name].format_help()
+    defined = [line[2:].partition("  ")[0] for line in said.splitlines() if line.startswith("  -")]
+    options = set(OPTION.findall(" ".join(defined)))
+    assert {"--help", "--json", "--quiet", "--verbose"} <= options
+    assert options <= set(OPTION.findall(page(manual, f"fadump-{name}")))
+    assert options <= set(bash_completes(manual, "fadump", name, "--"))
+    assert options <= set(fish_completes(manual, "fadump", name, "--"))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_whoever_has_no_package_of_it_asks_for_a_shells_completions(manual, shell):
+    (packaged,) = (manual / shell).iterdir()
+    assert output_of(sys.executable, "-m", "fadump", "completion", shell).strip() == packaged.read_text().strip()
+
+
+def test_zsh_completes_what_is_typed(manual):
+    environment = {**os.environ, "HOME": str(manual), "TERM": "dumb", "LC_ALL": "C.UTF-8"}
+    command = ["--no-rcs", "-i"]
+    zsh = pexpect.spawn("zsh", command, cwd=manual, env=environment, dimensions=(50, 200), encoding="utf-8", timeout=60)
+    zsh.sendline(f"PS1='>'; fpath=({manual}/zsh $fpath); autoload -Uz compinit; compinit -u -D; print rea''dy")
+    zsh.expect("ready")
+    for typed, completed in (
+        ("fadump kernel b", "fadump kernel build "),
+        ("fadump save --comp", "fadump save --compress "),
+        ("fadump save --compress zs", "fadump save --compress zstd "),
+        ("fadump check ma", "fadump check man1/"),
+    ):
+        zsh.send(f"{typed}\t")
+        zsh.expect_exact(completed)
+        zsh.send("\x15")  # kills the line
+    zsh.sendline("exit")
+    zsh.expect(pexpect.EOF)
+    zsh.close()
+    assert zsh.exitstatus == 0
 
 
 def test_zsh_takes_its_completions(manual):

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import fadump
-from manual.commands import read_commands
-from manual.completions import SHELLS
+from fadump.cli.completions import SHELLS
+from fadump.cli.described import read_commands
 from manual.man_page import man_page
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from manual.commands import Command, Option
+from fadump.cli.described import Command, Option
 
 
 def man_page(command: Command, program: Command, version: str) -> str:

@@ -25,7 +25,7 @@ COMMANDS = (
     *("drgn", "crash", "gdb"),
     *("doctor", "capture", "dumps"),
     *("kernel", "image", "qemu"),
-    *("help", "version"),
+    *("help", "completion", "version"),
 )
 """The modules of this package that have a command of their name, in the order of the help."""
 _EPILOG = """example:

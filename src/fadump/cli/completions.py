@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 import shtab
 
 from fadump.cli import build_parser
-from manual.commands import DIRECTORY, Command, Option, is_path, read_commands
+from fadump.cli.described import DIRECTORY, Command, Option, is_path, read_commands
 
 
 def bash() -> str:
