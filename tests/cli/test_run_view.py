@@ -153,8 +153,8 @@ def test_a_panic_is_told_once_and_of_the_log_that_is_there(tmp_path):
 def test_what_is_being_saved_is_measured_in_bytes():
     look = Look(io.StringIO())
     view = RunView(look)
+    view.report(Saving(4 << 20))  # which is what makes it a milestone
     view.milestone(Milestone.VMCORE_READY, 1.0)
-    view.report(Saving(4 << 20))
     view.report(SavingProgress(1 << 20))
     assert look.waited_for.startswith("/proc/vmcore is saved: 1.0 MiB of 4.0 MiB")
     view.milestone(Milestone.SAVED, 2.0)

@@ -23,7 +23,7 @@ from fadump.printable import printable
 from fadump.progress import beside, is_terminal
 
 _COLUMN = re.compile(r"(^| ) +(?=\S)")
-_LEAST_COLUMNS = 30
+_LEAST_COLUMNS = 20
 
 
 class ExitCode(IntEnum):

@@ -85,13 +85,17 @@ class RunView:
         self._repeated = _Repeated()
         self._panic = panic
         self._saving: Step | None = None
+        self._vmcore_bytes: int | None = None
 
     def milestone(self, milestone: Milestone, at_seconds: float) -> None:
         crashes = milestone is Milestone.CRASH
         self._look.reached(self._texts[milestone], at_seconds, Tone.BAD if crashes else Tone.DONE)
         if milestone in (Milestone.CRASH, Milestone.PRESERVED) and (panic := self._panic()):
             self._look.more(f"panic: {panic}", Tone.BAD)
-        self._look.ahead(_AHEAD[milestone])
+        if milestone is Milestone.VMCORE_READY:
+            self._saving = self._look.ahead(_AHEAD[milestone], self._vmcore_bytes, "bytes")
+        else:
+            self._look.ahead(_AHEAD[milestone])
 
     def handed_over(self, handover: Handover) -> None:
         """The milestones tell it."""
@@ -128,7 +132,7 @@ class RunView:
                 self._texts = _TEXTS | _KDUMP_TEXTS
                 self._look.more(f"{fell_back_text(report)}; a crash kernel is loaded")
             case Saving():
-                self._saving = self._look.ahead(_AHEAD[Milestone.VMCORE_READY], report.vmcore_bytes, "bytes")
+                self._vmcore_bytes = report.vmcore_bytes
             case SavingProgress() if self._saving is not None:
                 self._saving.update(report.written_bytes)
 
