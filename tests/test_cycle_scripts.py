@@ -41,7 +41,7 @@ def asked(machine):
 def test_a_script_can_crash_the_guest():
     events = [*FIRST_BOOT, *REGISTERED, *CRASHED, *SAVE, *RELEASE, *PRODUCTION]
     machine, result = run(events, crash_script="lkdtm")
-    assert asked(machine) == [RunScript("lkdtm"), Save(), Release()]
+    assert asked(machine) == [RunScript("lkdtm", may_crash=True), Save(), Release()]
     assert [milestone for milestone, _at in result.timeline] == list(Milestone)
 
 

@@ -294,7 +294,7 @@ class _Cycle:
             self._session.crash(self._request.crash_by, self._request.crash_cpu)
             return self._session.expect(Hello)
         try:
-            ran = self._session.ask(RunScript(self._request.crash_script), ScriptRan)
+            ran = self._session.ask(RunScript(self._request.crash_script, may_crash=True), ScriptRan)
         except RebootedError as rebooted:
             return rebooted.hello
         raise MachineError(f"Linux has survived the script that was to crash it, which {_ended(ran)}")

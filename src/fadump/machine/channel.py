@@ -230,9 +230,10 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class RunScript:
-    """Run a shell script in the guest; answered by :class:`ScriptRan`."""
+    """Run a shell script in the guest; answered by :class:`ScriptRan`, unless it crashes the guest, as it may be to."""
 
     script: str
+    may_crash: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,7 +195,8 @@ class QemuMachine:
         self.served.forget_kept()
 
     def ask(self, request: Request) -> None:
-        self._crash_expected = isinstance(request, Crash | Shell)
+        may_crash = isinstance(request, RunScript) and request.may_crash
+        self._crash_expected = may_crash or isinstance(request, Crash | Shell)
         self._run(self._link.send_to_guest(encode_request(request)))
 
     def stand_still(self, point: StopAt) -> bool:
