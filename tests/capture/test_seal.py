@@ -16,7 +16,6 @@ from fadump.vmcore.seal import find_seal
 from tests.capture.saving import save_file
 from tests.vmcore.dump_helpers import open_bytes
 
-
 ANY_PLACE = st.integers(0, (1 << 32) - 1)
 """Of a file, once it is taken modulo the file's size."""
 
