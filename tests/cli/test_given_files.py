@@ -23,6 +23,8 @@ READ = {
     "size --root": "size --root {}",
     "run --kernel": "run --machine qemu --kernel {}",
     "run --initrd": "run --machine qemu --initrd {}",
+    "run --source": "run --machine qemu --source {}",
+    "run --config": "run --machine qemu --source {tree} --config {}",
     "run --petitboot": "run --machine qemu --platform powernv --petitboot {}",
     "kernel build --source": "kernel build --source {}",
     "kernel build --config": "kernel build --source {tree} --config {}",
@@ -50,14 +52,18 @@ WRITTEN = {
     "show --write-symbols": "show {opalcore} --write-symbols {}",
     "report --out": "report {dump} --out {}",
 }
-TELL_OF_OUT = {f"{command} --out" for command in ("run", "rehearse", "size", "compare")}
-"""Directories that a command makes: their own tests have what is said of them."""
+TELL_OF_OUT = {
+    *(f"{command} --out" for command in ("run", "rehearse", "size", "compare", "campaign report")),
+    *("run --artifacts", "rehearse --artifacts", "campaign run --results"),
+    *(f"{command} --junit" for command in ("run", "rehearse", "compare")),
+}
+"""What a command makes with all that is in it: their own tests have what is said of them."""
 NEED_NOT_BE_THERE = {"capture --saved-in"}
 """Without it the dump is saved all the same, and what is wrong with it is one more attempt that has failed."""
-A_DIRECTORY_WILL_DO = {"kernel build --source", "plan --memory-map", "doctor --root", "size --root"} | {
+A_DIRECTORY_WILL_DO = {"kernel build --source", "run --source", "plan --memory-map", "doctor --root", "size --root"} | {
     *("drgn --keep", "crash --keep", "gdb --keep")
 }
-A_PIPE_WILL_DO = {"kernel build --config", "plan --memory-map"}
+A_PIPE_WILL_DO = {"kernel build --config", "run --config", "plan --memory-map"}
 
 
 def options_of(parser, words=()):

@@ -181,7 +181,8 @@ def test_the_verdict_says_whether_it_is_as_much_as_distributions_recommend(memor
 @pytest.mark.parametrize("columns", [80, 120])
 def test_lines_are_as_wide_as_the_terminal(columns):
     """But for the path and the function of a source, which are one word."""
-    environment = {**os.environ, "TERM": "xterm"}
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    environment["TERM"] = "xterm"
     words = ["-m", "fadump", "plan", "--cmdline", "fadump=on crashkernel=402M", "--why"]
     terminal = pexpect.spawn(sys.executable, words, env=environment, dimensions=(50, columns), encoding="utf-8")
     lines = [line for line in terminal.read().splitlines() if not line.lstrip().startswith("[")]

@@ -70,7 +70,7 @@ def test_it_is_fetched_listed_and_found_again(packages, cache, monkeypatch):
 
 def test_each_package_that_is_unpacked_counts_as_progress(packages, cache, progress):
     fetch_qemu()
-    assert progress["Unpacking 3 packages"] == [1, 2, 3]
+    assert progress["Unpacking 3 packages"] == [0, 1, 2, 3]
 
 
 def test_only_what_it_runs_with_is_kept(packages, cache):

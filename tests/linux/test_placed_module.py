@@ -81,7 +81,7 @@ def test_a_section_that_nothing_places_is_nowhere_near(module):
 
 def test_a_module_that_is_too_large_is_refused(module, monkeypatch):
     monkeypatch.setattr("fadump.linux.vmlinux.placed_module.MOST_MODULE_FILE_BYTES", 100)
-    with pytest.raises(FormatError, match="module too large"):
+    with pytest.raises(FormatError, match="bytes in a module's file, more than the"):
         placed_module(module, {})
 
 

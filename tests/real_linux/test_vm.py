@@ -66,8 +66,9 @@ TRANSLATES_DATA = struct.pack(">4I", 0x7C60_00A6, 0x6063_0010, 0x7C60_0124, 0x48
 """mfmsr r3; ori r3,r3,MSR_DR; mtmsr r3; and on the spot for ever."""
 
 
-NOTHING = "the boot firmware waits at its prompt, as it has found no boot loader (E3407: Load failed)\r\n"
-NOT_FOLLOWED = "a kernel runs without FADump: the machine has waited for a boot loader to start at 0x200000"
+NOTHING = "found no boot loader (E3407: Load failed)\r\n"
+NOT_FOLLOWED = "to start at 0x200000, as GRUB does;"
+"""Of each sentence, what stands together in lines of 100 columns."""
 
 
 @pytest.mark.parametrize(("loader", "told"), [(b"", NOTHING), (elf(TRANSLATES_DATA, 0x30_0000), NOT_FOLLOWED)])

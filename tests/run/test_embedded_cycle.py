@@ -315,7 +315,8 @@ def test_cycles_have_headings_and_their_resets_add_up(tmp_path, capsys):
         f"cycle {number} of 3" for number in (1, 2, 3)
     ]
     assert " crashed 3 times with 1 CPU, was dumped and is in production again: 3 resets, " in said
-    words = shlex.split(said.splitlines()[-1].removeprefix("look at it:"))
+    (hint,) = (line for line in said.splitlines() if line.startswith("look at it:"))
+    words = shlex.split(hint.removeprefix("look at it:"))
     assert words[-2:] == ["show", str(tmp_path / "o u t" / "vmcore.3")]
     shown = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (shown.returncode, "sysrq triggered crash" in shown.stdout) == (0, True), shown.stderr

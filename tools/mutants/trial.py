@@ -115,4 +115,5 @@ def _files(tests: Sequence[str]) -> list[str]:
 
 
 def _pytest(arguments: list[str]) -> list[str]:
-    return [sys.executable, "-m", "pytest", *arguments]
+    """Without fadump's own plugin, which the tree that is tried needn't have, or may break."""
+    return [sys.executable, "-m", "pytest", "-p", "no:fadump", *arguments]

@@ -12,7 +12,7 @@ import numpy as np
 
 from fadump.abi import elf as abi
 from fadump.abi.elf import SectionHeader
-from fadump.errors import FormatError
+from fadump.errors import FormatError, LimitError
 from fadump.limits import MOST_MODULE_FILE_BYTES
 from fadump.linux.vmlinux.elf import ElfFile, open_elf
 
@@ -32,11 +32,11 @@ def placed_module(path: Path, functions: Mapping[str, int]) -> bytes:
     with open_elf(path) as elf:
         size_bytes = path.stat().st_size
         if size_bytes > MOST_MODULE_FILE_BYTES:
-            raise FormatError("module too large", offset=0, expected=MOST_MODULE_FILE_BYTES, found=size_bytes)
+            raise LimitError("bytes in a module's file", found=size_bytes, limit=MOST_MODULE_FILE_BYTES)
         image = np.frombuffer(path.read_bytes(), np.uint8).copy()
         table = next(elf.sections(abi.SHT_SYMTAB), None)
         if table is None:
-            raise FormatError("a module without symbols", offset=0)
+            raise FormatError("a module without symbols")
         values = _values(elf, table, functions)
         for section in elf.sections(abi.SHT_RELA):
             if section.sh_info < len(elf.headers) and _is_debug(elf.headers[section.sh_info]):
