@@ -44,8 +44,9 @@ def compare(earlier: Results, later: Results, ignored: Collection[str] = ()) -> 
             raise UsageError(f"--ignore {name}: neither campaign has such a factor")
     before, after = (_by_values(plan, results, ignored) for plan, results in zip(plans, (earlier, later), strict=True))
     changes: dict[str, list[Change]] = {"better": [], "worse": [], "new": [], "gone": [], "same": []}
-    for key in dict.fromkeys([*before, *after]):
-        changes[_kind(before.get(key), after.get(key))].append(_change(before.get(key), after.get(key)))
+    for key, last in {**before, **after}.items():
+        ran = before.get(key), after.get(key)
+        changes[_kind(*ran)].append(_change(last, *ran))
     same = len(changes.pop("same"))
     return Comparison(**changes, same=same)
 
@@ -80,8 +81,6 @@ def _kind(before: _Ran | None, after: _Ran | None) -> str:
     return "same" if difference == 0 else "worse" if difference > 0 else "better"
 
 
-def _change(before: _Ran | None, after: _Ran | None) -> Change:
-    last = after or before
-    assert last is not None  # noqa: S101 - each key is of one of them
+def _change(last: _Ran, before: _Ran | None, after: _Ran | None) -> Change:
     ran_before, ran_after = (None if ran is None else ran.run for ran in (before, after))
     return Change(last.values, ran_before, ran_after, last.words)

@@ -20,7 +20,7 @@ from fadump.campaign.pool import LocalPool, Pool
 from fadump.campaign.results import Plan, Planned, Results
 from fadump.campaign.told import counts_text, tell
 from fadump.cli.campaign_checks import CommandChecks
-from fadump.cli.campaign_view import CampaignView, MovingView
+from fadump.cli.campaign_view import CampaignView
 from fadump.cli.numbers import number
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command, add_group
@@ -163,6 +163,8 @@ def _view(
 ) -> tuple[CampaignView, AbstractContextManager[None]]:
     if output.quiet or not sys.stderr.isatty():
         return CampaignView(titles, kept, output.live), nullcontext()
+    from fadump.cli.campaign_table import MovingView  # noqa: PLC0415 - rich is slow to start
+
     view = MovingView(titles, kept, output.live)
     return view, view.shown(sys.stderr)
 

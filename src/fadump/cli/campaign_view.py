@@ -1,19 +1,14 @@
-"""How far a campaign is, for people: a table that moves on a terminal, a line for each run elsewhere."""
+"""How far a campaign is, for people: a line for each run; :mod:`fadump.cli.campaign_table` is for terminals."""
 
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
 
 from fadump.campaign.job import Job
-from fadump.campaign.outcome import Outcome, Run
+from fadump.campaign.outcome import Run
 from fadump.cli.output import Stream
 from fadump.printable import in_a_line
 from fadump.progress import duration
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 _MOST_FAILURES = 6
 
@@ -76,37 +71,3 @@ class CampaignView:
         now = time.monotonic()
         for number, since in sorted(self.running.items(), key=lambda item: item[1]):
             yield f"run {number}: {in_a_line(self._titles[number])}", duration(now - since)
-
-
-class MovingView(CampaignView):
-    """The same as a table that is drawn anew while the block of :meth:`shown` runs."""
-
-    @contextmanager
-    def shown(self, out: TextIO) -> Iterator[None]:
-        """Draw it."""
-        from rich.console import Console  # noqa: PLC0415 - slow to start, and only a terminal needs it
-        from rich.live import Live  # noqa: PLC0415 - likewise
-
-        live = Live(get_renderable=self._table, console=Console(file=out), refresh_per_second=2, transient=True,
-                    redirect_stdout=False, redirect_stderr=False)  # fmt: skip
-        with live:
-            yield
-
-    def say(self, line: str) -> None:
-        """The table has it."""
-
-    def _table(self) -> "Table":
-        from rich.table import Table  # noqa: PLC0415 - as above
-        from rich.text import Text  # noqa: PLC0415 - as above
-
-        table = Table.grid(padding=(0, 2))
-        table.add_row("", Text(self.status()))
-        for outcome in Outcome:
-            if self.counts[outcome]:
-                style = "green" if outcome.is_good else "yellow" if outcome is Outcome.NOT_TRIED else "red"
-                table.add_row(Text(str(self.counts[outcome])), Text(outcome, style=style))
-        for title, time_text in self.longest():
-            table.add_row(Text(time_text, style="dim"), Text(title, overflow="ellipsis", no_wrap=True))
-        for failure in self.failures:
-            table.add_row("", Text(failure, style="red", overflow="ellipsis", no_wrap=True))
-        return table

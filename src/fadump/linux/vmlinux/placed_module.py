@@ -6,9 +6,9 @@ when it is loaded. Specification: gABI, "Relocation"; 64-bit ELF V2 ABI, "Reloca
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fadump.abi import elf as abi
 from fadump.abi.elf import SectionHeader
@@ -48,7 +48,7 @@ def _is_debug(section: SectionHeader) -> bool:
     return section.sh_type == abi.SHT_PROGBITS and not section.sh_flags & (abi.SHF_ALLOC | abi.SHF_COMPRESSED)
 
 
-def _values(elf: ElfFile, table: SectionHeader, functions: Mapping[str, int]) -> Any:  # noqa: ANN401 - numpy's array
+def _values(elf: ElfFile, table: SectionHeader, functions: Mapping[str, int]) -> npt.NDArray[np.uint64]:
     """The address of each symbol."""
     order = "<" if elf.byte_order == "little" else ">"
     layout = [("name", f"{order}u4"), ("info", "u1"), ("other", "u1"), ("section", f"{order}u2")]
@@ -64,10 +64,13 @@ def _values(elf: ElfFile, table: SectionHeader, functions: Mapping[str, int]) ->
         there = [symbol for symbol in symbols[is_function] if names.startswith(wanted, int(symbol["name"]))]
         if len(there) == 1:  # of several of one name, nothing says which it was
             starts[there[0]["section"]] = np.uint64(address - int(there[0]["value"]) & (1 << 64) - 1)
-    return symbols["value"].astype(np.uint64) + starts[symbols["section"]]
+    addresses: npt.NDArray[np.uint64] = symbols["value"].astype(np.uint64) + starts[symbols["section"]]
+    return addresses
 
 
-def _relocate(elf: ElfFile, image: Any, section: SectionHeader, values: Any) -> None:  # noqa: ANN401 - as above
+def _relocate(
+    elf: ElfFile, image: npt.NDArray[np.uint8], section: SectionHeader, values: npt.NDArray[np.uint64]
+) -> None:
     order = "<" if elf.byte_order == "little" else ">"
     layout = np.dtype([("offset", f"{order}u8"), ("info", f"{order}u8"), ("addend", f"{order}u8")])
     entries, target = _records(elf.data(section), layout), elf.headers[section.sh_info]
@@ -81,5 +84,5 @@ def _relocate(elf: ElfFile, image: Any, section: SectionHeader, values: Any) -> 
         image[places] = results.astype(f"{order}u{width}").view(np.uint8).reshape(-1, width)
 
 
-def _records(raw: bytes, layout: Any) -> Any:  # noqa: ANN401 - as above
+def _records(raw: bytes, layout: np.dtype[np.void]) -> npt.NDArray[np.void]:
     return np.frombuffer(raw, layout, len(raw) // layout.itemsize)

@@ -1,0 +1,41 @@
+"""How far a campaign is, as a table that moves on a terminal. A module of its own, as rich is slow to start."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from fadump.campaign.outcome import Outcome
+from fadump.cli.campaign_view import CampaignView
+
+
+class MovingView(CampaignView):
+    """The same as a table that is drawn anew while the block of :meth:`shown` runs."""
+
+    @contextmanager
+    def shown(self, out: TextIO) -> Iterator[None]:
+        """Draw it."""
+        live = Live(get_renderable=self._table, console=Console(file=out), refresh_per_second=2, transient=True,
+                    redirect_stdout=False, redirect_stderr=False)  # fmt: skip
+        with live:
+            yield
+
+    def say(self, line: str) -> None:
+        """The table has it."""
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        table.add_row("", Text(self.status()))
+        for outcome in Outcome:
+            if self.counts[outcome]:
+                style = "green" if outcome.is_good else "yellow" if outcome is Outcome.NOT_TRIED else "red"
+                table.add_row(Text(str(self.counts[outcome])), Text(outcome, style=style))
+        for title, time_text in self.longest():
+            table.add_row(Text(time_text, style="dim"), Text(title, overflow="ellipsis", no_wrap=True))
+        for failure in self.failures:
+            table.add_row("", Text(failure, style="red", overflow="ellipsis", no_wrap=True))
+        return table
