@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 
+import pexpect
 import pytest
 
 from fadump import cli
@@ -163,3 +164,14 @@ def test_a_file_that_has_no_results_is_said(campaign, tmp_path, command):
     code, told, _err = campaign(command, "three.toml", *more)
     assert code == 1 and "three.toml has no campaign's results" in told["error"]
     assert campaign(command, "nothing", *more)[0] == 125
+
+
+def test_on_a_terminal_a_table_moves_and_leaves_nothing_behind(campaign, tmp_path):
+    words = [*FADUMP[1:], "campaign", "run", "three.toml"]
+    terminal = pexpect.spawn(FADUMP[0], words, cwd=tmp_path, encoding="utf-8", timeout=120, dimensions=(24, 100))
+    shown = terminal.read()
+    terminal.close()
+    assert terminal.exitstatus == 1
+    table, _taken_away, after = shown.rpartition("\x1b[2K")
+    assert "0 of 3 runs" in table and "3 of 3 runs" in table and "fault=registers=no-end" in table
+    assert after.splitlines()[0].endswith("1 saved, 1 never-struck, 1 lost") and "of 3 runs" not in after
