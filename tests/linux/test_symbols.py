@@ -164,14 +164,16 @@ BUILD_ID = bytes(range(20))
 GLOBAL_FUNC, LOCAL_OBJECT, FILE = 0x12, 0x01, 0x04
 
 
-def vmlinux(byte_order="little", build_id=BUILD_ID):
-    names = b"\0_stext\0init_task\0main.c\0undefined\0"
-    rows = [("_stext", GLOBAL_FUNC, 1, PAGE_OFFSET), ("init_task", LOCAL_OBJECT, 2, PAGE_OFFSET + 0x1000)]
-    rows += [("main.c", FILE, 1, 0), ("undefined", GLOBAL_FUNC, 0, 0)]
-    symbols = bytes(24)
+ROWS = [("_stext", GLOBAL_FUNC, 1, PAGE_OFFSET), ("init_task", LOCAL_OBJECT, 2, PAGE_OFFSET + 0x1000)]
+ROWS += [("main.c", FILE, 1, 0), ("undefined", GLOBAL_FUNC, 0, 0)]
+
+
+def vmlinux(byte_order="little", build_id=BUILD_ID, rows=ROWS):
+    """One whose symbols are ``rows``: name, info, section, address."""
+    names, symbols = b"\0", bytes(24)
     for name, info, section, address in rows:
-        at = names.index(b"\0" + name.encode() + b"\0") + 1
-        symbols += SYMBOL.in_order(byte_order).pack(at, info, 0, section, address, 8)
+        symbols += SYMBOL.in_order(byte_order).pack(len(names), info, 0, section, address, 8)
+        names += name.encode() + b"\0"
     build_id_note = note("GNU", 3, build_id, byte_order)
     sections = [Section(0, b""), Section(2, symbols, link=2), Section(3, names), Section(7, build_id_note)]
     return build_sections(sections, names_section=2, byte_order=byte_order)

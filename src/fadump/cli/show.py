@@ -9,6 +9,7 @@ from rich.console import Console
 from fadump.capture.files import HostFiles
 from fadump.capture.target import write_text
 from fadump.cli.dump_argument import dump_files
+from fadump.cli.found_vmlinux import found_module_lines
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
@@ -20,7 +21,7 @@ from fadump.given import check_file, writing
 from fadump.linux.opal import opal_image
 from fadump.linux.summary import Summary, summarize
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
-from fadump.linux.vmlinux.source_lines import FrameLines, lines_of_crash
+from fadump.linux.vmlinux.source_lines import FrameLines, lines_of_crash, modules_on
 from fadump.printable import with_others
 from fadump.vmcore.contract import Dump
 from fadump.vmcore.frame_info import encode_frame_info
@@ -61,7 +62,9 @@ def add_parser(commands: Commands) -> None:
         metavar="FILE",
         help="a file; of a split dump, all of its files; or a directory with one dump",
     )
-    parser.add_argument("--vmlinux", type=path, metavar="FILE", help="the crashed kernel's vmlinux: symbols, and tasks")
+    parser.add_argument(
+        "--vmlinux", type=path, metavar="FILE", help="the crashed kernel's vmlinux: symbols, tasks, source lines"
+    )
     parser.add_argument(
         "--write-symbols", type=path, metavar="FILE",
         help="of OPAL's core: write the symbols that OPAL lists in its memory, as an ELF file for gdb",
@@ -78,7 +81,7 @@ def _show(options: argparse.Namespace, output: Output) -> Answer:
         check_file("--vmlinux", options.vmlinux)
     with open_system(files, vmlinux=options.vmlinux) as system:
         summary = summarize(system)
-        lines = _lines(system, summary, output)
+        lines = {} if options.vmlinux is None else _lines(system, summary, options.vmlinux, output)
         if options.write_symbols is not None:
             _write_symbols(system.dump, files, options.write_symbols)
     for sentence in summary.missing:
@@ -104,12 +107,13 @@ def _write_symbols(dump: Dump, files: Sequence[Path], path: Path) -> None:
         write_text(path, encode_symbol_file(image.symbols, image.base, frame_info), HostFiles())
 
 
-def _lines(system: CrashedSystem, summary: Summary, output: Output) -> FrameLines:
-    """The source lines of the crash, if a vmlinux was given that has them."""
-    if system.vmlinux is None or not summary.cpus:
+def _lines(system: CrashedSystem, summary: Summary, vmlinux: Path, output: Output) -> FrameLines:
+    """The source lines of the crash, if the vmlinux has them, and the modules' files where they are found."""
+    if not summary.cpus:
         return {}
     try:
-        return lines_of_crash(summary.cpus, system.vmcoreinfo, system.vmlinux)
+        modules = found_module_lines(system, modules_on(summary.cpus), vmlinux)
+        return lines_of_crash(summary.cpus, system.vmcoreinfo, vmlinux, modules)
     except SetupError as error:
         output.remark(str(error))
     except UNREADABLE_KERNEL:
