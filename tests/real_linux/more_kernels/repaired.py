@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import subprocess
+from importlib import resources
 from pathlib import Path
 
 from fadump.kit.cache import cache_directory, lock, private_directory, scratch_directory
@@ -17,12 +18,24 @@ REPAIRS = sorted(HERE.glob("*.patch"))
 
 def repaired_kernel():
     """Debian's Linux with all of them, built once; what the cache has is used again."""
+    return _built("small", HERE / "small.config")
+
+
+def repaired_petitboot():
+    """The same, as the kernel in front that ``fadump kernel build --preserve`` builds."""
+    with resources.as_file(resources.files("fadump.kit") / "data/preserve.config") as fragment:
+        return _built("preserve", fragment)
+
+
+def _built(name, fragment):
+    """A tree of its own for each configuration, so that neither build undoes the other's."""
     repairs = b"".join(path.read_bytes() for path in REPAIRS)
-    tree = cache_directory() / "repaired" / f"linux-{SERIES}-{hashlib.sha256(repairs).hexdigest()[:12]}"
+    key = hashlib.sha256(repairs).hexdigest()[:12]
+    tree = cache_directory() / "repaired" / f"linux-{SERIES}-{key}-{name}"
     with lock(f"repaired-{tree.name}"):
         if not tree.exists():
             _unpack(tree)
-    return build_tree(tree, HERE / "small.config", "64K").bootable
+    return build_tree(tree, fragment, "64K").bootable
 
 
 def _unpack(tree):

@@ -10,11 +10,11 @@ import pytest
 
 from fadump.kit.kernel import build_kernel
 from tests.real_linux.fadump_command import fadump_run
-from tests.real_linux.more_kernels.repaired import repaired_kernel
+from tests.real_linux.more_kernels.repaired import repaired_kernel, repaired_petitboot
 
 DOCUMENT = Path(__file__).parents[3] / "docs/linux-bugs.md"
 COMMANDS = re.findall(r"^    fadump run --machine qemu (.*)$", DOCUMENT.read_text(), re.MULTILINE)
-*ON_ANY, ON_6_1, _THROUGH_PETITBOOT = COMMANDS
+*ON_ANY, ON_6_1, THROUGH_PETITBOOT = COMMANDS
 MEMORY = ("--memory", "1G", "--dimm")
 FEW, MANY = (*MEMORY, "8G@8G", "--cmdline", "crashkernel=2200M"), (*MEMORY, "4G@8G", "--cmdline", "crashkernel=1200M")
 TO_KDUMP = ("--memory", "1280M", "--cmdline", "crashkernel=256M")
@@ -76,3 +76,13 @@ def test_linux_6_1_refuses_a_crash_kernel_and_a_newer_one_does_not(tmp_path, rep
     assert not (old.out / "vmcore").exists()
     new = fadump_run(tmp_path / "new", *repaired, *TO_KDUMP)
     assert new.json["result"] == "not-registered" and (new.out / "vmcore").stat().st_size > 0
+
+
+def test_a_repaired_petitboot_loads_beside_the_dump(tmp_path, kernel):
+    """One that isn't repaired doesn't: test_petitboot.py."""
+    before, petitboot, after = THROUGH_PETITBOOT.partition("--petitboot")
+    words = [*before.split(), petitboot, str(repaired_petitboot()), *after.split()]
+    done = fadump_run(tmp_path / "out", *kernel, *words)
+    assert done.status == 0, f"{done.stderr}\nfiles are in {done.out}"
+    assert done.json["verified"]["bytes_different"] == 0 and done.json["verified"]["registers_different"] == []
+    assert done.file("console.log").count("petitboot: kexec -s -l ") == 2
