@@ -97,6 +97,18 @@ def test_the_function_that_is_blamed_is_marked_on_the_stack_with_its_line():
     assert f"> {INNER + 4:016x} inner+0x4/0x1000  mm/b.c:8\n" in text
     assert "deepest() mm/a.c:7, inlined in\n" in text
     assert "Source        deepest() mm/a.c:7\n" in text and "To blame      inner()\n" in text
+    assert "Made by fadump from the dump, and debug information of its kernel." in text
+
+
+def test_the_cpu_that_crashed_is_where_the_blame_is_not_where_panic_led():
+    with CrashedSystem(kernel_that_said("Kernel panic - not syncing: enough").dump()) as system:
+        findings = find(system)
+    (cpu,) = findings.summary.cpus
+    innermost, *callers = cpu.backtrace.frames
+    innermost = replace(innermost, symbol=replace(innermost.symbol, name="panic"))
+    cpu = replace(cpu, backtrace=replace(cpu.backtrace, frames=[innermost, *callers]))
+    text = as_text(tell(replace(findings, summary=replace(findings.summary, cpus=[cpu])), Words()))
+    assert "To blame      outer()\n" in text and re.search(r"^ +0  crashed +\? +outer$", text, re.MULTILINE)
 
 
 def test_what_a_dump_says_is_text_whatever_it_is():
@@ -113,6 +125,14 @@ def test_what_a_dump_says_is_text_whatever_it_is():
     assert "<script>alert(1)</script>" in page.text and "\x1b" not in page.text and "\x07" not in page.text
     text = as_text(story_of(kernel))
     assert "\x1b" not in text and "\x07" not in text
+
+
+@pytest.mark.parametrize(
+    ("count", "title"), [(41, "All 41 messages"), (300, "All 300 messages"), (310, "The last 300 messages of 310")]
+)
+def test_of_a_long_log_it_is_said_how_much_is_there(count, title):
+    page = as_html(story_of(kernel_that_said(*(f"message {number}" for number in range(count)))))
+    assert re.findall(r"<summary>([^<]* messages[^<]*)</summary>", page) == [title]
 
 
 def test_a_huge_log_makes_no_huge_page():

@@ -29,7 +29,7 @@ _LATEST_SECONDS = 253_402_300_799
 _LOG_BEFORE, _LOG_AFTER, _MOST_LOG = 6, 34, 300
 _MOST_FRAMES, _MOST_CPUS, _MOST_GROUPS, _MOST_TASKS, _MOST_NAMED = 48, 48, 60, 400, 12
 _NO_LINES: FrameLines = MappingProxyType({})
-_END = "Made by fadump from the dump alone. A first opinion, which drgn or crash and the kernel's source can prove."
+_OPINION = "A first opinion, which drgn or crash and the kernel's source can prove."
 
 
 def tell(findings: Findings, words: Words) -> Story:
@@ -51,7 +51,13 @@ def tell(findings: Findings, words: Words) -> Story:
         of_missing(findings, words),
     ]
     release = words.tell(summary.release or "unknown release")
-    return Story("Crash report", f"Linux {release}, {words.tell(summary.machine)}, {_when(summary)}", sections, _END)
+    source = "the dump, and debug information of its kernel" if findings.lines else "the dump alone"
+    return Story(
+        "Crash report",
+        f"Linux {release}, {words.tell(summary.machine)}, {_when(summary)}",
+        sections,
+        f"Made by fadump from {source}. {_OPINION}",
+    )
 
 
 def _verdict(findings: Findings, words: Words) -> Section:
@@ -187,7 +193,8 @@ def _log(summary: Summary, words: Words) -> Section:
         blocks.insert(0, Paragraph("The first sign of trouble is marked.", Tone.QUIET))
     if len(lines) > last - first:
         kept = lines[max(0, len(lines) - _MOST_LOG) :]
-        title = f"The last {counted(len(kept), 'message')} of {end.earlier + len(lines)}"
+        total = end.earlier + len(lines)
+        title = f"All {total} messages" if len(kept) == total else f"The last {len(kept)} messages of {total}"
         all_of_it = Lines([line for lines_ in kept for line in lines_], title)
         blocks.append(Folded(title, [all_of_it], "fadump dmesg prints all of it."))
     return Section("log", "The log's end", blocks)
@@ -241,10 +248,12 @@ def _cpu_row(findings: Findings, cpu: Cpu, words: Words) -> Sequence[str]:
         if cpu.in_user_space
         else "kernel"
     )
-    symbols = [frame.symbol.name for frame in cpu.backtrace.frames if frame.symbol is not None]
+    symbols: dict[int | None, str] = {frame.pc: frame.symbol.name for frame in cpu.backtrace.frames if frame.symbol}
+    blamed = judge(findings).at if cpu.crashed else None
+    where = symbols.get(blamed) or next(iter(symbols.values()), "")
     ran = "" if task is None else f"{task.name} ({task.pid})"
     name = "?" if cpu.number is None else str(cpu.number)
-    return name, did, to_run, words.tell(ran), words.tell(symbols[0] if symbols else "")
+    return name, did, to_run, words.tell(ran), words.tell(where)
 
 
 def _blocked(summary: Summary, words: Words) -> Section:

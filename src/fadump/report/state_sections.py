@@ -120,8 +120,9 @@ def of_devices(findings: Findings, words: Words) -> Section:
         count = len(findings.devices)
         table = _device_table(findings.devices[:_MOST_DEVICES], words)
         blocks.append(Folded(counted(count, "network device"), [table, *_more(count, _MOST_DEVICES)]))
-    if findings.interrupts:
-        frequent = sorted(findings.interrupts, key=lambda interrupt: -interrupt.total)[:_MOST_INTERRUPTS]
+    came = [interrupt for interrupt in findings.interrupts or () if interrupt.total]
+    if came:
+        frequent = sorted(came, key=lambda interrupt: -interrupt.total)[:_MOST_INTERRUPTS]
         blocks.append(Folded("The most frequent interrupts", [_interrupt_table(frequent, words)]))
     unknown: list[Block] = [Paragraph("Nothing is known of file systems and devices.", Tone.QUIET)]
     return Section("devices", "File systems and devices", blocks or unknown)
