@@ -12,7 +12,7 @@ from fadump.systems.image import DEFAULT_CRASHKERNEL, Image, build_image, list_i
 
 _EXAMPLE = """example:
   fadump image build                                    a Debian with FADump and kdump-tools, in 7 minutes
-  fadump vm --disk "$(fadump image build --json | jq -r .path)" --snapshot --memory 4G      boot it
+  fadump vm --snapshot --disk "$(fadump image build --json | jq -r .path)"      boot it
 """
 
 

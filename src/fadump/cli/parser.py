@@ -5,10 +5,12 @@ A wrong word is answered in one line: what it was, what can stand there, and whi
 
 import argparse
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any, NoReturn, TypeAlias
 
+from fadump.cli.example_text import fitted
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.errors import UsageError
 from fadump.spelling import AMONG_FEW, nearest
@@ -42,12 +44,12 @@ class Answered(SystemExit):
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Descriptions are wrapped, examples stay as they are written: a text of more than one line is one of those."""
+    """Descriptions are wrapped. Examples, which are texts of several lines, stay as they are written if they fit."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if "\n" not in text.strip():
             return super()._fill_text(text, width, indent)
-        return "".join(indent + line for line in text.splitlines(keepends=True))
+        return textwrap.indent(fitted(text, width - len(indent)), indent)
 
 
 class Parser(argparse.ArgumentParser):

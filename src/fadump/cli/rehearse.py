@@ -45,7 +45,8 @@ NOT_TRIED = "not-tried"
 _EXAMPLE = """examples:
   fadump rehearse --disk debian.img --verify
       boot it by its own boot loader, crash it, and compare what it has saved with the machine at its crash
-  fadump rehearse --kernel vmlinux --disk root.img --cmdline 'console=hvc0 root=/dev/vda fadump=on' --json"""
+  fadump rehearse --kernel vmlinux --disk root.img --json \\
+      --cmdline 'console=hvc0 root=/dev/vda fadump=on'"""
 _SERVICES = {
     Service.RELEASED: "its memory was given back, without a second reboot",
     Service.REBOOTED: "the system rebooted once more",

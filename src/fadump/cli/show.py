@@ -35,7 +35,7 @@ _EXAMPLE = """example:
   fadump show vmcore --vmlinux vmlinux     the tasks, too, of a kernel without BTF
   fadump show vmcore --json | python3 -m json.tool
                                            for programs: addresses are numbers of 64 bits, which jq before 1.7 rounds
-  fadump show opalcore --write-symbols opal.elf && gdb-multiarch opal.elf opalcore
+  fadump show opalcore --write-symbols opal.elf
                                            OPAL's own core: where it ended; gdb with OPAL's symbols
   fadump show /proc/device-tree/rtas/ibm,kernel-dump
                                            a dump memory structure, as the firmware gives it to the kernel

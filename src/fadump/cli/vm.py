@@ -28,14 +28,19 @@ from fadump.systems.vm import Life, check_options, run_vm
 _EXAMPLE = """examples:
   fadump vm --disk debian.img --snapshot
       a system with its own boot loader; nothing is written to its disk
-  fadump vm --kernel vmlinux --disk root.img --cmdline 'console=hvc0 root=/dev/vda fadump=on'
+  fadump vm --kernel vmlinux --disk root.img \\
+      --cmdline 'console=hvc0 root=/dev/vda fadump=on'
       your kernel on a disk without a boot loader
-  fadump vm --disk debian.img --events events.jsonl --qemu-arg='-device usb-ehci'
+  fadump vm --disk debian.img --events events --qemu-arg='-device usb-ehci'
       what the firmware sees as JSON, a line each, and more words for QEMU
 
 on the terminal, as in QEMU:
-  Ctrl-a x ends the machine, Ctrl-a c says where the firmware stands, Ctrl-a n crashes the system by an NMI,
-  Ctrl-a s tells a shell the terminal's size, Ctrl-a h lists these keys, Ctrl-a Ctrl-a sends Ctrl-a"""
+  Ctrl-a x       ends the machine
+  Ctrl-a c       says where the firmware stands
+  Ctrl-a n       crashes the system by an NMI
+  Ctrl-a s       tells a shell the terminal's size
+  Ctrl-a h       lists these keys
+  Ctrl-a Ctrl-a  sends Ctrl-a"""
 _PRIVATE = 0o600
 
 
