@@ -156,7 +156,7 @@ def test_a_disk_without_room_for_a_file_is_a_failure(tmp_path):
 
 def test_the_newest_qemu_is_the_one_that_is_fetched(monkeypatch, capsys, tmp_path):
     fetched = Qemu(Path("/fetched/run"), "11.1.2", "1:11.1.2-1", "forky", "amd64")
-    monkeypatch.setattr("fadump.run.host.fetch_qemu", lambda: fetched)
+    monkeypatch.setattr("fadump.run.qemu_files.fetch_qemu", lambda: fetched)
     assert cli.main(["compare", "--jobs", "1", "--only", "1", "--qemu", "newest", "--out", str(tmp_path)]) == 125
     assert "/fetched/run does not run" in capsys.readouterr().err
 

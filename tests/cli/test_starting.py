@@ -100,6 +100,19 @@ NOT_AT_THE_START = {
     *("fadump.firmware", "fadump.kit", "fadump.machine", "fadump.run", "fadump.systems"),
 }
 """What takes long to import and is for other commands, or for what few of these need: seconds of a capture boot."""
+LOADED_BY_A_RUN = """
+import sys
+from fadump.cli import main
+assert main(["run", "--memory", "1G", "--out", sys.argv[1]]) == 0
+print(*sys.modules)
+"""
+NOT_FOR_A_RUN_OF_THE_MODEL = {
+    *("asyncio", "qemu"),
+    *("fadump.ci.artifacts", "fadump.ci.junit", "fadump.linux.system", "fadump.proof"),
+    *("fadump.capture.save", "fadump.vmcore.dump"),
+    *("fadump.kit.debian", "fadump.kit.kernel_build", "fadump.kit.qemu", "fadump.machine.qemu.process"),
+}
+"""What is for --junit and --artifacts, --verify, --save-level, and for QEMU."""
 PARSED = """
 import sys
 from fadump.cli import build_parser
@@ -122,3 +135,10 @@ def test_what_a_service_runs_imports_little_before_it_works(command, more):
     }
     too_early = {name for name in modules for slow in NOT_AT_THE_START | more if f"{name}.".startswith(f"{slow}.")}
     assert not too_early
+
+
+def test_a_run_of_the_model_imports_what_it_does_and_no_more(tmp_path):
+    command = [sys.executable, "-c", LOADED_BY_A_RUN, tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "fadump.run.run" in loaded and not NOT_FOR_A_RUN_OF_THE_MODEL & loaded

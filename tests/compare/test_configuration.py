@@ -6,7 +6,7 @@ import pytest
 from fadump.abi.platform import Platform
 from fadump.compare.configuration import FACTORS, Cpus, Ends, Shape, configurations, full_set, may_stand_together
 from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, LINUX_7_2, MIB, Mmu
-from fadump.machine.qemu.process import Dimm
+from fadump.machine.qemu.config import Dimm
 from tests.compare.known import PSERIES
 
 SEEDS = ["0", "1", "any text"]

@@ -12,8 +12,8 @@ from fadump.cli import main
 from fadump.errors import SetupError, UsageError
 from fadump.kit.kernel_file import take_kernel
 from fadump.machine.qemu.process import QemuProcess
-from fadump.run.host import kernel_to_run
 from fadump.run.inputs import check_kernel
+from fadump.run.qemu_files import kernel_to_run
 from tests.kit.conftest import make_deb
 
 TARGET = "powerpc64le-linux-gnu-"

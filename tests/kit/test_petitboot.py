@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fadump.errors import SetupError, UsageError
-from fadump.kit.petitboot import INIT_PATH, build_petitboot, petitboot_command_line
+from fadump.kit.command_line import PETITBOOT_INIT_PATH, petitboot_command_line
+from fadump.kit.petitboot import build_petitboot
 from tests.kit.conftest import into_cache, make_deb
 
 INIT = Path(str(resources.files("fadump.kit") / "data" / "petitboot"))
@@ -33,7 +34,7 @@ def listed(initramfs):
 
 def test_it_holds_programs_to_be_run_and_what_they_are_to_start_each_in_a_directory_before_it(system):
     found = listed(build_petitboot(*system, {"/usr/sbin/kexec": b"ELF"}))
-    programs = [INIT_PATH, "/fadump/busybox", "/fadump/load", "/fadump/start", "/usr/sbin/kexec"]
+    programs = [PETITBOOT_INIT_PATH, "/fadump/busybox", "/fadump/load", "/fadump/start", "/usr/sbin/kexec"]
     assert all(found[program[1:]] == "-rwxr-xr-x" for program in programs)
     assert [found[f"fadump/next/{name}"] for name in ("kernel", "initrd")] == ["-rw-r--r--"] * 2
     names = [*found]
@@ -68,7 +69,7 @@ def test_init_is_a_shell_script_that_reads_its_words_as_they_are_written(tmp_pat
 
 def test_the_systems_command_line_is_handed_on_and_none_of_its_words_meant_for_the_kernel_in_front():
     words = petitboot_command_line("crashkernel=1G fadump=on").split()
-    assert f"rdinit={INIT_PATH}" in words
+    assert f"rdinit={PETITBOOT_INIT_PATH}" in words
     assert not any(word.startswith(("crashkernel=", "fadump=")) for word in words)
     (handed_on,) = (word.removeprefix("petitboot.next=") for word in words if word.startswith("petitboot.next="))
     assert base64.b64decode(handed_on) == b"crashkernel=1G fadump=on"

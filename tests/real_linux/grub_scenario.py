@@ -5,8 +5,8 @@ from functools import partial
 from fadump.abi.platform import Platform
 from fadump.abi.pseries.rtas import KERNEL_DUMP
 from fadump.kit.initramfs import build_initramfs
+from fadump.machine.qemu.config import QemuConfig
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import QemuConfig
 from fadump.run.options import RunOptions, WhichMachine
 from fadump.run.parts import kernel_command_line
 from tests.real_linux.boot_disk import boots_from

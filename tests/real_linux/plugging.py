@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fadump.machine.hotplug import Act, Change
-from fadump.machine.qemu.process import Dimm
+from fadump.machine.qemu.config import Dimm
 from fadump.memory.ranges import Range
 from tests.real_linux.scenario import MIB, SavedDump, Scenario
 

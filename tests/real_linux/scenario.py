@@ -25,8 +25,8 @@ from fadump.machine.channel import (
     Unregistered,
 )
 from fadump.machine.embedded.machine import EmbeddedMachine
+from fadump.machine.qemu.config import QemuConfig
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range, RangeSet
 from fadump.observer import CrashBy, Unwatched
 from fadump.proof.crash_image import CrashImage

@@ -10,8 +10,8 @@ from fadump.abi.platform import Platform
 from fadump.errors import MachineError
 from fadump.firmware.pseries import PseriesFirmware
 from fadump.machine.channel import BootMode
+from fadump.machine.qemu.config import QemuConfig
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range, RangeSet
 from fadump.observer import Seen, Unwatched
 from fadump.session import Session

@@ -10,9 +10,10 @@ import pytest
 from fadump.abi.platform import Platform
 from fadump.errors import SetupError
 from fadump.kit.packages import require
+from fadump.machine.qemu.config import DEFAULT_QEMU, DiskFormat, Drive, QemuConfig
 from fadump.machine.qemu.link import QemuLink
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import DEFAULT_QEMU, DiskFormat, Drive, QemuConfig, guest_ram_file
+from fadump.machine.qemu.process import guest_ram_file
 
 MIB = 1 << 20
 

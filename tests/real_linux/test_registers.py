@@ -18,8 +18,8 @@ from fadump.firmware.pseries import PseriesFirmware
 from fadump.kit.initramfs import build_initramfs
 from fadump.machine.channel import Crash, Crashing, Hello, Register, Registered
 from fadump.machine.contract import Handover
+from fadump.machine.qemu.config import QemuConfig
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import QemuConfig
 from fadump.machine.qemu.register_sources import SOURCES, Missing
 from fadump.run.options import RunOptions, WhichMachine
 from fadump.run.parts import kernel_command_line

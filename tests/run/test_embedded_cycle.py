@@ -22,7 +22,7 @@ from fadump.linux.system import open_system
 from fadump.look import Look
 from fadump.machine.contract import StopAt
 from fadump.machine.embedded.machine import EmbeddedMachine
-from fadump.machine.qemu.process import Dimm
+from fadump.machine.qemu.config import Dimm
 from fadump.memory.ranges import Range
 from fadump.observer import CrashBy, Milestone
 from fadump.proof.verify import Verifier

@@ -11,7 +11,7 @@ from fadump.abi.platform import Platform
 from fadump.cli import main
 from fadump.cycle import CycleFaults
 from fadump.firmware.faults import StatusFault
-from fadump.machine.qemu.process import Fault
+from fadump.machine.qemu.config import Fault
 from fadump.run.faults import FAULT_NAMES, UnknownFaultError, fault_list, parse_faults
 from tests.run.fault_table import OTHERWISE, ROWS, End
 

@@ -16,14 +16,16 @@ from fadump.capture.options import SaveOptions
 from fadump.cli import main
 from fadump.errors import SetupError, UsageError
 from fadump.firmware.pseries import Offer
-from fadump.kit.petitboot import Kexec, petitboot_command_line
-from fadump.machine.qemu.process import Dimm, KernelInFront
+from fadump.kit.command_line import petitboot_command_line
+from fadump.kit.kexec import Kexec
+from fadump.machine.qemu.config import Dimm, KernelInFront
 from fadump.memory.ranges import Range, RangeSet
 from fadump.observer import CrashBy
 from fadump.run.faults import parse_faults
-from fadump.run.host import QemuFiles, check_host
+from fadump.run.host import check_host
 from fadump.run.options import MIB, RunOptions, WhichMachine, WhoseFirmware, check_options
 from fadump.run.parts import kernel_command_line, qemu_config
+from fadump.run.qemu_files import QemuFiles
 
 on_qemu = partial(RunOptions, machine=WhichMachine.QEMU)
 on_pseries = partial(parse_faults, platform=Platform.PSERIES)

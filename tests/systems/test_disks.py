@@ -16,7 +16,7 @@ import zstandard
 
 from fadump.errors import SetupError, UsageError
 from fadump.kit.packages import require
-from fadump.machine.qemu.process import DiskFormat
+from fadump.machine.qemu.config import DiskFormat
 from fadump.systems.disks import open_drives
 
 MIB = 1 << 20

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from fadump.machine.qemu.process import DiskFormat, Drive
+from fadump.machine.qemu.config import DiskFormat, Drive
 from fadump.proof.verify import Verifier
 from fadump.systems.evidence import judge, take_out
 from tests.systems.test_file_systems import make

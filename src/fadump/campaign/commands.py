@@ -19,7 +19,7 @@ from fadump.campaign.results import Plan, Planned
 from fadump.errors import UsageError
 from fadump.given import check_file, reading
 from fadump.kit.kernel import DEFAULT_PAGE_SIZE, DEFAULT_SERIES, NEWEST_SERIES, build_kernel
-from fadump.machine.qemu.process import DEFAULT_QEMU
+from fadump.machine.qemu.config import DEFAULT_QEMU
 from fadump.observer import CrashBy
 from fadump.run.options import NEWEST_QEMU, WhichMachine
 from fadump.systems.image import build_image

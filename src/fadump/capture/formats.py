@@ -4,13 +4,13 @@ Step "saved" of docs/architecture.md. Callers use an :class:`OutputFormat` and n
 """
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Protocol
 
 from fadump.capture.about import About
 from fadump.capture.batches import LEAST_ZEROS_BYTES, long_zeros
 from fadump.capture.elf_writer import ElfWriter, fit_for_elf, without_holes
 from fadump.capture.kdump_writer import KdumpWriter, head_bytes
+from fadump.capture.options import Format
 from fadump.capture.packers import Compression, make_page_packer
 from fadump.capture.packing import PackedBatch, Packer
 from fadump.capture.selection import Selection
@@ -27,13 +27,6 @@ from fadump.vmcore.source import Source
 
 MUCH_BYTES = 1 << 30
 """Descriptors of pages that nobody would miss."""
-
-
-class Format(StrEnum):
-    """A format's name."""
-
-    KDUMP = "kdump"
-    ELF = "elf"
 
 
 class Writer(Protocol):

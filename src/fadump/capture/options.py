@@ -5,14 +5,23 @@ Step "saved" of docs/architecture.md.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from fadump.capture.formats import Format, OutputFormat, output_format
 from fadump.capture.packers import Compression
-from fadump.capture.plugins import Plugin
 from fadump.errors import UsageError
 from fadump.linux.pages.page_class import DumpLevel
 
-__all__ = ["Format", "SaveOptions"]
+if TYPE_CHECKING:
+    from fadump.capture.formats import OutputFormat
+    from fadump.capture.plugins import Plugin
+
+
+class Format(StrEnum):
+    """A format's name."""
+
+    KDUMP = "kdump"
+    ELF = "elf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,7 @@ class SaveOptions:
     split: int = 1
     continued: bool = False
     registers: bool = True
-    plugins: Sequence[Plugin] = ()
+    plugins: "Sequence[Plugin]" = ()
 
     def __post_init__(self) -> None:
         """:raises UsageError: a dump of this format can't be split."""
@@ -46,6 +55,8 @@ class SaveOptions:
         self.output.check_library()
 
     @property
-    def output(self) -> OutputFormat:
+    def output(self) -> "OutputFormat":
         """The format that is asked for, with what it takes of the options."""
+        from fadump.capture.formats import output_format  # noqa: PLC0415 - a slow start, and a save alone needs it
+
         return output_format(self.format, self.compression)

@@ -11,7 +11,8 @@ from typing import Any
 from fadump.ci.cases import suite
 from fadump.ci.junit import Case, Outcome
 from fadump.ci.record import Record
-from fadump.cli.ci_arguments import add_junit_argument, check_junit, write_junit
+from fadump.cli.ci_arguments import add_junit_argument
+from fadump.cli.ci_files import check_junit, write_junit
 from fadump.cli.numbers import number
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
@@ -22,10 +23,10 @@ from fadump.compare.configuration import Configuration, configurations, full_set
 from fadump.compare.differences import Difference
 from fadump.compare.setup import check_host, open_store, subjects
 from fadump.errors import UsageError
-from fadump.machine.qemu.process import DEFAULT_QEMU
+from fadump.machine.qemu.config import DEFAULT_QEMU
 from fadump.printable import counted
 from fadump.progress import Progress
-from fadump.run.host import qemu_to_run
+from fadump.run.qemu_files import qemu_to_run
 
 _EXAMPLE = """example:
   fadump compare                      the whole set of configurations, a quarter of an hour on two processors

@@ -12,7 +12,7 @@ from fadump.cli.paths import path
 from fadump.cli.sizes import size
 from fadump.firmware.faults import UnknownFaultError
 from fadump.kernel.traits import KERNEL_VERSIONS, PAGE_BYTES
-from fadump.machine.qemu.process import Dimm
+from fadump.machine.qemu.config import Dimm
 from fadump.run.faults import Faults, fault_answers, fault_list, faults_by_kind, parse_faults, platforms_of
 from fadump.run.options import MOST_CPUS, MOST_EMBEDDED_CPUS
 from fadump.spelling import AMONG_FEW, nearest

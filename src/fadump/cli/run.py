@@ -26,10 +26,10 @@ from fadump.cli.seat import TerminalSeat, check_interactive
 from fadump.cli.typed import fadump_command
 from fadump.cli.verdict_json import verdict_as_json
 from fadump.errors import FadumpError, note_phase
-from fadump.kit.petitboot import Kexec
+from fadump.kit.kexec import Kexec
 from fadump.linux.pages.page_class import DumpLevel
 from fadump.look import Look
-from fadump.machine.qemu.process import DEFAULT_QEMU
+from fadump.machine.qemu.config import DEFAULT_QEMU
 from fadump.observer import CrashBy, Milestone
 from fadump.printable import with_others
 from fadump.run.console import CONSOLE_LOG, Panics, telling_log

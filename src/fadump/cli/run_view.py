@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from fadump.cli.typed import fadump_command, program
 from fadump.firmware.contract import Answer, FirmwareCall, Outcome, PreservedDump, PreservedRegion, Trigger
@@ -13,9 +14,11 @@ from fadump.observer import Milestone, Seen
 from fadump.patience import MOST_EQUAL_CALLS
 from fadump.printable import counted
 from fadump.progress import PLAIN_INTERVAL_SECONDS, Step, Tone
-from fadump.proof.verify import Verdict
 from fadump.run.output import call_text, outcome_text
 from fadump.run.run import JudgedCycle, RunResult
+
+if TYPE_CHECKING:
+    from fadump.proof.verify import Verdict
 
 _MIB = 1 << 20
 _TEXTS = {
@@ -170,7 +173,7 @@ class RunView:
         for hint in hints(result):
             self._print(hint)
 
-    def _verdict(self, verdict: Verdict) -> None:
+    def _verdict(self, verdict: "Verdict") -> None:
         self._print(verified_text(verdict) if verdict.same else different_text(verdict))
         memory = verdict.memory
         if verdict.remark is not None:
@@ -196,7 +199,7 @@ def fell_back_text(kdump: KdumpLoaded) -> str:
     return f"Linux has not registered: it has reserved {kdump.area.size_bytes >> 20} MiB for kdump instead{reason}"
 
 
-def verified_text(verdict: Verdict) -> str:
+def verified_text(verdict: "Verdict") -> str:
     """What is said of a dump that is the machine at its crash."""
     memory = verdict.memory
     if verdict.registers is None:
@@ -211,7 +214,7 @@ def verified_text(verdict: Verdict) -> str:
     return f"verified: {compared} are as they were at the crash{left_out}"
 
 
-def different_text(verdict: Verdict) -> str:
+def different_text(verdict: "Verdict") -> str:
     """What is said of one that isn't."""
     memory, opal, differences = verdict.memory, verdict.opal, []
     if memory.bytes_different:

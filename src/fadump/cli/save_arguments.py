@@ -2,9 +2,12 @@
 
 import argparse
 import os
+from typing import TYPE_CHECKING
 
-from fadump.capture.save import Saved
 from fadump.linux.pages.page_class import DumpLevel
+
+if TYPE_CHECKING:
+    from fadump.capture.save import Saved
 
 _MOST_LEVEL = 31
 
@@ -25,7 +28,7 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def saved_as_json(saved: Saved) -> dict[str, object]:
+def saved_as_json(saved: "Saved") -> dict[str, object]:
     """What has been saved."""
     return {
         "result": "saved" if saved.complete else "incomplete",

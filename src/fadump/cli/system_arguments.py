@@ -11,7 +11,7 @@ from fadump.cli.numbers import whole_number
 from fadump.cli.offer_arguments import add_offer_arguments, offer
 from fadump.cli.paths import path
 from fadump.cli.sizes import size
-from fadump.machine.qemu.process import DEFAULT_QEMU
+from fadump.machine.qemu.config import DEFAULT_QEMU
 from fadump.run.options import MOST_CPUS
 from fadump.systems.vm import VmOptions
 

@@ -1,12 +1,13 @@
 """A proof's verdict in a command's object, the same for all commands that prove a dump."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fadump.proof.verify import Verdict
+if TYPE_CHECKING:
+    from fadump.proof.verify import Verdict
 
 
-def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
+def verdict_as_json(verdict: "Verdict") -> dict[str, Any]:
     """What was compared, what differs and where, what was left out and why."""
     memory = verdict.memory
     opal = {} if verdict.opal is None else {"opalcore": asdict(verdict.opal)}

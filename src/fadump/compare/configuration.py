@@ -15,8 +15,8 @@ from fadump.abi.platform import Platform
 from fadump.covering import Covering
 from fadump.kernel.image.content import seeded
 from fadump.kernel.traits import KERNEL_VERSIONS, MIB, KernelTraits, Mmu
-from fadump.kit.initramfs import INIT_PATH
-from fadump.machine.qemu.process import Dimm
+from fadump.kit.command_line import INIT_PATH
+from fadump.machine.qemu.config import Dimm
 from fadump.memory.ranges import Range
 
 _STEP_MIB = 256

@@ -18,7 +18,7 @@ from fadump.errors import MachineError
 from fadump.firmware.contract import State
 from fadump.machine.channel import Hello, RunScript, ScriptRan
 from fadump.machine.contract import ConsoleLog, Machine
-from fadump.machine.qemu.process import QemuConfig
+from fadump.machine.qemu.config import QemuConfig
 from fadump.observer import CrashBy, Unwatched
 from fadump.session import Session
 

@@ -14,7 +14,7 @@ from fadump.abi.platform import Platform
 from fadump.emulator.command_line import Option
 from fadump.emulator.gdb_device import NO_GDB, GdbDevice, last_gdb_device, parse_gdb_device
 from fadump.errors import UsageError
-from fadump.machine.qemu.process import KERNEL_ADDRESS
+from fadump.machine.qemu.config import KERNEL_ADDRESS
 
 MIB = 1 << 20
 _NO_MACHINE = ("none",)

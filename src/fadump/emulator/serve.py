@@ -16,8 +16,8 @@ from fadump.emulator.guest import Guest
 from fadump.errors import FadumpError, reason
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import PseriesFirmware
+from fadump.machine.qemu.config import QemuConfig
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import QemuConfig
 from fadump.machine.qemu.started import StartedQemu
 from fadump.printable import printable
 from fadump.session import Session

@@ -22,7 +22,8 @@ from fadump.emulator.command_line import parse
 from fadump.emulator.guest import Guest, NotServedError, find_guest, is_probe
 from fadump.emulator.rewrite import monitor_configuration, rewrite
 from fadump.errors import FadumpError, SetupError, UsageError
-from fadump.machine.qemu.process import DEFAULT_QEMU, guest_ram_file
+from fadump.machine.qemu.config import DEFAULT_QEMU
+from fadump.machine.qemu.process import guest_ram_file
 from fadump.machine.qemu.started import StartedQemu
 from fadump.printable import printable
 from fadump.signals import ENDING

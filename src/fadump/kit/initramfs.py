@@ -15,13 +15,11 @@ from pathlib import Path
 
 from fadump.errors import SetupError
 from fadump.kit.cache import cache_directory, lock, new_file
+from fadump.kit.command_line import INIT_PATH
 from fadump.kit.debian import fetch
 from fadump.kit.kexec import kexec_program
 from fadump.kit.newc import ALIGNMENT_BYTES, NewcWriter
 from fadump.kit.package_file import DebianPackage, unpack
-
-INIT_PATH = "/fadump/init"
-"""In the guest; the kernel's command line needs ``rdinit=`` this."""
 
 _BUSYBOX_IN_PACKAGE = ("usr/bin/busybox", "bin/busybox")
 _CONSOLE_DEVICE = (5, 1)

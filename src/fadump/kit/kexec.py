@@ -8,8 +8,19 @@ of the one that runs, by reboot(2); if it comes back, with its error.
 """
 
 import struct
+from enum import StrEnum
 
 from fadump.abi.elf import EM_PPC64
+
+
+class Kexec(StrEnum):
+    """The system call by which petitboot loads the system's kernel, as kexec's options are called."""
+
+    LOAD = "l"
+    """kexec_load(2), from kexec-tools: what petitboot does."""
+    FILE_LOAD = "s"
+    """kexec_file_load(2)."""
+
 
 _ADDRESS = 0x1000_0000
 _HEADERS_BYTES = 64 + 56

@@ -4,7 +4,7 @@ A name is of one of these kinds:
 
     CALL=STATUS, PART=FAULT  of the firmware, on either machine: :mod:`fadump.firmware.faults`
     power-cut=N, ...         of a cycle, whatever the machine: :class:`fadump.cycle.CycleFaults`
-    no-put-back, ...         of the QEMU machine itself: :class:`fadump.machine.qemu.process.Fault`
+    no-put-back, ...         of the QEMU machine itself: :class:`fadump.machine.qemu.config.Fault`
 """
 
 import re
@@ -17,7 +17,7 @@ from fadump.firmware.contract import Firmware
 from fadump.firmware.faults import FaultNames, FaultyFirmware, FirmwareFault, UnknownFaultError
 from fadump.firmware.powernv.faults import POWERNV_FAULTS
 from fadump.firmware.pseries.faults import PSERIES_FAULTS
-from fadump.machine.qemu.process import FAULT_TEXTS, Fault
+from fadump.machine.qemu.config import FAULT_TEXTS, Fault
 from fadump.printable import counted
 
 FAULT_NAMES = {Platform.PSERIES: PSERIES_FAULTS, Platform.POWERNV: POWERNV_FAULTS}

@@ -16,10 +16,10 @@ from fadump.capture.options import SaveOptions
 from fadump.errors import UsageError
 from fadump.firmware.pseries import Offer
 from fadump.kernel.traits import DISTRIBUTIONS_NR_CPUS
-from fadump.kit.petitboot import Kexec
+from fadump.kit.kexec import Kexec
 from fadump.machine.contract import StopAt
 from fadump.machine.hotplug import Change
-from fadump.machine.qemu.process import DEFAULT_QEMU, POWERNV_MACHINES, Dimm, Fault
+from fadump.machine.qemu.config import DEFAULT_QEMU, POWERNV_MACHINES, Dimm, Fault
 from fadump.memory.ranges import Range, RangeSet
 from fadump.observer import CrashBy
 from fadump.run.changes import Present, cpus_needed, plugged_memory

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fadump.abi.platform import Platform
 from fadump.capture.options import SaveOptions
@@ -25,20 +26,22 @@ from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.plan.plan import make_plan
 from fadump.kernel.plan.reserve import System
 from fadump.kernel.traits import DEFAULT_VERSION, KERNEL_VERSIONS, PAGE_BYTES, size_text
-from fadump.kit.initramfs import INIT_PATH
-from fadump.kit.petitboot import petitboot_command_line
+from fadump.kit.command_line import INIT_PATH, petitboot_command_line
 from fadump.machine.contract import ConsoleLog, Machine
 from fadump.machine.embedded.config import EmbeddedConfig
 from fadump.machine.embedded.machine import EmbeddedMachine
 from fadump.machine.hotplug import Act
-from fadump.machine.qemu.process import KernelInFront, QemuConfig
+from fadump.machine.qemu.config import KernelInFront, QemuConfig
 from fadump.memory.ranges import Range, RangeSet
 from fadump.run.changes import cpus_needed
 from fadump.run.faults import Faults, with_faults
-from fadump.run.host import QemuFiles, find_qemu_files, qemu_machine
+from fadump.run.host import qemu_machine
 from fadump.run.options import LEAST_CRASHKERNEL_MEMORY, RunOptions, WhichMachine, WhoseFirmware
 from fadump.run.output import OutputDirectory
 from fadump.session import SILENCE_SECONDS
+
+if TYPE_CHECKING:
+    from fadump.run.qemu_files import QemuFiles
 
 MakeMachine = Callable[[int, ConsoleLog], AbstractContextManager[Machine]]
 """Makes a machine, given its disk and its console's log."""
@@ -102,11 +105,13 @@ def _embedded(options: RunOptions) -> tuple[None, MakeMachine]:
 
 def _qemu(options: RunOptions) -> tuple[Path | None, MakeMachine]:
     machine = qemu_machine()
+    from fadump.run.qemu_files import find_qemu_files  # noqa: PLC0415 - a slow start
+
     files = find_qemu_files(options)
     return files.vmlinux, partial(machine, qemu_config(options, files))
 
 
-def qemu_config(options: RunOptions, files: QemuFiles) -> QemuConfig:
+def qemu_config(options: RunOptions, files: "QemuFiles") -> QemuConfig:
     """The QEMU machine for these options, with these files."""
     cmdline = kernel_command_line(options)
     in_front = None

@@ -7,16 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from fadump.capture.in_place import save_in_place
-from fadump.capture.save import Saved
 from fadump.cycle import CycleResult, run_cycle
 from fadump.errors import NO_ROOM, STDERR, STDOUT, FadumpError, MachineError, note_phase, reason
 from fadump.firmware.contract import Firmware
 from fadump.machine.contract import ConsoleLog, Machine
 from fadump.observer import Milestone, Observer
-from fadump.proof.verify import Verdict, Verifier
 from fadump.run.console import CONSOLE_LOG, shown, unless_silent
 from fadump.run.faults import NeverStruck, never_struck
 from fadump.run.hash_table import HashTableFile
@@ -30,6 +27,10 @@ from fadump.run.terminal import Keyboard, Seat, standing
 from fadump.session import RefusedError
 from fadump.signals import EndedBySignal
 
+if TYPE_CHECKING:
+    from fadump.capture.save import Saved
+    from fadump.proof.verify import Verdict, Verifier
+
 
 @dataclass(frozen=True, slots=True)
 class JudgedCycle:
@@ -40,9 +41,9 @@ class JudgedCycle:
     """
 
     cycle: CycleResult
-    verdict: Verdict | None
+    verdict: "Verdict | None"
     vmcore: Path
-    saved: Saved | None = None
+    saved: "Saved | None" = None
     freed: Sequence[FreedByLinux] = ()
 
     @property
@@ -183,24 +184,30 @@ def _run_one(
     observer: Observer,
     before: CycleResult | None,
     called: Callable[[], None] | None,
-) -> tuple[CycleResult, Verdict | None]:
+) -> "tuple[CycleResult, Verdict | None]":
     if not parts.verify:
         file = HashTableFile(parts.output, None)
         return run_cycle(machine, parts.firmware, parts.request, observer, file, before, called=called), None
+    from fadump.proof.verify import Verifier  # noqa: PLC0415 - a slow start
+
     with Verifier() as verifier:
         file = HashTableFile(parts.output, verifier)
         result = run_cycle(machine, parts.firmware, parts.request, observer, file, before, called=called)
         return result, _judge(verifier, result, parts.output)
 
 
-def _judge(verifier: Verifier, result: CycleResult, output: OutputDirectory) -> Verdict:
+def _judge(verifier: "Verifier", result: CycleResult, output: OutputDirectory) -> "Verdict":
     if result.dump is None:
         return verifier.judge_kdump(output.vmcore_on_disk)
     return verifier.judge(output.vmcore_on_disk, result.dump, output.opalcore)
 
 
-def _keep(result: CycleResult, verdict: Verdict | None, vmcore: Path, parts: Parts) -> JudgedCycle:
-    saved = None if parts.save is None else save_in_place(vmcore, parts.save, parts.vmlinux)
+def _keep(result: CycleResult, verdict: "Verdict | None", vmcore: Path, parts: Parts) -> JudgedCycle:
+    saved = None
+    if parts.save is not None:
+        from fadump.capture.in_place import save_in_place  # noqa: PLC0415 - a slow start
+
+        saved = save_in_place(vmcore, parts.save, parts.vmlinux)
     freed = freed_by_linux(result.dump, result.reserved_bytes, parts.output.path / CONSOLE_LOG)
     return JudgedCycle(result, verdict, vmcore, saved, freed)
 

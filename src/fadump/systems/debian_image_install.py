@@ -15,7 +15,7 @@ from typing import IO
 
 from fadump.errors import SetupError
 from fadump.kit.process import log_path, running, telling_lines
-from fadump.machine.qemu.process import DEFAULT_QEMU
+from fadump.machine.qemu.config import DEFAULT_QEMU
 from fadump.progress import Progress, Step
 from fadump.systems.image_disk import PREP_PARTITION, ROOT_PARTITION, Disk
 

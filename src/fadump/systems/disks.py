@@ -12,7 +12,7 @@ from types import MappingProxyType
 from fadump.errors import SetupError, UsageError, reason
 from fadump.kit.packages import require
 from fadump.kit.process import log_path, run
-from fadump.machine.qemu.process import DiskFormat, Drive
+from fadump.machine.qemu.config import DiskFormat, Drive
 from fadump.systems.volumes import unnamed_file
 
 _QCOW2_MAGIC = b"QFI\xfb"

@@ -13,7 +13,7 @@ from fadump.errors import FadumpError
 from fadump.firmware.contract import PreservedDump
 from fadump.kit.packages import require
 from fadump.kit.process import log_path, run
-from fadump.machine.qemu.process import DiskFormat, Drive
+from fadump.machine.qemu.config import DiskFormat, Drive
 from fadump.progress import Progress
 from fadump.proof.verify import Verdict, Verifier
 from fadump.systems.disks import image_format, scratch_place

@@ -14,7 +14,7 @@ from fadump.abi.platform import Platform
 from fadump.errors import FormatError, SetupError, UsageError, reason, unwritable
 from fadump.firmware.contract import Firmware
 from fadump.machine.contract import ConsoleLog
-from fadump.machine.qemu.process import Drive, QemuConfig
+from fadump.machine.qemu.config import Drive, QemuConfig
 from fadump.observer import CrashBy, Milestone, Observer
 from fadump.proof.verify import Verdict, Verifier
 from fadump.run.console import CONSOLE_LOG, shown

@@ -18,12 +18,12 @@ from fadump.firmware.contract import Firmware
 from fadump.firmware.powernv import PowernvFirmware
 from fadump.firmware.pseries import Offer, PseriesFirmware
 from fadump.machine.contract import StopAt
-from fadump.machine.qemu.process import DEFAULT_QEMU, Drive, QemuConfig
+from fadump.machine.qemu.config import DEFAULT_QEMU, Drive, QemuConfig
 from fadump.memory.ranges import Range, RangeSet
 from fadump.observer import Observer, Seen
 from fadump.printable import counted
 from fadump.run.faults import Faults, system_fault_refusals, with_faults
-from fadump.run.host import kernel_to_run, qemu_machine, qemu_to_run
+from fadump.run.host import qemu_machine
 from fadump.run.inputs import check_initramfs, check_kernel
 from fadump.run.options import (
     MOST_CPUS,
@@ -32,6 +32,7 @@ from fadump.run.options import (
     powernv_model_refusals,
     powernv_thread_refusals,
 )
+from fadump.run.qemu_files import kernel_to_run, qemu_to_run
 from fadump.run.terminal import EndedError, Seat, standing
 from fadump.session import PoweredOffError, Session
 from fadump.systems.boot_watch import BootWatch

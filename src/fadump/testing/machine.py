@@ -15,7 +15,7 @@ from fadump.cycle import Booted, CycleResult, boot, run_cycle, run_script
 from fadump.errors import FadumpError, MachineError, SetupError, UsageError, note_phase
 from fadump.firmware.contract import PreservedDump
 from fadump.kit.kernel import find_kernel
-from fadump.machine.qemu.process import DEFAULT_QEMU
+from fadump.machine.qemu.config import DEFAULT_QEMU
 from fadump.observer import CrashBy, Milestone, Unwatched
 from fadump.progress import hidden
 from fadump.proof.verify import Verdict, Verifier

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fadump.abi.platform import Platform
 from fadump.errors import MachineError
-from fadump.machine.qemu.process import DEFAULT_QEMU
+from fadump.machine.qemu.config import DEFAULT_QEMU
 from fadump.observer import CrashBy, Unwatched
 from fadump.progress import hidden
 from fadump.run.console import CONSOLE_LOG, telling_log

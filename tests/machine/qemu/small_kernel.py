@@ -5,8 +5,8 @@ import os
 import subprocess
 from contextlib import contextmanager
 
+from fadump.machine.qemu.config import QemuConfig
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.devicetree import DeviceTree, Node, encode_cells
 
 LOADED = 0x40_0000

@@ -7,7 +7,7 @@ import pytest
 from fadump.abi.platform import Platform
 from fadump.errors import SetupError
 from fadump.machine.qemu.boards import board_of
-from fadump.machine.qemu.process import KERNEL_ADDRESS, QemuConfig
+from fadump.machine.qemu.config import KERNEL_ADDRESS, QemuConfig
 
 
 def test_without_a_kernel_pseries_follows_the_boot_loader_of_its_disk():

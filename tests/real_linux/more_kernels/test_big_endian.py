@@ -15,8 +15,8 @@ from fadump.kit.kernel import build_kernel
 from fadump.kit.kernel_config import read_fragment
 from fadump.kit.newc import NewcWriter
 from fadump.linux.system import CrashedSystem
+from fadump.machine.qemu.config import QemuConfig
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import QemuConfig
 from fadump.observer import Seen, Unwatched
 from fadump.proof.verify import Verifier
 from fadump.run.output import OutputDirectory

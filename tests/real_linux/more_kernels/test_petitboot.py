@@ -13,15 +13,16 @@ from fadump.abi.platform import Platform
 from fadump.cli import main
 from fadump.firmware.contract import Answer, CallName
 from fadump.firmware.wrapped import WrappedFirmware
+from fadump.kit.command_line import WAIT, petitboot_command_line
 from fadump.kit.debian import ARCHITECTURE
 from fadump.kit.initramfs import build_initramfs
 from fadump.kit.kernel import build_kernel
 from fadump.kit.kernel_config import preserve_options
 from fadump.kit.kexec_tools import kexec_tools
 from fadump.kit.package_file import DebianPackage, unpack
-from fadump.kit.petitboot import WAIT, build_petitboot, petitboot_command_line
+from fadump.kit.petitboot import build_petitboot
+from fadump.machine.qemu.config import KernelInFront, QemuConfig
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import KernelInFront, QemuConfig
 from fadump.observer import CrashBy
 from fadump.run.options import RunOptions, WhichMachine
 from fadump.run.parts import kernel_command_line

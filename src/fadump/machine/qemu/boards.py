@@ -3,8 +3,8 @@
 from fadump.abi.platform import Platform
 from fadump.errors import SetupError
 from fadump.machine.qemu.board import Board
+from fadump.machine.qemu.config import QemuConfig
 from fadump.machine.qemu.powernv import PowernvBoard
-from fadump.machine.qemu.process import QemuConfig
 from fadump.machine.qemu.pseries import PseriesBoard
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from fadump.errors import MachineError
 from fadump.machine.qemu.board import Board
+from fadump.machine.qemu.config import QemuConfig
 from fadump.machine.qemu.cpus import shown_registers
 from fadump.machine.qemu.debugger import Debugger
 from fadump.machine.qemu.gdb import Breakpoints
@@ -20,7 +21,6 @@ from fadump.machine.qemu.host_table import read_host_table, table_sizes
 from fadump.machine.qemu.keep import KeptMemory
 from fadump.machine.qemu.link import QemuLink
 from fadump.machine.qemu.phases import Calling, Halted, Phase, Running
-from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.guest import GuestMemory
 from fadump.memory.ranges import Range
 

@@ -12,10 +12,11 @@ from qemu.qmp import ConnectError, EventListener, ExecuteError, QMPClient, QMPEr
 from fadump.errors import MachineError, SetupError, reason
 from fadump.machine.channel import Report
 from fadump.machine.contract import Called, ConsoleLog, LetGo
+from fadump.machine.qemu.config import QemuConfig
 from fadump.machine.qemu.gdb import GdbClient, GoneError, Stop
 from fadump.machine.qemu.guest import LONGEST_LINE_BYTES, read_report
 from fadump.machine.qemu.host_delay import HostDelay
-from fadump.machine.qemu.process import CONSOLE, GUEST, QemuConfig, QemuProcess
+from fadump.machine.qemu.process import CONSOLE, GUEST, QemuProcess
 from fadump.machine.qemu.registers import RegisterFile
 from fadump.machine.qemu.started import EARLY_COMMANDS, StartedQemu
 

@@ -33,6 +33,7 @@ from fadump.machine.contract import (
 )
 from fadump.machine.hotplug import Act, Change, GuestTask, Hotplug
 from fadump.machine.qemu.boards import board_of
+from fadump.machine.qemu.config import Dimm, QemuConfig
 from fadump.machine.qemu.cpus import read_cpus
 from fadump.machine.qemu.gdb import GoneError
 from fadump.machine.qemu.gdb_server import listen
@@ -40,7 +41,7 @@ from fadump.machine.qemu.guest import encode_request
 from fadump.machine.qemu.hotplug import script
 from fadump.machine.qemu.lent import lent_on_disk
 from fadump.machine.qemu.link import QemuLink
-from fadump.machine.qemu.process import Dimm, QemuConfig, dimm_device, guest_ram_file
+from fadump.machine.qemu.process import dimm_device, guest_ram_file
 from fadump.machine.qemu.served_guest import ServedGuest
 from fadump.memory.guest import GuestMemory, Segment
 from fadump.memory.ranges import Range, RangeSet

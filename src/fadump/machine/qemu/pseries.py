@@ -17,10 +17,10 @@ from fadump.errors import FadumpError, MachineError
 from fadump.firmware.contract import Answer, FirmwareCall
 from fadump.machine.qemu.board import Preparation
 from fadump.machine.qemu.boot_loader import LoaderStarts
+from fadump.machine.qemu.config import KERNEL_ADDRESS
 from fadump.machine.qemu.entry_page import EntryPage, rtas_entry_page
 from fadump.machine.qemu.handover import LARGEST_PAGE_BYTES, TreePlace, align_up, initrd
 from fadump.machine.qemu.kernel_entry import KernelEntry, StoppedCpu
-from fadump.machine.qemu.process import KERNEL_ADDRESS
 from fadump.machine.qemu.registers import RegisterFile, interrupt_servers
 from fadump.memory.devicetree import DeviceTree, Node
 from fadump.memory.guest import GuestMemory

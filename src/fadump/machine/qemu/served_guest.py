@@ -27,6 +27,7 @@ from fadump.machine.contract import (
 from fadump.machine.qemu import handover as trees
 from fadump.machine.qemu.board import Board, OwnEnd
 from fadump.machine.qemu.boot_loader import boot_tree_place
+from fadump.machine.qemu.config import Fault, QemuConfig
 from fadump.machine.qemu.cpus import name_cpus, plug_core
 from fadump.machine.qemu.debugger import Debugger
 from fadump.machine.qemu.gdb import Breakpoints, Stop
@@ -52,7 +53,6 @@ from fadump.machine.qemu.phases import (
     in_phase,
     shown_in,
 )
-from fadump.machine.qemu.process import Fault, QemuConfig
 from fadump.machine.qemu.registers import MSR_DR_IR, MSR_PR
 from fadump.memory.devicetree import DeviceTree
 from fadump.memory.guest import GuestMemory
