@@ -128,17 +128,17 @@ NOT_TRIED = """
 """
 
 
-@pytest.mark.parametrize("processes", [[], ["-n", "1"]], ids=["one process", "xdist"])
-def test_what_can_not_be_tried_is_red_and_ends_with_125(project, processes):
+NOT_TRIED_LINES = [
+    "E *could not be tried: --kernel /nowhere/vmlinux can't be read: No such file or directory",
+    "fadump: 1 of these could not be tried",
+]
+
+
+def test_what_can_not_be_tried_is_red_and_ends_with_125(project):
     project.makepyfile(NOT_TRIED)
-    result = project.runpytest_subprocess(*processes)
+    result = project.runpytest()
     assert result.ret == 125
-    result.stdout.fnmatch_lines(
-        [
-            "E *could not be tried: --kernel /nowhere/vmlinux can't be read: No such file or directory",
-            "fadump: 1 of these could not be tried",
-        ]
-    )
+    result.stdout.fnmatch_lines(NOT_TRIED_LINES)
 
 
 def test_beside_a_failure_that_is_a_failure(project):
@@ -223,18 +223,22 @@ def test_a_dump_is_shared_and_gone_at_the_end(project):
     assert not [*project.path.rglob("vmcore*")]
 
 
-def test_processes_of_xdist_do_not_disturb_each_other(project):
+def test_processes_of_xdist_do_not_disturb_each_other_and_what_can_not_be_tried_is_told_by_them_too(project):
     project.makepyfile(
-        """
+        test_kernel=NOT_TRIED,
+        test_two="""
         import pytest
 
         @pytest.mark.parametrize("number", range(2))
         def test_crash(fadump_machine, dump, number):
             first, second = fadump_machine(memory="1G"), fadump_machine(memory="1G")
             assert first.crash().vmcore != second.crash().vmcore
-        """
+        """,
     )
-    project.runpytest_subprocess("-n", "2").assert_outcomes(passed=2)
+    result = project.runpytest_subprocess("-n", "2")
+    result.assert_outcomes(passed=2, failed=1)
+    assert result.ret == 125
+    result.stdout.fnmatch_lines(NOT_TRIED_LINES)
 
 
 def test_a_script_runs_where_the_machines_files_are(project):

@@ -10,7 +10,7 @@ import pexpect
 import pytest
 
 from fadump.cli import COMMANDS as NAMES
-from fadump.cli import build_parser
+from fadump.cli import build_parser, main
 from fadump.kit import packages
 
 ROOT = Path(__file__).parents[2]
@@ -37,10 +37,9 @@ def page(manual, name):
     return output_of("man", "--warnings", "-l", str(manual / "man1" / f"{name}.1"), env=environment)
 
 
-def test_every_command_has_a_page_that_man_has_nothing_to_say_against(manual):
-    commands = subprocess.run(
-        [sys.executable, "-m", "fadump", "--help"], capture_output=True, text=True, check=True
-    ).stdout.partition("commands:")[2]
+def test_every_command_has_a_page_that_man_has_nothing_to_say_against(manual, capsys):
+    assert main(["--help"]) == 0
+    commands = capsys.readouterr().out.partition("commands:")[2]
     names = [line.split()[0] for line in commands.splitlines() if line.startswith("    ") and line[4] != " "]
     assert len(names) >= 16
     for name in names:
@@ -109,9 +108,10 @@ def test_every_option_of_a_commands_help_is_in_its_page_and_is_completed(manual,
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_whoever_has_no_package_of_it_asks_for_a_shells_completions(manual, shell):
+def test_whoever_has_no_package_of_it_asks_for_a_shells_completions(manual, shell, capsys):
     (packaged,) = (manual / shell).iterdir()
-    assert output_of(sys.executable, "-m", "fadump", "completion", shell).strip() == packaged.read_text().strip()
+    assert main(["completion", shell]) == 0
+    assert capsys.readouterr().out.strip() == packaged.read_text().strip()
 
 
 def test_zsh_completes_what_is_typed(manual):
