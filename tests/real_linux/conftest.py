@@ -1,7 +1,9 @@
 """Real kernels in QEMU. Tests share boots: one whole cycle serves all that look at its files."""
 
+import fcntl
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from fadump.abi.platform import Platform
 from fadump.kit.kernel import find_kernel
 from tests.real_linux import mini_system
-from tests.real_linux.fadump_command import fadump_run
+from tests.real_linux.fadump_command import Done, fadump_run
 from tests.real_linux.foreign import ForeignProgram
 from tests.real_linux.page_sets import BUSY_CPUS, WORKLOAD, crash_under_load
 from tests.real_linux.state_truth import EVERY_STATE, module_files
@@ -38,26 +40,52 @@ def kernel():
 
 
 @pytest.fixture(scope="session")
-def cycle(tmp_path_factory, kernel):
+def once(tmp_path_factory):
+    """Does a piece of work in a directory once in a whole run, whichever of xdist's processes needs it first; returns
+    the text that it returned. The others wait for it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def done(name, work):
+        with (shared / f"{name}.json").open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            text = file.read()
+            if not text:
+                text = json.dumps(work(tmp_path_factory.mktemp(name)))
+                file.write(text)
+        return json.loads(text)
+
+    return done
+
+
+@pytest.fixture(scope="session")
+def cycle(once, kernel):
     """One whole cycle with the defaults, on pseries."""
-    return good_run(tmp_path_factory.mktemp("cycle"))
+    return Done.of_text(once("cycle", lambda out: good_run(out).as_text()))
 
 
 @pytest.fixture(scope="session")
-def powernv_cycle(tmp_path_factory, kernel):
+def powernv_cycle(once, kernel):
     """One whole cycle on powernv, proven; the second CPU crashes."""
-    return good_run(tmp_path_factory.mktemp("powernv"), "--platform", "powernv", "--crash-cpu", "1", "--verify")
+    options = ("--platform", "powernv", "--crash-cpu", "1", "--verify")
+    return Done.of_text(once("powernv", lambda out: good_run(out, *options).as_text()))
 
 
 @pytest.fixture(scope="session")
-def busy_crash(tmp_path_factory, kernel):
+def busy_crash(once, kernel):
     """The dump of a machine whose memory is used in every way, with modules and tasks in every state.
 
     Its CPUs are busy, but for an offline one.
     """
     script = WORKLOAD + EVERY_STATE + BUSY_CPUS
     modules = module_files(kernel).values()
-    return crash_under_load(tmp_path_factory.mktemp("busy"), kernel, script, crash_cpu=2, cpus=4, modules=modules)
+
+    def crash(directory):
+        return str(crash_under_load(directory, kernel, script, crash_cpu=2, cpus=4, modules=modules))
+
+    return Path(once("busy", crash))
 
 
 @pytest.fixture(scope="session", params=list(Platform))

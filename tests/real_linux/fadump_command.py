@@ -30,6 +30,14 @@ class Done:
     def file(self, name):
         return (self.out / name).read_text(errors="replace")
 
+    def as_text(self):
+        return json.dumps([self.status, self.stdout, self.stderr, str(self.out)])
+
+    @classmethod
+    def of_text(cls, text):
+        *ended, out = json.loads(text)
+        return cls(*ended, Path(out))
+
 
 def fadump_run(out, *options):
     """``fadump run --json`` with real Linux; its files stay in ``out``, for whoever looks why a test failed."""
