@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fadump.machine.contract import ConsoleLog
+from fadump.machine.qemu.config import QemuConfig
 from fadump.machine.qemu.link import QemuLink
-from fadump.machine.qemu.process import QemuConfig, guest_ram_file
+from fadump.machine.qemu.process import guest_ram_file
 
 
 @asynccontextmanager

@@ -23,8 +23,8 @@ from fadump.kit.initramfs import build_initramfs
 from fadump.kit.kernel import find_kernel
 from fadump.machine.channel import Hello
 from fadump.machine.contract import Handover
+from fadump.machine.qemu.config import QemuConfig
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import QemuConfig
 from fadump.run.options import RunOptions, WhichMachine
 from fadump.run.parts import kernel_command_line
 

@@ -15,8 +15,8 @@ from fadump.firmware.pseries import Offer, PseriesFirmware
 from fadump.kit.initramfs import build_initramfs
 from fadump.kit.kernel import find_kernel
 from fadump.machine.contract import Machine
+from fadump.machine.qemu.config import QemuConfig
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import QemuConfig
 from fadump.observer import Unwatched
 from fadump.run.options import RunOptions, WhichMachine
 from fadump.run.output import OutputDirectory

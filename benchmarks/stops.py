@@ -24,8 +24,8 @@ from fadump.firmware.pseries import PseriesFirmware
 from fadump.kit.initramfs import build_initramfs
 from fadump.kit.kernel import find_kernel
 from fadump.machine.contract import Handover
+from fadump.machine.qemu.config import QemuConfig
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import QemuConfig
 from fadump.memory.ranges import Range
 from fadump.observer import Milestone
 from fadump.run.options import RunOptions, WhichMachine

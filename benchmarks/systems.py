@@ -23,8 +23,8 @@ from benchmarks.report import parser, show
 from fadump.errors import MachineError
 from fadump.firmware.contract import FirmwareCall, Outcome
 from fadump.firmware.pseries import PseriesFirmware
+from fadump.machine.qemu.config import QemuConfig
 from fadump.machine.qemu.machine import QemuMachine
-from fadump.machine.qemu.process import QemuConfig
 from fadump.observer import Unwatched
 from fadump.session import Session
 from fadump.systems.console import WatchedConsole
