@@ -16,15 +16,15 @@ from fadump.report.text import COLUMNS
 _MOST_COLUMNS = 12
 _WIDTH = COLUMNS - 6
 _MARKS = {
-    Outcome.SAVED: "✔",
+    Outcome.SAVED: "✓",
     Outcome.NEVER_STRUCK: "○",
     Outcome.OTHERWISE: "!",
     Outcome.UNRELEASED: "!",
     Outcome.DIFFERENT: "≠",
-    Outcome.NOT_REGISTERED: "✘",
-    Outcome.LOST: "✘",
-    Outcome.TOO_LONG: "✘",
-    Outcome.BROKEN: "✘",
+    Outcome.NOT_REGISTERED: "✗",
+    Outcome.LOST: "✗",
+    Outcome.TOO_LONG: "✗",
+    Outcome.BROKEN: "✗",
     Outcome.NOT_TRIED: "-",
 }
 _MEANINGS = {
@@ -122,9 +122,8 @@ def _failures(plan: Plan, runs: Mapping[int, Run], command: Command) -> Iterator
         for case in cases:
             run = runs[case.number]
             yield Paragraph(f"{_MARKS[outcome]} {outcome}: {in_a_line(title_of(case.values))} (run {case.number})")
-            lines = [Line(in_a_line(run.error or "no reason was given"), marked=True)]
-            lines += [Line(line) for line in _in_lines(command(case.words))]
-            yield Lines(lines, f"Run {case.number}: its error, its command")
+            yield Paragraph(in_a_line(run.error or "no reason was given"), Tone.WARNING)
+            yield Lines([*map(Line, _in_lines(command(case.words)))], f"The command of run {case.number}")
 
 
 def _in_lines(command: str) -> Iterator[str]:

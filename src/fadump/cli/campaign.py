@@ -162,10 +162,10 @@ def _view(
     titles: Mapping[int, str], kept: Mapping[int, Run], output: Output
 ) -> tuple[CampaignView, AbstractContextManager[None]]:
     if output.quiet or not sys.stderr.isatty():
-        return CampaignView(titles, kept, output.live), nullcontext()
+        return CampaignView(titles, kept, output.look()), nullcontext()
     from fadump.cli.campaign_table import MovingView  # noqa: PLC0415 - rich is slow to start
 
-    view = MovingView(titles, kept, output.live)
+    view = MovingView(titles, kept, output.look())
     return view, view.shown(sys.stderr)
 
 

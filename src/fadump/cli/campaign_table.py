@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fadump.campaign.outcome import Outcome
-from fadump.cli.campaign_view import CampaignView
+from fadump.cli.campaign_view import CampaignView, tone_of
+from fadump.progress import Tone
 
 
 class MovingView(CampaignView):
@@ -24,7 +25,7 @@ class MovingView(CampaignView):
         with live:
             yield
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, tone: Tone = Tone.NOTE) -> None:
         """The table has it."""
 
     def _table(self) -> Table:
@@ -32,10 +33,10 @@ class MovingView(CampaignView):
         table.add_row("", Text(self.status()))
         for outcome in Outcome:
             if self.counts[outcome]:
-                style = "green" if outcome.is_good else "yellow" if outcome is Outcome.NOT_TRIED else "red"
+                _mark, _in_ascii, style = tone_of(outcome).value
                 table.add_row(Text(str(self.counts[outcome])), Text(outcome, style=style))
         for title, time_text in self.longest():
             table.add_row(Text(time_text, style="dim"), Text(title, overflow="ellipsis", no_wrap=True))
         for failure in self.failures:
-            table.add_row("", Text(failure, style="red", overflow="ellipsis", no_wrap=True))
+            table.add_row("", Text(failure, style=Tone.BAD.value[2], overflow="ellipsis", no_wrap=True))
         return table

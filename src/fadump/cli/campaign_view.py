@@ -5,10 +5,10 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 
 from fadump.campaign.job import Job
-from fadump.campaign.outcome import Run
-from fadump.cli.output import Stream
+from fadump.campaign.outcome import Outcome, Run
+from fadump.look import Look
 from fadump.printable import in_a_line
-from fadump.progress import duration
+from fadump.progress import Tone, duration
 
 _MOST_FAILURES = 6
 
@@ -16,9 +16,9 @@ _MOST_FAILURES = 6
 class CampaignView:
     """Counts runs, and tells of each that ends; ``titles`` are their values, by number."""
 
-    def __init__(self, titles: Mapping[int, str], done: Mapping[int, Run], stream: Stream) -> None:
+    def __init__(self, titles: Mapping[int, str], done: Mapping[int, Run], look: Look) -> None:
         self._titles = titles
-        self._stream = stream
+        self._look = look
         self._began = time.monotonic()
         self.counts = Counter(run.outcome for run in done.values())
         self.before = len(done)
@@ -37,7 +37,7 @@ class CampaignView:
         line = f"{run.outcome}  {self._title(job)}{'' if run.error is None else f': {in_a_line(run.error)}'}"
         if not run.outcome.is_good:
             self.failures.append(line)
-        self.say(f"{self.ended_here} of {self._here}  {line}")
+        self.say(f"{self.ended_here} of {self._here}  {line}", tone_of(run.outcome))
 
     def lost(self, job: Job, why: str) -> None:
         del self.running[job.number]
@@ -46,9 +46,9 @@ class CampaignView:
     def waiting(self) -> None:
         """Nothing has changed."""
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, tone: Tone = Tone.NOTE) -> None:
         """A line where nothing moves."""
-        print(line, file=self._stream, flush=True)
+        self._look.reached(line, time.monotonic() - self._began, tone)
 
     @property
     def _here(self) -> int:
@@ -71,3 +71,10 @@ class CampaignView:
         now = time.monotonic()
         for number, since in sorted(self.running.items(), key=lambda item: item[1]):
             yield f"run {number}: {in_a_line(self._titles[number])}", duration(now - since)
+
+
+def tone_of(outcome: Outcome) -> Tone:
+    """How what has come of a run is told."""
+    if outcome.is_good:
+        return Tone.DONE
+    return Tone.BAD if outcome.is_final else Tone.NOTE
