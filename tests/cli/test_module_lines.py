@@ -8,7 +8,7 @@ import pytest
 from fadump.cli import report, show
 from tests.linux.state_kernel import StateKernel
 from tests.linux.test_placed_module import SOURCE, TOOLS, extent, told_by_addr2line
-from tests.linux.test_symbols import BUILD_ID, GLOBAL_FUNC, vmlinux
+from tests.linux.test_symbols import ABSOLUTE, BUILD_ID, GLOBAL_FUNC, vmlinux
 
 MODULE_ID = "ab" * 20
 
@@ -32,7 +32,7 @@ def test_the_line_of_a_modules_function_is_told(run_command, tmp_path, module, c
     at = kernel.add_module("story", build_id=bytes.fromhex(MODULE_ID), symbols=[("working", start, 1)])
     kernel.cpus[0] |= {"nip": at + start}
     symbols = [(name[1:], GLOBAL_FUNC, 1, address) for name, address in kernel.names.items()]
-    (tmp_path / "vmlinux").write_bytes(vmlinux(rows=symbols))
+    (tmp_path / "vmlinux").write_bytes(vmlinux(rows=[*symbols, ABSOLUTE]))
     _status, out, _err = run_command(command, kernel.core(), "--vmlinux", str(tmp_path / "vmlinux"))
     ((_function, _file, line),) = told_by_addr2line(module, ".text", start)
     assert re.search(rf"{at + start:016x} working\+0x0/0x[0-9a-f]+ \[story\]  story\.c:{line}$", out, re.MULTILINE)

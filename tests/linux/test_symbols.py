@@ -166,6 +166,8 @@ GLOBAL_FUNC, LOCAL_OBJECT, FILE = 0x12, 0x01, 0x04
 
 ROWS = [("_stext", GLOBAL_FUNC, 1, PAGE_OFFSET), ("init_task", LOCAL_OBJECT, 2, PAGE_OFFSET + 0x1000)]
 ROWS += [("main.c", FILE, 1, 0), ("undefined", GLOBAL_FUNC, 0, 0)]
+ABSOLUTE = ("test_feature", LOCAL_OBJECT, 0xFFF1, (1 << 64) - 1)
+"""A number, no address: above all that there is."""
 
 
 def vmlinux(byte_order="little", build_id=BUILD_ID, rows=ROWS):
@@ -185,6 +187,13 @@ def test_the_symbols_of_a_vmlinux(tmp_path, byte_order):
     path.write_bytes(vmlinux(byte_order))
     table = read_vmlinux(path, Facts(b"BUILD-ID=" + BUILD_ID.hex().encode()))
     assert list(table) == [Symbol("_stext", PAGE_OFFSET, "T"), Symbol("init_task", PAGE_OFFSET + 0x1000, "d")]
+
+
+def test_a_number_in_a_vmlinux_is_no_address(tmp_path):
+    path = tmp_path / "vmlinux"
+    path.write_bytes(vmlinux(rows=[*ROWS, ABSOLUTE]))
+    table = read_vmlinux(path, Facts(b""))
+    assert "test_feature" not in table and table.symbol(PAGE_OFFSET + (8 << 48)) is None
 
 
 def test_a_kernel_that_was_moved_has_its_symbols_elsewhere(tmp_path):

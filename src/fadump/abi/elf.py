@@ -44,7 +44,7 @@ PN_XNUM = 0xFFFF
 
 SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOTE, SHT_NOBITS = 1, 2, 3, 4, 7, 8
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 0x1, 0x2, 0x4, 0x800
-SHN_UNDEF = 0
+SHN_UNDEF, SHN_ABS = 0, 0xFFF1
 STT_NOTYPE, STT_OBJECT, STT_FUNC = 0, 1, 2
 """The type of a symbol: the low four bits of st_info. The others are 0 for a local symbol."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from fadump.abi.elf import (
     GNU_NAME,
     NT_GNU_BUILD_ID,
+    SHN_ABS,
     SHN_UNDEF,
     SHT_NOTE,
     SHT_SYMTAB,
@@ -97,7 +98,7 @@ def _symbols(elf: ElfFile) -> Iterator[Symbol]:
     names_bytes = 0
     for name, info, _other, index, address, _size in layout.decode_all(whole):
         kind = _SYMBOL_KINDS.get(info & 0xF)
-        if kind is None or index == SHN_UNDEF or not 0 < name < len(names):
+        if kind is None or index in (SHN_UNDEF, SHN_ABS) or not 0 < name < len(names):
             continue
         end = names.find(b"\0", name, name + MOST_NAME_BYTES)
         text = names[name : end if end >= 0 else name + MOST_NAME_BYTES].decode("utf-8", "backslashreplace")
