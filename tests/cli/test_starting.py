@@ -142,3 +142,11 @@ def test_a_run_of_the_model_imports_what_it_does_and_no_more(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert "fadump.run.run" in loaded and not NOT_FOR_A_RUN_OF_THE_MODEL & loaded
+
+
+def test_what_tells_of_a_campaign_imports_nothing_that_runs_one():
+    words = ["campaign", "report", "few.results"]
+    done = subprocess.run([sys.executable, "-c", PARSED, *words], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "fadump.cli.campaign" in loaded
+    assert not {"fadump.cli.run", "fadump.cli.rehearse", "fadump.run.run", "fadump.systems"} & loaded

@@ -1,36 +1,25 @@
 """``fadump campaign``: many runs over kernels, machines and faults, here or on a Dask cluster."""
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import fadump
-from fadump.campaign.campaign import run_campaign
-from fadump.campaign.commands import check, prepare
 from fadump.campaign.compared import Change, compare
-from fadump.campaign.job import Job
-from fadump.campaign.matrix import Case, Matrix, read_matrix, title_of
+from fadump.campaign.matrix import title_of
 from fadump.campaign.outcome import Outcome, Run
-from fadump.campaign.pool import LocalPool, Pool
 from fadump.campaign.results import Plan, Planned, Results
 from fadump.campaign.told import counts_text, tell
-from fadump.cli.campaign_checks import CommandChecks
-from fadump.cli.campaign_view import CampaignView
 from fadump.cli.numbers import number
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command, add_group
 from fadump.cli.paths import path
 from fadump.cli.report_file import shown, write_report
 from fadump.cli.typed import fadump_command
-from fadump.errors import SetupError, UsageError
+from fadump.errors import UsageError
 from fadump.printable import counted, in_a_line
 
-_SUFFIX = ".results"
 _EXAMPLE = """examples:
   fadump campaign run faults.toml                   run what faults.toml says, as many at a time as this computer bears
   fadump campaign run faults.toml                   once more: an interrupted campaign goes on where it was
@@ -124,99 +113,15 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, output: Output) -> Answer:
-    checks = CommandChecks()
-    matrix = read_matrix(options.file, checks.names)
-    if options.seed is not None:
-        matrix = replace(matrix, seed=options.seed)
-    cases = _cases(options.file, matrix)
-    memory_bytes = check(matrix, cases, checks)
-    if options.list:
-        return _listed(matrix, cases)
-    path = options.results or Path(f"{matrix.name}{_SUFFIX}")
-    ready = prepare(matrix, cases, memory_bytes)
-    with Results.create(path, ready.plan) as results, _pool(options, ready.jobs, output) as pool:
-        before = results.runs()
-        left = [job for job in ready.jobs if job.number not in before or not before[job.number].outcome.is_final]
-        titles = {case.number: case.title for case in cases}
-        kept = {number: run for number, run in before.items() if run.outcome.is_final}
-        view, around = _view({job.number: titles[job.number] for job in left}, kept, output)
-        print(_beginning(matrix, cases, kept, path), file=output.live, flush=True)
-        with around:
-            runs = run_campaign(ready.jobs, results, pool, view)
-    return _ended(ready.plan, runs, path)
+    from fadump.cli.campaign_run import run  # noqa: PLC0415 - a slow start, and the others need none of it
 
-
-def _cases(path: Path, matrix: Matrix) -> list[Case]:
-    try:
-        return matrix.cases()
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
-
-
-def _beginning(matrix: Matrix, cases: Sequence[Case], kept: Mapping[int, Run], path: Path) -> str:
-    there = f", {len(kept):,} of them are in {path}" if kept else ""
-    return f"campaign {matrix.name}, seed {matrix.seed}: {counted(len(cases), 'run')}{there}"
-
-
-def _view(
-    titles: Mapping[int, str], kept: Mapping[int, Run], output: Output
-) -> tuple[CampaignView, AbstractContextManager[None]]:
-    if output.quiet or not sys.stderr.isatty():
-        return CampaignView(titles, kept, output.look()), nullcontext()
-    from fadump.cli.campaign_table import MovingView  # noqa: PLC0415 - rich is slow to start
-
-    view = MovingView(titles, kept, output.look())
-    return view, view.shown(sys.stderr)
-
-
-def _pool(options: argparse.Namespace, jobs: Sequence[Job], output: Output) -> Pool:
-    if options.scheduler is None:
-        return LocalPool(options.jobs)
-    try:
-        from fadump.campaign.cluster import ClusterPool  # noqa: PLC0415 - an optional package, and slow to start
-    except ModuleNotFoundError as error:
-        raise SetupError(f"--scheduler needs the Python package {error.name}: install fadump[campaign]") from error
-    return ClusterPool(options.scheduler, jobs, output.remark)
-
-
-def _listed(matrix: Matrix, cases: Sequence[Case]) -> Answer:
-    return Answer(
-        {
-            "name": matrix.name,
-            "seed": matrix.seed,
-            "runs": [{"number": case.number, "factors": _factors(case.values)} for case in cases],
-        },
-        listing="\n".join(f"{case.number:5} {in_a_line(case.title)}" for case in cases),
-    )
-
-
-def _ended(plan: Plan, runs: Mapping[int, Run], path: Path) -> Answer:
-    counts = Counter(run.outcome for run in runs.values())
-    failed = sum(count for outcome, count in counts.items() if not outcome.is_good and outcome.is_final)
-    not_tried = counts[Outcome.NOT_TRIED]
-    code, error = ExitCode.DONE, None
-    if failed:
-        code, error = ExitCode.FAILED, f"{failed:,} of {counted(len(runs), 'run')} failed"
-    elif not_tried:
-        first = next(run for run in runs.values() if run.outcome is Outcome.NOT_TRIED)
-        code, error = ExitCode.NOT_TRIED, f"{counted(not_tried, 'run')} could not be tried: {first.error}"
-    text = f"{counts_text(plan, runs)}\n" + f"look at it:  {fadump_command('campaign', 'report', path)}"
-    return Answer(
-        {
-            "result": "failed" if failed else "not-tried" if not_tried else "done",
-            **_counts(plan, runs),
-            "results": str(path),
-        },
-        text=in_a_line(error) + "\n" + text if not_tried and not failed and error else text,
-        exit_code=code,
-        error=error,
-    )
+    return run(options, output)
 
 
 def _status(options: argparse.Namespace, _output: Output) -> Answer:
     with Results.read(options.results) as results:
         plan, runs = results.plan(), results.runs()
-    return Answer(_counts(plan, runs), listing=f"{plan.name}: {counts_text(plan, runs)}")
+    return Answer(counts_as_json(plan, runs), listing=f"{plan.name}: {counts_text(plan, runs)}")
 
 
 def _report(options: argparse.Namespace, _output: Output) -> Answer:
@@ -234,7 +139,11 @@ def _report(options: argparse.Namespace, _output: Output) -> Answer:
         if case.number in runs and not runs[case.number].outcome.is_good
     ]
     return Answer(
-        {**_counts(plan, runs), "failures": failures, "report": None if options.out is None else str(options.out)},
+        {
+            **counts_as_json(plan, runs),
+            "failures": failures,
+            "report": None if options.out is None else str(options.out),
+        },
         text="" if options.out is None else f"{plan.name}: {counts_text(plan, runs)}\n{options.out}: the report",
         listing=text.rstrip("\n") if options.out is None else "",
     )
@@ -288,7 +197,8 @@ def _show(options: argparse.Namespace, _output: Output) -> Answer:
     return Answer({**_case_as_json(case, run), "files": files}, listing="\n".join(lines))
 
 
-def _counts(plan: Plan, runs: Mapping[int, Run]) -> dict[str, Any]:
+def counts_as_json(plan: Plan, runs: Mapping[int, Run]) -> dict[str, Any]:
+    """What a campaign is called, and how many of its runs there are of each outcome."""
     counts = Counter(run.outcome for run in runs.values())
     return {
         "name": plan.name,
@@ -300,7 +210,7 @@ def _counts(plan: Plan, runs: Mapping[int, Run]) -> dict[str, Any]:
 
 
 def _case_as_json(case: Planned, run: Run | None) -> dict[str, Any]:
-    told = {"number": case.number, "factors": _factors(case.values), "command": fadump_command(*case.words)}
+    told = {"number": case.number, "factors": factors_as_json(case.values), "command": fadump_command(*case.words)}
     return told | ({} if run is None else _run_as_json(run))
 
 
@@ -320,12 +230,13 @@ def _run_as_json(run: Run) -> dict[str, Any]:
 
 def _change_as_json(change: Change) -> dict[str, Any]:
     return {
-        "factors": _factors(change.values),
+        "factors": factors_as_json(change.values),
         "before": change.before and _run_as_json(change.before),
         "after": change.after and _run_as_json(change.after),
         "command": fadump_command(*change.words),
     }
 
 
-def _factors(values: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def factors_as_json(values: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The values of a case, by their factors."""
     return {name: list(value) for name, value in values.items()}
