@@ -1,6 +1,7 @@
 """The recorded run of the tests is used until the tree changes, and never half of it."""
 
 import json
+import signal
 
 import pytest
 
@@ -35,17 +36,16 @@ def test_the_same_tree_is_recorded_once(tree, runs):
     assert runs.read_text() == "run\n"
 
 
-@pytest.mark.parametrize("changed", ["module", "test"])
-def test_a_tree_that_has_changed_is_recorded_again_and_the_old_record_removed(tree, runs, changed):
+def test_a_tree_that_has_changed_is_recorded_again_and_the_old_record_removed(tree, runs):
     other = tree.cache / "not a record"
     other.mkdir(parents=True)
     tree.recorded()
-    file = getattr(tree, changed)
-    file.write_text(f"{file.read_text()}\n# changed\n")
-    second = tree.recorded()
-    assert runs.read_text() == "run\nrun\n"
-    assert sorted(tree.cache.iterdir()) == sorted([second, other])
-    assert tree.recorded() == second
+    for number, file in enumerate((tree.module, tree.test), start=2):
+        file.write_text(f"{file.read_text()}\n# changed\n")
+        record = tree.recorded()
+        assert runs.read_text() == "run\n" * number
+        assert sorted(tree.cache.iterdir()) == sorted([record, other])
+        assert tree.recorded() == record
 
 
 def test_a_test_that_fails_is_left_out(tree):
@@ -53,16 +53,16 @@ def test_a_test_that_fails_is_left_out(tree):
     assert recorded_tests(tree.recorded()) == ["tests/test_module.py::test_numbers[8]"]
 
 
-@pytest.mark.parametrize("number", ["SIGKILL", "SIGINT"])
-def test_a_run_that_is_interrupted_is_no_record(tree, tmp_path, number):
+def test_a_run_that_is_interrupted_is_no_record(tree, tmp_path):
     trap = tmp_path / "trap"
-    trap.touch()
     tree.test.write_text(
-        f"{TEST}\n\ndef test_interrupted():\n    import os, signal\n\n"
-        f"    if Path({str(trap)!r}).exists():\n        os.kill(os.getpid(), signal.{number})\n"
+        f"{TEST}\n\ndef test_interrupted():\n    import os\n\n"
+        f"    if Path({str(trap)!r}).exists():\n        os.kill(os.getpid(), int(Path({str(trap)!r}).read_text()))\n"
     )
-    with pytest.raises(SystemExit, match="the tests have not been run to their end"):
-        tree.recorded()
-    assert not [*tree.cache.iterdir()]
+    for number in (signal.SIGKILL, signal.SIGINT):
+        trap.write_text(str(int(number)))
+        with pytest.raises(SystemExit, match="the tests have not been run to their end"):
+            tree.recorded()
+        assert not [*tree.cache.iterdir()]
     trap.unlink()
     assert len(recorded_tests(tree.recorded())) == 2
