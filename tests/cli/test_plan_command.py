@@ -178,6 +178,30 @@ def test_the_verdict_says_whether_it_is_as_much_as_distributions_recommend(memor
     assert capsys.readouterr().out.splitlines()[1].startswith(verdict)
 
 
+@pytest.mark.parametrize(
+    ("crashkernel", "problem"),
+    [
+        ("1G-:", "crashkernel= is not valid, a size is expected"),
+        (",", "crashkernel= is not valid, a size is expected"),
+        ("nonsense", "crashkernel= is not valid, a size is expected"),
+        ("100T", "crashkernel= is not smaller than RAM"),
+        ("0", "crashkernel= comes to 0 bytes"),
+        ("1G,high", "crashkernel= does not count if it ends in ,high or ,low"),
+    ],
+)
+def test_a_crashkernel_that_linux_ignores_is_told_beside_the_verdict(crashkernel, problem, planned, capsys):
+    words = ("--cmdline", f"fadump=on crashkernel={crashkernel}")
+    warning = f"{problem}: Linux takes 320 MiB of boot memory instead"
+    assert planned(*words)["warnings"] == [warning]
+    assert run(*words) == 0
+    assert capsys.readouterr().out.splitlines()[2] == f"warning: {warning}"
+    assert planned("--cmdline", f"crashkernel={crashkernel}")["warnings"] == [f"{problem}: Linux ignores it"]
+
+
+def test_a_command_line_without_crashkernel_is_not_warned_of(planned):
+    assert planned("--cmdline", "fadump=on")["warnings"] == []
+
+
 @pytest.mark.parametrize("columns", [80, 120])
 def test_lines_are_as_wide_as_the_terminal(columns):
     """But for the path and the function of a source, which are one word."""

@@ -15,7 +15,7 @@ from fadump.cli.numbers import number
 from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.cli.plan_view import plan_lines
+from fadump.cli.plan_view import plan_lines, warnings_of
 from fadump.cli.section_arguments import add_section_sizes
 from fadump.cli.sizes import size
 from fadump.errors import UsageError
@@ -216,7 +216,7 @@ def _as_json(options: argparse.Namespace, plan: Plan) -> dict[str, Any]:
         },
         "refusal": None if plan.refusal is None else plan.refusal.sentence,
         "kdump": None if kdump is None else _range(kdump),
-        "warnings": list(plan.warnings),
+        "warnings": list(warnings_of(plan)),
         "reasons": [
             {"name": reason.name, "number": reason.number, "reason": reason.sentence, "source": reason.source}
             for reason in plan.reasons

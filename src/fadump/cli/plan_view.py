@@ -14,7 +14,7 @@ _REASONS = "the reason for each number, and the line of Linux that it comes from
 def plan_lines(plan: Plan, title: Iterable[str], *, why: bool) -> Iterator[str]:
     """All of it; ``title`` says for which system it is."""
     yield from _verdict(plan)
-    yield from (f"warning: {warning}" for warning in plan.warnings)
+    yield from (f"warning: {warning}" for warning in warnings_of(plan))
     yield ""
     yield from title
     for figure in figures(plan):
@@ -22,6 +22,17 @@ def plan_lines(plan: Plan, title: Iterable[str], *, why: bool) -> Iterator[str]:
         yield from text_figure(figure)
     yield ""
     yield from _why(plan) if why else (_REASONS,)
+
+
+def warnings_of(plan: Plan) -> tuple[str, ...]:
+    """All of them; the first is about the command line."""
+    problem, reservation = plan.crashkernel_problem, plan.reservation
+    if problem is None:
+        return plan.warnings
+    taken = "Linux ignores it"
+    if reservation is not None:
+        taken = f"Linux takes {length(reservation.boot_memory.size_bytes)} of boot memory instead"
+    return (f"{problem}: {taken}", *plan.warnings)
 
 
 def _verdict(plan: Plan) -> Iterator[str]:

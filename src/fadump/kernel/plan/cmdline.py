@@ -89,7 +89,8 @@ def parse_crashkernel(cmdline: str, ram_bytes: int, kernel: KernelTraits) -> Cra
     suffixes = (*_SKIPPED_SUFFIXES, _CMA_SUFFIX) if kernel.skips_cma_suffix else _SKIPPED_SUFFIXES
     at = _last_crashkernel(cmdline, suffixes)
     if at is None:
-        return CrashKernel(0, 0, "there is no crashkernel=")
+        skipped = f"crashkernel= does not count if it ends in {' or '.join(suffixes)}"
+        return CrashKernel(0, 0, skipped if _NAME in cmdline else "there is no crashkernel=")
     value = cmdline[at + len(_NAME) :]
     read = _ranges if ":" in value.split(" ", 1)[0] else _simple
     try:

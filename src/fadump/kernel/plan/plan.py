@@ -8,7 +8,7 @@
 from dataclasses import dataclass
 
 from fadump.kernel.plan.capture_kernel import CaptureReservation, capture_reservation
-from fadump.kernel.plan.cmdline import parse_command_line
+from fadump.kernel.plan.cmdline import parse_command_line, parse_crashkernel
 from fadump.kernel.plan.kdump import KdumpReservation, kdump_reservation
 from fadump.kernel.plan.memory_map import MEMORY_LIMIT
 from fadump.kernel.plan.recommended import Recommendation, recommendations
@@ -49,8 +49,15 @@ class Plan:
         return found
 
     @property
+    def crashkernel_problem(self) -> str | None:
+        """Why Linux ignores the ``crashkernel=`` that is there; None if it doesn't, or there is none."""
+        if "crashkernel=" not in self.cmdline:
+            return None
+        return parse_crashkernel(self.cmdline, self.system.memory.ram_bytes, self.kernel).problem
+
+    @property
     def warnings(self) -> tuple[str, ...]:
-        """What will not work as the user expects."""
+        """What will not work as the user expects, besides ``crashkernel_problem``."""
         found: tuple[str, ...] = (_CAPTURE_TREE,) if self.dump_announced else ()
         if ignored_bytes := self.system.memory.ignored_bytes:
             limit = f"{MEMORY_LIMIT:#x}, {size_text(MEMORY_LIMIT)}"

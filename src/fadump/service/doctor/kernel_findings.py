@@ -103,10 +103,11 @@ def _command_line_findings(machine: Machine, files: SystemFiles) -> Iterator[Fin
         )
         return
     crashkernel = parse_crashkernel(plan.cmdline, plan.system.memory.ram_bytes, plan.kernel)
-    if crashkernel.problem is not None and "crashkernel=" in plan.cmdline:
+    if plan.crashkernel_problem is not None:
         yield Finding(
             Check.COMMAND_LINE, Severity.WARNING,
-            f"{crashkernel.problem}, so its size is not what counts; {size_text(_boot_memory(machine))} were taken",
+            f"{plan.crashkernel_problem}, so its size is not what counts; {size_text(_boot_memory(machine))} were "
+            "taken",
             wanted,
         )  # fmt: skip
     elif crashkernel.problem is None and command_line.fadump_reserve_mem:
