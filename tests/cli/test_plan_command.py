@@ -20,7 +20,7 @@ def planned(capsys):
     def planned(*arguments):
         assert run("--json", *arguments) == 0
         out, err = capsys.readouterr()
-        assert err.startswith(("FADump reserves ", "no FADump: "))
+        assert err.startswith(("FADump reserves ", "no FADump: ", "a dump would be lost, "))
         return json.loads(out)
 
     return planned
@@ -250,6 +250,27 @@ def test_a_text_map(tmp_path, planned):
     path = tmp_path / "map"
     path.write_text("0..1G\n4G..8G\n")
     assert planned("--memory-map", path, "--cmdline", "fadump=on crashkernel=1G")["reserved_base"] == 4 << 30
+
+
+def test_a_hole_that_loses_the_dump_is_the_verdict_and_nothing_is_enough(tmp_path, planned, capsys):
+    path = tmp_path / "map"
+    path.write_text("0..1G\n8G..16G\n")
+
+    def planned_with(crashkernel):
+        words = ("--memory-map", path, "--cmdline", f"fadump=on crashkernel={crashkernel}")
+        assert run(*words) == 0
+        return capsys.readouterr().out.splitlines(), planned(*words)
+
+    lines, found = planned_with("2200M")
+    assert lines[0].startswith("a dump would be lost, by a bug of Linux's: FADump reserves 2200.1 MiB at 0x")
+    assert lines[1] == "use crashkernel=1024M or less, as much as that range has"
+    assert lines[2].startswith("warning: there is a hole in boot memory, 0x40000000 to 0x200000000, and Linux counts")
+    assert found["result"] == "lost" and len(found["warnings"]) == 1
+    lines, found = planned_with("1024M")
+    assert "that is enough" in lines[1]
+    assert (found["result"], found["boot_memory_bytes"], found["warnings"]) == ("reserved", 1 << 30, [])
+    path.write_text("0..256M\n8G..16G\n")
+    assert planned_with("512M")[0][1] == "no crashkernel= helps: boot memory takes 320 MiB at least"
 
 
 def test_the_picture_is_written(tmp_path):

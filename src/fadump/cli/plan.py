@@ -15,7 +15,7 @@ from fadump.cli.numbers import number
 from fadump.cli.output import Answer, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.cli.plan_view import plan_lines, warnings_of
+from fadump.cli.plan_view import loses_dump, plan_lines, warnings_of
 from fadump.cli.section_arguments import add_section_sizes
 from fadump.cli.sizes import size
 from fadump.errors import UsageError
@@ -191,7 +191,7 @@ def _as_json(options: argparse.Namespace, plan: Plan) -> dict[str, Any]:
     boot = None if reservation is None else reservation.boot_memory
     kdump = None if plan.kdump is None else plan.kdump.area
     return {
-        "result": "refused" if reservation is None else "reserved",
+        "result": "refused" if reservation is None else "lost" if loses_dump(plan) else "reserved",
         "platform": system.platform,
         "mmu": system.mmu,
         "kernel_version": options.kernel_version,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from fadump.kernel.plan.drawing import figures, length, text_figure
 from fadump.kernel.plan.plan import Plan
 from fadump.kernel.plan.reserve import Reservation
-from fadump.kernel.traits import Reason, align_up
+from fadump.kernel.traits import Reason, align_down, align_up, least_boot_memory_bytes
 
 _MIB = 1 << 20
 _REASONS = "the reason for each number, and the line of Linux that it comes from:  --why"
@@ -35,8 +35,16 @@ def warnings_of(plan: Plan) -> tuple[str, ...]:
     return (f"{problem}: {taken}", *plan.warnings)
 
 
+def loses_dump(plan: Plan) -> bool:
+    """Whether Linux reserves memory, but gets no dump from it that is any good."""
+    return plan.reservation is not None and bool(plan.reservation.boot_memory.warnings)
+
+
 def _verdict(plan: Plan) -> Iterator[str]:
     if plan.reservation is not None:
+        if loses_dump(plan):
+            yield from _lost(plan, plan.reservation)
+            return
         yield _reserved(plan.reservation)
         yield from _recommended(plan, plan.reservation.boot_memory.size_bytes)
         return
@@ -55,6 +63,20 @@ def _reserved(reservation: Reservation) -> str:
         f"FADump reserves {length(area.size_bytes)} at {area.start:#x}, and a capture kernel has "
         f"{length(boot_memory.size_bytes)} to save a dump with"
     )
+
+
+def _lost(plan: Plan, reservation: Reservation) -> Iterator[str]:
+    area, first = reservation.area, plan.system.memory.regions[0]
+    yield (
+        f"a dump would be lost, by a bug of Linux's: FADump reserves {length(area.size_bytes)} at {area.start:#x}, but "
+        f"boot memory is more than the first range of memory, which ends at {first.end:#x}"
+    )
+    most = align_down(first.end, max(_MIB, plan.kernel.size_alignment_bytes))
+    least = least_boot_memory_bytes(plan.system.platform)
+    if most < least:
+        yield f"no crashkernel= helps: boot memory takes {length(least)} at least"
+    else:
+        yield f"use crashkernel={most // _MIB}M or less, as much as that range has"
 
 
 def _recommended(plan: Plan, boot_memory_bytes: int) -> Iterator[str]:

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from fadump.abi.platform import Platform
 from fadump.kernel.plan.boot_memory import BootMemory, Region, boot_memory, relocate
 from fadump.kernel.plan.cmdline import parse_command_line
+from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.traits import GIB, LINUX_6_1, LINUX_6_12, MIB, Refusal, align_up, least_boot_memory_bytes
+from fadump.memory.ranges import Range, RangeSet
 from tests.kernel.systems import memory
 
 
@@ -129,7 +131,21 @@ def test_a_kernel_with_one_section_registers_from_0_on():
     found = boot([(0, 300), (512, 4096)], "crashkernel=512M", LINUX_6_1)
     assert found.regions == (Region(0, 512 * MIB),)
     assert found.top == 724 * MIB
-    assert "one range from 0 to 0x20000000 all the same" in found.warnings[0]
+    assert "a hole in boot memory, 0x12c00000 to 0x20000000: this kernel registers one range" in found.warnings[0]
+    assert "from 0 to 0x20000000 all the same, which is not all RAM" in found.warnings[0]
+
+
+@pytest.mark.parametrize("kernel", [LINUX_6_1, LINUX_6_12])
+def test_where_removable_memory_meets_other_there_is_no_hole(kernel):
+    blocks = [MemoryBlock(Range(0, 300 * MIB)), MemoryBlock(Range(300 * MIB, 4 * GIB), hot_removable=True)]
+    found = boot_memory(
+        Platform.PSERIES,
+        MemoryMap.of(blocks, RangeSet(), RangeSet()),
+        kernel,
+        parse_command_line("crashkernel=512M", kernel),
+    )
+    (warning,) = found.warnings
+    assert "removable memory begins or ends at 0x12c00000, within boot memory" in warning and "hole" not in warning
 
 
 def test_boot_memory_in_more_than_seven_ranges_is_refused_by_pseries():

@@ -58,7 +58,7 @@ def test_linux_loses_a_dump_to_a_hole_below_boot_memory_top(tmp_path, kernel, me
     done = fadump_run(tmp_path / "out", *kernel, *memory)
     assert (done.status, done.json["phase"]) == (1, phase)
     assert kernel_says in done.json["error"]
-    assert "remark: memory ranges meet at 0x40000000, within boot memory" in done.stderr
+    assert "remark: there is a hole in boot memory, 0x40000000 to 0x200000000" in done.stderr
 
 
 @pytest.mark.parametrize("command", ON_ANY)

@@ -25,7 +25,7 @@ from fadump.kernel.traits import (
     least_boot_memory_bytes,
     size_text,
 )
-from fadump.memory.ranges import Range
+from fadump.memory.ranges import Range, RangeSet
 
 _FADUMP = "arch/powerpc/kernel/fadump.c"
 _CALCULATE = f"{_FADUMP}:fadump_calculate_reserve_size"
@@ -48,6 +48,7 @@ class Region:
 class BootMemory:
     """``size_bytes`` is what the kernel computes with; ``regions`` need not add up to it, see ``warnings``.
 
+    Each of the ``warnings`` says why a crash's dump would be lost, or wrong.
     ``regions`` are registered, ``ranges`` are what Linux has in ``fw_dump.boot_mem_addr`` and makes PT_LOADs from. They
     differ only on pseries without a section for each range.
     """
@@ -210,21 +211,25 @@ def _warnings(
     first = memory.regions[0]
     if first.end >= size_bytes:
         return
+    second = memory.regions[1].start
+    where = f"there is a hole in boot memory, {first.end:#x} to {second:#x}"
+    if second == first.end:
+        where = f"removable memory begins or ends at {first.end:#x}, within boot memory"
     count = sum(region.size_bytes for region in regions)
     if registered is not regions:
-        yield (
-            f"the first memory range ends at {first.end:#x}, within boot memory: this kernel registers one range from "
-            f"0 to {size_bytes:#x} all the same, which is not all RAM if there is a hole"
-        )
+        what = "which is not all RAM, so that no firmware takes it"
+        if RangeSet(memory.regions).contains(Range(0, size_bytes)):
+            what = "but counts the memory below twice in the headers of its dump"
+        yield f"{where}: this kernel registers one range from 0 to {size_bytes:#x} all the same, {what}"
     elif any(region.size_bytes > top for region in regions):
         huge = next(region for region in regions if region.size_bytes > top)
         yield (
-            f"memory ranges meet at {first.end:#x}, within boot memory, and Linux counts them twice: it asks the "
-            f"firmware for {huge.size_bytes:#x} bytes from {huge.start:#x}, which no firmware takes"
+            f"{where}, and Linux counts the memory below it twice: it asks the firmware for {huge.size_bytes:#x} bytes "
+            f"from {huge.start:#x}, which no firmware takes"
         )
     elif count != size_bytes:
         yield (
-            f"memory ranges meet at {first.end:#x}, within boot memory, and Linux counts them twice: {count:#x} of "
-            f"{size_bytes:#x} bytes of boot memory are registered, and the whole dump is lost: the capture kernel "
-            "looks for the crash-info header right behind them"
+            f"{where}, and Linux counts the memory below it twice: {count:#x} of {size_bytes:#x} bytes of boot memory "
+            "are registered, and the whole dump is lost: the capture kernel looks for the crash-info header right "
+            "behind them"
         )
