@@ -252,6 +252,11 @@ def test_a_text_map(tmp_path, planned):
     assert planned("--memory-map", path, "--cmdline", "fadump=on crashkernel=1G")["reserved_base"] == 4 << 30
 
 
+def test_the_help_tells_how_a_memory_map_is_written(capsys):
+    assert run("--help") == 0
+    assert "START..END [memory|removable|firmware]" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_hole_that_loses_the_dump_is_the_verdict_and_nothing_is_enough(tmp_path, planned, capsys):
     path = tmp_path / "map"
     path.write_text("0..1G\n8G..16G\n")
@@ -286,7 +291,7 @@ def test_the_picture_is_written(tmp_path):
         (["--memory", "0"], "a machine needs memory"),
         (["--memory", "-1"], "--memory '-1' is not a size; write it as 2G"),
         (["--reserved", "1G"], "--reserved '1G' is not a range; write it as 0x0..2G"),
-        (["--reserved", "2G..1G"], "is not a range"),
+        (["--reserved", "2G..1G"], "--reserved 2G..1G: the end of 2G..1G is not above its start; write it as 0x0..2G"),
         (["--cpus", "0"], "--cpus 0: write a number from 1 to 65536"),
         (["--cpus", "two"], "--cpus two: write a number from 1 to 65536"),
         (["--memory", "1G", "--memory-map", "x"], "not allowed with argument"),
@@ -303,7 +308,7 @@ def test_a_bad_map_is_an_error_of_ours(tmp_path, capsys):
     path = tmp_path / "map"
     path.write_text("nonsense")
     assert run("--memory-map", path) == 1
-    assert "'nonsense'" in capsys.readouterr().err
+    assert f"{path}: line 1: 'nonsense' is not a range" in capsys.readouterr().err
 
 
 def test_a_picture_for_standard_output_is_all_that_is_there(capsys, tmp_path):

@@ -67,7 +67,8 @@ def add_parser(commands: Commands) -> None:
     memory.add_argument("--memory", type=_ram, metavar="SIZE", help="RAM in one piece (default: 2G; powernv: 4G)")
     memory.add_argument(
         "--memory-map", type=path, metavar="FILE",
-        help="memory as a text of ranges, a device tree blob, or a directory such as /proc/device-tree",
+        help="a text with a line START..END [memory|removable|firmware] for each range, as 0..1G; a device tree blob; "
+        "or a directory such as /proc/device-tree",
     )  # fmt: skip
     parser.add_argument(
         "--reserved", type=_reserved, action="append", metavar="START..END",

@@ -1,4 +1,4 @@
-"""A memory map as text: one range per line, and what it is.
+"""A memory map as text: one range per line, and what it is; docs/planning.md tells users of it.
 
     0x0..0x80000000                      memory
     4G..5G              removable        memory that can be unplugged while running
@@ -17,7 +17,7 @@ from fadump.kernel.traits import U64
 from fadump.memory.ranges import Range, RangeSet
 from fadump.printable import quoted
 
-_MEMORY, _REMOVABLE, _FIRMWARE = "memory", "removable", "firmware"
+_KINDS = _MEMORY, _REMOVABLE, _FIRMWARE = "memory", "removable", "firmware"
 _SIZE = re.compile(r"(0x[0-9a-f]+|0[0-7]*|[1-9][0-9]*)([kmgtpe]?)", re.IGNORECASE)
 _MOST_DIGITS = 23
 """The digits of 64 bits in octal, with a leading 0."""
@@ -26,25 +26,22 @@ _MOST_DIGITS = 23
 def parse_map(text: str) -> MemoryMap:
     """The map that a text describes.
 
-    :raises FormatError: a line is not a range with a known word, or there is no memory at 0; ``offset`` is the
-        line's in characters.
+    :raises FormatError: a line, whose number is told, is not a range with a known word, or there is no memory at 0.
     """
     blocks: list[MemoryBlock] = []
     firmware: list[Range] = []
-    offset = 0
-    for line in text.splitlines(keepends=True):
+    for number, line in enumerate(text.splitlines(), start=1):
         words = line.partition("#")[0].split()
         if words:
-            range_, kind = _entry(words, offset)
+            range_, kind = _entry(words, number)
             if kind == _FIRMWARE:
                 firmware.append(range_)
             else:
                 blocks.append(MemoryBlock(range_, kind == _REMOVABLE))
-        offset += len(line)
     try:
         return MemoryMap.of(blocks, RangeSet(firmware), RangeSet())
     except ValueError as error:
-        raise FormatError(f"memory map: {error}") from error
+        raise FormatError(f"{error}; the first line of most machines is as 0..1G") from error
 
 
 def parse_range(text: str) -> Range:
@@ -55,10 +52,10 @@ def parse_range(text: str) -> Range:
     start, dots, end = text.partition("..")
     if not dots:
         raise ValueError(f"{quoted(text)} is not a range; write it as 0x0..2G")
-    range_ = Range(parse_size(start), parse_size(end))
-    if not range_:
-        raise ValueError(f"the range {text} is empty")
-    return range_
+    first, last = parse_size(start), parse_size(end)
+    if first >= last:
+        raise ValueError(f"the end of {text} is not above its start; write it as 0x0..2G")
+    return Range(first, last)
 
 
 def parse_size(text: str) -> int:
@@ -77,11 +74,12 @@ def parse_size(text: str) -> int:
     return size_bytes
 
 
-def _entry(words: list[str], offset: int) -> tuple[Range, str]:
+def _entry(words: list[str], number: int) -> tuple[Range, str]:
     kind = words[1] if len(words) > 1 else _MEMORY
-    if len(words) > 2 or kind not in (_MEMORY, _REMOVABLE, _FIRMWARE):
-        raise FormatError(f"memory map: {quoted(' '.join(words))} is not a range and what it is", offset=offset)
+    if len(words) > 2 or kind not in _KINDS:
+        wanted = f"START..END [{'|'.join(_KINDS)}]; write it as 0..1G, or 4G..8G removable"
+        raise FormatError(f"line {number}: {quoted(' '.join(words))} is not {wanted}")
     try:
         return parse_range(words[0]), kind
     except ValueError as error:
-        raise FormatError(f"memory map: {error}", offset=offset) from error
+        raise FormatError(f"line {number}: {error}") from error
