@@ -1,7 +1,8 @@
 """The QEMU process: its command line, its connections, its end.
 
 Everything between QEMU and us is a socket pair or an anonymous file handed over as a file descriptor, so that
-whatever kills us or QEMU leaves no socket and no file behind; the process itself dies with us (``setpriv``).
+whatever kills us or QEMU leaves no socket and no file behind; the process itself dies with us (``setpriv``). It leads a
+process group of its own, which ends with it.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import shutil
 import signal
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,6 +68,7 @@ class QemuProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
+                process_group=0,  # --qemu may be a script, and what that starts is to end with it
             )
         except BaseException:
             for ours, _theirs in pairs.values():
@@ -94,9 +97,9 @@ class QemuProcess:
         return f"{_how_it_ended(code)}{last_words}"
 
     async def kill(self) -> None:
-        """End QEMU at once, if it still runs."""
-        if self.process.returncode is None:
-            self.process.kill()
+        """End QEMU and all that it has started at once, if anything still runs."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         await asyncio.wait_for(self.wait(), _EXIT_SECONDS)
 
     async def _keep_stderr(self) -> None:
