@@ -124,6 +124,8 @@ def test_what_is_missing_is_one_sentence(compare):
 
 
 def test_a_number_beyond_the_set_is_a_sentence(compare):
+    status, _out, err = compare("--only", "9999", linux=AssertionError("it is run"))
+    assert (status, err) == (2, "fadump: --only 9999 is beyond the 163 of the set\n")
     status, out, err = compare("--count", "2", "--only", "3", "--json")
     assert (status, err) == (2, "fadump: --only 3 is beyond --count 2\n")
     assert json.loads(out) == {"result": "failed", "error": "--only 3 is beyond --count 2", "phase": None}

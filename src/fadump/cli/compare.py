@@ -100,13 +100,14 @@ def _list(options: argparse.Namespace, wanted: list[tuple[int, Configuration]]) 
 
 def _wanted(options: argparse.Namespace) -> list[tuple[int, Configuration]]:
     """The configurations, with their numbers in the set."""
-    if options.count is None and not options.only:
+    if options.count is None:
         found = full_set(options.seed)
     else:
-        found = list(itertools.islice(configurations(options.seed), options.count or max(options.only)))
+        found = list(itertools.islice(configurations(options.seed), options.count))
     numbered = list(enumerate(found, 1))
     if beyond := [number for number in options.only or () if number > len(numbered)]:
-        raise UsageError(f"--only {beyond[0]} is beyond --count {options.count}")
+        there_are = f"the {len(numbered)} of the set" if options.count is None else f"--count {options.count}"
+        raise UsageError(f"--only {beyond[0]} is beyond {there_are}")
     return [subject for subject in numbered if not options.only or subject[0] in options.only]
 
 
