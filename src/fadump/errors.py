@@ -19,12 +19,14 @@ class FadumpError(Exception):
     """Anything that this project reports to its user; the commands print it as one sentence.
 
     ``phase`` is the milestone that a machine was on the way to, as its name in a timeline, ``firmware`` the firmware's
-    own reason and ``console`` the log of the machine's console, where there are such.
+    own reason, ``console`` the log of the machine's console and ``vmcore`` the dump that was saved before it, where
+    there are such.
     """
 
     phase: str | None = None
     firmware: str | None = None
     console: Path | None = None
+    vmcore: Path | None = None
     result: str = "failed"
     """What a JSON object says that the command has come to."""
 
@@ -41,6 +43,11 @@ def note_phase(error: BaseException, phase: str, firmware: str | None = None) ->
 def note_console(error: BaseException, log: Path) -> None:
     """Give an error the attribute ``console``, see :class:`FadumpError`; an error of the system gets it too."""
     vars(error).update(console=log)
+
+
+def note_vmcore(error: BaseException, vmcore: Path) -> None:
+    """Give an error the attribute ``vmcore``, see :class:`FadumpError`; an error of the system gets it too."""
+    vars(error).update(vmcore=vmcore)
 
 
 class UsageError(FadumpError):

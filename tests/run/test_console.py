@@ -65,6 +65,19 @@ def test_a_run_that_fails_says_once_where_its_console_is(tmp_path, monkeypatch, 
     assert "console" not in capsys.readouterr().err
 
 
+def test_a_run_that_fails_once_its_dump_is_saved_says_where_that_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "--fault", "register=served*1,hardware-error"]
+    assert main(words) == 1
+    assert "fadump: the dump is saved, in fadump-run/vmcore" in capsys.readouterr().err.splitlines()
+    assert main([*words, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["vmcore"] == "fadump-run/vmcore"
+    assert main(["run", "--fault", "register=-1", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert "vmcore" not in json.loads(out)
+    assert "is saved" not in err
+
+
 FIRMWARE = b"SLOF**********\r\nBooting from memory...\r\n"
 PROM_INIT = b"OF stdout device is: /vdevice/vty@71000000\r\nPreparing to boot Linux version 6.12.0 (gcc) #1\r\n"
 BANNERS = [

@@ -31,8 +31,12 @@ def failure_of(error: FadumpError | OSError | EndedBySignal, first_phase: str | 
 
     ``first_phase`` is the first milestone of a command that has milestones: what is wrong usage was said before it.
     """
-    console = getattr(error, "console", None)
-    return replace(_failure_of(error, first_phase), console=None if console is None else str(console))
+    console, vmcore = getattr(error, "console", None), getattr(error, "vmcore", None)
+    return replace(
+        _failure_of(error, first_phase),
+        console=None if console is None else str(console),
+        vmcore=None if vmcore is None else str(vmcore),
+    )
 
 
 def _failure_of(error: FadumpError | OSError | EndedBySignal, first_phase: str | None) -> Failure:

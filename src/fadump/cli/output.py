@@ -68,6 +68,8 @@ class Failure:
     command: str = "fadump"
     console: str | None = None
     """The log of a machine's console, where there is one."""
+    vmcore: str | None = None
+    """The dump that was saved all the same, where there is one."""
     is_told: bool = True
     """Whether it is told to people, too."""
     result: str = "failed"
@@ -85,6 +87,8 @@ def failure_object(failure: Failure) -> dict[str, object]:
     told: dict[str, object] = {"result": failure.result, "error": failure.sentence, "phase": failure.phase}
     if failure.console is not None:
         told["console"] = failure.console
+    if failure.vmcore is not None:
+        told["vmcore"] = failure.vmcore
     if failure.firmware is not None:
         told["firmware"] = failure.firmware
     return told
@@ -198,6 +202,8 @@ class Output:
         if failure.is_told:
             with suppress(OSError):  # whoever read it is gone
                 print(printable(f"{failure.command}: {failure.sentence}"), file=sys.stderr)
+                if failure.vmcore is not None:
+                    print(printable(f"fadump: the dump is saved, in {failure.vmcore}"), file=sys.stderr)
                 if failure.console is not None:
                     print(printable(f"fadump: {console_text(failure.console)}"), file=sys.stderr)
         try:

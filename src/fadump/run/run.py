@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from fadump.cycle import CycleResult, run_cycle
-from fadump.errors import NO_ROOM, STDERR, STDOUT, FadumpError, MachineError, note_phase, reason
+from fadump.errors import NO_ROOM, STDERR, STDOUT, FadumpError, MachineError, note_phase, note_vmcore, reason
 from fadump.firmware.contract import Firmware
 from fadump.machine.contract import ConsoleLog, Machine
 from fadump.observer import Milestone, Observer
@@ -161,8 +161,9 @@ def _run_cycles(
                     break  # the next boot would fall back, too
                 if number < parts.cycles:
                     done.append(_keep(result, verdict, output.next_cycle(result.vmcore_bytes), parts))
-    except BaseException:
-        output.publish_saved()  # keep a saved dump, whatever failed after that
+    except BaseException as error:
+        if (vmcore := output.publish_saved()) is not None:  # keep a saved dump, whatever failed after that
+            note_vmcore(error, vmcore)
         raise
     done.append(_keep(result, verdict, output.publish(result.vmcore_bytes), parts))
     return done
