@@ -284,6 +284,33 @@ def test_the_picture_is_written(tmp_path):
     assert path.read_text().startswith("<svg ")
 
 
+HPTE = "--hpte-size must be whole groups of entries, a multiple of 128 bytes up to 16384K,"
+POWERNV = "--hpte-size and --cpu-state-size go with --platform pseries: OPAL offers no such sections"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mmu", "hash", "--hpte-size", "1"], f"{HPTE} 0x1 is not"),
+        (["--mmu", "hash", "--hpte-size", "1T"], f"{HPTE} 0x10000000000 is not"),
+        (["--cpu-state-size", "0"], "--cpu-state-size must be from 1 byte to 64 MiB, 0x0 is not"),
+        (["--cpu-state-size", "1T"], "--cpu-state-size must be from 1 byte to 64 MiB, 0x10000000000 is not"),
+        (["--platform", "powernv", "--hpte-size", "4K"], POWERNV),
+        (["--platform", "powernv", "--cpu-state-size", "4K"], POWERNV),
+        (["--reserved", "0..64T"], "--reserved takes memory of the machine, 0x0..0x400000000000 is not"),
+    ],
+)
+def test_what_no_firmware_can_offer_is_refused(arguments, message, capsys):
+    assert run(*arguments) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+
+
+def test_the_firmware_has_no_memory_outside_ram(planned):
+    assert planned("--memory", "64M")["firmware"] == []
+    assert planned("--memory", "768M")["firmware"] == [{"start": 0x2FFF0000, "end": 0x30000000}]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

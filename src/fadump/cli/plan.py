@@ -19,6 +19,7 @@ from fadump.cli.plan_view import loses_dump, plan_lines, warnings_of
 from fadump.cli.section_arguments import add_section_sizes
 from fadump.cli.sizes import size
 from fadump.errors import UsageError
+from fadump.firmware.pseries import Offer
 from fadump.given import reading, writing
 from fadump.kernel.plan.drawing import length, svg
 from fadump.kernel.plan.map_text import parse_range
@@ -36,6 +37,8 @@ from fadump.kernel.traits import (
     nearest_version,
 )
 from fadump.memory.ranges import Range, RangeSet
+from fadump.printable import with_others
+from fadump.run.options import section_refusals
 
 _DEFAULT_BYTES = {Platform.PSERIES: 2 * GIB, Platform.POWERNV: 4 * GIB}
 _MOST_CPUS = 1 << 16
@@ -137,7 +140,8 @@ def _made(options: argparse.Namespace) -> Plan:
     if options.memory_map is None:
         platform = options.platform or Platform.PSERIES
         blocks = [MemoryBlock(Range(0, options.memory or _DEFAULT_BYTES[platform]))]
-        system = System(platform, MemoryMap.of(blocks, _firmware(platform, options.cpus or _DEFAULT_CPUS), RangeSet()))
+        firmware = _firmware(platform, options.cpus or _DEFAULT_CPUS) & RangeSet(block.range for block in blocks)
+        system = System(platform, MemoryMap.of(blocks, firmware, RangeSet()))
     else:
         with reading("--memory-map", options.memory_map):
             found = read_memory(options.memory_map)
@@ -147,7 +151,22 @@ def _made(options: argparse.Namespace) -> Plan:
             system, dump_announced = found.system, found.dump_announced
             cmdline = found.cmdline if cmdline is None else cmdline
     cmdline = "fadump=on" if cmdline is None else cmdline
-    return make_plan(_changed(options, system), kernel, cmdline, dump_announced=dump_announced)
+    system = _changed(options, system)
+    for refusal in _refusals(options, system):
+        raise UsageError(refusal)
+    return make_plan(system, kernel, cmdline, dump_announced=dump_announced)
+
+
+def _refusals(options: argparse.Namespace, system: System) -> Iterator[str]:
+    """What ``fadump run`` refuses of a firmware, too, and memory that nobody can reserve."""
+    sizes = Offer(options.hpte_size, options.cpu_state_size)
+    if sizes != Offer() and system.platform is Platform.POWERNV:
+        yield "--hpte-size and --cpu-state-size go with --platform pseries: OPAL offers no such sections"
+    yield from section_refusals(sizes, system.memory.end)
+    ram = RangeSet(system.memory.regions)
+    for piece in filter(None, options.reserved or ()):
+        if not ram.contains(piece):
+            yield f"--reserved takes memory of the machine, {piece} is not: its memory is {with_others(list(ram))}"
 
 
 def _firmware(platform: Platform, cpus: int) -> RangeSet:

@@ -345,8 +345,16 @@ def offer_refusals(offer: Offer, platform: Platform, ram: RangeSet) -> Iterator[
     """What no firmware of a guest with this memory can offer."""
     if offer != Offer() and platform is Platform.POWERNV:
         yield "--hpte-size, --cpu-state-size and --reserved go with --platform pseries: OPAL offers no such sections"
+    yield from section_refusals(offer, max(piece.end for piece in ram))
+    for piece in offer.reserved:
+        if piece.start % _LARGEST_PAGE or piece.end % _LARGEST_PAGE or not ram.contains(piece):
+            yield f"--reserved takes memory of the guest, in pages of 64 KiB, {piece.start:#x}..{piece.end:#x} is not"
+
+
+def section_refusals(offer: Offer, memory_end: int) -> Iterator[str]:
+    """Sizes of sections that no firmware of a guest can offer whose memory ends there."""
     hpte_bytes, cpu_state_bytes = offer.hpte_bytes, offer.cpu_state_bytes
-    most = min(usual_bytes(max(piece.end for piece in ram)), _MOST_HPTE)
+    most = min(usual_bytes(memory_end), _MOST_HPTE)
     if hpte_bytes is not None and (hpte_bytes % GROUP_BYTES or hpte_bytes > most):
         yield (
             f"--hpte-size must be whole groups of entries, a multiple of {GROUP_BYTES} bytes up to {most // 1024}K, "
@@ -354,6 +362,3 @@ def offer_refusals(offer: Offer, platform: Platform, ram: RangeSet) -> Iterator[
         )
     if cpu_state_bytes is not None and not 0 < cpu_state_bytes <= _MOST_CPU_STATE:
         yield f"--cpu-state-size must be from 1 byte to {_MOST_CPU_STATE // MIB} MiB, {cpu_state_bytes:#x} is not"
-    for piece in offer.reserved:
-        if piece.start % _LARGEST_PAGE or piece.end % _LARGEST_PAGE or not ram.contains(piece):
-            yield f"--reserved takes memory of the guest, in pages of 64 KiB, {piece.start:#x}..{piece.end:#x} is not"

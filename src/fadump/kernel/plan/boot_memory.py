@@ -209,7 +209,7 @@ def _warnings(
     registered: Sequence[Region],
 ) -> Iterator[str]:
     first = memory.regions[0]
-    if first.end >= size_bytes:
+    if first.end >= size_bytes or len(memory.regions) == 1:
         return
     second = memory.regions[1].start
     where = f"there is a hole in boot memory, {first.end:#x} to {second:#x}"
