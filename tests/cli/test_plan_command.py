@@ -361,3 +361,11 @@ def test_a_file_that_is_no_memory_map_is_named(tmp_path, content, capsys):
     path.write_bytes(content)
     assert run("--memory-map", path) == 1
     assert capsys.readouterr().err.startswith(f"fadump: {path}")
+
+
+def test_quiet_leaves_the_verdict(capsys):
+    assert main(["plan", "-q", "--memory", "64G"]) == 0
+    quiet = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in quiet] == ["FADump", "that"]
+    assert main(["plan", "-q", "--memory", "64G", "--why"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > len(quiet)

@@ -120,8 +120,8 @@ def _plan(options: argparse.Namespace, output: Output) -> Answer:
     if options.kernel_version is None:
         options.kernel_version = DEFAULT_VERSION if release is None else nearest_version(release)
     plan = _made(options)
-    lines = (output.wrapped(line) for line in plan_lines(plan, _title(options, plan, release), why=options.why))
-    text = "\n".join(lines)
+    lines = plan_lines(plan, _title(options, plan, release), why=options.why, quiet=output.quiet)
+    text = "\n".join(map(output.wrapped, lines))
     if to_stdout:
         output.aside(text)
         return Answer(text=svg(plan).rstrip("\n"))

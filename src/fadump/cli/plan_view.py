@@ -11,10 +11,12 @@ _MIB = 1 << 20
 _REASONS = "the reason for each number, and the line of Linux that it comes from:  --why"
 
 
-def plan_lines(plan: Plan, title: Iterable[str], *, why: bool) -> Iterator[str]:
-    """All of it; ``title`` says for which system it is."""
+def plan_lines(plan: Plan, title: Iterable[str], *, why: bool, quiet: bool) -> Iterator[str]:
+    """All of it, or the verdict alone if ``quiet`` and not ``why``; ``title`` says for which system it is."""
     yield from _verdict(plan)
     yield from (f"warning: {warning}" for warning in warnings_of(plan))
+    if quiet and not why:
+        return
     yield ""
     yield from title
     for figure in figures(plan):

@@ -78,7 +78,8 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--initrd", type=path, help="qemu: an initramfs for a kernel with modules; ours is added")
     parser.add_argument(
         "--kexec", choices=list(Kexec), type=Kexec, default=Kexec.LOAD, metavar="HOW",
-        help="qemu: how petitboot loads Linux: l, as kexec -l (default); s, as kexec -s, which spoils a dump",
+        help="qemu: how petitboot loads Linux: l, as kexec -l (default); s, as kexec -s, which spoils a dump before "
+        "Linux 6.15",
     )  # fmt: skip
     parser.add_argument("--qemu", default=DEFAULT_QEMU, help="qemu: which QEMU, or newest (default: %(default)s)")
     parser.add_argument(
@@ -152,8 +153,8 @@ def _run_recorded(options: argparse.Namespace, output: Output, record: Record) -
                 screen(_STDERR) if output.verbose else None,
                 None if terminal is None else terminal.seat,
             )
-    RunView(Look(output.stream)).summary(result)
-    if options.machine is WhichMachine.EMBEDDED:
+    RunView(Look(output.stream)).summary(result, quiet=output.quiet)
+    if options.machine is WhichMachine.EMBEDDED and not output.quiet:
         print(f"that was a model of Linux; real Linux, in QEMU:  {fadump_command(*_REAL_LINUX)}", file=output.stream)
     for bug in _bugs_of_linux(options, result):
         output.remark(bug)

@@ -149,13 +149,14 @@ class RunView:
         if count > 1:
             self._print(f"{'' if number == 1 else chr(10)}cycle {number} of {count}")
 
-    def summary(self, result: RunResult) -> None:
-        """The end: what was saved and where, whether it is right, and how to look at it."""
+    def summary(self, result: RunResult, *, quiet: bool = False) -> None:
+        """The end: what was saved and where, whether it is right, and unless ``quiet`` how to look at it."""
         cycles = [judged.cycle for judged in result.cycles]
         last, resets = cycles[-1], counted(sum(cycle.reboots for cycle in cycles), "reset")
         times = "" if len(cycles) == 1 else f" {len(cycles)} times"
         crashed = f"Linux {last.kernel_release} crashed{times} with {counted(last.cpus, 'CPU')}"
-        self._print("")
+        if not quiet:
+            self._print("")
         if last.kdump is None:
             self._print(
                 f"{crashed}, was dumped and is in production again: {resets}, "
@@ -170,7 +171,7 @@ class RunView:
                 if freed.kept:
                     self.remark(str(freed))
             self._print(_dump_line(judged))
-        for hint in hints(result):
+        for hint in () if quiet else hints(result):
             self._print(hint)
 
     def _verdict(self, verdict: "Verdict") -> None:
