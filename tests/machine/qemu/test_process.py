@@ -6,6 +6,7 @@ import select
 
 import pytest
 
+from fadump.errors import SetupError
 from fadump.machine.qemu.config import QemuConfig
 from fadump.machine.qemu.process import QemuProcess, guest_ram_file
 
@@ -39,3 +40,8 @@ def test_what_a_script_in_the_place_of_qemu_has_started_ends_with_it(tmp_path, e
     gone.register(child, select.POLLIN)
     assert gone.poll(_GONE_MILLISECONDS)
     os.close(child)
+
+
+def test_what_is_no_program_is_not_said_to_be_missing(tmp_path):
+    with pytest.raises(SetupError, match=f"--qemu {tmp_path} is no file that can be executed"):
+        asyncio.run(QemuProcess.start(QemuConfig(None, None, "", qemu=str(tmp_path)), [], None))

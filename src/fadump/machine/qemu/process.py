@@ -56,6 +56,8 @@ class QemuProcess:
         """
         binary = shutil.which(config.qemu)
         if binary is None:
+            if Path(config.qemu).exists():
+                raise SetupError(f"--qemu {config.qemu} is no file that can be executed: name QEMU's program")
             raise SetupError(f"no {config.qemu} on this machine: install qemu-system-ppc, or name another with --qemu")
         pairs = {name: socket.socketpair() for name in _connections(config)}
         theirs = {name: pair[1] for name, pair in pairs.items()}
