@@ -231,9 +231,13 @@ def test_a_fragment_that_is_no_text_or_not_there_is_refused(tree, tmp_path):
             build_tree(tree, tmp_path / name, "64K")
 
 
-def test_a_fragment_without_end_is_refused(tree):
-    with pytest.raises(UsageError, match="--config /dev/zero has more than 1 MiB: give a kernel's options"):
+def test_a_fragment_without_end_is_refused(tree, tmp_path):
+    with pytest.raises(SetupError, match="--config /dev/zero is no file: give a file"):
         build_tree(tree, Path("/dev/zero"), "64K")
+    large = tmp_path / "large"
+    large.write_bytes(bytes((1 << 20) + 1))
+    with pytest.raises(UsageError, match=f"--config {large} has more than 1 MiB: give a kernel's options"):
+        build_tree(tree, large, "64K")
 
 
 def test_what_is_no_linux_is_refused(tree, tmp_path):

@@ -20,7 +20,7 @@ from fadump.cli.section_arguments import add_section_sizes
 from fadump.cli.sizes import size
 from fadump.errors import UsageError
 from fadump.firmware.pseries import Offer
-from fadump.given import reading, writing
+from fadump.given import check_file, reading, writing
 from fadump.kernel.plan.drawing import length, svg
 from fadump.kernel.plan.map_text import parse_range
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
@@ -143,6 +143,8 @@ def _made(options: argparse.Namespace) -> Plan:
         firmware = _firmware(platform, options.cpus or _DEFAULT_CPUS) & RangeSet(block.range for block in blocks)
         system = System(platform, MemoryMap.of(blocks, firmware, RangeSet()))
     else:
+        if not options.memory_map.is_dir():
+            check_file("--memory-map", options.memory_map)
         with reading("--memory-map", options.memory_map):
             found = read_memory(options.memory_map)
         if isinstance(found, MemoryMap):

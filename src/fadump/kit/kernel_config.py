@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from fadump.errors import SetupError, UsageError
-from fadump.given import reading
+from fadump.given import check_file, reading
 from fadump.printable import quoted
 
 NEEDED_OPTIONS = (
@@ -110,6 +110,7 @@ def read_fragment(path: Path) -> Options:
     :raises UsageError: a line sets no option.
     :raises SetupError: the file can't be read.
     """
+    check_file("--config", path)
     with reading("--config", path), path.open("rb") as file:
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from fadump.errors import FormatError
@@ -27,6 +29,13 @@ def test_links_in_a_directory_are_not_followed(tmp_path):
     write_directory(tmp_path / "device-tree", guest_tree().root)
     (tmp_path / "device-tree" / "again").symlink_to(tmp_path / "device-tree")
     assert read_memory(tmp_path / "device-tree").system.supported
+
+
+def test_a_pipe_in_a_directory_is_named(tmp_path):
+    write_directory(tmp_path / "device-tree", guest_tree().root)
+    os.mkfifo(tmp_path / "device-tree" / "pipe")
+    with pytest.raises(FormatError, match="device-tree/pipe is neither a directory nor a file"):
+        read_memory(tmp_path / "device-tree")
 
 
 def test_a_directory_without_end_is_refused(tmp_path):

@@ -94,6 +94,8 @@ class _Directory:
                     node.properties[entry.name] = self._content(entry)
                 except PermissionError:  # only root can read some; none of them is about memory
                     continue
+            else:
+                raise FormatError(f"{entry} is neither a directory nor a file: no part of a device tree")
         return node
 
     def _content(self, path: Path) -> bytes:
