@@ -54,11 +54,7 @@ class QemuProcess:
 
         :raises SetupError: there is no such QEMU.
         """
-        binary = shutil.which(config.qemu)
-        if binary is None:
-            if Path(config.qemu).exists():
-                raise SetupError(f"--qemu {config.qemu} is no file that can be executed: name QEMU's program")
-            raise SetupError(f"no {config.qemu} on this machine: install qemu-system-ppc, or name another with --qemu")
+        binary = _program(config.qemu)
         pairs = {name: socket.socketpair() for name in _connections(config)}
         theirs = {name: pair[1] for name, pair in pairs.items()}
         try:
@@ -108,6 +104,15 @@ class QemuProcess:
         assert self.process.stderr is not None  # noqa: S101 - asked for above
         async for line in self.process.stderr:
             self.stderr.append(line.decode(errors="replace").rstrip())
+
+
+def _program(qemu: str) -> str:
+    """:raises SetupError: there is none of this name."""
+    if (found := shutil.which(qemu)) is not None:
+        return found
+    if Path(qemu).exists():
+        raise SetupError(f"--qemu {qemu} is no file that can be executed: name QEMU's program")
+    raise SetupError(f"no {qemu} on this machine: install qemu-system-ppc, or name another with --qemu")
 
 
 def _how_it_ended(code: int) -> str:
