@@ -53,6 +53,13 @@ def test_hash_guests_have_not_negotiated_radix():
     assert system_of(tree).system.mmu is Mmu.HASH
 
 
+def test_sizes_of_sections_that_are_cut_short_are_refused():
+    tree = guest_tree()
+    tree.find("/rtas").properties["ibm,configure-kernel-dump-sizes"] = b"\0"
+    with pytest.raises(FormatError, match="/rtas/ibm,configure-kernel-dump-sizes has 1 bytes, which is no whole"):
+        system_of(tree)
+
+
 def test_an_initrd_that_ends_before_it_starts_is_none():
     tree = guest_tree()
     tree.find("/chosen").properties["linux,initrd-end"] = bytes(8)

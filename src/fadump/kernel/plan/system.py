@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from fadump.abi.platform import Platform
 from fadump.abi.pseries import vector_5
-from fadump.abi.pseries.rtas import KERNEL_DUMP, SECTION_SIZE
+from fadump.abi.pseries.rtas import CONFIGURE_KERNEL_DUMP_SIZES, KERNEL_DUMP, SECTION_SIZE
 from fadump.errors import FormatError, LimitError
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
 from fadump.kernel.plan.reserve import System
@@ -194,9 +194,15 @@ def _ranges(node: Node, name: str, address_cells: int, size_cells: int) -> Itera
 
 
 def _offered(rtas: Node) -> Iterator[tuple[int, int]]:
-    sizes = rtas.properties.get("ibm,configure-kernel-dump-sizes", b"")
+    name = CONFIGURE_KERNEL_DUMP_SIZES
+    sizes = rtas.properties.get(name, b"")
     size_bytes = SECTION_SIZE.size_bytes
-    yield from SECTION_SIZE.decode_all(sizes[: len(sizes) // size_bytes * size_bytes])
+    if rest := len(sizes) % size_bytes:
+        raise FormatError(
+            f"/rtas/{name} has {len(sizes)} bytes, which is no whole number of entries of {size_bytes}",
+            offset=len(sizes) - rest,
+        )
+    yield from SECTION_SIZE.decode_all(sizes)
 
 
 def _opal_offers(opal: Node) -> bool:
