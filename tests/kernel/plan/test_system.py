@@ -60,6 +60,12 @@ def test_sizes_of_sections_that_are_cut_short_are_refused():
         system_of(tree)
 
 
+def test_blocks_of_no_known_size_are_refused():
+    node = Node("ibm,dynamic-reconfiguration-memory", {"ibm,dynamic-memory": b"\xff" * 4})
+    with pytest.raises(FormatError, match="memory has ibm,dynamic-memory but no ibm,lmb-size"):
+        system_of(guest_tree(memory_node(0, GIB), node))
+
+
 def test_an_initrd_that_ends_before_it_starts_is_none():
     tree = guest_tree()
     tree.find("/chosen").properties["linux,initrd-end"] = bytes(8)

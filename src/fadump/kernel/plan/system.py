@@ -131,11 +131,13 @@ def _domain(associativity: Sequence[int], depth: int) -> int:
 
 def _dynamic_blocks(node: Node, address_cells: int, depth: int) -> Iterator[MemoryBlock]:
     """Blocks of one size, listed singly or, in version 2, as runs."""
-    if "ibm,lmb-size" not in node.properties:
-        return
-    block_bytes = node.number("ibm,lmb-size")
     name = "ibm,dynamic-memory" if "ibm,dynamic-memory" in node.properties else "ibm,dynamic-memory-v2"
-    if name not in node.properties or not block_bytes:
+    if name not in node.properties:
+        return
+    if "ibm,lmb-size" not in node.properties:
+        raise FormatError(f"/{node.name} has {name} but no ibm,lmb-size, which is how large a block is")
+    block_bytes = node.number("ibm,lmb-size")
+    if not block_bytes:
         return
     (count,) = next(node.rows(name, 1), (0,))
     arrays = _lookup_arrays(node)
