@@ -226,9 +226,10 @@ def test_a_fragment_that_is_none_is_refused(tree, tmp_path, text, what):
 
 def test_a_fragment_that_is_no_text_or_not_there_is_refused(tree, tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
-    for name in ("binary", "nowhere"):
-        with pytest.raises(SetupError, match=f"--config {tmp_path}/{name} can't be read: "):
-            build_tree(tree, tmp_path / name, "64K")
+    with pytest.raises(UsageError, match=f"--config {tmp_path}/binary is no text: give a kernel's options, as CONFIG_"):
+        build_tree(tree, tmp_path / "binary", "64K")
+    with pytest.raises(SetupError, match=f"--config {tmp_path}/nowhere can't be read: "):
+        build_tree(tree, tmp_path / "nowhere", "64K")
 
 
 def test_a_fragment_without_end_is_refused(tree, tmp_path):

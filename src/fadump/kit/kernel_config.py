@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 
-from fadump.errors import SetupError, UsageError
+from fadump.errors import UsageError
 from fadump.given import check_file, reading
 from fadump.printable import quoted
 
@@ -107,7 +107,7 @@ def preserve_options() -> Options:
 def read_fragment(path: Path) -> Options:
     """The options of a user's fragment, those that are to be off among them.
 
-    :raises UsageError: a line sets no option.
+    :raises UsageError: it is no text, or a line sets no option.
     :raises SetupError: the file can't be read.
     """
     check_file("--config", path)
@@ -118,7 +118,7 @@ def read_fragment(path: Path) -> Options:
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        raise SetupError(f"--config {path} can't be read: {error}") from error
+        raise UsageError(f"--config {path} is no text: give a kernel's options, as CONFIG_NAME=y") from error
     options: dict[str, str] = {}
     for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
         if match := _SETTING.fullmatch(line):
