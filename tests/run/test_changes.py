@@ -78,6 +78,7 @@ def test_what_has_changed_stays_so_and_an_offline_cpu_is_back_after_the_reset(ru
         ("--plug 256M@768M", "--plug 256M@0x30000000: there is memory already"),
         ("--plug 1G@4G --plug 256M@4G", "--plug 256M@0x100000000: there is memory already"),
         ("--plug 100M@4G", "give multiples of 256 MiB"),
+        ("--plug 1K@4G", "--plug 1K@0x100000000: give multiples of 256 MiB"),
         ("--plug 0@4G", "give multiples of 256 MiB"),
         ("--plug 1G@64T", "--plug takes memory that ends below 64 TiB"),
         ("--machine qemu --plug 256G@4G", "--plug must leave the guest with 256 GiB at most, 258 GiB are more"),

@@ -102,7 +102,7 @@ POWERNV = {"platform": Platform.POWERNV, "memory_bytes": 4096 * MIB}
         ),
         (
             {"offer": Offer(hpte_bytes=0x1040)},
-            "--hpte-size must be whole groups of entries, a multiple of 128 bytes up to 16384K, 0x1040 is not",
+            "--hpte-size must be whole groups of entries, a multiple of 128 bytes up to 16384K, 0x1040 is not$",
         ),
         ({"offer": Offer(hpte_bytes=16 * MIB + 128)}, "up to 16384K, 0x1000080 is not: no guest with this memory has"),
         ({"offer": Offer(cpu_state_bytes=0)}, "--cpu-state-size must be from 1 byte to 64 MiB, 0x0 is not"),

@@ -133,8 +133,9 @@ def option_text(change: Change) -> str:
 
 def dimm_text(dimm: Range) -> str:
     """A DIMM as an option has it: 1G@0x100000000."""
-    mib = dimm.size_bytes >> 20
-    return f"{f'{mib >> 10}G' if mib % 1024 == 0 else f'{mib}M'}@{dimm.start:#x}"
+    units = (("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10), ("", 1))
+    letter, unit = next(pair for pair in units if dimm.size_bytes % pair[1] == 0)
+    return f"{dimm.size_bytes // unit}{letter}@{dimm.start:#x}"
 
 
 def parse_what(text: str, memory: Callable[[str], Range]) -> Range | int:

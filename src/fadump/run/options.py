@@ -356,9 +356,10 @@ def section_refusals(offer: Offer, memory_end: int) -> Iterator[str]:
     hpte_bytes, cpu_state_bytes = offer.hpte_bytes, offer.cpu_state_bytes
     most = min(usual_bytes(memory_end), _MOST_HPTE)
     if hpte_bytes is not None and (hpte_bytes % GROUP_BYTES or hpte_bytes > most):
+        why = ": no guest with this memory has a larger table" if hpte_bytes > most else ""
         yield (
             f"--hpte-size must be whole groups of entries, a multiple of {GROUP_BYTES} bytes up to {most // 1024}K, "
-            f"{hpte_bytes:#x} is not: no guest with this memory has a larger table"
+            f"{hpte_bytes:#x} is not{why}"
         )
     if cpu_state_bytes is not None and not 0 < cpu_state_bytes <= _MOST_CPU_STATE:
         yield f"--cpu-state-size must be from 1 byte to {_MOST_CPU_STATE // MIB} MiB, {cpu_state_bytes:#x} is not"
