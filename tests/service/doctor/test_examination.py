@@ -316,7 +316,7 @@ def test_a_hole_in_boot_memory_is_told_as_plan_does(tmp_path):
     pieces = (Range(0, 256 << 20), Range(1 * GIB, 4 * GIB))
     tree = booted(tmp_path, "fadump=nocma crashkernel=512M", memory=pieces)
     told = found(examine(tree.files), Check.COMMAND_LINE)
-    warnings = [finding for finding in told if "within boot memory" in finding[1]]
+    warnings = [finding for finding in told if "a hole in boot memory" in finding[1]]
     assert [finding[2] for finding in warnings] == ["fadump plan --memory-map /proc/device-tree"]
 
 
