@@ -274,3 +274,9 @@ def test_a_shell_for_nobody_is_refused(capsys, tmp_path):
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "fadump: --interactive needs a terminal as standard input\n")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_out_where_no_file_can_be_made_is_told_with_what_to_do(capsys):
+    assert main(["run", "--out", "/proc/x"]) == 125
+    said = "can't make a file in /proc (No such file or directory): name an --out elsewhere"
+    assert capsys.readouterr().err == f"fadump: {said}\n"

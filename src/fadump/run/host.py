@@ -96,7 +96,9 @@ def _check_file_size(options: RunOptions) -> None:
         with tempfile.TemporaryFile(dir=directory) as file:
             fits = _can_be_so_large(file.fileno(), options.disk_bytes)
     except OSError as error:
-        raise unwritable(error)(f"can't write to {directory}: {error.strerror}") from error
+        raise unwritable(error)(
+            f"can't make a file in {directory} ({error.strerror}): name an --out elsewhere"
+        ) from error
     if not fits:
         raise SetupError(
             f"the file system of {directory} can't hold a dump of {options.all_memory_bytes / MIB:.0f} MiB, even with "
