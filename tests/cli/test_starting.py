@@ -130,7 +130,7 @@ def test_what_a_service_runs_imports_little_before_it_works(command, more):
     done = subprocess.run([sys.executable, "-c", PARSED, command], capture_output=True, text=True, check=True)
     modules = set(done.stdout.split())
     assert {name for name in modules if name.startswith("fadump.cli.")} == {
-        *(f"fadump.cli.{name}" for name in ("failure", "output", "parser", "paths", "version")),
+        *(f"fadump.cli.{name}" for name in ("example_text", "failure", "output", "parser", "paths", "version")),
         f"fadump.cli.{command}",
     }
     too_early = {name for name in modules for slow in NOT_AT_THE_START | more if f"{name}.".startswith(f"{slow}.")}

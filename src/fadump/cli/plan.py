@@ -19,7 +19,6 @@ from fadump.cli.plan_view import loses_dump, plan_lines, warnings_of
 from fadump.cli.section_arguments import add_section_sizes
 from fadump.cli.sizes import size
 from fadump.errors import UsageError
-from fadump.firmware.pseries import Offer
 from fadump.given import check_file, reading, writing
 from fadump.kernel.plan.drawing import length, svg
 from fadump.kernel.plan.map_text import parse_range
@@ -38,7 +37,7 @@ from fadump.kernel.traits import (
 )
 from fadump.memory.ranges import Range, RangeSet
 from fadump.printable import with_others
-from fadump.run.options import section_refusals
+from fadump.run.section_sizes import section_refusals
 
 _DEFAULT_BYTES = {Platform.PSERIES: 2 * GIB, Platform.POWERNV: 4 * GIB}
 _MOST_CPUS = 1 << 16
@@ -161,10 +160,10 @@ def _made(options: argparse.Namespace) -> Plan:
 
 def _refusals(options: argparse.Namespace, system: System) -> Iterator[str]:
     """What ``fadump run`` refuses of a firmware, too, and memory that nobody can reserve."""
-    sizes = Offer(options.hpte_size, options.cpu_state_size)
-    if sizes != Offer() and system.platform is Platform.POWERNV:
+    sizes = options.hpte_size, options.cpu_state_size
+    if sizes != (None, None) and system.platform is Platform.POWERNV:
         yield "--hpte-size and --cpu-state-size go with --platform pseries: OPAL offers no such sections"
-    yield from section_refusals(sizes, system.memory.end)
+    yield from section_refusals(*sizes, system.memory.end)
     ram = RangeSet(system.memory.regions)
     for piece in filter(None, options.reserved or ()):
         if not ram.contains(piece):

@@ -11,7 +11,6 @@ from enum import StrEnum
 from pathlib import Path
 
 from fadump.abi.platform import Platform
-from fadump.abi.pseries.hash_table import GROUP_BYTES, usual_bytes
 from fadump.capture.options import SaveOptions
 from fadump.errors import UsageError
 from fadump.firmware.pseries import Offer
@@ -24,6 +23,7 @@ from fadump.memory.ranges import Range, RangeSet
 from fadump.observer import CrashBy
 from fadump.run.changes import Present, cpus_needed, plugged_memory
 from fadump.run.faults import Faults
+from fadump.run.section_sizes import section_refusals
 
 MIB = 1 << 20
 _LEAST_MEMORY = 1024 * MIB
@@ -40,8 +40,6 @@ _MOST_POWERNV_THREADS = 4
 """Per core (QEMU: hw/ppc/pnv.c, max_smt_threads)."""
 _EMBEDDED_CPU_MODELS = ("POWER8", "POWER9", "POWER10", "POWER11")
 _MOST_CYCLES = 1000
-_MOST_CPU_STATE = 64 * MIB
-_MOST_HPTE = 1024 * MIB
 _LARGEST_PAGE = 0x1_0000
 LEAST_CRASHKERNEL_MEMORY = 1280 * MIB
 """Linux limits ``crashkernel=`` to a quarter of RAM, and FADump on pseries needs 320 MiB."""
@@ -345,21 +343,7 @@ def offer_refusals(offer: Offer, platform: Platform, ram: RangeSet) -> Iterator[
     """What no firmware of a guest with this memory can offer."""
     if offer != Offer() and platform is Platform.POWERNV:
         yield "--hpte-size, --cpu-state-size and --reserved go with --platform pseries: OPAL offers no such sections"
-    yield from section_refusals(offer, max(piece.end for piece in ram))
+    yield from section_refusals(offer.hpte_bytes, offer.cpu_state_bytes, max(piece.end for piece in ram))
     for piece in offer.reserved:
         if piece.start % _LARGEST_PAGE or piece.end % _LARGEST_PAGE or not ram.contains(piece):
             yield f"--reserved takes memory of the guest, in pages of 64 KiB, {piece.start:#x}..{piece.end:#x} is not"
-
-
-def section_refusals(offer: Offer, memory_end: int) -> Iterator[str]:
-    """Sizes of sections that no firmware of a guest can offer whose memory ends there."""
-    hpte_bytes, cpu_state_bytes = offer.hpte_bytes, offer.cpu_state_bytes
-    most = min(usual_bytes(memory_end), _MOST_HPTE)
-    if hpte_bytes is not None and (hpte_bytes % GROUP_BYTES or hpte_bytes > most):
-        why = ": no guest with this memory has a larger table" if hpte_bytes > most else ""
-        yield (
-            f"--hpte-size must be whole groups of entries, a multiple of {GROUP_BYTES} bytes up to {most // 1024}K, "
-            f"{hpte_bytes:#x} is not{why}"
-        )
-    if cpu_state_bytes is not None and not 0 < cpu_state_bytes <= _MOST_CPU_STATE:
-        yield f"--cpu-state-size must be from 1 byte to {_MOST_CPU_STATE // MIB} MiB, {cpu_state_bytes:#x} is not"
