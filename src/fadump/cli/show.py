@@ -9,7 +9,6 @@ from rich.console import Console
 from fadump.capture.files import HostFiles
 from fadump.capture.target import write_text
 from fadump.cli.dump_argument import dump_files
-from fadump.cli.found_vmlinux import found_module_lines
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
@@ -109,6 +108,8 @@ def _write_symbols(dump: Dump, files: Sequence[Path], path: Path) -> None:
 
 def _lines(system: CrashedSystem, summary: Summary, vmlinux: Path, output: Output) -> FrameLines:
     """The source lines of the crash, if the vmlinux has them, and the modules' files where they are found."""
+    from fadump.cli.found_vmlinux import found_module_lines  # noqa: PLC0415 - slow to start, and rarely needed
+
     if not summary.cpus:
         return {}
     try:

@@ -14,6 +14,7 @@ from fadump.firmware.contract import Answer, FirmwareCall, PassThrough
 from fadump.machine.contract import Called, FirmwareEnd, GuestReset, Handover, KdumpStart, Stopped
 from fadump.machine.qemu import link, process
 from fadump.machine.qemu.board import OwnEnd
+from fadump.machine.qemu.config import KernelInFront
 from fadump.machine.qemu.pseries import PseriesBoard
 from fadump.machine.qemu.registers import RegisterFile
 from fadump.memory.ranges import Range, RangeSet
@@ -196,7 +197,7 @@ def test_only_a_guest_of_ours_with_a_disk_is_lent_a_kernel(kernel):
 def test_a_kernel_in_front_is_started_and_the_systems_own_is_lent(kernel, tmp_path):
     system = tmp_path / "system"
     system.write_bytes(b"Linux")
-    in_front = process.KernelInFront(kernel, kernel, "")
+    in_front = KernelInFront(kernel, kernel, "")
     with machine_with(system, in_front=in_front, has_guest_channel=True) as machine:
         to_call(machine, 1)
         with machine.lent_kernel() as load:
