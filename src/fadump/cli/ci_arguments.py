@@ -40,6 +40,6 @@ def recorded(options: argparse.Namespace, output: Output, out: Path, work: Calla
         raise UsageError("--with-dump goes with --artifacts DIR")
     if options.junit is None and options.artifacts is None:
         return work(record)
-    from fadump.cli.ci_files import recorded_in_files  # noqa: PLC0415 - a slow start
+    from fadump.cli.ci_files import recorded_in_files  # noqa: PLC0415 - slow, and for --junit and --artifacts alone
 
     return recorded_in_files(options, output, record, work)

@@ -105,7 +105,7 @@ def _embedded(options: RunOptions) -> tuple[None, MakeMachine]:
 
 def _qemu(options: RunOptions) -> tuple[Path | None, MakeMachine]:
     machine = qemu_machine()
-    from fadump.run.qemu_files import find_qemu_files  # noqa: PLC0415 - a slow start
+    from fadump.run.qemu_files import find_qemu_files  # noqa: PLC0415 - fetches and builds, which the model does not
 
     files = find_qemu_files(options)
     return files.vmlinux, partial(machine, qemu_config(options, files))

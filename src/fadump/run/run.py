@@ -189,7 +189,7 @@ def _run_one(
     if not parts.verify:
         file = HashTableFile(parts.output, None)
         return run_cycle(machine, parts.firmware, parts.request, observer, file, before, called=called), None
-    from fadump.proof.verify import Verifier  # noqa: PLC0415 - a slow start
+    from fadump.proof.verify import Verifier  # noqa: PLC0415 - slow, and for --verify alone
 
     with Verifier() as verifier:
         file = HashTableFile(parts.output, verifier)
@@ -206,7 +206,7 @@ def _judge(verifier: "Verifier", result: CycleResult, output: OutputDirectory) -
 def _keep(result: CycleResult, verdict: "Verdict | None", vmcore: Path, parts: Parts) -> JudgedCycle:
     saved = None
     if parts.save is not None:
-        from fadump.capture.in_place import save_in_place  # noqa: PLC0415 - a slow start
+        from fadump.capture.in_place import save_in_place  # noqa: PLC0415 - slow, and for --save-level alone
 
         saved = save_in_place(vmcore, parts.save, parts.vmlinux)
     freed = freed_by_linux(result.dump, result.reserved_bytes, parts.output.path / CONSOLE_LOG)
