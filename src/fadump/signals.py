@@ -7,6 +7,7 @@ from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Sent by Ctrl-C, by whoever ends a process, by a terminal that is gone, and by Ctrl-\\."""
+_HELD = (*ENDING, signal.SIGALRM)
 _STATUS_OF_SIGNALS = 128
 
 
@@ -45,16 +46,17 @@ class OutOfTime(EndedBySignal):
 def held() -> Iterator[None]:
     """Within the block, each of :data:`ENDING` is held back; the first that has come then, or before, comes at its end.
 
-    For imports: an exception in the middle of one may get lost, or leave half a module.
+    So is the alarm of :func:`time_limit`. For imports: an exception in the middle of one may get lost, or leave half a
+    module. And for what locks: the lock may stay taken. A thread that is started within the block gets no signal, ever.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
     try:
         yield
     finally:
-        have_come = [number for number in ENDING if number in signal.sigpending()]
+        have_come = [number for number in _HELD if number in signal.sigpending()]
         for number in [number for number in have_come if signal.getsignal(number) is not signal.SIG_IGN][1:]:
             signal.sigwait([number])
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
 
 
 @contextmanager

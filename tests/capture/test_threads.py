@@ -1,10 +1,13 @@
 """Work in threads: results in order, errors in their place, nothing left behind."""
 
+import os
+import signal
 import threading
 
 import pytest
 
 from fadump.capture.threads import InOrder
+from fadump.signals import EndedBySignal, raising, time_limit
 
 
 def test_results_come_in_the_order_of_the_work_whoever_is_done_first():
@@ -55,3 +58,24 @@ def test_no_more_threads_are_started_than_there_are_pieces():
         assert list(threads.map(lambda piece: piece, range(3))) == [0, 1, 2]
         assert threading.active_count() <= before + 3
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGALRM])
+def test_a_signal_is_raised_between_two_pieces_and_not_within_the_pool_where_it_could_leave_a_lock_taken(number):
+    main_thread_waits = threading.Event()
+
+    def work(piece):
+        if piece == 0:
+            assert main_thread_waits.wait(60)
+            os.kill(os.getpid(), number)
+        return piece
+
+    def pieces():
+        yield 0
+        main_thread_waits.set()
+
+    with pytest.raises(EndedBySignal) as raised, raising(), time_limit(60), InOrder(1) as threads:
+        list(threads.map(work, pieces()))
+    files = [entry.path.parts[-2:] for entry in raised.traceback]
+    assert ("capture", "threads.py") in files
+    assert not [parts for parts in files if parts[0] in ("concurrent", "futures") or parts[1] == "threading.py"]

@@ -13,6 +13,7 @@ from fadump.campaign.execute import execute
 from fadump.campaign.job import Job
 from fadump.campaign.outcome import Run
 from fadump.run.host import available_bytes
+from fadump.signals import held
 
 _SHARE = 0.9
 """How much of the memory that is available when a campaign begins its runs may take."""
@@ -91,7 +92,8 @@ class LocalPool:
         self._running[job.number] = job
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         thread = threading.Thread(target=self._execute, args=(job,))
-        thread.start()
+        with held():  # the thread waits for what start() has locked
+            thread.start()
         self._threads.append(thread)  # a signal before this leaves it to Python, which waits for it at its end
         return True
 
