@@ -1,5 +1,7 @@
 """Files that a user names by an option: whatever is wrong with one, the sentence begins with the option."""
 
+import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,3 +54,26 @@ def writing(option: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise unwritable(error)(f"{option} {path} can't be written: {reason(error)}") from error
+
+
+def write_whole(option: str, path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a file in the place of an earlier one, in whole or not at all; a pipe or a device is written to as it is.
+
+    ``mode``: who may read it, less the umask; by default its owner.
+
+    :raises SetupError: it can't be written.
+    :raises DiskError: the disk is full, or has failed.
+    """
+    with writing(option, path):
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+        path = path.resolve()
+        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+                file.write(data)
+            unfinished.replace(path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise

@@ -15,9 +15,10 @@ from fadump.cli.numbers import number
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command, add_group
 from fadump.cli.paths import path
-from fadump.cli.report_file import shown, write_report
+from fadump.cli.report_file import shown
 from fadump.cli.typed import fadump_command
 from fadump.errors import UsageError
+from fadump.given import write_whole
 from fadump.printable import counted, in_a_line
 
 _EXAMPLE = """examples:
@@ -132,7 +133,7 @@ def _report(options: argparse.Namespace, _output: Output) -> Answer:
     )
     text = shown(story, options.out)
     if options.out is not None:
-        write_report(options.out, text)
+        write_whole("--out", options.out, text.encode())
     failures = [
         _case_as_json(case, runs[case.number])
         for case in plan.cases

@@ -16,7 +16,7 @@ from fadump.cli.failure import failure_of
 from fadump.cli.log_view import Style
 from fadump.cli.output import Answer, ExitCode, Output, answer_object, failure_object
 from fadump.errors import FadumpError, UsageError
-from fadump.given import writing
+from fadump.given import write_whole, writing
 from fadump.linux.system import UNREADABLE_KERNEL, open_system
 from fadump.run.console import CONSOLE_LOG
 from fadump.signals import EndedBySignal, ignoring
@@ -69,8 +69,7 @@ def write_junit(file: Path, suite: Suite) -> None:
     :raises SetupError: it can't be written.
     :raises DiskError: its disk is full or has failed.
     """
-    with writing("--junit", file):
-        file.write_bytes(encode(suite))
+    write_whole("--junit", file, encode(suite), 0o666)
 
 
 def _write(options: argparse.Namespace, record: Record, ending: Ending) -> None:

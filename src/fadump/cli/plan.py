@@ -19,7 +19,7 @@ from fadump.cli.plan_view import loses_dump, plan_lines, warnings_of
 from fadump.cli.section_arguments import add_section_sizes
 from fadump.cli.sizes import size
 from fadump.errors import UsageError
-from fadump.given import check_file, reading, writing
+from fadump.given import check_file, reading, write_whole
 from fadump.kernel.plan.drawing import length, svg
 from fadump.kernel.plan.map_text import parse_range
 from fadump.kernel.plan.memory_map import MemoryBlock, MemoryMap
@@ -125,8 +125,7 @@ def _plan(options: argparse.Namespace, output: Output) -> Answer:
         output.aside(text)
         return Answer(text=svg(plan).rstrip("\n"))
     if options.svg is not None:
-        with writing("--svg", options.svg):
-            options.svg.write_text(svg(plan))
+        write_whole("--svg", options.svg, svg(plan).encode(), 0o666)
     return Answer({**_as_json(options, plan), "kernel_release": release}, text)
 
 

@@ -9,9 +9,9 @@ from fadump.cli.found_vmlinux import found_module_lines, found_vmlinux
 from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
-from fadump.cli.report_file import shown, write_report
+from fadump.cli.report_file import shown
 from fadump.errors import FadumpError, UsageError
-from fadump.given import check_file
+from fadump.given import check_file, write_whole
 from fadump.kit.debuginfod import check_servers
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
 from fadump.linux.vmlinux.source_lines import lines_of_crash, modules_on
@@ -80,7 +80,7 @@ def _report(options: argparse.Namespace, output: Output) -> Answer:
     verdict = judge(findings)
     text = shown(story, options.out)
     if options.out is not None:
-        write_report(options.out, text)
+        write_whole("--out", options.out, text.encode())
     for sentence in summary.missing:
         output.remark(sentence)
     told = {
