@@ -13,7 +13,7 @@ SOURCES = sorted((ROOT / "src" / "fadump").rglob("*.py"))
 # docs/architecture.md, "The parts": a part imports only parts that stand before it.
 ORDER = [
     *("errors", "limits", "file_systems", "given", "signals", "printable", "spelling", "covering"),
-    *("moving_line", "progress", "look"),
+    *("moving_line", "reminder", "progress", "look"),
     *("memory", "abi", "picture"),
     *("vmcore", "linux", "report", "firmware", "kernel"),
     *("capture", "kit", "machine"),

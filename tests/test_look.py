@@ -3,6 +3,9 @@
 import io
 import re
 import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,21 @@ from fadump.progress import Tone
 class Terminal(io.StringIO):
     def isatty(self):
         return True
+
+
+class LinesWritten(io.StringIO):
+    """A log that can be waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self._flushed = threading.Event()
+
+    def flush(self):
+        self._flushed.set()
+
+    def wait(self):
+        """Wait for the first line."""
+        assert self._flushed.wait(60)
 
 
 @pytest.fixture
@@ -86,6 +104,42 @@ def test_where_stderr_is_no_terminal_nothing_moves(monkeypatch):
     with Look(io.StringIO()).shown("waiting"):
         pass
     assert sys.stderr.getvalue() == ""
+
+
+def test_there_it_is_said_what_is_waited_for_once_that_takes_long(monkeypatch):
+    """A clock that only this test turns; the story says nothing itself meanwhile."""
+    written = LinesWritten()
+    monkeypatch.setattr(sys, "stderr", written)
+    now = 0.0
+    look = Look(io.StringIO(), clock=lambda: now)
+    with look.shown("the machine is made ready"):
+        now = 2.0
+        written.wait()
+        look.reached("power on", 0.0)
+        step = look.ahead("saving", 4 << 20, "bytes")
+        now = 4.0
+        step.update(1 << 20)
+        now = 14.0
+        step.update(2 << 20)
+    assert written.getvalue().splitlines() == [
+        "the machine is made ready: 2.0 s",
+        "saving: 1.0 MiB of 4.0 MiB, 512.0 KiB/s, about 6.0 s left",
+        "saving: 2.0 MiB of 4.0 MiB, 170.7 KiB/s, about 12 s left",
+    ]
+
+
+def test_whoever_has_gone_from_stderr_ends_no_story(monkeypatch):
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        now = 0.0
+        look = Look(io.StringIO(), clock=lambda: now)
+        with look.shown("the machine is made ready"):
+            step = look.ahead("saving", 4 << 20, "bytes")
+            now = 2.0
+            step.update(1)
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
 
 
 def test_each_cycle_has_times_of_its_own(terminal):

@@ -10,7 +10,8 @@ On a terminal a line has a mark, the seconds since power-on, the text, and how l
 
     ✓  21.40 s  the kernel has registered with the firmware          21.4 s
 
-Elsewhere it has the seconds and the text, and nothing moves.
+Elsewhere it has the seconds and the text, and nothing moves: what is waited for is a line on stderr, once it has taken
+two seconds, and every ten after that.
 """
 
 import time
@@ -59,7 +60,7 @@ class Look:
 
     @contextmanager
     def shown(self, label: str) -> Iterator[None]:
-        """While the block runs a line moves on stderr, if that is a terminal, with ``label`` to begin with."""
+        """While the block runs it is said on stderr what is waited for, with ``label`` to begin with."""
         self._step.begin(label)
         with moving(self._step):
             yield

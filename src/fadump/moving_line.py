@@ -14,6 +14,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Column
 from rich.text import Text
 
+from fadump.signals import held
+
 _WIDEST = 100
 """Columns: on a wider terminal a duration would stand too far from its text."""
 _LEAST_TEXT = 20
@@ -48,7 +50,7 @@ class MovingLine:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Draw the line while the block runs, and take it away at its end."""
-        self._display.start()
+        self._start()
         try:
             yield
         finally:
@@ -61,6 +63,10 @@ class MovingLine:
         try:
             yield
         finally:
+            self._start()
+
+    def _start(self) -> None:
+        with held():  # a thread is started
             self._display.start()
 
 

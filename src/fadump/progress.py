@@ -1,7 +1,8 @@
 """The one way to show work that takes long: a moving line on a terminal, plain lines now and then elsewhere.
 
 One line moves at a time: while a step within another is shown, the other's line is away. What is printed meanwhile is
-printed :func:`beside` the line. A command that tells a story has :mod:`fadump.look`.
+printed :func:`beside` the line. Where none can move nothing is silent for long either, as what is waited for is said.
+A command that tells a story has :mod:`fadump.look`.
 
     with Progress.step("Building Linux 6.12", total=1600, unit="files") as step:
         for _ in work:
@@ -20,16 +21,19 @@ from enum import Enum
 from typing import TYPE_CHECKING, TextIO
 
 from fadump.errors import STDERR, naming
+from fadump.reminder import Reminder
 
 if TYPE_CHECKING:
     from fadump.moving_line import MovingLine
 
 PLAIN_INTERVAL_SECONDS = 10.0
 """How often a step reports its progress where there is no terminal, in seconds."""
+SILENCE_SECONDS = 2.0
+"""How long nothing may be said there before what is waited for is said."""
 
 _HIDDEN = ContextVar("_HIDDEN", default=False)
 _EXPENDABLE = ContextVar("_EXPENDABLE", default=False)
-_MOVING: ContextVar["MovingLine | None"] = ContextVar("_MOVING", default=None)
+_SHOWN: ContextVar["MovingLine | Reminder | None"] = ContextVar("_SHOWN", default=None)
 _DONE_IN = "done in"
 _NO_CURSOR = ("dumb", "unknown")
 """Terminals on which nothing can be drawn anew, by their TERM."""
@@ -58,7 +62,7 @@ class Step:
         unit: str = "steps",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock = clock
+        self.clock = clock
         self.changed: Callable[[], None] | None = None
         """Called after every change, to display it."""
         self.begin(label, total, unit)
@@ -68,13 +72,13 @@ class Step:
         self.label = label
         self.total = total
         self.unit = unit
-        self._started = self._clock()
+        self._started = self.clock()
         self.update(0)
 
     @property
     def elapsed_seconds(self) -> float:
         """Seconds since the step began."""
-        return self._clock() - self._started
+        return self.clock() - self._started
 
     def advance(self, amount: float = 1) -> None:
         """Count ``amount`` more units as done."""
@@ -145,33 +149,56 @@ def is_terminal(out: TextIO) -> bool:
 
 @contextmanager
 def moving(step: Step, out: TextIO | None = None) -> Iterator[None]:
-    """Show a line for ``step`` while the block runs, on ``out`` or stderr, if that is a terminal; it leaves nothing."""
+    """Show a line for ``step`` while the block runs, on ``out`` or stderr: one that moves, and leaves nothing, if that
+    is a terminal; elsewhere one now and then, once nothing has been said for SILENCE_SECONDS."""
     out = sys.stderr if out is None else out
-    if _HIDDEN.get() or not is_terminal(out):
+    if _HIDDEN.get():
         yield
+        return
+    if not is_terminal(out):
+        with _reminding(step, SILENCE_SECONDS, out):
+            yield
         return
     from fadump.moving_line import MovingLine  # noqa: PLC0415 - rich is slow to start, and only a terminal needs it
 
     line = MovingLine(lambda: step.label, step.total, step.status, out)
     step.changed = lambda: line.update(step.done, step.total)
-    token = _MOVING.set(line)
+    with _shown(line):
+        yield
+
+
+@contextmanager
+def _reminding(step: Step, first_seconds: float, out: TextIO) -> Iterator[None]:
+    def say() -> None:
+        with suppress(OSError):  # that nobody reads it is found when there is more to say
+            _say(f"{step.label}: {step.status()}", out)
+
+    reminder = Reminder(say, first_seconds, PLAIN_INTERVAL_SECONDS, step.clock)
+    step.changed = reminder.look
+    with _shown(reminder):
+        yield
+
+
+@contextmanager
+def _shown(line: "MovingLine | Reminder") -> Iterator[None]:
+    token = _SHOWN.set(line)
     try:
         with line.shown():
             yield
     finally:
-        _MOVING.reset(token)
+        _SHOWN.reset(token)
 
 
 @contextmanager
 def beside() -> Iterator[None]:
-    """Print in the block without regard to a line that moves: it is taken away, and shown again afterwards."""
-    line = _MOVING.get()
-    token = _MOVING.set(None)
+    """Print in the block without regard to a line that is shown: it is taken away, and shown again afterwards."""
+    line = _SHOWN.get()
+    token = _SHOWN.set(None)
     try:
         with nullcontext() if line is None else line.paused():
             yield
     finally:
-        _MOVING.reset(token)
+        _SHOWN.reset(token)
 
 
 @contextmanager
@@ -219,16 +246,8 @@ def binary_size(size_bytes: float) -> str:
 @contextmanager
 def _in_lines(step: Step, out: TextIO) -> Iterator[None]:
     _say(f"{step.label} ...", out)
-    due = PLAIN_INTERVAL_SECONDS
-
-    def show() -> None:
-        nonlocal due
-        if step.elapsed_seconds >= due:
-            due = step.elapsed_seconds + PLAIN_INTERVAL_SECONDS
-            _say(f"{step.label}: {step.status()}", out)
-
-    step.changed = show
-    yield
+    with _reminding(step, PLAIN_INTERVAL_SECONDS, out):
+        yield
 
 
 def _last_line(step: Step, outcome: str, out: TextIO) -> str:

@@ -23,6 +23,7 @@ from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.typed import fadump_command
 from fadump.errors import SetupError, UsageError
 from fadump.printable import counted, in_a_line
+from fadump.progress import is_terminal
 
 _SUFFIX = ".results"
 
@@ -66,7 +67,7 @@ def _beginning(matrix: Matrix, cases: Sequence[Case], kept: Mapping[int, Run], p
 def _view(
     titles: Mapping[int, str], kept: Mapping[int, Run], output: Output
 ) -> tuple[CampaignView, AbstractContextManager[None]]:
-    if output.quiet or not sys.stderr.isatty():
+    if output.quiet or not is_terminal(sys.stderr):
         return CampaignView(titles, kept, output.look()), nullcontext()
     from fadump.cli.campaign_table import MovingView  # noqa: PLC0415 - rich is slow to start
 

@@ -25,6 +25,9 @@ class MovingView(CampaignView):
         with live:
             yield
 
+    def waiting(self) -> None:
+        """The table moves."""
+
     def say(self, line: str, tone: Tone = Tone.NOTE) -> None:
         """The table has it."""
 

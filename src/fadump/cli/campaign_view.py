@@ -1,14 +1,16 @@
 """How far a campaign is, for people: a line for each run; :mod:`fadump.cli.campaign_table` is for terminals."""
 
+import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from fadump.campaign.job import Job
 from fadump.campaign.outcome import Outcome, Run
 from fadump.look import Look
 from fadump.printable import in_a_line
-from fadump.progress import Tone, duration
+from fadump.progress import PLAIN_INTERVAL_SECONDS, SILENCE_SECONDS, Tone, duration
+from fadump.reminder import Reminder
 
 _MOST_FAILURES = 6
 
@@ -16,18 +18,26 @@ _MOST_FAILURES = 6
 class CampaignView:
     """Counts runs, and tells of each that ends; ``titles`` are their values, by number."""
 
-    def __init__(self, titles: Mapping[int, str], done: Mapping[int, Run], look: Look) -> None:
+    def __init__(
+        self,
+        titles: Mapping[int, str],
+        done: Mapping[int, Run],
+        look: Look,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._titles = titles
         self._look = look
-        self._began = time.monotonic()
+        self._began = clock()
         self.counts = Counter(run.outcome for run in done.values())
         self.before = len(done)
         self.ended_here = 0
         self.running: dict[int, float] = {}
         self.failures: deque[str] = deque(maxlen=_MOST_FAILURES)
+        self._reminder = Reminder(self._remind, SILENCE_SECONDS, PLAIN_INTERVAL_SECONDS, clock)
 
     def started(self, job: Job) -> None:
-        self.running[job.number] = time.monotonic()
+        self.running[job.number] = self._clock()
 
     def ended(self, job: Job, run: Run) -> None:
         """Of a run that could not be tried before, the count stays."""
@@ -44,11 +54,17 @@ class CampaignView:
         self.say(f"{self._title(job)}: {in_a_line(why)}; it is run again")
 
     def waiting(self) -> None:
-        """Nothing has changed."""
+        """Say how far it is, if nothing has been said for a while."""
+        self._reminder.look()
+
+    def _remind(self) -> None:
+        under_way = "".join(f"; {title}: {time_text}" for title, time_text in itertools.islice(self.longest(), 1))
+        self._look.reached(f"{self.status()}{under_way}", self._clock() - self._began, Tone.NOTE)
 
     def say(self, line: str, tone: Tone = Tone.NOTE) -> None:
         """A line where nothing moves."""
-        self._look.reached(line, time.monotonic() - self._began, tone)
+        self._look.reached(line, self._clock() - self._began, tone)
+        self._reminder.begin()
 
     @property
     def _here(self) -> int:
@@ -62,13 +78,13 @@ class CampaignView:
         left = self._here - self.ended_here
         told = f"{self.ended_here} of {self._here} runs"
         if self.ended_here and left:
-            rate = (time.monotonic() - self._began) / self.ended_here
+            rate = (self._clock() - self._began) / self.ended_here
             told += f", about {duration(rate * left)} left"
         return told
 
     def longest(self) -> Iterator[tuple[str, str]]:
         """The runs that are under way, the longest first, each with its time."""
-        now = time.monotonic()
+        now = self._clock()
         for number, since in sorted(self.running.items(), key=lambda item: item[1]):
             yield f"run {number}: {in_a_line(self._titles[number])}", duration(now - since)
 

@@ -127,7 +127,7 @@ def test_a_worker_that_is_killed_loses_nothing_and_nothing_is_kept_twice(local_c
         lines = []
         for line in campaign.stderr:
             lines.append(line)
-            if " 3 of 12 " in line:
+            if " 3 of 12  " in line:
                 os.kill(local_cluster["pids"][0], signal.SIGKILL)
         told = json.loads(campaign.stdout.read())
     assert campaign.returncode == 1
@@ -138,7 +138,7 @@ def test_a_worker_that_is_killed_loses_nothing_and_nothing_is_kept_twice(local_c
     database.close()
     assert [number for number, _outcome, _began in rows] == [*range(1, 13)]
     assert [outcome for _number, outcome, _began in rows] == ["saved", "lost", "saved"] * 4
-    assert sum(" of 12 " in line for line in lines) == 12
+    assert sum(" of 12  " in line for line in lines) == 12
 
 
 def test_a_scheduler_that_goes_away_is_said_and_what_has_ended_is_kept(scheduler, tmp_path):
@@ -149,7 +149,7 @@ def test_a_scheduler_that_goes_away_is_said_and_what_has_ended_is_kept(scheduler
     command = [*FADUMP, "campaign", "run", "twelve.toml", "--json", "--scheduler", address]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as campaign:
         for line in campaign.stderr:
-            if " 1 of 12 " in line:
+            if " 1 of 12  " in line:
                 end(process)
         told = json.loads(campaign.stdout.read())
     assert campaign.returncode == 1
