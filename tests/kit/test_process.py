@@ -24,8 +24,22 @@ def test_a_failure_is_a_sentence_with_the_lines_that_tell_most(log):
     script = "echo cc1: fatal error: no foo.h; echo make: '***' [x] Error 1; echo make: Leaving directory; exit 7"
     with pytest.raises(SetupError) as caught:
         run(["sh", "-c", script], what="building", log=log)
-    told = "cc1: fatal error: no foo.h | make: *** [x] Error 1"
-    assert str(caught.value) == f"building failed with exit status 7: {told}; the log is {log}"
+    assert str(caught.value) == f"building failed with exit status 7: cc1: fatal error: no foo.h; the log is {log}"
+
+
+def test_of_a_build_the_compilers_error_is_told_however_many_makes_end_after_it():
+    makes = [
+        "make[3]: *** [scripts/Makefile.build:234: a.o] Error 1",
+        "make[2]: *** Waiting for unfinished jobs....",
+        "  CC      b.o",
+        "make[2]: *** [scripts/Makefile.build:471: kernel] Error 2",
+        "make[1]: *** [Makefile:236: __sub-make] Error 2",
+        "make: *** [Makefile:236: __sub-make] Error 2",
+    ]
+    compilers = ["a.c: In function 'f':", "a.c:1:9: error: implicit declaration of function 'g'", "    1 |  g();"]
+    assert telling_lines([*compilers, *makes]) == compilers[1]
+    assert telling_lines(makes) == " | ".join(makes[3:])
+    assert telling_lines(["make: *** No rule to make target 'x'.  Stop."]).startswith("make: *** No rule")
 
 
 def test_a_command_that_is_killed_is_told_apart(log):

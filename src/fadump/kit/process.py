@@ -17,6 +17,8 @@ _LOOKS_LIKE_ERROR = re.compile(
     r"^E: |^Err:|\berror\b|\*\*\* |\bcannot\b|\bfailed\b|\b(?:Depends|Conflicts|Breaks): ", re.IGNORECASE
 )
 """As gcc, make, tar, dpkg and apt have them, which names what doesn't fit together before its error."""
+_ONLY_SAYS_THAT = re.compile(r"make(\[\d+\])?: \*\*\* (\[.*\] Error \d+|Waiting for unfinished jobs\.+)")
+"""What each make says, from the innermost to ours, of a command that has said itself what is wrong."""
 
 
 def log_path(name: str) -> Path:
@@ -113,11 +115,13 @@ def end_group(process: subprocess.Popen[str]) -> None:
 def telling_lines(lines: Sequence[str]) -> str:
     """The last lines of some output that look like errors, else simply the last ones, on one line.
 
-    A line that ends in a colon is told with the one after it, which has the reason.
+    A line that ends in a colon is told with the one after it, which has the reason. That make has failed is told where
+    there is no other error.
     """
     said = _with_reasons([line.strip() for line in lines if line.strip()])
     errors = [line for line in said if _LOOKS_LIKE_ERROR.search(line)]
-    return " | ".join((errors or said)[-_SHOWN_LINES:]) or "it said nothing"
+    reasons = [line for line in errors if not _ONLY_SAYS_THAT.fullmatch(line)]
+    return " | ".join((reasons or errors or said)[-_SHOWN_LINES:]) or "it said nothing"
 
 
 def _with_reasons(lines: Sequence[str]) -> list[str]:
