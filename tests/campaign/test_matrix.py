@@ -3,20 +3,21 @@ import itertools
 import pytest
 
 from fadump.campaign.matrix import MOST_CASES, read_matrix, title_of
+from fadump.compare.configuration import full_set
 from fadump.errors import FadumpError, LimitError, SetupError, UsageError
 from fadump.run.faults import every_fault
 
-OPTIONS = ["platform", "memory", "cpus", "fault", "verify", "kernel", "guest", "cmdline", "node"]
+OPTIONS = ["platform", "memory", "cpus", "fault", "verify", "kernel", "guest", "cmdline", "node", "configuration"]
 
 
 @pytest.fixture
 def read(tmp_path):
     """Reads a campaign's text."""
 
-    def read(text):
+    def read(text, seed=None):
         path = tmp_path / "mine.toml"
         path.write_text(text)
-        return read_matrix(path, OPTIONS)
+        return read_matrix(path, OPTIONS, seed)
 
     return read
 
@@ -79,6 +80,14 @@ def test_every_stands_for_each_fault_of_the_platforms(read):
     pairs = [(*case.values["platform"], *case.values["fault"]) for case in both]
     expected = [(platform, fault) for platform in ("pseries", "powernv") for fault in every_fault(platform)]
     assert sorted(pairs) == sorted(expected)
+
+
+def test_every_stands_for_each_configuration_of_the_seeds_set(read):
+    def numbers(seed):
+        return list(itertools.chain(*read('[factors]\nconfiguration = ["every"]', seed).factors["configuration"]))
+
+    assert numbers(None) == numbers("0") == [str(number) for number, _row in enumerate(full_set("0"), 1)]
+    assert len(numbers("9")) == len(full_set("9")) != len(full_set("0"))
 
 
 WRONG = {

@@ -4,6 +4,7 @@ from fadump.campaign.outcome import Outcome, first_line, outcome_of, read_answer
 
 ENDS = [
     (0, {"result": "saved"}, Outcome.SAVED),
+    (0, {"result": "same"}, Outcome.SAME),
     (1, {"result": "different"}, Outcome.DIFFERENT),
     (1, {"result": "not-registered"}, Outcome.NOT_REGISTERED),
     (1, {"result": "saved", "never_struck": [{"name": "x"}]}, Outcome.NEVER_STRUCK),

@@ -118,6 +118,8 @@ REFUSED = {
     '[factors]\nmemroy = ["2G"]': "there is no memroy in [factors]; did you mean memory?",
     '[factors]\nout = ["x"]': "there is no out in [factors]",
     '[factors]\nmachine = ["qemu"]\nguest = ["/x.img"]\nfault = ["second-crash"]': "goes with fadump run",
+    "[factors]\nconfiguration = [1, 1000]": "run 2, configuration=1000: --only 1000 is beyond the 163 of the set",
+    '[factors]\nconfiguration = [1]\nplatform = ["pseries"]': "run 1, configuration=1 platform=pseries: there is no",
     '[factors]\nguest = ["debian"]\nkernel = [["6.1", "6.12"]]': "kernel=6.1+6.12 is more than one",
 }
 

@@ -47,9 +47,11 @@ NUMBERS = {
     first(
         lambda config: config.platform is Platform.PSERIES and config.mmu is Mmu.HASH and config.fadump == "fadump=on"
     ),
-    first(lambda config: config.platform is Platform.PSERIES and not config.fadump),
     first(lambda config: config.platform is Platform.POWERNV and crashes(config)),
 }
+
+
+BY_A_CAMPAIGN = first(lambda config: config.platform is Platform.PSERIES and not config.fadump)
 
 
 def compare(out, numbers=NUMBERS, *options):
@@ -70,6 +72,15 @@ def test_the_model_does_what_linux_does(compared):
     assert (told["configurations"], told["differences"], told["not_compared"]) == (len(NUMBERS), [], [])
     assert told["crashed"] >= 2
     assert told["reservations"] >= 2
+
+
+def test_a_campaign_can_compare_too(tmp_path, kernel):
+    """Of all configurations, by campaigns/compare.toml; of one here."""
+    (tmp_path / "compare.toml").write_text(f"[factors]\nconfiguration = [{BY_A_CAMPAIGN}]")
+    command = [*COMMAND, "campaign", "run", "--json", "compare.toml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["outcomes"] == {"same": 1}
 
 
 def test_what_has_been_seen_is_kept_and_a_difference_in_it_is_found(compared):

@@ -1,9 +1,10 @@
 """What a combination of values is as a command of ``fadump``, and which files it needs.
 
-Each value is the option of its name, but for two:
+Each value is the option of its name, but for three:
 
-    guest   ours, or not given: fadump run; debian, or a disk image: fadump rehearse of that system
-    kernel  a file, or a series as 6.12 or newest: the model's on the embedded machine, else one that is built
+    guest          ours, or not given: fadump run; debian, or a disk image: fadump rehearse of that system
+    kernel         a file, or a series as 6.12 or newest: the model's on the embedded machine, else one that is built
+    configuration  its number in the set of fadump compare, which compares it
 """
 
 import re
@@ -14,8 +15,9 @@ from typing import Protocol
 
 from fadump.abi.platform import Platform
 from fadump.campaign.job import Artifact, Job, artifact_of
-from fadump.campaign.matrix import Case, Matrix, Value, title_of
+from fadump.campaign.matrix import CONFIGURATION, Case, Matrix, Value, title_of
 from fadump.campaign.results import Plan, Planned
+from fadump.compare.configuration import full_set
 from fadump.errors import UsageError
 from fadump.given import check_file, reading
 from fadump.kit.kernel import DEFAULT_PAGE_SIZE, DEFAULT_SERIES, NEWEST_SERIES, build_kernel
@@ -24,7 +26,7 @@ from fadump.observer import CrashBy
 from fadump.run.options import NEWEST_QEMU, WhichMachine
 from fadump.systems.image import build_image
 
-RUN, REHEARSE = "run", "rehearse"
+RUN, REHEARSE, COMPARE = "run", "rehearse", "compare"
 GUEST, KERNEL, PAGE_SIZE = "guest", "kernel", "page-size"
 _OURS, _DEBIAN = "ours", "debian"
 _FILES = ("--kernel", "--initrd", "--petitboot", "--disk")
@@ -61,7 +63,7 @@ def check(matrix: Matrix, cases: Sequence[Case], checks: Checks) -> Mapping[int,
     needed = {}
     for case in cases:
         try:
-            needed[case.number] = checks.memory_bytes(_words({**matrix.always, **case.values}, _Unmade()))
+            needed[case.number] = checks.memory_bytes(_words(matrix, case, _Unmade()))
         except UsageError as error:
             raise UsageError(f"run {case.number}, {case.title}: {error}; leave it out by an [[exclude]]") from error
     return needed
@@ -73,7 +75,8 @@ def prepare(matrix: Matrix, cases: Sequence[Case], memory_bytes: Mapping[int, in
     :raises SetupError: that isn't possible, or a file isn't there.
     """
     made = _Made()
-    planned = [Planned(case.number, case.values, _words({**matrix.always, **case.values}, made)) for case in cases]
+    _build_kernels(matrix, cases, made)
+    planned = [Planned(case.number, case.values, _words(matrix, case, made)) for case in cases]
     artifacts: dict[str, Artifact] = {}
     jobs = []
     for case in planned:
@@ -119,9 +122,11 @@ class _Made:
         return self._image
 
 
-def _words(values: Mapping[str, Value], files: _Files) -> Sequence[str]:
+def _words(matrix: Matrix, case: Case, files: _Files) -> Sequence[str]:
     """A command and its options."""
-    given = dict(values)
+    given = {**matrix.always, **case.values}
+    if (configuration := _only(given, CONFIGURATION)) is not None:
+        return [COMPARE, f"--seed={matrix.seed}", f"--only={configuration}", *_options(given)]
     guest = _only(given, GUEST) or _OURS
     kernel = _only(given, KERNEL)
     if guest != _OURS:
@@ -135,6 +140,15 @@ def _words(values: Mapping[str, Value], files: _Files) -> Sequence[str]:
     elif (pages := _only(given, PAGE_SIZE)) is not None:
         given[KERNEL] = (files.kernel(DEFAULT_SERIES, pages),)
     return [RUN, *_options(given)]
+
+
+def _build_kernels(matrix: Matrix, cases: Sequence[Case], made: _Made) -> None:
+    """Those of the configurations that are compared: a run's time is not for building one."""
+    numbers = {number for case in cases for number in {**matrix.always, **case.values}.get(CONFIGURATION, ())}
+    if numbers:
+        for number, configuration in enumerate(full_set(matrix.seed), 1):
+            if str(number) in numbers:
+                made.kernel(configuration.series, configuration.page_size)
 
 
 def _rehearsal(given: dict[str, Value], guest: str, kernel: str | None, files: _Files) -> Sequence[str]:
@@ -178,7 +192,8 @@ def _absolute(path: str) -> str:
 
 def _program(values: Mapping[str, Value]) -> str | None:
     """The QEMU that a run starts, None: none, or one that it fetches."""
-    is_embedded = values.get("machine") != (WhichMachine.QEMU.value,) and values.get(GUEST, (_OURS,)) in ((), (_OURS,))
+    is_run = CONFIGURATION not in values and values.get(GUEST, (_OURS,)) in ((), (_OURS,))
+    is_embedded = is_run and values.get("machine") != (WhichMachine.QEMU.value,)
     qemu = (values.get("qemu") or (DEFAULT_QEMU,))[0]
     return None if is_embedded or qemu == NEWEST_QEMU else qemu
 

@@ -29,7 +29,7 @@ _GRACE_SECONDS = 20.0
 _LOOK_SECONDS = 0.25
 _KIB = 1024
 _DIES_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
-_KEPT = ("console.log", "firmware.log")
+_KEPT = ("*console.log", "firmware.log")
 
 
 def execute(job: Job, is_unwanted: Callable[[], bool] = lambda: False) -> Run:
@@ -114,7 +114,8 @@ def _error(end: _End, scratch: Path, answer: Mapping[str, object]) -> str:
 
 def _kept(scratch: Path) -> Iterator[tuple[str, bytes]]:
     places = {"answer.json": scratch / "stdout", "stderr": scratch / "stderr"}
-    for name, path in (places | {name: scratch / "out" / name for name in _KEPT}).items():
+    logs = (path for pattern in _KEPT for path in (scratch / "out").glob(pattern))
+    for name, path in (places | {log.name: log for log in logs}).items():
         if content := _end_of(path):
             yield name, content
 

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import cast
 
 from fadump.abi.platform import Platform
+from fadump.compare.configuration import full_set
 from fadump.covering import Covering
 from fadump.errors import LimitError, UsageError
 from fadump.given import check_file, reading
@@ -40,6 +41,8 @@ Value = tuple[str, ...]
 """What an option is given: nothing, one text, or one for each time that it is given. "true" is an option alone."""
 MOST_CASES = 100_000
 MOST_BYTES = 1 << 20
+CONFIGURATION = "configuration"
+"""Not an option of a run, but the number of one of :func:`fadump.compare.configuration.full_set`, of the same seed."""
 _ALL = "all"
 _EVERY = "every"
 _DEFAULT_TIMEOUT = 900.0
@@ -126,8 +129,10 @@ def title_of(values: Mapping[str, Value]) -> str:
     return " ".join(told) or "nothing"
 
 
-def read_matrix(path: Path, options: Iterable[str]) -> Matrix:
+def read_matrix(path: Path, options: Iterable[str], seed: str | None = None) -> Matrix:
     """Read a campaign's file; ``options`` are the names of the options of a run, which can be factors.
+
+    ``seed`` takes the place of the file's.
 
     :raises SetupError: the file can't be read.
     :raises UsageError: something in it is wrong.
@@ -143,21 +148,25 @@ def read_matrix(path: Path, options: Iterable[str]) -> Matrix:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {error or 'it is nested too deeply'}") from error
     try:
-        return _Reader(sorted(options)).matrix(read, path.stem)
+        return _Reader(sorted(options), seed).matrix(read, path.stem)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
 
 
 class _Reader:
-    def __init__(self, options: Sequence[str]) -> None:
+    def __init__(self, options: Sequence[str], seed: str | None) -> None:
         self._options = options
+        self._seed = seed
 
     def matrix(self, read: Mapping[str, object], name: str) -> Matrix:
         for key in read:
             _check_known(key, _KEYS, "")
+        seed = _text(read, "seed", "0") if self._seed is None else self._seed
         always = {key: self._value(key, value) for key, value in self._table(read, "always").items()}
         platforms = self._platforms(read, always)
-        factors = {key: self._values(key, values, platforms) for key, values in self._table(read, "factors").items()}
+        factors = {
+            key: self._values(key, values, platforms, seed) for key, values in self._table(read, "factors").items()
+        }
         if not factors:
             raise UsageError("there are no factors: write [factors], and below it as memory = ['2G', '4G']")
         if both := sorted(set(factors) & set(always)):
@@ -168,7 +177,7 @@ class _Reader:
             always=always,
             excluded=tuple(self._exclusions(read, factors)),
             strength=_strength(read),
-            seed=_text(read, "seed", "0"),
+            seed=seed,
             timeout_seconds=_timeout(read),
         )
 
@@ -185,13 +194,15 @@ class _Reader:
         given = self._table(read, "factors").get("platform", list(always.get("platform", (Platform.PSERIES.value,))))
         return [platform for platform in Platform if platform.value in (given if isinstance(given, list) else [given])]
 
-    def _values(self, name: str, values: object, platforms: Sequence[Platform]) -> Sequence[Value]:
+    def _values(self, name: str, values: object, platforms: Sequence[Platform], seed: str) -> Sequence[Value]:
         if not isinstance(values, list):
             raise UsageError(f"{name} in [factors] is no list: write {name} = [{json.dumps(values, default=str)}]")
         found: list[Value] = []
         for value in values:
             if name == "fault" and value == _EVERY:
                 found += [(fault,) for platform in platforms for fault in every_fault(platform)]
+            elif name == CONFIGURATION and value == _EVERY:
+                found += [(str(number),) for number, _configuration in enumerate(full_set(seed), 1)]
             else:
                 found.append(self._value(name, value))
         if not found:

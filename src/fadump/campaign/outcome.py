@@ -11,6 +11,8 @@ from fadump.observer import Milestone
 class Outcome(StrEnum):
     """In a word, the best first."""
 
+    SAME = "same"
+    """Linux and the model do the same."""
     SAVED = "saved"
     """The command's exit code is 0."""
     NEVER_STRUCK = "never-struck"
@@ -20,7 +22,7 @@ class Outcome(StrEnum):
     UNRELEASED = "unreleased"
     """The dump is saved, but its memory is not given back, or not registered again."""
     DIFFERENT = "different"
-    """The dump is saved, and isn't what the machine was."""
+    """The dump is saved, and isn't what the machine was; or Linux and the model differ."""
     NOT_REGISTERED = "not-registered"
     """Linux has not registered; what is saved is kdump's."""
     LOST = "lost"
@@ -35,7 +37,7 @@ class Outcome(StrEnum):
     @property
     def is_good(self) -> bool:
         """Whether the run has come to its end as it should."""
-        return self is Outcome.SAVED
+        return self in (Outcome.SAME, Outcome.SAVED)
 
     @property
     def is_final(self) -> bool:
@@ -77,7 +79,9 @@ def outcome_of(exit_code: int, answer: Mapping[str, object] | None) -> Outcome:
     """What a command that has ended by itself has come to; ``answer`` is its object, None: it has printed none."""
     if answer is None or exit_code not in (*_BY_EXIT_CODE, _FAILED):
         return Outcome.BROKEN
-    return _BY_EXIT_CODE[exit_code] if exit_code in _BY_EXIT_CODE else _failed(answer)
+    if exit_code == _FAILED:
+        return _failed(answer)
+    return Outcome.SAME if answer.get("result") == "same" else _BY_EXIT_CODE[exit_code]
 
 
 def _failed(answer: Mapping[str, object]) -> Outcome:

@@ -16,6 +16,7 @@ from fadump.report.text import COLUMNS
 _MOST_COLUMNS = 12
 _WIDTH = COLUMNS - 6
 _MARKS = {
+    Outcome.SAME: "✓",
     Outcome.SAVED: "✓",
     Outcome.NEVER_STRUCK: "○",
     Outcome.OTHERWISE: "!",
@@ -28,11 +29,12 @@ _MARKS = {
     Outcome.NOT_TRIED: "-",
 }
 _MEANINGS = {
+    Outcome.SAME: "Linux and the model do the same",
     Outcome.SAVED: "the run has come to its end as it should",
     Outcome.NEVER_STRUCK: "saved, and the fault didn't happen",
     Outcome.OTHERWISE: "saved, and something else is wrong",
     Outcome.UNRELEASED: "saved, but its memory is not given back, or not registered again",
-    Outcome.DIFFERENT: "saved, and isn't what the machine was",
+    Outcome.DIFFERENT: "saved, and isn't what the machine was; or Linux and the model differ",
     Outcome.NOT_REGISTERED: "Linux has not registered; what is saved is kdump's",
     Outcome.LOST: "there is no dump",
     Outcome.TOO_LONG: "it was ended as it took too long",

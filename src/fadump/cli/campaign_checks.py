@@ -1,11 +1,13 @@
-"""What ``run`` and ``rehearse`` say of a campaign's words, asked before anything is started."""
+"""What ``run``, ``rehearse`` and ``compare`` say of a campaign's words, asked before anything is started."""
 
 from collections.abc import Sequence
 
-from fadump.campaign.commands import GUEST, KERNEL, REHEARSE, RUN
-from fadump.cli import build_parser, run
+from fadump.campaign.commands import COMPARE, GUEST, KERNEL, REHEARSE, RUN
+from fadump.campaign.matrix import CONFIGURATION
+from fadump.cli import build_parser, compare, run
 from fadump.cli.parser import Parser, parse
 from fadump.cli.system_arguments import system_with_firmware
+from fadump.compare.setup import LEAST_BYTES
 from fadump.run.host import needed_bytes
 from fadump.run.options import check_options
 from fadump.systems.vm import check_machine
@@ -16,20 +18,23 @@ _FROM_OTHERS = {"disk"}
 
 
 class CommandChecks:
-    """The parsers of both commands."""
+    """The parsers of these commands."""
 
     def __init__(self) -> None:
-        self._parsers = {name: build_parser([name]) for name in (RUN, REHEARSE)}
+        self._parsers = {name: build_parser([name]) for name in (RUN, REHEARSE, COMPARE)}
 
     @property
     def names(self) -> list[str]:
-        """What can be a factor: the commands' options, and whose guest it is."""
-        options = {name for command in self._parsers for name in self._command(command).long_options}
-        return sorted((options | {GUEST, KERNEL}) - _OURS - _FROM_OTHERS)
+        """What can be a factor: the options of a run or rehearsal, whose guest it is, and what is compared instead."""
+        options = {name for command in (RUN, REHEARSE) for name in self._command(command).long_options}
+        return sorted((options | {GUEST, KERNEL, CONFIGURATION}) - _OURS - _FROM_OTHERS)
 
     def memory_bytes(self, words: Sequence[str]) -> int:
         command = words[0]
         options = parse(self._parsers[command], words)
+        if command == COMPARE:
+            compare.chosen(options)
+            return LEAST_BYTES
         if command == RUN:
             wanted = run.run_options(options)
             check_options(wanted)

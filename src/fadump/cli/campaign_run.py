@@ -5,7 +5,6 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 from fadump.campaign.campaign import run_campaign
@@ -31,9 +30,7 @@ _SUFFIX = ".results"
 def run(options: argparse.Namespace, output: Output) -> Answer:
     """Run what isn't in the results yet, or say what would be run."""
     checks = CommandChecks()
-    matrix = read_matrix(options.file, checks.names)
-    if options.seed is not None:
-        matrix = replace(matrix, seed=options.seed)
+    matrix = read_matrix(options.file, checks.names, options.seed)
     cases = _cases(options.file, matrix)
     memory_bytes = check(matrix, cases, checks)
     if options.list:

@@ -65,7 +65,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def _compare(options: argparse.Namespace, output: Output) -> Answer:
-    wanted = _wanted(options)
+    wanted = chosen(options)
     if options.list:
         return _list(options, wanted)
     record = Record("compare", options.typed, options.out)
@@ -98,10 +98,13 @@ def _list(options: argparse.Namespace, wanted: list[tuple[int, Configuration]]) 
     )
 
 
-def _wanted(options: argparse.Namespace) -> list[tuple[int, Configuration]]:
-    """The configurations, with their numbers in the set."""
+def chosen(options: argparse.Namespace) -> list[tuple[int, Configuration]]:
+    """The configurations to compare, with their numbers in the set.
+
+    :raises UsageError: one isn't in it.
+    """
     if options.count is None:
-        found = full_set(options.seed)
+        found = list(full_set(options.seed))
     else:
         found = list(itertools.islice(configurations(options.seed), options.count))
     numbered = list(enumerate(found, 1))

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from fadump.abi.platform import Platform
@@ -258,9 +259,10 @@ def configurations(seed: str) -> Iterator[Configuration]:
         yield _configuration(row)
 
 
-def full_set(seed: str) -> list[Configuration]:
+@cache
+def full_set(seed: str) -> tuple[Configuration, ...]:
     """The first of :func:`configurations`, which include every possible pair of values."""
-    return [_configuration(row) for row in covering(seed).covering_rows()]
+    return tuple(_configuration(row) for row in covering(seed).covering_rows())
 
 
 def covering(seed: str) -> Covering:

@@ -14,7 +14,7 @@ from fadump.kit import initramfs
 from fadump.kit.kernel import Kernel, build_kernel
 from fadump.run.host import available_bytes, qemu_machine
 
-_LEAST_BYTES = 2 << 30
+LEAST_BYTES = 2 << 30
 """About how much of the host's memory a guest and its dump take; nearly all of the guest's memory stays a hole."""
 
 
@@ -59,9 +59,9 @@ def check_host(jobs: int) -> None:
     """
     qemu_machine()
     available = available_bytes()
-    if available < jobs * _LEAST_BYTES:
+    if available < jobs * LEAST_BYTES:
         raise SetupError(
-            f"--jobs {jobs} needs {jobs * _LEAST_BYTES >> 30} GiB of this machine, which has "
+            f"--jobs {jobs} needs {jobs * LEAST_BYTES >> 30} GiB of this machine, which has "
             f"{available / (1 << 30):.1f} GiB available: give fewer"
         )
 
