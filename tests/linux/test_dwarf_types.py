@@ -114,3 +114,13 @@ def test_no_bytes_break_it(junk, at):
                 for member in types.members(ref):
                     types.size_of(types.resolve(member.ref))
         types.variable("nodes")
+
+
+def test_a_short_name_is_found_though_many_longer_ones_look_like_it():
+    """A member "yrq" reads as a structure "rq" where "y" is the number of a structure's abbreviation, as here."""
+    looking_like_it = Unit()
+    looking_like_it.add(dw.STRUCT, {dw.NAME: "a", dw.SIZE: 8}, [(dw.MEMBER, {dw.NAME: "yrq", dw.LOCATION: 0})])
+    defining_it = Unit()
+    defining_it.add(dw.STRUCT, {dw.NAME: "rq", dw.SIZE: 8, dw.ALIGNMENT: 4}, [(dw.MEMBER, {dw.NAME: "cpu"})])
+    data = types_file([*[looking_like_it] * 20, defining_it], first_code=ord("x"))
+    assert opened(data).named("struct rq").size_bytes == 8

@@ -8,7 +8,9 @@ ARRAY, ENUM, MEMBER, POINTER, UNIT, STRUCT, TYPEDEF, UNION = 0x01, 0x04, 0x0D, 0
 SUBRANGE, BASE, CONST, ENUMERATOR, VARIABLE = 0x21, 0x24, 0x26, 0x28, 0x34
 NAME, SIZE, BIT_OFFSET, BIT_SIZE, VALUE, UPPER, COUNT, LOCATION = 0x03, 0x0B, 0x0C, 0x0D, 0x1C, 0x2F, 0x37, 0x38
 DECLARATION, ENCODING, SPECIFICATION, TYPE, DATA_BIT_OFFSET = 0x3C, 0x3E, 0x47, 0x49, 0x6B
-_STRP, _DATA4, _REF4, _PRESENT = 0x0E, 0x06, 0x13, 0x19
+ALIGNMENT = 0x88
+_STRING, _STRP, _DATA4, _REF4, _PRESENT = 0x08, 0x0E, 0x06, 0x13, 0x19
+_MOST_INLINE_BYTES = 4
 
 
 class Unit:
@@ -22,14 +24,18 @@ class Unit:
         return len(self.entries) - 1
 
 
-def types_file(units, version=4, byte_order="little", *, tail=""):
-    """A file with debug information; each name is the end of a longer one that has ``tail`` in front."""
+def types_file(units, version=4, byte_order="little", *, tail="", first_code=1):
+    """A file with debug information; each name is the end of a longer one that has ``tail`` in front.
+
+    A name of four bytes, with its end, stands in its entry, as compilers have it. Abbreviations count from
+    ``first_code``.
+    """
     order = {"little": "<", "big": ">"}[byte_order]
-    codes, strings, info = {}, bytearray(b"start\0"), b""
+    codes, strings, info = Codes(first_code), bytearray(b"start\0"), b""
     for unit in units:
         info += _unit(unit, version, order, codes, strings, tail)
     abbreviations = b"".join(
-        bytes([code, tag, has_children]) + bytes(byte for pair in forms for byte in pair) + bytes(2)
+        bytes([code, tag, has_children]) + b"".join(_leb128(name) + bytes([form]) for name, form in forms) + bytes(2)
         for (tag, has_children, forms), code in codes.items()
     )
     blocks = {"": b"", ".shstrtab": b"", ".debug_info": info, ".debug_abbrev": abbreviations + b"\0"}
@@ -41,6 +47,21 @@ def types_file(units, version=4, byte_order="little", *, tail=""):
         for name, block in blocks.items()
     ]
     return build_sections(sections, names_section=1, byte_order=byte_order)
+
+
+def _leb128(number):
+    return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80, number >> 7])
+
+
+class Codes(dict):
+    """Of abbreviations."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.first = first
+
+    def of(self, abbreviation):
+        return self.setdefault(abbreviation, self.first + len(self))
 
 
 def _unit(unit, version, order, codes, strings, tail):
@@ -66,6 +87,10 @@ def _entry(tag, attributes, has_children, order, codes, strings, places, tail):
     for name, value in attributes.items():
         if isinstance(value, str):
             text = tail.encode() + value.encode() + b"\0"
+            if len(text) <= _MOST_INLINE_BYTES:
+                forms.append((name, _STRING))
+                packed += text
+                continue
             at = strings.find(text)
             if at < 0:
                 at = len(strings)
@@ -80,5 +105,5 @@ def _entry(tag, attributes, has_children, order, codes, strings, places, tail):
         else:
             forms.append((name, _DATA4))
             packed += struct.pack(order + "I", value)
-    code = codes.setdefault((tag, has_children, tuple(forms)), len(codes) + 1)
+    code = codes.of((tag, has_children, tuple(forms)))
     return bytes([code]) + packed

@@ -215,13 +215,18 @@ class DwarfTypes(Types):
         """Where entries may refer to a name, or have it."""
         wanted = name.encode() + b"\0"
         if len(wanted) <= 4:  # a compiler puts those in the entry itself
-            yield from self._all(self._info, wanted)
+            yield from sorted(self._all(self._info, wanted), key=self._ends_a_longer_name)
         table = self._names.table
         whole = table.find(b"\0" + wanted) + 1
         places = [whole] if whole else []
         places += islice(self._all(table, wanted), _MOST_TAILS)  # a linker makes a name the end of a longer one
         for at in dict.fromkeys(places):
             yield from self._all(self._info, at.to_bytes(4, self._byte_order))
+
+    def _ends_a_longer_name(self, place: int) -> bool:
+        """Whether that is likely: an abbreviation's number may be a letter, too."""
+        before = self._info[place - 1 : place]
+        return before.isalnum() or before == b"_"
 
     def _all(self, data: bytes, wanted: bytes) -> Iterator[int]:
         """Where some bytes are, the first places."""
