@@ -20,19 +20,22 @@ PLACE = r"(\S+?)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[([^\]\s]+)[^\]]*\])?"
 """A function in a message, and its module."""
 _NIP = re.compile(rf"NIP \[([0-9a-f]{{1,16}})\] {PLACE}")
 _LR = re.compile(rf"LR \[([0-9a-f]{{1,16}})\] {PLACE}")
+_NOWHERE = "at an address without a function"
 _NO_FUNCTION = re.compile(r"NIP \[[0-9a-f]{1,16}\] 0x[0-9a-f]+$")
 
 _MACHINERY = re.compile(
     r"crash_fadump|ppc_panic_.*|fadump_.*|\w*notifier_call_chain|v?panic|nmi_panic|__crash_kexec|crash_kexec|die"
     r"|__die|oops_end|_exception(?:_pkey)?|bad_page_fault|__bad_page_fault|dump_stack\w*|\w*check_panic_on_warn"
     r"|__warn\w*|warn_slowpath\w*|report_bug\w*|\w*program_check\w*|\w*panic_on\w*|panic_\w+|nmi_panic_\w+"
+    r"|(?:data|instruction)_access_\w+|alignment_\w+|machine_check_\w+|\w*do_page_fault|handle_page_fault|do_hash_\w+"
+    r"|do_(?:bad_)?(?:slb_fault|segment_interrupt|page_fault_segv)"
 )
-"""What the kernel does in order to end: a function that has called these is told."""
+"""What the kernel does in order to end: a function that has called these is told, or the one that a fault stopped."""
 _HELPERS = re.compile(
     r"_*(?:do_|arch_)?(?:raw_|queued_)?(?:spin|read|write)_(?:try|un)?lock\w*|\w*yield_to_\w+"
     r"|osq_lock\w*|_?_?(?:rt_|ww_)?mutex_\w*|\w*rwsem_\w+|(?:down|up)(?:_read|_write|_killable|_interruptible)*"
     r"|_?_?mem(?:cpy|set|move|cmp|chr|zero)\w*|str[a-z]*(?:len|cpy|cmp|chr|cat|str|pbrk|spn)\w*"
-    r"|_?_?(?:raw_)?copy_(?:to|from|in)_\w*|_?_copy_\w+|_?_?copy_tofrom_user\w*"
+    r"|_?_?(?:raw_)?copy_(?:to|from|in)_\w*|_?_copy_\w+|_?_?copy_tofrom_user\w*|_?_?(?:arch_)?clear_user\w*"
     r"|_?_?list_\w*valid\w*|_?_?list_(?:add|del)\w*|rb_(?:insert|erase|next|first)\w*|refcount_\w+"
     r"|_?_?fortify_\w+|usercopy_\w+|_?_?check_object_size\w*|_?_?check_heap_object\w*|_?_?stack_chk_fail|_?_?ubsan_\w+"
     r"|_?_?(?:kasan|asan|kfence|kmsan)_\w+"
@@ -51,8 +54,8 @@ _WAITS = re.compile(
 class Place:
     """A function, and its module if it isn't the kernel's own.
 
-    ``source`` says how it is known, ``at`` is an address in it, ``through`` the function that it went wrong in, on
-    behalf of this one; empty: in this one itself.
+    ``source`` says how it is known, ``at`` is an address in it, ``through`` where it went wrong on behalf of this one,
+    as "in a_function()"; empty: in this one itself.
     """
 
     function: str
@@ -75,25 +78,26 @@ class Place:
     def because(self) -> str:
         """What the place rests on, as a reason."""
         if self.through:
-            return f"it happened in {self.through}, called by {self.name}, {self.source}"
+            return f"it happened {self.through}, called by {self.name}, {self.source}"
         return f"it happened in {self.name}, {self.source}"
 
 
 def place_of_crash(cpu: Cpu | None, texts: Sequence[str]) -> Place | None:
-    """What was interrupted by a fault, or who called panic()."""
+    """What was interrupted by a fault, or who called panic(), as while a fault of a page was being mended."""
     of_log = place_of_log(texts)
     if cpu is None or cpu.in_user_space:
         return of_log
     frames = cpu.backtrace.frames
     faulted = _faulted(cpu)
-    if faulted is not None:
+    was_mended = faulted is not None and not all(map(_is_machinery, filter(_is_named, frames[:faulted])))
+    if faulted is not None and not was_mended:
         found = _first_to_blame(frames[faulted:], "by the registers of its fault")
         if found is not None:
             return found
-    if of_log is not None and not _MACHINERY.fullmatch(of_log.function):
+    if of_log is not None and not was_mended and not _MACHINERY.fullmatch(of_log.function):
         return of_log
     named = [frame for frame in frames if _is_named(frame)]
-    callers = [number for number, frame in enumerate(named) if not _MACHINERY.fullmatch(_name(frame))]
+    callers = [number for number, frame in enumerate(named) if not _is_machinery(frame)]
     if callers and callers[0] > 0:
         return _first_to_blame(named[callers[0] :], "which is on the stack of the CPU that crashed")
     return of_log
@@ -107,9 +111,9 @@ def place_of_log(texts: Sequence[str]) -> Place | None:
             continue
         caller = next((match for line in texts[number : number + 2] if (match := _LR.search(line)) is not None), None)
         if found is None:
-            return None if caller is None else _of_match(caller, "an address without a function")
+            return None if caller is None else _of_match(caller, _NOWHERE)
         if caller is not None and _HELPERS.fullmatch(found[2]) and not _HELPERS.fullmatch(caller[2]):
-            return _of_match(caller, f"{found[2]}()")
+            return _of_match(caller, f"in {found[2]}()")
         return _of_match(found)
     return None
 
@@ -151,18 +155,16 @@ def _first_to_blame(frames: Sequence[Frame], source: str) -> Place | None:
     if not named:
         return None
     culprit = next((frame for frame in named if not _does_others_work(frame)), named[0])
-    through = (
-        ""
-        if culprit is frames[0]
-        else f"{_name(frames[0])}()"
-        if _is_named(frames[0])
-        else "an address without a function"
-    )
+    through = "" if culprit is frames[0] else f"in {_name(frames[0])}()" if _is_named(frames[0]) else _NOWHERE
     return _of_frame(culprit, source, through)
 
 
 def _does_others_work(frame: Frame) -> bool:
-    return _HELPERS.fullmatch(_name(frame)) is not None or _MACHINERY.fullmatch(_name(frame)) is not None
+    return _HELPERS.fullmatch(_name(frame)) is not None or _is_machinery(frame)
+
+
+def _is_machinery(frame: Frame) -> bool:
+    return _MACHINERY.fullmatch(_name(frame)) is not None
 
 
 def _of_match(found: re.Match[str], through: str = "") -> Place:
