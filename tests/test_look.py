@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fadump.look import Look
-from fadump.progress import Tone
+from fadump.progress import Tone, beside
 
 
 class Terminal(io.StringIO):
@@ -126,6 +126,22 @@ def test_there_it_is_said_what_is_waited_for_once_that_takes_long(monkeypatch):
         "saving: 1.0 MiB of 4.0 MiB, 512.0 KiB/s, about 6.0 s left",
         "saving: 2.0 MiB of 4.0 MiB, 170.7 KiB/s, about 12 s left",
     ]
+
+
+def test_among_the_words_of_others_no_line_moves_and_theirs_end_a_silence(terminal, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal)
+    now = 0.0
+    look = Look(io.StringIO(), clock=lambda: now)
+    with look.shown("the machine is made ready", among_others=True):
+        step = look.ahead("the kernel boots")
+        now = 1.9
+        with beside():
+            print("Linux version 6.12", file=terminal)
+        now = 3.8
+        step.update(0)
+        now = 3.9
+        step.update(0)
+    assert terminal.getvalue() == "Linux version 6.12\nthe kernel boots: 3.9 s\n"
 
 
 def test_whoever_has_gone_from_stderr_ends_no_story(monkeypatch):

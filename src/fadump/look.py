@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import Protocol, TextIO
 
 from fadump.printable import printable
-from fadump.progress import Step, Tone, beside, duration, is_terminal, moving
+from fadump.progress import Step, Tone, beside, duration, is_terminal, moving, reminding
 
 _LEAST_SECONDS = 0.05
 """A shorter time isn't told: it would be 0.0 s."""
@@ -59,10 +59,12 @@ class Look:
         self._step = Step("", clock=clock)
 
     @contextmanager
-    def shown(self, label: str) -> Iterator[None]:
-        """While the block runs it is said on stderr what is waited for, with ``label`` to begin with."""
+    def shown(self, label: str, *, among_others: bool = False) -> Iterator[None]:
+        """While the block runs it is said on stderr what is waited for, with ``label`` to begin with. ``among_others``,
+        such as a console's, no line moves: what they say is printed :func:`.beside` ours.
+        """
         self._step.begin(label)
-        with moving(self._step):
+        with reminding(self._step) if among_others else moving(self._step):
             yield
 
     def ahead(self, label: str, total: float | None = None, unit: str = "steps") -> Step:

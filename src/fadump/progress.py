@@ -150,14 +150,14 @@ def is_terminal(out: TextIO) -> bool:
 @contextmanager
 def moving(step: Step, out: TextIO | None = None) -> Iterator[None]:
     """Show a line for ``step`` while the block runs, on ``out`` or stderr: one that moves, and leaves nothing, if that
-    is a terminal; elsewhere one now and then, once nothing has been said for SILENCE_SECONDS."""
+    is a terminal; else as :func:`reminding`."""
     out = sys.stderr if out is None else out
+    if not is_terminal(out):
+        with reminding(step, out):
+            yield
+        return
     if _HIDDEN.get():
         yield
-        return
-    if not is_terminal(out):
-        with _reminding(step, SILENCE_SECONDS, out):
-            yield
         return
     from fadump.moving_line import MovingLine  # noqa: PLC0415 - rich is slow to start, and only a terminal needs it
 
@@ -168,7 +168,15 @@ def moving(step: Step, out: TextIO | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def _reminding(step: Step, first_seconds: float, out: TextIO) -> Iterator[None]:
+def reminding(step: Step, out: TextIO | None = None, first_seconds: float = SILENCE_SECONDS) -> Iterator[None]:
+    """Tell of ``step`` in lines on ``out`` or stderr while the block runs: once nothing has been said for
+    ``first_seconds``, and every PLAIN_INTERVAL_SECONDS after that. What is printed :func:`beside` it is something said.
+    """
+    out = sys.stderr if out is None else out
+    if _HIDDEN.get():
+        yield
+        return
+
     def say() -> None:
         with suppress(OSError):  # that nobody reads it is found when there is more to say
             _say(f"{step.label}: {step.status()}", out)
@@ -246,7 +254,7 @@ def binary_size(size_bytes: float) -> str:
 @contextmanager
 def _in_lines(step: Step, out: TextIO) -> Iterator[None]:
     _say(f"{step.label} ...", out)
-    with _reminding(step, PLAIN_INTERVAL_SECONDS, out):
+    with reminding(step, out, PLAIN_INTERVAL_SECONDS):
         yield
 
 

@@ -1,10 +1,14 @@
 """What is ours on a terminal that shows a guest's console, too."""
 
+import io
 import subprocess
 import sys
 
 import pexpect
 import pytest
+
+from fadump.cli.seat import console_beside
+from fadump.look import Look
 
 SAYS = """
 import sys, tty
@@ -70,3 +74,18 @@ def test_a_runs_timeline_is_told_so_too(beside, shown):
     with pexpect.spawn(sys.executable, ["-c", script], timeout=60) as child:
         child.expect(pexpect.EOF)
         assert child.before == shown
+
+
+def test_a_console_beside_a_story_ends_its_silence(capfd):
+    now = 0.0
+    look = Look(io.StringIO(), clock=lambda: now)
+    console = console_beside()
+    with look.shown("the machine is made ready", among_others=True):
+        step = look.ahead("the kernel boots")
+        now = 1.9
+        console.write(b"Linux version 6.12\n")
+        now = 3.8
+        step.update(0)
+        now = 3.9
+        step.update(0)
+    assert capfd.readouterr().err == "Linux version 6.12\nthe kernel boots: 3.9 s\n"

@@ -1,7 +1,6 @@
 """``fadump rehearse``: would this system's next crash be saved? It is crashed, on a copy, and its dump is looked at."""
 
 import argparse
-from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from fadump.cli.numbers import factor
 from fadump.cli.output import Answer, ExitCode, Output, console_text
 from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
+from fadump.cli.seat import console_beside
 from fadump.cli.system_arguments import add_firmware_arguments, add_system_arguments, system_with_firmware
 from fadump.cli.typed import fadump_command
 from fadump.cli.verdict_json import verdict_as_json
@@ -24,7 +24,6 @@ from fadump.printable import counted, printable, with_others
 from fadump.progress import binary_size
 from fadump.run.console import CONSOLE_LOG, telling_log
 from fadump.run.linux_bugs import freed_by_linux
-from fadump.run.terminal import screen
 from fadump.signals import time_limit
 from fadump.systems.console import READY
 from fadump.systems.events import EventLog
@@ -39,7 +38,6 @@ from fadump.systems.rehearse import (
     rehearse,
 )
 
-_STDERR = 2
 NOT_TRIED = "not-tried"
 """The result of a rehearsal for which something is missing."""
 _EXAMPLE = """examples:
@@ -133,8 +131,8 @@ def _rehearse_recorded(options: argparse.Namespace, output: Output, record: Reco
         with telling_log(console), time_limit(options.timeout):
             check_rehearsal(rehearsal)
             tell_of_port(options, output)
-            with nullcontext() if output.verbose else look.shown("the machine is made ready"):
-                result = rehearse(rehearsal, Noting(view, record), screen(_STDERR) if output.verbose else None)
+            with look.shown("the machine is made ready", among_others=output.verbose):
+                result = rehearse(rehearsal, Noting(view, record), console_beside() if output.verbose else None)
     except SetupError as error:
         error.result = NOT_TRIED
         raise

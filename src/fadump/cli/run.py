@@ -22,7 +22,7 @@ from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.run_view import RunView, different_text, fell_back_text
 from fadump.cli.save_arguments import cpus, levels, saved_as_json
-from fadump.cli.seat import TerminalSeat, check_interactive
+from fadump.cli.seat import TerminalSeat, check_interactive, console_beside
 from fadump.cli.typed import fadump_command
 from fadump.cli.verdict_json import verdict_as_json
 from fadump.errors import FadumpError, note_phase
@@ -37,10 +37,8 @@ from fadump.run.inputs import check_inputs
 from fadump.run.linux_bugs import NO_PANIC_TEXT, LinuxBug, lacks_panic_text
 from fadump.run.options import RunOptions, WhichMachine, WhoseFirmware, check_options
 from fadump.run.run import JudgedCycle, RunResult, run
-from fadump.run.terminal import screen
 from fadump.signals import time_limit
 
-_STDERR = 2
 _REAL_LINUX = ("run", "--machine", "qemu")
 _EXAMPLE = """example:
   fadump run --memory 4G --cpus 4 --out crash-1
@@ -145,12 +143,12 @@ def _run_recorded(options: argparse.Namespace, output: Output, record: Record) -
             note_phase(error, Milestone.POWER_ON)
             raise
         tell_of_port(options, output)
-        has_console = output.verbose or terminal is not None
-        with nullcontext() if has_console else look.shown("the machine is made ready"):
+        shown = look.shown("the machine is made ready", among_others=output.verbose)
+        with shown if terminal is None else nullcontext():
             result = run(
                 wanted,
                 NotingRun(view, record),
-                screen(_STDERR) if output.verbose else None,
+                console_beside() if output.verbose else None,
                 None if terminal is None else terminal.seat,
             )
     RunView(Look(output.stream)).summary(result, quiet=output.quiet)

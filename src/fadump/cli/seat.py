@@ -6,7 +6,9 @@ import sys
 from fadump.cli.output import Output, Stream
 from fadump.errors import UsageError
 from fadump.look import Look
+from fadump.machine.contract import ConsoleLog
 from fadump.printable import printable
+from fadump.progress import beside
 from fadump.run.terminal import Screen, Seat
 
 _STDIN, _STDOUT, _STDERR = range(3)
@@ -21,6 +23,23 @@ def check_interactive(output: Output) -> None:
         raise UsageError("--interactive is for people, and --json for programs: give one of them")
     if not os.isatty(_STDIN):
         raise UsageError("--interactive needs a terminal as standard input")
+
+
+def console_beside() -> ConsoleLog:
+    """A machine's console on stderr, where it is told what is waited for, too."""
+    return _ConsoleBeside(Screen(_STDERR))
+
+
+class _ConsoleBeside:
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+
+    def write(self, data: bytes, /) -> int:
+        with beside():
+            return self._screen.write(data)
+
+    def flush(self) -> None:
+        self._screen.flush()
 
 
 class TerminalSeat:

@@ -267,8 +267,3 @@ def _restore(fd: int, before: list[int | list[bytes | int]]) -> None:
 def _is_gone(error: OSError) -> bool:
     """Whether nobody is at the other end of a pipe or a terminal any more."""
     return error.errno in (errno.EPIPE, errno.EIO)
-
-
-def screen(fd: int) -> ConsoleLog:
-    """A file that the guest's console goes to."""
-    return Screen(fd)
