@@ -26,6 +26,16 @@ def quoted(text: str) -> str:
     return repr(text) if len(text) <= _LONGEST_QUOTED else f"{text[:_LONGEST_QUOTED]!r}..."
 
 
+def is_utf8(text: str) -> bool:
+    """Whether it can be written as UTF-8: not so a file's name that isn't."""
+    return text == as_utf8(text)
+
+
+def as_utf8(text: str) -> str:
+    """The same with what UTF-8 has no bytes for escaped."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def first_of(sentences: Iterable[str]) -> Iterator[str]:
     """The first of some sentences, and one that counts the others."""
     more = 0

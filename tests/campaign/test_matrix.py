@@ -4,9 +4,10 @@ import pytest
 
 from fadump.campaign.matrix import MOST_CASES, read_matrix, title_of
 from fadump.compare.configuration import full_set
-from fadump.errors import FadumpError, LimitError, SetupError, UsageError
+from fadump.errors import FadumpError, SetupError, UsageError
 from fadump.run.faults import every_fault
 
+HUGE = 1 << 20000
 OPTIONS = ["platform", "memory", "cpus", "fault", "verify", "kernel", "guest", "cmdline", "node", "configuration"]
 
 
@@ -100,6 +101,14 @@ WRONG = {
     "factors = 3": "factors is no table",
     "[factors]\nmemory = [{}]": "memory can't be {}",
     "[factors]\nmemory = [2G]": "is not TOML",
+    f"[factors]\nmemory = [{'9' * 5000}]": "a number in it has more than 64 bits",
+    f"[factors]\nmemory = [{1 << 64}]": "a number in it has more than 64 bits",
+    f"strength = {HUGE:#x}\n[factors]\nmemory = [1]": "a number in it has more than 64 bits",
+    '[factors]\ncmdline = ["a\\u0000"]': "a text in it has a NUL character",
+    'name = "a\\u0000"\n[factors]\nmemory = ["2G"]': "a text in it has a NUL character",
+    'name = ""\n[factors]\nmemory = ["2G"]': "name is empty",
+    '[factors]\nplatform = ["", "pseres"]\nfault = [""]': "platform can't be pseres: write pseries or powernv",
+    '[always]\nplatform = true\n[factors]\nfault = [""]': "platform can't be true: write pseries or powernv",
     '[factors]\nfault = ["registers=no-ned"]': "registers=no-ned is not a fault.*did you mean registers=no-end?",
     'strength = 0\n[factors]\nmemory = ["2G"]': "strength can't be 0",
     'strength = true\n[factors]\nmemory = ["2G"]': "strength can't be True",
@@ -121,6 +130,14 @@ def test_what_is_wrong_is_said_in_a_sentence(read, text):
         read(text).cases()
 
 
+def test_a_campaign_whose_file_or_seed_is_not_utf_8(tmp_path):
+    path = tmp_path / "mine\udcff.toml"
+    path.write_text("[factors]\nmemory = [1, 2]")
+    assert read_matrix(path, OPTIONS).name == r"mine\udcff"
+    with pytest.raises(UsageError, match=r"seed '\\udcff' isn't UTF-8"):
+        read_matrix(path, OPTIONS, "\udcff")
+
+
 def test_too_many_combinations_are_refused_before_they_are_made(read):
     factors = "\n".join(f"{name} = {[*map(str, range(1000))]}" for name in ("memory", "cpus", "kernel"))
     with pytest.raises(UsageError, match=f"1,000,000,000 combinations, more than {MOST_CASES:,}: give strength = 2"):
@@ -131,7 +148,7 @@ def test_a_file_that_is_not_there_or_endless_is_refused(tmp_path):
     with pytest.raises(SetupError, match="can't be read"):
         read_matrix(tmp_path / "nothing", OPTIONS)
     (tmp_path / "large").write_bytes(b"#" * (2 << 20))
-    with pytest.raises(LimitError, match="2,097,152"):
+    with pytest.raises(UsageError, match="large has 2,097,152 bytes, more than the 1,048,576 that are read"):
         read_matrix(tmp_path / "large", OPTIONS)
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     with pytest.raises(FadumpError, match="is not TOML"):

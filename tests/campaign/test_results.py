@@ -114,6 +114,46 @@ def test_a_damaged_row_is_a_sentence(path):
                 read()
 
 
+DAMAGED = [
+    "UPDATE campaign SET name = CAST(x'ff' AS TEXT)",
+    "UPDATE campaign SET seed = x'00'",
+    "DELETE FROM campaign",
+    "DELETE FROM cases",
+    """UPDATE cases SET factors = '{"cpus": ["1"]}' WHERE number = 2""",
+    """UPDATE cases SET factors = '{"memory": [1]}'""",
+    """UPDATE cases SET factors = '{"memory": "2G"}'""",
+    "UPDATE cases SET words = '7'",
+    "UPDATE cases SET words = '[]'",
+    "UPDATE cases SET words = printf('%.*c', 100000, '[')",
+    "UPDATE artifacts SET size_bytes = 'large'",
+    "UPDATE runs SET cpu_seconds = 'much'",
+    "UPDATE runs SET seconds = 9e999",
+    "UPDATE runs SET memory_bytes = x'00'",
+    "UPDATE runs SET error = x'00'",
+    "UPDATE runs SET host = CAST(x'ff' AS TEXT)",
+]
+
+
+@pytest.mark.parametrize("statement", DAMAGED)
+def test_a_value_of_another_kind_is_damage(path, statement):
+    with Results.create(path, plan("1G", "2G", artifacts=[Artifact("/kernel", "ab", 7)])) as results:
+        results.add(1, run(Outcome.LOST, "why"))
+    with sqlite3.connect(path) as database:
+        database.execute(statement)
+    database.close()
+    with Results.read(path) as results, pytest.raises(FormatError, match="some.results is damaged"):
+        results.plan() and results.runs()
+
+
+def test_text_that_is_not_utf_8_is_a_sentence_or_is_kept_escaped(path):
+    with pytest.raises(UsageError, match=r"'/k\\udcff' isn't UTF-8"):
+        Results.create(path, plan("1G", artifacts=[Artifact("/k\udcff", "ab", 7)]))
+    assert not path.exists()
+    with Results.create(path, plan("1G")) as results:
+        results.add(1, run(Outcome.LOST, "no /k\udcff"))
+        assert results.runs()[1].error == r"no /k\udcff"
+
+
 @pytest.mark.parametrize("use", [lambda path: Results.create(path, plan("1G")), Results.read])
 def test_what_is_not_there_is_a_sentence(tmp_path, use):
     with pytest.raises(SetupError, match="/nothing/some can't be"):

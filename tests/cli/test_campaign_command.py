@@ -117,6 +117,8 @@ REFUSED = {
     '[factors]\nplatform = ["powernv"]\nmemory = ["2G"]': "run 1, platform=powernv memory=2G: --platform powernv needs",
     '[factors]\nmemroy = ["2G"]': "there is no memroy in [factors]; did you mean memory?",
     '[factors]\nout = ["x"]': "there is no out in [factors]",
+    '[factors]\njunit = ["x"]': "there is no junit in [factors]",
+    '[factors]\ncpus = [1]\n[always]\nartifacts = "x"': "there is no artifacts in [always]",
     '[factors]\nmachine = ["qemu"]\nguest = ["/x.img"]\nfault = ["second-crash"]': "goes with fadump run",
     "[factors]\nconfiguration = [1, 1000]": "run 2, configuration=1000: --only 1000 is beyond the 163 of the set",
     '[factors]\nconfiguration = [1]\nplatform = ["pseries"]': "run 1, configuration=1 platform=pseries: there is no",
@@ -131,6 +133,24 @@ def test_what_no_command_takes_is_refused_before_anything_is_run(campaign, tmp_p
     assert (code, told["result"]) == (2, "failed")
     assert REFUSED[text] in told["error"] and "Traceback" not in err
     assert {path.name for path in tmp_path.iterdir()} <= {"cache", "three.toml"}
+
+
+def test_a_name_does_not_control_the_terminal_and_need_not_be_utf_8(campaign, tmp_path, capsys):
+    (tmp_path / "red.toml").write_text('name = "\\u001b[31mx"\n[factors]\ncpus = [1]')
+    plan = Plan("\x1b[31mx", "0", [Planned(1, {"cpus": ("1",)}, ["run", "--cpus=1"])], [])
+    for path in (tmp_path / "red.results", tmp_path / "\udcff.results"):
+        with Results.create(path, plan) as results:
+            results.add(1, kept_run())
+    code, told, err = campaign("run", "red.toml", "--results", "red.results")
+    assert (code, told["name"]) == (0, "\x1b[31mx")
+    assert r"campaign \x1b[31mx, seed 0" in err
+    for words in (["status", "\udcff.results"], ["show", "\udcff.results", "1"], ["report", "\udcff.results"]):
+        assert cli.main(["campaign", *words]) == 0
+        assert "\x1b" not in capsys.readouterr().out
+    for name in ("page.html", "page.txt"):
+        assert campaign("report", "\udcff.results", "--out", name)[0] == 0
+        page = (tmp_path / name).read_text()
+        assert r"from \udcff.results" in page and "\x1b" not in page
 
 
 def test_what_could_not_be_tried_is_tried_again(campaign, tmp_path):

@@ -89,6 +89,14 @@ def test_the_artifacts_of_a_good_run_have_an_index_and_no_dump(run, tmp_path):
     assert all(stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 for path in (kept, *kept.iterdir()))
 
 
+def test_a_directory_whose_name_is_not_utf_8_is_one_of_the_artifacts(run, tmp_path):
+    status, _object, _err = run("--artifacts", "kept", "--memory", "1G", "--out", "\udcff", "--junit", "fadump.xml")
+    assert status == 0
+    page = Links((tmp_path / "kept" / "index.html").read_text())
+    assert r"--out '\udcff'" in page.text
+    assert cases(tmp_path / "fadump.xml")
+
+
 def test_the_dump_comes_along_if_it_is_asked_for(run, tmp_path):
     run("--artifacts", "kept", "--with-dump")
     assert (tmp_path / "kept/vmcore").stat().st_size == (tmp_path / "fadump-run/vmcore").stat().st_size

@@ -32,8 +32,9 @@ from typing import cast
 from fadump.abi.platform import Platform
 from fadump.compare.configuration import full_set
 from fadump.covering import Covering
-from fadump.errors import LimitError, UsageError
+from fadump.errors import UsageError
 from fadump.given import check_file, reading
+from fadump.printable import in_a_line, is_utf8, quoted
 from fadump.run.faults import every_fault, platforms_of
 from fadump.spelling import AMONG_FEW, nearest
 
@@ -47,6 +48,8 @@ _ALL = "all"
 _EVERY = "every"
 _DEFAULT_TIMEOUT = 900.0
 _MOST_SECONDS = 1e6
+_MOST_BITS = 64
+_LONG_NUMBER = f"a number in it has more than {_MOST_BITS} bits"
 _KEYS = ("name", "strength", "seed", "timeout", "factors", "always", "exclude")
 _OFF: Value = ()
 
@@ -141,14 +144,16 @@ def read_matrix(path: Path, options: Iterable[str], seed: str | None = None) -> 
     with reading("the campaign", path):
         content = path.read_bytes() if path.stat().st_size <= MOST_BYTES else None
     if content is None:
-        raise LimitError(f"{path} has bytes", found=path.stat().st_size, limit=MOST_BYTES)
+        raise UsageError(f"{path} has {path.stat().st_size:,} bytes, more than the {MOST_BYTES:,} that are read")
     try:
-        text = content.decode()
-        read = tomllib.loads(text)
+        read = tomllib.loads(content.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {error or 'it is nested too deeply'}") from error
+    except ValueError as error:  # a number of so many digits that Python doesn't convert it
+        raise UsageError(f"{path} is not TOML: {_LONG_NUMBER}") from error
     try:
-        return _Reader(sorted(options), seed).matrix(read, path.stem)
+        _check_leaves(read)
+        return _Reader(sorted(options), seed).matrix(read, in_a_line(path.stem))
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
 
@@ -162,6 +167,8 @@ class _Reader:
         for key in read:
             _check_known(key, _KEYS, "")
         seed = _text(read, "seed", "0") if self._seed is None else self._seed
+        if not is_utf8(seed):
+            raise UsageError(f"seed {quoted(seed)} isn't UTF-8: write another text")
         always = {key: self._value(key, value) for key, value in self._table(read, "always").items()}
         platforms = self._platforms(read, always)
         factors = {
@@ -172,7 +179,7 @@ class _Reader:
         if both := sorted(set(factors) & set(always)):
             raise UsageError(f"{both[0]} stands in [factors] and in [always]: leave one out")
         return Matrix(
-            name=_text(read, "name", name),
+            name=_name(read, name),
             factors=factors,
             always=always,
             excluded=tuple(self._exclusions(read, factors)),
@@ -222,6 +229,8 @@ class _Reader:
             raise UsageError(f"{name} can't be {value}: write a text, a number, true or false")
         if name == "fault":
             _check_faults(value)
+        if name == "platform":
+            _check_platforms(value)
         return value
 
     def _exclusions(
@@ -254,6 +263,35 @@ def _check_faults(value: Value) -> None:
             near = nearest(fault, names)
             more = f"; did you mean {near}?" if near else ""
             raise UsageError(f"{fault} is not a fault: 'fadump run --fault list' has them all{more}")
+
+
+def _check_platforms(value: Value) -> None:
+    known = [platform.value for platform in Platform]
+    for platform in value:
+        if platform not in known:
+            raise UsageError(f"platform can't be {platform}: write {' or '.join(known)}")
+
+
+def _check_leaves(read: object) -> None:
+    """TOML's numbers have 64 bits, and no word of a command can have a NUL."""
+    left = [read]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += [*value, *value.values()]
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise UsageError(_LONG_NUMBER)
+        elif isinstance(value, str) and "\0" in value:
+            raise UsageError(f"a text in it has a NUL character, which no option can have: {quoted(value)}")
+
+
+def _name(read: Mapping[str, object], file_name: str) -> str:
+    name = _text(read, "name", file_name)
+    if not name:
+        raise UsageError("name is empty: write what reports are to call it, or leave it out")
+    return name
 
 
 def _text(read: Mapping[str, object], name: str, default: str) -> str:

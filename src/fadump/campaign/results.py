@@ -6,6 +6,7 @@ and once: a run's number is the key of its row. One campaign at a time writes to
 
 import errno
 import json
+import math
 import os
 import sqlite3
 import zlib
@@ -14,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from types import TracebackType, UnionType
+from typing import Any, Self
 
 import fadump
 from fadump.campaign.job import Artifact
@@ -23,6 +24,7 @@ from fadump.campaign.matrix import Value
 from fadump.campaign.outcome import Cost, Outcome, Run
 from fadump.errors import DiskError, FormatError, SetupError, UsageError, reason, unwritable
 from fadump.file_systems import lock_at_once
+from fadump.printable import as_utf8, quoted
 
 VERSION = 1
 _APPLICATION = 0x66616475  # "fadu"
@@ -30,6 +32,7 @@ _MAGIC = b"SQLite format 3\0"
 _PRIVATE = 0o600
 _WAIT_SECONDS = 30.0
 _MOST_FILE_BYTES = 1 << 22
+_KINDS_OF_A_RUN = (int, str, int | None, str | None, str | None, str, str, float, float, int)
 _SCHEMA = """
 CREATE TABLE campaign (name TEXT NOT NULL, seed TEXT NOT NULL, fadump TEXT NOT NULL, began TEXT NOT NULL);
 CREATE TABLE artifacts (path TEXT PRIMARY KEY, sha256 TEXT NOT NULL, size_bytes INTEGER NOT NULL);
@@ -142,12 +145,12 @@ class Results:
         :raises FormatError: the file is damaged.
         """
         with self._translated():
-            name, seed = self._database.execute("SELECT name, seed FROM campaign").fetchone()
-            cases = [
-                Planned(number, {key: tuple(value) for key, value in json.loads(factors).items()}, json.loads(words))
-                for number, factors, words in self._database.execute("SELECT * FROM cases ORDER BY number")
-            ]
-            artifacts = [Artifact(*row) for row in self._database.execute("SELECT * FROM artifacts ORDER BY path")]
+            name, seed = _checked(self._database.execute("SELECT name, seed FROM campaign").fetchone(), (str, str))
+            cases = [_planned(*row) for row in self._database.execute("SELECT * FROM cases ORDER BY number")]
+            if len({tuple(case.values) for case in cases}) != 1:
+                raise ValueError("it has no cases, or not all of them have the same factors")
+            rows = self._database.execute("SELECT * FROM artifacts ORDER BY path")
+            artifacts = [Artifact(*_checked(row, (str, str, int))) for row in rows]
         return Plan(name, seed, cases, artifacts)
 
     def runs(self) -> dict[int, Run]:
@@ -162,7 +165,9 @@ class Results:
             )
             return {
                 number: Run(Outcome(outcome), exit_code, error, phase, Cost(*cost), host, began)
-                for number, outcome, exit_code, error, phase, host, began, *cost in rows
+                for number, outcome, exit_code, error, phase, host, began, *cost in (
+                    _checked(row, _KINDS_OF_A_RUN) for row in rows
+                )
             }
 
     def files(self, number: int) -> Mapping[str, bytes]:
@@ -184,7 +189,8 @@ class Results:
                 "DELETE FROM runs WHERE number = ? AND outcome = ?", (number, Outcome.NOT_TRIED.value)
             )
             self._database.execute("DELETE FROM files WHERE number = ?", (number,))
-            row = (run.outcome.value, run.exit_code, run.error, run.phase, *astuple(run.cost), run.host, run.began)
+            error = None if run.error is None else as_utf8(run.error)
+            row = (run.outcome.value, run.exit_code, error, run.phase, *astuple(run.cost), run.host, run.began)
             self._database.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (number, *row))
             kept = [(number, name, zlib.compress(content)) for name, content in run.files.items()]
             self._database.executemany("INSERT INTO files VALUES (?, ?, ?)", kept)
@@ -244,10 +250,33 @@ class Results:
             yield
         except sqlite3.Error as error:
             raise _translated(self.path, error) from error
-        except (ValueError, TypeError, AttributeError, zlib.error) as error:
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{quoted(error.object)} isn't UTF-8, which results are kept in: rename it") from error
+        except (ValueError, TypeError, AttributeError, RecursionError, zlib.error) as error:
             if isinstance(error, FormatError):
                 raise
             raise FormatError(f"{self.path} is damaged: {error}") from error
+
+
+def _checked(row: Sequence[Any], kinds: Sequence[type | UnionType]) -> Sequence[Any]:
+    """A row whose columns have these types: SQLite takes any.
+
+    :raises TypeError: one has another.
+    """
+    for value, kind in zip(row, kinds, strict=True):
+        if not isinstance(value, kind) or (isinstance(value, float) and not math.isfinite(value)):
+            raise TypeError(f"it has {quoted(str(value))} where something else has to be")
+    return row
+
+
+def _planned(number: int, factors: str, words: str) -> Planned:
+    values, listed = json.loads(factors), json.loads(words)
+    for texts in (listed, *values.values()):
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"case {number} has something else than texts")
+    if not listed:
+        raise ValueError(f"case {number} has no command")
+    return Planned(number, {name: tuple(value) for name, value in values.items()}, listed)
 
 
 def _open_locked(path: Path) -> int:
@@ -282,6 +311,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 def _translated(path: Path, error: sqlite3.Error) -> Exception:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     match code:
+        case 0:  # no error of SQLite's, but of what is read from it, as text that isn't UTF-8
+            return FormatError(f"{path} is damaged: {error}")
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_ERROR:
             return FormatError(f"{path} has no campaign's results, or is damaged: {error}")
         case sqlite3.SQLITE_FULL:

@@ -56,8 +56,8 @@ def counts_text(plan: Plan, runs: Mapping[int, Run]) -> str:
 def tell(plan: Plan, runs: Mapping[int, Run], command: Command, end: str) -> Story:
     """The report of these runs."""
     return Story(
-        title=f"Campaign {plan.name}",
-        subtitle=f"{counted(len(plan.cases), 'run')}, seed {plan.seed}",
+        title=f"Campaign {in_a_line(plan.name)}",
+        subtitle=f"{counted(len(plan.cases), 'run')}, seed {in_a_line(plan.seed)}",
         sections=[
             Section("verdict", "Verdict", [*_verdict(plan, runs)]),
             Section("matrix", "Matrix", [*_matrix(plan, runs)]),

@@ -22,6 +22,7 @@ from fadump.ci.junit import Case, Outcome
 from fadump.ci.record import Ending, Record
 from fadump.errors import SetupError
 from fadump.given import writing
+from fadump.printable import as_utf8
 from fadump.progress import binary_size
 
 OPTION = "--artifacts"
@@ -86,7 +87,7 @@ def write_artifacts(
             _write(directory / name, tree)
             files[name] = f"the device tree that the kernel of boot {boot} was entered with"
         for text in texts:
-            _write(directory / text.name, text.content.encode())
+            _write(directory / text.name, as_utf8(text.content).encode())
             files[text.name] = text.what
         listed = [
             {"name": name, "what": what, "bytes": (directory / name).stat().st_size} for name, what in files.items()
@@ -101,7 +102,7 @@ def write_artifacts(
             "files": listed,
         }
         page = "\n".join(_page(record, ending, cases, files, directory, versions))
-        _write(directory / _PAGE, page.encode())
+        _write(directory / _PAGE, as_utf8(page).encode())
         _write(directory / _INDEX, json.dumps(index, indent=1).encode() + b"\n")
 
 

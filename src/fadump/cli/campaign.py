@@ -122,7 +122,7 @@ def _run(options: argparse.Namespace, output: Output) -> Answer:
 def _status(options: argparse.Namespace, _output: Output) -> Answer:
     with Results.read(options.results) as results:
         plan, runs = results.plan(), results.runs()
-    return Answer(counts_as_json(plan, runs), listing=f"{plan.name}: {counts_text(plan, runs)}")
+    return Answer(counts_as_json(plan, runs), listing=f"{in_a_line(plan.name)}: {counts_text(plan, runs)}")
 
 
 def _report(options: argparse.Namespace, _output: Output) -> Answer:
@@ -131,7 +131,7 @@ def _report(options: argparse.Namespace, _output: Output) -> Answer:
     story = tell(
         plan, runs, lambda words: fadump_command(*words), f"fadump {fadump.__version__}, from {options.results}"
     )
-    text = shown(story, options.out)
+    text, told = shown(story, options.out), f"{in_a_line(plan.name)}: {counts_text(plan, runs)}"
     if options.out is not None:
         write_whole("--out", options.out, text.encode())
     failures = [
@@ -145,7 +145,7 @@ def _report(options: argparse.Namespace, _output: Output) -> Answer:
             "failures": failures,
             "report": None if options.out is None else str(options.out),
         },
-        text="" if options.out is None else f"{plan.name}: {counts_text(plan, runs)}\n{options.out}: the report",
+        text="" if options.out is None else f"{told}\n{options.out}: the report",
         listing=text.rstrip("\n") if options.out is None else "",
     )
 
@@ -191,10 +191,11 @@ def _show(options: argparse.Namespace, _output: Output) -> Answer:
     if run is None:
         lines.append("  has not been run yet")
     else:
-        lines.append(f"  {run.outcome} after {run.cost.seconds:.1f} s on {run.host or 'no computer'}, {run.began}")
+        where = in_a_line(run.host) or "no computer"
+        lines.append(f"  {run.outcome} after {run.cost.seconds:.1f} s on {where}, {in_a_line(run.began)}")
         lines += [f"  {in_a_line(run.error)}"] if run.error else []
     for name, content in files.items():
-        lines += ["", f"{name}:", *(in_a_line(line) for line in content.splitlines())]
+        lines += ["", f"{in_a_line(name)}:", *(in_a_line(line) for line in content.splitlines())]
     return Answer({**_case_as_json(case, run), "files": files}, listing="\n".join(lines))
 
 

@@ -13,7 +13,8 @@ from fadump.run.options import check_options
 from fadump.systems.vm import check_machine
 
 _OURS = {"help", "json", "quiet", "verbose", "out", "timeout", "interactive", "gdb", "stop-at"}
-"""Options that a campaign gives, or that somebody has to sit at."""
+_OURS |= {"junit", "artifacts", "with-dump"}
+"""Options that a campaign gives, that somebody has to sit at, or whose files would go with the run."""
 _FROM_OTHERS = {"disk"}
 
 

@@ -57,8 +57,9 @@ def _cases(path: Path, matrix: Matrix) -> list[Case]:
 
 
 def _beginning(matrix: Matrix, cases: Sequence[Case], kept: Mapping[int, Run], path: Path) -> str:
-    there = f", {len(kept):,} of them are in {path}" if kept else ""
-    return f"campaign {matrix.name}, seed {matrix.seed}: {counted(len(cases), 'run')}{there}"
+    there = f", {len(kept):,} of them are in {in_a_line(str(path))}" if kept else ""
+    name, seed = in_a_line(matrix.name), in_a_line(matrix.seed)
+    return f"campaign {name}, seed {seed}: {counted(len(cases), 'run')}{there}"
 
 
 def _view(
