@@ -1,6 +1,7 @@
 """What drgn, crash and gdb are started with; tests/real_linux/test_drgn.py starts them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,20 @@ def test_drgn_gets_the_dump_and_the_vmlinux_of_its_build_id(place, command):
     cached = str(place.parent / "cache" / "kernels" / "one" / "vmlinux")
     assert (status, err) == (0, "")
     assert found["command"] == ["drgn", "-c", str(place / "vmcore"), "-s", cached]
+
+
+def test_drgn_walks_page_tables_itself_and_gets_a_plugin_beside_the_users_own(place, command, monkeypatch):
+    monkeypatch.setenv("DRGN_PLUGINS", "mine=/a/plugin.py")
+    environment = command("drgn", place)[1]["environment"]
+    mine, ours = environment["DRGN_PLUGINS"].split(",")
+    assert mine == "mine=/a/plugin.py" and Path(ours.removeprefix("fadump=")).is_file()
+    assert environment["DRGN_PREFER_PGTABLE_READER"] == "1"
+    assert command("gdb", place)[1]["environment"] == {}
+
+
+def test_drgn_which_knows_no_hash_page_tables_isnt_told_to_walk_them(place, command):
+    (place / "vmcore").write_bytes(crashed_kernel(mmu="hash").core())
+    assert list(command("drgn", place)[1]["environment"]) == ["DRGN_PLUGINS"]
 
 
 @pytest.mark.parametrize("ours", [["--json"], ["--json", "--debuginfod"]])

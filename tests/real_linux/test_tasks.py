@@ -1,9 +1,11 @@
 """Tasks, their stacks, modules and the rest of the system's state: by what a dump says itself, against drgn's reading
 of it by debug information."""
 
+import drgn
 import pytest
 
 import fadump
+from fadump.cli.drgn_names import drgn_prog_set
 from tests.real_linux import state_truth as truth
 from tests.real_linux.page_truth import read_by_drgn
 from tests.real_linux.task_truth import all_by_drgn, all_of, differing_stacks
@@ -50,6 +52,18 @@ def test_modules_with_their_symbols_and_types_are_the_same(both, kernel):
     assert truth.check_modules(system, program, files) == len(truth.MODULES)
     assert truth.check_module_symbols(system, program, files) > 1000
     assert truth.check_module_types(system, files, kernel.vmlinux) > 50
+
+
+def test_drgn_with_our_plugin_names_functions_of_modules_whose_files_it_lacks(busy_crash, kernel, both):
+    program = drgn.Program()
+    program.set_core_dump(busy_crash)
+    program.load_debug_info([kernel.vmlinux])
+    assert program.symbols("fuse_lookup") == []
+    drgn_prog_set(program)
+    (symbol,) = program.symbols("fuse_lookup")
+    ours = both[0].symbol(symbol.address + 4)
+    assert (ours.name, ours.offset, ours.module) == ("fuse_lookup", 4, "fuse")
+    assert program.symbol(symbol.address + 4).name == "fuse_lookup"
 
 
 def test_the_rest_of_the_systems_state_is_the_same(both):

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,8 @@ class Debugger:
     """What it may be called; its own name if empty."""
     prepare: Callable[[CrashedSystem], CrashedSystem] | None = None
     """What a copy has of its own, in place of registers where others look for them."""
+    environment: Callable[[CrashedSystem], Mapping[str, str]] = lambda _system: {}
+    """The environment variables by which it reads such a system's dump right."""
 
 
 def add_debugger(commands: Commands, debugger: Debugger, *, summary: str, description: str, example: str) -> None:
@@ -91,11 +93,13 @@ def _hand_over(debugger: Debugger, options: argparse.Namespace, output: Output) 
             output.remark("the crashed kernel's vmlinux isn't found here: give --vmlinux for its types and symbols")
         modules = _modules(system, vmlinux)
         dump = _readable(debugger, system, file, options.keep or file.parent, output)
+        environment = debugger.environment(system)
     command = debugger.command(called, Handover(dump, vmlinux, modules, options)) + options.words
     if not output.as_json:
         output.stream.flush()
-        os.execvp(command[0], command)  # noqa: S606 - the debugger takes this process's place, and its terminal
-    return Answer({"command": command, "dump": str(dump), "vmlinux": None if vmlinux is None else str(vmlinux)})
+        os.execvpe(command[0], command, os.environ | environment)  # noqa: S606 - it takes our place, and our terminal
+    found = {"command": command, "environment": environment, "dump": str(dump)}
+    return Answer(found | {"vmlinux": None if vmlinux is None else str(vmlinux)})
 
 
 def _modules(system: CrashedSystem, vmlinux: Path | None) -> list[Path]:
