@@ -22,8 +22,9 @@ TEXTS = (
         ((*PANIC, "die", "__bad_page_fault", *PAGE_FAULT, "0x300: copies [mine]", "reads"),
          "the module mine, in copies()"),
         (("0x300: __arch_clear_user", "read_zero", "vfs_read"), "read_zero()"),
+        (("0x400: data_area [mine]", "jumps [mine]", "writes"), "the module mine, in jumps()"),
     ],
-    ids=["while a page's fault was mended", "by a fault", "on behalf of its caller"],
+    ids=["while a page's fault was mended", "by a fault", "on behalf of its caller", "by a jump to a variable"],
 )  # fmt: skip
 def test_a_fault_is_to_blame_for_a_panic_unless_it_was_being_mended(stack, blame):
     assert verdict(TEXTS, [stack]).blame == blame

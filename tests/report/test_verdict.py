@@ -37,10 +37,12 @@ def test_spoilt_memory_makes_it_less_sure():
     assert found.certainty is Certainty.UNSURE and "spoilt before" in found.because[-1]
 
 
-@pytest.mark.parametrize("trap", [0x300, 0x380, 0x400, 0x700])
-def test_a_fault_that_led_straight_to_the_dump_is_told_by_its_registers(trap):
+@pytest.mark.parametrize(
+    ("trap", "blame"), [(0x300, "inner()"), (0x380, "inner()"), (0x400, "outer()"), (0x700, "inner()")]
+)
+def test_a_fault_that_led_straight_to_the_dump_is_told_by_its_registers(trap, blame):
     found = verdict("calm", trap=trap)
-    assert found.blame == "inner()" and "by the registers of its fault" in found.because[-1]
+    assert found.blame == blame and "by the registers of its fault" in found.because[-1]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_without_any_word_nothing_is_made_up():
             "read_block_for_search()",
             "in read_block_for_search()",
         ),
-        ("0x0", "calls+0x20/0x40 [mine]", "the module mine, in calls()", "an address without a function, called by"),
+        ("0x0", "calls+0x20/0x40 [mine]", "the module mine, in calls()", "at an address where no code is, called by"),
     ],
 )
 def test_who_has_called_a_helper_is_to_blame_by_the_registers_in_the_log(nip, lr, blame, through):
@@ -139,6 +141,16 @@ def test_who_has_called_a_helper_is_to_blame_by_the_registers_in_the_log(nip, lr
         "Kernel panic - not syncing: Fatal exception",
     )
     assert found.blame == blame and through in found.because[-1]
+
+
+def test_a_variable_that_was_jumped_to_is_not_to_blame():
+    found = verdict(
+        "BUG: Unable to handle kernel instruction fetch",
+        "NIP [c0080000012a0040] data_area+0x0/0x40 [mine]",
+        "LR [c0080000012a0038] jumps+0x38/0x70 [mine]",
+        "Kernel panic - not syncing: Fatal exception",
+    )
+    assert found.blame == "the module mine, in jumps()"
 
 
 def test_a_check_that_found_spoilt_memory_says_what_it_found():

@@ -4,7 +4,7 @@ import re
 
 from fadump.linux.cpus.cpu import Cpu
 from fadump.report.verdict.contract import Certainty, Evidence, Verdict
-from fadump.report.verdict.places import FAULTS, PLACE, Place
+from fadump.report.verdict.places import FAULTS, FETCHES, PLACE, Place
 
 _BUG_AT = re.compile(r"kernel BUG at (\S+)!")
 _WARNED_AT = (
@@ -14,7 +14,6 @@ _WARNED_AT = (
 _MEMORY_SPOILT = re.compile(r"(?i)\w*corrupt\w*|bad page|use-after-free|double free|poison|stack end")
 _NULL = re.compile(r"NULL pointer|(?:at|address) 0x0{0,13}[0-9a-f]{1,3}\b")
 _FAULT = re.compile(r"Unable to handle|BUG:|Oops|Unrecoverable|Bad kernel stack|stack")
-_FETCH = frozenset({0x400, 0x480})
 _PROGRAM_CHECK, _DATA_STORAGE = 0x700, 0x300
 _DSISR_PROTECTED, _DSISR_STORE = 0x0800_0000, 0x0200_0000
 _LARGEST_NULL = 0x1000
@@ -68,7 +67,7 @@ def of_fault(evidence: Evidence) -> Verdict | None:
 def _what_fault(evidence: Evidence, trap: int | None) -> str:
     is_null = _NULL.search(evidence.cause) is not None
     registers = {} if evidence.cpu is None else evidence.cpu.registers
-    if trap in _FETCH or "instruction fetch" in evidence.cause:
+    if trap in FETCHES or "instruction fetch" in evidence.cause:
         if is_null or _jumped_to(evidence.cpu) < _LARGEST_NULL:
             return "The kernel called a function by a pointer that was NULL"
         return "The kernel jumped to an address where no code is that it may execute"
@@ -120,4 +119,4 @@ def _jumped_to(cpu: Cpu | None) -> int:
     if cpu is None:
         return _LARGEST_NULL
     frames = cpu.backtrace.frames
-    return next((frame.pc for frame in frames if frame.trap in _FETCH), cpu.registers["nip"])
+    return next((frame.pc for frame in frames if frame.trap in FETCHES), cpu.registers["nip"])

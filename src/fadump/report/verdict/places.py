@@ -15,12 +15,15 @@ from fadump.linux.cpus.cpu import Cpu
 
 FAULTS = frozenset({0x200, 0x300, 0x380, 0x400, 0x480, 0x600, 0x700})
 """The interrupts of an access or an instruction that is wrong."""
+FETCHES = frozenset({0x400, 0x480})
+"""Those of an instruction that can't be fetched: what the address is named for, as a variable, has not run."""
+_FETCH_IN_LOG = "instruction fetch"
 _SYSTEM_CALLS = frozenset({0xC00, 0x3000})
 PLACE = r"(\S+?)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[([^\]\s]+)[^\]]*\])?"
 """A function in a message, and its module."""
 _NIP = re.compile(rf"NIP \[([0-9a-f]{{1,16}})\] {PLACE}")
 _LR = re.compile(rf"LR \[([0-9a-f]{{1,16}})\] {PLACE}")
-_NOWHERE = "at an address without a function"
+_NOWHERE = "at an address where no code is"
 _NO_FUNCTION = re.compile(r"NIP \[[0-9a-f]{1,16}\] 0x[0-9a-f]+$")
 
 _MACHINERY = re.compile(
@@ -91,7 +94,10 @@ def place_of_crash(cpu: Cpu | None, texts: Sequence[str]) -> Place | None:
     faulted = _faulted(cpu)
     was_mended = faulted is not None and not all(map(_is_machinery, filter(_is_named, frames[:faulted])))
     if faulted is not None and not was_mended:
-        found = _first_to_blame(frames[faulted:], "by the registers of its fault")
+        source = "by the registers of its fault"
+        trap = cpu.registers["trap"] if cpu.registers["trap"] in FAULTS else frames[faulted].trap
+        jumped = trap in FETCHES
+        found = _first_to_blame(frames[faulted + jumped :], source, _NOWHERE if jumped else "")
         if found is not None:
             return found
     if of_log is not None and not was_mended and not _MACHINERY.fullmatch(of_log.function):
@@ -110,8 +116,11 @@ def place_of_log(texts: Sequence[str]) -> Place | None:
         if found is None and _NO_FUNCTION.search(text) is None:
             continue
         caller = next((match for line in texts[number : number + 2] if (match := _LR.search(line)) is not None), None)
+        has_jumped = found is None or any(_FETCH_IN_LOG in text for text in texts[:number])
+        if has_jumped and caller is not None:
+            return _of_match(caller, _NOWHERE)
         if found is None:
-            return None if caller is None else _of_match(caller, _NOWHERE)
+            return None
         if caller is not None and _HELPERS.fullmatch(found[2]) and not _HELPERS.fullmatch(caller[2]):
             return _of_match(caller, f"in {found[2]}()")
         return _of_match(found)
@@ -149,14 +158,14 @@ def _faulted(cpu: Cpu) -> int | None:
     return next((number for number, frame in enumerate(frames) if frame.trap in FAULTS), None)
 
 
-def _first_to_blame(frames: Sequence[Frame], source: str) -> Place | None:
-    """The innermost function, or whom it worked for."""
+def _first_to_blame(frames: Sequence[Frame], source: str, through: str = "") -> Place | None:
+    """The innermost function, or whom it worked for; ``through`` is where it went wrong if that isn't in ``frames``."""
     named = [frame for frame in frames if _is_named(frame)]
     if not named:
         return None
     culprit = next((frame for frame in named if not _does_others_work(frame)), named[0])
-    through = "" if culprit is frames[0] else f"in {_name(frames[0])}()" if _is_named(frames[0]) else _NOWHERE
-    return _of_frame(culprit, source, through)
+    inner = "" if culprit is frames[0] else f"in {_name(frames[0])}()" if _is_named(frames[0]) else _NOWHERE
+    return _of_frame(culprit, source, through or inner)
 
 
 def _does_others_work(frame: Frame) -> bool:
