@@ -2,12 +2,13 @@
 
 import json
 import signal
+import sys
 import threading
 
 import pytest
 
 from fadump.cli import main
-from fadump.signals import OutOfTime, time_limit
+from fadump.signals import EndedBySignal, OutOfTime, raising, time_limit
 
 FOREVER_SECONDS = 60
 
@@ -40,3 +41,23 @@ def test_a_run_that_is_out_of_time_is_a_failure_in_one_sentence(tmp_path, capsys
 def test_a_time_is_a_number_of_seconds(capsys, seconds):
     assert main(["run", "--timeout", seconds]) == 2
     assert "write seconds, from 0.001 to 1000000000" in capsys.readouterr().err
+
+
+class Gone:
+    """Is sent a signal when it goes, where no exception gets out of."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def let_one_go():
+    Gone()
+    for _turn in range(10):
+        pass
+
+
+def test_a_signal_that_comes_where_no_exception_gets_out_of_is_not_lost():
+    before = sys.gettrace(), sys.unraisablehook
+    with pytest.raises(EndedBySignal, match="ended by SIGTERM"), raising():
+        let_one_go()
+    assert (sys.gettrace(), sys.unraisablehook) == before

@@ -1,6 +1,8 @@
 """Signals that end a command, raised as an exception, so that everything on the way out is cleaned up."""
 
+import inspect
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -63,12 +65,22 @@ def held() -> Iterator[None]:
 def raising() -> Iterator[None]:
     """Within the block, each of :data:`ENDING` raises :class:`EndedBySignal`. What is ignored stays so, as by nohup."""
     before = {number: signal.getsignal(number) for number in ENDING}
+    hook = sys.unraisablehook
+
+    def unraisable(lost: "sys.UnraisableHookArgs") -> None:
+        if isinstance(lost.exc_value, EndedBySignal):
+            _raise_later(lost.exc_value, inspect.currentframe())
+        else:
+            hook(lost)
+
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, _raise)
+    sys.unraisablehook = unraisable
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -106,3 +118,21 @@ def ignoring() -> Iterator[None]:
 def _raise(number: int, _frame: FrameType | None) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that goes tells it more than once
     raise EndedBySignal(signal.Signals(number))
+
+
+def _raise_later(error: EndedBySignal, hook: FrameType | None) -> None:
+    """Raise an error in what has called the ``hook``, at the next line that is run there or the next call.
+
+    For a signal that comes while something goes, or within a weak reference's callback, as each import has one: no
+    exception gets out of these.
+    """
+    before = sys.gettrace()
+
+    def trace(_frame: FrameType, _event: str, _value: object) -> None:
+        sys.settrace(before)
+        raise error
+
+    frame = hook
+    while frame is not None and (frame := frame.f_back) is not None:
+        frame.f_trace = trace
+    sys.settrace(trace)
