@@ -55,6 +55,12 @@ def test_what_can_not_be_tried_says_why():
     assert "/nothing" in run.error
 
 
+def test_a_program_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    ran = execute(job())
+    assert (ran.outcome, ran.error) == (Outcome.NOT_TRIED, "no setpriv on this machine: install util-linux")
+
+
 def test_a_command_that_is_killed_is_broken(tmp_path, monkeypatch):
     """As by the kernel, for want of memory."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

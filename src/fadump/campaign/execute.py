@@ -5,6 +5,7 @@ The process ends with ours, and with it its guest. Where a run isn't good, the e
 
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from fadump.campaign.job import Job
 from fadump.campaign.outcome import Cost, Outcome, Run, first_line, outcome_of, read_answer
-from fadump.errors import FadumpError, reason
+from fadump.errors import FadumpError, SetupError, reason
 from fadump.kit.cache import cache_directory, private_directory, scratch_directory
 
 MOST_KEPT_BYTES = 1 << 18
@@ -58,6 +59,8 @@ class _End:
 
 def _run(words: list[str], scratch: Path, timeout_seconds: float, is_unwanted: Callable[[], bool]) -> _End:
     command, *options = words
+    if shutil.which(_DIES_WITH_US[0]) is None:
+        raise SetupError(f"no {_DIES_WITH_US[0]} on this machine: install util-linux")
     whole = [*_DIES_WITH_US, sys.executable, "-m", "fadump", command, "--json", *options, f"--out={scratch / 'out'}"]
     start = time.monotonic()
     with (scratch / "stdout").open("wb") as stdout, (scratch / "stderr").open("wb") as stderr:
