@@ -14,6 +14,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped
 from fadump.cli import main
 from fadump.memory.devicetree import DeviceTree
 from fadump.observer import Milestone
+from tests.small_disk import run_on_a_small_disk
 
 COMMAND = [sys.executable, "-m", "fadump"]
 LOST = ["--fault", "dump=missing"]
@@ -184,6 +185,14 @@ def test_where_they_can_not_be_is_said_before_anything_is_started(run, tmp_path,
     status, object_, _err = run(*words)
     assert status == 125 and object_["error"].startswith(sentence)
     assert not (tmp_path / "fadump-run").exists()
+
+
+def test_artifacts_that_a_disk_has_no_room_for_are_not_begun(tmp_path):
+    (tmp_path / "disk").mkdir()
+    words = ["run", "--memory", "1G", "--out", str(tmp_path / "out"), "--artifacts", "kept"]
+    status, told, left = run_on_a_small_disk(tmp_path / "disk", "size=16k", *words)
+    assert (status, told["error"]) == (1, "--artifacts kept can't be written: No space left on device")
+    assert not left
 
 
 def test_artifacts_are_not_where_the_files_are_that_they_are_copied_from(run, tmp_path):

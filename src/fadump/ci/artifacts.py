@@ -13,6 +13,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -74,13 +75,12 @@ def write_artifacts(
     *,
     with_dump: bool,
 ) -> None:
-    """Fill the directory.
+    """Fill the directory; where that fails, with nothing.
 
     :raises SetupError: it can't be written.
     :raises DiskError: its disk is full or has failed.
     """
-    with writing(OPTION, directory):
-        _remove_earlier(directory)
+    with writing(OPTION, directory), _whole(directory):
         files = dict(_copied(directory, record, ending, with_dump=with_dump))
         for boot, tree in record.trees.items():
             name = f"device-tree.{boot}.dtb"
@@ -104,6 +104,19 @@ def write_artifacts(
         page = "\n".join(_page(record, ending, cases, files, directory, versions))
         _write(directory / _PAGE, as_utf8(page).encode())
         _write(directory / _INDEX, json.dumps(index, indent=1).encode() + b"\n")
+
+
+@contextmanager
+def _whole(directory: Path) -> Iterator[None]:
+    """What an earlier command has put there goes first, what is put there within the block if that fails."""
+    _remove_earlier(directory)
+    others = {*directory.iterdir()}
+    try:
+        yield
+    except BaseException:
+        for path in {*directory.iterdir()} - others:
+            path.unlink()
+        raise
 
 
 def _remove_earlier(directory: Path) -> None:
