@@ -15,6 +15,17 @@ HIDES = Words.of(redacts=True, names=["db1.corp.example", None, "(none)"])
         ("eth0: 52:54:00:12:34:56, 10.0.2.15/24", "eth0: (address), (address)/24"),
         ("route to fe80::5054:ff:fe12:3456 and 2001:db8::1.", "route to (address) and (address)."),
         ("Kernel command line: root=/dev/vda1 password=x", "Kernel command line: (command line)"),
+        (
+            "Using kernel command line parameters: rd.x=y root=/dev/vda1",
+            "Using kernel command line parameters: (command line)",
+        ),
+        (
+            'Unknown kernel command line parameters "pw="x" splash", will be passed to user space.',
+            "Unknown kernel command line parameters (command line), will be passed to user space.",
+        ),
+        ("systemd[1]: Hostname set to <first>.", "systemd[1]: Hostname set to <(host)>."),
+        ("systemd[1]: Set hostname to <first>.", "systemd[1]: Set hostname to <(host)>."),
+        ("Started Session 3 of User jane.", "Started Session 3 of User (user)."),
         ("bootargs: none, 12:34:56 and 0000:00:01.0 stay", "bootargs: none, 12:34:56 and 0000:00:01.0 stay"),
         ("version 6.12.117 stays", "version 6.12.117 stays"),
         ("[c0000000044dfa80] panic+0x164/0x4b4", "[c0000000044dfa80] panic+0x164/0x4b4"),

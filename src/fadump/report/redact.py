@@ -14,7 +14,8 @@ from fadump.printable import in_a_line, printable
 _HOST, _USER, _ADDRESS = "(host)", "(user)", "(address)"
 _COMMAND_LINE, _SERIAL, _UUID = "(command line)", "(serial number)", "(UUID)"
 _HIDDEN = (
-    (r"((?i:command line|cmdline|with arguments|cmd|comm-line) ?[:=] ?)\S.*", rf"\1{_COMMAND_LINE}"),
+    (r"((?i:command line(?: parameters)?|cmdline|with arguments|cmd|comm-line) ?[:=] ?)\S.*", rf"\1{_COMMAND_LINE}"),
+    (r"(\bcommand line parameters )\".*\"", rf"\1{_COMMAND_LINE}"),
     (r"\b((?:COMMAND|proctitle|argc)=)\S.*", rf"\1{_COMMAND_LINE}"),
     (r"\b[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b", _UUID),
     (r"\b[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5,}\b", _ADDRESS),
@@ -23,10 +24,11 @@ _HIDDEN = (
     (r"((?i:\bserial ?number|\bS/N)[ :=]+|\bserial=)[\w.-]+", rf"\1{_SERIAL}"),
     (r"(?<=\()[\w.+-]+@[\w.-]+(?=\))", f"{_USER}@{_HOST}"),  # who built the kernel, and where
     (r"(?<![\w.+-])[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}\b", f"{_USER}@{_HOST}"),
-    (r"(\bsession \w+ (?:of|for) user )\w(?:[\w.-]*\w)?", rf"\1{_USER}"),
+    (r"((?i:\bsession \w+ (?:of|for) user) )\w(?:[\w.-]*\w)?", rf"\1{_USER}"),
     (r"(\b(?:ruser|user|username|acct|logname)=\"?)\w[^\s\",;)]*", rf"\1{_USER}"),
     (r"(/home/)[^\s/\",;)]+", rf"\1{_USER}"),
     (r"(\b(?:rhost|hostname|host)=\"?)\w[^\s\",;)]*", rf"\1{_HOST}"),
+    (r"((?i:\bhostname (?:set )?to) <)[^<>\s]+(?=>)", rf"\1{_HOST}"),
     (r"(\w: server )\S+(?= (?:not responding|OK\b))", rf"\1{_HOST}"),
     (r"(?<![\w:/])//[\w.-]+(?=/)", f"//{_HOST}"),
     (r"(\\\\)[\w.-]+", rf"\1{_HOST}"),
