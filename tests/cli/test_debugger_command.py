@@ -111,6 +111,20 @@ def test_without_a_vmlinux_these_are_not_started(place, command, name):
     assert command("drgn", place)[0] == 0
 
 
+def test_a_dump_that_was_cut_short_is_told_before_a_debugger_stumbles_over_it(place, command):
+    whole = (place / "vmcore").read_bytes()
+    (place / "vmcore").write_bytes(whole[:-100])
+    status, _found, err = command("drgn", place)
+    assert status == 0 and f"fadump: {place}/vmcore is not whole, and drgn may fail on it: segment of the" in err
+
+
+def test_drgn_is_not_started_on_what_has_no_kernel(place, command):
+    whole = (place / "vmcore").read_bytes()
+    (place / "vmcore").write_bytes(whole[:500])
+    status, found, _err = command("drgn", place)
+    assert status == 1 and found["error"].startswith("the dump has no VMCOREINFO")
+
+
 @pytest.mark.parametrize("name", ["drgn", "crash", "gdb"])
 def test_one_that_is_not_installed_is_named(place, command, monkeypatch, name):
     monkeypatch.setenv("PATH", str(place))

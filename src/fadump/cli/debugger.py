@@ -19,7 +19,9 @@ from fadump.cli.typed import program
 from fadump.errors import FadumpError, SetupError
 from fadump.given import check_directory, check_file
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
+from fadump.linux.vmcoreinfo import NoVmcoreinfoError
 from fadump.linux.vmlinux.debug_files import find_modules, module_directories
+from fadump.printable import with_others
 from fadump.progress import Progress
 from fadump.vmcore.contract import Dump, Kind
 from fadump.vmcore.notes import decode_prstatus
@@ -84,6 +86,10 @@ def _hand_over(debugger: Debugger, options: argparse.Namespace, output: Output) 
         raise SetupError(f"{debugger.name} is not installed: {debugger.install}")
     (file,) = dump_files([options.file])
     with open_system(file) as system:
+        if not debugger.needs_vmlinux and system.vmcoreinfo_text is None:  # what is left to find the kernel by
+            raise NoVmcoreinfoError
+        if damage := system.dump.damage:
+            output.remark(f"{file} is not whole, and {debugger.name} may fail on it: {with_others(damage)}")
         vmlinux = options.vmlinux or found_vmlinux(system)
         if vmlinux is None and debugger.needs_vmlinux:
             raise SetupError(
