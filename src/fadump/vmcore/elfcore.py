@@ -303,9 +303,9 @@ def _read_notes(file: Source, byte_order: ByteOrder, entries: Sequence[_Entry], 
     segments = [entry for entry in entries if entry.header.p_type == elf.PT_NOTE]
     shared = _sharing(segments)
     for at, entry in segments:
-        if at in shared:
-            continue
         there = min(entry.p_filesz, max(0, file.size_bytes - entry.p_offset))  # a segment with fewer has been reported
+        if at in shared or not there:
+            continue
         note_bytes += there
         if note_bytes > MOST_NOTES_BYTES:
             wanted = f"at most {MOST_NOTES_BYTES:#x}"
