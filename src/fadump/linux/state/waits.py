@@ -19,6 +19,7 @@ _SERVERS: Waits = (
 _THINGS: Waits = (
     *_SERVERS,
     ("a program that the kernel has started", "call_usermodehelper_exec"),
+    ("a new kernel thread", "__kthread_create_on_node kthread_create_on_node __kthread_create_worker*"),
     ("its child, after vfork()", "wait_for_vfork_done"),
     ("its other threads, for a core dump", "coredump_wait coredump_task_exit"),
     ("a file system that is frozen", "mnt_want_write* __sb_start_write sb_start_write* sb_wait_write"),
@@ -45,8 +46,9 @@ _PRIMITIVES: Waits = (
     ("a completion", "wait_for_completion* __wait_for_common wait_for_common"),
     ("I/O", "io_schedule* bit_wait_io*"),
     ("a bit", "out_of_line_wait_on_bit* __wait_on_bit* bit_wait*"),
-    ("time to pass", "msleep* usleep_range* schedule_hrtimeout* schedule_timeout*"),
 )
+_TIME: Waits = (("time to pass", "msleep* usleep_range* schedule_hrtimeout* schedule_timeout*"),)
+"""Most primitives wait by these, for as long as they may."""
 
 
 def waits_for_server(functions: Iterable[str]) -> str | None:
@@ -61,7 +63,8 @@ def waits_for(functions: Iterable[str]) -> str | None:
     for text, pattern in _PATTERNS_OF_THINGS:
         if any(map(pattern.fullmatch, names)):
             return text
-    return next((text for name in names for text, pattern in _PATTERNS if pattern.fullmatch(name)), None)
+    in_order = ((name, wait) for waits in (_PATTERNS, _PATTERNS_OF_TIME) for name in names for wait in waits)
+    return next((text for name, (text, pattern) in in_order if pattern.fullmatch(name)), None)
 
 
 def _pattern(names: str) -> re.Pattern[str]:
@@ -73,3 +76,4 @@ def _pattern(names: str) -> re.Pattern[str]:
 _PATTERNS_OF_SERVERS = tuple((text, _pattern(names)) for text, names in _SERVERS)
 _PATTERNS_OF_THINGS = tuple((text, _pattern(names)) for text, names in _THINGS)
 _PATTERNS = tuple((text, _pattern(names)) for text, names in _PRIMITIVES)
+_PATTERNS_OF_TIME = tuple((text, _pattern(names)) for text, names in _TIME)
