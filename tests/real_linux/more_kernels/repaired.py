@@ -46,11 +46,11 @@ def _unpack(tree):
         unpacked.rename(tree)
 
 
-def unpack_source(directory):
+def unpack_source(directory, series=SERIES):
     """Debian's Linux, in a directory of its own in this one."""
-    source = fetch(f"linux-source-{SERIES}", [native_architecture(), ARCHITECTURE])
+    source = fetch(f"linux-source-{series}", [native_architecture(), ARCHITECTURE])
     unpack(source, directory)
-    archive = directory / f"usr/src/linux-source-{SERIES}.tar.xz"
+    archive = directory / f"usr/src/linux-source-{series}.tar.xz"
     subprocess.run(["tar", "--extract", "--file", archive, "--directory", directory], check=True)
     shutil.rmtree(directory / "usr")
-    return directory / f"linux-source-{SERIES}"
+    return directory / f"linux-source-{series}"

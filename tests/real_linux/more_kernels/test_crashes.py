@@ -1,0 +1,239 @@
+"""Real crashes, provoked in known functions, and whom a report blames by the filtered dump alone. `make test-kernels`.
+
+That is known by what was provoked; drgn, by debug information, sees the same stack.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import PurePath
+
+import pytest
+from drgn.helpers.linux.printk import get_dmesg
+from drgn.helpers.linux.sched import cpu_curr
+
+import fadump
+from fadump.abi.linux.page_table import PAGE_OFFSET
+from fadump.kit.kernel import NEWEST_SERIES, build_kernel, newest_series
+from tests.kit.debuginfod_server import Server
+from tests.real_linux.fadump_command import COMMAND
+from tests.real_linux.more_kernels.built_modules import module_of_crashes
+from tests.real_linux.more_kernels.crash_output import modules_by_crash, stacks_by_crash, tasks_by_crash
+from tests.real_linux.more_kernels.crash_stories import (
+    FUSE_IS_MUTE,
+    NFS,
+    CrashingMachine,
+    Story,
+    in_order,
+    provoked,
+    reported,
+)
+from tests.real_linux.readers import check_crash, program_of
+from tests.real_linux.scenario import MIB, Scenario
+
+TOOLS = "powerpc64le-linux-gnu-"
+SERIES = ["6.12", "6.1", NEWEST_SERIES]
+STORIES = {
+    "panic": provoked("PANIC", "The kernel gave up: dumptest"),
+    "bug": provoked("BUG", "The kernel stopped at a check of its own, at "),
+    "warning": provoked("WARNING", "The kernel warned at ", before="echo 1 >/proc/sys/kernel/panic_on_warn; "),
+    "null": provoked("EXCEPTION", "The kernel followed a pointer that was NULL"),
+    "null-call": provoked(
+        "EXEC_NULL", "The kernel called a function by a pointer that was NULL", function="execute_location"
+    ),
+    "sysrq": Story(
+        "echo c >/proc/sysrq-trigger",
+        "The system was crashed on purpose, by SysRq c",
+        "sh (PID ",
+        "certain",
+        "sysrq_handle_crash",
+        in_module=False,
+    ),
+    "oom-of-a-program": Story(
+        "echo 1 >/proc/sys/vm/panic_on_oom; tail /dev/zero",
+        "The system ran out of memory",
+        "tail (PID ",
+        "unsure",
+        "out_of_memory",
+        in_module=False,
+    ),
+    "oom-of-files": Story(
+        "echo 1 >/proc/sys/vm/panic_on_oom; mkdir /full; mount -t tmpfs -o size=100% full /full; yes >/full/file",
+        "The system ran out of memory",
+        "files in tmpfs, or shared memory",
+        "unsure",
+        "out_of_memory",
+        in_module=False,
+    ),
+}
+FULL = ("oom-of-a-program", "oom-of-files")
+NOBODY_ANSWERS = f"""
+{FUSE_IS_MUTE}
+mkdir -p /fuse /nfs
+ip link set lo up
+(exec 3<>/dev/fuse; mount -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 deaf /fuse; exec sleep 1000) &
+until grep -q ' /fuse ' /proc/mounts; do usleep 100000; done
+stat /fuse/first &
+waits_in fuse_simple_request $!
+sleep 1000 | nc -l -p 2049 >/asked &
+until grep -q :0801 /proc/net/tcp6; do usleep 100000; done
+for version in 4.1 4.0; do mount -t nfs4 -o vers=$version,addr=127.0.0.1,clientaddr=127.0.0.1 127.0.0.1:/ /nfs; done &
+until [ -s /asked ] && grep -q 'State:.D' /proc/$(pidof mount)/status; do usleep 100000; done
+echo HUNG_TASK >/sys/kernel/debug/provoke-crash/DIRECT &
+waits_in lkdtm_HUNG_TASK $!
+echo c >/proc/sysrq-trigger
+"""
+"""Servers that take a request and never answer; who waits for them; who waits for the latter; a module that sleeps.
+
+No kernel here has both versions of NFS: mounting by the other ends at once.
+"""
+WAITS = [
+    ("touch", "a FUSE server's answer"),
+    ("touch", "a mutex"),
+    ("stat", "a FUSE server's answer"),
+    ("mount", "an RPC server's answer, as NFS's"),
+]
+"""In the order in which the script starts them."""
+
+
+@pytest.fixture(scope="module", params=SERIES)
+def machine(request, tmp_path_factory):
+    """A kernel as it comes, with lkdtm loaded as a module from elsewhere."""
+    series = newest_series() if request.param == NEWEST_SERIES else request.param
+    kernel, directory = build_kernel(series), tmp_path_factory.mktemp("crashes")
+    lkdtm = module_of_crashes(kernel)
+    own = {path.stem: path for path in kernel.modules.rglob("*.ko")}
+    modules = in_order(directory / "modules", [lkdtm, own["fuse"], *(own[name] for name in NFS)])
+    with Scenario(directory, kernel, "oops=panic", memory_bytes=1024 * MIB, modules=modules) as scenario:
+        yield CrashingMachine(directory, scenario), kernel, lkdtm
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_the_culprit_is_blamed(machine, name, monkeypatch):
+    crashing, kernel, lkdtm = machine
+    story = STORIES[name]
+    dump = crashing.dump_of(name, story.script, needs_all_memory=name in FULL)
+    found = reported(dump)
+    assert found["what"].startswith(story.what)
+    assert (found["blame"].startswith(story.blame), found["certainty"]) == (True, story.certainty), found
+    with fadump.open(dump) as system:
+        frames = [frame for frame in system.crashed_cpu.backtrace.frames if frame.pc >= PAGE_OFFSET]
+    program = program_of(dump, kernel, monkeypatch)
+    program.load_debug_info([lkdtm])
+    ours, theirs = [frame.pc for frame in frames], stack_by_drgn(program)
+    assert [pc for pc in ours if pc in theirs] == theirs
+    assert set(ours) - set(theirs) <= registers_in_log(program)
+    (provoked_in,) = [frame for frame in frames if frame.symbol.name == story.function]
+    assert program.symbol(provoked_in.pc).name == story.function
+    assert provoked_in.symbol.module == ("lkdtm" if story.in_module else "")
+
+
+def test_the_lines_of_a_modules_function_come_from_a_server(machine, tmp_path, monkeypatch):
+    crashing, kernel, lkdtm = machine
+    dump = crashing.dump_of("null", STORIES["null"].script)
+    with fadump.open(dump) as system:
+        (module,) = [module for module in system.modules.modules if module.name == "lkdtm"]
+        (frame,) = [
+            frame
+            for frame in system.crashed_cpu.backtrace.frames
+            if frame.symbol is not None and frame.symbol.name == STORIES["null"].function
+        ]
+    monkeypatch.setenv("FADUMP_CACHE", str(tmp_path / "cache"))
+    with Server({f"/buildid/{module.build_id}/debuginfo": lkdtm.read_bytes()}) as server:
+        monkeypatch.setenv("DEBUGINFOD_URLS", server.address)
+        reported(dump, "--debuginfod", "--vmlinux", kernel.vmlinux, "-o", tmp_path / "report.txt")
+        assert server.asked == [f"/buildid/{module.build_id}/debuginfo"]
+    (line,) = [line for line in (tmp_path / "report.txt").read_text().splitlines() if line.startswith("> c")]
+    offset = symbol_value(lkdtm, frame.symbol.name) + frame.symbol.offset
+    assert line.endswith(f"/{PurePath(addr2line(lkdtm, offset)).name}")
+
+
+def test_crash_sees_the_same_tasks_stacks_and_modules(machine, crash, tmp_path):
+    crashing, kernel, _lkdtm = machine
+    dump = crashing.dump_of("waits", NOBODY_ANSWERS)
+    (tmp_path / "crash").write_text(f'#!/bin/sh\nexec {shlex.join(crash.command)} "$@"\n')
+    (tmp_path / "crash").chmod(0o755)
+    (tmp_path / "commands").write_text("help -r\nps\nmod\nforeach bt\nquit\n")
+    words = ["crash", dump, "--vmlinux", kernel.vmlinux, "--", "-s", "-i", tmp_path / "commands"]
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    options = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "env": os.environ | path}
+    done = subprocess.run([*COMMAND, *words], check=False, **options)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    with fadump.open(dump) as system:
+        check_crash(done.stdout, {cpu.number: cpu.registers for cpu in system.cpus})
+        ours = {task for task in tasks_by_crash(done.stdout) if task[0]}
+        assert ours == {
+            (task.pid, task.parent, task.cpu, task.address, task.state, task.resident_bytes >> 10, task.name)
+            for task in system.tasks
+        }
+        assert sorted(modules_by_crash(done.stdout)) == sorted(
+            (module.at, module.name, module.address, module.size_bytes) for module in system.modules.modules
+        )
+        stacks, slept = stacks_by_crash(done.stdout), [group for group in system.stacks if not group.cpus]
+        for group in slept:
+            functions = [frame.pc for frame in group.backtrace.frames if frame.pc >= PAGE_OFFSET]
+            assert stacks[group.tasks[0].address] == functions, group
+    assert len(slept) > 20
+
+
+def test_drgn_names_the_functions_of_modules_whose_files_are_nowhere(machine, tmp_path):
+    crashing, kernel, _lkdtm = machine
+    dump = crashing.dump_of("null", STORIES["null"].script)
+    vmlinux = tmp_path / "vmlinux"
+    vmlinux.symlink_to(kernel.vmlinux)
+    words = ["drgn", dump, "--vmlinux", vmlinux, "--", "-q", "-e", 'print(stack_trace(cpu_curr(prog["crashing_cpu"])))']
+    environment = os.environ | {"FADUMP_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False, env=environment)
+    assert re.search(r"^#0  lkdtm_EXCEPTION\+0x4/0x[0-9a-f]+$", done.stdout, re.MULTILINE), done.stdout + done.stderr
+    assert "ksys_write (fs/read_write.c:" in done.stdout
+
+
+def test_what_tasks_wait_for_is_said(machine, monkeypatch):
+    crashing, kernel, lkdtm = machine
+    dump = crashing.dump_of("waits", NOBODY_ANSWERS)
+    with fadump.open(dump) as system:
+        waits = {task.pid: (task.name, group.waits_for) for group in system.stacks for task in group.tasks}
+    assert [waits[pid] for pid in sorted(waits) if waits[pid][0] in ("stat", "touch", "mount")] == WAITS
+    program = program_of(dump, kernel, monkeypatch)
+    program.load_debug_info([lkdtm])
+    sleeping = [thread for thread in program.threads() if not thread.object.on_cpu]
+    (asleep,) = [thread.tid for thread in sleeping if "lkdtm_HUNG_TASK" in [f.name for f in thread.stack_trace()]]
+    report = subprocess.run([*COMMAND, "report", dump], capture_output=True, text=True, check=True).stdout
+    assert f"1 task blocked, waiting in lkdtm_HUNG_TASK() of the module lkdtm: sh ({asleep})" in report
+
+
+def symbol_value(module, name):
+    """Where a function is in its section."""
+    said = subprocess.run([f"{TOOLS}nm", module], capture_output=True, text=True, check=True).stdout
+    return int(re.search(rf"^([0-9a-f]+) [tT] {name}$", said, re.MULTILINE)[1], 16)
+
+
+def addr2line(module, offset):
+    """The file and the line at an offset of .text."""
+    words = [f"{TOOLS}addr2line", "-j", ".text", "-e", module, f"{offset:#x}"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()[0]
+
+
+def stack_by_drgn(program):
+    """The addresses of code on the stack of the CPU that crashed; drgn itself knows that thread of a panic only."""
+    trace = program.stack_trace(cpu_curr(program, program["crashing_cpu"].value_()))
+    frames = [frame for frame in trace if not frame.is_inline and frame.pc >= PAGE_OFFSET]
+    return [frame.pc for frame in frames if has_symbol(program, frame.pc)]
+
+
+def has_symbol(program, address):
+    """Whether it is a function's; behind a leaf function without a frame drgn takes a word of the stack for one."""
+    try:
+        program.symbol(address)
+    except LookupError:
+        return False
+    return True
+
+
+def registers_in_log(program):
+    """The addresses of code that Linux logs: drgn misses what a leaf function was called from, and the one itself if
+    an interrupt has stopped it.
+    """
+    said = re.findall(r"(?:NIP|LR) \[([0-9a-f]{16})\]", get_dmesg(program).decode())
+    return {int(address, 16) for address in said}
