@@ -60,8 +60,12 @@ def test_drgn_walks_page_tables_itself_and_gets_a_plugin_beside_the_users_own(pl
     assert command("gdb", place)[1]["environment"] == {}
 
 
-def test_drgn_which_knows_no_hash_page_tables_isnt_told_to_walk_them(place, command):
-    (place / "vmcore").write_bytes(crashed_kernel(mmu="hash").core())
+@pytest.mark.parametrize("mmu", ["hash", "radix, unsaid"])
+def test_drgn_isnt_told_to_walk_page_tables_where_it_cant(place, command, mmu):
+    kernel = crashed_kernel(mmu=mmu.partition(",")[0])
+    if mmu.endswith("unsaid"):
+        del kernel.facts["NUMBER(RADIX_MMU)"]
+    (place / "vmcore").write_bytes(kernel.core())
     assert list(command("drgn", place)[1]["environment"]) == ["DRGN_PLUGINS"]
 
 

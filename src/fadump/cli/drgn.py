@@ -51,15 +51,20 @@ def _format(system: CrashedSystem) -> Format:
 
 
 def _environment(system: CrashedSystem) -> Mapping[str, str]:
-    """What makes drgn walk page tables itself, as libkdumpfile doesn't know today's, and drgn no hash MMU; and
-    our plugin, beside the user's own.
+    """Our plugin, beside the user's own; and, where drgn can, to walk page tables itself: libkdumpfile doesn't know
+    today's.
     """
     plugins = ",".join(filter(None, [os.environ.get("DRGN_PLUGINS"), f"fadump={_NAMES}"]))
-    return {"DRGN_PLUGINS": plugins} | ({"DRGN_PREFER_PGTABLE_READER": "1"} if _is_radix(system) else {})
+    walks = {"DRGN_PREFER_PGTABLE_READER": "1"} if _states_radix(system) else {}
+    return {"DRGN_PLUGINS": plugins} | walks
 
 
-def _is_radix(system: CrashedSystem) -> bool:
+def _states_radix(system: CrashedSystem) -> bool:
+    """Whether VMCOREINFO says that the MMU is radix, as that of 6.12 does and that of 6.1 does not: else drgn would
+    look for that by the page tables, and find nothing at all.
+    """
     try:
-        return system.memory.translation.is_radix
+        facts = system.vmcoreinfo
+        return "NUMBER(RADIX_MMU)" in facts and bool(facts.number("RADIX_MMU"))
     except UNREADABLE_KERNEL:
         return False
