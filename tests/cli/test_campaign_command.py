@@ -1,5 +1,7 @@
 """``fadump campaign`` on the embedded machine: what it prints, keeps and ends with."""
 
+import functools
+import itertools
 import json
 import re
 import shlex
@@ -14,6 +16,8 @@ import pytest
 from fadump import cli
 from fadump.campaign.outcome import Outcome
 from fadump.campaign.results import Plan, Planned, Results
+from fadump.cli import campaign_run
+from fadump.progress import Step
 from tests.campaign.runs import run as kept_run
 
 FADUMP = [sys.executable, "-m", "fadump"]
@@ -112,8 +116,16 @@ def test_the_list_runs_nothing(campaign, tmp_path):
     assert not (tmp_path / "three.results").exists()
 
 
+def test_runs_that_take_long_to_choose_are_waited_for_aloud(campaign, monkeypatch):
+    ticks = itertools.count(step=10)
+    monkeypatch.setattr(campaign_run, "Step", functools.partial(Step, clock=lambda: float(next(ticks))))
+    code, told, err = campaign("run", "three.toml", "--list")
+    assert (code, len(told["runs"])) == (0, 3)
+    assert "the runs are chosen and checked: 1 of 3 runs" in err
+
+
 REFUSED = {
-    '[factors]\nmemory = ["4"]': "run 1, memory=4: --memory 4: that is 4 bytes: write 4G; leave it out by an",
+    '[factors]\nmemory = ["4"]': "run 1, memory=4: --memory 4: that is 4 bytes: write 4G; change it, or",
     '[factors]\nplatform = ["powernv"]\nmemory = ["2G"]': "run 1, platform=powernv memory=2G: --platform powernv needs",
     '[factors]\nmemroy = ["2G"]': "there is no memroy in [factors]; did you mean memory?",
     '[factors]\nout = ["x"]': "there is no out in [factors]",

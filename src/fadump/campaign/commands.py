@@ -8,7 +8,7 @@ Each value is the option of its name, but for three:
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -55,8 +55,12 @@ class Ready:
     jobs: Sequence[Job]
 
 
-def check(matrix: Matrix, cases: Sequence[Case], checks: Checks) -> Mapping[int, int]:
+def check(
+    matrix: Matrix, cases: Sequence[Case], checks: Checks, tell: Callable[[int], None] = lambda _done: None
+) -> Mapping[int, int]:
     """Make sure that no case is refused by its command; how much memory each takes, by number.
+
+    ``tell`` is told how many are done.
 
     :raises UsageError: one is.
     """
@@ -65,7 +69,10 @@ def check(matrix: Matrix, cases: Sequence[Case], checks: Checks) -> Mapping[int,
         try:
             needed[case.number] = checks.memory_bytes(_words(matrix, case, _Unmade()))
         except UsageError as error:
-            raise UsageError(f"run {case.number}, {case.title}: {error}; leave it out by an [[exclude]]") from error
+            raise UsageError(
+                f"run {case.number}, {case.title}: {error}; change it, or leave it out by an [[exclude]]"
+            ) from error
+        tell(len(needed))
     return needed
 
 

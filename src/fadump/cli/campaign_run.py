@@ -22,7 +22,7 @@ from fadump.cli.output import Answer, ExitCode, Output
 from fadump.cli.typed import fadump_command
 from fadump.errors import SetupError, UsageError
 from fadump.printable import counted, in_a_line
-from fadump.progress import is_terminal
+from fadump.progress import Step, is_terminal, moving
 
 _SUFFIX = ".results"
 
@@ -30,9 +30,11 @@ _SUFFIX = ".results"
 def run(options: argparse.Namespace, output: Output) -> Answer:
     """Run what isn't in the results yet, or say what would be run."""
     checks = CommandChecks()
-    matrix = read_matrix(options.file, checks.names, options.seed)
-    cases = _cases(options.file, matrix)
-    memory_bytes = check(matrix, cases, checks)
+    choosing = Step("the runs are chosen and checked", unit="runs")
+    with moving(choosing):
+        matrix = read_matrix(options.file, checks.names, options.seed)
+        cases = _cases(options.file, matrix)
+        memory_bytes = check(matrix, cases, checks, lambda done: choosing.update(done, total=len(cases)))
     if options.list:
         return _listed(matrix, cases)
     path = options.results or Path(f"{matrix.name}{_SUFFIX}")

@@ -9,7 +9,7 @@ from fadump.compare.configuration import Configuration
 from fadump.compare.linux_side import qemu_config, see_linux
 from fadump.compare.seen import Seen
 from fadump.compare.store import Store, what_matters
-from fadump.errors import SetupError
+from fadump.errors import SetupError, reason
 from fadump.kit import initramfs
 from fadump.kit.kernel import Kernel, build_kernel
 from fadump.run.host import available_bytes, qemu_machine
@@ -70,5 +70,7 @@ def _version_of(qemu: str) -> str:
     try:
         told = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise SetupError(f"{qemu} does not run ({error}): install qemu-system-ppc, or name another --qemu") from error
+        raise SetupError(
+            f"{qemu} does not run ({reason(error)}): install qemu-system-ppc, or name another --qemu"
+        ) from error
     return told.stdout.partition("\n")[0]
