@@ -206,6 +206,23 @@ def test_a_wrong_value_in_the_ini_file_is_said_before_anything_runs(project):
     result.stderr.fnmatch_lines(["ERROR: fadump_machine = quemu: choose embedded or qemu"])
 
 
+@pytest.mark.parametrize(
+    ("words", "ini", "said"),
+    [
+        (["--fadump-kernel="], "", "--fadump-kernel is empty: give a file, or leave it out"),
+        (["--fadump-kernel=x", "--fadump-machine=embedded"], "", "--fadump-kernel goes with --fadump-machine qemu*"),
+        (["--fadump-kernel=x"], "fadump_machine = embedded", "--fadump-kernel goes with --fadump-machine qemu*"),
+    ],
+)
+def test_a_kernel_of_the_command_line_that_would_not_be_run_is_refused(project, words, ini, said):
+    """As by a variable that a CI hasn't set: all would be green, on the model."""
+    project.makeini(f"[pytest]\n{ini}")
+    project.makepyfile(GOOD)
+    result = project.runpytest(*words)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {said}"])
+
+
 def test_a_dump_is_shared_and_gone_at_the_end(project):
     project.makepyfile(
         """

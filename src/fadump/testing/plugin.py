@@ -81,7 +81,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """:raises pytest.UsageError: a value in the ini file is none."""
+    """:raises pytest.UsageError: a value in the ini file is none, or a kernel is given that would not be run."""
     for name, values in (
         ("machine", ("embedded", "qemu")),
         ("platform", ("pseries", "powernv")),
@@ -91,6 +91,11 @@ def pytest_configure(config: pytest.Config) -> None:
         value = _setting(config, name)
         if value and value not in values:
             raise pytest.UsageError(f"fadump_{name} = {value}: choose {' or '.join(values)}")
+    kernel = config.getoption("fadump_kernel")
+    if kernel == "":
+        raise pytest.UsageError("--fadump-kernel is empty: give a file, or leave it out")
+    if kernel and _setting(config, "machine") == "embedded":
+        raise pytest.UsageError("--fadump-kernel goes with --fadump-machine qemu: the model of Linux has none")
     config.pluginmanager.register(_Outcome(), "fadump-outcome")
 
 
