@@ -39,6 +39,7 @@ def container():
     system = SuiteRoot.make("bookworm", directory / "root")
     for name in ("src", "pyproject.toml", "README.md", "LICENSE"):
         system.put(ROOT / name, "/fadump")
+    system.put(ROOT / "tools/hatch_build.py", "/fadump/tools")
     (system.path / "linux").mkdir()
     yield RootlessContainer.make(system)
     shutil.rmtree(directory)
