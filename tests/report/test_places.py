@@ -21,10 +21,12 @@ TEXTS = (
          "ext4_handle_error()"),
         ((*PANIC, "die", "__bad_page_fault", *PAGE_FAULT, "0x300: copies [mine]", "reads"),
          "the module mine, in copies()"),
+        ((*PANIC, "check_panic_on_warn", "__warn", "of_a_newer_kernel", "0x700: warns [mine]", "writes"),
+         "the module mine, in warns()"),
         (("0x300: __arch_clear_user", "read_zero", "vfs_read"), "read_zero()"),
         (("0x400: data_area [mine]", "jumps [mine]", "writes"), "the module mine, in jumps()"),
     ],
-    ids=["while a page's fault was mended", "by a fault", "on behalf of its caller", "by a jump to a variable"],
+    ids=["a page's fault was mended", "a fault", "a check", "on behalf of its caller", "a jump to a variable"],
 )  # fmt: skip
 def test_a_fault_is_to_blame_for_a_panic_unless_it_was_being_mended(stack, blame):
     assert verdict(TEXTS, [stack]).blame == blame

@@ -17,6 +17,8 @@ FAULTS = frozenset({0x200, 0x300, 0x380, 0x400, 0x480, 0x600, 0x700})
 """The interrupts of an access or an instruction that is wrong."""
 FETCHES = frozenset({0x400, 0x480})
 """Those of an instruction that can't be fetched: what the address is named for, as a variable, has not run."""
+_MENDED = frozenset({0x300, 0x380, 0x400, 0x480, 0x600})
+"""Those that the kernel may go on after: of a page, of a segment, of an address that isn't aligned."""
 _FETCH_IN_LOG = "instruction fetch"
 _SYSTEM_CALLS = frozenset({0xC00, 0x3000})
 PLACE = r"(\S+?)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[([^\]\s]+)[^\]]*\])?"
@@ -29,7 +31,7 @@ _NO_FUNCTION = re.compile(r"NIP \[[0-9a-f]{1,16}\] 0x[0-9a-f]+$")
 _MACHINERY = re.compile(
     r"crash_fadump|ppc_panic_.*|fadump_.*|\w*notifier_call_chain|v?panic|nmi_panic|__crash_kexec|crash_kexec|die"
     r"|__die|oops_end|_exception(?:_pkey)?|bad_page_fault|__bad_page_fault|dump_stack\w*|\w*check_panic_on_warn"
-    r"|__warn\w*|warn_slowpath\w*|report_bug\w*|\w*program_check\w*|\w*panic_on\w*|panic_\w+|nmi_panic_\w+"
+    r"|__warn\w*|warn_slowpath\w*|\w*report_bug\w*|\w*program_check\w*|\w*panic_on\w*|panic_\w+|nmi_panic_\w+"
     r"|(?:data|instruction)_access_\w+|alignment_\w+|machine_check_\w+|\w*do_page_fault|handle_page_fault|do_hash_\w+"
     r"|do_(?:bad_)?(?:slb_fault|segment_interrupt|page_fault_segv)"
 )
@@ -92,7 +94,7 @@ def place_of_crash(cpu: Cpu | None, texts: Sequence[str]) -> Place | None:
         return of_log
     frames = cpu.backtrace.frames
     faulted = _faulted(cpu)
-    was_mended = faulted is not None and not all(map(_is_machinery, filter(_is_named, frames[:faulted])))
+    was_mended = faulted is not None and _was_mended(frames, faulted)
     if faulted is not None and not was_mended:
         source = "by the registers of its fault"
         trap = cpu.registers["trap"] if cpu.registers["trap"] in FAULTS else frames[faulted].trap
@@ -156,6 +158,11 @@ def _faulted(cpu: Cpu) -> int | None:
     if cpu.registers["trap"] in FAULTS and frames:
         return 0
     return next((number for number, frame in enumerate(frames) if frame.trap in FAULTS), None)
+
+
+def _was_mended(frames: Sequence[Frame], faulted: int) -> bool:
+    """Whether somebody else has ended the kernel, who was to mend this fault."""
+    return frames[faulted].trap in _MENDED and not all(map(_is_machinery, filter(_is_named, frames[:faulted])))
 
 
 def _first_to_blame(frames: Sequence[Frame], source: str, through: str = "") -> Place | None:
