@@ -211,7 +211,8 @@ class ClusterPool:
 
     def _refusals(self) -> str:
         """Why workers are not used."""
-        return "; ".join(first_of(sentence for sentence, _until in self._refused.values())) or "it has none"
+        refusals = "; ".join(first_of(sentence for sentence, _until in self._refused.values()))
+        return refusals or f"it has none: start one with 'dask worker {self._address}', and wait until it is there"
 
     @contextmanager
     def _scheduler_there(self) -> Iterator[None]:

@@ -141,6 +141,12 @@ def test_a_worker_that_is_killed_loses_nothing_and_nothing_is_kept_twice(local_c
     assert sum(" of 12  " in line for line in lines) == 12
 
 
+def test_a_scheduler_without_workers_is_told_with_how_one_is_started(scheduler):
+    address, _process, _worker = scheduler
+    with pytest.raises(SetupError, match=f"it has none: start one with 'dask worker {address}', and wait"):
+        ClusterPool(address, [job()], [].append)
+
+
 def test_a_scheduler_that_goes_away_is_said_and_what_has_ended_is_kept(scheduler, tmp_path):
     address, process, worker = scheduler
     worker()
