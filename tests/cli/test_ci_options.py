@@ -187,6 +187,17 @@ def test_where_they_can_not_be_is_said_before_anything_is_started(run, tmp_path,
     assert not (tmp_path / "fadump-run").exists()
 
 
+@pytest.mark.parametrize("content", ['{"files": [{"name": "mine"}]}', "[]", "", "[" * 100_000])
+def test_an_index_of_somebody_else_s_is_left_alone_with_its_files(run, tmp_path, content):
+    (tmp_path / "public").mkdir()
+    for name, text in {"index.json": content, "index.html": "my page", "mine": "my file"}.items():
+        (tmp_path / "public" / name).write_text(text)
+    status, object_, _err = run("--artifacts", "public")
+    assert status == 125 and "has files of others" in object_["error"]
+    assert (tmp_path / "public" / "index.html").read_text() == "my page"
+    assert (tmp_path / "public" / "mine").read_text() == "my file"
+
+
 def test_artifacts_that_a_disk_has_no_room_for_are_not_begun(tmp_path):
     (tmp_path / "disk").mkdir()
     words = ["run", "--memory", "1G", "--out", str(tmp_path / "out"), "--artifacts", "kept"]

@@ -13,7 +13,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -58,7 +58,7 @@ def check_artifacts(directory: Path) -> None:
     :raises SetupError: it has somebody's files, or can't be made.
     """
     with writing(OPTION, directory):
-        if directory.exists() and any(directory.iterdir()) and not (directory / _INDEX).is_file():
+        if directory.exists() and any(directory.iterdir()) and _earlier(directory) is None:
             raise SetupError(
                 f"{OPTION} {directory} has files of others: name a directory that is empty, or isn't there"
             )
@@ -121,16 +121,24 @@ def _whole(directory: Path) -> Iterator[None]:
 
 def _remove_earlier(directory: Path) -> None:
     """What an earlier command has put there; nothing else."""
-    index = directory / _INDEX
-    if not index.is_file():
+    names = _earlier(directory)
+    if names is None:
         return
-    try:
-        names = [str(file["name"]) for file in json.loads(index.read_text(encoding="utf-8"))["files"]]
-    except (ValueError, KeyError, TypeError):
-        names = []
     for name in (*names, _PAGE, _INDEX):
         if Path(name).name == name:
             (directory / name).unlink(missing_ok=True)
+
+
+def _earlier(directory: Path) -> Sequence[str] | None:
+    """The files that an earlier command has put there, by its index; None: there is no such index.
+
+    :raises OSError: it can't be read.
+    """
+    with suppress(FileNotFoundError, IsADirectoryError, ValueError, TypeError, KeyError, RecursionError):
+        index = json.loads((directory / _INDEX).read_text(encoding="utf-8"))
+        if index["versions"]["fadump"]:
+            return [str(file["name"]) for file in index["files"]]
+    return None
 
 
 def _copied(directory: Path, record: Record, ending: Ending, *, with_dump: bool) -> Iterator[tuple[str, str]]:
