@@ -12,7 +12,7 @@ import fadump
 
 @pytest.mark.parametrize("by", ["sysrq", "nmi", "platform"])
 def test_every_crash_is_dumped(fadump_machine, by):
-    machine = fadump_machine(memory="2G", cpus=4)
+    machine = fadump_machine(cpus=4)
     crash = machine.crash(by)
     assert crash.verified_bytes and crash.resets == 1
     with fadump.open(crash.vmcore) as system:
