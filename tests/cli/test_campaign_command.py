@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 
 import pexpect
 import pytest
@@ -17,6 +18,7 @@ from fadump import cli
 from fadump.campaign.outcome import Outcome
 from fadump.campaign.results import Plan, Planned, Results
 from fadump.cli import campaign_run
+from fadump.errors import SetupError
 from fadump.progress import Step
 from tests.campaign.runs import run as kept_run
 
@@ -122,6 +124,28 @@ def test_runs_that_take_long_to_choose_are_waited_for_aloud(campaign, monkeypatc
     code, told, err = campaign("run", "three.toml", "--list")
     assert (code, len(told["runs"])) == (0, 3)
     assert "the runs are chosen and checked: 1 of 3 runs" in err
+
+
+def test_files_that_take_long_to_read_are_waited_for_aloud(campaign, monkeypatch):
+    """They take as long as nothing has been said of them; an image of 3 GiB takes seconds."""
+    said = threading.Event()
+
+    class Told(Step):
+        def status(self):
+            if self.label.startswith("the files"):
+                said.set()
+            return super().status()
+
+    def read(*_given):
+        assert said.wait(60)
+        raise SetupError("they are read")
+
+    ticks = itertools.count(step=10)
+    monkeypatch.setattr(campaign_run, "Step", functools.partial(Told, clock=lambda: float(next(ticks))))
+    monkeypatch.setattr(campaign_run, "prepare", read)
+    code, told, err = campaign("run", "three.toml")
+    assert (code, told["error"]) == (125, "they are read")
+    assert "the files that the runs need are read: " in err
 
 
 REFUSED = {

@@ -38,7 +38,9 @@ def run(options: argparse.Namespace, output: Output) -> Answer:
     if options.list:
         return _listed(matrix, cases)
     path = options.results or Path(f"{matrix.name}{_SUFFIX}")
-    ready = prepare(matrix, cases, memory_bytes)
+    preparing = Step("the files that the runs need are read")
+    with moving(preparing):
+        ready = prepare(matrix, cases, memory_bytes)
     with Results.create(path, ready.plan) as results, _pool(options, ready.jobs, output) as pool:
         before = results.runs()
         left = [job for job in ready.jobs if job.number not in before or not before[job.number].outcome.is_final]
