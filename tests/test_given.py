@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fadump.errors import DiskError
-from fadump.given import write_whole
+from fadump.given import is_same_file, write_whole
 from tests.small_disk import run_on_a_small_disk
 
 
@@ -23,6 +23,23 @@ def test_what_can_not_be_written_whole_leaves_the_earlier_file(tmp_path, monkeyp
     with pytest.raises(DiskError, match=r"^--out .*/report.html can't be written: No space left on device$"):
         write_whole("--out", place, b"later")
     assert place.read_bytes() == b"earlier" and list(tmp_path.iterdir()) == [place]
+
+
+def test_links_in_a_circle_are_a_file_s_place_as_others_are(tmp_path):
+    circle, other = tmp_path / "circle", tmp_path / "other"
+    circle.symlink_to(circle)
+    assert is_same_file(circle, circle) and not is_same_file(circle, other)
+    write_whole("--out", circle, b"whole")
+    assert circle.read_bytes() == b"whole"
+
+
+def test_a_file_is_the_same_by_each_of_its_names(tmp_path):
+    file, link, hard = (tmp_path / name for name in ("file", "link", "hard"))
+    link.symlink_to(file)
+    assert is_same_file(link, file)
+    file.touch()
+    hard.hardlink_to(file)
+    assert is_same_file(hard, file) and not is_same_file(file, tmp_path)
 
 
 def _full(fd):

@@ -32,6 +32,16 @@ def check_directory(option: str, path: Path) -> None:
             raise SetupError(f"{option} {path} is not a directory")
 
 
+def real_path(path: Path) -> Path:
+    """The file itself that a path leads to by links, as far as they go: ones in a circle are no error."""
+    return Path(os.path.realpath(path))
+
+
+def is_same_file(path: Path, other: Path) -> bool:
+    """Whether two paths are one file, which need not be there yet."""
+    return real_path(path) == real_path(other) or (path.exists() and other.exists() and path.samefile(other))
+
+
 @contextmanager
 def reading(option: str, path: Path) -> Iterator[None]:
     """An error of the system from within is one of reading this file.
@@ -68,7 +78,7 @@ def write_whole(option: str, path: Path, data: bytes, mode: int = 0o600) -> None
         if path.exists() and not path.is_file():
             path.write_bytes(data)
             return
-        path = path.resolve()
+        path = real_path(path)
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
             with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:

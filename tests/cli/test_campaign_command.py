@@ -72,6 +72,9 @@ def test_a_campaign_from_its_file_to_its_reports(campaign, tmp_path):
     pasted = subprocess.run([*shlex.split(lost["command"]), "--json"], capture_output=True, text=True, check=False)
     assert json.loads(pasted.stdout)["error"].splitlines()[0] == lost["error"]
 
+    code, refused, _err = campaign("report", "three.results", "--out", "three.results")
+    assert (code, refused["error"]) == (2, "--out three.results holds the campaign's results: name another file")
+
     code, shown, _err = campaign("show", "three.results", "2")
     assert (code, shown["outcome"]) == (0, "lost")
     assert "Firmware-assisted dump is active" in shown["files"]["console.log"]

@@ -206,6 +206,12 @@ def test_artifacts_that_a_disk_has_no_room_for_are_not_begun(tmp_path):
     assert not left
 
 
+def test_links_in_a_circle_are_no_place_for_artifacts(run, tmp_path):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    status, object_, _err = run("--artifacts", "circle")
+    assert (status, object_["error"]) == (125, "--artifacts circle can't be written: File exists")
+
+
 def test_artifacts_are_not_where_the_files_are_that_they_are_copied_from(run, tmp_path):
     status, object_, _err = run("--artifacts", "fadump-run/../fadump-run")
     assert (status, object_["error"]) == (2, "--artifacts is what is copied out of --out: name two directories")

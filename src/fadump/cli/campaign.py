@@ -18,7 +18,7 @@ from fadump.cli.paths import path
 from fadump.cli.report_file import shown
 from fadump.cli.typed import fadump_command
 from fadump.errors import UsageError
-from fadump.given import write_whole
+from fadump.given import is_same_file, write_whole
 from fadump.printable import counted, in_a_line
 
 _EXAMPLE = """examples:
@@ -126,6 +126,8 @@ def _status(options: argparse.Namespace, _output: Output) -> Answer:
 
 
 def _report(options: argparse.Namespace, _output: Output) -> Answer:
+    if options.out is not None and is_same_file(options.out, options.results):
+        raise UsageError(f"--out {options.out} holds the campaign's results: name another file")
     with Results.read(options.results) as results:
         plan, runs = results.plan(), results.runs()
     story = tell(

@@ -16,7 +16,7 @@ from fadump.cli.failure import failure_of
 from fadump.cli.log_view import Style
 from fadump.cli.output import Answer, ExitCode, Output, answer_object, failure_object
 from fadump.errors import FadumpError, UsageError
-from fadump.given import write_whole, writing
+from fadump.given import is_same_file, write_whole, writing
 from fadump.linux.system import UNREADABLE_KERNEL, open_system
 from fadump.run.console import CONSOLE_LOG
 from fadump.signals import EndedBySignal, ignoring
@@ -30,7 +30,7 @@ def recorded_in_files(
     if options.junit is not None:
         check_junit(options.junit)
     if options.artifacts is not None:
-        if options.artifacts.resolve() == out.resolve():
+        if is_same_file(options.artifacts, out):
             raise UsageError("--artifacts is what is copied out of --out: name two directories")
         check_artifacts(options.artifacts)
     try:

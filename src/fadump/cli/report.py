@@ -11,7 +11,7 @@ from fadump.cli.parser import Commands, add_command
 from fadump.cli.paths import path
 from fadump.cli.report_file import shown
 from fadump.errors import FadumpError, UsageError
-from fadump.given import check_file, write_whole
+from fadump.given import check_file, is_same_file, write_whole
 from fadump.kit.debuginfod import check_servers
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
 from fadump.linux.vmlinux.source_lines import lines_of_crash, modules_on
@@ -66,7 +66,7 @@ def _report(options: argparse.Namespace, output: Output) -> Answer:
         check_servers()
     if options.vmlinux is not None:
         check_file("--vmlinux", options.vmlinux)
-    if options.out is not None and any(_is_same(options.out, file) for file in files):
+    if options.out is not None and any(is_same_file(options.out, file) for file in files):
         raise UsageError(f"--out {options.out} is the dump itself: name another file")
     with open_system(files, vmlinux=options.vmlinux) as system:
         if system.dump.opal_entry is not None:
@@ -116,10 +116,3 @@ def _with_lines(findings: Findings, system: CrashedSystem, given: Path | None, *
         return findings
     except FadumpError as error:
         return replace(findings, missing=[*findings.missing, f"source lines: {error}"])
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False

@@ -16,7 +16,7 @@ from fadump.cli.paths import path
 from fadump.cli.seat import TerminalSeat
 from fadump.cli.system_arguments import add_firmware_arguments, add_system_arguments, system_with_firmware
 from fadump.errors import UsageError
-from fadump.given import writing
+from fadump.given import is_same_file, writing
 from fadump.observer import Seen
 from fadump.printable import counted
 from fadump.run.console import shown, telling_log
@@ -91,13 +91,9 @@ def _check_written(options: argparse.Namespace) -> None:
     taken = [("--disk", disk) for disk in options.disk] + [("--kernel", options.kernel), ("--initrd", options.initrd)]
     for written, file in (("--console-log", options.console_log), ("--events", options.events)):
         for option, other in taken:
-            if file is not None and other is not None and _is_same(file, other):
+            if file is not None and other is not None and is_same_file(file, other):
                 raise UsageError(f"{written} {file} is the {option}, too: name another file")
         taken.append((written, file))
-
-
-def _is_same(file: Path, other: Path) -> bool:
-    return file.resolve() == other.resolve() or (file.exists() and other.exists() and file.samefile(other))
 
 
 @contextmanager
