@@ -11,7 +11,7 @@ from pathlib import Path
 from fadump.capture.options import SaveOptions
 from fadump.capture.packers import Compression
 from fadump.linux.pages.page_class import DumpLevel
-from fadump.machine.channel import Hello, RunScript
+from fadump.machine.channel import Hello, Release, Released, RunScript
 from fadump.vmcore.dump import open_dump
 from tests.capture.saving import save_file
 from tests.real_linux.fadump_command import COMMAND
@@ -71,34 +71,32 @@ class CrashingMachine:
     directory: Path
     scenario: Scenario
     modules: tuple = ()
-    registered: bool = field(default=False, init=False)
+    has_crashed: bool = field(default=False, init=False)
 
-    def crash(self, name, script, *, needs_all_memory=False):
+    def crash(self, name, script):
         """The filtered dump of a crash by a script.
 
-        One that ``needs_all_memory`` begins with a boot: Linux has given away its area for parameters with a dump, and
-        whatever is there then is the capture kernel's command line (3. in docs/linux-bugs.md).
+        Each begins with a boot: with a dump Linux gives away its area for parameters, too, and whatever is there at the
+        next crash is the capture kernel's command line (3. in docs/linux-bugs.md).
         """
-        if not self.registered:
-            self.scenario.hello()
-            self.scenario.register()
-        elif needs_all_memory:
+        if self.has_crashed:
             self.scenario.reboot()
-            self.scenario.register()
-        self.registered = False
+        else:
+            self.scenario.hello()
+        self.scenario.register()
+        self.has_crashed = True
         self.scenario.session.ask(RunScript(script, may_crash=True), Hello)
         self.scenario.save()
         kept = self.directory / name
         with open_dump(self.directory / "vmcore.incomplete") as dump:
             save_file(dump, kept, SaveOptions(levels=(LEVEL,), compression=Compression.ZLIB))
-        self.scenario.back_to_production()
-        self.registered = True
+        self.scenario.session.ask(Release(), Released)
         return kept
 
-    def dump_of(self, name, script, **how):
+    def dump_of(self, name, script):
         """The same dump again, or of such a crash now."""
         kept = self.directory / name
-        return kept if kept.exists() else self.crash(name, script, **how)
+        return kept if kept.exists() else self.crash(name, script)
 
 
 def in_order(directory, files):
