@@ -35,6 +35,8 @@ def test_a_failure_keeps_its_reason_and_its_logs():
     assert json.loads(run.files["answer.json"])["error"].startswith(run.error)
     assert b"Firmware-assisted dump is active" in run.files["console.log"]
     assert b"token 0x202d" in run.files["firmware.log"]
+    assert b"the console is in console.log\n" in run.files["stderr"]  # not where it was, as that is gone
+    assert not [name for name, content in run.files.items() if b"/.run-" in content]
 
 
 def test_what_takes_too_long_is_ended():

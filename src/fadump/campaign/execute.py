@@ -30,6 +30,7 @@ _GRACE_SECONDS = 20.0
 _LOOK_SECONDS = 0.25
 _KIB = 1024
 _DIES_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
+_OUT = "out"
 _KEPT = ("*console.log", "firmware.log")
 
 
@@ -61,7 +62,7 @@ def _run(words: list[str], scratch: Path, timeout_seconds: float, is_unwanted: C
     command, *options = words
     if shutil.which(_DIES_WITH_US[0]) is None:
         raise SetupError(f"no {_DIES_WITH_US[0]} on this machine: install util-linux")
-    whole = [*_DIES_WITH_US, sys.executable, "-m", "fadump", command, "--json", *options, f"--out={scratch / 'out'}"]
+    whole = [*_DIES_WITH_US, sys.executable, "-m", "fadump", command, "--json", *options, f"--out={scratch / _OUT}"]
     start = time.monotonic()
     with (scratch / "stdout").open("wb") as stdout, (scratch / "stderr").open("wb") as stderr:
         process = subprocess.Popen(
@@ -109,7 +110,7 @@ def _error(end: _End, scratch: Path, answer: Mapping[str, object]) -> str:
         on_the_way = f", on the way to {answer['phase']}" if answer.get("phase") else ""
         return f"not done within {end.limit_seconds:g} seconds{on_the_way}"
     if said := first_line(_text(answer, "error") or ""):
-        return said
+        return said.replace(f"{scratch / _OUT}/", "")
     how = f"exit code {end.exit_code}" if end.exit_code >= 0 else f"ended by signal {-end.exit_code}"
     last = _end_of(scratch / "stderr").decode(errors="replace").strip().rpartition("\n")[2]
     return f"{how} without a reason" + (f"; its last words: {last}" if last else "")
@@ -117,10 +118,10 @@ def _error(end: _End, scratch: Path, answer: Mapping[str, object]) -> str:
 
 def _kept(scratch: Path) -> Iterator[tuple[str, bytes]]:
     places = {"answer.json": scratch / "stdout", "stderr": scratch / "stderr"}
-    logs = (path for pattern in _KEPT for path in (scratch / "out").glob(pattern))
+    logs = (path for pattern in _KEPT for path in (scratch / _OUT).glob(pattern))
     for name, path in (places | {log.name: log for log in logs}).items():
         if content := _end_of(path):
-            yield name, content
+            yield name, content.replace(os.fsencode(f"{scratch / _OUT}/"), b"")  # which is gone when it is read
 
 
 def _end_of(path: Path, most_bytes: int = MOST_KEPT_BYTES) -> bytes:
