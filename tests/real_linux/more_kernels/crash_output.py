@@ -8,13 +8,13 @@ STATES = {"RU": "R", "IN": "S", "UN": "D", "ID": "I", "ZO": "Z", "ST": "T", "DE"
 
 
 def tasks_by_crash(said):
-    """Of each task: its number, its parent's, its CPU, its task_struct, its state, its memory in KiB, its name.
+    """Of each task: its number, its parent's, its CPU, its task_struct, its state, its name, its memory in KiB.
 
-    crash has that in brackets if it is a kernel thread's.
+    crash has a kernel thread's name in brackets.
     """
     line = r"^>? +(\d+) +(\d+) +(\d+)  ([0-9a-f]{16})  ([A-Z]{2}) +\d+\.\d +\d+ +(\d+)  (.*)$"
     for pid, parent, cpu, address, state, kib, name in re.findall(line, said, re.MULTILINE):
-        yield int(pid), int(parent), int(cpu), int(address, 16), STATES[state], int(kib), name.strip("[]")
+        yield int(pid), int(parent), int(cpu), int(address, 16), STATES[state], name.strip("[]"), int(kib)
 
 
 def modules_by_crash(said):

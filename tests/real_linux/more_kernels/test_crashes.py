@@ -127,7 +127,7 @@ def test_the_culprit_is_blamed(machine, name):
     program = program_of(dump, kernel, lkdtm)
     ours, theirs = [frame.pc for frame in frames], stack_by_drgn(program)
     assert [pc for pc in ours if pc in theirs] == theirs
-    assert set(ours) - set(theirs) <= registers_in_log(program)
+    assert set(ours) - set(theirs) <= code_in_log(program)
     (provoked_in,) = [frame for frame in frames if frame.symbol.name == story.function]
     assert program.symbol(provoked_in.pc).name == story.function
     assert provoked_in.symbol.module == ("lkdtm" if story.in_module else "")
@@ -148,7 +148,7 @@ def test_the_lines_of_a_modules_function_come_from_a_server(machine, tmp_path, m
         monkeypatch.setenv("DEBUGINFOD_URLS", server.address)
         reported(dump, "--debuginfod", "--vmlinux", kernel.vmlinux, "-o", tmp_path / "report.txt")
         assert server.asked == [f"/buildid/{module.build_id}/debuginfo"]
-    (line,) = [line for line in (tmp_path / "report.txt").read_text().splitlines() if line.startswith("> c")]
+    (line,) = re.findall(r"^Source +(lkdtm_EXCEPTION\(\) \S+)$", (tmp_path / "report.txt").read_text(), re.MULTILINE)
     offset = symbol_value(lkdtm, frame.symbol.name) + frame.symbol.offset
     assert PurePath(line.split()[-1]).name == PurePath(addr2line(lkdtm, offset)).name
 
@@ -168,17 +168,18 @@ def test_crash_sees_the_same_tasks_stacks_and_modules(machine, crash, tmp_path):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     with fadump.open(dump) as system:
         check_crash(done.stdout, {cpu.number: cpu.registers for cpu in system.cpus})
-        ours = {task for task in tasks_by_crash(done.stdout) if task[0]}
-        assert ours == {
-            (task.pid, task.parent, task.cpu, task.address, task.state, task.resident_bytes >> 10, task.name)
-            for task in system.tasks
-        }
+        tasks = [task for task in tasks_by_crash(done.stdout) if task[0]]
+        assert sorted(task[:-1] for task in tasks) == sorted(
+            (task.pid, task.parent, task.cpu, task.address, task.state, task.name) for task in system.tasks
+        )
+        if kernel.series != "6.1":  # of older ones crash adds what threads have counted for themselves
+            assert {task[0]: task[-1] for task in tasks} == {t.pid: t.resident_bytes >> 10 for t in system.tasks}
         modules = [(module.at, module.name, module.address, module.size_bytes) for module in system.modules.modules]
         assert sorted(modules_by_crash(done.stdout)) == (sorted(modules) if knows_modules else [])
         stacks, slept = stacks_by_crash(done.stdout), [group for group in system.stacks if not group.cpus]
         for group in slept:
             functions = [frame.pc for frame in group.backtrace.frames if frame.pc >= PAGE_OFFSET]
-            assert stacks[group.tasks[0].address] == functions, group
+            assert stacks[group.tasks[0].address] in (functions, functions[1:]), group  # without __switch_to() of 6.1
     assert len(slept) > 20
 
 
@@ -239,15 +240,29 @@ def stack_by_drgn(program):
     """
     trace = program.stack_trace(cpu_curr(program, program["crashing_cpu"].value_()))
     frames = [frame.pc for frame in trace if not frame.is_inline and frame.pc >= PAGE_OFFSET]
-    return [pc for pc in frames if pc not in logged(program, r"\[([0-9a-f]{16})\] \S+ \(unreliable\)")]
+    unreliable = logged(program, r"\[([0-9a-f]{16})\] \S+ \(unreliable\)")
+    return [pc for pc in frames if pc not in unreliable and is_code(program, pc)]
 
 
-def registers_in_log(program):
-    """The addresses of code that Linux logs: drgn misses what a leaf function was called from, and the one itself if
-    an interrupt has stopped it.
+def is_code(program, address):
+    try:
+        program.symbol(address)
+    except LookupError:
+        return False
+    return True
+
+
+def code_in_log(program):
+    """The addresses of code that Linux logs, in registers and in call traces.
+
+    drgn misses what a leaf function was called from, the one itself if an interrupt has stopped it, and all behind it
+    if the word of the stack leads nowhere.
     """
-    return logged(program, r"(?:NIP|LR) \[([0-9a-f]{16})\]")
+    in_traces = r"\[[0-9a-f]{16}\] \[([0-9a-f]{16})\] \S+(?: \[\S+\])?$"
+    return logged(program, r"(?:NIP|LR) \[([0-9a-f]{16})\]") | logged(program, in_traces)
 
 
 def logged(program, pattern):
-    return {int(address, 16) for address in re.findall(pattern, get_dmesg(program).decode(errors="replace"))}
+    return {
+        int(address, 16) for address in re.findall(pattern, get_dmesg(program).decode(errors="replace"), re.MULTILINE)
+    }
