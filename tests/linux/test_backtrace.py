@@ -154,8 +154,9 @@ def test_firmware_has_a_stack_of_its_own_and_the_kernel_none_down_there(changed,
     ("caller", "ended"),
     [
         (None, "loop"),
-        (0x1000, "leaves the kernel"),
+        (0x1000, "no frame of Linux"),
         (PAGE_OFFSET + (1 << 40), "can't be read"),
+        ((1 << 64) - 1, "stack whose back chain leads to no frame of Linux at offset"),
     ],
 )
 def test_a_chain_that_makes_no_sense_ends_with_a_reason(caller, ended):

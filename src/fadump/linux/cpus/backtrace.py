@@ -91,11 +91,11 @@ class _Stack:
                 yield self._frame(interrupted["nip"], interrupted["gpr1"], interrupted["trap"])
                 if interrupted["msr"] & abi.MSR_PR:
                     return
-            elif caller >= PAGE_OFFSET:
+            elif 0 < caller < PAGE_OFFSET or caller % abi.FRAME_ALIGNMENT:
+                raise FormatError("stack whose back chain leads to no frame of Linux", offset=pointer, found=caller)
+            elif caller:
                 saved = self._memory.word(caller + abi.RETURN_ADDRESS_OFFSET)
                 yield from self._callers(innermost, pointer, caller, saved)
-            elif caller:
-                raise FormatError("stack whose back chain leaves the kernel", offset=pointer, found=caller)
             innermost, pointer = interrupted, caller
 
     def _is_vector(self, address: int) -> bool:
