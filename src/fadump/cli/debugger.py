@@ -19,7 +19,6 @@ from fadump.cli.typed import program
 from fadump.errors import FadumpError, SetupError
 from fadump.given import check_directory, check_file
 from fadump.linux.system import UNREADABLE_KERNEL, CrashedSystem, open_system
-from fadump.linux.vmcoreinfo import NoVmcoreinfoError
 from fadump.linux.vmlinux.debug_files import find_modules, module_directories
 from fadump.printable import with_others
 from fadump.progress import Progress
@@ -86,8 +85,8 @@ def _hand_over(debugger: Debugger, options: argparse.Namespace, output: Output) 
         raise SetupError(f"{debugger.name} is not installed: {debugger.install}")
     (file,) = dump_files([options.file])
     with open_system(file) as system:
-        if not debugger.needs_vmlinux and system.vmcoreinfo_text is None:  # what is left to find the kernel by
-            raise NoVmcoreinfoError
+        if not debugger.needs_vmlinux:
+            _ = system.vmcoreinfo  # raises an error where there is none: what is left to find the kernel by?
         if damage := system.dump.damage:
             output.remark(f"{file} is not whole, and {debugger.name} may fail on it: {with_others(damage)}")
         vmlinux = options.vmlinux or found_vmlinux(system)
