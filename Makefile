@@ -3,7 +3,7 @@
 #                     MACHINE=qemu: with a real Linux; the first time it builds a kernel, ten minutes
 # make test           every test, two at a time, about 20 minutes; the first time 20 more, for a kernel and a Debian
 # make compare        the model of Linux against real Linux, over more than 160 configurations; builds five more kernels
-# make test-kernels   more kernels, both page sizes, and a newer QEMU; the first time it builds nine kernels more
+# make test-kernels   more kernels, both page sizes, and a newer QEMU; the first time it builds ten kernels more
 # make test-systems   systems with disks, boot loaders and services of their own, crashed in every way
 # make test-document  the kernel's own document, each of its statements on real Linux: docs/kernel-document.md
 # make test-report    a crash report in a browser: installs playwright, and needs Debian's chromium

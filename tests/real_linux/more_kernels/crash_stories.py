@@ -107,8 +107,8 @@ def in_order(directory, files):
     return sorted(directory.iterdir())
 
 
-def reported(dump, *options):
+def reported(dump, *options, exit_code=0):
     """What ``fadump report --json`` says of a dump."""
     done = subprocess.run([*COMMAND, "report", "--json", *options, dump], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == exit_code, done.stdout + done.stderr
     return json.loads(done.stdout)
