@@ -49,7 +49,8 @@ def held() -> Iterator[None]:
     """Within the block, each of :data:`ENDING` is held back; the first that has come then, or before, comes at its end.
 
     So is the alarm of :func:`time_limit`. For imports: an exception in the middle of one may get lost, or leave half a
-    module. And for what locks: the lock may stay taken. A thread that is started within the block gets no signal, ever.
+    module. And for what locks: the lock may stay taken. A thread that is started within the block gets no signal, ever;
+    one that isn't may be given what is held back here, which is raised at once then.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
     try:

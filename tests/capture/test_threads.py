@@ -1,6 +1,5 @@
 """Work in threads: results in order, errors in their place, nothing left behind."""
 
-import os
 import signal
 import threading
 
@@ -67,7 +66,7 @@ def test_a_signal_is_raised_between_two_pieces_and_not_within_the_pool_where_it_
     def work(piece):
         if piece == 0:
             assert main_thread_waits.wait(60)
-            os.kill(os.getpid(), number)
+            signal.pthread_kill(threading.main_thread().ident, number)  # of all threads that one, whoever else is there
         return piece
 
     def pieces():

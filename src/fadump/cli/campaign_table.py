@@ -12,6 +12,7 @@ from rich.text import Text
 from fadump.campaign.outcome import Outcome
 from fadump.cli.campaign_view import CampaignView, tone_of
 from fadump.progress import Tone
+from fadump.signals import held
 
 
 class MovingView(CampaignView):
@@ -22,8 +23,12 @@ class MovingView(CampaignView):
         """Draw it."""
         live = Live(get_renderable=self._table, console=Console(file=out), refresh_per_second=2, transient=True,
                     redirect_stdout=False, redirect_stderr=False)  # fmt: skip
-        with live:
+        with held():  # a thread is started
+            live.start()
+        try:
             yield
+        finally:
+            live.stop()
 
     def waiting(self) -> None:
         """The table moves."""

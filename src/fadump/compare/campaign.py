@@ -17,6 +17,7 @@ from fadump.compare.model_side import see_model
 from fadump.compare.seen import FIRST_BOOT, Seen
 from fadump.compare.store import Store
 from fadump.errors import FadumpError, SetupError
+from fadump.signals import held
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,8 @@ def run(subjects: Sequence[Subject], store: Store, jobs: int, done: Callable[[Ju
     for subject in subjects:
         waiting.put(subject)
     for _job in range(min(jobs, len(subjects))):
-        threading.Thread(target=_work, args=(waiting, finished, store), daemon=True).start()
+        with held():
+            threading.Thread(target=_work, args=(waiting, finished, store), daemon=True).start()
     judged = {}
     for _subject in subjects:
         subject, outcome = finished.get()
