@@ -78,3 +78,19 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         packages.require("running the tests", TOOLS)
     except SetupError as error:
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+class Clock:
+    """Seconds, as a test sets them."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    """A clock that only the test turns."""
+    return Clock()

@@ -6,21 +6,6 @@ from fadump.firmware.contract import FirmwareCall
 from fadump.patience import Patience
 
 
-class Clock:
-    """Seconds, as a test sets them."""
-
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def patience(clock):
     return Patience(300.0, clock)

@@ -8,22 +8,9 @@ import pytest
 from fadump.progress import PLAIN_INTERVAL_SECONDS, Progress, Step, beside, binary_size, duration
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
 class Terminal(io.StringIO):
     def isatty(self):
         return True
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 def test_elsewhere_there_is_a_line_at_the_start_every_ten_seconds_and_at_the_end(clock):

@@ -10,19 +10,6 @@ from fadump.reminder import Reminder
 SECONDS = 60
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def said():
     return []

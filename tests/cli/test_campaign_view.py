@@ -2,24 +2,10 @@
 
 import io
 
-import pytest
-
 from fadump.campaign.outcome import Outcome
 from fadump.cli.campaign_view import CampaignView
 from fadump.look import Look
 from tests.campaign.runs import job, run
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 def test_nothing_is_silent_for_long(clock):
